@@ -1,0 +1,34 @@
+"""sweepengine: what DeepSeek-OCR inference costs, over millions of workloads at once."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sweepengine.architecture import Model, load_model
+    from sweepengine.errors import InputError
+    from sweepengine.evaluate import evaluate
+    from sweepengine.grid import load_grid
+    from sweepengine.run import Summary, run
+
+_HOMES = {
+    "InputError": "errors",
+    "Model": "architecture",
+    "Summary": "run",
+    "evaluate": "evaluate",
+    "load_grid": "grid",
+    "load_model": "architecture",
+    "run": "run",
+}
+
+__all__ = ["InputError", "Model", "Summary", "evaluate", "load_grid", "load_model", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and only then what it needs."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sweepengine' has no attribute {name!r}")
+    value = getattr(import_module(f"sweepengine.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,209 @@
+"""The dataset: Arrow schema with units and meanings, atomic files, manifest, lock."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sweepengine.errors import InputError, from_validation
+from sweepengine.schema import INPUT_NAMES, INPUTS, OUTPUTS, SCHEMA_VERSION
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+UNFINISHED = ".unfinished"
+_ARROW = {
+    "Int32": pa.int32(),
+    "Int64": pa.int64(),
+    "Float64": pa.float64(),
+    "Enum": pa.dictionary(pa.int8(), pa.string()),
+}
+
+
+class Manifest(BaseModel):
+    """What a dataset is; what a run compares before it resumes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: int
+    engine_version: str
+    grid_hash: str
+    grid_name: str
+    description: str
+    model: str
+    points: int
+    rows_per_file: int
+    targets: dict[str, float | None]
+    report: tuple[str, ...]
+    complete: bool
+
+
+def arrow_schema(manifest: Manifest) -> pa.Schema:
+    """Arrow schema of a file: each field with unit and meaning, the file with its provenance."""
+    fields = [
+        pa.field(
+            column.name,
+            _ARROW[column.dtype],
+            nullable=False,
+            metadata={"unit": column.unit, "meaning": column.meaning},
+        )
+        for column in (*INPUTS, *OUTPUTS)
+    ]
+    return pa.schema(
+        fields,
+        metadata={
+            "model": manifest.model,
+            "grid_name": manifest.grid_name,
+            "grid_hash": manifest.grid_hash,
+            "engine_version": manifest.engine_version,
+            "schema_version": str(manifest.schema_version),
+        },
+    )
+
+
+def file_name(start: int, stop: int) -> str:
+    """Name of the file that holds points `start` to `stop`."""
+    return f"points-{start:015d}-{stop:015d}.parquet"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a small file so that it is there complete or not at all."""
+    draft = path.with_name(path.name + UNFINISHED)
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_points(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
+    """Write one file of points, under its final name only when it is complete.
+
+    Inputs and what varies little within a file are dictionary-encoded; the rest is
+    delta-encoded integers, as neighbouring points differ little. Both are then compressed.
+    """
+    repeated = [
+        name for name in frame.columns if name in INPUT_NAMES or _repeats(frame[name])
+    ]
+    dense = {
+        name: "DELTA_BINARY_PACKED" if frame[name].dtype.is_integer() else "BYTE_STREAM_SPLIT"
+        for name in frame.columns
+        if name not in repeated
+    }
+    draft = path.with_name(path.name + UNFINISHED)
+    with draft.open("wb") as file:
+        pq.write_table(
+            to_arrow(frame, schema),
+            file,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=repeated,
+            column_encoding=dense or None,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _repeats(series: pl.Series) -> bool:
+    """Whether a column holds so few values that a dictionary pays, judged by a part of it."""
+    part = series.head(1 << 16)
+    return part.n_unique() * 8 <= len(part)
+
+
+def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Arrow table of a frame of all columns; numbers are not copied."""
+    arrays = []
+    for field in schema:
+        series = frame[field.name]
+        if pa.types.is_dictionary(field.type):
+            codes = pa.array(series.to_physical().cast(pl.Int8).to_numpy())
+            names = pa.array(series.cat.get_categories().to_list())
+            arrays.append(pa.DictionaryArray.from_arrays(codes, names))
+        else:
+            arrays.append(pa.array(series.to_numpy()))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a dataset."""
+    text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / MANIFEST, text.encode())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a dataset.
+
+    Raises
+    ------
+    InputError
+        When the folder is no dataset, or one of another schema version.
+    """
+    path = folder / MANIFEST
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(
+            f"{folder}: is no dataset: expected a directory with {MANIFEST}, as `run` writes it"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file: {error}") from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: schema_version = {version}: expected {SCHEMA_VERSION}; "
+            "write the dataset again with this version of sweepengine"
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        raise from_validation(path, error) from None
+
+
+def scan_dataset(folder: Path) -> pl.LazyFrame:
+    """Lazy frame over the files of a complete dataset.
+
+    Raises
+    ------
+    InputError
+        When the folder is no dataset or one whose run has not ended.
+    """
+    manifest = read_manifest(folder)
+    if not manifest.complete:
+        raise InputError(f"{folder}: is not complete: run the same command again to finish it")
+    return pl.scan_parquet(folder / "points-*.parquet")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a dataset for one run; the lock dies with its owner.
+
+    Raises
+    ------
+    InputError
+        When another run that still lives holds it.
+    """
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another run is writing here: expected it to end first"
+            ) from None
+        yield

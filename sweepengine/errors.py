@@ -1,0 +1,32 @@
+"""The one exception that bad input raises: a line that names the place and the way out."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+
+class InputError(ValueError):
+    """Bad input: the message is one line naming the file, the key and what is allowed."""
+
+
+def location(path: tuple[int | str, ...]) -> str:
+    """Write a pydantic location as in TOML: ``("axes", "crops", 3)`` is ``axes.crops[3]``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def from_validation(source: str | Path, error: ValidationError) -> InputError:
+    """Turn the first problem that pydantic found into one line."""
+    problem = error.errors(include_url=False)[0]
+    where = location(problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif problem["type"] == "missing":
+        message = "required key is missing"
+    elif problem["type"] != "value_error" or not where:
+        shown = repr(problem["input"])
+        message = f"{message}, found {shown if len(shown) <= 80 else shown[:77] + '...'}"
+    return InputError(f"{source}: {where + ': ' if where else ''}{' '.join(message.split())}")
