@@ -8,18 +8,19 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from sweepengine.architecture import Model, load_model
     from sweepengine.errors import InputError
-    from sweepengine.evaluate import evaluate
+    from sweepengine.evaluation import evaluate
     from sweepengine.grid import load_grid
-    from sweepengine.run import Summary, run
+    from sweepengine.running import Summary, run
 
+# A module must not bear the name of a function: importing it would hide the function.
 _HOMES = {
     "InputError": "errors",
     "Model": "architecture",
-    "Summary": "run",
-    "evaluate": "evaluate",
+    "Summary": "running",
+    "evaluate": "evaluation",
     "load_grid": "grid",
     "load_model": "architecture",
-    "run": "run",
+    "run": "running",
 }
 
 __all__ = ["InputError", "Model", "Summary", "evaluate", "load_grid", "load_model", "run"]

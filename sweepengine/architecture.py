@@ -115,7 +115,7 @@ class Architecture(NamedTuple):
     accounting: Accounting
 
 
-SECTIONS: dict[str, type[NamedTuple]] = get_type_hints(Architecture)  # type: ignore[valid-type]
+SECTIONS: dict[str, type[NamedTuple]] = get_type_hints(Architecture)
 
 Number = TypeVar("Number")
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -137,10 +137,11 @@ class Mode(BaseModel):
     tile_size: Annotated[int, Field(ge=64, le=4096, multiple_of=64, strict=True)] | None = None
 
 
-def _section_schema(section: type[NamedTuple]) -> type[BaseModel]:  # type: ignore[valid-type]
+def _section_schema(section: type[NamedTuple]) -> type[BaseModel]:
     hints = get_type_hints(section, include_extras=True)
     fields: dict[str, Any] = {
-        name: (hint if hint is Switch else Quantity[hint], ...) for name, hint in hints.items()
+        name: (hint if hint is Switch else Quantity.__class_getitem__(hint), ...)
+        for name, hint in hints.items()
     }
     fields["source"] = (Annotated[str, Field(min_length=1, strict=True)], ...)
     return create_model(section.__name__, __config__=_STRICT, **fields)
@@ -206,10 +207,10 @@ def _architecture(file: BaseModel) -> Architecture:
         read = getattr(file, name)
         numbers = {
             field: int(value.value if isinstance(value, Quantity) else value)
-            for field in section._fields  # type: ignore[attr-defined]
+            for field in section._fields
             for value in [getattr(read, field)]
         }
-        sections.append(section(**numbers))
+        sections.append(section(**numbers))  # type: ignore[call-overload]
     return Architecture(*sections)
 
 
@@ -255,10 +256,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a TOML file: {reason}") from None
 
 
+def _stem(path: Path) -> str:
+    return path.stem
+
+
 def known(kind: str) -> dict[str, Path]:
     """Data files of `kind` ("models", "devices") that come with the package, by stem."""
     folder = Path(str(resources.files("sweepengine") / kind))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=_stem)}
 
 
 def find(kind: str, name: str | Path) -> Path:

@@ -45,12 +45,6 @@ class Cost(NamedTuple):
 
 
 @formula
-def zero() -> Cost:
-    """The cost of nothing."""
-    return Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
-@formula
 def add(first: Cost, second: Cost) -> Cost:
     """Cost of two layers that run one after the other: counts add, the larger peak remains."""
     return Cost(
@@ -117,6 +111,4 @@ def with_peak(cost: Cost, activation_peak: int) -> Cost:
 @formula
 def work(tensor_flops: int, cuda_flops: int, activation_io: int, activation_peak: int) -> Cost:
     """Cost of a layer without weights whose summed activations are what it moves."""
-    return Cost(
-        tensor_flops, cuda_flops, activation_io, 0, 0, 0, activation_peak, activation_io, 0
-    )
+    return Cost(tensor_flops, cuda_flops, activation_io, 0, 0, 0, activation_peak, activation_io, 0)

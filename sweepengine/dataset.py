@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweepengine.errors import InputError, from_validation
-from sweepengine.schema import INPUT_NAMES, INPUTS, OUTPUTS, SCHEMA_VERSION
+from sweepengine.layers.residual import ATTENTIONS
+from sweepengine.schema import COLUMNS, INPUT_NAMES, SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -53,7 +54,7 @@ def arrow_schema(manifest: Manifest) -> pa.Schema:
             nullable=False,
             metadata={"unit": column.unit, "meaning": column.meaning},
         )
-        for column in (*INPUTS, *OUTPUTS)
+        for column in COLUMNS
     ]
     return pa.schema(
         fields,
@@ -98,9 +99,7 @@ def write_points(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
     Inputs and what varies little within a file are dictionary-encoded; the rest is
     delta-encoded integers, as neighbouring points differ little. Both are then compressed.
     """
-    repeated = [
-        name for name in frame.columns if name in INPUT_NAMES or _repeats(frame[name])
-    ]
+    repeated = [name for name in frame.columns if name in INPUT_NAMES or _repeats(frame[name])]
     dense = {
         name: "DELTA_BINARY_PACKED" if frame[name].dtype.is_integer() else "BYTE_STREAM_SPLIT"
         for name in frame.columns
@@ -134,8 +133,7 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
         series = frame[field.name]
         if pa.types.is_dictionary(field.type):
             codes = pa.array(series.to_physical().cast(pl.Int8).to_numpy())
-            names = pa.array(series.cat.get_categories().to_list())
-            arrays.append(pa.DictionaryArray.from_arrays(codes, names))
+            arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(ATTENTIONS)))
         else:
             arrays.append(pa.array(series.to_numpy()))
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,8 +1,10 @@
 """The one exception that bad input raises: a line that names the place and the way out."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class InputError(ValueError):
@@ -17,7 +19,7 @@ def location(path: tuple[int | str, ...]) -> str:
     return text
 
 
-def from_validation(source: str | Path, error: ValidationError) -> InputError:
+def from_validation(source: str | Path, error: "ValidationError") -> InputError:
     """Turn the first problem that pydantic found into one line."""
     problem = error.errors(include_url=False)[0]
     where = location(problem["loc"])

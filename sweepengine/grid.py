@@ -34,6 +34,7 @@ WORKLOAD_COLUMNS = (
 class Axis(NamedTuple):
     """One axis of a grid: the values of one column, or of columns that vary together."""
 
+    name: str
     columns: tuple[str, ...]
     values: Integers
     """Shape (values, columns)."""
@@ -177,12 +178,12 @@ class Grid(NamedTuple):
         start = 0
         for outer in np.ndindex(*lengths[:pivot]):
             leading = tuple(
-                Axis(axis.columns, axis.values[i : i + 1])
+                axis._replace(values=axis.values[i : i + 1])
                 for axis, i in zip(self.axes, outer, strict=False)
             )
             split = self.axes[pivot]
             for low in range(0, lengths[pivot], width):
-                part = Axis(split.columns, split.values[low : low + width])
+                part = split._replace(values=split.values[low : low + width])
                 stop = start + len(part.values) * inner
                 yield Chunk(start, stop, (*leading, part, *self.axes[pivot + 1 :]))
                 start = stop
@@ -196,14 +197,10 @@ class Grid(NamedTuple):
             Naming the column and the corner.
         """
         columns = {
-            name: axis.values[:, i]
-            for axis in self.axes
-            for i, name in enumerate(axis.columns)
+            name: axis.values[:, i] for axis in self.axes for i, name in enumerate(axis.columns)
         }
-        heads = next(axis for axis in self.axes if "attention_heads" in axis.columns)
-        check_limits(
-            self.source, self.model.architecture, columns, self._images(), heads.values
-        )
+        heads = np.stack([columns["attention_heads"], columns["key_value_heads"]], axis=1)
+        check_limits(self.source, self.model.architecture, columns, self._images(), heads)
 
     def _images(self) -> Integers:
         """Distinct (view_size, tile_size, crop_rows, crop_cols), or a few that bound them."""
@@ -212,7 +209,7 @@ class Grid(NamedTuple):
         bounded = [
             axis
             if len(axis.columns) > 1
-            else Axis(axis.columns, axis.values.max(axis=0, keepdims=True))
+            else axis._replace(values=axis.values.max(axis=0, keepdims=True))
             for axis in axes
         ]
         columns = expand(bounded)
@@ -319,7 +316,9 @@ class _AxisReader:
     def crop(self, key: str, value: object) -> tuple[int, int]:
         if value == "none":
             return (0, 0)
-        match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", value) if isinstance(value, str) else None
+        match = (
+            re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", value) if isinstance(value, str) else None
+        )
         expected = 'ROWSxCOLS, such as "2x3", or "none"'
         if match is None:
             raise self.fail(key, value, expected)
@@ -403,7 +402,7 @@ class _AxisReader:
                 shown = value[0] if len(value) == 1 else list(value)
                 raise InputError(f"{self.source}: axes.{key}: duplicate value {shown}")
             seen.add(value)
-        return Axis(columns, np.array(values, np.int64))
+        return Axis(key, columns, np.array(values, np.int64))
 
     def axes(self, table: dict[str, Any]) -> tuple[Axis, ...]:
         joint = sorted({"crops", "view_size", "tile_size"} & set(table))
@@ -413,12 +412,11 @@ class _AxisReader:
             )
         axes = [self.axis(key, written) for key, written in table.items()]
         named = {name for axis in axes for name in axis.columns}
-        constants = [
-            Axis((name,), np.array([[default_value(self.model, name)]], np.int64))
-            for name in INPUT_NAMES
-            if name not in named
-        ]
-        return (*constants, *axes)
+        constant = tuple(name for name in INPUT_NAMES if name not in named)
+        if not constant:
+            return tuple(axes)
+        values = [[default_value(self.model, name) for name in constant]]
+        return (Axis("defaults", constant, np.array(values, np.int64)), *axes)
 
 
 def default_value(model: Model, name: str) -> int:
@@ -475,6 +473,4 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
     except InputError as error:
         raise InputError(f"{source}: model: {error}") from None
     axes = _AxisReader(source, model).axes(file.axes)
-    return Grid(
-        file.name, file.description, model_name, axes, file.targets, file.report, source
-    )
+    return Grid(file.name, file.description, model_name, axes, file.targets, file.report, source)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numba
 import numpy as np
+from numba.core import config
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
@@ -263,12 +264,12 @@ def _compiled_into(folder: Path) -> Iterator[None]:
 
     Its own check sees a change of this file only, not of the formulas it calls.
     """
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+    before = config.CACHE_DIR  # type: ignore[attr-defined]
+    config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before  # type: ignore[attr-defined]
 
 
 def _compile(function: Callable[..., None], parallel: bool) -> Callable[..., None]:
@@ -277,7 +278,7 @@ def _compile(function: Callable[..., None], parallel: bool) -> Callable[..., Non
             compiled = numba.njit(parallel=parallel, nogil=True, cache=True)(function)
     except (OSError, RuntimeError):
         compiled = numba.njit(parallel=parallel, nogil=True)(function)
-    return compiled  # type: ignore[no-any-return]
+    return compiled
 
 
 _SERIAL = (_compile(_tabulate, False), _compile(_fill, False))

@@ -49,12 +49,15 @@ def check_limits(
             point = Point(
                 workload.view_size,
                 workload.tile_size,
-                *(int(columns[name].max()) for name in ("crop_rows", "crop_cols", "text_tokens",
-                                                        "decode_steps", "batch_size")),
-                attention_heads,
-                key_value_heads,
-                attention,
-            )  # fmt: skip
+                crop_rows=int(columns["crop_rows"].max()),
+                crop_cols=int(columns["crop_cols"].max()),
+                text_tokens=int(columns["text_tokens"].max()),
+                decode_steps=int(columns["decode_steps"].max()),
+                batch_size=int(columns["batch_size"].max()),
+                attention_heads=attention_heads,
+                key_value_heads=key_value_heads,
+                attention=attention,
+            )
             found = point_columns(arch, point, workload)
             for column in OUTPUTS:
                 limit = INT32_MAX if column.dtype == "Int32" else INT64_MAX

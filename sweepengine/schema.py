@@ -87,6 +87,10 @@ OUTPUTS: Final = (
     Column("decode_kv_cache_bytes", "Int64", "byte",
            "cache after decoding: context + K tokens (modelmeter: context + K - 1)"),
 )  # fmt: skip
+COLUMNS: Final = (
+    *(Column(column.name, column.dtype, column.unit, column.meaning) for column in INPUTS),
+    *OUTPUTS,
+)
 OUTPUT_NAMES: Final = tuple(column.name for column in OUTPUTS)
 
 INT64_MAX: Final = 2**63 - 1

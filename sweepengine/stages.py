@@ -93,15 +93,11 @@ def language_model(
         times(dense, arch.decoder.dense_layers),
         times(sparse, arch.decoder.layers - arch.decoder.dense_layers),
     )
-    rotary = times(
-        dec.llama_rotary_embedding(arch, tokens, attention_heads), arch.decoder.layers
-    )
+    rotary = times(dec.llama_rotary_embedding(arch, tokens, attention_heads), arch.decoder.layers)
     body = add(add(layers, rotary), add(dec.token_embedding(arch), dec.final_norm(arch, tokens)))
     head = dec.lm_head(arch, tokens)
     scores = score_values(attention_kind, attention_heads, tokens, attended)
-    return with_peak(
-        add(body, head), max(body.activation_peak, head.activation_peak + scores)
-    )
+    return with_peak(add(body, head), max(body.activation_peak, head.activation_peak + scores))
 
 
 @formula
@@ -167,13 +163,12 @@ def touched_experts(arch: Architecture, tokens: int) -> float:
     `64*(1 - (1 - 6/64)^t)`: routing is taken as uniform.
     """
     share = arch.decoder.experts_per_token / arch.decoder.experts
-    return arch.decoder.experts * (1.0 - (1.0 - share) ** float(tokens))
+    untouched: float = (1.0 - share) ** float(tokens)
+    return arch.decoder.experts * (1.0 - untouched)
 
 
 @formula
-def weight_io_bytes(
-    arch: Architecture, read_once: int, read_per_expert: int, tokens: int
-) -> float:
+def weight_io_bytes(arch: Architecture, read_once: int, read_per_expert: int, tokens: int) -> float:
     """Expected bytes of weights that one decoder pass over `tokens` tokens of the batch reads.
 
     Every distinct weight once, experts as far as touched, and of the token table one row a
@@ -252,9 +247,7 @@ class Point(NamedTuple):
 
 def point_workload(arch: Architecture, point: Point) -> VisionWorkload:
     """Vision workload of a point."""
-    return vision_workload(
-        arch, point.view_size, point.tile_size, point.crop_rows, point.crop_cols
-    )
+    return vision_workload(arch, point.view_size, point.tile_size, point.crop_rows, point.crop_cols)
 
 
 def point_columns(
@@ -289,9 +282,7 @@ def point_columns(
         columns[f"{name}_activation_bytes"] = batch * size * activation_values
 
     vision_weight_io = float(seen.weight_io * size * arch.accounting.weight_io)
-    prefill_weight_io = weight_io_bytes(
-        arch, filled.weight_io, filled.expert_io, batch * context
-    )
+    prefill_weight_io = weight_io_bytes(arch, filled.weight_io, filled.expert_io, batch * context)
     step_weight_io = weight_io_bytes(arch, first.weight_io, first.expert_io, batch)
     last = last_step_activation(arch, context, steps, *heads, point.attention)
     stage("vision", seen, vision_weight_io, activation(arch, seen))

@@ -199,9 +199,7 @@ def deepseek_v2_decoder_layer(
     """DeepseekV2DecoderLayer around `feed_forward`: attention, two RMSNorms, two residual adds."""
     return residual_block(
         arch,
-        decoder_attention(
-            arch, tokens, attended, attention_heads, key_value_heads, attention_kind
-        ),
+        decoder_attention(arch, tokens, attended, attention_heads, key_value_heads, attention_kind),
         feed_forward,
         deepseek_v2_rms_norm(arch, tokens),
         tokens * arch.decoder.hidden,

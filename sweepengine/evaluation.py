@@ -13,14 +13,14 @@ from sweepengine.grid import WORKLOAD_COLUMNS, Axis, Chunk, default_value, expan
 from sweepengine.kernel import compute
 from sweepengine.layers.residual import ATTENTIONS
 from sweepengine.limits import check_limits
-from sweepengine.schema import INPUT_NAMES, INPUTS, OUTPUT_NAMES, OUTPUTS
+from sweepengine.schema import COLUMNS, INPUT_NAMES, INPUTS, OUTPUT_NAMES
 
 Integers = NDArray[np.int64]
 ATTENTION_TYPE = pl.Enum(ATTENTIONS)
 CHUNK_ROWS = 1 << 17
 _TYPES: Mapping[str, pl.DataType] = {"Int32": pl.Int32(), "Int64": pl.Int64(),
                                      "Float64": pl.Float64(), "Enum": ATTENTION_TYPE}  # fmt: skip
-SCHEMA = pl.Schema({column.name: _TYPES[column.dtype] for column in (*INPUTS, *OUTPUTS)})
+SCHEMA = pl.Schema({column.name: _TYPES[column.dtype] for column in COLUMNS})
 """Polars types of all columns, inputs first."""
 
 
@@ -33,9 +33,7 @@ def compute_chunk(
     """Compute `columns` (inputs and outputs) of the points of one chunk."""
     rows = chunk.stop - chunk.start
     outputs = tuple(name for name in columns if name in OUTPUT_NAMES)
-    computed = compute(
-        model.architecture, *kernel_inputs(chunk.axes), rows, outputs, parallel
-    )
+    computed = compute(model.architecture, *kernel_inputs(chunk.axes), rows, outputs, parallel)
     inputs = {}
     if len(outputs) < len(columns):
         inputs = {name: values[:rows] for name, values in expand(chunk.axes).items()}
@@ -87,7 +85,7 @@ def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.
 
 def _evaluate_rows(model: Model, columns: Mapping[str, Integers]) -> pl.DataFrame:
     values = np.stack([columns[name] for name in INPUT_NAMES], axis=1)
-    return compute_chunk(model, Chunk(0, len(values), (Axis(INPUT_NAMES, values),)))
+    return compute_chunk(model, Chunk(0, len(values), (Axis("points", INPUT_NAMES, values),)))
 
 
 def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:

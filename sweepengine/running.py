@@ -25,7 +25,7 @@ from sweepengine.dataset import (
     write_points,
 )
 from sweepengine.errors import InputError
-from sweepengine.evaluate import compute_chunk
+from sweepengine.evaluation import compute_chunk
 from sweepengine.grid import Chunk, Grid, load_grid
 from sweepengine.schema import SCHEMA_VERSION
 
@@ -51,9 +51,8 @@ class Summary(NamedTuple):
         return self.written / self.seconds
 
 
-def limited_chunks(grid: Grid, limit: int | None, rows: int = ROWS_PER_FILE) -> Iterator[Chunk]:
-    """Chunks of the first `limit` points of a grid."""
-    points = grid.points if limit is None else min(limit, grid.points)
+def first_chunks(grid: Grid, points: int, rows: int) -> Iterator[Chunk]:
+    """Chunks, of at most `rows` points each, of the first `points` points of a grid."""
     for chunk in takewhile(lambda chunk: chunk.start < points, grid.chunks(rows)):
         yield chunk._replace(stop=min(chunk.stop, points))
 
@@ -105,12 +104,11 @@ def run(
     with locked(folder):
         _claim(folder, manifest, overwrite)
         write_manifest(folder, manifest)
-        written = _write_chunks(
-            folder, loaded, manifest, limit, workers or os.cpu_count() or 1, progress
-        )
+        written = _write_chunks(folder, loaded, manifest, workers or os.cpu_count() or 1, progress)
         sync_folder(folder)
         write_manifest(folder, manifest.model_copy(update={"complete": True}))
-    files = [folder / file_name(c.start, c.stop) for c in limited_chunks(loaded, limit)]
+    chunks = first_chunks(loaded, points, manifest.rows_per_file)
+    files = [folder / file_name(chunk.start, chunk.stop) for chunk in chunks]
     size = sum(path.stat().st_size for path in files)
     return Summary(points, written, len(files), time.perf_counter() - began, size, folder)
 
@@ -152,9 +150,7 @@ def _prepare(folder: Path) -> None:
 
 def _ours(name: str) -> bool:
     plain = name.removesuffix(UNFINISHED)
-    return plain in (MANIFEST, LOCK) or (
-        plain.startswith("points-") and plain.endswith(".parquet")
-    )
+    return plain in (MANIFEST, LOCK) or (plain.startswith("points-") and plain.endswith(".parquet"))
 
 
 def _claim(folder: Path, manifest: Manifest, overwrite: bool) -> None:
@@ -183,7 +179,6 @@ def _write_chunks(
     folder: Path,
     grid: Grid,
     manifest: Manifest,
-    limit: int | None,
     workers: int,
     progress: Callable[[int], None] | None,
 ) -> int:
@@ -206,7 +201,7 @@ def _write_chunks(
     pending: deque[Future[int]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for chunk in limited_chunks(grid, limit):
+            for chunk in first_chunks(grid, manifest.points, manifest.rows_per_file):
                 if (folder / file_name(chunk.start, chunk.stop)).exists():
                     if progress:
                         progress(chunk.stop - chunk.start)

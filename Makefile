@@ -1,0 +1,29 @@
+BIN := .venv/bin
+PUBLISHED := vision prefill decode
+DATA := results/published/data
+
+.PHONY: report test check bench
+
+.venv/installed: requirements.lock pyproject.toml
+	python3 -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+report: .venv/installed
+	for stage in $(PUBLISHED); do \
+		$(BIN)/sweepengine run grids/published-$$stage.toml --out $(DATA)/$$stage --overwrite || exit; \
+	done
+	$(BIN)/sweepengine report $(PUBLISHED:%=$(DATA)/%) --out results/published \
+		--reference tests/data/reference
+
+test: .venv/installed
+	$(BIN)/pytest
+
+check: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/kernel.py

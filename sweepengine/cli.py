@@ -1,0 +1,198 @@
+"""Command line: parses, calls, prints. What costs time to import is imported where it is used."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from sweepengine import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sweepengine")
+def commands() -> None:
+    """What DeepSeek-OCR inference costs, over millions of workloads at once.
+
+    GRID is a grid file, or the stem of a shipped one such as capacity.
+    """
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+_out = click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Directory to write into."
+)
+
+
+def _table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+@commands.command()
+@click.argument("grid")
+@_json
+def plan(grid: str, as_json: bool) -> None:
+    """Say how large GRID is and whether it fits; compute nothing."""
+    from sweepengine.grid import load_grid
+    from sweepengine.schema import COLUMNS, INPUTS, OUTPUTS
+
+    loaded = load_grid(grid)
+    loaded.check()
+    width = {"Int32": 4, "Int64": 8, "Float64": 8, "Enum": 1}
+    per_point = sum(width[column.dtype] for column in COLUMNS)
+    axes = {axis.name: len(axis.values) for axis in loaded.axes if axis.name != "defaults"}
+    facts = {
+        "name": loaded.name,
+        "model": loaded.model.name,
+        "points": loaded.points,
+        "axes": axes,
+        "columns": len(COLUMNS),
+        "uncompressed_bytes": per_point * loaded.points,
+        "fits_int64": True,
+        "grid_hash": loaded.hash,
+    }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    varying = ", ".join(f"{name} {count:,}" for name, count in axes.items() if count > 1)
+    rows = [
+        ("model", loaded.model.name),
+        ("points", f"{loaded.points:,}"),
+        ("axes", varying or "one point"),
+        ("columns", f"{len(INPUTS)} inputs, {len(OUTPUTS)} outputs"),
+        ("size", f"at most {per_point * loaded.points:,} bytes before compression"),
+        ("overflow", "none: the largest corner fits Int64"),
+        ("grid hash", loaded.hash[:12]),
+    ]
+    _table(loaded.name, rows, ("", ""))
+
+
+@commands.command()
+@click.argument("grid")
+@_out
+@click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
+@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option("--workers", type=click.IntRange(1), help="Threads [default: all cores].")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N points.")
+def run(
+    grid: str, out: Path, overwrite: bool, engine: str, workers: int | None, limit: int | None
+) -> None:
+    """Compute GRID into a Parquet dataset; a run that was stopped goes on."""
+    from sweepengine.grid import load_grid
+    from sweepengine.running import run as run_grid
+
+    loaded = load_grid(grid)
+    total = loaded.points if limit is None else min(limit, loaded.points)
+    try:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            with Progress(console=Console(stderr=True)) as bar:
+                task = bar.add_task(loaded.name, total=total)
+                summary = run_grid(
+                    loaded, out, overwrite, workers, limit, lambda n: bar.advance(task, n)
+                )
+        else:
+            summary = run_grid(loaded, out, overwrite, workers, limit)
+    except KeyboardInterrupt:
+        click.echo(f"{out}: interrupted: run the same command again to go on", err=True)
+        sys.exit(130)
+    kept = summary.points - summary.written
+    click.echo(
+        f"{out}: {summary.points:,} points in {summary.files} files, {summary.bytes:,} bytes"
+        + (f", {kept:,} of them from before" if kept else "")
+    )
+    click.echo(
+        f"{summary.written:,} points, {summary.seconds:.2f} seconds, "
+        f"{summary.points_per_second:,.0f} points/s"
+    )
+
+
+@commands.command()
+@click.argument("grids_or_dirs", nargs=-1, required=True, metavar="GRID_OR_DIR...")
+@_out
+@click.option(
+    "--reference",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Published tables (NAME.csv) to compare with; exit 1 when a cell differs.",
+)
+def report(grids_or_dirs: tuple[str, ...], out: Path, reference: Path | None) -> None:
+    """Write the tables of grids or datasets as Markdown and CSV."""
+    from sweepengine.report import write_report
+
+    compared = write_report(list(grids_or_dirs), out, reference)
+    if compared:
+        rows = [(c.name, str(c.equal), str(c.different)) for c in compared]
+        _table("Against the published tables", rows, ("table", "equal", "different"))
+        for comparison in compared:
+            for line in comparison.differences[:10]:
+                click.echo(line)
+    click.echo(f"{out / 'README.md'}: written")
+    if compared:
+        equal = sum(c.equal for c in compared)
+        different = sum(c.different for c in compared)
+        click.echo(f"{equal} cells equal, {different} different")
+        if different:
+            sys.exit(1)
+
+
+@commands.command()
+@_json
+def models(as_json: bool) -> None:
+    """List the models that are known, with their sources."""
+    from sweepengine.architecture import known, load_model
+
+    found = [load_model(name) for name in known("models")]
+    if as_json:
+        facts = [
+            {
+                "name": model.name,
+                "description": model.description,
+                "parameter_count": model.parameter_count,
+                "weight_bytes": model.weight_bytes,
+                "sources": model.sources,
+            }
+            for model in found
+        ]
+        click.echo(json.dumps(facts))
+        return
+    for model in found:
+        head = f"{model.name}: {model.description}. {model.parameter_count:,} parameters"
+        _table(head, list(model.sources.items()), ("section", "source"))
+        click.echo()
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"sweepengine: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command line; every problem is one line on stderr."""
+    from sweepengine.errors import InputError
+
+    try:
+        commands.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except InputError as error:
+        _fail(str(error), 2)
+    except OSError as error:
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)

@@ -1,0 +1,59 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from sweepengine.architecture import load_model
+
+settings.register_profile(
+    "ours", deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("ours")
+
+MODELS = ("deepseek-ocr-3b", "deepseek-ocr-3b-modelmeter")
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return load_model(request.param)
+
+
+@pytest.fixture
+def released():
+    return load_model("deepseek-ocr-3b").architecture
+
+
+@pytest.fixture
+def published():
+    return load_model("deepseek-ocr-3b-modelmeter").architecture
+
+
+@pytest.fixture
+def root():
+    return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def command(root):
+    def run(*arguments, cwd=root):
+        return subprocess.run(
+            [sys.executable, "-m", "sweepengine", *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def grid_file(tmp_path):
+    def write(text, name="grid.toml"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
