@@ -64,9 +64,10 @@ def main() -> None:
     if plain != head.select(OUTPUT_NAMES).to_dicts():
         raise SystemExit("kernel and plain Python differ")
 
-    blank = np.empty((len(OUTPUT_NAMES), rows), np.int64)
     measured = {
-        "fill with a constant": median_rate(rows, lambda: fill_constant(blank)),
+        "fill with a constant": median_rate(
+            rows, lambda: fill_constant(np.empty((len(OUTPUT_NAMES), rows), np.int64))
+        ),
         "kernel, all cores": median_rate(rows, lambda: compute(arch, *inputs, rows, OUTPUT_NAMES)),
         "kernel, one core": median_rate(
             rows, lambda: compute(arch, *inputs, rows, OUTPUT_NAMES, parallel=False)

@@ -44,13 +44,14 @@ for _formula in FORMULAS:
     register_jitable(_formula)
 
 # Fields of the workload table. Counts are those of one image; I/O and memory are in bytes.
-IMAGE_TOKENS, CONTEXT, HEADS, KV_HEADS, ATTENTION, KV_TOKEN_BYTES = range(6)
-VISION = 6  # tensor, CUDA, activation I/O, KV I/O, activation
-PREFILL = 11  # likewise
-FIRST = 16  # first decode step: tensor, CUDA, activation I/O, KV I/O
-GROWTH = 20  # what each further step adds: likewise
-VISION_WEIGHTS, PREFILL_WEIGHTS, STEP_WEIGHTS, EXPERT_WEIGHTS, PREFILL_CACHE = range(24, 29)
-FIELDS = 29
+IMAGE_TOKENS, CONTEXT, KV_TOKEN_BYTES, PREFILL_CACHE = range(4)
+VISION = 4  # tensor, CUDA, activation I/O, KV I/O, activation
+PREFILL = 9  # likewise
+FIRST = 14  # first decode step: tensor, CUDA, activation I/O, KV I/O
+GROWTH = 18  # what each further step adds: likewise
+STEP = 22  # activation values of a step: the four figures of StepActivation
+VISION_WEIGHTS, PREFILL_WEIGHTS, STEP_WEIGHTS, EXPERT_WEIGHTS = range(26, 30)
+FIELDS = 30
 
 # How a column follows from its field of the table.
 AS_IS, PER_IMAGE, OVER_STEPS, LAST_ACTIVATION, CACHE_AFTER = range(5)
@@ -106,9 +107,9 @@ def _tabulate(
         second = stages.decode_step(arch, attended + 1, heads, kv_heads, attention)
         table[IMAGE_TOKENS, row] = image_tokens(workload)
         table[CONTEXT, row] = context
-        table[HEADS, row] = heads
-        table[KV_HEADS, row] = kv_heads
-        table[ATTENTION, row] = attention
+        lines = stages.step_activation(arch, heads, kv_heads, attention)
+        for line in range(4):
+            table[STEP + line, row] = lines[line]
         per_token = stages.cache_bytes_per_token(arch, heads, kv_heads)
         table[KV_TOKEN_BYTES, row] = per_token
         table[PREFILL_CACHE, row] = per_token * context
@@ -179,14 +180,13 @@ def _integer_column(
     elif kind == LAST_ACTIVATION:
         for i in range(len(out)):
             workload = found[0, i]
-            values = stages.last_step_activation(
-                arch,
-                table[CONTEXT, workload],
-                found[1, i],
-                table[HEADS, workload],
-                table[KV_HEADS, workload],
-                table[ATTENTION, workload],
+            lines = stages.StepActivation(
+                table[STEP, workload],
+                table[STEP + 1, workload],
+                table[STEP + 2, workload],
+                table[STEP + 3, workload],
             )
+            values = stages.last_step_activation(arch, lines, table[CONTEXT, workload], found[1, i])
             out[i] = found[2, i] * arch.accounting.dtype_bytes * values
     else:
         for i in range(len(out)):
@@ -249,13 +249,17 @@ def _fill(
                 real += 1
 
 
-def _cache_folder() -> Path:
-    """Per-user folder of compiled kernels, one for each state of the formulas' source."""
+def _cache_folder(parallel: bool) -> Path:
+    """Per-user folder of compiled kernels, one for each state of the formulas' source.
+
+    Numba's key leaves out whether loops are parallel, so each kind has a folder of its own.
+    """
+    kind = "parallel" if parallel else "serial"
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     package = Path(__file__).parent
     sources = sorted([*package.glob("*.py"), *package.glob("layers/*.py")])
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
-    return Path(home) / "sweepengine" / digest.hexdigest()[:16]
+    return Path(home) / "sweepengine" / f"{digest.hexdigest()[:16]}-{kind}"
 
 
 @contextmanager
@@ -274,7 +278,7 @@ def _compiled_into(folder: Path) -> Iterator[None]:
 
 def _compile(function: Callable[..., None], parallel: bool) -> Callable[..., None]:
     try:
-        with _compiled_into(_cache_folder()):
+        with _compiled_into(_cache_folder(parallel)):
             compiled = numba.njit(parallel=parallel, nogil=True, cache=True)(function)
     except (OSError, RuntimeError):
         compiled = numba.njit(parallel=parallel, nogil=True)(function)

@@ -206,19 +206,45 @@ def cached_tokens(arch: Architecture, context_tokens: int, decode_steps: int) ->
     return context_tokens + decode_steps - left_out
 
 
+class StepActivation(NamedTuple):
+    """Activation values of a decode step over L attended tokens: the larger of two lines in L.
+
+    Only attention's scores grow with L, so a step is as wide as its widest layer without
+    scores (`low`) or, from some L on, as its attention (`high`).
+    """
+
+    low: int
+    low_slope: int
+    high: int
+    high_slope: int
+
+
+FAR = 2**31
+"""More tokens than any step attends to: there attention is the widest layer."""
+
+
+@formula
+def step_activation(
+    arch: Architecture, attention_heads: int, key_value_heads: int, attention_kind: int
+) -> StepActivation:
+    """Lines through the activation values of steps that attend to 0 and 1, and to very many."""
+    heads = (attention_heads, key_value_heads, attention_kind)
+    low = activation(arch, decode_step(arch, 0, *heads))
+    low_slope = activation(arch, decode_step(arch, 1, *heads)) - low
+    far = activation(arch, decode_step(arch, FAR, *heads))
+    high_slope = activation(arch, decode_step(arch, FAR + 1, *heads)) - far
+    return StepActivation(low, low_slope, far - high_slope * FAR, high_slope)
+
+
 @formula
 def last_step_activation(
-    arch: Architecture,
-    context_tokens: int,
-    decode_steps: int,
-    attention_heads: int,
-    key_value_heads: int,
-    attention_kind: int,
+    arch: Architecture, lines: StepActivation, context_tokens: int, decode_steps: int
 ) -> int:
     """Activation values of the largest decode step, which is the last; 0 without steps."""
     attended = attended_in_step(arch, context_tokens, max(decode_steps, 1) - 1)
-    step = decode_step(arch, attended, attention_heads, key_value_heads, attention_kind)
-    return activation(arch, step) * min(decode_steps, 1)
+    low = lines.low + lines.low_slope * attended
+    high = lines.high + lines.high_slope * attended
+    return max(low, high) * min(decode_steps, 1)
 
 
 def parameter_count(arch: Architecture, attention_heads: int, key_value_heads: int) -> int:
@@ -284,7 +310,8 @@ def point_columns(
     vision_weight_io = float(seen.weight_io * size * arch.accounting.weight_io)
     prefill_weight_io = weight_io_bytes(arch, filled.weight_io, filled.expert_io, batch * context)
     step_weight_io = weight_io_bytes(arch, first.weight_io, first.expert_io, batch)
-    last = last_step_activation(arch, context, steps, *heads, point.attention)
+    lines = step_activation(arch, *heads, point.attention)
+    last = last_step_activation(arch, lines, context, steps)
     stage("vision", seen, vision_weight_io, activation(arch, seen))
     stage("prefill", filled, prefill_weight_io, activation(arch, filled))
     stage("decode", all_steps(first, second, steps), steps * step_weight_io, last)
