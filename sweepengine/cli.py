@@ -174,6 +174,73 @@ def models(as_json: bool) -> None:
         click.echo()
 
 
+@commands.command()
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write JSON to FILE.")
+def validate(json_file: Path | None) -> None:
+    """Compare the default model's formulas with torch; exit 1 on a mismatch."""
+    from sweepengine.architecture import load_model
+    from sweepengine.errors import InputError
+
+    try:
+        from sweepengine.validation import end_to_end, per_layer
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"validate: {error.name} is not installed: expected the extra, "
+            "pip install 'sweepengine[validate]'"
+        ) from None
+    model = load_model()
+    layers = per_layer.measure(model.architecture)
+    published = per_layer.published_differences()
+    checks = end_to_end.measure(model)
+    _table(
+        "Layer by layer, FLOPs",
+        [
+            (
+                row.group,
+                row.layer,
+                row.reference_class,
+                f"{row.measured_flops:,}",
+                f"{row.analytic_flops:,}",
+                f"{row.relative_difference:.4%}",
+                f"{published[row.layer]:.4f}%",
+                row.status,
+            )
+            for row in layers
+        ],
+        ("group", "layer", "reference class", "measured", "analytic", "difference", "published",
+         "status"),
+    )  # fmt: skip
+    click.echo()
+    _table(
+        "End to end",
+        [
+            (check.what, f"{check.measured:,}", f"{check.analytic:,}", check.unit, check.status)
+            for check in checks
+        ],
+        ("figure", "measured", "analytic", "unit", "status"),
+    )
+    if json_file is not None:
+        rows = [
+            {
+                **row._asdict(),
+                "relative_difference": row.relative_difference,
+                "published_difference_percent": published[row.layer],
+                "status": row.status,
+            }
+            for row in layers
+        ]
+        stages = [{**check._asdict(), "status": check.status} for check in checks]
+        facts = {"model": model.name, "layers": rows, "end_to_end": stages}
+        json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    equal = sum(row.status != "different" for row in layers)
+    same = sum(check.status == "equal" for check in checks)
+    click.echo(
+        f"{equal} of {len(layers)} layers and {same} of {len(checks)} end-to-end figures equal"
+    )
+    if equal < len(layers) or same < len(checks):
+        sys.exit(1)
+
+
 def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"sweepengine: {' '.join(message.split())}", err=True)
     sys.exit(code)

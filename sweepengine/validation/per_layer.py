@@ -1,0 +1,169 @@
+"""The 21 rows of the published per-layer table, on the default model's formulas."""
+
+import csv
+from collections.abc import Callable
+from importlib import resources
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from transformers.models.clip import modeling_clip as clip
+from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
+
+from sweepengine.architecture import Architecture
+from sweepengine.layers import PUBLISHED_LAYERS
+from sweepengine.layers.residual import FLASH
+from sweepengine.validation.references import (
+    clip_config,
+    counted_flops,
+    outer_product_flops,
+    random_weights,
+    sam_config,
+    text_config,
+)
+
+TOKENS = 512
+CLIP_TOKENS = 257
+TRANSFORMER_BLOCKS = 2
+
+
+class Row(NamedTuple):
+    """One measured layer."""
+
+    group: str
+    layer: str
+    reference_class: str
+    measured_flops: int
+    analytic_flops: int
+
+    @property
+    def relative_difference(self) -> float:
+        """|analytic - measured| / measured; infinite where only the formula counts something."""
+        difference = abs(self.analytic_flops - self.measured_flops)
+        if not difference:
+            return 0.0
+        return difference / self.measured_flops if self.measured_flops else float("inf")
+
+    @property
+    def status(self) -> str:
+        """Whether formula and module agree to the FLOP; 0 and 0 where torch has nothing to count."""
+        if self.measured_flops != self.analytic_flops:
+            return "different"
+        return "equal" if self.measured_flops else "equal (no matrix product)"
+
+
+def published_differences() -> dict[str, float]:
+    """Relative difference in percent that the published validation found, by layer."""
+    text = resources.files("sweepengine.validation") / "published_per_layer.csv"
+    rows = csv.DictReader(text.read_text(encoding="utf-8").splitlines())
+    return {row["layer"]: float(row["relative_difference_percent"]) for row in rows}
+
+
+def measure(arch: Architecture) -> list[Row]:
+    """Measure every row of the published table, in its shapes (formulas.md, section 9).
+
+    Tensor FLOPs are compared: torch counts matrix products and convolutions. CLIP transformer
+    rows have 2 blocks, as published; LlamaFlashAttention2 is its projections, as the fused CPU
+    kernel hides the core.
+    """
+    return [*_sam_rows(arch), *_clip_rows(arch), *_decoder_rows(arch)]
+
+
+def _row(
+    arch: Architecture,
+    group: str,
+    layer: str,
+    module: nn.Module,
+    call: Callable[[], object],
+    shape: tuple[int, ...],
+) -> Row:
+    analytic = PUBLISHED_LAYERS[layer](arch, *shape).tensor_flops
+    return Row(group, layer, type(module).__name__, counted_flops(call), analytic)
+
+
+def _sam_rows(arch: Architecture) -> list[Row]:
+    config = sam_config(arch)
+    window, edge, width = arch.sam.window, arch.sam.position_edge, arch.sam.width
+    side = edge * arch.image.patch_size
+    windows = (-(-edge // window)) ** 2
+    with torch.device("meta"):
+        attention = modeling.DeepseekOcr2SamVisionAttention(config, window)
+        mlp = modeling.DeepseekOcr2SamMLPBlock(config)
+        patches = modeling.DeepseekOcr2SamPatchEmbeddings(config)
+        block = modeling.DeepseekOcr2SamVisionLayer(config, 0)
+        norm = modeling.DeepseekOcr2SamLayerNorm(arch.sam.neck_width, data_format="channels_first")
+        encoder = modeling.DeepseekOcr2SamVisionEncoder(config).eval()
+        grid = torch.empty(1, edge, edge, width)
+        pixels = torch.empty(1, arch.image.channels, side, side)
+        split = torch.empty(windows, window, window, width)
+        narrow = torch.empty(1, arch.sam.neck_width, edge, edge)
+        cases: list[tuple[str, nn.Module, Callable[[], object], tuple[int, ...]]] = [
+            ("Attention", attention, lambda: attention(split), (windows, window, FLASH)),
+            ("MLPBlock", mlp, lambda: mlp(grid), (edge * edge,)),
+            ("PatchEmbed", patches, lambda: patches(pixels), (side,)),
+            ("Block", block, lambda: block(grid), (edge, 0, FLASH)),
+            ("LayerNorm2d", norm, lambda: norm(narrow), (edge * edge,)),
+            ("ImageEncoderViT", encoder, lambda: encoder(pixels), (side, FLASH)),
+        ]
+        return [_row(arch, "vision", *case) for case in cases]
+
+
+def _clip_rows(arch: Architecture) -> list[Row]:
+    short = arch._replace(clip=arch.clip._replace(blocks=TRANSFORMER_BLOCKS))
+    config = clip_config(short)
+    side, projected = arch.clip.image_size, 577
+    with torch.device("meta"):
+        embeddings = clip.CLIPVisionEmbeddings(config)
+        attention, mlp = clip.CLIPAttention(config), clip.CLIPMLP(config)
+        block, transformer = clip.CLIPEncoderLayer(config), clip.CLIPEncoder(config).eval()
+        norm = nn.LayerNorm(arch.clip.width)
+        projector = nn.Linear(arch.projector.input_width, arch.projector.output_width)
+        pixels = torch.empty(1, arch.image.channels, side, side)
+        tokens = torch.empty(1, CLIP_TOKENS, arch.clip.width)
+        wide = torch.empty(1, projected, arch.projector.input_width)
+        sized = (CLIP_TOKENS, FLASH)
+        cases: list[tuple[str, nn.Module, Callable[[], object], tuple[int, ...]]] = [
+            ("CLIPVisionEmbeddings_conv", embeddings, lambda: embeddings(pixels), (side,)),
+            ("NoTPAttention", attention, lambda: attention(tokens, None), sized),
+            ("NoTPFeedForward", mlp, lambda: mlp(tokens), (CLIP_TOKENS,)),
+            ("NoTPTransformerBlock", block, lambda: block(tokens, None), sized),
+            ("NoTPTransformer", transformer, lambda: transformer(inputs_embeds=tokens), sized),
+            ("VitModel", transformer, lambda: transformer(inputs_embeds=norm(tokens)), sized),
+            ("MlpProjector", projector, lambda: projector(wide), (projected,)),
+        ]
+        return [_row(short, "vision", *case) for case in cases]
+
+
+def _decoder_rows(arch: Architecture) -> list[Row]:
+    heads = (arch.decoder.attention_heads, arch.decoder.key_value_heads)
+    config = text_config(arch, *heads)
+    layer_sparse = modeling.DeepseekOcr2TextDecoderLayer(config, arch.decoder.dense_layers)
+    layer_dense = modeling.DeepseekOcr2TextDecoderLayer(
+        text_config(arch._replace(decoder=arch.decoder._replace(dense_layers=1)), *heads), 0
+    )
+    for layer in (layer_sparse, layer_dense):
+        random_weights(layer)
+    fused = modeling.DeepseekOcr2TextAttention(text_config(arch, *heads, "sdpa"), 0)
+    rotary = modeling.DeepseekOcr2TextRotaryEmbedding(config)
+    hidden = torch.randn(1, TOKENS, arch.decoder.hidden)
+    positions = torch.arange(TOKENS)[None]
+    angles = rotary(hidden, positions)
+    mlp, moe, norm = layer_dense.mlp, layer_sparse.mlp, layer_dense.input_layernorm
+    block = (TOKENS, TOKENS, *heads, FLASH)
+    cases: list[tuple[str, str, nn.Module, Callable[[], object], tuple[int, ...]]] = [
+        ("decoder", "DeepseekV2MLP", mlp, lambda: mlp(hidden), (TOKENS, arch.decoder.dense_width)),
+        ("decoder", "MoEGate", moe.gate, lambda: moe.gate(hidden), (TOKENS,)),
+        ("decoder", "DeepseekV2MoE", moe, lambda: moe(hidden), (TOKENS,)),
+        ("decoder", "DeepseekV2RMSNorm", norm, lambda: norm(hidden), (TOKENS,)),
+        ("decoder", "DeepseekV2DecoderLayer_dense", layer_dense,
+         lambda: layer_dense(hidden, position_embeddings=angles), block),
+        ("decoder", "DeepseekV2DecoderLayer_moe", layer_sparse,
+         lambda: layer_sparse(hidden, position_embeddings=angles), block),
+        ("llama", "LlamaFlashAttention2", fused,
+         lambda: fused(hidden, position_embeddings=angles), (TOKENS, 0, *heads)),
+    ]  # fmt: skip
+    rows = [_row(arch, *case) for case in cases]
+    analytic = PUBLISHED_LAYERS["LlamaRotaryEmbedding"](arch, TOKENS, heads[0]).tensor_flops
+    measured = outer_product_flops(lambda: rotary(hidden, positions))
+    name = type(rotary).__name__
+    return [*rows, Row("llama", "LlamaRotaryEmbedding", name, measured, analytic)]
