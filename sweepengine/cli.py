@@ -20,6 +20,9 @@ def commands() -> None:
     """
 
 
+PIPED_WIDTH = 200
+"""Columns of tables that go to a file or a pipe, which do not wrap."""
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 _out = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Directory to write into."
@@ -36,7 +39,10 @@ def _table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
 
 
 @commands.command()

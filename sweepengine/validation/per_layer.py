@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
     @property
     def status(self) -> str:
-        """Whether formula and module agree to the FLOP; 0 and 0 where torch has nothing to count."""
+        """Whether formula and module agree to the FLOP, or both count nothing."""
         if self.measured_flops != self.analytic_flops:
             return "different"
         return "equal" if self.measured_flops else "equal (no matrix product)"

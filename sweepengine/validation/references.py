@@ -52,7 +52,8 @@ def outer_product_flops(call: Callable[[], object]) -> int:
     The released rotary embedding multiplies positions by frequencies as a `(d/2, 1) @ (1, T)`
     product; `transformers` writes the same product element-wise, where the counter sees nothing.
     """
-    with torch.no_grad(), _OuterProducts() as counter:
+    counter = _OuterProducts()
+    with torch.no_grad(), counter:
         call()
     return counter.flops
 
