@@ -34,7 +34,7 @@ def _table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, show_header=any(columns))
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -42,6 +42,7 @@ def _table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_WIDTH
+    click.echo(title)
     console.print(table)
 
 
