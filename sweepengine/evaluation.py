@@ -34,14 +34,12 @@ def compute_chunk(
     rows = chunk.stop - chunk.start
     outputs = tuple(name for name in columns if name in OUTPUT_NAMES)
     computed = compute(model.architecture, *kernel_inputs(chunk.axes), rows, outputs, parallel)
-    inputs = {}
     if len(outputs) < len(columns):
-        inputs = {name: values[:rows] for name, values in expand(chunk.axes).items()}
-    return pl.DataFrame([_series(name, (computed or inputs).get(name, inputs.get(name)))
-                         for name in columns])  # fmt: skip
+        computed |= {name: values[:rows] for name, values in expand(chunk.axes).items()}
+    return pl.DataFrame([_series(name, computed[name]) for name in columns])
 
 
-def _series(name: str, values: NDArray[np.generic] | None) -> pl.Series:
+def _series(name: str, values: NDArray[np.generic]) -> pl.Series:
     if name == "attention":
         series = pl.Series(name, values).cast(pl.UInt32)
         return pl.Series(name, ATTENTIONS, dtype=ATTENTION_TYPE).gather(series)

@@ -120,7 +120,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         grid_hash=grid.hash,
         grid_name=grid.name,
         description=grid.description,
-        model=grid.model_name if grid.model_name == grid.model.name else grid.model.name,
+        model=grid.model.name,
         points=points,
         rows_per_file=ROWS_PER_FILE,
         targets=grid.targets.model_dump(),
