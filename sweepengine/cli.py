@@ -189,7 +189,7 @@ def validate(json_file: Path | None) -> None:
     from sweepengine.errors import InputError
 
     try:
-        from sweepengine.validation import end_to_end, per_layer
+        from sweepengine.validation import activation_memory, end_to_end, per_layer
     except ModuleNotFoundError as error:
         raise InputError(
             f"validate: {error.name} is not installed: expected the extra, "
@@ -199,6 +199,7 @@ def validate(json_file: Path | None) -> None:
     layers = per_layer.measure(model.architecture)
     published = per_layer.published_differences()
     checks = end_to_end.measure(model)
+    peaks = activation_memory.measure(model.architecture)
     _table(
         "Layer by layer, FLOPs",
         [
@@ -206,8 +207,8 @@ def validate(json_file: Path | None) -> None:
                 row.group,
                 row.layer,
                 row.reference_class,
-                f"{row.measured_flops:,}",
-                f"{row.analytic_flops:,}",
+                f"{row.measured_flops or row.measured_elementwise:,}",
+                f"{row.analytic_flops or row.analytic_elementwise:,}",
                 f"{row.relative_difference:.4%}",
                 f"{published[row.layer]:.4f}%",
                 row.status,
@@ -226,6 +227,23 @@ def validate(json_file: Path | None) -> None:
         ],
         ("figure", "measured", "analytic", "unit", "status"),
     )
+    click.echo()
+    _table(
+        "Activation memory, alive at once, reduced widths",
+        [
+            (
+                peak.what,
+                peak.attention,
+                f"{peak.measured_bytes:,}",
+                f"{peak.analytic_bytes:,}",
+                f"{peak.relative_difference:+.1%}",
+                f"{peak.tolerance:.0%}",
+                peak.status,
+            )
+            for peak in peaks
+        ],
+        ("what", "attention", "measured", "analytic", "difference", "tolerance", "status"),
+    )
     if json_file is not None:
         rows = [
             {
@@ -237,14 +255,29 @@ def validate(json_file: Path | None) -> None:
             for row in layers
         ]
         stages = [{**check._asdict(), "status": check.status} for check in checks]
-        facts = {"model": model.name, "layers": rows, "end_to_end": stages}
+        memory = [
+            {
+                **peak._asdict(),
+                "relative_difference": peak.relative_difference,
+                "status": peak.status,
+            }
+            for peak in peaks
+        ]
+        facts = {
+            "model": model.name,
+            "layers": rows,
+            "end_to_end": stages,
+            "activation_memory": memory,
+        }
         json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     equal = sum(row.status != "different" for row in layers)
     same = sum(check.status == "equal" for check in checks)
+    near = sum(peak.status == "within" for peak in peaks)
     click.echo(
-        f"{equal} of {len(layers)} layers and {same} of {len(checks)} end-to-end figures equal"
+        f"{equal} of {len(layers)} layers and {same} of {len(checks)} end-to-end figures equal, "
+        f"{near} of {len(peaks)} activation peaks within tolerance"
     )
-    if equal < len(layers) or same < len(checks):
+    if equal < len(layers) or same < len(checks) or near < len(peaks):
         sys.exit(1)
 
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from transformers import DynamicCache
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
@@ -21,6 +22,7 @@ from sweepengine.validation.references import (
 )
 
 CROPS = ((0, 0), (1, 2), (1, 3), (2, 3), (3, 3))
+MODE_CROPS = (2, 3)
 DECODE_STEPS = 3
 CACHE_DTYPE_BYTES = 4
 """The reference decoder runs in float32 on the CPU."""
@@ -42,19 +44,20 @@ class Check(NamedTuple):
 
 def measure(model: Model) -> list[Check]:
     """Measure vision, prefill and decode stages, parameters and cache."""
-    return [*vision_checks(model), *decoder_checks(model), *parameter_checks(model)]
+    return [
+        *vision_checks(model),
+        *mode_checks(model),
+        *decoder_checks(model),
+        *parameter_checks(model),
+    ]
 
 
 def vision_checks(model: Model) -> list[Check]:
-    """Vision FLOPs without tiles and with 2, 3, 6 and 9, in every published mode, in a batch."""
+    """Vision FLOPs without tiles and with 2, 3, 6 and 9, and in a batch."""
     arch = model.architecture
     reference = VisionReference(arch)
     cases = [(f"gundam {r}x{c}", 1024, 640, r, c, 1) for r, c in CROPS]
     cases.append(("gundam 1x2, batch 2", 1024, 640, 1, 2, 2))
-    for name, mode in model.modes.items():
-        rows, cols = (2, 3) if mode.tile_size else (0, 0)
-        tile = mode.tile_size or 640
-        cases.append((f"mode {name} {rows}x{cols}", mode.view_size, tile, rows, cols, 1))
     checks = []
     for name, view, tile, rows, cols, batch in cases:
         workload = vision_workload(arch, view, tile, rows, cols)
@@ -67,6 +70,41 @@ def vision_checks(model: Model) -> list[Check]:
         point = Point(view, tile, rows, cols, 10, 0, batch, *_heads(model), FLASH)
         analytic = point_columns(arch, point, workload)["vision_tensor_flops"]
         checks.append(Check(f"vision, {name}", "FLOP", counted_flops(both), int(analytic)))
+    return checks
+
+
+def mode_checks(model: Model) -> list[Check]:
+    """Vision + prefill in every published mode, from pixels to logits.
+
+    The image's embeddings are put together as the release does, and the context that prefill
+    runs over is as long as they are.
+    """
+    arch = model.architecture
+    vision, decoder = VisionReference(arch), DecoderReference(arch, *_heads(model))
+    checks = []
+    for name, mode in model.modes.items():
+        rows, cols = MODE_CROPS if mode.tile_size else (0, 0)
+        tile = mode.tile_size or 640
+        embeddings: list[torch.Tensor] = []
+
+        def see(
+            sizes: tuple[int, int, int, int] = (mode.view_size, tile, rows, cols),
+            found: list[torch.Tensor] = embeddings,
+        ) -> None:
+            found.append(vision.image_embeddings(*sizes))
+
+        seen = counted_flops(see)
+        tokens = len(embeddings[0])
+        filled = decoder.flops(1, tokens + 10, DynamicCache(config=decoder.config))
+        sizes = (mode.view_size, tile, rows, cols)
+        columns = point_columns(arch, Point(*sizes, 10, 0, 1, *_heads(model), FLASH))
+        both = int(columns["vision_tensor_flops"] + columns["prefill_tensor_flops"])
+        title = f"{name} {rows}x{cols}" if rows else name
+        checks += [
+            Check(f"image tokens, {title}", "tokens", tokens, int(columns["image_tokens"])),
+            Check(f"vision, {title}", "FLOP", seen, int(columns["vision_tensor_flops"])),
+            Check(f"vision + prefill, {title}", "FLOP", seen + filled, both),
+        ]
     return checks
 
 
@@ -99,22 +137,27 @@ def decoder_checks(model: Model) -> list[Check]:
 
 
 def parameter_checks(model: Model) -> list[Check]:
-    """Parameters of SAM, projector, decoder and head, counted on the modules themselves."""
+    """Parameters of every part, and the bytes of all of them, on the modules themselves."""
     arch = model.architecture
     reference = VisionReference(arch)
     with torch.device("meta"):
         decoder = modeling.DeepseekOcr2TextModel(text_config(arch, *_heads(model)))
-    head = arch.decoder.hidden * arch.decoder.vocabulary
-    encoder = vis.image_encoder_vit(arch, 1024, FLASH).weights
-    projector = vis.mlp_projector(arch, 1).weights
-    language = prefill(arch, 1, *_heads(model), FLASH).weights
-    blocks = vis.notp_transformer(arch, 1, FLASH).weights
-    return [
-        Check("parameters, SAM", "values", parameters(reference.sam), encoder),
-        Check("parameters, CLIP blocks", "values", parameters(reference.clip), blocks),
-        Check("parameters, projector", "values", parameters(reference.projector), projector),
-        Check("parameters, decoder and head", "values", parameters(decoder) + head, language),
+        head = nn.Linear(arch.decoder.hidden, arch.decoder.vocabulary, bias=False)
+    language = parameters(decoder) + parameters(head)
+    sam, projector = parameters(reference.sam), parameters(reference.projector)
+    seen = sum(parameters(m) for m in (reference.embeddings, reference.norm, reference.clip))
+    separators = reference.newline.numel() + reference.view_separator.numel()
+    total = sam + seen + projector + separators + language
+    held = total * torch.bfloat16.itemsize
+    found = [
+        ("SAM", sam, vis.image_encoder_vit(arch, 1024, FLASH).weights),
+        ("CLIP", seen, vis.vit_model(arch, 1, FLASH).weights),
+        ("projector", projector, vis.mlp_projector(arch, 1).weights),
+        ("decoder and head", language, prefill(arch, 1, *_heads(model), FLASH).weights),
+        ("all", total, model.parameter_count),
     ]
+    checks = [Check(f"parameters, {part}", "values", *counts) for part, *counts in found]
+    return [*checks, Check("weights in bf16", "byte", held, model.weight_bytes)]
 
 
 def _heads(model: Model) -> tuple[int, int]:

@@ -6,12 +6,15 @@ changes no count. Attention and experts are the eager implementations: torch's c
 neither the fused CPU attention nor grouped matrix products.
 """
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._decomp import get_decompositions
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, DynamicCache
 from transformers.models.clip import modeling_clip as clip
@@ -58,6 +61,96 @@ def outer_product_flops(call: Callable[[], object]) -> int:
     return counter.flops
 
 
+class _ElementWise(TorchDispatchMode):
+    """Counts values of the size of `size` that element-wise operations produce."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.flops: int = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in DECOMPOSED:
+            with self:
+                return DECOMPOSED[func](*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket is torch.ops.aten.var_mean:
+            self.flops += int(args[0].numel())
+        elif (
+            torch.Tag.pointwise in func.tags
+            and func.overloadpacket not in COPIES
+            and int(out.numel()) == self.size
+        ):
+            self.flops += self.size
+        return out
+
+
+COPIES = (torch.ops.aten.clone, torch.ops.aten._to_copy)
+DECOMPOSED = get_decompositions([torch.ops.aten.native_layer_norm])
+
+
+def element_wise_flops(call: Callable[[Tensor], object], values: Tensor) -> int:
+    """FLOPs of a norm on `values`, counted from its own element-wise operations.
+
+    The rule: one FLOP for each value of each tensor of the input's size that an element-wise
+    operation produces. A variance counts one a value, its square, as the differences it squares
+    are those that the norm subtracts again. Statistics (one figure a token), the sums that make
+    them, casts and views count nothing.
+    """
+    counter = _ElementWise(values.numel())
+    with torch.no_grad(), counter:
+        call(values)
+    return counter.flops
+
+
+class _LiveStorage(TorchDispatchMode):
+    """Follows the bytes of tensor storages that are alive, and their largest sum."""
+
+    def __init__(self, held_elsewhere: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.live: int = 0
+        self.peak: int = 0
+        self.known: set[int] = {tensor.untyped_storage()._cdata for tensor in held_elsewhere}
+
+    def follow(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+        self.known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves(out):
+            if isinstance(value, Tensor):
+                self.follow(value)
+        return out
+
+
+def live_peak(modules: Iterable[nn.Module], call: Callable[[], object], *inputs: Tensor) -> int:
+    """Largest number of bytes alive at once during a call, `inputs` among them, weights not."""
+    weights = [
+        tensor for module in modules for tensor in (*module.parameters(), *module.buffers())
+    ]
+    tracker = _LiveStorage(weights)
+    for tensor in inputs:
+        tracker.follow(tensor)
+    with torch.no_grad(), tracker:
+        call()
+    return tracker.peak
+
+
 def parameters(module: nn.Module) -> int:
     """Number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
@@ -82,7 +175,7 @@ def sam_config(arch: Architecture) -> configuration.DeepseekOcr2SamVisionConfig:
     )
 
 
-def clip_config(arch: Architecture) -> CLIPVisionConfig:
+def clip_config(arch: Architecture, attention: str = "eager") -> CLIPVisionConfig:
     """Configuration of the CLIP transformer."""
     return CLIPVisionConfig(
         hidden_size=arch.clip.width,
@@ -93,12 +186,16 @@ def clip_config(arch: Architecture) -> CLIPVisionConfig:
         image_size=arch.clip.image_size,
         patch_size=arch.clip.patch_size,
         hidden_act="quick_gelu",
-        attn_implementation="eager",
+        attn_implementation=attention,
     )
 
 
 def text_config(
-    arch: Architecture, attention_heads: int, key_value_heads: int, attention: str = "eager"
+    arch: Architecture,
+    attention_heads: int,
+    key_value_heads: int,
+    attention: str = "eager",
+    experts: str = "eager",
 ) -> configuration.DeepseekOcr2TextConfig:
     """Configuration of the decoder with the given heads."""
     decoder = arch.decoder
@@ -117,7 +214,7 @@ def text_config(
         mlp_layer_types=["dense"] * decoder.dense_layers + ["sparse"] * sparse,
         max_position_embeddings=8192,
         attn_implementation=attention,
-        experts_implementation="eager",
+        experts_implementation=experts,
     )
 
 
@@ -130,32 +227,70 @@ def random_weights(module: nn.Module) -> nn.Module:
 
 
 class VisionReference:
-    """SAM, CLIP and projector on one view, all on the meta device."""
+    """SAM, CLIP, projector and the two separators, all on the meta device."""
 
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
         with torch.device("meta"):
             self.sam = modeling.DeepseekOcr2SamVisionEncoder(sam_config(arch)).eval()
+            self.embeddings = clip.CLIPVisionEmbeddings(clip_config(arch))
             self.norm = nn.LayerNorm(arch.clip.width)
             self.clip = clip.CLIPEncoder(clip_config(arch)).eval()
             self.projector = nn.Linear(arch.projector.input_width, arch.projector.output_width)
+            self.newline = nn.Parameter(torch.empty(arch.projector.output_width))
+            self.view_separator = nn.Parameter(torch.empty(arch.projector.output_width))
 
-    def encode(self, side: int, images: int) -> None:
-        """Run `images` views of `side` pixels through encoder, transformer and projector."""
+    def encode(self, side: int, images: int) -> Tensor:
+        """Run `images` views of `side` pixels through encoder, transformer and projector.
+
+        Returns
+        -------
+        Tensor, shape (images, q, q, 1280)
+        """
         with torch.device("meta"):
             pixels = torch.empty(images, self.arch.image.channels, side, side)
-            features = self.sam(pixels).last_hidden_state.flatten(2).transpose(1, 2)
+            encoded = self.sam(pixels).last_hidden_state
+            features = encoded.flatten(2).transpose(1, 2)
             class_token = torch.empty(images, 1, self.arch.clip.width)
             tokens = torch.cat([class_token, features], dim=1)
             seen = self.clip(inputs_embeds=self.norm(tokens)).last_hidden_state
-            self.projector(torch.cat([seen[:, 1:], features], dim=-1))
+            projected: Tensor = self.projector(torch.cat([seen[:, 1:], features], dim=-1))
+        return projected.unflatten(1, encoded.shape[2:])
+
+    def image_embeddings(self, view: int, tile: int, rows: int, cols: int) -> Tensor:
+        """Embeddings that one image puts into the context, put together as the release does.
+
+        Each row of the global view, and each row across all tiles, ends in a newline; a
+        separator stands between tiles and view.
+
+        Returns
+        -------
+        Tensor, shape (image tokens, 1280)
+        """
+        parts = []
+        if rows:
+            tiles = self.encode(tile, rows * cols).unflatten(0, (rows, cols))
+            parts.append(self._with_newlines(tiles.transpose(1, 2).flatten(2, 3).flatten(0, 1)))
+        parts.append(self._with_newlines(self.encode(view, 1)[0]))
+        return torch.cat([*parts, self.view_separator[None]])
+
+    def _with_newlines(self, features: Tensor) -> Tensor:
+        newlines = self.newline.expand(len(features), 1, -1)
+        return torch.cat([features, newlines], dim=1).flatten(0, 1)
 
 
 class DecoderReference:
     """Decoder and head with a real cache; the mixture of experts is held once."""
 
-    def __init__(self, arch: Architecture, attention_heads: int, key_value_heads: int) -> None:
-        self.config = text_config(arch, attention_heads, key_value_heads)
+    def __init__(
+        self,
+        arch: Architecture,
+        attention_heads: int,
+        key_value_heads: int,
+        attention: str = "eager",
+        experts: str = "eager",
+    ) -> None:
+        self.config = text_config(arch, attention_heads, key_value_heads, attention, experts)
         self.hidden = arch.decoder.hidden
         with torch.device("meta"):
             self.head = nn.Linear(arch.decoder.hidden, arch.decoder.vocabulary, bias=False)

@@ -5,8 +5,12 @@ from sweepengine.validation import end_to_end
 def test_every_stage_parameter_and_cache_equals_the_modules():
     checks = end_to_end.measure(load_model())
     assert [check for check in checks if check.status != "equal"] == []
-    stages = {check.what.split(",")[0].split()[0] for check in checks}
-    assert stages == {"vision", "prefill", "decode", "KV", "parameters"}
+    measured = {check.what: check.measured for check in checks}
+    for mode in ("tiny", "small", "base", "large", "gundam 2x3", "gundam-m 2x3"):
+        assert measured[f"vision + prefill, {mode}"] > measured[f"vision, {mode}"] > 0
+    assert measured["parameters, all"] == 3_336_106_240
+    assert measured["weights in bf16"] == 6_672_212_480
+    assert sum(what.startswith("decode 3 steps") for what in measured) == 5
 
 
 def test_check_with_another_figure_is_different():

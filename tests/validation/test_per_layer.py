@@ -13,6 +13,9 @@ def test_all_21_published_layers_equal_torch_to_the_flop(root):
     assert len(rows) == 21
     unseen = {row.layer for row in rows if row.measured_flops == 0}
     assert unseen == {"LayerNorm2d", "DeepseekV2RMSNorm"}
+    norms = [row for row in rows if row.layer in unseen]
+    assert {row.status for row in norms} == {"equal (element-wise count)"}
+    assert all(row.measured_elementwise == row.analytic_elementwise > 0 for row in norms)
 
 
 def test_published_differences_are_those_of_the_table(root):
@@ -25,4 +28,7 @@ def test_row_with_another_count_is_different_and_says_by_how_much():
     row = per_layer.Row("vision", "Attention", "Some", 200, 201)
     assert row.status == "different"
     assert row.relative_difference == 0.005
+    norm = per_layer.Row("vision", "LayerNorm2d", "Some", 0, 0, 400, 500)
+    assert (norm.status, norm.relative_difference) == ("different", 0.25)
+    assert per_layer.Row("vision", "LayerNorm2d", "Some", 0, 0).status == "different"
     assert per_layer.Row("vision", "Attention", "Some", 0, 1).relative_difference == float("inf")

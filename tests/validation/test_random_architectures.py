@@ -5,6 +5,7 @@ from transformers import DynamicCache
 
 from sweepengine import stages
 from sweepengine.architecture import load_model
+from sweepengine.geometry import image_tokens, vision_workload
 from sweepengine.layers import vision as vis
 from sweepengine.layers.residual import FLASH
 from sweepengine.validation.references import (
@@ -60,6 +61,19 @@ def test_any_vision_architecture_equals_its_modules(arch, side, images):
     assert counted_flops(lambda: reference.encode(side, images)) == images * analytic
     assert parameters(reference.sam) == vis.image_encoder_vit(arch, side, FLASH).weights
     assert parameters(reference.clip) == vis.notp_transformer(arch, 1, FLASH).weights
+
+
+@settings(max_examples=15)
+@given(vision_architectures(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3),
+       st.integers(1, 3))  # fmt: skip
+def test_any_crop_grid_makes_the_tokens_and_flops_of_its_modules(arch, view, tile, rows, cols):
+    sizes = (64 * view, 64 * tile, rows, cols if rows else 0)
+    reference = VisionReference(arch)
+    made = []
+    flops = counted_flops(lambda: made.append(reference.image_embeddings(*sizes)))
+    workload = vision_workload(arch, *sizes)
+    assert len(made[0]) == image_tokens(workload)
+    assert flops == stages.vision(arch, workload, FLASH).tensor_flops
 
 
 @st.composite
