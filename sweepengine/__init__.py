@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sweepengine.architecture import Model, load_model
+    from sweepengine.device import Device, load_device
     from sweepengine.errors import InputError
     from sweepengine.evaluation import evaluate
     from sweepengine.grid import load_grid
@@ -14,16 +15,28 @@ if TYPE_CHECKING:
 
 # A module must not bear the name of a function: importing it would hide the function.
 _HOMES = {
+    "Device": "device",
     "InputError": "errors",
     "Model": "architecture",
     "Summary": "running",
     "evaluate": "evaluation",
+    "load_device": "device",
     "load_grid": "grid",
     "load_model": "architecture",
     "run": "running",
 }
 
-__all__ = ["InputError", "Model", "Summary", "evaluate", "load_grid", "load_model", "run"]
+__all__ = [
+    "Device",
+    "InputError",
+    "Model",
+    "Summary",
+    "evaluate",
+    "load_device",
+    "load_grid",
+    "load_model",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

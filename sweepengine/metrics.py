@@ -5,10 +5,15 @@ Units as published: TFLOP is 1e12 FLOP, Tb is 1e12 bits, GiB is 2**30 bytes.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import polars as pl
 
+from sweepengine.architecture import Model
+from sweepengine.device import Device
 from sweepengine.errors import InputError
+from sweepengine.schema import STAGES
+from sweepengine.stages import parameter_count
 
 GIB = 2**30
 TERA = 1e12
@@ -61,6 +66,126 @@ def required_tflops_for_ttft(ttft_s: float) -> pl.Expr:
 def required_tflops_for_tpot(tpot_s: float) -> pl.Expr:
     """TFLOP/s needed for a token every `tpot_s` seconds: decode FLOPs / K / TPOT."""
     return flops(("decode",)) / pl.col("decode_steps") / (_seconds("tpot_s", tpot_s) * TERA)
+
+
+class Achievable(NamedTuple):
+    """Fractions of a device's peaks that kernels reach; 1.0 is the roofline itself."""
+
+    compute: float = 1.0
+    bandwidth: float = 1.0
+
+
+def roofline_seconds(
+    device: Device, stages: Sequence[str], achievable: Achievable = Achievable()
+) -> pl.Expr:
+    """Seconds that stages take on a device, one after the other.
+
+    A stage takes the longer of its work, tensor / peak + CUDA / peak, and its traffic, bytes /
+    bandwidth, bytes being those of activations, weights and key-value cache. As all fields of a
+    stage's pass overlap, this is a lower bound; the published rooflines (Williams et al. 2009)
+    take the same maximum.
+
+    Raises
+    ------
+    InputError
+        When a fraction of `achievable` is not above 0 and at most 1.
+    """
+    return pl.sum_horizontal(
+        [
+            pl.max_horizontal(
+                compute_seconds(device, stage, achievable), memory_seconds(device, stage, achievable)
+            )
+            for stage in stages
+        ]
+    )
+
+
+def compute_seconds(
+    device: Device, stage: str, achievable: Achievable = Achievable()
+) -> pl.Expr:
+    """Seconds of a stage's work: tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak."""
+    reached = _fraction("compute", achievable.compute)
+    tensor = pl.col(f"{stage}_tensor_flops") / (device.tensor_flops_per_s * reached)
+    return tensor + pl.col(f"{stage}_cuda_flops") / (device.cuda_flops_per_s * reached)
+
+
+def memory_seconds(device: Device, stage: str, achievable: Achievable = Achievable()) -> pl.Expr:
+    """Seconds of a stage's traffic: bytes moved / bandwidth."""
+    reached = _fraction("bandwidth", achievable.bandwidth)
+    return moved_bytes((stage,)) / (device.bytes_per_s * reached)
+
+
+def bound(device: Device, stage: str, achievable: Achievable = Achievable()) -> pl.Expr:
+    """Which roof binds a stage: "compute" or "bandwidth"."""
+    work = compute_seconds(device, stage, achievable)
+    binds = work >= memory_seconds(device, stage, achievable)
+    return pl.when(binds).then(pl.lit("compute")).otherwise(pl.lit("bandwidth"))
+
+
+def ttft_seconds(device: Device, achievable: Achievable = Achievable()) -> pl.Expr:
+    """Time to first token of a batch: vision, then prefill."""
+    return roofline_seconds(device, ("vision", "prefill"), achievable)
+
+
+def tpot_seconds(device: Device, achievable: Achievable = Achievable()) -> pl.Expr:
+    """Time per output token, the mean over all decode steps; null without steps."""
+    total_time = roofline_seconds(device, ("decode",), achievable)
+    return pl.when(pl.col("decode_steps") > 0).then(total_time / pl.col("decode_steps"))
+
+
+def tokens_per_second(device: Device, achievable: Achievable = Achievable()) -> pl.Expr:
+    """Tokens/s/device over whole requests: batch x K / (TTFT + decode time).
+
+    A device is taken to read a batch of images and then decode it, one batch after the other.
+    """
+    whole = roofline_seconds(device, STAGES, achievable)
+    return pl.col("batch_size") * pl.col("decode_steps") / whole
+
+
+def tokens_per_second_per_user(device: Device, achievable: Achievable = Achievable()) -> pl.Expr:
+    """Tokens/s that one user sees while decoding: 1 / TPOT; null without steps."""
+    return 1.0 / tpot_seconds(device, achievable)
+
+
+def weight_bytes(model: Model) -> pl.Expr:
+    """Bytes of the model's weights with each point's heads.
+
+    Only the decoder's key and value projections depend on heads, and they are as wide as the
+    cache's keys: parameters grow evenly with that width.
+    """
+    arch = model.architecture
+    heads, hidden = arch.decoder.attention_heads, arch.decoder.hidden
+    narrow, wide = parameter_count(arch, hidden, 1), parameter_count(arch, heads, heads)
+    slope = (wide - narrow) // (hidden - 1)
+    width = hidden // pl.col("attention_heads").cast(pl.Int64) * pl.col("key_value_heads")
+    return (narrow + slope * (width - 1)) * arch.accounting.dtype_bytes
+
+
+def bytes_per_image() -> pl.Expr:
+    """Key-value cache after decoding and the largest stage's activations, of one image."""
+    activations = pl.max_horizontal([pl.col(f"{stage}_activation_bytes") for stage in STAGES])
+    return (activations + pl.col("decode_kv_cache_bytes")) // pl.col("batch_size").cast(pl.Int64)
+
+
+def memory_needed_bytes(model: Model) -> pl.Expr:
+    """Bytes a device must hold: weights, key-value cache after decoding, activations."""
+    return weight_bytes(model) + bytes_per_image() * pl.col("batch_size")
+
+
+def largest_batch(model: Model, device: Device) -> pl.Expr:
+    """Largest batch whose weights, cache and activations fit a device; 0 where none does.
+
+    Cache and activations grow evenly with the batch, so this holds for every point of a workload
+    whatever its own batch size.
+    """
+    free = device.memory_bytes - weight_bytes(model)
+    return pl.max_horizontal(free // bytes_per_image(), pl.lit(0, pl.Int64))
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 < value <= 1:
+        raise InputError(f"achievable {name} = {value}: expected a fraction above 0, at most 1")
+    return value
 
 
 def _seconds(name: str, value: float) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from sweepengine import stages  # noqa: F401 -- registers every formula
 from sweepengine.cost import FORMULAS
@@ -31,7 +32,11 @@ MEASURED: tuple[tuple[Any, str], ...] = (
     (per_layer, "outer_product_flops"),
     (per_layer, "element_wise_flops"),
     (end_to_end, "counted_flops"),
+    (end_to_end, "cache_bytes"),
+    (end_to_end, "parameters"),
+    (end_to_end, "DecoderReference"),
     (activation_memory, "live_peak"),
+    (VisionReference, "measure_image"),
     (DecoderReference, "flops"),
 )
 
@@ -59,9 +64,8 @@ def mutants() -> Iterator[Mutant]:
             tree = ast.parse(text)
             for node in ast.walk(tree):
                 at = (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
-                if isinstance(node, ast.Constant) and type(node.value) is int:
-                    if at == (line, column):
-                        node.value += 1
+                if isinstance(node, ast.Constant) and at == (line, column):
+                    node.value += 1
             tree.body[0].decorator_list = []
             made: dict[str, Any] = {}
             exec(compile(tree, "mutant", "exec"), formula.__globals__, made)
@@ -117,6 +121,7 @@ def caught_by(mutant: Mutant, found: dict[int, list[Any]]) -> list[str]:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
+        torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
         mutant.formula.__code__ = mutant.code  # type: ignore[attr-defined]
         for i, (home, name) in enumerate(MEASURED):
             replay = iter(found[i])

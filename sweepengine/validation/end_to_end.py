@@ -85,18 +85,9 @@ def mode_checks(model: Model) -> list[Check]:
     for name, mode in model.modes.items():
         rows, cols = MODE_CROPS if mode.tile_size else (0, 0)
         tile = mode.tile_size or 640
-        embeddings: list[torch.Tensor] = []
-
-        def see(
-            sizes: tuple[int, int, int, int] = (mode.view_size, tile, rows, cols),
-            found: list[torch.Tensor] = embeddings,
-        ) -> None:
-            found.append(vision.image_embeddings(*sizes))
-
-        seen = counted_flops(see)
-        tokens = len(embeddings[0])
-        filled = decoder.flops(1, tokens + 10, DynamicCache(config=decoder.config))
         sizes = (mode.view_size, tile, rows, cols)
+        seen, tokens = vision.measure_image(*sizes)
+        filled = decoder.flops(1, tokens + 10, DynamicCache(config=decoder.config))
         columns = point_columns(arch, Point(*sizes, 10, 0, 1, *_heads(model), FLASH))
         both = int(columns["vision_tensor_flops"] + columns["prefill_tensor_flops"])
         title = f"{name} {rows}x{cols}" if rows else name
@@ -123,8 +114,8 @@ def decoder_checks(model: Model) -> list[Check]:
         cache = DynamicCache(config=reference.config)
         prefilled = reference.flops(batch, int(columns["context_tokens"]), cache)
         decoded = sum(reference.flops(batch, 1, cache) for _ in range(DECODE_STEPS))
-        held = cache_bytes(cache) * arch.accounting.dtype_bytes // CACHE_DTYPE_BYTES
-        tokens = cache.get_seq_length()
+        held, tokens = cache_bytes(cache)
+        held = held * arch.accounting.dtype_bytes // CACHE_DTYPE_BYTES
         per_token = cache_bytes_per_token(arch, heads, kv_heads)
         checks += [
             Check(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),

@@ -274,6 +274,12 @@ class VisionReference:
         parts.append(self._with_newlines(self.encode(view, 1)[0]))
         return torch.cat([*parts, self.view_separator[None]])
 
+    def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
+        """FLOPs of `image_embeddings` and how many tokens it makes."""
+        made: list[Tensor] = []
+        flops = counted_flops(lambda: made.append(self.image_embeddings(view, tile, rows, cols)))
+        return flops, len(made[0])
+
     def _with_newlines(self, features: Tensor) -> Tensor:
         newlines = self.newline.expand(len(features), 1, -1)
         return torch.cat([features, newlines], dim=1).flatten(0, 1)
@@ -333,10 +339,11 @@ class DecoderReference:
         return seen + batch * len(self.layers) * angles
 
 
-def cache_bytes(cache: DynamicCache) -> int:
-    """Bytes that a cache really holds."""
-    return sum(
+def cache_bytes(cache: DynamicCache) -> tuple[int, int]:
+    """Bytes that a cache really holds, and tokens of one sequence in it."""
+    held = sum(
         tensor.numel() * tensor.element_size()
         for layer in cache.layers
         for tensor in (layer.keys, layer.values)
     )
+    return held, cache.get_seq_length()
