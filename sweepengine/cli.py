@@ -35,8 +35,9 @@ def _table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for i, column in enumerate(columns):
+        figures = all(row[i][:1].isdigit() for row in rows)
+        table.add_column(column, overflow="fold", justify="right" if figures else "left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
@@ -153,6 +154,98 @@ def report(grids_or_dirs: tuple[str, ...], out: Path, reference: Path | None) ->
         click.echo(f"{equal} cells equal, {different} different")
         if different:
             sys.exit(1)
+
+
+@commands.command()
+@click.option("--crops", help='Crop grid, such as 2x3, or "none".')
+@click.option("--mode", help="Resolution mode instead of sizes and crops, such as gundam:2x3.")
+@click.option("--view-size", type=int, help="Side of the global view, pixels.")
+@click.option("--tile-size", type=int, help="Side of a tile, pixels.")
+@click.option("--text-tokens", type=int, help="Text tokens of the prompt.")
+@click.option("--decode-steps", type=int, help="Tokens decoded.")
+@click.option("--batch-size", type=int, help="Images per step.")
+@click.option("--heads", help="Query heads and key-value heads, such as 10,5.")
+@click.option("--attention", type=click.Choice(["eager", "flash"]), help="Implementation.")
+@click.option("--model", default="deepseek-ocr-3b", show_default=True, help="Name or file.")
+@click.option("--formulas", is_flag=True, help="Add each layer's formula.")
+@_json
+def explain(heads: str | None, model: str, formulas: bool, as_json: bool, **axes: object) -> None:
+    """Show what one workload costs, layer by layer."""
+    from sweepengine.architecture import load_model
+    from sweepengine.errors import InputError
+    from sweepengine.explanation import explain as explain_point
+    from sweepengine.grid import expand, parse_grid
+    from sweepengine.layers.residual import ATTENTIONS
+    from sweepengine.stages import Point
+
+    given: dict[str, object] = {axis: value for axis, value in axes.items() if value is not None}
+    if heads is not None:
+        try:
+            given["heads"] = [[int(number) for number in heads.split(",")]]
+        except ValueError:
+            raise InputError(
+                f"explain: --heads {heads}: expected query and key-value heads, such as 10,5"
+            ) from None
+    load_model(model)
+    grid = parse_grid({"name": "explain", "model": model, "axes": given}, "explain")
+    columns = expand(grid.axes)
+    point = Point(**{name: int(columns[name][0]) for name in Point._fields})
+    total = explain_point(grid.model.architecture, point)
+    inputs = {**point._asdict(), "attention": ATTENTIONS[point.attention]}
+    if as_json:
+        facts = {"model": grid.model.name, "inputs": inputs, "cost": total.as_dict()}
+        click.echo(json.dumps(facts))
+        return
+    rows = []
+    for depth, part in total.walk():
+        times = f" x {part.count:,}" if part.count != 1 else ""
+        share = part.flops / total.flops
+        rows.append(
+            (
+                "  " * depth + part.name + times,
+                f"{part.tensor_flops:,}",
+                f"{part.cuda_flops:,}",
+                f"{share:.2%}",
+                f"{part.activation_io_bytes:,}",
+                f"{part.weight_io_bytes:,.0f}",
+                f"{part.kv_io_bytes:,}",
+                f"{part.moved_bytes / total.moved_bytes:.2%}",
+                *([part.formula] if formulas else []),
+            )
+        )
+    said = ", ".join(f"{name} {value}" for name, value in inputs.items())
+    _table(
+        f"{grid.model.name}: {said}",
+        rows,
+        ("layer", "tensor FLOPs", "CUDA FLOPs", "of FLOPs", "activation bytes", "weight bytes",
+         "KV bytes", "of bytes", *(["formula"] if formulas else [])),
+    )  # fmt: skip
+
+
+@commands.command()
+@_json
+def devices(as_json: bool) -> None:
+    """List the devices that are known, with their peaks and sources."""
+    from sweepengine.architecture import known
+    from sweepengine.device import GIGA, TERA, load_device
+
+    found = [load_device(name) for name in known("devices")]
+    if as_json:
+        click.echo(json.dumps([device._asdict() for device in found]))
+        return
+    rows = [
+        (
+            device.name,
+            f"{device.tensor_flops_per_s / TERA:,g}",
+            f"{device.cuda_flops_per_s / TERA:,g}",
+            f"{device.bytes_per_s / GIGA:,g}",
+            f"{device.memory_bytes / GIGA:,g}",
+            device.sources["tensor_bf16"],
+        )
+        for device in found
+    ]
+    title = "Peaks: dense bf16 tensor and fp32 CUDA-core TFLOP/s, memory bandwidth, memory"
+    _table(title, rows, ("device", "tensor", "CUDA", "GB/s", "GB", "source"))
 
 
 @commands.command()

@@ -131,8 +131,11 @@ def convolution(tokens_in: int, tokens_out: int, width_in: int, width_out: int, 
 
 
 @formula
-def neck(arch: Architecture, grid_edge: int) -> Cost:
-    """Neck and downsampling: 1x1, norm, 3x3, norm, then two 3x3 of stride 2 (sizes `ceil`)."""
+def neck_convolutions(arch: Architecture, grid_edge: int) -> Cost:
+    """Neck and downsampling: 1x1, 3x3, then two 3x3 of stride 2, whose sizes are `ceil`.
+
+    tensor `2*P*768*256`, `2*P*9*256*256`, `2*(P/4)*9*256*512`, `2*(P/16)*9*512*1024`.
+    """
     patches = grid_edge * grid_edge
     half_edge = ceil_div(grid_edge, 2)
     half = half_edge * half_edge
@@ -148,7 +151,14 @@ def neck(arch: Architecture, grid_edge: int) -> Cost:
         convolution(patches, patches, arch.sam.width, width, 1),
         convolution(patches, patches, width, width, 3),
     )
-    return add(add(project, times(layer_norm_2d(arch, patches), 2)), shrink)
+    return add(project, shrink)
+
+
+@formula
+def neck(arch: Architecture, grid_edge: int) -> Cost:
+    """Neck: its four convolutions, and a LayerNorm2d after each of the first two."""
+    norms = times(layer_norm_2d(arch, grid_edge * grid_edge), 2)
+    return add(neck_convolutions(arch, grid_edge), norms)
 
 
 @formula
