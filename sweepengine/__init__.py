@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sweepengine.errors import InputError
     from sweepengine.evaluation import evaluate
     from sweepengine.grid import load_grid
+    from sweepengine.lazy import scan
     from sweepengine.running import Summary, run
 
 # A module must not bear the name of a function: importing it would hide the function.
@@ -24,6 +25,7 @@ _HOMES = {
     "load_grid": "grid",
     "load_model": "architecture",
     "run": "running",
+    "scan": "lazy",
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "load_grid",
     "load_model",
     "run",
+    "scan",
 ]
 
 

@@ -155,6 +155,7 @@ class _ModelFile(BaseModel):
     description: str
     schema_version: Annotated[int, Field(ge=1, le=1, strict=True)]
     modes: dict[str, Mode]
+    why: dict[str, Annotated[str, Field(strict=True)]] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> "_ModelFile":
@@ -223,6 +224,8 @@ class Model(NamedTuple):
     modes: dict[str, Mode]
     sources: dict[str, str]
     """Section of the model file to where its figures come from."""
+    why: dict[str, str]
+    """Key that differs from the extended model (`sam.width`) to the reason."""
 
     @property
     def parameter_count(self) -> int:
@@ -338,4 +341,5 @@ def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
         _architecture(file),
         file.modes,
         {section: getattr(file, section).source for section in SECTIONS},
+        file.why,
     )

@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from sweepengine import __version__
+from sweepengine.terminal import cell, print_table, show_answers
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,31 +20,15 @@ def commands() -> None:
     """
 
 
-PIPED_WIDTH = 200
-"""Columns of tables that go to a file or a pipe, which do not wrap."""
+TABLE_ROWS = 20
+UPRIGHT_COLUMNS = 10
+FEW_ROWS = 5
+"""Rows of a table that is turned on its side, as it has more columns than a terminal."""
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 _out = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Directory to write into."
 )
-
-
-def _table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, show_header=any(columns))
-    for i, column in enumerate(columns):
-        figures = all(row[i][:1].isdigit() for row in rows)
-        table.add_column(column, overflow="fold", justify="right" if figures else "left")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    click.echo(title)
-    console.print(table)
 
 
 @commands.command()
@@ -83,7 +67,7 @@ def plan(grid: str, as_json: bool) -> None:
         ("overflow", "none: the largest corner fits Int64"),
         ("grid hash", loaded.hash[:12]),
     ]
-    _table(loaded.name, rows, ("", ""))
+    print_table(loaded.name, rows, ("", ""))
 
 
 @commands.command()
@@ -129,6 +113,161 @@ def run(
 
 
 @commands.command()
+@click.argument("grid_or_dir")
+@click.option("--where", help='SQL condition, such as "batch_size = 8 AND crop_rows <= 2".')
+@click.option("--select", help='SQL expressions, such as "max(decode_tensor_flops) AS most".')
+@click.option("--group-by", help="Columns to group by, separated by commas.")
+@click.option("--sort", help='Column to sort by, largest first; "COLUMN asc" is smallest first.')
+@click.option("--top", type=click.IntRange(1), help="Only the first N rows.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help=f"A table shows {TABLE_ROWS} rows unless --top says more.",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File instead of the terminal."
+)
+def query(
+    grid_or_dir: str,
+    where: str | None,
+    select: str | None,
+    group_by: str | None,
+    sort: str | None,
+    top: int | None,
+    kind: str,
+    out: Path | None,
+) -> None:
+    """Filter and aggregate with SQL while computing a grid, or read a dataset."""
+    from sweepengine.errors import InputError
+    from sweepengine.output import write_frames
+    from sweepengine.queries import query as find
+    from sweepengine.source import open_source
+
+    if kind == "parquet" and out is None and sys.stdout.isatty():
+        raise InputError("query: --format parquet is not for a terminal: expected --out FILE")
+    source = open_source(grid_or_dir)
+    if kind != "table":
+        write_frames(find(source, where, select, group_by, sort, top), kind, out)
+        return
+    found = find(source, where, select, group_by, sort, None)
+    upright = len(found.collect_schema()) <= UPRIGHT_COLUMNS
+    shown = top or (TABLE_ROWS if upright else FEW_ROWS)
+    rows = found.head(shown + (top is None)).collect(engine="streaming")
+    cells = [tuple(cell(value) for value in row) for row in rows.head(shown).iter_rows()]
+    title = f"{source.name}, model {source.model}"
+    if upright:
+        print_table(title, cells, tuple(rows.columns))
+    else:
+        turned = [(name, *(row[i] for row in cells)) for i, name in enumerate(rows.columns)]
+        print_table(title, turned, ("column", *(f"row {i + 1}" for i in range(len(cells)))))
+    if rows.height > shown:
+        click.echo("... and more rows: --top says how many, --format csv writes all")
+
+
+@commands.command()
+@click.argument("grid_or_dir")
+@click.option("--device", "device_names", multiple=True, required=True, help="Name or file.")
+@click.option("--ttft", type=float, help="Seconds to the first token [default: the grid's].")
+@click.option("--tpot", type=float, help="Seconds for each further token [default: the grid's].")
+@click.option("--price", "prices", multiple=True, help="USD an hour, such as h100-sxm=2.5.")
+@click.option("--where", help='Only these points: an SQL condition, such as "crop_rows = 2".')
+@click.option("--model", help="Model file, for a dataset of a model of your own.")
+@click.option("--compute-fraction", type=float, default=1.0, show_default=True,
+              help="Fraction of the compute peaks that kernels reach.")
+@click.option("--bandwidth-fraction", type=float, default=1.0, show_default=True,
+              help="Fraction of the memory bandwidth that kernels reach.")
+@click.option("--top", type=click.IntRange(1), default=12, show_default=True,
+              help="Rows of each Pareto front.")
+@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the fronts to FILE.svg, .png or .html.")
+@_json
+def slo(
+    grid_or_dir: str,
+    device_names: tuple[str, ...],
+    ttft: float | None,
+    tpot: float | None,
+    prices: tuple[str, ...],
+    where: str | None,
+    model: str | None,
+    compute_fraction: float,
+    bandwidth_fraction: float,
+    top: int,
+    chart: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what meets TTFT and TPOT on devices, and what serves most."""
+    import polars as pl
+    from polars.exceptions import PolarsError
+
+    from sweepengine.device import load_device
+    from sweepengine.errors import InputError
+    from sweepengine.metrics import Achievable
+    from sweepengine.objectives import Targets, find_answers, seconds_target
+    from sweepengine.source import open_source
+
+    asked = {}
+    for price in prices:
+        name, _, usd = price.partition("=")
+        try:
+            asked[name] = float(usd)
+        except ValueError:
+            raise InputError(
+                f"slo: --price {price}: expected DEVICE=USD an hour, such as h100-sxm=2.5"
+            ) from None
+    devices = [load_device(name) for name in dict.fromkeys(device_names)]
+    source = open_source(grid_or_dir)
+    if model is not None:
+        source = source._replace(model=model)
+    targets = Targets(
+        seconds_target("ttft_s", ttft, source.targets.ttft_s),
+        seconds_target("tpot_s", tpot, source.targets.tpot_s),
+    )
+    try:
+        condition = None if where is None else pl.sql_expr(where)
+        answers = find_answers(
+            source,
+            devices,
+            targets,
+            asked,
+            condition,
+            Achievable(compute_fraction, bandwidth_fraction),
+        )
+    except PolarsError as error:
+        raise InputError(f"slo: --where: {str(error).splitlines()[0]}") from None
+    if chart is not None:
+        from sweepengine.charts import front_chart
+        from sweepengine.rendering import save_chart
+
+        save_chart(front_chart(answers, targets, source), chart)
+    if as_json:
+        click.echo(json.dumps({
+            "source": source.place,
+            "model": source.model,
+            "targets": targets._asdict(),
+            "achievable": {"compute": compute_fraction, "bandwidth": bandwidth_fraction},
+            "answers": [
+                {
+                    "device": answer.device.name,
+                    "points": answer.points,
+                    "fitting": answer.fitting,
+                    "meeting": answer.meeting,
+                    "largest_batch": answer.largest_batch,
+                    "best": answer.best,
+                    "price_per_hour": answer.price_per_hour,
+                    "usd_per_million_tokens": answer.usd_per_million_tokens,
+                    "front": answer.front.to_dicts(),
+                }
+                for answer in answers
+            ],
+        }))  # fmt: skip
+        return
+    show_answers(answers, targets, source, top)
+
+
+@commands.command()
 @click.argument("grids_or_dirs", nargs=-1, required=True, metavar="GRID_OR_DIR...")
 @_out
 @click.option(
@@ -136,18 +275,21 @@ def run(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Published tables (NAME.csv) to compare with; exit 1 when a cell differs.",
 )
-def report(grids_or_dirs: tuple[str, ...], out: Path, reference: Path | None) -> None:
-    """Write the tables of grids or datasets as Markdown and CSV."""
+@click.option("--against", help="A model whose accounting is laid beside that of the grids.")
+def report(
+    grids_or_dirs: tuple[str, ...], out: Path, reference: Path | None, against: str | None
+) -> None:
+    """Write a page of charts and tables, and each as files of its own."""
     from sweepengine.report import write_report
 
-    compared = write_report(list(grids_or_dirs), out, reference)
+    compared = write_report(grids_or_dirs, out, reference, against)
     if compared:
         rows = [(c.name, str(c.equal), str(c.different)) for c in compared]
-        _table("Against the published tables", rows, ("table", "equal", "different"))
+        print_table("Against the published tables", rows, ("table", "equal", "different"))
         for comparison in compared:
             for line in comparison.differences[:10]:
                 click.echo(line)
-    click.echo(f"{out / 'README.md'}: written")
+    click.echo(f"{out / 'index.html'}: written")
     if compared:
         equal = sum(c.equal for c in compared)
         different = sum(c.different for c in compared)
@@ -214,7 +356,7 @@ def explain(heads: str | None, model: str, formulas: bool, as_json: bool, **axes
             )
         )
     said = ", ".join(f"{name} {value}" for name, value in inputs.items())
-    _table(
+    print_table(
         f"{grid.model.name}: {said}",
         rows,
         ("layer", "tensor FLOPs", "CUDA FLOPs", "of FLOPs", "activation bytes", "weight bytes",
@@ -245,7 +387,7 @@ def devices(as_json: bool) -> None:
         for device in found
     ]
     title = "Peaks: dense bf16 tensor and fp32 CUDA-core TFLOP/s, memory bandwidth, memory"
-    _table(title, rows, ("device", "tensor", "CUDA", "GB/s", "GB", "source"))
+    print_table(title, rows, ("device", "tensor", "CUDA", "GB/s", "GB", "source"))
 
 
 @commands.command()
@@ -270,7 +412,7 @@ def models(as_json: bool) -> None:
         return
     for model in found:
         head = f"{model.name}: {model.description}. {model.parameter_count:,} parameters"
-        _table(head, list(model.sources.items()), ("section", "source"))
+        print_table(head, list(model.sources.items()), ("section", "source"))
         click.echo()
 
 
@@ -293,7 +435,7 @@ def validate(json_file: Path | None) -> None:
     published = per_layer.published_differences()
     checks = end_to_end.measure(model)
     peaks = activation_memory.measure(model.architecture)
-    _table(
+    print_table(
         "Layer by layer, FLOPs",
         [
             (
@@ -312,7 +454,7 @@ def validate(json_file: Path | None) -> None:
          "status"),
     )  # fmt: skip
     click.echo()
-    _table(
+    print_table(
         "End to end",
         [
             (check.what, f"{check.measured:,}", f"{check.analytic:,}", check.unit, check.status)
@@ -321,7 +463,7 @@ def validate(json_file: Path | None) -> None:
         ("figure", "measured", "analytic", "unit", "status"),
     )
     click.echo()
-    _table(
+    print_table(
         "Activation memory, alive at once, reduced widths",
         [
             (

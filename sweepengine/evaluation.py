@@ -36,10 +36,11 @@ def compute_chunk(
     computed = compute(model.architecture, *kernel_inputs(chunk.axes), rows, outputs, parallel)
     if len(outputs) < len(columns):
         computed |= {name: values[:rows] for name, values in expand(chunk.axes).items()}
-    return pl.DataFrame([_series(name, computed[name]) for name in columns])
+    return pl.DataFrame([column_of(name, computed[name]) for name in columns])
 
 
-def _series(name: str, values: NDArray[np.generic]) -> pl.Series:
+def column_of(name: str, values: NDArray[np.generic]) -> pl.Series:
+    """Values of one column, as computed, in the column's type."""
     if name == "attention":
         series = pl.Series(name, values).cast(pl.UInt32)
         return pl.Series(name, ATTENTIONS, dtype=ATTENTION_TYPE).gather(series)

@@ -4,9 +4,8 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ from sweepengine.dataset import (
 from sweepengine.errors import InputError
 from sweepengine.evaluation import compute_chunk
 from sweepengine.grid import Chunk, Grid, load_grid
+from sweepengine.lazy import first_chunks
 from sweepengine.schema import SCHEMA_VERSION
 
 ROWS_PER_FILE = 1 << 19
@@ -49,12 +49,6 @@ class Summary(NamedTuple):
     def points_per_second(self) -> float:
         """Points written for each second of the run."""
         return self.written / self.seconds
-
-
-def first_chunks(grid: Grid, points: int, rows: int) -> Iterator[Chunk]:
-    """Chunks, of at most `rows` points each, of the first `points` points of a grid."""
-    for chunk in takewhile(lambda chunk: chunk.start < points, grid.chunks(rows)):
-        yield chunk._replace(stop=min(chunk.stop, points))
 
 
 def run(

@@ -12,7 +12,7 @@ from sweepengine.geometry import (
 )
 from sweepengine.layers import decoder as dec
 from sweepengine.layers import vision as vis
-from sweepengine.layers.residual import score_values
+from sweepengine.layers.residual import FLASH, score_values
 
 
 @formula
@@ -247,13 +247,30 @@ def last_step_activation(
     return max(low, high) * min(decode_steps, 1)
 
 
+def parameter_parts(
+    arch: Architecture, attention_heads: int | None = None, key_value_heads: int | None = None
+) -> dict[str, int]:
+    """Parameters held, by part of the model; heads default to the model's own."""
+    heads = attention_heads or arch.decoder.attention_heads
+    kv_heads = key_value_heads or (
+        arch.decoder.key_value_heads if attention_heads is None else heads
+    )
+    side = arch.image.patch_size * arch.image.patches_per_token
+    copies = arch.accounting.vision_copies
+    head = dec.lm_head(arch, 1).weights
+    separators = 2 * arch.projector.output_width * arch.accounting.separator_weights
+    return {
+        "SAM": copies * vis.image_encoder_vit(arch, side, FLASH).weights,
+        "CLIP": copies * vis.vit_model(arch, 1, FLASH).weights,
+        "projector": copies * (vis.mlp_projector(arch, 1).weights + separators),
+        "decoder": prefill(arch, 1, heads, kv_heads, FLASH).weights - head,
+        "LM head": head,
+    }
+
+
 def parameter_count(arch: Architecture, attention_heads: int, key_value_heads: int) -> int:
     """Parameters of the whole model (formulas.md, section 6: 3,336,106,240 as released)."""
-    workload = vision_workload(arch, arch.clip.image_size // 64 * 64 or 64, 64, 0, 0)
-    return (
-        vision(arch, workload, 1).weights
-        + prefill(arch, 1, attention_heads, key_value_heads, 1).weights
-    )
+    return sum(parameter_parts(arch, attention_heads, key_value_heads).values())
 
 
 class Point(NamedTuple):

@@ -1,0 +1,58 @@
+"""Stages measured by torch at the published workloads, for charts.
+
+    python -m sweepengine.validation.measured_stages FILE
+
+Vision runs for all 53 published crop grids on the meta device; prefill and 100 decode steps on the
+CPU, for the crop grids in `DECODED`. The result ships as ``measured_stages.csv``.
+"""
+
+import csv
+import sys
+from importlib import resources
+from pathlib import Path
+
+from transformers import DynamicCache
+
+from sweepengine.architecture import load_model
+from sweepengine.grid import expand, load_grid
+from sweepengine.validation.references import DecoderReference, VisionReference
+
+DECODED = ((1, 2), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4))
+TEXT_TOKENS = 10
+STEPS = 100
+COLUMNS = ("crop_rows", "crop_cols", "image_tokens", "vision", "vision_prefill", "decode")
+SHIPPED = resources.files("sweepengine.validation") / "measured_stages.csv"
+
+
+def measure(view: int, tile: int, rows: int, cols: int) -> dict[str, int | None]:
+    """FLOPs that torch counts for one image; prefill and decode only where `DECODED`."""
+    model = load_model()
+    vision, tokens = VisionReference(model.architecture).measure_image(view, tile, rows, cols)
+    found: dict[str, int | None] = dict.fromkeys(COLUMNS)
+    found |= {"crop_rows": rows, "crop_cols": cols, "image_tokens": tokens, "vision": vision}
+    if (rows, cols) in DECODED:
+        heads = model.architecture.decoder
+        decoder = DecoderReference(
+            model.architecture, heads.attention_heads, heads.key_value_heads
+        )
+        cache = DynamicCache(config=decoder.config)
+        found["vision_prefill"] = vision + decoder.flops(1, tokens + TEXT_TOKENS, cache)
+        found["decode"] = sum(decoder.flops(1, 1, cache) for _ in range(STEPS))
+    return found
+
+
+def main() -> None:
+    """Measure every published crop grid and write the file."""
+    images = expand(load_grid("published-vision").axes)
+    names = ("view_size", "tile_size", "crop_rows", "crop_cols")
+    distinct = dict.fromkeys(zip(*(images[name].tolist() for name in names), strict=True))
+    with Path(sys.argv[1]).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for sizes in distinct:
+            writer.writerow(measure(*sizes))
+            file.flush()
+
+
+if __name__ == "__main__":
+    main()
