@@ -15,7 +15,8 @@ report: .venv/installed
 		$(BIN)/sweepengine run grids/published-$$stage.toml --out $(DATA)/$$stage --overwrite || exit; \
 	done
 	$(BIN)/sweepengine report $(PUBLISHED:%=$(DATA)/%) --out results/published \
-		--reference tests/data/reference
+		--reference tests/data/reference --against deepseek-ocr-3b
+	$(BIN)/sweepengine report released serving --out results/released
 
 test: .venv/installed
 	$(BIN)/pytest

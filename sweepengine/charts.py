@@ -19,7 +19,7 @@ from sweepengine.objectives import Answer
 from sweepengine.objectives import Targets as Latency
 from sweepengine.schema import STAGES
 from sweepengine.source import Source
-from sweepengine.stages import parameter_parts
+from sweepengine.stages import parameter_parts, touched_experts
 
 WIDTH, HEIGHT = 920, 340
 LABEL_WIDTH = 27
@@ -36,6 +36,9 @@ COLOURS = {
 }  # fmt: skip
 DASHES = {"eager": [6, 3], "CUDA cores": [6, 3], "after decoding": [6, 3], "LM head": [2, 2]}
 IMAGE = ("view_size", "tile_size", "crop_rows", "crop_cols", "image_tokens", "text_tokens")
+MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attention_heads": 10,
+               "key_value_heads": 10}  # fmt: skip
+"""What `validation.measured_stages` ran, beside the published images."""
 MOST_BINS = 48
 """Steps of a heat map's K axis; more values than that are averaged into bins."""
 
@@ -59,6 +62,8 @@ class Plan(NamedTuple):
     logarithmic: bool = False
     measured: str = ""
     """Column of `validation.shipped.measured_stages` to put beside."""
+    stages: tuple[str, ...] = ()
+    """Stages whose tensor FLOPs torch measured."""
 
 
 class Chart(NamedTuple):
@@ -147,8 +152,9 @@ def _decode_plans(source: Source) -> list[Plan]:
     return found
 
 
-def _flops_plan(name: str, what: str, stages: Sequence[str], measured: str) -> Plan:
-    return Plan(name, what, "TFLOP", (Curve(metrics.flops(stages) / TERA),), measured=measured)
+def _flops_plan(name: str, what: str, stages: tuple[str, ...], measured: str) -> Plan:
+    curves = (Curve(metrics.flops(stages) / TERA),)
+    return Plan(name, what, "TFLOP", curves, measured=measured, stages=stages)
 
 
 def _traffic_plans(name: str, what: str, stages: Sequence[str]) -> list[Plan]:
@@ -156,9 +162,7 @@ def _traffic_plans(name: str, what: str, stages: Sequence[str]) -> list[Plan]:
     intensity = metrics.arithmetic_intensity(stages, per="bit")
     return [
         Plan(f"{name}_activation_io", f"{what} activation I/O", "Tb", (Curve(moved),)),
-        Plan(
-            f"{name}_intensity", f"{what} arithmetic intensity", "FLOP/bit", (Curve(intensity),)
-        ),
+        Plan(f"{name}_intensity", f"{what} arithmetic intensity", "FLOP/bit", (Curve(intensity),)),
     ]
 
 
@@ -173,9 +177,10 @@ def _split_plan(name: str, what: str, stages: Sequence[str]) -> Plan:
 def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
     """One row for each image and attention: least, mean and largest of every curve's measure.
 
-    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, `images` (the
-    image's columns), `attention` and `crops`.
+    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, the image's columns), `attention` and `crops`; ``{chart}:torch`` the tensor FLOPs where all else is
+    as torch measured it, null elsewhere.
     """
+    as_measured = pl.all_horizontal(pl.col(name) == value for name, value in MEASURED_AT.items())
     measures = [
         expression.alias(f"{plan.name}:{i}:{kind}")
         for plan in chosen
@@ -185,6 +190,14 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
             ("mean", curve.measure.mean()),
             ("max", curve.measure.max()),
         )
+    ]
+    measures += [
+        pl.when(as_measured)
+        .then(metrics.total("tensor_flops", plan.stages))
+        .max()
+        .alias(f"{plan.name}:torch")
+        for plan in chosen
+        if plan.measured
     ]
     crops = pl.format("{}x{}", "crop_rows", "crop_cols")
     label = pl.when(pl.col("crop_rows") > 0).then(crops)
@@ -198,33 +211,34 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
     )
 
 
-def line_chart(
-    plan: Plan, frame: pl.DataFrame, measured: pl.DataFrame, note: str
-) -> Chart | None:
-    """Draw one plan over image tokens; None where there is nothing to draw."""
+def line_chart(plan: Plan, frame: pl.DataFrame, measured: pl.DataFrame, note: str) -> Chart | None:
+    """Draw one plan over image tokens; None where there are no two images to compare."""
     curves = _curves(plan, frame)
     if plan.logarithmic:
         curves = curves.filter(pl.col("least") > 0)
-    if curves.is_empty():
+    if curves["image_tokens"].n_unique() < 2:
         return None
-    if plan.measured and not measured.is_empty():
-        beside = measured.drop_nulls(plan.measured).select(
-            "image_tokens",
-            "crops",
-            pl.lit("measured by torch").alias("curve"),
-            *((pl.col(plan.measured) / TERA).alias(name) for name in ("least", "value", "most")),
-        )
-        seen = curves.select("image_tokens", "crops").unique()
-        torch = beside.join(seen, on=["image_tokens", "crops"], how="semi")
-        curves = pl.concat([curves, torch])
+    off = None
+    if plan.measured:
+        torch = _measured(plan, frame, measured)
+        if torch.height:
+            off = float((torch["analytic"] / torch["value"] - 1).abs().max())  # type: ignore[arg-type]
+            figure = pl.col("value") / TERA
+            beside = torch.select(
+                "image_tokens", "crops", pl.lit("measured by torch").alias("curve"),
+                *(figure.alias(name) for name in ("least", "value", "most")),
+            )  # fmt: skip
+            curves = pl.concat([curves, beside])
     names = curves["curve"].unique(maintain_order=True).to_list()
     domain = _padded(curves["image_tokens"])
     x = alt.X("image_tokens:Q", scale=alt.Scale(domain=domain, nice=False),
               title="image tokens", axis=alt.Axis(format=",d", grid=False))  # fmt: skip
     title = f"{plan.unit}, logarithmic" if plan.logarithmic else plan.unit
-    y = alt.Y("value:Q", title=title, axis=_axis(curves["most"]),
-              scale=alt.Scale(type="log" if plan.logarithmic else "linear"))  # fmt: skip
-    colour = alt.Color("curve:N", title=None, sort=names, legend=alt.Legend(orient="top"),
+    ends = [float(curves["least"].min()) * 0.7, float(curves["most"].max()) * 1.4]  # type: ignore[arg-type]
+    scale = alt.Scale(type="log", domain=ends, nice=False) if plan.logarithmic else alt.Scale()
+    y = alt.Y("value:Q", title=title, axis=_axis(curves["most"]), scale=scale)
+    legend = alt.Legend(orient="top", symbolType="stroke", symbolSize=300)
+    colour = alt.Color("curve:N", title=None, sort=names, legend=legend,
                        scale=alt.Scale(domain=names, range=[COLOURS[n] for n in names]))  # fmt: skip
     tooltip = [
         alt.Tooltip("crops:N"),
@@ -248,7 +262,7 @@ def line_chart(
             shape="diamond", size=85, strokeWidth=2
         )
         layers.append(torch_points.encode(y=y, tooltip=tooltip))
-    finding = _finding(plan, curves)
+    finding = _finding(plan, curves, off)
     subtitle = note + ("; bands from least to largest over all else" if banded else "")
     plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     drawn = alt.vconcat(plot, _labels(curves, domain), spacing=2).resolve_scale(x="shared")
@@ -262,7 +276,9 @@ def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
         shown = frame.select(
             "image_tokens",
             "crops",
-            pl.lit(curve.name).alias("curve") if curve.name else pl.col("attention").cast(pl.String).alias("curve"),
+            pl.lit(curve.name).alias("curve")
+            if curve.name
+            else pl.col("attention").cast(pl.String).alias("curve"),
             pl.col(f"{plan.name}:{i}:min").cast(pl.Float64).alias("least"),
             pl.col(f"{plan.name}:{i}:mean").cast(pl.Float64).alias("value"),
             pl.col(f"{plan.name}:{i}:max").cast(pl.Float64).alias("most"),
@@ -279,7 +295,19 @@ def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
     return curves.sort(pl.col("curve") == "eager", maintain_order=True)
 
 
-def _finding(plan: Plan, curves: pl.DataFrame) -> str:
+def _measured(plan: Plan, frame: pl.DataFrame, measured: pl.DataFrame) -> pl.DataFrame:
+    """Torch's FLOPs (`value`) and the formulas' tensor FLOPs (`analytic`) of the same images."""
+    ours = frame.select(
+        "image_tokens", "crops", pl.col(f"{plan.name}:torch").cast(pl.Float64).alias("analytic")
+    )
+    theirs = measured.select(
+        "image_tokens", "crops", pl.col(plan.measured).cast(pl.Float64).alias("value")
+    )
+    both = ours.drop_nulls().unique(maintain_order=True)
+    return both.join(theirs.drop_nulls(), on=["image_tokens", "crops"], maintain_order="left")
+
+
+def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
     """The title: from the smallest image to the largest, and how curves differ there."""
     names = curves["curve"].unique(maintain_order=True).to_list()
     ends = {}
@@ -292,11 +320,14 @@ def _finding(plan: Plan, curves: pl.DataFrame) -> str:
         said += f" {plan.unit} for every image"
     else:
         said += f" to {_figure(last['value'])} {plan.unit}, {first['crops']} to {last['crops']}"
-    if len(names) > 1 and names[1] != "measured by torch":
+    if off is not None:
+        said += f"; tensor FLOPs within {off:.2%} of torch's" if off else "; torch counts the same"
+    elif len(names) > 1:
         ratio = ends[names[1]][1]["value"] / last["value"]
-        factor = f"{ratio:.3g} times" if ratio >= 1 else f"1/{1 / ratio:,.3g} of"
+        factor = f"{_figure(ratio)} times that" if ratio >= 1 else f"1/{_figure(1 / ratio)} of that"
+        factor = "within 1 % of that" if abs(ratio - 1) < 0.01 else factor
         named = f"{names[0]}; " if plan.curves[0].name else ""
-        said += f" ({named}{names[1]} {factor} that)"
+        said += f" ({named}{names[1]} {factor})"
     return said
 
 
@@ -311,7 +342,8 @@ def _padded(values: pl.Series) -> list[float]:
 
 
 def _axis(values: pl.Series) -> alt.Axis:
-    return alt.Axis(format="~s" if float(values.max()) >= 10_000 else ",~g", gridOpacity=0.5)  # type: ignore[arg-type]
+    form = "~s" if float(values.max()) >= 10_000 else ",.6~f"  # type: ignore[arg-type]
+    return alt.Axis(format=form, gridOpacity=0.5)
 
 
 def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
@@ -399,6 +431,46 @@ def parameters_chart(source: Source, model: Model) -> Chart:
     return Chart("parameters", title, styled(drawn, title, f"Model {source.model}"))
 
 
+def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
+    """Weights that a decode step reads against the batch; None with one batch size."""
+    arch = model.architecture
+    steps = (
+        source.points.filter(pl.col("decode_steps") > 0)
+        .group_by("batch_size")
+        .agg(
+            (pl.col("decode_weight_io_bytes") / pl.col("decode_steps")).mean().alias("bytes") / 1e9
+        )
+        .sort("batch_size")
+        .collect(engine="streaming")
+    )
+    if steps.height < 2 or not arch.accounting.weight_io:
+        return None
+    shown = steps.with_columns(
+        experts=pl.Series([touched_experts(arch, batch) for batch in steps["batch_size"]])
+    )
+    first, last = shown.row(0, named=True), shown.row(-1, named=True)
+    title = (
+        f"A decode step reads {first['bytes']:.2f} GB of weights at batch {first['batch_size']}, "
+        f"{last['bytes']:.2f} GB at {last['batch_size']}: "
+        f"{first['experts']:.3g} to {last['experts']:.3g} of {arch.decoder.experts} experts a layer"
+    )
+    base = alt.Chart(shown).encode(
+        x=alt.X("batch_size:Q", title="batch size (B)", axis=alt.Axis(
+            format=",d", values=shown["batch_size"].to_list(), grid=False),
+            scale=alt.Scale(type="log", base=2)),
+        y=alt.Y("bytes:Q", title="GB a step"),
+        tooltip=["batch_size", alt.Tooltip("bytes:Q", format=".4~g"),
+                 alt.Tooltip("experts:Q", format=".4~g", title="experts touched a layer")],
+    )  # fmt: skip
+    text = base.mark_text(dy=-10, fontSize=10, color=GREY).encode(
+        text=alt.Text("experts:Q", format=".3~g")
+    )
+    lines = base.mark_line(color=BLUE, point=alt.OverlayMarkDef(color=BLUE))
+    drawn = alt.layer(lines, text).properties(width=WIDTH, height=HEIGHT)
+    note = f"{note_of(source)}; labels: distinct experts touched a layer, expected"
+    return Chart("weight_traffic", title, styled(drawn, title, note))
+
+
 def heat_map(source: Source, model: Model, device: Device) -> Chart | None:
     """TPOT over decode steps and batch size, the mean over all else; None without both axes."""
     axes = source.points.select(
@@ -448,13 +520,15 @@ def heat_map(source: Source, model: Model, device: Device) -> Chart | None:
     return Chart("tpot_heat_map", title, styled(drawn, title, note))
 
 
-def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Chart:
+def roofline_chart(
+    source: Source, model: Model, devices: Sequence[Device], at: Device
+) -> Chart | None:
     """Roofs of devices, and each stage's points under the roof of one of them.
 
     A point stands at the FLOPs for each byte that the model's accounting moves, and at the rate
     that the roofline of `at` allows: its FLOPs over its roofline time.
     """
-    stages = [stage for stage in STAGES]
+    stages = list(STAGES)
     measures = []
     for stage in stages:
         intensity = metrics.arithmetic_intensity((stage,))
@@ -467,6 +541,8 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
         .sort("batch_size", "attention", "crop_rows", "crop_cols", "view_size")
         .collect(engine="streaming")
     )
+    if points.is_empty():
+        return None
     dots = pl.concat(
         [
             points.select(
@@ -488,7 +564,9 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
             for x in (low, device.tensor_flops_per_s / device.bytes_per_s, high)
         ]
     )  # fmt: skip
-    x = alt.X("intensity:Q", title="FLOP/byte", axis=alt.Axis(format=",~g", gridOpacity=0.4),
+    ticks = [10.0**power for power in range(-2, 6) if low <= 10.0**power <= high]
+    x = alt.X("intensity:Q", title="FLOP/byte",
+              axis=alt.Axis(format=",~g", gridOpacity=0.4, values=ticks),
               scale=alt.Scale(type="log", domain=[low, high], nice=False))  # fmt: skip
     y = alt.Y("rate:Q", title="TFLOP/s", scale=alt.Scale(type="log"),
               axis=alt.Axis(format=",~g", gridOpacity=0.4))  # fmt: skip
@@ -504,7 +582,7 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
         x=x, y=y,
         color=alt.Color("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
-        shape=alt.Shape("stage:N", sort=stages, title=None),
+        shape=alt.Shape("stage:N", sort=stages, legend=None),
         tooltip=["stage", "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
                  alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
     )  # fmt: skip
@@ -514,6 +592,8 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
     side = "right of" if float(decode.min()) > ridge else side  # type: ignore[arg-type]
     title = f"Decode stands {side} {at.name}'s ridge of {ridge:,.0f} FLOP/byte"
     note = f"{note_of(source)}; stages under the roof of {at.name} (bold)"
+    if not model.architecture.accounting.weight_io:
+        note += "; this accounting moves activations only, no weights and no cache"
     drawn = alt.layer(lines, marks, labels).properties(width=WIDTH - 90, height=420)
     return Chart("roofline", title, styled(drawn, title, note))
 
@@ -525,7 +605,7 @@ def _roof_labels(devices: Sequence[Device], x: float) -> pl.DataFrame:
         heights.setdefault(device.tensor_flops_per_s / TERA, []).append(device.name)
     rows, last = [], 0.0
     for rate in sorted(heights):
-        place = max(rate, last * 1.22)
+        place = max(rate, last * 1.35)
         rows.append({"intensity": x, "rate": place, "device": ", ".join(heights[rate])})
         last = place
     return pl.DataFrame(rows)

@@ -175,14 +175,32 @@ def query(
 @click.option("--price", "prices", multiple=True, help="USD an hour, such as h100-sxm=2.5.")
 @click.option("--where", help='Only these points: an SQL condition, such as "crop_rows = 2".')
 @click.option("--model", help="Model file, for a dataset of a model of your own.")
-@click.option("--compute-fraction", type=float, default=1.0, show_default=True,
-              help="Fraction of the compute peaks that kernels reach.")
-@click.option("--bandwidth-fraction", type=float, default=1.0, show_default=True,
-              help="Fraction of the memory bandwidth that kernels reach.")
-@click.option("--top", type=click.IntRange(1), default=12, show_default=True,
-              help="Rows of each Pareto front.")
-@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the fronts to FILE.svg, .png or .html.")
+@click.option(
+    "--compute-fraction",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Fraction of the compute peaks that kernels reach.",
+)
+@click.option(
+    "--bandwidth-fraction",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Fraction of the memory bandwidth that kernels reach.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    help="Rows of each Pareto front.",
+)
+@click.option(
+    "--chart",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the fronts to FILE.svg, .png or .html.",
+)
 @_json
 def slo(
     grid_or_dir: str,

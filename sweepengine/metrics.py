@@ -93,16 +93,15 @@ def roofline_seconds(
     return pl.sum_horizontal(
         [
             pl.max_horizontal(
-                compute_seconds(device, stage, achievable), memory_seconds(device, stage, achievable)
+                compute_seconds(device, stage, achievable),
+                memory_seconds(device, stage, achievable),
             )
             for stage in stages
         ]
     )
 
 
-def compute_seconds(
-    device: Device, stage: str, achievable: Achievable = Achievable()
-) -> pl.Expr:
+def compute_seconds(device: Device, stage: str, achievable: Achievable = Achievable()) -> pl.Expr:
     """Seconds of a stage's work: tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak."""
     reached = _fraction("compute", achievable.compute)
     tensor = pl.col(f"{stage}_tensor_flops") / (device.tensor_flops_per_s * reached)

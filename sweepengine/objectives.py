@@ -67,7 +67,9 @@ def seconds_target(name: str, value: float | None, of_grid: float | None) -> flo
     """
     found = of_grid if value is None else value
     if found is None:
-        raise InputError(f"slo: the grid has no {name}: expected --{name.removesuffix('_s')} SECONDS")
+        raise InputError(
+            f"slo: the grid has no {name}: expected --{name.removesuffix('_s')} SECONDS"
+        )
     if not 0 < found < float("inf"):
         raise InputError(f"slo: {name} = {found:g}: expected seconds above 0")
     return found

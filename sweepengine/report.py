@@ -8,7 +8,6 @@ from typing import NamedTuple
 import altair as alt
 import polars as pl
 
-from sweepengine import __version__
 from sweepengine.accountings import Cause, Figure, causes, figures
 from sweepengine.architecture import Model, load_model
 from sweepengine.charts import (
@@ -20,6 +19,7 @@ from sweepengine.charts import (
     parameters_chart,
     plans,
     roofline_chart,
+    weight_traffic_chart,
 )
 from sweepengine.device import load_device
 from sweepengine.errors import InputError
@@ -132,7 +132,8 @@ def _section(source: Source) -> Section:
                                             "l40s", "rtx-5090", "h20")]  # fmt: skip
     drawn += [
         parameters_chart(source, model),
-        roofline_chart(source, roofs, at),
+        roofline_chart(source, model, roofs, at),
+        weight_traffic_chart(source, model),
         heat_map(source, model, at),
     ]
     tables = []
@@ -145,28 +146,29 @@ def _section(source: Source) -> Section:
 
 
 def _named(sections: list[Section]) -> list[Section]:
-    """Sections whose charts and tables have names of their own.
+    """Sections whose charts and tables have names of their own, prefixed by the grid's if need be.
 
-    What several sources show alike (the parameters, or the roofline of one model) is told apart
-    by the name of the grid; of the very same charts only the first stays.
+    Of what is the same for several sources, the parameters of a model and the roofline of the
+    same points, only the first stays.
     """
-    seen: dict[str, alt.TopLevelMixin | None] = {}
+    names: set[str] = set()
+    shown: set[tuple[str, str]] = set()
+
+    def own(kind: str, name: str, source: Source) -> str:
+        chosen = f"{source.name}-{name}" if kind + name in names else name
+        names.add(kind + chosen)
+        return chosen
+
     found = []
-    for section in sections:
-        charts = []
-        for chart in section.charts:
-            if chart.name not in seen:
-                charts.append(chart)
-            elif chart.name != "parameters":
-                charts.append(chart._replace(name=f"{section.source.name}-{chart.name}"))
-            seen[charts[-1].name if charts else chart.name] = chart.drawn
-        tables = []
-        for table in section.tables:
-            taken = f"table {table.name}" in seen
-            tables.append(table._replace(name=f"{section.source.name}-{table.name}") if taken
-                          else table)  # fmt: skip
-            seen[f"table {table.name}"] = None
-        found.append(section._replace(charts=charts, tables=tables))
+    for source, charts, tables in sections:
+        kept = []
+        for chart in charts:
+            of = {"parameters": source.model, "roofline": source.grid_hash}.get(chart.name)
+            if of is None or (chart.name, of) not in shown:
+                shown.add((chart.name, of or ""))
+                kept.append(chart._replace(name=own("chart ", chart.name, source)))
+        renamed = [table._replace(name=own("table ", table.name, source)) for table in tables]
+        found.append(Section(source, kept, renamed))
     return found
 
 
@@ -192,7 +194,9 @@ def _accountings(sections: list[Section], first: Model) -> _Beside:
         .collect()
     )
     if images.is_empty():
-        raise InputError(f"{source.place}: holds no flash points: expected some to lay side by side")
+        raise InputError(
+            f"{source.place}: holds no flash points: expected some to lay side by side"
+        )
     chosen = [images.row(i, named=True) for i in (0, images.height // 2, images.height - 1)]
     workloads = []
     for row in chosen:

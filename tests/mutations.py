@@ -26,7 +26,7 @@ from sweepengine.validation.references import DecoderReference, VisionReference
 
 FOLDER = Path(__file__).parent
 SUITES = ("validation/test_per_layer.py", "validation/test_end_to_end.py",
-          "validation/test_activation_memory.py", "test_layers.py", "test_stages.py")  # fmt: skip
+          "validation/test_activation_memory.py", "test_layers.py", "test_stages.py", "test_reviewed_figures.py")  # fmt: skip
 MEASURED: tuple[tuple[Any, str], ...] = (
     (per_layer, "counted_flops"),
     (per_layer, "outer_product_flops"),
@@ -149,7 +149,9 @@ def main() -> None:
         survivors += not names
         shown = mutant.text.replace("|", "\\|")
         first = names[0].split("::")[-1] if names else "**none**"
-        where = f"{mutant.formula.__module__.removeprefix('sweepengine.')}.{mutant.formula.__name__}"
+        where = (
+            f"{mutant.formula.__module__.removeprefix('sweepengine.')}.{mutant.formula.__name__}"
+        )
         lines.append(f"| {where} | {mutant.line} | `{shown}` | {len(names)} | {first} |")
         print(lines[-1], flush=True)
     lines.append(f"\n{len(lines) - 2} mutants, {survivors} survive")

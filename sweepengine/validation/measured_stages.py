@@ -32,9 +32,7 @@ def measure(view: int, tile: int, rows: int, cols: int) -> dict[str, int | None]
     found |= {"crop_rows": rows, "crop_cols": cols, "image_tokens": tokens, "vision": vision}
     if (rows, cols) in DECODED:
         heads = model.architecture.decoder
-        decoder = DecoderReference(
-            model.architecture, heads.attention_heads, heads.key_value_heads
-        )
+        decoder = DecoderReference(model.architecture, heads.attention_heads, heads.key_value_heads)
         cache = DynamicCache(config=decoder.config)
         found["vision_prefill"] = vision + decoder.flops(1, tokens + TEXT_TOKENS, cache)
         found["decode"] = sum(decoder.flops(1, 1, cache) for _ in range(STEPS))

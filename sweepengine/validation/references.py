@@ -140,9 +140,7 @@ class _LiveStorage(TorchDispatchMode):
 
 def live_peak(modules: Iterable[nn.Module], call: Callable[[], object], *inputs: Tensor) -> int:
     """Largest number of bytes alive at once during a call, `inputs` among them, weights not."""
-    weights = [
-        tensor for module in modules for tensor in (*module.parameters(), *module.buffers())
-    ]
+    weights = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     tracker = _LiveStorage(weights)
     for tensor in inputs:
         tracker.follow(tensor)
