@@ -2,7 +2,7 @@ BIN := .venv/bin
 PUBLISHED := vision prefill decode
 DATA := results/published/data
 
-.PHONY: report test check bench
+.PHONY: report test check bench mutants
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
@@ -28,3 +28,6 @@ check: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/kernel.py
+
+mutants: .venv/installed
+	$(BIN)/python -m tests.mutations

@@ -177,8 +177,9 @@ def _split_plan(name: str, what: str, stages: Sequence[str]) -> Plan:
 def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
     """One row for each image and attention: least, mean and largest of every curve's measure.
 
-    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, the image's columns), `attention` and `crops`; ``{chart}:torch`` the tensor FLOPs where all else is
-    as torch measured it, null elsewhere.
+    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, the image's
+    columns, `attention` and `crops`; ``{chart}:torch``, the tensor FLOPs where all else is as
+    torch measured it, null elsewhere.
     """
     as_measured = pl.all_horizontal(pl.col(name) == value for name, value in MEASURED_AT.items())
     measures = [
@@ -238,8 +239,8 @@ def line_chart(plan: Plan, frame: pl.DataFrame, measured: pl.DataFrame, note: st
     scale = alt.Scale(type="log", domain=ends, nice=False) if plan.logarithmic else alt.Scale()
     y = alt.Y("value:Q", title=title, axis=_axis(curves["most"]), scale=scale)
     legend = alt.Legend(orient="top", symbolType="stroke", symbolSize=300)
-    colour = alt.Color("curve:N", title=None, sort=names, legend=legend,
-                       scale=alt.Scale(domain=names, range=[COLOURS[n] for n in names]))  # fmt: skip
+    palette = alt.Scale(domain=names, range=[COLOURS[name] for name in names])
+    colour = alt.Color("curve:N", title=None, sort=names, legend=legend, scale=palette)
     tooltip = [
         alt.Tooltip("crops:N"),
         alt.Tooltip("image_tokens:Q", format=","),
@@ -253,8 +254,8 @@ def line_chart(plan: Plan, frame: pl.DataFrame, measured: pl.DataFrame, note: st
         band = base.mark_area(opacity=0.18).encode(y=alt.Y("least:Q", title=title), y2="most:Q")
         layers.append(band)
     analytic = base.transform_filter("datum.curve != 'measured by torch'")
-    dash = alt.StrokeDash("curve:N", legend=None, sort=names,
-                          scale=alt.Scale(domain=names, range=[DASHES.get(n, [1, 0]) for n in names]))  # fmt: skip
+    dashes = alt.Scale(domain=names, range=[DASHES.get(name, [1, 0]) for name in names])
+    dash = alt.StrokeDash("curve:N", title=None, legend=legend, sort=names, scale=dashes)
     layers.append(analytic.mark_line(strokeWidth=1.5).encode(y=y, strokeDash=dash))
     layers.append(analytic.mark_circle(size=22, opacity=1).encode(y=y, tooltip=tooltip))
     if "measured by torch" in names:
@@ -361,7 +362,7 @@ def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
         else:
             columns.append((tokens, tokens, [crops]))
     rows: list[dict[str, object]] = []
-    end = -LABEL_WIDTH
+    end = -float(LABEL_WIDTH)
     for first, final, stacked in columns:
         middle = (first + final) / 2
         place = (middle - domain[0]) * pixels
@@ -374,7 +375,7 @@ def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
             for line, label in enumerate(dict.fromkeys(stacked))
         ]
     lines = 1 + max(int(str(row["line"])) for row in rows)
-    return (
+    labels: alt.Chart = (
         alt.Chart(pl.DataFrame(rows))
         .mark_text(fontSize=9, color=GREY)
         .encode(
@@ -384,6 +385,7 @@ def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
         )
         .properties(width=WIDTH, height=11 * lines)
     )
+    return labels
 
 
 def styled(drawn: alt.TopLevelMixin, title: str, subtitle: str) -> alt.TopLevelMixin:
@@ -402,7 +404,7 @@ def styled(drawn: alt.TopLevelMixin, title: str, subtitle: str) -> alt.TopLevelM
 
 def note_of(source: Source) -> str:
     """Where a chart's points come from."""
-    return f"Model {source.model}, grid {source.name}, {source.count:,} points"
+    return f"Model {source.model}, grid {source.name}, {source.point_count:,} points"
 
 
 def parameters_chart(source: Source, model: Model) -> Chart:
@@ -582,7 +584,7 @@ def roofline_chart(
         x=x, y=y,
         color=alt.Color("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
-        shape=alt.Shape("stage:N", sort=stages, legend=None),
+        shape=alt.Shape("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top")),
         tooltip=["stage", "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
                  alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
     )  # fmt: skip

@@ -358,7 +358,7 @@ def explain(heads: str | None, model: str, formulas: bool, as_json: bool, **axes
         return
     rows = []
     for depth, part in total.walk():
-        times = f" x {part.count:,}" if part.count != 1 else ""
+        times = f" x {part.copies:,}" if part.copies != 1 else ""
         share = part.flops / total.flops
         rows.append(
             (

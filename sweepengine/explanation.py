@@ -24,10 +24,10 @@ COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "w
 
 
 class Layer(NamedTuple):
-    """`count` like layers of one image, or a group of them; `cost` is that of one."""
+    """`copies` like layers of one image, or a group of them; `cost` is that of one."""
 
     name: str
-    count: int
+    copies: int
     cost: Cost
     formula: str
     parts: "tuple[Layer, ...]" = ()
@@ -37,7 +37,7 @@ class Part(NamedTuple):
     """One line of the explanation: what it and all below it cost, for the whole batch."""
 
     name: str
-    count: int
+    copies: int
     """How many alike stand side by side or one after the other."""
     formula: str
     """One line: how the figures follow; empty for a group."""
@@ -60,7 +60,7 @@ class Part(NamedTuple):
         return self.activation_io_bytes + self.kv_io_bytes + self.weight_io_bytes
 
     def walk(self, depth: int = 0) -> "Iterator[tuple[int, Part]]":
-        """This part and all below it, with their depths."""
+        """Yield this part and all below it, with their depths."""
         yield depth, self
         for part in self.parts:
             yield from part.walk(depth + 1)
@@ -120,7 +120,7 @@ def _line(formula: Formula) -> str:
 def _group(name: str, count: int, parts: list[Layer]) -> Layer:
     cost = _weights(0)
     for part in parts:
-        cost = add(cost, times(part.cost, part.count))
+        cost = add(cost, times(part.cost, part.copies))
     return Layer(name, count, cost, "", tuple(parts))
 
 
@@ -233,17 +233,17 @@ def _stage(
     rows = weight_io_bytes(arch, 0, 0, tokens)
 
     def part(layer: Layer, count: int) -> Part:
-        alike = count * layer.count
+        alike = count * layer.copies
         if layer.parts:
             below = tuple(part(inner, alike) for inner in layer.parts)
-            return _sum(layer.name, layer.count, below)
+            return _sum(layer.name, layer.copies, below)
         cost = layer.cost
         read = weight_io_bytes(arch, alike * cost.weight_io, alike * cost.expert_io, tokens) - rows
         if layer.name == "Token embedding":
             read = rows
         return Part(
             layer.name,
-            layer.count,
+            layer.copies,
             layer.formula,
             batch * alike * cost.tensor_flops,
             batch * alike * cost.cuda_flops,
@@ -253,7 +253,7 @@ def _stage(
             (),
         )
 
-    return _sum(name, 1, tuple(part(layer, 1) for layer in layers if layer.count))
+    return _sum(name, 1, tuple(part(layer, 1) for layer in layers if layer.copies))
 
 
 def _sum(name: str, count: int, parts: tuple[Part, ...]) -> Part:

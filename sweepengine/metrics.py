@@ -75,8 +75,11 @@ class Achievable(NamedTuple):
     bandwidth: float = 1.0
 
 
+AT_PEAK = Achievable()
+
+
 def roofline_seconds(
-    device: Device, stages: Sequence[str], achievable: Achievable = Achievable()
+    device: Device, stages: Sequence[str], achievable: Achievable = AT_PEAK
 ) -> pl.Expr:
     """Seconds that stages take on a device, one after the other.
 
@@ -101,38 +104,38 @@ def roofline_seconds(
     )
 
 
-def compute_seconds(device: Device, stage: str, achievable: Achievable = Achievable()) -> pl.Expr:
+def compute_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
     """Seconds of a stage's work: tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak."""
     reached = _fraction("compute", achievable.compute)
     tensor = pl.col(f"{stage}_tensor_flops") / (device.tensor_flops_per_s * reached)
     return tensor + pl.col(f"{stage}_cuda_flops") / (device.cuda_flops_per_s * reached)
 
 
-def memory_seconds(device: Device, stage: str, achievable: Achievable = Achievable()) -> pl.Expr:
+def memory_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
     """Seconds of a stage's traffic: bytes moved / bandwidth."""
     reached = _fraction("bandwidth", achievable.bandwidth)
     return moved_bytes((stage,)) / (device.bytes_per_s * reached)
 
 
-def bound(device: Device, stage: str, achievable: Achievable = Achievable()) -> pl.Expr:
+def bound(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
     """Which roof binds a stage: "compute" or "bandwidth"."""
     work = compute_seconds(device, stage, achievable)
     binds = work >= memory_seconds(device, stage, achievable)
     return pl.when(binds).then(pl.lit("compute")).otherwise(pl.lit("bandwidth"))
 
 
-def ttft_seconds(device: Device, achievable: Achievable = Achievable()) -> pl.Expr:
+def ttft_seconds(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
     """Time to first token of a batch: vision, then prefill."""
     return roofline_seconds(device, ("vision", "prefill"), achievable)
 
 
-def tpot_seconds(device: Device, achievable: Achievable = Achievable()) -> pl.Expr:
+def tpot_seconds(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
     """Time per output token, the mean over all decode steps; null without steps."""
     total_time = roofline_seconds(device, ("decode",), achievable)
     return pl.when(pl.col("decode_steps") > 0).then(total_time / pl.col("decode_steps"))
 
 
-def tokens_per_second(device: Device, achievable: Achievable = Achievable()) -> pl.Expr:
+def tokens_per_second(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
     """Tokens/s/device over whole requests: batch x K / (TTFT + decode time).
 
     A device is taken to read a batch of images and then decode it, one batch after the other.
@@ -141,7 +144,7 @@ def tokens_per_second(device: Device, achievable: Achievable = Achievable()) -> 
     return pl.col("batch_size") * pl.col("decode_steps") / whole
 
 
-def tokens_per_second_per_user(device: Device, achievable: Achievable = Achievable()) -> pl.Expr:
+def tokens_per_second_per_user(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
     """Tokens/s that one user sees while decoding: 1 / TPOT; null without steps."""
     return 1.0 / tpot_seconds(device, achievable)
 

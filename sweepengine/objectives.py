@@ -10,7 +10,7 @@ from sweepengine import metrics
 from sweepengine.architecture import Model, load_model
 from sweepengine.device import Device
 from sweepengine.errors import InputError
-from sweepengine.metrics import Achievable
+from sweepengine.metrics import AT_PEAK, Achievable
 from sweepengine.schema import INPUT_NAMES
 from sweepengine.source import Source
 
@@ -81,7 +81,7 @@ def find_answers(
     targets: Targets,
     prices: Mapping[str, float] | None = None,
     where: pl.Expr | None = None,
-    achievable: Achievable = Achievable(),
+    achievable: Achievable = AT_PEAK,
 ) -> list[Answer]:
     """Answer for each device, in one pass over the points, in bounded memory.
 
@@ -127,7 +127,7 @@ def find_answers(
 
 
 def _columns(device: Device, model: Model) -> list[str]:
-    measures = _measures(device, model, Achievable())
+    measures = _measures(device, model, AT_PEAK)
     names = {name for measure in measures for name in measure.meta.root_names()}
     return sorted(names - set(INPUT_NAMES))
 

@@ -57,4 +57,4 @@ def _templates() -> Environment:
 @cache
 def _scripts() -> Markup:
     """Vega, Vega-Lite and Vega-Embed, which vl-convert carries."""
-    return Markup(vl_convert.javascript_bundle())
+    return Markup(vl_convert.javascript_bundle())  # type: ignore[call-arg] # its stub is wrong

@@ -137,8 +137,8 @@ def _section(source: Source) -> Section:
         heat_map(source, model, at),
     ]
     tables = []
-    if source.count <= MOST_ROWS:
-        points = source.points.collect().cast(dict(SCHEMA))
+    if source.point_count <= MOST_ROWS:
+        points = source.points.collect().cast(SCHEMA)
         for stage in source.stages:
             ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
             tables += stage_tables(points, stage, ttft, tpot)
@@ -295,7 +295,7 @@ def _index(sections: list[Section], compared: list[Comparison], beside: _Beside 
 def _page(sections: list[Section], compared: list[Comparison], beside: _Beside | None) -> str:
     tables = [table for section in sections for table in section.tables]
     notes = [
-        f"{section.source.name}: {section.source.count:,} points, shown by charts only; "
+        f"{section.source.name}: {section.source.point_count:,} points, shown by charts only; "
         "`sweepengine query` lists them."
         for section in sections
         if not section.tables
@@ -319,7 +319,7 @@ def _page(sections: list[Section], compared: list[Comparison], beside: _Beside |
         provenance_columns=("grid", "grid hash", "model", "points", "sweepengine",
                             "schema", "Python", "polars", "altair"),
         provenance=[
-            (s.source.name, s.source.grid_hash, s.source.model, f"{s.source.count:,}",
+            (s.source.name, s.source.grid_hash, s.source.model, f"{s.source.point_count:,}",
              s.source.engine_version, SCHEMA_VERSION, platform.python_version(), pl.__version__,
              alt.__version__)
             for s in sections

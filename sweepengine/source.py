@@ -27,7 +27,7 @@ class Source(NamedTuple):
     targets: Targets
     stages: tuple[str, ...]
     """Stages that a report shows."""
-    count: int
+    point_count: int
     points: pl.LazyFrame
 
 
@@ -42,7 +42,7 @@ def open_source(place: str | Path) -> Source:
     if Path(place).is_dir():
         folder = Path(place)
         manifest = read_manifest(folder)
-        points = scan_dataset(folder).cast(dict(SCHEMA))
+        points = scan_dataset(folder).cast(SCHEMA)
         if not manifest.points:
             raise InputError(f"{place}: is empty: expected a dataset with points")
         return Source(

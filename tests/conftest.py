@@ -49,6 +49,27 @@ def command(root):
     return run
 
 
+@pytest.fixture(scope="session")
+def published_report(tmp_path_factory):
+    """The published report as `make report` writes it, and its comparisons."""
+    from sweepengine.report import write_report
+
+    out = tmp_path_factory.mktemp("published")
+    grids = ["published-vision", "published-prefill", "published-decode"]
+    reference = Path(__file__).parent / "data" / "reference"
+    return out, write_report(grids, out, reference, "deepseek-ocr-3b")
+
+
+@pytest.fixture(scope="session")
+def released_report(tmp_path_factory):
+    """The report on the released model."""
+    from sweepengine.report import write_report
+
+    out = tmp_path_factory.mktemp("released")
+    write_report(["released", "serving"], out)
+    return out
+
+
 @pytest.fixture
 def grid_file(tmp_path):
     def write(text, name="grid.toml"):

@@ -26,7 +26,8 @@ from sweepengine.validation.references import DecoderReference, VisionReference
 
 FOLDER = Path(__file__).parent
 SUITES = ("validation/test_per_layer.py", "validation/test_end_to_end.py",
-          "validation/test_activation_memory.py", "test_layers.py", "test_stages.py", "test_reviewed_figures.py")  # fmt: skip
+          "validation/test_activation_memory.py", "test_layers.py", "test_stages.py",
+          "test_reviewed_figures.py")  # fmt: skip
 MEASURED: tuple[tuple[Any, str], ...] = (
     (per_layer, "counted_flops"),
     (per_layer, "outer_product_flops"),

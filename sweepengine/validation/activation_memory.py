@@ -1,5 +1,6 @@
 """The analytic activation peak against the storage that torch really holds alive."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -100,7 +101,7 @@ def _sam_peaks(arch: Architecture) -> list[Peak]:
     peaks = []
     for what, window in (("SAM block, global", 0), ("SAM block, windows", arch.sam.window)):
         layer = random_weights(modeling.DeepseekOcr2SamVisionLayer(config, window))
-        measured = live_peak([layer], lambda layer=layer: layer(grid), grid)
+        measured = live_peak([layer], partial(layer, grid), grid)
         analytic = vis.block(arch, EDGE, window, EAGER).activation_peak
         peaks.append(_peak(what, EAGER, measured, analytic))
     encoder = random_weights(modeling.DeepseekOcr2SamVisionEncoder(config))
@@ -119,12 +120,12 @@ def _clip_peaks(arch: Architecture) -> list[Peak]:
         encoder = random_weights(clip.CLIPEncoder(config))
         for what, measured, cost in (
             ("CLIP attention",
-             live_peak([attention], lambda m=attention: m(tokens, None), tokens),
+             live_peak([attention], partial(attention, tokens, None), tokens),
              vis.notp_attention(arch, TOKENS, kind)),
-            ("CLIP block", live_peak([layer], lambda m=layer: m(tokens, None), tokens),
+            ("CLIP block", live_peak([layer], partial(layer, tokens, None), tokens),
              vis.notp_transformer_block(arch, TOKENS, kind)),
             ("CLIP transformer",
-             live_peak([encoder], lambda m=encoder: m(inputs_embeds=tokens), tokens),
+             live_peak([encoder], partial(encoder, inputs_embeds=tokens), tokens),
              vis.notp_transformer(arch, TOKENS, kind)),
         ):  # fmt: skip
             peaks.append(_peak(what, kind, measured, cost.activation_peak))
@@ -148,7 +149,7 @@ def _decoder_peaks(arch: Architecture) -> list[Peak]:
                 layer = random_weights(modeling.DeepseekOcr2TextDecoderLayer(config, index))
                 measured = live_peak(
                     [layer],
-                    lambda layer=layer, angles=angles: layer(hidden, position_embeddings=angles),
+                    partial(layer, hidden, position_embeddings=angles),
                     hidden,
                 )
                 kind_of_layer = ("dense", "mixture of experts")[index]

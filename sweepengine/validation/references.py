@@ -253,7 +253,7 @@ class VisionReference:
             tokens = torch.cat([class_token, features], dim=1)
             seen = self.clip(inputs_embeds=self.norm(tokens)).last_hidden_state
             projected: Tensor = self.projector(torch.cat([seen[:, 1:], features], dim=-1))
-        return projected.unflatten(1, encoded.shape[2:])
+        return projected.reshape(images, *encoded.shape[2:], projected.shape[-1])
 
     def image_embeddings(self, view: int, tile: int, rows: int, cols: int) -> Tensor:
         """Embeddings that one image puts into the context, put together as the release does.
@@ -302,12 +302,12 @@ class DecoderReference:
                 modeling.DeepseekOcr2TextDecoderLayer(self.config, layer)
                 for layer in range(arch.decoder.layers)
             ]
-        experts = random_weights(modeling.DeepseekOcr2TextMoe(self.config))
+        mixture = random_weights(modeling.DeepseekOcr2TextMoe(self.config))
         for index, layer in enumerate(layers):
             if index >= arch.decoder.dense_layers:
-                layer.mlp = experts
+                layer.mlp = mixture
             for name, child in layer.named_children():
-                if child is not experts:
+                if child is not mixture:
                     setattr(layer, name, random_weights(child.to_empty(device="cpu")))
         self.layers = layers
         self.norm = random_weights(modeling.DeepseekOcr2TextRMSNorm(self.hidden))
