@@ -96,14 +96,16 @@ def sync_folder(folder: Path) -> None:
 def write_points(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
     """Write one file of points, under its final name only when it is complete.
 
-    Inputs and what varies little within a file are dictionary-encoded; the rest is
-    delta-encoded integers, as neighbouring points differ little. Both are then compressed.
+    Chosen by measurement on the capacity grid, nanoseconds and bytes a value. Inputs are
+    dictionary-encoded with statistics, which readers filter by. Outputs that repeat within a file
+    are left plain: compression alone brings them to 0.01 bytes in 4 ns (dictionary 7, delta 7).
+    Other integers are delta-encoded (8 to 20 ns, 0.02 to 0.85 bytes; dictionary 33 to 61 ns, 1.3
+    to 5.4 bytes), other floats split by bytes.
     """
-    repeated = [name for name in frame.columns if name in INPUT_NAMES or _repeats(frame[name])]
-    dense = {
+    encodings = {
         name: "DELTA_BINARY_PACKED" if frame[name].dtype.is_integer() else "BYTE_STREAM_SPLIT"
         for name in frame.columns
-        if name not in repeated
+        if name not in INPUT_NAMES and not _repeats(frame[name])
     }
     draft = path.with_name(path.name + UNFINISHED)
     with draft.open("wb") as file:
@@ -112,8 +114,9 @@ def write_points(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
             file,
             compression="zstd",
             compression_level=1,
-            use_dictionary=repeated,
-            column_encoding=dense or None,
+            use_dictionary=list(INPUT_NAMES),
+            write_statistics=list(INPUT_NAMES),
+            column_encoding=encodings or None,
         )
         file.flush()
         os.fsync(file.fileno())
@@ -121,9 +124,9 @@ def write_points(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
 
 
 def _repeats(series: pl.Series) -> bool:
-    """Whether a column holds so few values that a dictionary pays, judged by a part of it."""
-    part = series.head(1 << 16)
-    return part.n_unique() * 8 <= len(part)
+    """Whether neighbours mostly hold the same value, judged by the first of a column."""
+    part = series.head(1 << 12)
+    return (part != part.shift(1)).sum() * 64 <= len(part)
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:

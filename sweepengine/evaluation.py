@@ -35,15 +35,15 @@ def compute_chunk(
     outputs = tuple(name for name in columns if name in OUTPUT_NAMES)
     computed = compute(model.architecture, *kernel_inputs(chunk.axes), rows, outputs, parallel)
     if len(outputs) < len(columns):
-        computed |= {name: values[:rows] for name, values in expand(chunk.axes).items()}
+        inputs = expand(chunk.axes, np.int32)
+        computed |= {name: values[:rows] for name, values in inputs.items()}
     return pl.DataFrame([column_of(name, computed[name]) for name in columns])
 
 
 def column_of(name: str, values: NDArray[np.generic]) -> pl.Series:
     """Values of one column, as computed, in the column's type."""
     if name == "attention":
-        series = pl.Series(name, values).cast(pl.UInt32)
-        return pl.Series(name, ATTENTIONS, dtype=ATTENTION_TYPE).gather(series)
+        return pl.Series(name, values.astype(np.uint8)).cat.to(ATTENTION_TYPE)
     return pl.Series(name, values).cast(SCHEMA[name])
 
 

@@ -216,16 +216,20 @@ class Grid(NamedTuple):
         return np.stack([columns[name] for name in names], axis=1)
 
 
-def expand(axes: list[Axis] | tuple[Axis, ...]) -> dict[str, Integers]:
+def expand(
+    axes: list[Axis] | tuple[Axis, ...], dtype: type[np.integer[Any]] = np.int64
+) -> dict[str, NDArray[Any]]:
     """All points of a product of axes, a column each; the last axis is fastest."""
     total = math.prod(len(axis.values) for axis in axes)
     outer, inner = 1, total
     columns = {}
     for axis in axes:
-        inner //= len(axis.values)
+        count = len(axis.values)
+        inner //= count
         for i, name in enumerate(axis.columns):
-            columns[name] = np.tile(np.repeat(axis.values[:, i], inner), outer)
-        outer *= len(axis.values)
+            values = axis.values[:, i].astype(dtype)[None, :, None]
+            columns[name] = np.broadcast_to(values, (outer, count, inner)).reshape(-1)
+        outer *= count
     return columns
 
 
