@@ -72,18 +72,29 @@ def plan(grid: str, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("grid")
-@_out
+@click.option("--out", required=True, help="Directory or URI, such as s3://bucket/folder.")
 @click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
-@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True)
-@click.option("--workers", type=click.IntRange(1), help="Threads [default: all cores].")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", help="Of a Ray cluster [default: start a local one].")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Files written at once [default: all cores]."
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first N points.")
 def run(
-    grid: str, out: Path, overwrite: bool, engine: str, workers: int | None, limit: int | None
+    grid: str,
+    out: str,
+    overwrite: bool,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    limit: int | None,
 ) -> None:
     """Compute GRID into a Parquet dataset; a run that was stopped goes on."""
     from sweepengine.grid import load_grid
     from sweepengine.running import run as run_grid
 
+    if address is not None and engine != "ray":
+        raise click.UsageError("--address is for --engine ray")
     loaded = load_grid(grid)
     total = loaded.points if limit is None else min(limit, loaded.points)
     try:
@@ -94,10 +105,13 @@ def run(
             with Progress(console=Console(stderr=True)) as bar:
                 task = bar.add_task(loaded.name, total=total)
                 summary = run_grid(
-                    loaded, out, overwrite, workers, limit, lambda n: bar.advance(task, n)
-                )
+                    loaded, out, overwrite, workers, limit, lambda n: bar.advance(task, n),
+                    engine, address,
+                )  # fmt: skip
         else:
-            summary = run_grid(loaded, out, overwrite, workers, limit)
+            summary = run_grid(
+                loaded, out, overwrite, workers, limit, engine=engine, address=address
+            )
     except KeyboardInterrupt:
         click.echo(f"{out}: interrupted: run the same command again to go on", err=True)
         sys.exit(130)

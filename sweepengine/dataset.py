@@ -1,10 +1,6 @@
-"""The dataset: Arrow schema with units and meanings, atomic files, manifest, lock."""
+"""The dataset: Arrow schema with units and meanings, files of points, manifest."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sweepengine.errors import InputError, from_validation
 from sweepengine.layers.residual import ATTENTIONS
 from sweepengine.schema import COLUMNS, INPUT_NAMES, SCHEMA_VERSION
+from sweepengine.storage import Storage, open_storage
 
 MANIFEST = "manifest.json"
-LOCK = ".lock"
-UNFINISHED = ".unfinished"
+POINTS = "points-*.parquet"
 _ARROW = {
     "Int32": pa.int32(),
     "Int64": pa.int64(),
@@ -73,27 +69,7 @@ def file_name(start: int, stop: int) -> str:
     return f"points-{start:015d}-{stop:015d}.parquet"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file so that it is there complete or not at all."""
-    draft = path.with_name(path.name + UNFINISHED)
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_points(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
+def write_points(storage: Storage, name: str, frame: pl.DataFrame, schema: pa.Schema) -> None:
     """Write one file of points, under its final name only when it is complete.
 
     Chosen by measurement on the capacity grid, nanoseconds and bytes a value. Inputs are
@@ -107,20 +83,19 @@ def write_points(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
         for name in frame.columns
         if name not in INPUT_NAMES and not _repeats(frame[name])
     }
-    draft = path.with_name(path.name + UNFINISHED)
-    with draft.open("wb") as file:
-        pq.write_table(
-            to_arrow(frame, schema),
+    table = to_arrow(frame, schema)
+    storage.write(
+        name,
+        lambda file: pq.write_table(
+            table,
             file,
             compression="zstd",
             compression_level=1,
             use_dictionary=list(INPUT_NAMES),
             write_statistics=list(INPUT_NAMES),
             column_encoding=encodings or None,
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+        ),
+    )
 
 
 def _repeats(series: pl.Series) -> bool:
@@ -142,13 +117,14 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(storage: Storage, manifest: Manifest) -> None:
     """Write the manifest of a dataset."""
     text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / MANIFEST, text.encode())
+    storage.write(MANIFEST, lambda file: file.write(text.encode()))
+    storage.settle()
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(storage: Storage) -> Manifest:
     """Read the manifest of a dataset.
 
     Raises
@@ -156,12 +132,13 @@ def read_manifest(folder: Path) -> Manifest:
     InputError
         When the folder is no dataset, or one of another schema version.
     """
-    path = folder / MANIFEST
+    path = f"{storage.place}/{MANIFEST}"
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = json.loads(storage.read(MANIFEST).decode())
     except OSError:
         raise InputError(
-            f"{folder}: is no dataset: expected a directory with {MANIFEST}, as `run` writes it"
+            f"{storage.place}: is no dataset: expected a directory with {MANIFEST}, "
+            "as `run` writes it"
         ) from None
     except ValueError as error:
         raise InputError(f"{path}: not a JSON file: {error}") from None
@@ -177,34 +154,16 @@ def read_manifest(folder: Path) -> Manifest:
         raise from_validation(path, error) from None
 
 
-def scan_dataset(folder: Path) -> pl.LazyFrame:
-    """Lazy frame over the files of a complete dataset.
+def scan_dataset(place: str | Path) -> pl.LazyFrame:
+    """Lazy frame over the files of a complete dataset, by path or URI.
 
     Raises
     ------
     InputError
-        When the folder is no dataset or one whose run has not ended.
+        When it is no dataset or one whose run has not ended.
     """
-    manifest = read_manifest(folder)
+    storage = open_storage(place)
+    manifest = read_manifest(storage)
     if not manifest.complete:
-        raise InputError(f"{folder}: is not complete: run the same command again to finish it")
-    return pl.scan_parquet(folder / "points-*.parquet")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a dataset for one run; the lock dies with its owner.
-
-    Raises
-    ------
-    InputError
-        When another run that still lives holds it.
-    """
-    with (folder / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another run is writing here: expected it to end first"
-            ) from None
-        yield
+        raise InputError(f"{place}: is not complete: run the same command again to finish it")
+    return storage.scan(POINTS)

@@ -1,25 +1,21 @@
 """Grid to Parquet dataset: chunks computed and written on all cores, resumable."""
 
 import os
-import shutil
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from sweepengine import __version__
+from sweepengine.architecture import Model
 from sweepengine.dataset import (
-    LOCK,
     MANIFEST,
-    UNFINISHED,
     Manifest,
     arrow_schema,
     file_name,
-    locked,
     read_manifest,
-    sync_folder,
     write_manifest,
     write_points,
 )
@@ -28,7 +24,9 @@ from sweepengine.evaluation import compute_chunk
 from sweepengine.grid import Chunk, Grid, load_grid
 from sweepengine.lazy import first_chunks
 from sweepengine.schema import SCHEMA_VERSION
+from sweepengine.storage import LOCK, UNFINISHED, Storage, open_storage
 
+ENGINES = ("local", "ray")
 ROWS_PER_FILE = 1 << 19
 """Points in a file at the most: 512 Ki points are 110 MB in memory, one such for each worker."""
 
@@ -43,12 +41,23 @@ class Summary(NamedTuple):
     files: int
     seconds: float
     bytes: int
-    folder: Path
+    place: str
+    """Directory or URI."""
 
     @property
     def points_per_second(self) -> float:
         """Points written for each second of the run."""
         return self.written / self.seconds
+
+
+class Shards(NamedTuple):
+    """What it takes to write any file of one dataset; it can be sent to another process."""
+
+    storage: Storage
+    model: Model
+    manifest: Manifest
+    workers: int
+    """How many files are written at once."""
 
 
 def run(
@@ -58,6 +67,8 @@ def run(
     workers: int | None = None,
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
+    engine: str = "local",
+    address: str | None = None,
 ) -> Summary:
     """Compute a grid into a directory of Parquet files and a manifest.
 
@@ -69,7 +80,7 @@ def run(
     grid : str, Path or Grid
         A grid file, the stem of a shipped one, or a grid.
     out : str or Path
-        Directory; made if missing.
+        Directory, made if missing, or URI that pyarrow or fsspec understands (``s3://...``).
     overwrite : bool
         Replace another dataset that is there. Files that no run wrote are never removed.
     workers : int, optional
@@ -78,6 +89,10 @@ def run(
         Only the first `limit` points.
     progress : callable, optional
         Called with a number of points whenever that many more are done.
+    engine : str
+        "local" for threads of this process, "ray" for tasks of a Ray cluster.
+    address : str, optional
+        Of the cluster; a local one is started without.
 
     Raises
     ------
@@ -90,21 +105,87 @@ def run(
     for name, number in (("workers", workers), ("limit", limit)):
         if number is not None and number < 1:
             raise InputError(f"{name} = {number}: expected an integer of at least 1")
+    if engine not in ENGINES:
+        raise InputError(f'engine = "{engine}": expected one of {", ".join(ENGINES)}')
     loaded.check()
     points = loaded.points if limit is None else min(limit, loaded.points)
-    folder = Path(out)
+    storage = open_storage(out)
     manifest = _manifest(loaded, points)
-    _prepare(folder)
-    with locked(folder):
-        _claim(folder, manifest, overwrite)
-        write_manifest(folder, manifest)
-        written = _write_chunks(folder, loaded, manifest, workers or os.cpu_count() or 1, progress)
-        sync_folder(folder)
-        write_manifest(folder, manifest.model_copy(update={"complete": True}))
+    storage.prepare()
+    _refuse_foreign(storage)
+    written = 0
+    with storage.locked():
+        present = _claim(storage, manifest, overwrite)
+        shards = Shards(storage, loaded.model, manifest, workers or os.cpu_count() or 1)
+        try:
+            write_manifest(storage, manifest)
+            chunks = first_chunks(loaded, points, manifest.rows_per_file)
+            missing = _missing(chunks, present, progress)
+            for rows in _written(shards, missing, engine, address):
+                written += rows
+                if progress:
+                    progress(rows)
+            storage.settle()
+            write_manifest(storage, manifest.model_copy(update={"complete": True}))
+        except OSError as error:
+            raise InputError(
+                f"{storage.place}: cannot be written: {error.strerror or error}{storage.free()}; "
+                "the files there are complete, run the same command again to go on"
+            ) from None
     chunks = first_chunks(loaded, points, manifest.rows_per_file)
-    files = [folder / file_name(chunk.start, chunk.stop) for chunk in chunks]
-    size = sum(path.stat().st_size for path in files)
-    return Summary(points, written, len(files), time.perf_counter() - began, size, folder)
+    sizes = [storage.size(shard_name(chunk)) for chunk in chunks]
+    seconds = time.perf_counter() - began
+    return Summary(points, written, len(sizes), seconds, sum(sizes), storage.place)
+
+
+def shard_name(chunk: Chunk) -> str:
+    """Name of the file that holds a chunk."""
+    return file_name(chunk.start, chunk.stop)
+
+
+def _missing(
+    chunks: Iterator[Chunk], present: set[str], progress: Callable[[int], None] | None
+) -> Iterator[Chunk]:
+    """Chunks whose files are not there; the others count as progress."""
+    for chunk in chunks:
+        if shard_name(chunk) not in present:
+            yield chunk
+        elif progress:
+            progress(chunk.stop - chunk.start)
+
+
+def _written(
+    shards: Shards, chunks: Iterator[Chunk], engine: str, address: str | None
+) -> Iterator[int]:
+    """Write chunks with an engine; yields the rows of each file as it is done."""
+    if engine == "local":
+        return write_on_threads(shards, chunks)
+    from sweepengine.cluster import write_on_ray
+
+    return write_on_ray(shards, chunks, address)
+
+
+def write_shard(shards: Shards, chunk: Chunk) -> int:
+    """Compute a chunk and write its file; the number of its points."""
+    frame = compute_chunk(shards.model, chunk, parallel=False)
+    schema = arrow_schema(shards.manifest)
+    write_points(shards.storage, shard_name(chunk), frame, schema)
+    return chunk.stop - chunk.start
+
+
+def write_on_threads(shards: Shards, chunks: Iterator[Chunk]) -> Iterator[int]:
+    """Write chunks on threads of this process, as many at once as there are workers."""
+    pending: deque[Future[int]] = deque()
+    with ThreadPoolExecutor(shards.workers) as pool:
+        try:
+            for chunk in chunks:
+                pending.append(pool.submit(write_shard, shards, chunk))
+                if len(pending) > shards.workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _manifest(grid: Grid, points: int) -> Manifest:
@@ -123,21 +204,13 @@ def _manifest(grid: Grid, points: int) -> Manifest:
     )
 
 
-def _prepare(folder: Path) -> None:
-    """Make the directory; refuse one that holds something else before anything is written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{folder}: is a file: expected a directory to write into") from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: cannot be written to: expected a writable directory")
-    present = {path.name for path in folder.iterdir()}
-    foreign = sorted(name for name in present if not _ours(name))
-    if foreign and MANIFEST not in present:
+def _refuse_foreign(storage: Storage) -> None:
+    """Refuse a folder that holds something else before anything is written."""
+    names = storage.names()
+    foreign = [name for name in names if not _ours(name)]
+    if foreign and MANIFEST not in names:
         raise InputError(
-            f"{folder}: is not empty and no dataset (it holds {foreign[0]}): "
+            f"{storage.place}: is not empty and no dataset (it holds {foreign[0]}): "
             "expected an empty or new directory"
         )
 
@@ -147,70 +220,34 @@ def _ours(name: str) -> bool:
     return plain in (MANIFEST, LOCK) or (plain.startswith("points-") and plain.endswith(".parquet"))
 
 
-def _claim(folder: Path, manifest: Manifest, overwrite: bool) -> None:
-    """Go on with the same dataset, replace another one if told to, refuse it otherwise."""
+def _claim(storage: Storage, manifest: Manifest, overwrite: bool) -> set[str]:
+    """Go on with the same dataset, replace another one if told to, refuse it otherwise.
+
+    Returns
+    -------
+    set of str
+        Names of the files that are there and stay.
+    """
+    names = storage.names()
     if overwrite:
-        for path in folder.iterdir():
-            if _ours(path.name) and path.name != LOCK:
-                path.unlink()
-        return
-    if (folder / MANIFEST).exists():
-        before = read_manifest(folder)
+        for name in names:
+            if _ours(name) and name != LOCK:
+                storage.remove(name)
+        return set()
+    if MANIFEST in names:
+        before = read_manifest(storage)
         for field in Manifest.model_fields:
             old, new = getattr(before, field), getattr(manifest, field)
             if field != "complete" and old != new:
                 raise InputError(
-                    f"{folder / MANIFEST}: {field} = {old!r}, this run has {new!r}: "
+                    f"{storage.place}/{MANIFEST}: {field} = {old!r}, this run has {new!r}: "
                     "expected the same; --overwrite replaces the dataset"
                 )
-    elif any(path.name.startswith("points-") for path in folder.iterdir()):
-        raise InputError(f"{folder}: holds points without {MANIFEST}: --overwrite replaces them")
-    for path in folder.glob(f"*{UNFINISHED}"):
-        path.unlink()
-
-
-def _write_chunks(
-    folder: Path,
-    grid: Grid,
-    manifest: Manifest,
-    workers: int,
-    progress: Callable[[int], None] | None,
-) -> int:
-    schema = arrow_schema(manifest)
-    model = grid.model
-
-    def write(chunk: Chunk) -> int:
-        frame = compute_chunk(model, chunk, parallel=False)
-        write_points(folder / file_name(chunk.start, chunk.stop), frame, schema)
-        return chunk.stop - chunk.start
-
-    written = 0
-
-    def settle(done: Future[int]) -> None:
-        nonlocal written
-        written += done.result()
-        if progress:
-            progress(done.result())
-
-    pending: deque[Future[int]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for chunk in first_chunks(grid, manifest.points, manifest.rows_per_file):
-                if (folder / file_name(chunk.start, chunk.stop)).exists():
-                    if progress:
-                        progress(chunk.stop - chunk.start)
-                    continue
-                pending.append(pool.submit(write, chunk))
-                if len(pending) > workers:
-                    settle(pending.popleft())
-            while pending:
-                settle(pending.popleft())
-        except OSError as error:
-            free = shutil.disk_usage(folder).free
-            raise InputError(
-                f"{folder}: cannot be written: {error.strerror or error} ({free:,} bytes free); "
-                "the files there are complete, run the same command again to go on"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return written
+    elif any(name.startswith("points-") and not name.endswith(UNFINISHED) for name in names):
+        raise InputError(
+            f"{storage.place}: holds points without {MANIFEST}: --overwrite replaces them"
+        )
+    for name in names:
+        if _ours(name) and name.endswith(UNFINISHED):
+            storage.remove(name)
+    return set(names)

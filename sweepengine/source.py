@@ -11,6 +11,7 @@ from sweepengine.errors import InputError
 from sweepengine.evaluation import SCHEMA
 from sweepengine.grid import Targets, load_grid
 from sweepengine.lazy import scan
+from sweepengine.storage import is_remote, open_storage
 
 
 class Source(NamedTuple):
@@ -32,17 +33,16 @@ class Source(NamedTuple):
 
 
 def open_source(place: str | Path) -> Source:
-    """Open a grid (by file, or by stem of a shipped one) or a dataset's directory.
+    """Open a grid (by file, or by stem of a shipped one) or a dataset (by path or URI).
 
     Raises
     ------
     InputError
         When it is neither, would overflow, or is a dataset that is not complete or is empty.
     """
-    if Path(place).is_dir():
-        folder = Path(place)
-        manifest = read_manifest(folder)
-        points = scan_dataset(folder).cast(SCHEMA)
+    if is_remote(place) or Path(place).is_dir():
+        manifest = read_manifest(open_storage(place))
+        points = scan_dataset(place).cast(SCHEMA)
         if not manifest.points:
             raise InputError(f"{place}: is empty: expected a dataset with points")
         return Source(
