@@ -117,7 +117,7 @@ def run(
         sys.exit(130)
     kept = summary.points - summary.written
     click.echo(
-        f"{out}: {summary.points:,} points in {summary.files} files, {summary.bytes:,} bytes"
+        f"{summary.place}: {summary.points:,} points in {summary.files} files, {summary.bytes:,} bytes"
         + (f", {kept:,} of them from before" if kept else "")
     )
     click.echo(

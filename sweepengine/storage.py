@@ -122,21 +122,28 @@ class RemoteFolder(NamedTuple):
 
     @property
     def place(self) -> str:
-        """As the user named it, for messages."""
-        return self.uri
+        """As the user named it, for messages, without parameters and credentials."""
+        scheme, rest = self.uri.split("?")[0].split("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
 
     def _opened(self) -> tuple[Any, str]:
         try:
             return _from_uri(self.uri)
         except (pa.ArrowException, OSError, ValueError, ImportError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{self.uri}: cannot be reached: {reason}") from None
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> InputError:
+        return InputError(f"{self.place}: cannot be reached: {' '.join(str(error).split())}")
 
     def names(self) -> list[str]:
         """Names of all files."""
         filesystem, folder = self._opened()
         selector = pafs.FileSelector(folder, allow_not_found=True)
-        return sorted(info.base_name for info in filesystem.get_file_info(selector) if info.is_file)
+        try:
+            found = filesystem.get_file_info(selector)
+        except OSError as error:
+            raise self._unreachable(error) from None
+        return sorted(info.base_name for info in found if info.is_file)
 
     def read(self, name: str) -> bytes:
         """Content of a file."""
@@ -217,7 +224,7 @@ def _from_uri(uri: str) -> tuple[Any, str]:
     try:
         filesystem, folder = pafs.FileSystem.from_uri(uri)
     except pa.ArrowInvalid as error:
-        if "scheme" not in str(error):
+        if "Unrecognized filesystem" not in str(error):
             raise
         from fsspec.core import url_to_fs
 

@@ -10,8 +10,10 @@ import pytest
 
 from sweepengine.architecture import load_model
 from sweepengine.cost import Cost, side_by_side
+from sweepengine.geometry import vision_workload
 from sweepengine.layers import PUBLISHED_LAYERS, decoder, residual, vision
 from sweepengine.stages import Point, point_columns
+from sweepengine.stages import vision as vision_stage
 from tests.conftest import MODELS
 
 LAYERS = {
@@ -68,3 +70,11 @@ def test_windows_of_one_patch_attend_to_themselves_only(released):
     narrow = vision.block(released, 6, 1, residual.FLASH)
     alone = vision.attention(released, 36, 1, residual.FLASH)
     assert narrow.tensor_flops == alone.tensor_flops + vision.mlp_block(released, 36).tensor_flops
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_vision_reads_no_experts_and_no_cache(name):
+    arch = load_model(name).architecture
+    cost = vision_stage(arch, vision_workload(arch, 1024, 640, 2, 3), residual.EAGER)
+    assert (cost.expert_io, cost.kv_io) == (0, 0)
+    assert cost.weight_io > 0
