@@ -27,7 +27,7 @@ check: .venv/installed
 	$(BIN)/mypy
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/kernel.py
+	$(BIN)/python -m benchmarks
 
 mutants: .venv/installed
 	$(BIN)/python -m tests.mutations

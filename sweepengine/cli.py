@@ -117,8 +117,8 @@ def run(
         sys.exit(130)
     kept = summary.points - summary.written
     click.echo(
-        f"{summary.place}: {summary.points:,} points in {summary.files} files, {summary.bytes:,} bytes"
-        + (f", {kept:,} of them from before" if kept else "")
+        f"{summary.place}: {summary.points:,} points in {summary.files} files, "
+        f"{summary.bytes:,} bytes" + (f", {kept:,} of them from before" if kept else "")
     )
     click.echo(
         f"{summary.written:,} points, {summary.seconds:.2f} seconds, "

@@ -1,0 +1,115 @@
+"""Run every benchmark: `make bench`. Prints a table, writes JSON and a chart beside this file."""
+
+import argparse
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import altair as alt
+import polars as pl
+
+from benchmarks import end_to_end, kernel_ways
+from benchmarks.measure import Measurement
+from sweepengine.charts import BLUE, styled
+from sweepengine.rendering import save_chart
+from sweepengine.terminal import print_table
+
+FOLDER = Path(__file__).parent
+BASE = {"kernel": "kernel, all cores", "write": "run: computed, written and synced"}
+"""Way that a group's ratios are against."""
+
+
+def processor() -> str:
+    """Name of the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
+
+
+def show(found: list[Measurement]) -> None:
+    """Print a table for each group."""
+    for group in dict.fromkeys(one.group for one in found):
+        ways = [one for one in found if one.group == group]
+        base = next((one.rate for one in ways if one.way == BASE.get(group)), None)
+        rows = [
+            (
+                one.way,
+                f"{one.points:,}",
+                f"{one.median:.3f}",
+                f"{min(one.seconds):.3f}..{max(one.seconds):.3f}",
+                f"{one.rate:,.0f}",
+                "" if base is None else f"{one.rate / base:.3g}",
+                "" if one.megabytes is None else f"{one.megabytes:,.0f}",
+                one.note,
+            )
+            for one in ways
+        ]
+        ratio = f"x {BASE[group]}" if group in BASE else ""
+        print_table(
+            f"\n{group}",
+            rows,
+            ("way", "points", "seconds", "range", "points/s", ratio, "peak MB", ""),
+        )
+
+
+def draw(found: list[Measurement], machine: str) -> None:
+    """Draw points a second of the kernel's and the writers' ways."""
+    rows = pl.DataFrame(
+        [
+            {"group": one.group, "way": one.way, "rate": one.rate,
+             "low": one.points / max(one.seconds), "high": one.points / min(one.seconds)}
+            for one in found
+            if one.group in BASE
+        ]
+    )  # fmt: skip
+    base = alt.Chart(rows).encode(
+        y=alt.Y("way:N", sort=None, title=None, axis=alt.Axis(labelLimit=300))
+    )
+    x = alt.X("rate:Q", title="points/s", scale=alt.Scale(type="log", domainMin=1000),
+              axis=alt.Axis(format="~s"))  # fmt: skip
+    marks = base.mark_circle(size=70, color=BLUE).encode(x=x)
+    spread = base.mark_rule(color=BLUE).encode(x="low:Q", x2="high:Q")
+    text = base.mark_text(align="left", dx=9, fontSize=10).encode(
+        x="rate:Q", text=alt.Text("rate:Q", format=".3~s")
+    )
+    layers = alt.layer(spread, marks, text).properties(width=640)
+    drawn = layers.facet(row=alt.Row("group:N", sort=None, title=None)).resolve_scale(
+        y="independent"
+    )
+    rates = {one.way: one.rate for one in found}
+    share = rates["kernel, all cores"] / rates["fill with a constant"]
+    title = f"The kernel runs at {share:.0%} of filling its columns with a constant"
+    save_chart(styled(drawn, title, machine), FOLDER / "results.svg")
+    save_chart(styled(drawn, title, machine), FOLDER / "results.png")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="leave 100 million points out")
+    quick = parser.parse_args().quick
+    sizes = end_to_end.SIZES[:-1] if quick else end_to_end.SIZES
+    found = [
+        *kernel_ways.measurements(),
+        *end_to_end.writer_measurements(),
+        *end_to_end.start_measurements(),
+        *end_to_end.query_measurements(),
+        *end_to_end.scaling_measurements(sizes),
+    ]
+    machine = f"{processor()}, {os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d}"
+    show(found)
+    facts = {
+        "machine": machine,
+        "python": platform.python_version(),
+        "measurements": [
+            {**one._asdict(), "median": one.median, "points_per_second": one.rate} for one in found
+        ],
+    }
+    text = json.dumps(facts, indent=2) + "\n"
+    (FOLDER / "results.json").write_text(text, encoding="utf-8")
+    draw(found, machine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Whole runs: into Parquet, from a cold start, over sizes and threads, and queries."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+import sweepengine as se
+from benchmarks.measure import Measurement, measure, run_command
+from sweepengine.dataset import arrow_schema, to_arrow
+from sweepengine.grid import load_grid, parse_grid
+from sweepengine.running import _manifest
+
+WRITTEN = 2_000_000
+SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
+STARTS = 5
+
+
+def sized_grid(points: int) -> str:
+    """A grid of `points` points, as TOML: the capacity grid's axes, with more or fewer steps."""
+    steps = points // (10 * 4 * 2 * 5)
+    return f"""
+name = "sized"
+[axes]
+crops = ["none", "1x2", "2x2", "2x3", "3x3", "3x4", "4x4", "4x5", "5x5", "4x7"]
+heads = [[10, 10], [10, 5], [10, 2], [10, 1]]
+attention = ["eager", "flash"]
+batch_size = [1, 4, 16, 64, 256]
+decode_steps = {{ start = 1, stop = {steps}, step = 1 }}
+"""
+
+
+def writer_measurements() -> list[Measurement]:
+    """`run` beside writers of a table that is already computed."""
+    grid = load_grid("capacity")
+    frame = se.scan(grid).head(WRITTEN).collect()
+    table = to_arrow(frame, arrow_schema(_manifest(grid, grid.points)))
+    count = frame.height
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.parquet"
+        pyarrow = {
+            "pyarrow, default": {},
+            "pyarrow, zstd": {"compression": "zstd", "compression_level": 1},
+            "pyarrow, lz4": {"compression": "lz4"},
+            "pyarrow, no compression": {"compression": "none", "use_dictionary": False},
+        }
+        for way, options in pyarrow.items():
+            timed = measure("write", way, count, lambda o=options: pq.write_table(table, path, **o))
+            found.append(timed._replace(note=f"{path.stat().st_size / count:.1f} bytes a point"))
+        for kind in ("zstd", "lz4"):
+            way = f"Polars, {kind}"
+            timed = measure(
+                "write", way, count, lambda k=kind: frame.write_parquet(path, compression=k)
+            )
+            found.append(timed._replace(note=f"{path.stat().st_size / count:.1f} bytes a point"))
+        out = Path(folder) / "run"
+        timed = measure(
+            "write", "run: computed, written and synced", grid.points,
+            lambda: se.run(grid, out, overwrite=True),
+        )  # fmt: skip
+        size = sum(entry.stat().st_size for entry in out.glob("*.parquet"))
+        found.append(timed._replace(note=f"{size / grid.points:.1f} bytes a point"))
+    return found
+
+
+def scaling_measurements(sizes: tuple[int, ...] = SIZES) -> list[Measurement]:
+    """`sweepengine run` as a process: seconds and peak memory over sizes and threads."""
+    found = []
+    cores = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sized.toml"
+        for points in sizes:
+            path.write_text(sized_grid(points), encoding="utf-8")
+            for workers in range(1, cores + 1):
+                if points > 10_000_000 and workers < cores:
+                    continue
+                out = Path(folder) / "out"
+                done = run_command("run", path, "--out", out, "--overwrite", "--workers",
+                                   str(workers))  # fmt: skip
+                way = f"{points:,} points, {workers} threads"
+                found.append(Measurement("scale", way, points, [done.seconds], done.megabytes))
+    return found
+
+
+def start_measurements() -> list[Measurement]:
+    """The published 53 crop grids, from a cold start and from a warm one."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        cold = {**os.environ, "XDG_CACHE_HOME": str(Path(folder) / "cache")}
+        out = Path(folder) / "out"
+        arguments = ("run", "published-vision", "--out", out, "--overwrite")
+        first = run_command(*arguments, environment=cold)
+        found.append(Measurement("start", "cold: compiles", 106, [first.seconds], first.megabytes))
+        again = [run_command(*arguments, environment=cold) for _ in range(STARTS)]
+        seconds = [done.seconds for done in again]
+        found.append(Measurement("start", "warm", 106, seconds, again[0].megabytes))
+        shown = [run_command("--help").seconds for _ in range(STARTS)]
+        found.append(Measurement("start", "--help", 1, shown))
+    return found
+
+
+def query_measurements() -> list[Measurement]:
+    """Queries on the grid beside the same on its Parquet files."""
+    grid = load_grid("capacity")
+    billion = parse_grid(
+        {
+            "name": "billion",
+            "axes": {
+                "crops": [{"min": 2, "max": 29}],
+                "heads": [[10, 10], [10, 5]],
+                "batch_size": {"start": 1, "stop": 1000, "step": 1},
+                "decode_steps": {"start": 1, "stop": 10_000, "step": 1},
+            },
+        },
+        "billion",
+    )
+    hundred = Path(tempfile.mkdtemp()) / "sized.toml"
+    hundred.write_text(sized_grid(SIZES[-1]), encoding="utf-8")
+    grouped = ("--group-by", "batch_size", "--select", "batch_size, max(decode_tensor_flops) AS m")
+    with tempfile.TemporaryDirectory() as folder:
+        se.run(grid, folder)
+        files = pl.scan_parquet(Path(folder) / "*.parquet")
+        found = []
+        for way, points in (("scan of the grid", se.scan(grid)), ("its Parquet files", files)):
+            group = points.group_by("batch_size").agg(pl.col("decode_tensor_flops").max())
+            part = points.filter((pl.col("batch_size") == 8) & (pl.col("crop_rows") == 2))
+            for what, asked in (("group by", group), ("filter", part.select(pl.len()))):
+                timed = measure(
+                    "query", f"{what}, {way}", grid.points,
+                    lambda asked=asked: asked.collect(engine="streaming"),
+                )  # fmt: skip
+                found.append(timed)
+        narrow = (
+            se.scan(billion)
+            .filter((pl.col("batch_size") == 8) & (pl.col("decode_steps") % 1000 == 0))
+            .select(pl.col("decode_tensor_flops").max())
+        )
+        found.append(
+            measure("query", "axis filter on 1.06 billion points", billion.points, narrow.collect)
+        )
+        done = run_command("query", hundred, *grouped)
+        found.append(
+            Measurement("query", "group by over 100 million points", SIZES[-1], [done.seconds],
+                        done.megabytes)
+        )  # fmt: skip
+    return found
