@@ -1,6 +1,5 @@
 """Repeated measurements, and what is told of them."""
 
-import os
 import statistics
 import subprocess
 import sys
@@ -57,16 +56,27 @@ class Process(NamedTuple):
 
 
 def run_command(*arguments: str | Path, environment: dict[str, str] | None = None) -> Process:
-    """Run `sweepengine` in a process of its own; the kernel accounts for its peak memory."""
+    """Run `sweepengine` in a process of its own, and watch its peak memory from outside."""
     command = [sys.executable, "-m", "sweepengine", *map(str, arguments)]
+    peak = 0
     with tempfile.TemporaryFile() as output:
         began = time.perf_counter()
         child = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        _, status, usage = os.wait4(child.pid, 0)
+        while child.poll() is None:
+            peak = max(peak, _high_water_kilobytes(child.pid))
+            time.sleep(0.01)
         seconds = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         text = output.read().decode()
     if child.returncode:
         raise SystemExit(f"{' '.join(command)}: {text}")
-    return Process(seconds, usage.ru_maxrss / 1024, text)
+    return Process(seconds, peak / 1024, text)
+
+
+def _high_water_kilobytes(process: int) -> int:
+    """Largest resident set that the kernel has seen so far; 0 when the process is gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)

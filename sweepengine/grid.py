@@ -155,9 +155,11 @@ class Grid(NamedTuple):
     @property
     def hash(self) -> str:
         """SHA-256 of what decides the result: the axes and the model's numbers."""
-        axes = [[axis.columns, axis.values.tolist()] for axis in self.axes]
-        text = json.dumps([axes, self.model.architecture])
-        return hashlib.sha256(text.encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(self.model.architecture).encode())
+        for axis in self.axes:
+            digest.update(json.dumps([axis.columns, axis.values.shape]).encode())
+            digest.update(axis.values.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def chunks(self, rows: int) -> Iterator[Chunk]:
         """Split into chunks of at most `rows` points, in order.
@@ -288,14 +290,23 @@ class _AxisReader:
             raise self.fail(key, value, column.allowed)
         return value
 
+    def span(self, key: str, written: dict[str, Any]) -> Integers:
+        """Values of a range, without a Python object for each, as a range may be long."""
+        spelled = self.spelled(key, _Geometric if "geometric" in written else _Range, written)
+        values = spelled.values()
+        if len(values) > LONGEST_AXIS:
+            raise self.fail(key, written, f"at most {LONGEST_AXIS:,} values")
+        for value in (values[0], values[-1]):
+            self.number(key, value, key)
+        if isinstance(values, range):
+            found = np.arange(values.start, values.stop, values.step, dtype=np.int64)
+        else:
+            found = np.array(values, dtype=np.int64)
+        for value in found[found % _BY_NAME[key].multiple != 0][:1].tolist():
+            self.number(key, value, key)
+        return found[:, None]
+
     def numbers(self, key: str, written: object) -> list[tuple[int, ...]]:
-        if isinstance(written, dict):
-            spelled = self.spelled(key, _Geometric if "geometric" in written else _Range, written)
-            if isinstance(spelled, _Range):
-                count = len(spelled.values())
-                if count > LONGEST_AXIS:
-                    raise self.fail(key, written, f"at most {LONGEST_AXIS:,} values")
-            return [(self.number(key, value, key),) for value in spelled.values()]
         return [
             (self.number(f"{key}[{i}]", value, key),)
             for i, value in enumerate(self.values(key, written))
@@ -399,6 +410,8 @@ class _AxisReader:
                 f"{self.source}: axes.{key}: unknown key: expected one of {', '.join(readers)}"
             )
         read, columns = readers[key]
+        if key in _BY_NAME and key != "attention" and isinstance(written, dict):
+            return Axis(key, columns, self.span(key, written))
         values = read(key, written)
         seen: set[tuple[int, ...]] = set()
         for value in values:

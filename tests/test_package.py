@@ -1,0 +1,68 @@
+"""The wheel in a fresh environment, away from the checkout."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A virtual environment with the wheel, and the libraries of this one."""
+    from pathlib import Path
+
+    root = Path(__file__).parent.parent
+    folder = tmp_path_factory.mktemp("package")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q",
+             "-w", str(folder), str(root)]  # fmt: skip
+    subprocess.run(build, check=True, cwd=folder)
+    (wheel,) = folder.glob("*.whl")
+    home = folder / "venv"
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    libraries = Path(pytest.__file__).parent.parent
+    (site,) = home.glob("lib/python*/site-packages")
+    # Libraries by path alone: a .pth inside them, such as that of an editable install, is not read.
+    (site / "libraries.pth").write_text(str(libraries))
+    return home / "bin", wheel
+
+
+def test_wheel_carries_data_and_types(installed):
+    names = set(zipfile.ZipFile(installed[1]).namelist())
+    for name in ("models/deepseek-ocr-3b.toml", "devices/h100-sxm.toml", "grids/capacity.toml",
+                 "templates/page.html", "py.typed", "validation/measured_stages.csv"):  # fmt: skip
+        assert f"sweepengine/{name}" in names
+    assert not any(name.startswith(("tests", "benchmarks")) for name in names)
+
+
+def test_commands_work_from_any_directory(installed, tmp_path):
+    binaries, _ = installed
+
+    def run(*arguments):
+        return subprocess.run(
+            [binaries / "sweepengine", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    where = subprocess.run(
+        [binaries / "python", "-c", "import sweepengine; print(sweepengine.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert str(binaries.parent) in where.stdout
+    assert "0.1.0" in run("--version").stdout
+    assert "10,108,800" in run("plan", "capacity").stdout
+    assert run("run", "serving", "--out", "d").returncode == 0
+    assert "400" in run("query", "d", "--select", "count(*) AS n").stdout
+    assert "h100-sxm" in run("devices").stdout
+    assert "cheapest" in run("slo", "d", "--device", "h20", "--price", "h20=1").stdout
+    report = run("report", "serving", "--out", "r")
+    assert report.returncode == 0, report.stderr
+    assert (tmp_path / "r" / "index.html").stat().st_size > 500_000
