@@ -28,6 +28,7 @@ check: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.readme
 
 mutants: .venv/installed
 	$(BIN)/python -m tests.mutations

@@ -9,11 +9,16 @@ from typing import NoReturn
 import click
 
 from sweepengine import __version__
+from sweepengine.schema import SCHEMA_VERSION
 from sweepengine.terminal import cell, print_table, show_answers
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="sweepengine")
+@click.version_option(
+    __version__,
+    prog_name="sweepengine",
+    message=f"%(prog)s %(version)s, dataset schema {SCHEMA_VERSION}",
+)
 def commands() -> None:
     """What DeepSeek-OCR inference costs, over millions of workloads at once.
 

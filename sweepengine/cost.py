@@ -5,16 +5,17 @@ the very same functions with Numba; nothing here imports it.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from types import FunctionType
+from typing import NamedTuple, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
-FORMULAS: list[Callable[..., object]] = []
+FORMULAS: list[FunctionType] = []
 
 
 def formula(function: Function) -> Function:
     """Mark a function as one the kernel may compile; it stays plain Python."""
-    FORMULAS.append(function)
+    FORMULAS.append(cast(FunctionType, function))
     return function
 
 

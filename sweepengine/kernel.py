@@ -20,7 +20,7 @@ from numba.core import config
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from sweepengine import stages
+from sweepengine import architecture, schema, stages
 from sweepengine.architecture import (
     Accounting,
     Architecture,
@@ -250,15 +250,15 @@ def _fill(
 
 
 def _cache_folder(parallel: bool) -> Path:
-    """Per-user folder of compiled kernels, one for each state of the formulas' source.
+    """Per-user folder of compiled kernels, one for each state of the sources they come from.
 
     Numba's key leaves out whether loops are parallel, so each kind has a folder of its own.
     """
     kind = "parallel" if parallel else "serial"
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    package = Path(__file__).parent
-    sources = sorted([*package.glob("*.py"), *package.glob("layers/*.py")])
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    sources = {__file__, architecture.__file__, schema.__file__}
+    sources |= {formula.__code__.co_filename for formula in FORMULAS}
+    digest = hashlib.sha256(b"".join(Path(path).read_bytes() for path in sorted(sources)))
     return Path(home) / "sweepengine" / f"{digest.hexdigest()[:16]}-{kind}"
 
 
