@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import sweepengine as se
 from benchmarks.measure import Measurement, measure, run_command
 from sweepengine.dataset import arrow_schema, to_arrow
+from sweepengine.evaluation import compute_arrays
 from sweepengine.grid import load_grid, parse_grid
 from sweepengine.running import _manifest
 
@@ -35,9 +36,10 @@ decode_steps = {{ start = 1, stop = {steps}, step = 1 }}
 def writer_measurements() -> list[Measurement]:
     """`run` beside writers of a table that is already computed."""
     grid = load_grid("capacity")
-    frame = se.scan(grid).head(WRITTEN).collect()
-    table = to_arrow(frame, arrow_schema(_manifest(grid, grid.points)))
-    count = frame.height
+    columns = compute_arrays(grid.model, next(iter(grid.chunks(WRITTEN))))
+    table = to_arrow(columns, arrow_schema(_manifest(grid, grid.points)))
+    frame = pl.from_arrow(table)
+    count = table.num_rows
     found = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.parquet"

@@ -1,12 +1,15 @@
 """The dataset: Arrow schema with units and meanings, files of points, manifest."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweepengine.errors import InputError, from_validation
@@ -69,7 +72,9 @@ def file_name(start: int, stop: int) -> str:
     return f"points-{start:015d}-{stop:015d}.parquet"
 
 
-def write_points(storage: Storage, name: str, frame: pl.DataFrame, schema: pa.Schema) -> None:
+def write_points(
+    storage: Storage, name: str, columns: Mapping[str, NDArray[Any]], schema: pa.Schema
+) -> None:
     """Write one file of points, under its final name only when it is complete.
 
     Chosen by measurement on the capacity grid, nanoseconds and bytes a value. Inputs are
@@ -79,11 +84,11 @@ def write_points(storage: Storage, name: str, frame: pl.DataFrame, schema: pa.Sc
     to 5.4 bytes), other floats split by bytes.
     """
     encodings = {
-        name: "DELTA_BINARY_PACKED" if frame[name].dtype.is_integer() else "BYTE_STREAM_SPLIT"
-        for name in frame.columns
-        if name not in INPUT_NAMES and not _repeats(frame[name])
+        name: "DELTA_BINARY_PACKED" if values.dtype.kind == "i" else "BYTE_STREAM_SPLIT"
+        for name, values in columns.items()
+        if name not in INPUT_NAMES and not _repeats(values)
     }
-    table = to_arrow(frame, schema)
+    table = to_arrow(columns, schema)
     storage.write(
         name,
         lambda file: pq.write_table(
@@ -98,22 +103,23 @@ def write_points(storage: Storage, name: str, frame: pl.DataFrame, schema: pa.Sc
     )
 
 
-def _repeats(series: pl.Series) -> bool:
+def _repeats(values: NDArray[Any]) -> bool:
     """Whether neighbours mostly hold the same value, judged by the first of a column."""
-    part = series.head(1 << 12)
-    return (part != part.shift(1)).sum() * 64 <= len(part)
+    part = values[: 1 << 12]
+    return int(np.count_nonzero(part[1:] != part[:-1])) * 64 <= len(part)
 
 
-def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Arrow table of a frame of all columns; numbers are not copied."""
+def to_arrow(columns: Mapping[str, NDArray[Any]], schema: pa.Schema) -> pa.Table:
+    """Arrow table of arrays of all columns; 64-bit numbers are not copied."""
     arrays = []
     for field in schema:
-        series = frame[field.name]
+        values = columns[field.name]
         if pa.types.is_dictionary(field.type):
-            codes = pa.array(series.to_physical().cast(pl.Int8).to_numpy())
+            codes = pa.array(values.astype(np.int8))
             arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(ATTENTIONS)))
         else:
-            arrays.append(pa.array(series.to_numpy()))
+            wanted = field.type.to_pandas_dtype()
+            arrays.append(pa.array(values.astype(wanted, copy=False)))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,20 +25,31 @@ SCHEMA = pl.Schema({column.name: _TYPES[column.dtype] for column in COLUMNS})
 """Polars types of all columns, inputs first."""
 
 
-def compute_chunk(
+def compute_arrays(
     model: Model,
     chunk: Chunk,
     columns: tuple[str, ...] = (*INPUT_NAMES, *OUTPUT_NAMES),
     parallel: bool = True,
-) -> pl.DataFrame:
-    """Compute `columns` (inputs and outputs) of the points of one chunk."""
+) -> dict[str, NDArray[Any]]:
+    """Compute `columns` of the points of one chunk as arrays; `attention` as codes."""
     rows = chunk.stop - chunk.start
     outputs = tuple(name for name in columns if name in OUTPUT_NAMES)
     computed = compute(model.architecture, *kernel_inputs(chunk.axes), rows, outputs, parallel)
     if len(outputs) < len(columns):
         inputs = expand(chunk.axes, np.int32)
         computed |= {name: values[:rows] for name, values in inputs.items()}
-    return pl.DataFrame([column_of(name, computed[name]) for name in columns])
+    return {name: computed[name] for name in columns}
+
+
+def compute_chunk(
+    model: Model,
+    chunk: Chunk,
+    columns: tuple[str, ...] = (*INPUT_NAMES, *OUTPUT_NAMES),
+    parallel: bool = True,
+) -> pl.DataFrame:
+    """Compute `columns` (inputs and outputs) of the points of one chunk as a frame."""
+    computed = compute_arrays(model, chunk, columns, parallel)
+    return pl.DataFrame([column_of(name, values) for name, values in computed.items()])
 
 
 def column_of(name: str, values: NDArray[np.generic]) -> pl.Series:

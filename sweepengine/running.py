@@ -20,7 +20,7 @@ from sweepengine.dataset import (
     write_points,
 )
 from sweepengine.errors import InputError
-from sweepengine.evaluation import compute_chunk
+from sweepengine.evaluation import compute_arrays
 from sweepengine.grid import Chunk, Grid, load_grid
 from sweepengine.lazy import first_chunks
 from sweepengine.schema import SCHEMA_VERSION
@@ -167,9 +167,9 @@ def _written(
 
 def write_shard(shards: Shards, chunk: Chunk) -> int:
     """Compute a chunk and write its file; the number of its points."""
-    frame = compute_chunk(shards.model, chunk, parallel=False)
+    columns = compute_arrays(shards.model, chunk, parallel=False)
     schema = arrow_schema(shards.manifest)
-    write_points(shards.storage, shard_name(chunk), frame, schema)
+    write_points(shards.storage, shard_name(chunk), columns, schema)
     return chunk.stop - chunk.start
 
 
