@@ -9,8 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.architecture import Model, load_model
+from sweepengine.axes import Axis, default_value
 from sweepengine.errors import InputError
-from sweepengine.grid import WORKLOAD_COLUMNS, Axis, Chunk, default_value, expand, kernel_inputs
+from sweepengine.grid import WORKLOAD_COLUMNS, Chunk, expand, kernel_inputs
 from sweepengine.kernel import compute
 from sweepengine.layers.residual import ATTENTIONS
 from sweepengine.limits import check_limits

@@ -10,8 +10,9 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sweepengine.architecture import Model
+from sweepengine.axes import Axis
 from sweepengine.evaluation import SCHEMA, column_of, compute_chunk
-from sweepengine.grid import Axis, Chunk, Grid, load_grid
+from sweepengine.grid import Chunk, Grid, load_grid
 from sweepengine.schema import INPUT_NAMES
 
 CHUNK_ROWS = 1 << 18

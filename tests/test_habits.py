@@ -11,7 +11,7 @@ LAYERS = (
     {"layers.vision", "layers.decoder"},
     {"layers"},
     {"stages"},
-    {"limits", "accountings", "explanation"},
+    {"limits", "accountings", "explanation", "axes"},
     {"grid", "kernel"},
     {"evaluation", "storage"},
     {"lazy", "dataset", "metrics"},
