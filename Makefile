@@ -2,7 +2,7 @@ BIN := .venv/bin
 PUBLISHED := vision prefill decode
 DATA := results/published/data
 
-.PHONY: report test check bench mutants
+.PHONY: report test check bench mutants docs coverage quick
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
@@ -32,3 +32,12 @@ bench: .venv/installed
 
 mutants: .venv/installed
 	$(BIN)/python -m tests.mutations
+
+docs: .venv/installed
+	$(BIN)/mkdocs build
+
+quick: .venv/installed
+	$(BIN)/pytest -m "not slow"
+
+coverage: .venv/installed
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered

@@ -10,6 +10,8 @@ from sweepengine.rendering import save_chart
 from sweepengine.source import open_source
 from sweepengine.validation.shipped import measured_stages
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = {
     "published-vision": {"vision_flops", "vision_activation_io", "vision_intensity",
                          "vision_activation_memory", "vision_split"},

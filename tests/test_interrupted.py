@@ -13,6 +13,8 @@ import sweepengine as se
 from sweepengine import running, storage
 from tests.killed_runs import GRID, ROWS_PER_FILE, hashes
 
+pytestmark = pytest.mark.slow
+
 
 def test_runs_killed_at_50_instants_end_in_the_same_bytes(root, tmp_path):
     done = subprocess.run(

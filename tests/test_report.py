@@ -10,6 +10,8 @@ from sweepengine.tables import compare, stage_tables
 from tests.conftest import MODELS
 from tests.test_stages import ONE_BY_TWO
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def reference(root):

@@ -17,6 +17,8 @@ from sweepengine.grid import parse_grid
 from sweepengine.source import open_source
 from sweepengine.storage import LocalFolder, RemoteFolder, open_storage
 
+pytestmark = pytest.mark.slow
+
 AXES = {"crops": ["none", "2x3"], "decode_steps": {"start": 1, "stop": 40, "step": 1}}
 PORT = 5613
 

@@ -1,5 +1,9 @@
+import pytest
+
 from sweepengine.architecture import load_model
 from sweepengine.validation import end_to_end
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_stage_parameter_and_cache_equals_the_modules():

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from sweepengine.validation.references import (
     counted_flops,
     parameters,
 )
+
+pytestmark = pytest.mark.slow
 
 RELEASED = load_model().architecture
 HEADS = st.sampled_from([1, 2, 4])
