@@ -80,7 +80,13 @@ def plan(grid: str, as_json: bool) -> None:
 @click.argument("grid")
 @click.option("--out", required=True, help="Directory or URI, such as s3://bucket/folder.")
 @click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Threads here, or tasks of a Ray cluster.",
+)
 @click.option("--address", help="Of a Ray cluster [default: start a local one].")
 @click.option(
     "--workers", type=click.IntRange(1), help="Files written at once [default: all cores]."

@@ -1,6 +1,7 @@
 """The Ray engine: files of a dataset as tasks of a cluster."""
 
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from sweepengine.errors import InputError
 from sweepengine.grid import Chunk
 from sweepengine.running import Shards, write_shard
 
+CONNECT_SECONDS = 5
 RETRIES = 3
 """How often a task whose worker died is tried again, on another worker."""
 
@@ -41,6 +43,8 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
         raise InputError(
             "--engine ray: ray is not installed: expected the extra, pip install 'sweepengine[ray]'"
         ) from None
+    if address is not None:
+        _require_listener(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         quiet |= {"num_cpus": shards.workers, "include_dashboard": False,
@@ -54,6 +58,17 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
         yield from _settled(ray, shards, chunks)
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Refuse an address where nobody listens; Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        raise InputError(f"--address {address}: expected HOST:PORT of a Ray cluster")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: no Ray cluster there: {error}") from None
 
 
 def _settled(ray: Any, shards: Shards, chunks: Iterator[Chunk]) -> Iterator[int]:

@@ -90,6 +90,34 @@ def test_command_runs_on_ray_and_says_what_is_wrong(command, tmp_path):
     assert (wrong.returncode, "--address is for --engine ray" in wrong.stderr) == (2, True)
 
 
+def test_cluster_of_a_given_address_writes_the_files(command, root, tmp_path):
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    head = [*ray, "start", "--head", "--port=6399", "--num-cpus=1", "--include-dashboard=false",
+            "--node-ip-address=127.0.0.1", "--disable-usage-stats"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    started = subprocess.run(head, capture_output=True, text=True, env=environment, timeout=120)
+    assert started.returncode == 0, started.stderr
+    try:
+        options = ["--engine", "ray", "--address", "127.0.0.1:6399"]
+        done = command("run", "modes", "--out", tmp_path / "d", *options)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].startswith("56 points")
+    finally:
+        subprocess.run([*ray, "stop", "--force"], capture_output=True, timeout=120)
+    command("run", "modes", "--out", tmp_path / "local")
+    assert hashes(tmp_path / "d") == hashes(tmp_path / "local")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nobody", "127.0.0.1:99999", "ray://:x"])
+def test_address_where_no_cluster_is_is_one_line(command, tmp_path, address):
+    done = command(
+        "run", "serving", "--out", tmp_path / "d", "--engine", "ray", "--address", address
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"sweepengine: --address {address}: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_missing_extra_is_named(root, tmp_path):
     code = (
         "import sys; sys.modules['ray'] = None\n"
