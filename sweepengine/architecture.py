@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from sweepengine.errors import InputError, from_validation
+from sweepengine.schema import FILE_SCHEMA_VERSION
 
 Size = Annotated[int, Field(gt=0, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]
@@ -153,7 +154,9 @@ class _ModelFile(BaseModel):
     model_config = _STRICT
     name: Annotated[str, Field(min_length=1, strict=True)]
     description: str
-    schema_version: Annotated[int, Field(ge=1, le=1, strict=True)]
+    schema_version: Annotated[
+        int, Field(ge=FILE_SCHEMA_VERSION, le=FILE_SCHEMA_VERSION, strict=True)
+    ]
     modes: dict[str, Mode]
     why: dict[str, Annotated[str, Field(strict=True)]] = {}
 

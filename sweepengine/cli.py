@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from sweepengine import __version__
-from sweepengine.schema import SCHEMA_VERSION
+from sweepengine.schema import FILE_SCHEMA_VERSION, SCHEMA_VERSION
 from sweepengine.terminal import cell, print_table, show_answers
 
 
@@ -17,7 +17,8 @@ from sweepengine.terminal import cell, print_table, show_answers
 @click.version_option(
     __version__,
     prog_name="sweepengine",
-    message=f"%(prog)s %(version)s, dataset schema {SCHEMA_VERSION}",
+    message=f"%(prog)s %(version)s, model schema {FILE_SCHEMA_VERSION}, "
+    f"dataset schema {SCHEMA_VERSION}",
 )
 def commands() -> None:
     """What DeepSeek-OCR inference costs, over millions of workloads at once.

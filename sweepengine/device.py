@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweepengine.architecture import find, read_toml
 from sweepengine.errors import from_validation
+from sweepengine.schema import FILE_SCHEMA_VERSION
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _Text = Annotated[str, Field(min_length=1, strict=True)]
@@ -38,7 +39,9 @@ class DeviceFile(BaseModel):
     """A device file as written: every figure with its unit and source."""
 
     model_config = _STRICT
-    schema_version: Annotated[int, Field(ge=1, le=1, strict=True)]
+    schema_version: Annotated[
+        int, Field(ge=FILE_SCHEMA_VERSION, le=FILE_SCHEMA_VERSION, strict=True)
+    ]
     name: _Text
     description: Annotated[str, Field(strict=True)] = ""
     tensor_bf16: _Rate

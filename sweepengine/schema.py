@@ -3,6 +3,9 @@
 from typing import Final, NamedTuple
 
 SCHEMA_VERSION: Final = 1
+"""Of datasets."""
+FILE_SCHEMA_VERSION: Final = 1
+"""Of model and device files, their `schema_version`."""
 STAGES: Final = ("vision", "prefill", "decode")
 
 

@@ -4,8 +4,8 @@ import ast
 import subprocess
 
 LAYERS = (
-    {"errors", "cost"},
-    {"architecture", "schema"},
+    {"errors", "cost", "schema"},
+    {"architecture"},
     {"geometry", "device"},
     {"layers.residual"},
     {"layers.vision", "layers.decoder"},

@@ -59,7 +59,8 @@ def test_commands_work_from_any_directory(installed, tmp_path):
         text=True,
     )
     assert str(binaries.parent) in where.stdout
-    assert "0.1.0" in run("--version").stdout
+    version = run("--version").stdout
+    assert version == "sweepengine 0.1.0, model schema 1, dataset schema 1\n"
     assert "10,108,800" in run("plan", "capacity").stdout
     assert run("run", "serving", "--out", "d").returncode == 0
     assert "400" in run("query", "d", "--select", "count(*) AS n").stdout

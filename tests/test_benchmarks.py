@@ -1,0 +1,40 @@
+"""Benchmarks compute what they claim to; how long it takes is not tested."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import kernel_ways
+from benchmarks.measure import run_command
+from benchmarks.readme import tables
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_way_computes_the_columns_of_the_kernel():
+    ways = kernel_ways.measurements(30_000)
+    assert [one.way for one in ways][1:] == [
+        "kernel, all cores", "kernel, one core", "Polars expressions", "numexpr", "NumPy",
+        "plain Python",
+    ]  # fmt: skip
+    assert all(one.points > 0 and len(one.seconds) > 1 for one in ways)
+
+
+def test_way_that_differs_stops_the_benchmark():
+    kernel = {name: np.arange(3) for name in kernel_ways.OUTPUT_NAMES}
+    other = {**kernel, "decode_kv_cache_bytes": np.array([0, 1, 3])}
+    kernel_ways.require_same("same", dict(kernel), kernel)
+    with pytest.raises(SystemExit, match="other and kernel differ in decode_kv_cache_bytes"):
+        kernel_ways.require_same("other", other, kernel)
+
+
+def test_process_is_watched_from_outside():
+    done = run_command("plan", "capacity")
+    assert "10,108,800" in done.output
+    assert 10 < done.megabytes < 4000
+
+
+def test_readme_holds_the_figures_of_the_results(root):
+    facts = json.loads((root / "benchmarks" / "results.json").read_text())
+    assert tables(facts) in (root / "README.md").read_text()
