@@ -11,12 +11,12 @@ DATA := results/published/data
 	touch $@
 
 report: .venv/installed
+	$(BIN)/sweepengine report released serving --out results/released
 	for stage in $(PUBLISHED); do \
 		$(BIN)/sweepengine run grids/published-$$stage.toml --out $(DATA)/$$stage --overwrite || exit; \
 	done
 	$(BIN)/sweepengine report $(PUBLISHED:%=$(DATA)/%) --out results/published \
 		--reference tests/data/reference --against deepseek-ocr-3b
-	$(BIN)/sweepengine report released serving --out results/released
 
 test: .venv/installed
 	$(BIN)/pytest
