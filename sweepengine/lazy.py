@@ -113,16 +113,18 @@ def computed_frames(
 
     workers = os.cpu_count() or 1
     pending: deque[Future[pl.DataFrame]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for chunk in chunks:
-                pending.append(pool.submit(work, chunk))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for chunk in chunks:
+            pending.append(pool.submit(work, chunk))
+            if len(pending) > workers:
                 yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # A reader that stops early may drop this generator on a thread of the pool itself, which
+        # cannot wait for itself to end.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:
