@@ -169,7 +169,19 @@ def scan_dataset(place: str | Path) -> pl.LazyFrame:
         When it is no dataset or one whose run has not ended.
     """
     storage = open_storage(place)
-    manifest = read_manifest(storage)
+    return scan_files(storage, read_manifest(storage))
+
+
+def scan_files(storage: Storage, manifest: Manifest) -> pl.LazyFrame:
+    """Lazy frame over the files of a dataset whose manifest has been read.
+
+    Raises
+    ------
+    InputError
+        When its run has not ended.
+    """
     if not manifest.complete:
-        raise InputError(f"{place}: is not complete: run the same command again to finish it")
+        raise InputError(
+            f"{storage.place}: is not complete: run the same command again to finish it"
+        )
     return storage.scan(POINTS)

@@ -2,9 +2,10 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -15,6 +16,7 @@ from sweepengine.evaluation import SCHEMA, column_of, compute_chunk
 from sweepengine.grid import Chunk, Grid, load_grid
 from sweepengine.schema import INPUT_NAMES
 
+Result = TypeVar("Result")
 CHUNK_ROWS = 1 << 18
 """Points computed together: 64 MB with all columns, two such for each worker."""
 
@@ -111,8 +113,20 @@ def computed_frames(
         frame = compute_chunk(model, chunk, needed, False)
         return frame.filter(*rest).select(columns) if rest else frame.select(columns)
 
-    workers = os.cpu_count() or 1
-    pending: deque[Future[pl.DataFrame]] = deque()
+    # A reader that stops early may drop this generator on a thread of the pool itself, which
+    # cannot wait for itself to end.
+    return in_order(work, chunks, os.cpu_count() or 1, wait=False)
+
+
+def in_order(
+    work: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: int, wait: bool
+) -> Iterator[Result]:
+    """Results of `work` on chunks, in order, computed on threads a few ahead of the reader.
+
+    When the reader stops or `work` raises, what has not begun is dropped; `wait` says whether to
+    wait for what has.
+    """
+    pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for chunk in chunks:
@@ -122,9 +136,7 @@ def computed_frames(
         while pending:
             yield pending.popleft().result()
     finally:
-        # A reader that stops early may drop this generator on a thread of the pool itself, which
-        # cannot wait for itself to end.
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:

@@ -2,9 +2,8 @@
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from sweepengine.dataset import (
 from sweepengine.errors import InputError
 from sweepengine.evaluation import compute_arrays
 from sweepengine.grid import Chunk, Grid, load_grid
-from sweepengine.lazy import first_chunks
+from sweepengine.lazy import first_chunks, in_order
 from sweepengine.schema import SCHEMA_VERSION
 from sweepengine.storage import LOCK, UNFINISHED, Storage, open_storage
 
@@ -175,17 +174,7 @@ def write_shard(shards: Shards, chunk: Chunk) -> int:
 
 def write_on_threads(shards: Shards, chunks: Iterator[Chunk]) -> Iterator[int]:
     """Write chunks on threads of this process, as many at once as there are workers."""
-    pending: deque[Future[int]] = deque()
-    with ThreadPoolExecutor(shards.workers) as pool:
-        try:
-            for chunk in chunks:
-                pending.append(pool.submit(write_shard, shards, chunk))
-                if len(pending) > shards.workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    return in_order(partial(write_shard, shards), chunks, shards.workers, wait=True)
 
 
 def _manifest(grid: Grid, points: int) -> Manifest:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from sweepengine import __version__
-from sweepengine.dataset import read_manifest, scan_dataset
+from sweepengine.dataset import read_manifest, scan_files
 from sweepengine.errors import InputError
 from sweepengine.evaluation import SCHEMA
 from sweepengine.grid import Targets, load_grid
@@ -41,8 +41,9 @@ def open_source(place: str | Path) -> Source:
         When it is neither, would overflow, or is a dataset that is not complete or is empty.
     """
     if is_remote(place) or Path(place).is_dir():
-        manifest = read_manifest(open_storage(place))
-        points = scan_dataset(place).cast(SCHEMA)
+        storage = open_storage(place)
+        manifest = read_manifest(storage)
+        points = scan_files(storage, manifest).cast(SCHEMA)
         if not manifest.points:
             raise InputError(f"{place}: is empty: expected a dataset with points")
         return Source(

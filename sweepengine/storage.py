@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -220,6 +221,7 @@ def is_remote(place: str | Path) -> bool:
     return isinstance(open_storage(place), RemoteFolder)
 
 
+@cache
 def _from_uri(uri: str) -> tuple[Any, str]:
     try:
         filesystem, folder = pafs.FileSystem.from_uri(uri)
