@@ -10,13 +10,12 @@ from typing import NamedTuple
 import polars as pl
 
 from sweepengine.architecture import Model
-from sweepengine.device import Device
+from sweepengine.device import TERA, Device
 from sweepengine.errors import InputError
 from sweepengine.schema import STAGES
 from sweepengine.stages import parameter_count
 
 GIB = 2**30
-TERA = 1e12
 BITS_PER_BYTE = 8
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from sweepengine import metrics
+from sweepengine.device import TERA
 from sweepengine.errors import InputError
 from sweepengine.schema import INPUT_NAMES
 
@@ -38,7 +39,7 @@ class Comparison(NamedTuple):
 
 
 def _flops_table(points: pl.DataFrame, name: str, title: str, stages: Sequence[str]) -> Table:
-    tera = metrics.TERA
+    tera = TERA
     measured = [
         (metrics.total("tensor_flops", stages) / tera).alias("tensor_tflops"),
         (metrics.total("cuda_flops", stages) / tera).alias("cuda_tflops"),
