@@ -17,6 +17,7 @@ from sweepengine.architecture import Architecture
 from sweepengine.evaluation import compute_chunk
 from sweepengine.grid import Chunk, kernel_inputs, load_grid
 from sweepengine.kernel import compute
+from sweepengine.layers.decoder import Heads
 from sweepengine.layers.residual import ATTENTIONS
 from sweepengine.schema import INPUT_NAMES, OUTPUT_NAMES, STAGES
 from sweepengine.stages import Point, point_columns
@@ -31,20 +32,17 @@ Table = dict[str, np.ndarray]
 def workload_table(arch: Architecture, workloads: np.ndarray) -> Table:
     """Figures of one image of each workload, from the plain Python formulas."""
     rows = []
-    for view, tile, crop_rows, crop_cols, text, heads, kv_heads, attention in workloads.tolist():
-        sizes = (view, tile, crop_rows, crop_cols, text)
-        one, two = (
-            point_columns(arch, Point(*sizes, steps, 1, heads, kv_heads, attention))
-            for steps in (1, 2)
-        )
+    for numbers in workloads.tolist():
+        sizes, heads = numbers[:5], Heads(*numbers[5:])
+        one, two = (point_columns(arch, Point(*sizes, steps, 1, *heads)) for steps in (1, 2))
         row = {name: value for name, value in one.items() if not name.startswith("decode")}
         for name in COUNTED:
             row[f"first_{name}"] = one[f"decode_{name}"]
             row[f"growth_{name}"] = two[f"decode_{name}"] - 2 * one[f"decode_{name}"]
-        lines = stages.step_activation(arch, heads, kv_heads, attention)
+        lines = stages.step_activation(arch, heads)
         row |= {f"line{i}": value * 2 for i, value in enumerate(lines)}
-        row["per_token"] = stages.cache_bytes_per_token(arch, heads, kv_heads)
-        filled = stages.prefill(arch, one["context_tokens"], heads, kv_heads, attention)
+        row["per_token"] = stages.cache_bytes_per_token(arch, heads)
+        filled = stages.prefill(arch, one["context_tokens"], heads)
         row |= {"once": filled.weight_io, "expert": filled.expert_io}
         rows.append(row)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

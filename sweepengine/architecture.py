@@ -233,10 +233,9 @@ class Model(NamedTuple):
     @property
     def parameter_count(self) -> int:
         """Parameters held in memory, at the model's own heads."""
-        from sweepengine.stages import parameter_count
+        from sweepengine.stages import own_heads, parameter_count
 
-        decoder = self.architecture.decoder
-        return parameter_count(self.architecture, decoder.attention_heads, decoder.key_value_heads)
+        return parameter_count(self.architecture, own_heads(self.architecture))
 
     @property
     def weight_bytes(self) -> int:

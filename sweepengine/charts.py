@@ -19,7 +19,7 @@ from sweepengine.objectives import Answer
 from sweepengine.objectives import Targets as Latency
 from sweepengine.schema import STAGES
 from sweepengine.source import Source
-from sweepengine.stages import parameter_parts, touched_experts
+from sweepengine.stages import own_heads, parameter_parts, touched_experts
 
 WIDTH, HEIGHT = 920, 340
 LABEL_WIDTH = 27
@@ -409,7 +409,7 @@ def note_of(source: Source) -> str:
 
 def parameters_chart(source: Source, model: Model) -> Chart:
     """Parameters by part of the model."""
-    parts = parameter_parts(model.architecture)
+    parts = parameter_parts(model.architecture, own_heads(model.architecture))
     rows = pl.DataFrame(
         {"part": list(parts), "parameters": [count / 1e6 for count in parts.values()]}
     )

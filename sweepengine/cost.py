@@ -46,6 +46,32 @@ class Cost(NamedTuple):
 
 
 @formula
+def layer_cost(
+    tensor_flops: int = 0,
+    cuda_flops: int = 0,
+    activation_io: int = 0,
+    weight_io: int = 0,
+    expert_io: int = 0,
+    kv_io: int = 0,
+    activation_peak: int = 0,
+    activation_sum: int = 0,
+    weights: int = 0,
+) -> Cost:
+    """Cost of one layer; what is not named is 0."""
+    return Cost(
+        tensor_flops,
+        cuda_flops,
+        activation_io,
+        weight_io,
+        expert_io,
+        kv_io,
+        activation_peak,
+        activation_sum,
+        weights,
+    )
+
+
+@formula
 def add(first: Cost, second: Cost) -> Cost:
     """Cost of two layers that run one after the other: counts add, the larger peak remains."""
     return Cost(
@@ -107,9 +133,3 @@ def with_peak(cost: Cost, activation_peak: int) -> Cost:
         cost.activation_sum,
         cost.weights,
     )
-
-
-@formula
-def work(tensor_flops: int, cuda_flops: int, activation_io: int, activation_peak: int) -> Cost:
-    """Cost of a layer without weights whose summed activations are what it moves."""
-    return Cost(tensor_flops, cuda_flops, activation_io, 0, 0, 0, activation_peak, activation_io, 0)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from sweepengine.architecture import Architecture
-from sweepengine.cost import Cost, add, times
+from sweepengine.cost import Cost, add, layer_cost, times
 from sweepengine.geometry import image_tokens, patches_per_edge
 from sweepengine.layers import decoder as dec
 from sweepengine.layers import vision as vis
@@ -125,7 +125,7 @@ def _group(name: str, count: int, parts: list[Layer]) -> Layer:
 
 
 def _weights(values: int) -> Cost:
-    return Cost(0, 0, 0, values, 0, 0, 0, 0, values)
+    return layer_cost(weight_io=values, weights=values)
 
 
 def _view(arch: Architecture, side: int, attention: int, shared: bool = False) -> list[Layer]:
@@ -183,14 +183,14 @@ def _without_weights(layer: Layer) -> Layer:
 
 
 def _decoder(arch: Architecture, tokens: int, attended: int, point: Point) -> list[Layer]:
-    heads = (point.attention_heads, point.key_value_heads)
+    heads = point.heads
     flash = point.attention == FLASH
     name, formula = (
         ("LlamaFlashAttention2", dec.llama_flash_attention_2)
         if flash
         else ("LlamaAttention", dec.llama_attention)
     )
-    attention = _leaf(name, 1, formula, arch, tokens, attended, *heads)
+    attention = _leaf(name, 1, formula, arch, tokens, attended, heads)
     attention = attention._replace(formula=_line(dec.decoder_attention))
     around = [
         _leaf("DeepseekV2RMSNorm", 2, dec.deepseek_v2_rms_norm, arch, tokens),
@@ -209,7 +209,7 @@ def _decoder(arch: Architecture, tokens: int, attended: int, point: Point) -> li
         _group("DeepseekV2DecoderLayer, dense", arch.decoder.dense_layers,
                [attention, dense, *around]),
         _group("DeepseekV2DecoderLayer, MoE", sparse_layers, [attention, *mixture, *around]),
-        _leaf("LlamaRotaryEmbedding", arch.decoder.layers, rotary, arch, tokens, heads[0]),
+        _leaf("LlamaRotaryEmbedding", arch.decoder.layers, rotary, arch, tokens, heads),
         _leaf("Final RMSNorm", 1, dec.final_norm, arch, tokens),
         _leaf("LMHead", 1, dec.lm_head, arch, tokens),
     ]  # fmt: skip

@@ -32,6 +32,7 @@ from sweepengine.architecture import (
 )
 from sweepengine.cost import FORMULAS, Cost
 from sweepengine.geometry import image_tokens, vision_workload
+from sweepengine.layers.decoder import Heads
 from sweepengine.schema import OUTPUTS
 
 Integers = NDArray[np.int64]
@@ -97,20 +98,21 @@ def _tabulate(
     for row in numba.prange(table.shape[1]):
         arch = Architecture(image, sam, clip, projector, decoder, accounting)
         size = arch.accounting.dtype_bytes
-        view, tile, rows, cols, text, heads, kv_heads, attention = workloads[row]
+        view, tile, rows, cols, text, query_heads, kv_heads, attention = workloads[row]
+        heads = Heads(query_heads, kv_heads, attention)
         workload = vision_workload(arch, view, tile, rows, cols)
         context = image_tokens(workload) + text
         seen = stages.vision(arch, workload, attention)
-        filled = stages.prefill(arch, context, heads, kv_heads, attention)
+        filled = stages.prefill(arch, context, heads)
         attended = stages.attended_in_step(arch, context, 0)
-        first = stages.decode_step(arch, attended, heads, kv_heads, attention)
-        second = stages.decode_step(arch, attended + 1, heads, kv_heads, attention)
+        first = stages.decode_step(arch, attended, heads)
+        second = stages.decode_step(arch, attended + 1, heads)
         table[IMAGE_TOKENS, row] = image_tokens(workload)
         table[CONTEXT, row] = context
-        lines = stages.step_activation(arch, heads, kv_heads, attention)
+        lines = stages.step_activation(arch, heads)
         for line in range(4):
             table[STEP + line, row] = lines[line]
-        per_token = stages.cache_bytes_per_token(arch, heads, kv_heads)
+        per_token = stages.cache_bytes_per_token(arch, heads)
         table[KV_TOKEN_BYTES, row] = per_token
         table[PREFILL_CACHE, row] = per_token * context
         _store(table, row, VISION, arch, seen)

@@ -12,6 +12,8 @@ import polars as pl
 from sweepengine.architecture import Model
 from sweepengine.device import TERA, Device
 from sweepengine.errors import InputError
+from sweepengine.layers.decoder import Heads
+from sweepengine.layers.residual import FLASH
 from sweepengine.schema import STAGES
 from sweepengine.stages import parameter_count
 
@@ -155,8 +157,9 @@ def weight_bytes(model: Model) -> pl.Expr:
     cache's keys: parameters grow evenly with that width.
     """
     arch = model.architecture
-    heads, hidden = arch.decoder.attention_heads, arch.decoder.hidden
-    narrow, wide = parameter_count(arch, hidden, 1), parameter_count(arch, heads, heads)
+    hidden = arch.decoder.hidden
+    narrow = parameter_count(arch, Heads(hidden, 1, FLASH))
+    wide = parameter_count(arch, Heads(hidden, hidden, FLASH))
     slope = (wide - narrow) // (hidden - 1)
     width = hidden // pl.col("attention_heads").cast(pl.Int64) * pl.col("key_value_heads")
     return (narrow + slope * (width - 1)) * arch.accounting.dtype_bytes

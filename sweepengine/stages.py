@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sweepengine.architecture import Architecture
-from sweepengine.cost import Cost, add, formula, side_by_side, times, with_peak
+from sweepengine.cost import Cost, add, formula, layer_cost, side_by_side, times, with_peak
 from sweepengine.geometry import (
     VisionWorkload,
     image_tokens,
@@ -12,7 +12,8 @@ from sweepengine.geometry import (
 )
 from sweepengine.layers import decoder as dec
 from sweepengine.layers import vision as vis
-from sweepengine.layers.residual import FLASH, score_values
+from sweepengine.layers.decoder import Heads
+from sweepengine.layers.residual import FLASH
 
 
 @formula
@@ -54,13 +55,11 @@ def vision(arch: Architecture, workload: VisionWorkload, attention_kind: int) ->
     separators = 2 * arch.projector.output_width * arch.accounting.separator_weights
     tile_edge = tokens_per_edge(arch, workload.tile_size)
     kept = workload.tiles * tile_edge * tile_edge * arch.projector.output_width
-    return Cost(
+    return layer_cost(
         tensor_flops=view.tensor_flops + tiles.tensor_flops + projector.tensor_flops,
         cuda_flops=view.cuda_flops + tiles.cuda_flops + projector.cuda_flops,
         activation_io=view.activation_io + tiles.activation_io + projector.activation_io,
         weight_io=view.weight_io + projector.weight_io + separators,
-        expert_io=0,
-        kv_io=0,
         activation_peak=max(
             tiles.activation_peak, kept + view.activation_peak, projector.activation_peak
         ),
@@ -70,56 +69,32 @@ def vision(arch: Architecture, workload: VisionWorkload, attention_kind: int) ->
 
 
 @formula
-def language_model(
-    arch: Architecture,
-    tokens: int,
-    attended: int,
-    attention_heads: int,
-    key_value_heads: int,
-    attention_kind: int,
-) -> Cost:
+def language_model(arch: Architecture, tokens: int, attended: int, heads: Heads) -> Cost:
     """Decoder and head over `tokens` tokens of one image that attend to `attended` tokens each.
 
     The peak of eager attention keeps one score matrix beside the widest layer, the head included:
     the modules return it to their caller.
     """
-    dense = dec.deepseek_v2_decoder_layer_dense(
-        arch, tokens, attended, attention_heads, key_value_heads, attention_kind
-    )
-    sparse = dec.deepseek_v2_decoder_layer_moe(
-        arch, tokens, attended, attention_heads, key_value_heads, attention_kind
-    )
+    dense = dec.deepseek_v2_decoder_layer_dense(arch, tokens, attended, heads)
+    sparse = dec.deepseek_v2_decoder_layer_moe(arch, tokens, attended, heads)
     layers = add(
         times(dense, arch.decoder.dense_layers),
         times(sparse, arch.decoder.layers - arch.decoder.dense_layers),
     )
-    rotary = times(dec.llama_rotary_embedding(arch, tokens, attention_heads), arch.decoder.layers)
+    rotary = times(dec.llama_rotary_embedding(arch, tokens, heads), arch.decoder.layers)
     body = add(add(layers, rotary), add(dec.token_embedding(arch), dec.final_norm(arch, tokens)))
     head = dec.lm_head(arch, tokens)
-    scores = score_values(attention_kind, attention_heads, tokens, attended)
+    scores = dec.decoder_scores(tokens, attended, heads)
     return with_peak(add(body, head), max(body.activation_peak, head.activation_peak + scores))
 
 
 @formula
-def prefill(
-    arch: Architecture,
-    context_tokens: int,
-    attention_heads: int,
-    key_value_heads: int,
-    attention_kind: int,
-) -> Cost:
+def prefill(arch: Architecture, context_tokens: int, heads: Heads) -> Cost:
     """Prefill stage of one image: decoder and head over the whole context.
 
     Check, tensor, context 493, defaults: 580,991,712,768.
     """
-    return language_model(
-        arch,
-        context_tokens,
-        context_tokens,
-        attention_heads,
-        key_value_heads,
-        attention_kind,
-    )
+    return language_model(arch, context_tokens, context_tokens, heads)
 
 
 @formula
@@ -132,15 +107,9 @@ def attended_in_step(arch: Architecture, context_tokens: int, step: int) -> int:
 
 
 @formula
-def decode_step(
-    arch: Architecture,
-    attended: int,
-    attention_heads: int,
-    key_value_heads: int,
-    attention_kind: int,
-) -> Cost:
+def decode_step(arch: Architecture, attended: int, heads: Heads) -> Cost:
     """One token of one image through decoder and head, attending to `attended` tokens."""
-    return language_model(arch, 1, attended, attention_heads, key_value_heads, attention_kind)
+    return language_model(arch, 1, attended, heads)
 
 
 @formula
@@ -190,10 +159,10 @@ def activation(arch: Architecture, cost: Cost) -> int:
 
 
 @formula
-def cache_bytes_per_token(arch: Architecture, attention_heads: int, key_value_heads: int) -> int:
+def cache_bytes_per_token(arch: Architecture, heads: Heads) -> int:
     """Bytes of keys and values of one token in all layers: `2*12*Nkv*d` values."""
-    width = dec.key_value_width(arch, attention_heads, key_value_heads)
-    return 2 * arch.decoder.layers * width * arch.accounting.dtype_bytes
+    values = 2 * arch.decoder.layers * dec.key_value_width(arch, heads)
+    return values * arch.accounting.dtype_bytes
 
 
 @formula
@@ -224,15 +193,12 @@ FAR = 2**31
 
 
 @formula
-def step_activation(
-    arch: Architecture, attention_heads: int, key_value_heads: int, attention_kind: int
-) -> StepActivation:
+def step_activation(arch: Architecture, heads: Heads) -> StepActivation:
     """Lines through the activation values of steps that attend to 0 and 1, and to very many."""
-    heads = (attention_heads, key_value_heads, attention_kind)
-    low = activation(arch, decode_step(arch, 0, *heads))
-    low_slope = activation(arch, decode_step(arch, 1, *heads)) - low
-    far = activation(arch, decode_step(arch, FAR, *heads))
-    high_slope = activation(arch, decode_step(arch, FAR + 1, *heads)) - far
+    low = activation(arch, decode_step(arch, 0, heads))
+    low_slope = activation(arch, decode_step(arch, 1, heads)) - low
+    far = activation(arch, decode_step(arch, FAR, heads))
+    high_slope = activation(arch, decode_step(arch, FAR + 1, heads)) - far
     return StepActivation(low, low_slope, far - high_slope * FAR, high_slope)
 
 
@@ -247,14 +213,13 @@ def last_step_activation(
     return max(low, high) * min(decode_steps, 1)
 
 
-def parameter_parts(
-    arch: Architecture, attention_heads: int | None = None, key_value_heads: int | None = None
-) -> dict[str, int]:
-    """Parameters held, by part of the model; heads default to the model's own."""
-    heads = attention_heads or arch.decoder.attention_heads
-    kv_heads = key_value_heads or (
-        arch.decoder.key_value_heads if attention_heads is None else heads
-    )
+def own_heads(arch: Architecture, attention: int = FLASH) -> Heads:
+    """Heads of the model's own."""
+    return Heads(arch.decoder.attention_heads, arch.decoder.key_value_heads, attention)
+
+
+def parameter_parts(arch: Architecture, heads: Heads) -> dict[str, int]:
+    """Parameters held, by part of the model."""
     side = arch.image.patch_size * arch.image.patches_per_token
     copies = arch.accounting.vision_copies
     head = dec.lm_head(arch, 1).weights
@@ -263,14 +228,14 @@ def parameter_parts(
         "SAM": copies * vis.image_encoder_vit(arch, side, FLASH).weights,
         "CLIP": copies * vis.vit_model(arch, 1, FLASH).weights,
         "projector": copies * (vis.mlp_projector(arch, 1).weights + separators),
-        "decoder": prefill(arch, 1, heads, kv_heads, FLASH).weights - head,
+        "decoder": prefill(arch, 1, heads).weights - head,
         "LM head": head,
     }
 
 
-def parameter_count(arch: Architecture, attention_heads: int, key_value_heads: int) -> int:
+def parameter_count(arch: Architecture, heads: Heads) -> int:
     """Parameters of the whole model (formulas.md, section 6: 3,336,106,240 as released)."""
-    return sum(parameter_parts(arch, attention_heads, key_value_heads).values())
+    return sum(parameter_parts(arch, heads).values())
 
 
 class Point(NamedTuple):
@@ -286,6 +251,11 @@ class Point(NamedTuple):
     attention_heads: int
     key_value_heads: int
     attention: int
+
+    @property
+    def heads(self) -> Heads:
+        """How the decoder attends."""
+        return Heads(self.attention_heads, self.key_value_heads, self.attention)
 
 
 def point_workload(arch: Architecture, point: Point) -> VisionWorkload:
@@ -305,15 +275,15 @@ def point_columns(
     """
     if workload is None:
         workload = point_workload(arch, point)
-    heads = (point.attention_heads, point.key_value_heads)
+    heads = point.heads
     tokens = image_tokens(workload)
     context = tokens + point.text_tokens
     batch, steps = point.batch_size, point.decode_steps
     size = arch.accounting.dtype_bytes
     seen = vision(arch, workload, point.attention)
-    filled = prefill(arch, context, *heads, point.attention)
-    first = decode_step(arch, attended_in_step(arch, context, 0), *heads, point.attention)
-    second = decode_step(arch, attended_in_step(arch, context, 1), *heads, point.attention)
+    filled = prefill(arch, context, heads)
+    first = decode_step(arch, attended_in_step(arch, context, 0), heads)
+    second = decode_step(arch, attended_in_step(arch, context, 1), heads)
     columns: dict[str, int | float] = {"image_tokens": tokens, "context_tokens": context}
 
     def stage(name: str, cost: Cost, weight_io: float, activation_values: int) -> None:
@@ -327,12 +297,12 @@ def point_columns(
     vision_weight_io = float(seen.weight_io * size * arch.accounting.weight_io)
     prefill_weight_io = weight_io_bytes(arch, filled.weight_io, filled.expert_io, batch * context)
     step_weight_io = weight_io_bytes(arch, first.weight_io, first.expert_io, batch)
-    lines = step_activation(arch, *heads, point.attention)
+    lines = step_activation(arch, heads)
     last = last_step_activation(arch, lines, context, steps)
     stage("vision", seen, vision_weight_io, activation(arch, seen))
     stage("prefill", filled, prefill_weight_io, activation(arch, filled))
     stage("decode", all_steps(first, second, steps), steps * step_weight_io, last)
-    per_token = cache_bytes_per_token(arch, *heads)
+    per_token = cache_bytes_per_token(arch, heads)
     columns["prefill_kv_cache_bytes"] = batch * per_token * context
     columns["decode_kv_cache_bytes"] = batch * per_token * cached_tokens(arch, context, steps)
     return columns

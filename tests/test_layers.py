@@ -2,6 +2,7 @@ import pytest
 
 from sweepengine.architecture import load_model
 from sweepengine.layers import PUBLISHED_LAYERS, decoder, vision
+from sweepengine.layers.decoder import Heads
 from sweepengine.layers.residual import EAGER, FLASH
 
 
@@ -35,6 +36,7 @@ def test_published_accounting_counts_two_visions_and_one_expert_a_layer():
     assert model.parameter_count == 2 * 399_328_256 + 368_998_400
 
 
+HEADS = Heads(10, 10, FLASH)
 PUBLISHED_SHAPES = {
     "Attention": (25, 14, FLASH),
     "MLPBlock": (4096,),
@@ -53,10 +55,10 @@ PUBLISHED_SHAPES = {
     "MoEGate": (512,),
     "DeepseekV2MoE": (512,),
     "DeepseekV2RMSNorm": (512,),
-    "DeepseekV2DecoderLayer_dense": (512, 512, 10, 10, FLASH),
-    "DeepseekV2DecoderLayer_moe": (512, 512, 10, 10, FLASH),
-    "LlamaFlashAttention2": (512, 0, 10, 10),
-    "LlamaRotaryEmbedding": (512, 10),
+    "DeepseekV2DecoderLayer_dense": (512, 512, HEADS),
+    "DeepseekV2DecoderLayer_moe": (512, 512, HEADS),
+    "LlamaFlashAttention2": (512, 0, HEADS),
+    "LlamaRotaryEmbedding": (512, HEADS),
 }
 
 
@@ -82,8 +84,8 @@ def test_published_analytic_column_comes_out_in_every_printed_digit(root, publis
 
 
 def test_grouped_heads_shrink_projections_and_cache_as_the_ratio_says(released):
-    full = decoder.llama_attention(released, 100, 100, 10, 10)
-    half = decoder.llama_attention(released, 100, 100, 10, 5)
+    full = decoder.llama_attention(released, 100, 100, Heads(10, 10, EAGER))
+    half = decoder.llama_attention(released, 100, 100, Heads(10, 5, EAGER))
     core = 4 * 100 * 100 * 1280
     assert (half.tensor_flops - core) * 4 == (full.tensor_flops - core) * 3
     assert half.kv_io * 2 == full.kv_io
@@ -91,8 +93,8 @@ def test_grouped_heads_shrink_projections_and_cache_as_the_ratio_says(released):
 
 
 def test_eager_attention_does_the_flops_of_flash_and_moves_its_scores(released):
-    eager = decoder.llama_attention(released, 300, 300, 10, 10)
-    flash = decoder.llama_flash_attention_2(released, 300, 300, 10, 10)
+    eager = decoder.llama_attention(released, 300, 300, HEADS)
+    flash = decoder.llama_flash_attention_2(released, 300, 300, HEADS)
     assert eager.tensor_flops == flash.tensor_flops
     assert eager.cuda_flops == flash.cuda_flops
     assert eager.activation_io - flash.activation_io == 2 * 10 * 300 * 300

@@ -3,6 +3,8 @@ import pytest
 
 import sweepengine as se
 from sweepengine import metrics
+from sweepengine.layers.decoder import Heads
+from sweepengine.layers.residual import FLASH
 from sweepengine.stages import parameter_count
 
 
@@ -111,7 +113,7 @@ def test_weights_follow_the_heads():
     frame = pl.DataFrame(heads, schema=["attention_heads", "key_value_heads"], orient="row")
     found = se.evaluate(frame).select(metrics.weight_bytes(RELEASED)).to_series().to_list()
     arch = RELEASED.architecture
-    assert found == [2 * parameter_count(arch, *pair) for pair in heads]
+    assert found == [2 * parameter_count(arch, Heads(*pair, FLASH)) for pair in heads]
     assert found[0] == RELEASED.weight_bytes
 
 

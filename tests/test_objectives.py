@@ -45,7 +45,7 @@ def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutab
         ttft = seconds("vision") + seconds("prefill")
         steps = point.decode_steps
         tpot = seconds("decode") / steps if steps else None
-        weights = 2 * parameter_count(arch, point.attention_heads, point.key_value_heads)
+        weights = 2 * parameter_count(arch, point.heads)
         held = max(cost[f"{stage}_activation_bytes"] for stage in ("vision", "prefill", "decode"))
         held += cost["decode_kv_cache_bytes"]
         rows.append(

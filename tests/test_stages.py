@@ -69,10 +69,9 @@ def test_closed_form_of_decode_is_the_sum_of_its_steps(point, steps):
     point = point._replace(decode_steps=steps)
     for arch in (RELEASED, PUBLISHED):
         columns = point_columns(arch, point)
-        heads = (point.attention_heads, point.key_value_heads, point.attention)
         costs = [
             stages.decode_step(
-                arch, stages.attended_in_step(arch, columns["context_tokens"], step), *heads
+                arch, stages.attended_in_step(arch, columns["context_tokens"], step), point.heads
             )
             for step in range(steps)
         ]

@@ -1,29 +1,46 @@
 """DeepSeek-V2 decoder: formulas.md, section 5.
 
 `tokens` (T) run through a layer and attend to `attended` (L) tokens each; a decode step has T=1.
-Head width is `d = hidden / attention_heads`.
 """
 
+from typing import NamedTuple
+
 from sweepengine.architecture import Architecture
-from sweepengine.cost import Cost, add, formula, with_peak, work
+from sweepengine.cost import Cost, add, formula, layer_cost, with_peak
 from sweepengine.layers.residual import EAGER, FLASH, residual_block, score_values
 
 
+class Heads(NamedTuple):
+    """How the decoder attends: its heads, and the implementation."""
+
+    attention_heads: int
+    """Query heads, `Nh`."""
+    key_value_heads: int
+    """`Nkv`."""
+    attention: int
+    """Position in `ATTENTIONS`."""
+
+
 @formula
-def key_value_width(arch: Architecture, attention_heads: int, key_value_heads: int) -> int:
+def head_width(arch: Architecture, heads: Heads) -> int:
+    """Width of one head: `d = h/Nh`."""
+    return arch.decoder.hidden // heads.attention_heads
+
+
+@formula
+def key_value_width(arch: Architecture, heads: Heads) -> int:
     """Width of keys (and of values) of one token: `Nkv*d`."""
-    return arch.decoder.hidden // attention_heads * key_value_heads
+    return head_width(arch, heads) * heads.key_value_heads
 
 
 @formula
-def decoder_attention(
-    arch: Architecture,
-    tokens: int,
-    attended: int,
-    attention_heads: int,
-    key_value_heads: int,
-    attention_kind: int,
-) -> Cost:
+def decoder_scores(tokens: int, attended: int, heads: Heads) -> int:
+    """Values of one layer's score matrix; flash keeps none."""
+    return score_values(heads.attention, heads.attention_heads, tokens, attended)
+
+
+@formula
+def decoder_attention(arch: Architecture, tokens: int, attended: int, heads: Heads) -> Cost:
     """Self-attention with grouped heads.
 
     tensor: projections `4*T*h^2*(1 + Nkv/Nh)`, core `4*T*L*h` (the full square: no causal
@@ -34,49 +51,46 @@ def decoder_attention(
     of earlier tokens are the cache's, not an activation.
     """
     hidden = arch.decoder.hidden
-    kv_width = key_value_width(arch, attention_heads, key_value_heads)
-    scores = attention_heads * tokens * attended
-    moved_scores = 2 * score_values(attention_kind, attention_heads, tokens, attended)
+    kv_width = key_value_width(arch, heads)
+    scores = heads.attention_heads * tokens * attended
+    moved_scores = 2 * decoder_scores(tokens, attended, heads)
     weights = 2 * hidden * (hidden + kv_width)
     moved = tokens * (3 * hidden + 2 * kv_width)
-    return Cost(
+    return layer_cost(
         tensor_flops=4 * tokens * hidden * (hidden + kv_width) + 4 * tokens * attended * hidden,
         cuda_flops=(5 * scores + 3 * tokens * (hidden + kv_width))
         * arch.accounting.elementwise_cuda,
         activation_io=moved + moved_scores,
         weight_io=weights,
-        expert_io=0,
         kv_io=2 * kv_width * attended * arch.accounting.kv_io,
         activation_peak=moved + tokens * hidden + moved_scores,
-        activation_sum=moved + attention_kind * tokens * hidden + moved_scores,
+        activation_sum=moved + heads.attention * tokens * hidden + moved_scores,
         weights=weights,
     )
 
 
 @formula
-def llama_attention(
-    arch: Architecture, tokens: int, attended: int, attention_heads: int, key_value_heads: int
-) -> Cost:
+def llama_attention(arch: Architecture, tokens: int, attended: int, heads: Heads) -> Cost:
     """LlamaAttention: eager, the score matrix is written out."""
-    return decoder_attention(arch, tokens, attended, attention_heads, key_value_heads, EAGER)
+    chosen = Heads(heads.attention_heads, heads.key_value_heads, EAGER)
+    return decoder_attention(arch, tokens, attended, chosen)
 
 
 @formula
-def llama_flash_attention_2(
-    arch: Architecture, tokens: int, attended: int, attention_heads: int, key_value_heads: int
-) -> Cost:
+def llama_flash_attention_2(arch: Architecture, tokens: int, attended: int, heads: Heads) -> Cost:
     """LlamaFlashAttention2: the same FLOPs, no score matrix."""
-    return decoder_attention(arch, tokens, attended, attention_heads, key_value_heads, FLASH)
+    chosen = Heads(heads.attention_heads, heads.key_value_heads, FLASH)
+    return decoder_attention(arch, tokens, attended, chosen)
 
 
 @formula
-def llama_rotary_embedding(arch: Architecture, tokens: int, attention_heads: int) -> Cost:
+def llama_rotary_embedding(arch: Architecture, tokens: int, heads: Heads) -> Cost:
     """LlamaRotaryEmbedding: the angles as a matrix product, `2*T*d/2 = T*d` tensor FLOPs.
 
     Its cosines and sines are a rounding error of the layer's I/O and are not counted.
     """
-    flops = tokens * (arch.decoder.hidden // attention_heads)
-    return work(flops * arch.accounting.rotary_embedding, 0, 0, 0)
+    flops = tokens * head_width(arch, heads)
+    return layer_cost(tensor_flops=flops * arch.accounting.rotary_embedding)
 
 
 @formula
@@ -89,13 +103,11 @@ def deepseek_v2_mlp(arch: Architecture, tokens: int, width: int) -> Cost:
     hidden = arch.decoder.hidden
     moved = tokens * (2 * hidden + width)
     weights = 3 * hidden * width
-    return Cost(
+    return layer_cost(
         tensor_flops=6 * tokens * hidden * width,
         cuda_flops=4 * tokens * width,
         activation_io=moved,
         weight_io=weights,
-        expert_io=0,
-        kv_io=0,
         activation_peak=tokens * (2 * hidden + 3 * width),
         activation_sum=moved,
         weights=weights,
@@ -112,13 +124,11 @@ def moe_gate(arch: Architecture, tokens: int) -> Cost:
     logits = tokens * arch.decoder.experts
     written = logits + tokens * arch.decoder.experts_per_token
     weights = arch.decoder.hidden * arch.decoder.experts
-    return Cost(
+    return layer_cost(
         tensor_flops=2 * logits * arch.decoder.hidden,
         cuda_flops=6 * logits,
         activation_io=tokens * arch.decoder.hidden + written,
         weight_io=weights,
-        expert_io=0,
-        kv_io=0,
         activation_peak=tokens * arch.decoder.hidden + written,
         activation_sum=written,
         weights=weights,
@@ -133,16 +143,14 @@ def routed_experts(arch: Architecture, tokens: int) -> Cost:
     """
     copies = tokens * arch.decoder.experts_per_token
     routed = deepseek_v2_mlp(arch, copies, arch.decoder.expert_width)
-    return Cost(
-        routed.tensor_flops,
-        routed.cuda_flops,
-        routed.activation_io,
-        0,
-        routed.weights,
-        0,
-        routed.activation_peak,
-        routed.activation_sum,
-        routed.weights * arch.accounting.experts_held,
+    return layer_cost(
+        tensor_flops=routed.tensor_flops,
+        cuda_flops=routed.cuda_flops,
+        activation_io=routed.activation_io,
+        expert_io=routed.weights,
+        activation_peak=routed.activation_peak,
+        activation_sum=routed.activation_sum,
+        weights=routed.weights * arch.accounting.experts_held,
     )
 
 
@@ -165,7 +173,14 @@ def deepseek_v2_rms_norm(arch: Architecture, tokens: int) -> Cost:
     """DeepseekV2RMSNorm: CUDA `3*T*h`; reads and writes, `2*T*h`."""
     values = tokens * arch.decoder.hidden
     weights = arch.decoder.hidden
-    return Cost(0, 3 * values, 2 * values, weights, 0, 0, 2 * values, 2 * values, weights)
+    return layer_cost(
+        cuda_flops=3 * values,
+        activation_io=2 * values,
+        weight_io=weights,
+        activation_peak=2 * values,
+        activation_sum=2 * values,
+        weights=weights,
+    )
 
 
 @formula
@@ -173,77 +188,53 @@ def final_norm(arch: Architecture, tokens: int) -> Cost:
     """The RMSNorm before the head; the published accounting leaves it out."""
     norm = deepseek_v2_rms_norm(arch, tokens)
     weights = norm.weights * arch.accounting.final_norm_weights
-    return Cost(
-        0,
-        norm.cuda_flops * arch.accounting.elementwise_cuda,
-        norm.activation_io * arch.accounting.norm_and_residual_io,
-        weights,
-        0,
-        0,
-        norm.activation_peak,
-        0,
-        weights,
+    return layer_cost(
+        cuda_flops=norm.cuda_flops * arch.accounting.elementwise_cuda,
+        activation_io=norm.activation_io * arch.accounting.norm_and_residual_io,
+        weight_io=weights,
+        activation_peak=norm.activation_peak,
+        weights=weights,
     )
 
 
 @formula
 def deepseek_v2_decoder_layer(
-    arch: Architecture,
-    tokens: int,
-    attended: int,
-    attention_heads: int,
-    key_value_heads: int,
-    attention_kind: int,
-    feed_forward: Cost,
+    arch: Architecture, tokens: int, attended: int, heads: Heads, feed_forward: Cost
 ) -> Cost:
     """DeepseekV2DecoderLayer around `feed_forward`: attention, two RMSNorms, two residual adds."""
     return residual_block(
         arch,
-        decoder_attention(arch, tokens, attended, attention_heads, key_value_heads, attention_kind),
+        decoder_attention(arch, tokens, attended, heads),
         feed_forward,
         deepseek_v2_rms_norm(arch, tokens),
         tokens * arch.decoder.hidden,
-        score_values(attention_kind, attention_heads, tokens, attended),
+        decoder_scores(tokens, attended, heads),
     )
 
 
 @formula
 def deepseek_v2_decoder_layer_dense(
-    arch: Architecture,
-    tokens: int,
-    attended: int,
-    attention_heads: int,
-    key_value_heads: int,
-    attention_kind: int,
+    arch: Architecture, tokens: int, attended: int, heads: Heads
 ) -> Cost:
     """DeepseekV2DecoderLayer with one DeepseekV2MLP of width 6848 (layer 0)."""
     feed_forward = deepseek_v2_mlp(arch, tokens, arch.decoder.dense_width)
-    return deepseek_v2_decoder_layer(
-        arch, tokens, attended, attention_heads, key_value_heads, attention_kind, feed_forward
-    )
+    return deepseek_v2_decoder_layer(arch, tokens, attended, heads, feed_forward)
 
 
 @formula
 def deepseek_v2_decoder_layer_moe(
-    arch: Architecture,
-    tokens: int,
-    attended: int,
-    attention_heads: int,
-    key_value_heads: int,
-    attention_kind: int,
+    arch: Architecture, tokens: int, attended: int, heads: Heads
 ) -> Cost:
     """DeepseekV2DecoderLayer with a DeepseekV2MoE (layers 1 to 11)."""
     feed_forward = deepseek_v2_moe(arch, tokens)
-    return deepseek_v2_decoder_layer(
-        arch, tokens, attended, attention_heads, key_value_heads, attention_kind, feed_forward
-    )
+    return deepseek_v2_decoder_layer(arch, tokens, attended, heads, feed_forward)
 
 
 @formula
 def token_embedding(arch: Architecture) -> Cost:
     """The token table: held in memory; a pass reads one row a token (`stages.weight_io`)."""
     weights = arch.decoder.vocabulary * arch.decoder.hidden * arch.accounting.embedding_weights
-    return Cost(0, 0, 0, 0, 0, 0, 0, 0, weights)
+    return layer_cost(weights=weights)
 
 
 @formula
@@ -252,4 +243,11 @@ def lm_head(arch: Architecture, tokens: int) -> Cost:
     hidden = arch.decoder.hidden
     weights = hidden * arch.decoder.vocabulary
     moved = tokens * (hidden + arch.decoder.vocabulary)
-    return Cost(2 * tokens * weights, 0, moved, weights, 0, 0, moved, moved, weights)
+    return layer_cost(
+        tensor_flops=2 * tokens * weights,
+        activation_io=moved,
+        weight_io=weights,
+        activation_peak=moved,
+        activation_sum=moved,
+        weights=weights,
+    )

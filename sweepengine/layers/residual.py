@@ -1,7 +1,7 @@
 """The pre-norm residual block that SAM, CLIP and the decoder share."""
 
 from sweepengine.architecture import Architecture
-from sweepengine.cost import Cost, add, formula, times, with_peak
+from sweepengine.cost import Cost, add, formula, layer_cost, times, with_peak
 
 EAGER = 0
 FLASH = 1
@@ -23,15 +23,11 @@ def layer_norm(arch: Architecture, tokens: int, width: int) -> Cost:
     """
     values = tokens * width
     weights = 2 * width * arch.accounting.block_norm_weights
-    return Cost(
-        tensor_flops=0,
+    return layer_cost(
         cuda_flops=5 * values * arch.accounting.elementwise_cuda,
         activation_io=2 * values * arch.accounting.norm_and_residual_io,
         weight_io=weights,
-        expert_io=0,
-        kv_io=0,
         activation_peak=2 * values,
-        activation_sum=0,
         weights=weights,
     )
 
@@ -40,16 +36,10 @@ def layer_norm(arch: Architecture, tokens: int, width: int) -> Cost:
 def residual_add(arch: Architecture, tokens: int, width: int) -> Cost:
     """Residual addition: CUDA `T*width`; reads two operands, writes the sum."""
     values = tokens * width
-    return Cost(
-        tensor_flops=0,
+    return layer_cost(
         cuda_flops=values * arch.accounting.elementwise_cuda,
         activation_io=3 * values * arch.accounting.norm_and_residual_io,
-        weight_io=0,
-        expert_io=0,
-        kv_io=0,
         activation_peak=2 * values,
-        activation_sum=0,
-        weights=0,
     )
 
 

@@ -4,7 +4,7 @@ Sizes are of one view. Tokens of SAM are patches (`P`), tokens of CLIP are `S = 
 """
 
 from sweepengine.architecture import Architecture
-from sweepengine.cost import Cost, add, formula, times, work
+from sweepengine.cost import Cost, add, formula, layer_cost, times
 from sweepengine.geometry import ceil_div, patches_per_edge, tokens_per_edge
 from sweepengine.layers.residual import layer_norm, residual_block, score_values
 
@@ -17,13 +17,10 @@ def patch_embed(arch: Architecture, side: int) -> Cost:
     fan_in = arch.image.patch_size * arch.image.patch_size * arch.image.channels
     weights = fan_in * width + width * arch.accounting.bias_weights
     moved = side * side * arch.image.channels + edge * edge * width
-    return Cost(
+    return layer_cost(
         tensor_flops=2 * edge * edge * fan_in * width,
-        cuda_flops=0,
         activation_io=moved,
         weight_io=weights,
-        expert_io=0,
-        kv_io=0,
         activation_peak=moved,
         activation_sum=moved,
         weights=weights,
@@ -48,13 +45,11 @@ def attention(arch: Architecture, windows: int, edge: int, attention_kind: int) 
     moved_scores = 2 * score_values(attention_kind, heads, tokens, window)
     tables = 2 * (2 * edge - 1) * (width // heads) * arch.accounting.position_weights
     weights = 4 * width * width + 4 * width * arch.accounting.bias_weights + tables
-    return Cost(
+    return layer_cost(
         tensor_flops=8 * tokens * width * width + 4 * tokens * window * width + relative,
         cuda_flops=5 * heads * tokens * window * arch.accounting.elementwise_cuda,
         activation_io=5 * tokens * width + moved_scores,
         weight_io=weights,
-        expert_io=0,
-        kv_io=0,
         activation_peak=6 * tokens * width + moved_scores,
         activation_sum=6 * tokens * width,
         weights=weights,
@@ -70,13 +65,11 @@ def mlp(arch: Architecture, tokens: int, width: int, hidden: int, activation_flo
     """
     weights = 2 * width * hidden + (width + hidden) * arch.accounting.bias_weights
     moved = tokens * (2 * width + hidden)
-    return Cost(
+    return layer_cost(
         tensor_flops=4 * tokens * width * hidden,
         cuda_flops=activation_flops * tokens * hidden,
         activation_io=moved,
         weight_io=weights,
-        expert_io=0,
-        kv_io=0,
         activation_peak=2 * tokens * (width + hidden),
         activation_sum=moved,
         weights=weights,
@@ -115,7 +108,14 @@ def layer_norm_2d(arch: Architecture, tokens: int) -> Cost:
     """LayerNorm2d of the neck: CUDA `5*256*P`; moves `4*256*P` (statistics, then the scaling)."""
     values = tokens * arch.sam.neck_width
     weights = 2 * arch.sam.neck_width
-    return Cost(0, 5 * values, 4 * values, weights, 0, 0, 2 * values, values, weights)
+    return layer_cost(
+        cuda_flops=5 * values,
+        activation_io=4 * values,
+        weight_io=weights,
+        activation_peak=2 * values,
+        activation_sum=values,
+        weights=weights,
+    )
 
 
 @formula
@@ -127,7 +127,14 @@ def convolution(tokens_in: int, tokens_out: int, width_in: int, width_out: int, 
     weights = side * side * width_in * width_out
     out = tokens_out * width_out
     moved = tokens_in * width_in + out
-    return Cost(2 * tokens_out * weights, 0, moved, weights, 0, 0, moved, out, weights)
+    return layer_cost(
+        tensor_flops=2 * tokens_out * weights,
+        activation_io=moved,
+        weight_io=weights,
+        activation_peak=moved,
+        activation_sum=out,
+        weights=weights,
+    )
 
 
 @formula
@@ -189,7 +196,7 @@ def sam_tables(arch: Architecture, grid_edge: int) -> Cost:
     head_width = arch.sam.width // arch.sam.heads
     relative = 4 * (stored - grid_edge) * head_width * arch.sam.global_blocks
     weights = (stored * stored * arch.sam.width + relative) * arch.accounting.position_weights
-    return Cost(0, 0, 0, weights, 0, 0, 0, 0, weights)
+    return layer_cost(weight_io=weights, weights=weights)
 
 
 @formula
@@ -204,7 +211,13 @@ def clip_vision_embeddings(arch: Architecture, tokens: int) -> Cost:
     per_edge = arch.clip.image_size // arch.clip.patch_size
     tables = width * (per_edge * per_edge + 2)
     unused = clip_vision_embeddings_conv(arch, arch.clip.image_size).weights
-    return Cost(0, 0, moved, tables, 0, 0, moved, moved, tables + unused)
+    return layer_cost(
+        activation_io=moved,
+        weight_io=tables,
+        activation_peak=moved,
+        activation_sum=moved,
+        weights=tables + unused,
+    )
 
 
 @formula
@@ -213,8 +226,14 @@ def clip_vision_embeddings_conv(arch: Architecture, side: int) -> Cost:
     per_edge = side // arch.clip.patch_size
     weights = arch.image.channels * arch.clip.patch_size * arch.clip.patch_size * arch.clip.width
     moved = side * side * arch.image.channels + per_edge * per_edge * arch.clip.width
-    flops = 2 * per_edge * per_edge * weights
-    return Cost(flops, 0, moved, weights, 0, 0, moved, moved, weights)
+    return layer_cost(
+        tensor_flops=2 * per_edge * per_edge * weights,
+        activation_io=moved,
+        weight_io=weights,
+        activation_peak=moved,
+        activation_sum=moved,
+        weights=weights,
+    )
 
 
 @formula
@@ -233,13 +252,11 @@ def notp_attention(arch: Architecture, tokens: int, attention_kind: int) -> Cost
     )
     held_scores = 2 * score_values(attention_kind, arch.clip.heads, tokens, tokens)
     weights = 4 * width * width + 4 * width * arch.accounting.bias_weights
-    return Cost(
+    return layer_cost(
         tensor_flops=8 * tokens * width * width + 4 * tokens * tokens * width,
         cuda_flops=5 * arch.clip.heads * tokens * tokens * arch.accounting.elementwise_cuda,
         activation_io=moved,
         weight_io=weights,
-        expert_io=0,
-        kv_io=0,
         activation_peak=6 * tokens * width + held_scores,
         activation_sum=moved,
         weights=weights,
@@ -277,7 +294,13 @@ def clip_layer_norm(arch: Architecture, tokens: int) -> Cost:
     values = tokens * arch.clip.width
     weights = 2 * arch.clip.width
     moved = 2 * values * arch.accounting.norm_and_residual_io
-    return Cost(0, 5 * values, moved, weights, 0, 0, 2 * values, 0, weights)
+    return layer_cost(
+        cuda_flops=5 * values,
+        activation_io=moved,
+        weight_io=weights,
+        activation_peak=2 * values,
+        weights=weights,
+    )
 
 
 @formula
@@ -309,20 +332,13 @@ def mlp_projector(arch: Architecture, tokens: int) -> Cost:
     further = arch.projector.layers - 1
     products = width * (arch.projector.input_width + further * width)
     weights = products + arch.projector.layers * width * arch.accounting.bias_weights
-    plain = work(
+    moved = tokens * (arch.projector.input_width + width)
+    return layer_cost(
         tensor_flops=2 * tokens * products,
         cuda_flops=4 * tokens * width * arch.projector.layers * arch.projector.gelu,
-        activation_io=tokens * (arch.projector.input_width + width),
-        activation_peak=tokens * (arch.projector.input_width + width),
-    )
-    return Cost(
-        plain.tensor_flops,
-        plain.cuda_flops,
-        plain.activation_io,
-        weights,
-        0,
-        0,
-        plain.activation_peak,
-        plain.activation_sum,
-        weights,
+        activation_io=moved,
+        weight_io=weights,
+        activation_peak=moved,
+        activation_sum=moved,
+        weights=weights,
     )

@@ -11,6 +11,7 @@ from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 from sweepengine.architecture import Architecture
 from sweepengine.layers import decoder as dec
 from sweepengine.layers import vision as vis
+from sweepengine.layers.decoder import Heads
 from sweepengine.layers.residual import ATTENTIONS, EAGER
 from sweepengine.stages import decode_step, prefill
 from sweepengine.validation.references import (
@@ -135,12 +136,13 @@ def _clip_peaks(arch: Architecture) -> list[Peak]:
 def _decoder_peaks(arch: Architecture) -> list[Peak]:
     """Routed experts run as grouped matrix products, all at once, as the formula takes them."""
     hidden = torch.randn(1, TOKENS, arch.decoder.hidden)
-    heads = arch.decoder.attention_heads
+    own = arch.decoder.attention_heads
     formulas = (dec.deepseek_v2_decoder_layer_dense, dec.deepseek_v2_decoder_layer_moe)
     peaks = []
-    for kv_heads in (heads, heads // 2):
+    for kv_heads in (own, own // 2):
         for kind, name in enumerate(ATTENTIONS):
-            chosen = (heads, kv_heads, IMPLEMENTATIONS[name], "grouped_mm")
+            heads = Heads(own, kv_heads, kind)
+            chosen = (heads, IMPLEMENTATIONS[name], "grouped_mm")
             config = text_config(arch, *chosen)
             angles = modeling.DeepseekOcr2TextRotaryEmbedding(config)(
                 hidden, torch.arange(TOKENS)[None]
@@ -153,25 +155,24 @@ def _decoder_peaks(arch: Architecture) -> list[Peak]:
                     hidden,
                 )
                 kind_of_layer = ("dense", "mixture of experts")[index]
-                cost = formula(arch, TOKENS, TOKENS, heads, kv_heads, kind)
+                cost = formula(arch, TOKENS, TOKENS, heads)
                 what = f"decoder layer, {kind_of_layer}, {kv_heads} KV heads"
                 peaks.append(_peak(what, kind, measured, cost.activation_peak))
-            if kv_heads == heads:
-                peaks += _stage_peaks(arch, kind, DecoderReference(arch, *chosen))
+            if kv_heads == own:
+                peaks += _stage_peaks(arch, heads, DecoderReference(arch, *chosen))
     return peaks
 
 
-def _stage_peaks(arch: Architecture, kind: int, reference: DecoderReference) -> list[Peak]:
+def _stage_peaks(arch: Architecture, heads: Heads, reference: DecoderReference) -> list[Peak]:
     """Prefill, then a decode step; the cache counts as a cache, not as activations."""
-    heads = (arch.decoder.attention_heads, arch.decoder.key_value_heads)
     modules = [*reference.layers, reference.norm, reference.head, reference.rotary]
     cache = DynamicCache(config=reference.config)
     per_token = 2 * arch.decoder.layers * arch.decoder.hidden * VALUE_BYTES
     filling = live_peak(modules, lambda: reference.run(1, TOKENS, cache)) - TOKENS * per_token
     stepping = live_peak(modules, lambda: reference.run(1, 1, cache)) - (TOKENS + 1) * per_token
-    filled = prefill(arch, TOKENS, *heads, kind)
-    step = decode_step(arch, TOKENS + 1, *heads, kind)
+    filled = prefill(arch, TOKENS, heads)
+    step = decode_step(arch, TOKENS + 1, heads)
     return [
-        _peak("prefill", kind, filling, filled.activation_peak),
-        _peak("decode step", kind, stepping, step.activation_peak),
+        _peak("prefill", heads.attention, filling, filled.activation_peak),
+        _peak("decode step", heads.attention, stepping, step.activation_peak),
     ]

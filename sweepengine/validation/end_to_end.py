@@ -11,7 +11,13 @@ from sweepengine.architecture import Model
 from sweepengine.geometry import vision_workload
 from sweepengine.layers import vision as vis
 from sweepengine.layers.residual import FLASH
-from sweepengine.stages import Point, cache_bytes_per_token, point_columns, prefill
+from sweepengine.stages import (
+    Point,
+    cache_bytes_per_token,
+    own_heads,
+    point_columns,
+    prefill,
+)
 from sweepengine.validation.references import (
     DecoderReference,
     VisionReference,
@@ -67,7 +73,7 @@ def vision_checks(model: Model) -> list[Check]:
             if n:
                 reference.encode(tile, n * b)
 
-        point = Point(view, tile, rows, cols, 10, 0, batch, *_heads(model), FLASH)
+        point = Point(view, tile, rows, cols, 10, 0, batch, *own_heads(arch))
         analytic = point_columns(arch, point, workload)["vision_tensor_flops"]
         checks.append(Check(f"vision, {name}", "FLOP", counted_flops(both), int(analytic)))
     return checks
@@ -80,7 +86,7 @@ def mode_checks(model: Model) -> list[Check]:
     runs over is as long as they are.
     """
     arch = model.architecture
-    vision, decoder = VisionReference(arch), DecoderReference(arch, *_heads(model))
+    vision, decoder = VisionReference(arch), DecoderReference(arch, own_heads(arch))
     checks = []
     for name, mode in model.modes.items():
         rows, cols = MODE_CROPS if mode.tile_size else (0, 0)
@@ -88,7 +94,7 @@ def mode_checks(model: Model) -> list[Check]:
         sizes = (mode.view_size, tile, rows, cols)
         seen, tokens = vision.measure_image(*sizes)
         filled = decoder.flops(1, tokens + 10, DynamicCache(config=decoder.config))
-        columns = point_columns(arch, Point(*sizes, 10, 0, 1, *_heads(model), FLASH))
+        columns = point_columns(arch, Point(*sizes, 10, 0, 1, *own_heads(arch)))
         both = int(columns["vision_tensor_flops"] + columns["prefill_tensor_flops"])
         title = f"{name} {rows}x{cols}" if rows else name
         checks += [
@@ -102,21 +108,22 @@ def mode_checks(model: Model) -> list[Check]:
 def decoder_checks(model: Model) -> list[Check]:
     """Prefill and decode FLOPs and the cache's bytes: the published 1x2, grouped heads, a batch."""
     arch = model.architecture
-    heads, own = _heads(model)
+    own = own_heads(arch)
     small = (64, 64, 0, 0, 60)
     cases = [("1x2", (1024, 640, 1, 2, 10), own, 1), ("batch 2", small, own, 2)]
-    cases += [(f"{kv} KV heads", small, kv, 1) for kv in (5, 2, 1)]
+    grouped = [own._replace(key_value_heads=count) for count in (5, 2, 1)]
+    cases += [(f"{heads.key_value_heads} KV heads", small, heads, 1) for heads in grouped]
     checks = []
-    for name, sizes, kv_heads, batch in cases:
-        reference = DecoderReference(arch, heads, kv_heads)
-        point = Point(*sizes, DECODE_STEPS, batch, heads, kv_heads, FLASH)
+    for name, sizes, heads, batch in cases:
+        reference = DecoderReference(arch, heads)
+        point = Point(*sizes, DECODE_STEPS, batch, *heads)
         columns = point_columns(arch, point)
         cache = DynamicCache(config=reference.config)
         prefilled = reference.flops(batch, int(columns["context_tokens"]), cache)
         decoded = sum(reference.flops(batch, 1, cache) for _ in range(DECODE_STEPS))
         held, tokens = cache_bytes(cache)
         held = held * arch.accounting.dtype_bytes // CACHE_DTYPE_BYTES
-        per_token = cache_bytes_per_token(arch, heads, kv_heads)
+        per_token = cache_bytes_per_token(arch, heads)
         checks += [
             Check(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
             Check(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
@@ -132,7 +139,7 @@ def parameter_checks(model: Model) -> list[Check]:
     arch = model.architecture
     reference = VisionReference(arch)
     with torch.device("meta"):
-        decoder = modeling.DeepseekOcr2TextModel(text_config(arch, *_heads(model)))
+        decoder = modeling.DeepseekOcr2TextModel(text_config(arch, own_heads(arch)))
         head = nn.Linear(arch.decoder.hidden, arch.decoder.vocabulary, bias=False)
     language = parameters(decoder) + parameters(head)
     sam, projector = parameters(reference.sam), parameters(reference.projector)
@@ -144,13 +151,8 @@ def parameter_checks(model: Model) -> list[Check]:
         ("SAM", sam, vis.image_encoder_vit(arch, 1024, FLASH).weights),
         ("CLIP", seen, vis.vit_model(arch, 1, FLASH).weights),
         ("projector", projector, vis.mlp_projector(arch, 1).weights),
-        ("decoder and head", language, prefill(arch, 1, *_heads(model), FLASH).weights),
+        ("decoder and head", language, prefill(arch, 1, own_heads(arch)).weights),
         ("all", total, model.parameter_count),
     ]
     checks = [Check(f"parameters, {part}", "values", *counts) for part, *counts in found]
     return [*checks, Check("weights in bf16", "byte", held, model.weight_bytes)]
-
-
-def _heads(model: Model) -> tuple[int, int]:
-    decoder = model.architecture.decoder
-    return decoder.attention_heads, decoder.key_value_heads

@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from sweepengine.architecture import load_model
 from sweepengine.grid import expand, load_grid
+from sweepengine.stages import own_heads
 from sweepengine.validation.references import DecoderReference, VisionReference
 
 DECODED = ((1, 2), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4))
@@ -31,8 +32,7 @@ def measure(view: int, tile: int, rows: int, cols: int) -> dict[str, int | None]
     found: dict[str, int | None] = dict.fromkeys(COLUMNS)
     found |= {"crop_rows": rows, "crop_cols": cols, "image_tokens": tokens, "vision": vision}
     if (rows, cols) in DECODED:
-        heads = model.architecture.decoder
-        decoder = DecoderReference(model.architecture, heads.attention_heads, heads.key_value_heads)
+        decoder = DecoderReference(model.architecture, own_heads(model.architecture))
         cache = DynamicCache(config=decoder.config)
         found["vision_prefill"] = vision + decoder.flops(1, tokens + TEXT_TOKENS, cache)
         found["decode"] = sum(decoder.flops(1, 1, cache) for _ in range(STEPS))

@@ -12,7 +12,9 @@ from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
 from sweepengine.architecture import Architecture
 from sweepengine.layers import PUBLISHED_LAYERS
+from sweepengine.layers.decoder import Heads
 from sweepengine.layers.residual import FLASH
+from sweepengine.stages import own_heads
 from sweepengine.validation.references import (
     clip_config,
     counted_flops,
@@ -83,7 +85,7 @@ def _row(
     layer: str,
     module: nn.Module,
     call: Callable[[], object],
-    shape: tuple[int, ...],
+    shape: tuple[int | Heads, ...],
 ) -> Row:
     cost = PUBLISHED_LAYERS[layer](arch, *shape)
     return Row(group, layer, type(module).__name__, counted_flops(call), cost.tensor_flops)
@@ -158,22 +160,22 @@ def _clip_rows(arch: Architecture) -> list[Row]:
 
 
 def _decoder_rows(arch: Architecture) -> list[Row]:
-    heads = (arch.decoder.attention_heads, arch.decoder.key_value_heads)
-    config = text_config(arch, *heads)
+    heads = own_heads(arch)
+    config = text_config(arch, heads)
     layer_sparse = modeling.DeepseekOcr2TextDecoderLayer(config, arch.decoder.dense_layers)
     layer_dense = modeling.DeepseekOcr2TextDecoderLayer(
-        text_config(arch._replace(decoder=arch.decoder._replace(dense_layers=1)), *heads), 0
+        text_config(arch._replace(decoder=arch.decoder._replace(dense_layers=1)), heads), 0
     )
     for layer in (layer_sparse, layer_dense):
         random_weights(layer)
-    fused = modeling.DeepseekOcr2TextAttention(text_config(arch, *heads, "sdpa"), 0)
+    fused = modeling.DeepseekOcr2TextAttention(text_config(arch, heads, "sdpa"), 0)
     rotary = modeling.DeepseekOcr2TextRotaryEmbedding(config)
     hidden = torch.randn(1, TOKENS, arch.decoder.hidden)
     positions = torch.arange(TOKENS)[None]
     angles = rotary(hidden, positions)
     mlp, moe, norm = layer_dense.mlp, layer_sparse.mlp, layer_dense.input_layernorm
-    block = (TOKENS, TOKENS, *heads, FLASH)
-    cases: list[tuple[str, str, nn.Module, Callable[[], object], tuple[int, ...]]] = [
+    block = (TOKENS, TOKENS, heads)
+    cases: list[tuple[str, str, nn.Module, Callable[[], object], tuple[int | Heads, ...]]] = [
         ("decoder", "DeepseekV2MLP", mlp, lambda: mlp(hidden), (TOKENS, arch.decoder.dense_width)),
         ("decoder", "MoEGate", moe.gate, lambda: moe.gate(hidden), (TOKENS,)),
         ("decoder", "DeepseekV2MoE", moe, lambda: moe(hidden), (TOKENS,)),
@@ -182,10 +184,10 @@ def _decoder_rows(arch: Architecture) -> list[Row]:
         ("decoder", "DeepseekV2DecoderLayer_moe", layer_sparse,
          lambda: layer_sparse(hidden, position_embeddings=angles), block),
         ("llama", "LlamaFlashAttention2", fused,
-         lambda: fused(hidden, position_embeddings=angles), (TOKENS, 0, *heads)),
+         lambda: fused(hidden, position_embeddings=angles), (TOKENS, 0, heads)),
     ]  # fmt: skip
     rows = [_row(arch, *case) for case in cases]
-    analytic = PUBLISHED_LAYERS["LlamaRotaryEmbedding"](arch, TOKENS, heads[0]).tensor_flops
+    analytic = PUBLISHED_LAYERS["LlamaRotaryEmbedding"](arch, TOKENS, heads).tensor_flops
     measured = outer_product_flops(lambda: rotary(hidden, positions))
     name = type(rotary).__name__
     return [

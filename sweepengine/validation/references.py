@@ -22,6 +22,7 @@ from transformers.models.deepseek_ocr2 import configuration_deepseek_ocr2 as con
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
 from sweepengine.architecture import Architecture
+from sweepengine.layers.decoder import Heads
 
 
 def counted_flops(call: Callable[[], object]) -> int:
@@ -190,8 +191,7 @@ def clip_config(arch: Architecture, attention: str = "eager") -> CLIPVisionConfi
 
 def text_config(
     arch: Architecture,
-    attention_heads: int,
-    key_value_heads: int,
+    heads: Heads,
     attention: str = "eager",
     experts: str = "eager",
 ) -> configuration.DeepseekOcr2TextConfig:
@@ -203,8 +203,8 @@ def text_config(
         hidden_size=decoder.hidden,
         intermediate_size=decoder.dense_width,
         num_hidden_layers=decoder.layers,
-        num_attention_heads=attention_heads,
-        num_key_value_heads=key_value_heads,
+        num_attention_heads=heads.attention_heads,
+        num_key_value_heads=heads.key_value_heads,
         n_routed_experts=decoder.experts,
         num_experts_per_tok=decoder.experts_per_token,
         moe_intermediate_size=decoder.expert_width,
@@ -289,12 +289,11 @@ class DecoderReference:
     def __init__(
         self,
         arch: Architecture,
-        attention_heads: int,
-        key_value_heads: int,
+        heads: Heads,
         attention: str = "eager",
         experts: str = "eager",
     ) -> None:
-        self.config = text_config(arch, attention_heads, key_value_heads, attention, experts)
+        self.config = text_config(arch, heads, attention, experts)
         self.hidden = arch.decoder.hidden
         with torch.device("meta"):
             self.head = nn.Linear(arch.decoder.hidden, arch.decoder.vocabulary, bias=False)

@@ -8,6 +8,7 @@ from sweepengine import stages
 from sweepengine.architecture import load_model
 from sweepengine.geometry import image_tokens, vision_workload
 from sweepengine.layers import vision as vis
+from sweepengine.layers.decoder import Heads
 from sweepengine.layers.residual import FLASH
 from sweepengine.validation.references import (
     DecoderReference,
@@ -96,19 +97,19 @@ def decoders(draw):
         vocabulary=draw(st.integers(2, 300)),
     )
     kv_heads = draw(st.sampled_from([kv for kv in (1, 2, 4) if heads % kv == 0]))
-    return RELEASED._replace(decoder=decoder), heads, kv_heads
+    return RELEASED._replace(decoder=decoder), Heads(heads, kv_heads, FLASH)
 
 
 @settings(max_examples=25)
 @given(decoders(), st.integers(1, 40), st.integers(1, 3), st.integers(1, 3))
 def test_any_decoder_equals_its_modules(drawn, context, steps, batch):
-    arch, heads, kv_heads = drawn
+    arch, heads = drawn
     torch.manual_seed(0)
-    reference = DecoderReference(arch, heads, kv_heads)
+    reference = DecoderReference(arch, heads)
     cache = DynamicCache(config=reference.config)
-    prefill = stages.prefill(arch, context, heads, kv_heads, FLASH)
+    prefill = stages.prefill(arch, context, heads)
     assert reference.flops(batch, context, cache) == batch * prefill.tensor_flops
     for step in range(steps):
         attended = stages.attended_in_step(arch, context, step)
-        cost = stages.decode_step(arch, attended, heads, kv_heads, FLASH)
+        cost = stages.decode_step(arch, attended, heads)
         assert reference.flops(batch, 1, cache) == batch * cost.tensor_flops
