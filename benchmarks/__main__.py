@@ -12,7 +12,7 @@ import polars as pl
 
 from benchmarks import end_to_end, kernel_ways
 from benchmarks.measure import Measurement
-from sweepengine.charts import BLUE, styled
+from sweepengine.look import BLUE, styled
 from sweepengine.rendering import save_chart
 from sweepengine.terminal import print_table
 

@@ -9,9 +9,10 @@ from mkdocs.structure.files import File, Files
 import sweepengine
 from sweepengine import metrics
 from sweepengine.accountings import causes
-from sweepengine.architecture import SECTIONS, known, load_model
+from sweepengine.architecture import SECTIONS, load_model
 from sweepengine.cli import commands
 from sweepengine.cost import FORMULAS, Cost
+from sweepengine.datafiles import known
 from sweepengine.device import GIGA, TERA, load_device
 from sweepengine.schema import COLUMNS, INPUTS
 from sweepengine.stages import Point

@@ -1,13 +1,12 @@
 """A model's numbers: TOML file -> validated -> frozen `Architecture` that Numba accepts."""
 
-import tomllib
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from sweepengine.datafiles import find, known, read_toml
 from sweepengine.errors import InputError, from_validation
 from sweepengine.schema import FILE_SCHEMA_VERSION
 
@@ -243,55 +242,6 @@ class Model(NamedTuple):
         return self.parameter_count * self.architecture.accounting.dtype_bytes
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises
-    ------
-    InputError
-        When the file cannot be read or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"{path}: cannot be read: {reason}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a TOML file: {reason}") from None
-
-
-def _stem(path: Path) -> str:
-    return path.stem
-
-
-def known(kind: str) -> dict[str, Path]:
-    """Data files of `kind` ("models", "devices") that come with the package, by stem."""
-    folder = Path(str(resources.files("sweepengine") / kind))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=_stem)}
-
-
-def find(kind: str, name: str | Path) -> Path:
-    """Path of a data file named by stem, or by a path of the user's own.
-
-    Raises
-    ------
-    InputError
-        When there is none; the message names the known ones.
-    """
-    shipped = known(kind)
-    if str(name) in shipped:
-        return shipped[str(name)]
-    path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
-        return path
-    singular = kind.removesuffix("s")
-    raise InputError(
-        f'{singular} "{name}" does not exist: expected a path to a TOML file or one of '
-        f"{', '.join(shipped)}"
-    )
-
-
 def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in change.items():
@@ -313,7 +263,11 @@ def _read_model(name: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]
         raise InputError(f"{path}: extends: expected the name or path of a model, found {base!r}")
     beside = path.parent / base
     base_name = base if base in known("models") or not beside.is_file() else str(beside)
-    return _merged(_read_model(base_name, (*seen, path.resolve())), data)
+    try:
+        read = _read_model(base_name, (*seen, path.resolve()))
+    except InputError as error:
+        raise InputError(f"{path}: extends: {error}") from None
+    return _merged(read, data)
 
 
 @cache

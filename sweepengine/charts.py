@@ -1,12 +1,6 @@
-"""Charts of a source's points, with titles that say what they show.
-
-Every chart is drawn from `chart_frame`: one row for each image and attention, with the least,
-mean and largest value over whatever else varies. So no chart holds more rows than there are
-images, and none drops a point.
-"""
+"""Charts of what a model and devices do: parameters, weight traffic, TPOT, rooflines, fronts."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import altair as alt
 import polars as pl
@@ -14,397 +8,30 @@ import polars as pl
 from sweepengine import metrics
 from sweepengine.architecture import Model
 from sweepengine.device import TERA, Device
-from sweepengine.layers import decoder as dec
-from sweepengine.objectives import Answer
-from sweepengine.objectives import Targets as Latency
+from sweepengine.look import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    HEIGHT,
+    ORANGE,
+    PINK,
+    SKY,
+    VERMILION,
+    WIDTH,
+    YELLOW,
+    Chart,
+    figure,
+    note_of,
+    styled,
+)
+from sweepengine.objectives import Answer, Objectives
 from sweepengine.schema import STAGES
 from sweepengine.source import Source
 from sweepengine.stages import own_heads, parameter_parts, touched_experts
 
-WIDTH, HEIGHT = 920, 340
-LABEL_WIDTH = 27
-"""Pixels that a label such as 1x29 takes, with its margin."""
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, VERMILION, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#555555",
-)  # fmt: skip
-"""Okabe and Ito's palette, which colour-blind people can tell apart."""
-COLOURS = {
-    "flash": BLUE, "eager": VERMILION, "eager and flash": BLUE, "measured by torch": GREEN,
-    "tensor cores": BLUE, "CUDA cores": VERMILION, "vision": BLUE, "decoder": GREEN,
-    "LM head": VERMILION, "after prefill": BLUE, "after decoding": VERMILION, "prefill": ORANGE,
-    "decode": VERMILION,
-}  # fmt: skip
-DASHES = {"eager": [6, 3], "CUDA cores": [6, 3], "after decoding": [6, 3], "LM head": [2, 2]}
-IMAGE = ("view_size", "tile_size", "crop_rows", "crop_cols", "image_tokens", "text_tokens")
-MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attention_heads": 10,
-               "key_value_heads": 10}  # fmt: skip
-"""What `validation.measured_stages` ran, beside the published images."""
 MOST_BINS = 48
 """Steps of a heat map's K axis; more values than that are averaged into bins."""
-
-
-class Curve(NamedTuple):
-    """One curve of a chart: a measure, drawn for each attention or for one name."""
-
-    measure: pl.Expr
-    name: str = ""
-    """Of the curve; empty where curves are the attentions."""
-
-
-class Plan(NamedTuple):
-    """What a line chart shows."""
-
-    name: str
-    what: str
-    """Subject of the title."""
-    unit: str
-    curves: tuple[Curve, ...]
-    logarithmic: bool = False
-    measured: str = ""
-    """Column of `validation.shipped.measured_stages` to put beside."""
-    stages: tuple[str, ...] = ()
-    """Stages whose tensor FLOPs torch measured."""
-
-
-class Chart(NamedTuple):
-    """A finished chart."""
-
-    name: str
-    title: str
-    drawn: alt.TopLevelMixin
-
-
-def plans(source: Source, model: Model) -> list[Plan]:
-    """Charts of the stages that a source's grid wants shown, as published."""
-    found = []
-    for stage in source.stages:
-        if stage == "vision":
-            found += _vision_plans()
-        elif stage == "prefill":
-            found += _prefill_plans(source, model)
-        else:
-            found += _decode_plans(source)
-    return found
-
-
-def _vision_plans() -> list[Plan]:
-    stages = ("vision",)
-    return [
-        _flops_plan("vision_flops", "Vision", stages, "vision"),
-        *_traffic_plans("vision", "Vision", stages),
-        Plan("vision_activation_memory", "Vision activation memory", "GiB",
-             (Curve(pl.col("vision_activation_bytes") / metrics.GIB),)),
-        _split_plan("vision", "Vision", stages),
-    ]  # fmt: skip
-
-
-def _prefill_plans(source: Source, model: Model) -> list[Plan]:
-    stages = ("vision", "prefill")
-    arch = model.architecture
-    held = [pl.col(f"{stage}_activation_bytes") for stage in stages]
-    summed = arch.accounting.activation_sum
-    activations = pl.sum_horizontal(held) if summed else pl.max_horizontal(held)
-    # The head's work grows evenly with tokens, so that of one token scales.
-    tokens = pl.col("context_tokens").cast(pl.Int64) * pl.col("batch_size")
-    head = dec.lm_head(arch, 1).tensor_flops * tokens
-    components = (
-        Curve(metrics.flops(("vision",)) / TERA, "vision"),
-        Curve((metrics.flops(("prefill",)) - head) / TERA, "decoder"),
-        Curve(head / TERA, "LM head"),
-    )
-    found = [
-        _flops_plan("vision_prefill_flops", "Vision + prefill", stages, "vision_prefill"),
-        Plan("vision_prefill_components", "Vision + prefill by component", "TFLOP", components),
-        *_traffic_plans("vision_prefill", "Vision + prefill", stages),
-        Plan("vision_prefill_activation_memory", "Vision + prefill activation memory", "GiB",
-             (Curve(activations / metrics.GIB),)),
-        Plan("vision_prefill_kv_cache", "KV cache after prefill", "GiB",
-             (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB),)),
-        _split_plan("vision_prefill", "Vision + prefill", stages),
-    ]  # fmt: skip
-    if source.targets.ttft_s is not None:
-        need = metrics.required_tflops_for_ttft(source.targets.ttft_s)
-        what = f"For the first token after {source.targets.ttft_s:g} s, vision + prefill"
-        found.append(Plan("required_for_ttft", what, "TFLOP/s", (Curve(need),)))
-    return found
-
-
-def _decode_plans(source: Source) -> list[Plan]:
-    stages = ("decode",)
-    per_step = metrics.flops(stages) / pl.col("decode_steps") / 1e9
-    found = [
-        Plan("decode_flops_per_step", "One decode step", "GFLOP", (Curve(per_step),)),
-        _flops_plan("decode_flops", "Decode, all steps", stages, "decode"),
-        *_traffic_plans("decode", "Decode, all steps", stages),
-        Plan("decode_activation_memory", "Decode activation memory", "MiB",
-             (Curve(pl.col("decode_activation_bytes") / 2**20),)),
-        Plan("decode_kv_cache", "KV cache after decoding", "GiB",
-             (Curve(pl.col("decode_kv_cache_bytes") / metrics.GIB),)),
-        _split_plan("decode", "Decode, all steps", stages),
-        Plan("kv_cache_by_shape", "KV cache by input shape", "GiB",
-             (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB, "after prefill"),
-              Curve(pl.col("decode_kv_cache_bytes") / metrics.GIB, "after decoding"))),
-    ]  # fmt: skip
-    if source.targets.tpot_s is not None:
-        need = metrics.required_tflops_for_tpot(source.targets.tpot_s)
-        what = f"For a token every {source.targets.tpot_s * 1000:g} ms, decode"
-        found.append(Plan("required_for_tpot", what, "TFLOP/s", (Curve(need),)))
-    return found
-
-
-def _flops_plan(name: str, what: str, stages: tuple[str, ...], measured: str) -> Plan:
-    curves = (Curve(metrics.flops(stages) / TERA),)
-    return Plan(name, what, "TFLOP", curves, measured=measured, stages=stages)
-
-
-def _traffic_plans(name: str, what: str, stages: Sequence[str]) -> list[Plan]:
-    moved = metrics.total("activation_io_bytes", stages) * metrics.BITS_PER_BYTE / TERA
-    intensity = metrics.arithmetic_intensity(stages, per="bit")
-    return [
-        Plan(f"{name}_activation_io", f"{what} activation I/O", "Tb", (Curve(moved),)),
-        Plan(f"{name}_intensity", f"{what} arithmetic intensity", "FLOP/bit", (Curve(intensity),)),
-    ]
-
-
-def _split_plan(name: str, what: str, stages: Sequence[str]) -> Plan:
-    curves = (
-        Curve(metrics.total("tensor_flops", stages) / TERA, "tensor cores"),
-        Curve(metrics.total("cuda_flops", stages) / TERA, "CUDA cores"),
-    )
-    return Plan(f"{name}_split", f"{what} on tensor and CUDA cores", "TFLOP", curves, True)
-
-
-def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
-    """One row for each image and attention: least, mean and largest of every curve's measure.
-
-    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, the image's
-    columns, `attention` and `crops`; ``{chart}:torch``, the tensor FLOPs where all else is as
-    torch measured it, null elsewhere.
-    """
-    as_measured = pl.all_horizontal(pl.col(name) == value for name, value in MEASURED_AT.items())
-    measures = [
-        expression.alias(f"{plan.name}:{i}:{kind}")
-        for plan in chosen
-        for i, curve in enumerate(plan.curves)
-        for kind, expression in (
-            ("min", curve.measure.min()),
-            ("mean", curve.measure.mean()),
-            ("max", curve.measure.max()),
-        )
-    ]
-    measures += [
-        pl.when(as_measured)
-        .then(metrics.total("tensor_flops", plan.stages))
-        .max()
-        .alias(f"{plan.name}:torch")
-        for plan in chosen
-        if plan.measured
-    ]
-    crops = pl.format("{}x{}", "crop_rows", "crop_cols")
-    label = pl.when(pl.col("crop_rows") > 0).then(crops)
-    stepping = source.points.with_columns(pl.col("decode_steps").replace(0, None))
-    return (
-        stepping.group_by([*IMAGE, "attention"])
-        .agg(measures)
-        .with_columns(label.otherwise(pl.format("{} px", "view_size")).alias("crops"))
-        .sort("image_tokens", "crop_rows", "attention", *IMAGE)
-        .collect(engine="streaming")
-    )
-
-
-def line_chart(plan: Plan, frame: pl.DataFrame, measured: pl.DataFrame, note: str) -> Chart | None:
-    """Draw one plan over image tokens; None where there are no two images to compare."""
-    curves = _curves(plan, frame)
-    if plan.logarithmic:
-        curves = curves.filter(pl.col("least") > 0)
-    if curves["image_tokens"].n_unique() < 2:
-        return None
-    off = None
-    if plan.measured:
-        torch = _measured(plan, frame, measured)
-        if torch.height:
-            off = float((torch["analytic"] / torch["value"] - 1).abs().max())  # type: ignore[arg-type]
-            figure = pl.col("value") / TERA
-            beside = torch.select(
-                "image_tokens", "crops", pl.lit("measured by torch").alias("curve"),
-                *(figure.alias(name) for name in ("least", "value", "most")),
-            )  # fmt: skip
-            curves = pl.concat([curves, beside])
-    names = curves["curve"].unique(maintain_order=True).to_list()
-    domain = _padded(curves["image_tokens"])
-    x = alt.X("image_tokens:Q", scale=alt.Scale(domain=domain, nice=False),
-              title="image tokens", axis=alt.Axis(format=",d", grid=False))  # fmt: skip
-    title = f"{plan.unit}, logarithmic" if plan.logarithmic else plan.unit
-    ends = [float(curves["least"].min()) * 0.7, float(curves["most"].max()) * 1.4]  # type: ignore[arg-type]
-    scale = alt.Scale(type="log", domain=ends, nice=False) if plan.logarithmic else alt.Scale()
-    y = alt.Y("value:Q", title=title, axis=_axis(curves["most"]), scale=scale)
-    legend = alt.Legend(orient="top", symbolType="stroke", symbolSize=300)
-    palette = alt.Scale(domain=names, range=[COLOURS[name] for name in names])
-    colour = alt.Color("curve:N", title=None, sort=names, legend=legend, scale=palette)
-    tooltip = [
-        alt.Tooltip("crops:N"),
-        alt.Tooltip("image_tokens:Q", format=","),
-        alt.Tooltip("curve:N"),
-        alt.Tooltip("value:Q", format=",.6~g", title=plan.unit),
-    ]
-    base = alt.Chart(curves).encode(x=x, color=colour)
-    layers: list[alt.Chart] = []
-    banded = (curves["least"] < curves["most"]).any()
-    if banded:
-        band = base.mark_area(opacity=0.18).encode(y=alt.Y("least:Q", title=title), y2="most:Q")
-        layers.append(band)
-    analytic = base.transform_filter("datum.curve != 'measured by torch'")
-    dashes = alt.Scale(domain=names, range=[DASHES.get(name, [1, 0]) for name in names])
-    dash = alt.StrokeDash("curve:N", title=None, legend=legend, sort=names, scale=dashes)
-    layers.append(analytic.mark_line(strokeWidth=1.5).encode(y=y, strokeDash=dash))
-    layers.append(analytic.mark_circle(size=22, opacity=1).encode(y=y, tooltip=tooltip))
-    if "measured by torch" in names:
-        torch_points = base.transform_filter("datum.curve == 'measured by torch'").mark_point(
-            shape="diamond", size=85, strokeWidth=2
-        )
-        layers.append(torch_points.encode(y=y, tooltip=tooltip))
-    finding = _finding(plan, curves, off)
-    subtitle = note + ("; bands from least to largest over all else" if banded else "")
-    plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    drawn = alt.vconcat(plot, _labels(curves, domain), spacing=2).resolve_scale(x="shared")
-    return Chart(plan.name, finding, styled(drawn, finding, subtitle))
-
-
-def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
-    """Long form: image_tokens, crops, curve, least, value, most."""
-    found = []
-    for i, curve in enumerate(plan.curves):
-        shown = frame.select(
-            "image_tokens",
-            "crops",
-            pl.lit(curve.name).alias("curve")
-            if curve.name
-            else pl.col("attention").cast(pl.String).alias("curve"),
-            pl.col(f"{plan.name}:{i}:min").cast(pl.Float64).alias("least"),
-            pl.col(f"{plan.name}:{i}:mean").cast(pl.Float64).alias("value"),
-            pl.col(f"{plan.name}:{i}:max").cast(pl.Float64).alias("most"),
-        )
-        found.append(shown.drop_nulls())
-    curves = pl.concat(found)
-    if plan.curves[0].name:
-        return curves.unique(maintain_order=True)
-    figures = ["image_tokens", "crops", "least", "value", "most"]
-    alike = curves.select(figures).unique(maintain_order=True)
-    if curves["curve"].n_unique() == 2 and alike.height * 2 == curves.height:
-        both = pl.lit("eager and flash").alias("curve")
-        return alike.select("image_tokens", "crops", both, "least", "value", "most")
-    return curves.sort(pl.col("curve") == "eager", maintain_order=True)
-
-
-def _measured(plan: Plan, frame: pl.DataFrame, measured: pl.DataFrame) -> pl.DataFrame:
-    """Torch's FLOPs (`value`) and the formulas' tensor FLOPs (`analytic`) of the same images."""
-    ours = frame.select(
-        "image_tokens", "crops", pl.col(f"{plan.name}:torch").cast(pl.Float64).alias("analytic")
-    )
-    theirs = measured.select(
-        "image_tokens", "crops", pl.col(plan.measured).cast(pl.Float64).alias("value")
-    )
-    both = ours.drop_nulls().unique(maintain_order=True)
-    return both.join(theirs.drop_nulls(), on=["image_tokens", "crops"], maintain_order="left")
-
-
-def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
-    """The title: from the smallest image to the largest, and how curves differ there."""
-    names = curves["curve"].unique(maintain_order=True).to_list()
-    ends = {}
-    for name in names:
-        curve = curves.filter(pl.col("curve") == name).sort("image_tokens")
-        ends[name] = (curve.row(0, named=True), curve.row(-1, named=True))
-    first, last = ends[names[0]]
-    said = f"{plan.what}: {_figure(first['value'])}"
-    if abs(last["value"] / first["value"] - 1) < 5e-4:
-        said += f" {plan.unit} for every image"
-    else:
-        said += f" to {_figure(last['value'])} {plan.unit}, {first['crops']} to {last['crops']}"
-    if off is not None:
-        said += f"; tensor FLOPs within {off:.2%} of torch's" if off else "; torch counts the same"
-    elif len(names) > 1:
-        ratio = ends[names[1]][1]["value"] / last["value"]
-        factor = f"{_figure(ratio)} times that" if ratio >= 1 else f"1/{_figure(1 / ratio)} of that"
-        factor = "within 1 % of that" if abs(ratio - 1) < 0.01 else factor
-        named = f"{names[0]}; " if plan.curves[0].name else ""
-        said += f" ({named}{names[1]} {factor})"
-    return said
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def _padded(values: pl.Series) -> list[float]:
-    low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
-    margin = (high - low) * 0.02 or max(high * 0.02, 1)
-    return [low - margin, high + margin]
-
-
-def _axis(values: pl.Series) -> alt.Axis:
-    form = "~s" if float(values.max()) >= 10_000 else ",.6~f"  # type: ignore[arg-type]
-    return alt.Axis(format=form, gridOpacity=0.5)
-
-
-def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
-    """Crop grids under the points, those of one number of tiles above each other.
-
-    Where columns of labels would touch, the later one is left out; the tooltip has them all.
-    """
-    images = curves.select("image_tokens", "crops").unique().sort("image_tokens")
-    pixels = WIDTH / (domain[1] - domain[0])
-    columns: list[tuple[float, float, list[str]]] = []
-    for tokens, crops in images.rows():
-        if columns and (tokens - columns[-1][0]) * pixels < LABEL_WIDTH / 2:
-            first, _, stacked = columns[-1]
-            columns[-1] = (first, tokens, [*stacked, crops])
-        else:
-            columns.append((tokens, tokens, [crops]))
-    rows: list[dict[str, object]] = []
-    end = -float(LABEL_WIDTH)
-    for first, final, stacked in columns:
-        middle = (first + final) / 2
-        place = (middle - domain[0]) * pixels
-        width = LABEL_WIDTH * max(len(label) for label in stacked) / 4
-        if place - width / 2 < end:
-            continue
-        end = place + width / 2
-        rows += [
-            {"image_tokens": middle, "line": line, "crops": label}
-            for line, label in enumerate(dict.fromkeys(stacked))
-        ]
-    lines = 1 + max(int(str(row["line"])) for row in rows)
-    labels: alt.Chart = (
-        alt.Chart(pl.DataFrame(rows))
-        .mark_text(fontSize=9, color=GREY)
-        .encode(
-            x=alt.X("image_tokens:Q", axis=None, scale=alt.Scale(domain=domain, nice=False)),
-            y=alt.Y("line:O", axis=None),
-            text="crops:N",
-        )
-        .properties(width=WIDTH, height=11 * lines)
-    )
-    return labels
-
-
-def styled(drawn: alt.TopLevelMixin, title: str, subtitle: str) -> alt.TopLevelMixin:
-    """One look for all charts."""
-    shown = alt.TitleParams(title, subtitle=subtitle, anchor="start", subtitleColor=GREY,
-                            fontSize=15, subtitleFontSize=11, offset=12)  # fmt: skip
-    look: alt.TopLevelMixin = (
-        drawn.properties(title=shown, padding=12)
-        .configure(font="Liberation Sans", background="white")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
-        .configure_legend(labelFontSize=11, symbolStrokeWidth=2)
-    )
-    return look
-
-
-def note_of(source: Source) -> str:
-    """Where a chart's points come from."""
-    return f"Model {source.model}, grid {source.name}, {source.point_count:,} points"
 
 
 def parameters_chart(source: Source, model: Model) -> Chart:
@@ -503,7 +130,7 @@ def heat_map(source: Source, model: Model, device: Device) -> Chart | None:
     if shown.is_empty():
         return None
     low, high = shown["tpot_ms"].min(), shown["tpot_ms"].max()
-    title = f"On {device.name} a token takes {_figure(low)} to {_figure(high)} ms"  # type: ignore[arg-type]
+    title = f"On {device.name} a token takes {figure(low)} to {figure(high)} ms"  # type: ignore[arg-type]
     note = f"{note_of(source)}, mean over all else; blank where memory does not hold the batch"
     note += f"; K in {cells['decode_steps'].n_unique()} bins" if binned else ""
     drawn = (
@@ -613,7 +240,9 @@ def _roof_labels(devices: Sequence[Device], x: float) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def front_chart(answers: Sequence[Answer], targets: Latency, source: Source) -> alt.TopLevelMixin:
+def front_chart(
+    answers: Sequence[Answer], targets: Objectives, source: Source
+) -> alt.TopLevelMixin:
     """Pareto fronts of devices: tokens/s/device against tokens/s/user."""
     rows = pl.concat(
         [

@@ -10,7 +10,13 @@ import click
 
 from sweepengine import __version__
 from sweepengine.schema import FILE_SCHEMA_VERSION, SCHEMA_VERSION
-from sweepengine.terminal import cell, print_table, show_answers
+from sweepengine.terminal import (
+    cell,
+    print_table,
+    show_answers,
+    show_explanation,
+    show_validation,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -252,7 +258,7 @@ def slo(
     from sweepengine.device import load_device
     from sweepengine.errors import InputError
     from sweepengine.metrics import Achievable
-    from sweepengine.objectives import Targets, find_answers, seconds_target
+    from sweepengine.objectives import Objectives, find_answers, seconds_target
     from sweepengine.source import open_source
 
     asked = {}
@@ -268,7 +274,7 @@ def slo(
     source = open_source(grid_or_dir)
     if model is not None:
         source = source._replace(model=model)
-    targets = Targets(
+    targets = Objectives(
         seconds_target("ttft_s", ttft, source.targets.ttft_s),
         seconds_target("tpot_s", tpot, source.targets.tpot_s),
     )
@@ -290,26 +296,14 @@ def slo(
 
         save_chart(front_chart(answers, targets, source), chart)
     if as_json:
-        click.echo(json.dumps({
+        facts = {
             "source": source.place,
             "model": source.model,
             "targets": targets._asdict(),
             "achievable": {"compute": compute_fraction, "bandwidth": bandwidth_fraction},
-            "answers": [
-                {
-                    "device": answer.device.name,
-                    "points": answer.points,
-                    "fitting": answer.fitting,
-                    "meeting": answer.meeting,
-                    "largest_batch": answer.largest_batch,
-                    "best": answer.best,
-                    "price_per_hour": answer.price_per_hour,
-                    "usd_per_million_tokens": answer.usd_per_million_tokens,
-                    "front": answer.front.to_dicts(),
-                }
-                for answer in answers
-            ],
-        }))  # fmt: skip
+            "answers": [answer.as_dict() for answer in answers],
+        }
+        click.echo(json.dumps(facts))
         return
     show_answers(answers, targets, source, top)
 
@@ -385,30 +379,8 @@ def explain(heads: str | None, model: str, formulas: bool, as_json: bool, **axes
         facts = {"model": grid.model.name, "inputs": inputs, "cost": total.as_dict()}
         click.echo(json.dumps(facts))
         return
-    rows = []
-    for depth, part in total.walk():
-        times = f" x {part.copies:,}" if part.copies != 1 else ""
-        share = part.flops / total.flops
-        rows.append(
-            (
-                "  " * depth + part.name + times,
-                f"{part.tensor_flops:,}",
-                f"{part.cuda_flops:,}",
-                f"{share:.2%}",
-                f"{part.activation_io_bytes:,}",
-                f"{part.weight_io_bytes:,.0f}",
-                f"{part.kv_io_bytes:,}",
-                f"{part.moved_bytes / total.moved_bytes:.2%}",
-                *([part.formula] if formulas else []),
-            )
-        )
     said = ", ".join(f"{name} {value}" for name, value in inputs.items())
-    print_table(
-        f"{grid.model.name}: {said}",
-        rows,
-        ("layer", "tensor FLOPs", "CUDA FLOPs", "of FLOPs", "activation bytes", "weight bytes",
-         "KV bytes", "of bytes", *(["formula"] if formulas else [])),
-    )  # fmt: skip
+    show_explanation(f"{grid.model.name}: {said}", total, formulas)
 
 
 @commands.command()
@@ -437,7 +409,7 @@ def explore(port: int | None, headless: bool) -> None:
 @_json
 def devices(as_json: bool) -> None:
     """List the devices that are known, with their peaks and sources."""
-    from sweepengine.architecture import known
+    from sweepengine.datafiles import known
     from sweepengine.device import GIGA, TERA, load_device
 
     found = [load_device(name) for name in known("devices")]
@@ -463,7 +435,8 @@ def devices(as_json: bool) -> None:
 @_json
 def models(as_json: bool) -> None:
     """List the models that are known, with their sources."""
-    from sweepengine.architecture import known, load_model
+    from sweepengine.architecture import load_model
+    from sweepengine.datafiles import known
 
     found = [load_model(name) for name in known("models")]
     if as_json:
@@ -493,95 +466,17 @@ def validate(json_file: Path | None) -> None:
     from sweepengine.errors import InputError
 
     try:
-        from sweepengine.validation import activation_memory, end_to_end, per_layer
+        from sweepengine.validation.summary import measure
     except ModuleNotFoundError as error:
         raise InputError(
             f"validate: {error.name} is not installed: expected the extra, "
             "pip install 'sweepengine[validate]'"
         ) from None
-    model = load_model()
-    layers = per_layer.measure(model.architecture)
-    published = per_layer.published_differences()
-    checks = end_to_end.measure(model)
-    peaks = activation_memory.measure(model.architecture)
-    print_table(
-        "Layer by layer, FLOPs",
-        [
-            (
-                row.group,
-                row.layer,
-                row.reference_class,
-                f"{row.measured_flops or row.measured_elementwise:,}",
-                f"{row.analytic_flops or row.analytic_elementwise:,}",
-                f"{row.relative_difference:.4%}",
-                f"{published[row.layer]:.4f}%",
-                row.status,
-            )
-            for row in layers
-        ],
-        ("group", "layer", "reference class", "measured", "analytic", "difference", "published",
-         "status"),
-    )  # fmt: skip
-    click.echo()
-    print_table(
-        "End to end",
-        [
-            (check.what, f"{check.measured:,}", f"{check.analytic:,}", check.unit, check.status)
-            for check in checks
-        ],
-        ("figure", "measured", "analytic", "unit", "status"),
-    )
-    click.echo()
-    print_table(
-        "Activation memory, alive at once, reduced widths",
-        [
-            (
-                peak.what,
-                peak.attention,
-                f"{peak.measured_bytes:,}",
-                f"{peak.analytic_bytes:,}",
-                f"{peak.relative_difference:+.1%}",
-                f"{peak.tolerance:.0%}",
-                peak.status,
-            )
-            for peak in peaks
-        ],
-        ("what", "attention", "measured", "analytic", "difference", "tolerance", "status"),
-    )
+    found = measure(load_model())
+    show_validation(found)
     if json_file is not None:
-        rows = [
-            {
-                **row._asdict(),
-                "relative_difference": row.relative_difference,
-                "published_difference_percent": published[row.layer],
-                "status": row.status,
-            }
-            for row in layers
-        ]
-        stages = [{**check._asdict(), "status": check.status} for check in checks]
-        memory = [
-            {
-                **peak._asdict(),
-                "relative_difference": peak.relative_difference,
-                "status": peak.status,
-            }
-            for peak in peaks
-        ]
-        facts = {
-            "model": model.name,
-            "layers": rows,
-            "end_to_end": stages,
-            "activation_memory": memory,
-        }
-        json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    equal = sum(row.status != "different" for row in layers)
-    same = sum(check.status == "equal" for check in checks)
-    near = sum(peak.status == "within" for peak in peaks)
-    click.echo(
-        f"{equal} of {len(layers)} layers and {same} of {len(checks)} end-to-end figures equal, "
-        f"{near} of {len(peaks)} activation peaks within tolerance"
-    )
-    if equal < len(layers) or same < len(checks) or near < len(peaks):
+        json_file.write_text(json.dumps(found.as_dict(), indent=2) + "\n", encoding="utf-8")
+    if not found.passed:
         sys.exit(1)
 
 

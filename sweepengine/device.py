@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sweepengine.architecture import find, read_toml
+from sweepengine.datafiles import find, read_toml
 from sweepengine.errors import from_validation
 from sweepengine.schema import FILE_SCHEMA_VERSION
 

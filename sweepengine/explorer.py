@@ -13,7 +13,7 @@ def _():
 
     import sweepengine as se
     from sweepengine import metrics
-    from sweepengine.architecture import known
+    from sweepengine.datafiles import known
     from sweepengine.schema import STAGES
 
     return STAGES, alt, known, metrics, mo, pl, se

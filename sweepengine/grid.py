@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sweepengine.architecture import Model, load_model, read_toml
+from sweepengine.architecture import Model, load_model
 from sweepengine.axes import Axis, Integers, read_axes
+from sweepengine.datafiles import read_toml
 from sweepengine.errors import InputError, from_validation
 from sweepengine.limits import check_limits
 from sweepengine.schema import STAGES

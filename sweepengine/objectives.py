@@ -22,8 +22,8 @@ SHOWN = (*INPUT_NAMES, *MEASURES)
 _PREFER = ["device_tokens_per_s", "user_tokens_per_s"]
 
 
-class Targets(NamedTuple):
-    """Latency targets, seconds."""
+class Objectives(NamedTuple):
+    """What an answer must meet: seconds to the first token, and for each further one."""
 
     ttft_s: float
     tpot_s: float
@@ -56,6 +56,15 @@ class Answer(NamedTuple):
         per_token = self.price_per_hour / SECONDS_PER_HOUR / self.best["device_tokens_per_s"]
         return float(per_token * 1e6)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON; the device by its name."""
+        return {
+            **self._asdict(),
+            "device": self.device.name,
+            "usd_per_million_tokens": self.usd_per_million_tokens,
+            "front": self.front.to_dicts(),
+        }
+
 
 def seconds_target(name: str, value: float | None, of_grid: float | None) -> float:
     """A target as given, or else the grid's own.
@@ -78,7 +87,7 @@ def seconds_target(name: str, value: float | None, of_grid: float | None) -> flo
 def find_answers(
     source: Source,
     devices: Sequence[Device],
-    targets: Targets,
+    targets: Objectives,
     prices: Mapping[str, float] | None = None,
     where: pl.Expr | None = None,
     achievable: Achievable = AT_PEAK,
@@ -90,7 +99,7 @@ def find_answers(
     source : Source
         Grid or dataset.
     devices : sequence of Device
-    targets : Targets
+    targets : Objectives
         A batch meets the TTFT when vision and prefill of all its images end in time, and the
         TPOT when decode steps take no longer on average.
     prices : mapping of str to float, optional
@@ -144,7 +153,7 @@ def _measures(device: Device, model: Model, achievable: Achievable) -> list[pl.E
 
 
 def _add(
-    answer: Answer, batch: pl.DataFrame, model: Model, targets: Targets, achievable: Achievable
+    answer: Answer, batch: pl.DataFrame, model: Model, targets: Objectives, achievable: Achievable
 ) -> Answer:
     shown = batch.select(*INPUT_NAMES, *_measures(answer.device, model, achievable))
     fitting = shown.filter(pl.col("memory_bytes") <= answer.device.memory_bytes)

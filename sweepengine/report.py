@@ -10,21 +10,13 @@ import polars as pl
 
 from sweepengine.accountings import Cause, Figure, causes, figures
 from sweepengine.architecture import Model, load_model
-from sweepengine.charts import (
-    Chart,
-    chart_frame,
-    heat_map,
-    line_chart,
-    note_of,
-    parameters_chart,
-    plans,
-    roofline_chart,
-    weight_traffic_chart,
-)
+from sweepengine.charts import heat_map, parameters_chart, roofline_chart, weight_traffic_chart
+from sweepengine.curves import chart_frame, line_chart, plans
 from sweepengine.device import load_device
 from sweepengine.errors import InputError
 from sweepengine.evaluation import SCHEMA
 from sweepengine.layers.residual import ATTENTIONS
+from sweepengine.look import Chart, note_of
 from sweepengine.rendering import render, save_chart
 from sweepengine.schema import SCHEMA_VERSION
 from sweepengine.source import Source, open_source

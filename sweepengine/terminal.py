@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from sweepengine.objectives import Answer, Targets
+    from sweepengine.explanation import Part
+    from sweepengine.objectives import Answer, Objectives
     from sweepengine.source import Source
+    from sweepengine.validation.summary import Validation
 
 PIPED_WIDTH = 200
 """Columns of tables that go to a file or a pipe, which do not wrap."""
@@ -46,8 +48,74 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str,
     console.print(table)
 
 
+def show_explanation(title: str, total: "Part", formulas: bool) -> None:
+    """Print the cost of one workload as a tree, with each layer's share."""
+    rows = []
+    for depth, part in total.walk():
+        times = f" x {part.copies:,}" if part.copies != 1 else ""
+        rows.append(
+            (
+                "  " * depth + part.name + times,
+                f"{part.tensor_flops:,}",
+                f"{part.cuda_flops:,}",
+                f"{part.flops / total.flops:.2%}",
+                f"{part.activation_io_bytes:,}",
+                f"{part.weight_io_bytes:,.0f}",
+                f"{part.kv_io_bytes:,}",
+                f"{part.moved_bytes / total.moved_bytes:.2%}",
+                *([part.formula] if formulas else []),
+            )
+        )
+    columns = ("layer", "tensor FLOPs", "CUDA FLOPs", "of FLOPs", "activation bytes",
+               "weight bytes", "KV bytes", "of bytes")  # fmt: skip
+    print_table(title, rows, (*columns, "formula") if formulas else columns)
+
+
+def show_validation(found: "Validation") -> None:
+    """Print formulas beside torch: layers, stages, activation memory, and how many agree."""
+    layers = [
+        (
+            row.group,
+            row.layer,
+            row.reference_class,
+            f"{row.measured_flops or row.measured_elementwise:,}",
+            f"{row.analytic_flops or row.analytic_elementwise:,}",
+            f"{row.relative_difference:.4%}",
+            f"{found.published[row.layer]:.4f}%",
+            row.status,
+        )
+        for row in found.layers
+    ]
+    layer_columns = ("group", "layer", "reference class", "measured", "analytic", "difference",
+                     "published", "status")  # fmt: skip
+    print_table("Layer by layer, FLOPs", layers, layer_columns)
+    click.echo()
+    figures = [
+        (check.what, f"{check.measured:,}", f"{check.analytic:,}", check.unit, check.status)
+        for check in found.end_to_end
+    ]
+    print_table("End to end", figures, ("figure", "measured", "analytic", "unit", "status"))
+    click.echo()
+    peaks = [
+        (
+            peak.what,
+            peak.attention,
+            f"{peak.measured_bytes:,}",
+            f"{peak.analytic_bytes:,}",
+            f"{peak.relative_difference:+.1%}",
+            f"{peak.tolerance:.0%}",
+            peak.status,
+        )
+        for peak in found.activation_memory
+    ]
+    peak_columns = ("what", "attention", "measured", "analytic", "difference", "tolerance",
+                    "status")  # fmt: skip
+    print_table("Activation memory, alive at once, reduced widths", peaks, peak_columns)
+    click.echo(found.verdict)
+
+
 def show_answers(
-    answers: "Sequence[Answer]", targets: "Targets", source: "Source", top: int
+    answers: "Sequence[Answer]", targets: "Objectives", source: "Source", top: int
 ) -> None:
     """Print what devices can do: a line each, the cheapest, fronts, and a picture of them."""
     said = f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms"
@@ -131,7 +199,7 @@ def _spread(count: int, top: int) -> list[int]:
     return sorted({round(i * (count - 1) / (top - 1)) for i in range(top)})
 
 
-def front_picture(answers: "Sequence[Answer]", targets: "Targets") -> str:
+def front_picture(answers: "Sequence[Answer]", targets: "Objectives") -> str:
     """Draw the Pareto fronts in characters, a letter a device, both axes logarithmic.
 
     Where letters meet the first device's stays. The dotted line is the TPOT target.

@@ -1,6 +1,7 @@
 import pytest
 
-from sweepengine.architecture import known, load_model
+from sweepengine.architecture import load_model
+from sweepengine.datafiles import known
 from sweepengine.errors import InputError
 
 ORIGINAL = known("models")["deepseek-ocr-3b"].read_text()
@@ -69,3 +70,9 @@ def test_model_that_extends_itself_is_refused(tmp_path):
 def test_unknown_model_names_the_known_ones():
     with pytest.raises(InputError, match="one of deepseek-ocr-3b, deepseek-ocr-3b-modelmeter"):
         load_model("nope")
+
+
+def test_file_that_extends_what_is_not_there_is_named(tmp_path):
+    path = model_file(tmp_path, 'extends = "nope"\n')
+    with pytest.raises(InputError, match=r"own\.toml: extends: model \"nope\" does not exist"):
+        load_model(path)

@@ -5,7 +5,8 @@ import pytest
 import sweepengine as se
 from sweepengine import metrics
 from sweepengine.architecture import load_model
-from sweepengine.charts import chart_frame, heat_map, line_chart, plans, roofline_chart
+from sweepengine.charts import heat_map, roofline_chart
+from sweepengine.curves import chart_frame, line_chart, plans
 from sweepengine.rendering import save_chart
 from sweepengine.source import open_source
 from sweepengine.validation.shipped import measured_stages

@@ -1,7 +1,7 @@
 import pytest
 
 import sweepengine as se
-from sweepengine.architecture import known
+from sweepengine.datafiles import known
 
 DEVICES = {"rtx-5090", "rtx-4090", "l40s", "a100-80gb", "h20", "h100-sxm", "h200", "b200", "mi300x"}
 OWN = """

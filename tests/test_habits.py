@@ -5,8 +5,9 @@ import subprocess
 
 LAYERS = (
     {"errors", "cost", "schema"},
-    {"architecture"},
-    {"geometry", "device"},
+    {"datafiles"},
+    {"architecture", "device"},
+    {"geometry"},
     {"layers.residual"},
     {"layers.vision", "layers.decoder"},
     {"layers"},
@@ -16,12 +17,13 @@ LAYERS = (
     {"evaluation", "storage"},
     {"lazy", "dataset", "metrics"},
     {"running", "source"},
-    {"cluster", "objectives", "queries", "tables", "terminal"},
-    {"output", "charts", "rendering", "validation.shipped"},
+    {"cluster", "objectives", "queries", "tables", "look"},
+    {"terminal", "output", "charts", "curves", "rendering", "validation.shipped"},
     {"report", "explorer"},
     {"validation.references"},
     {"validation", "validation.per_layer", "validation.end_to_end",
      "validation.activation_memory", "validation.measured_stages"},
+    {"validation.summary"},
     {"cli"},
     {"__main__"},
 )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import sweepengine as se
 from sweepengine.grid import expand, load_grid
 from sweepengine.metrics import Achievable
-from sweepengine.objectives import Targets, find_answers, pareto_front, seconds_target
+from sweepengine.objectives import Objectives, find_answers, pareto_front, seconds_target
 from sweepengine.source import open_source
 from sweepengine.stages import Point, parameter_count, point_columns
 
@@ -23,7 +23,7 @@ decode_steps = [0, 50, 900]
 ttft_s = 0.1
 tpot_s = 0.003
 """
-TARGETS = Targets(0.1, 0.003)
+TARGETS = Objectives(0.1, 0.003)
 
 
 def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutable

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepengine import cli
-from sweepengine.architecture import known, load_model
+from sweepengine.architecture import load_model
+from sweepengine.datafiles import known
 from sweepengine.device import load_device
 from sweepengine.errors import InputError
 from sweepengine.grid import load_grid, shipped_grids

@@ -1,13 +1,15 @@
+import pytest
 import torch
 from torch import nn
 
-from sweepengine.architecture import load_model
 from sweepengine.validation import activation_memory
 from sweepengine.validation.references import live_peak
 
+pytestmark = pytest.mark.slow
 
-def test_analytic_peaks_are_near_what_torch_holds_alive():
-    peaks = activation_memory.measure(load_model().architecture)
+
+def test_analytic_peaks_are_near_what_torch_holds_alive(validation):
+    peaks = validation.activation_memory
     assert [peak for peak in peaks if peak.status != "within"] == []
     assert {"SAM encoder", "CLIP transformer", "prefill", "decode step"} <= {p.what for p in peaks}
     assert {peak.attention for peak in peaks} == {"eager", "flash"}

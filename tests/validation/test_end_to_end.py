@@ -1,13 +1,12 @@
 import pytest
 
-from sweepengine.architecture import load_model
 from sweepengine.validation import end_to_end
 
 pytestmark = pytest.mark.slow
 
 
-def test_every_stage_parameter_and_cache_equals_the_modules():
-    checks = end_to_end.measure(load_model())
+def test_every_stage_parameter_and_cache_equals_the_modules(validation):
+    checks = validation.end_to_end
     assert [check for check in checks if check.status != "equal"] == []
     measured = {check.what: check.measured for check in checks}
     for mode in ("tiny", "small", "base", "large", "gundam 2x3", "gundam-m 2x3"):

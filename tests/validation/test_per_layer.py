@@ -1,11 +1,14 @@
 import csv
 
-from sweepengine.architecture import load_model
+import pytest
+
 from sweepengine.validation import per_layer
 
+pytestmark = pytest.mark.slow
 
-def test_all_21_published_layers_equal_torch_to_the_flop(root):
-    rows = per_layer.measure(load_model().architecture)
+
+def test_all_21_published_layers_equal_torch_to_the_flop(root, validation):
+    rows = validation.layers
     assert [row for row in rows if row.status == "different"] == []
     with (root / "tests/data/reference/per_layer.csv").open() as file:
         published = {row["layer"]: row for row in csv.DictReader(file)}
