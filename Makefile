@@ -1,13 +1,17 @@
 BIN := .venv/bin
 PUBLISHED := vision prefill decode
 DATA := results/published/data
+PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: report test check bench mutants docs coverage quick
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
-	$(BIN)/pip install --quiet -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable .
+	touch $@
+
+.venv/everything: .venv/installed
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[test]'
 	touch $@
 
 report: .venv/installed
@@ -18,26 +22,26 @@ report: .venv/installed
 	$(BIN)/sweepengine report $(PUBLISHED:%=$(DATA)/%) --out results/published \
 		--reference tests/data/reference --against deepseek-ocr-3b
 
-test: .venv/installed
-	$(BIN)/pytest
+test: .venv/everything
+	$(BIN)/pytest $(PARALLEL)
 
-check: .venv/installed
+check: .venv/everything
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/installed
+bench: .venv/everything
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.readme
 
-mutants: .venv/installed
+mutants: .venv/everything
 	$(BIN)/python -m tests.mutations
 
-docs: .venv/installed
+docs: .venv/everything
 	$(BIN)/mkdocs build
 
-quick: .venv/installed
-	$(BIN)/pytest -m "not slow"
+quick: .venv/everything
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
-coverage: .venv/installed
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+coverage: .venv/everything
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered

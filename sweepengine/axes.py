@@ -224,7 +224,7 @@ class _AxisReader:
         found: list[tuple[int, ...]] = []
         for i, value in enumerate(self.values(key, written)):
             if value not in ATTENTIONS:
-                raise self.fail(f"{key}[{i}]", value, '"eager" or "flash"')
+                raise self.fail(f"{key}[{i}]", value, _BY_NAME["attention"].allowed)
             found.append((ATTENTIONS.index(str(value)),))
         return found
 

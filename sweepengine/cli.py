@@ -459,7 +459,12 @@ def models(as_json: bool) -> None:
 
 
 @commands.command()
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write JSON to FILE.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write JSON to FILE.",
+)
 def validate(json_file: Path | None) -> None:
     """Compare the default model's formulas with torch; exit 1 on a mismatch."""
     from sweepengine.architecture import load_model
@@ -472,6 +477,8 @@ def validate(json_file: Path | None) -> None:
             f"validate: {error.name} is not installed: expected the extra, "
             "pip install 'sweepengine[validate]'"
         ) from None
+    if json_file is not None and not os.access(json_file.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{json_file}: cannot be written: expected a file in a writable directory")
     found = measure(load_model())
     show_validation(found)
     if json_file is not None:

@@ -128,11 +128,8 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
 def _valid(series: pl.Series, model: Model) -> Integers:
     column = INPUTS[INPUT_NAMES.index(series.name)]
     is_text = series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)
-    if column.dtype == "Enum":
-        allowed, right = '"eager" or "flash"', is_text
-    else:
-        allowed, right = column.allowed, series.dtype.is_integer()
-    if not right:
+    allowed = column.allowed
+    if not (is_text if column.dtype == "Enum" else series.dtype.is_integer()):
         raise InputError(
             f"points: {series.name}: expected {column.dtype}, {allowed}; found {series.dtype}"
         )

@@ -21,6 +21,7 @@ from sweepengine.rendering import render, save_chart
 from sweepengine.schema import SCHEMA_VERSION
 from sweepengine.source import Source, open_source
 from sweepengine.stages import Point
+from sweepengine.storage import LocalFolder
 from sweepengine.tables import (
     MOST_ROWS,
     Comparison,
@@ -86,15 +87,20 @@ def write_report(
     -------
     list of Comparison
         One for each table; empty without a reference.
+
+    Raises
+    ------
+    InputError
+        When a source, model or reference is not there or not valid, or `out` cannot be written to.
     """
-    sections = _named([_section(open_source(place)) for place in places])
+    sources = [open_source(place) for place in places]
+    laid_beside = None if against is None else load_model(against)
+    LocalFolder(out).prepare()
+    (out / "charts").mkdir(exist_ok=True)
+    sections = _named([_section(source) for source in sources])
     tables = [table for section in sections for table in section.tables]
     compared = [compare(table, reference) for table in tables] if reference else []
-    beside = None if against is None else _accountings(sections, load_model(against))
-    try:
-        (out / "charts").mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out}: is a file: expected a directory to write into") from None
+    beside = None if laid_beside is None else _accountings(sections, laid_beside)
     for section in sections:
         for table in section.tables:
             write_csv(table, out / f"{table.name}.csv")

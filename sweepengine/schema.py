@@ -35,6 +35,8 @@ class InputColumn(NamedTuple):
     @property
     def allowed(self) -> str:
         """What is valid, in words."""
+        if self.dtype == "Enum":
+            return '"eager" or "flash"'
         step = f"a multiple of {self.multiple}, " if self.multiple > 1 else "an integer, "
         return f"{step}{self.minimum:,}..{self.maximum:,}"
 

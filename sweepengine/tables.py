@@ -141,10 +141,10 @@ def write_csv(table: Table, path: Path) -> None:
         writer.writerows(table.rows)
 
 
-def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Lay cells out as a Markdown table, numbers to the right."""
+def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---:") -> str:
+    """Lay cells out as a Markdown table, to the right as numbers are unless `rule` says else."""
     names = list(columns)
-    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" for _ in names) + "|"]
+    lines = ["| " + " | ".join(names) + " |", "|" + "|".join(rule for _ in names) + "|"]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 

@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import pytest
@@ -45,10 +46,10 @@ MEASURED: tuple[tuple[Any, str], ...] = (
 class Mutant(NamedTuple):
     """One constant of one formula, changed."""
 
-    formula: Callable[..., object]
+    formula: FunctionType
     line: int
     text: str
-    code: Any
+    changed: FunctionType
 
 
 def mutants() -> Iterator[Mutant]:
@@ -71,7 +72,7 @@ def mutants() -> Iterator[Mutant]:
             made: dict[str, Any] = {}
             exec(compile(tree, "mutant", "exec"), formula.__globals__, made)
             shown = text.splitlines()[line - 1].strip()
-            yield Mutant(formula, first + line - 1, shown, made[formula.__name__].__code__)
+            yield Mutant(formula, first + line - 1, shown, made[formula.__name__])
 
 
 def record() -> dict[int, list[Any]]:
@@ -123,7 +124,8 @@ def caught_by(mutant: Mutant, found: dict[int, list[Any]]) -> list[str]:
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
-        mutant.formula.__code__ = mutant.code  # type: ignore[attr-defined]
+        mutant.formula.__code__ = mutant.changed.__code__
+        mutant.formula.__defaults__ = mutant.changed.__defaults__
         for i, (home, name) in enumerate(MEASURED):
             replay = iter(found[i])
             setattr(home, name, lambda *_, replay=replay, **__: next(replay))

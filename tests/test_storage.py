@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,37 @@ def test_hostile_directory_names_work(command, grid_file, tmp_path, name):
     link = tmp_path / "link"
     link.symlink_to(folder)
     assert "from before" in command("run", path, "--out", link).stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "serving", "--out", "."),
+        ("run", "serving", "--out", "new"),
+        ("report", "serving", "--out", "."),
+        ("report", "serving", "--out", "new"),
+        ("query", "serving", "--format", "csv", "--out", "a.csv"),
+        ("slo", "serving", "--device", "h20", "--chart", "a.svg"),
+        ("validate", "--json", "a.json"),
+    ],
+    ids=" ".join,
+)
+def test_read_only_directory_is_one_line_and_stays_as_it_was(root, tmp_path, words):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    folder.chmod(0o555)
+    # Root may write anywhere, unless it gives that right up.
+    rights = "-dac_override,-dac_read_search"
+    plain = [] if os.geteuid() else ["setpriv", "--bounding-set", rights, "--inh-caps", rights]
+    done = subprocess.run(
+        [*plain, sys.executable, "-m", "sweepengine", *words],
+        cwd=folder, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.count("\n") == 1
+    assert "ermission denied" in done.stderr or "writ" in done.stderr
+    assert list(folder.iterdir()) == []
 
 
 def test_moved_dataset_is_read_by_others(grid, tmp_path):
