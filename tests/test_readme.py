@@ -11,3 +11,22 @@ def test_answer_of_slo_in_the_readme_is_what_the_command_prints(root, command):
     shown = command(*arguments).stdout
     lines = [line.rstrip() for line in shown.splitlines()]
     assert lines[: answer.count("\n")] == answer.splitlines()
+
+
+def test_every_claim_names_commands_that_are_there(root):
+    text = (root / "README.md").read_text()
+    table = text.split("## What shows it")[1].split("\n## ")[0]
+    commands = re.findall(r"`((?:P|make|\.venv/bin/sweepengine) [^`]+)`", table)
+    assert len(commands) >= table.count("\n| ") - 1
+    targets = set(re.findall(r"^(\w+):", (root / "Makefile").read_text(), re.M))
+    for command in commands:
+        first, *words = command.split()
+        if first == "make":
+            assert set(words) <= targets, command
+        for word in words:
+            if word.startswith("tests") and first == "P":
+                path = root / word.replace("tests.", "tests/")
+                assert path.exists() or path.with_suffix(".py").exists(), command
+        if "-k" in words:
+            named = [p for p in (root / "tests").rglob("test_*.py") if words[-1] in p.read_text()]
+            assert named, command
