@@ -1,5 +1,8 @@
 import re
 import shlex
+import subprocess
+
+import pytest
 
 
 def test_answer_of_slo_in_the_readme_is_what_the_command_prints(root, command):
@@ -30,3 +33,14 @@ def test_every_claim_names_commands_that_are_there(root):
         if "-k" in words:
             named = [p for p in (root / "tests").rglob("test_*.py") if words[-1] in p.read_text()]
             assert named, command
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "results/published/README.md"])
+def test_every_link_leads_to_a_committed_file(root, page):
+    listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
+    files = {root / name for name in listed.stdout.splitlines()}
+    folders = {folder for file in files for folder in file.parents}
+    links = re.findall(r"\]\(([^)#\s]+)\)", (root / page).read_text())
+    lost = [link for link in links if (root / page).parent / link not in files | folders]
+    assert lost == []
+    assert links or page == "CONTRIBUTING.md"
