@@ -95,12 +95,12 @@ def write_report(
     """
     sources = [open_source(place) for place in places]
     laid_beside = None if against is None else load_model(against)
-    LocalFolder(out).prepare()
-    (out / "charts").mkdir(exist_ok=True)
     sections = _named([_section(source) for source in sources])
     tables = [table for section in sections for table in section.tables]
     compared = [compare(table, reference) for table in tables] if reference else []
     beside = None if laid_beside is None else _accountings(sections, laid_beside)
+    LocalFolder(out).prepare()
+    (out / "charts").mkdir(exist_ok=True)
     for section in sections:
         for table in section.tables:
             write_csv(table, out / f"{table.name}.csv")

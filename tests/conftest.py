@@ -19,6 +19,7 @@ SHARED = {"validation": "validation", "published_report": "reports", "released_r
 """Fixtures that take long, and the group of the tests that share them."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Tests of one file, or of one costly fixture, run in one worker; the longest begin."""
     for item in items:
