@@ -12,7 +12,7 @@ from sweepengine.cli import commands
 from sweepengine.datafiles import known
 from sweepengine.device import GIGA, TERA, load_device
 from sweepengine.layers.residual import ATTENTIONS
-from sweepengine.schema import COLUMNS, INPUTS, InputColumn
+from sweepengine.schema import INPUTS, OUTPUTS, InputColumn
 from sweepengine.stages import Point
 from sweepengine.tables import markdown
 
@@ -29,23 +29,18 @@ def accountings() -> str:
     """The two accountings, and why they differ."""
     released, published = load_model(), load_model("deepseek-ocr-3b-modelmeter")
     point = Point(1024, 640, 1, 2, 10, 100, 1, 10, 10, 1)
-    rows = [
-        (
-            cause.key,
-            str(cause.first),
-            str(cause.second),
-            cause.why,
-            "; ".join(f"{f.column} {f.change:+.2%}" for f in cause.effects if f.change is not None)
-            or "nothing alone",
-        )
-        for cause in causes(released, published, "1x2", point)
-    ]
     text = "# Two accountings\n\n"
     for model in (released, published):
         text += f"- `{model.name}`: {model.description}. {model.parameter_count:,} parameters.\n"
-    text += "\nThey share every formula and differ in these numbers; the last column is what the\n"
-    text += "number alone changes at 1x2 tiles.\n\n"
-    return text + markdown(("number", "released", "published", "why", "effect"), rows, "---")
+    text += "\nThey share every formula and differ in these numbers. What a number alone changes,\n"
+    text += "from the released model on, is said for 1x2 tiles, flash attention.\n"
+    for cause in causes(released, published, "1x2", point):
+        effects = ", ".join(
+            f"`{f.column}` {f.change:+.2%}" for f in cause.effects if f.change is not None
+        )
+        text += f"\n### {cause.key}\n\nReleased {cause.first}, published {cause.second}. "
+        text += f"{cause.why} Alone it changes {effects or 'nothing here'}.\n"
+    return text
 
 
 def default(column: InputColumn) -> str:
@@ -58,23 +53,18 @@ def default(column: InputColumn) -> str:
 def reference() -> str:
     """Columns, commands, Python."""
     text = "# Reference\n\n## Columns\n\n"
-    inputs = {column.name: column for column in INPUTS}
-    rows = [
-        (
-            c.name,
-            c.dtype,
-            c.unit,
-            *((default(inputs[c.name]), inputs[c.name].allowed) if c.name in inputs else ("", "")),
-            c.meaning,
-        )
-        for c in COLUMNS
-    ]
-    text += markdown(("column", "type", "unit", "default", "valid", "meaning"), rows, "---")
+    inputs = [(c.name, c.dtype, c.unit, default(c), c.allowed, c.meaning) for c in INPUTS]
+    outputs = [(c.name, c.dtype, c.unit, c.meaning) for c in OUTPUTS]
+    text += "### Inputs\n\n"
+    text += markdown(("column", "type", "unit", "default", "valid", "meaning"), inputs, "---")
+    text += "\n### Outputs\n\n"
+    text += markdown(("column", "type", "unit", "meaning"), outputs, "---")
     text += "\n## Commands\n"
     for name, command in commands.commands.items():
         context = click.Context(command, info_name=f"sweepengine {name}")
         text += f"\n### {name}\n\n```text\n{command.get_help(context)}\n```\n"
-    text += "\n## Python\n"
+    text += "\n## Python\n\n`import sweepengine as se` has each of these by its last name, such as "
+    text += "`se.evaluate`; derived measures are in `sweepengine.metrics`.\n"
     for name in sweepengine.__all__:
         home = getattr(sweepengine, name).__module__
         text += f"\n::: {home}.{name}\n"
