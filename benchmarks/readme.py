@@ -26,7 +26,11 @@ def tables(facts: dict[str, object]) -> str:
 
     limit = ways["kernel", "fill with a constant"]["points_per_second"]
     kernel = [
-        (one["way"], rate(one["points_per_second"]), f"{one['points_per_second'] / limit:.1%}")
+        (
+            one["way"],
+            rate(one["points_per_second"]),
+            f"{100 * one['points_per_second'] / limit:.3g} %",
+        )
         for one in of("kernel")
     ]
     written = [(one["way"], rate(one["points_per_second"]), one["note"]) for one in of("write")]

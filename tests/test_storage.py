@@ -160,6 +160,17 @@ def test_hostile_directory_names_work(command, grid_file, tmp_path, name):
     assert "from before" in command("run", path, "--out", link).stdout
 
 
+def without_rights_of_root(root, folder, *words, **environment):
+    """Run a command in a folder; root may write anywhere, unless it gives that right up."""
+    rights = "-dac_override,-dac_read_search"
+    plain = ["setpriv", "--bounding-set", rights, "--inh-caps", rights]
+    return subprocess.run(
+        [*([] if os.geteuid() else plain), sys.executable, "-m", "sweepengine", *words],
+        cwd=folder, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(root), **environment},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -177,18 +188,21 @@ def test_read_only_directory_is_one_line_and_stays_as_it_was(root, tmp_path, wor
     folder = tmp_path / "f"
     folder.mkdir()
     folder.chmod(0o555)
-    # Root may write anywhere, unless it gives that right up.
-    rights = "-dac_override,-dac_read_search"
-    plain = [] if os.geteuid() else ["setpriv", "--bounding-set", rights, "--inh-caps", rights]
-    done = subprocess.run(
-        [*plain, sys.executable, "-m", "sweepengine", *words],
-        cwd=folder, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
+    done = without_rights_of_root(root, folder, *words)
     assert done.returncode == 2, done.stdout
     assert done.stderr.count("\n") == 1
     assert "ermission denied" in done.stderr or "writ" in done.stderr
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_home_that_is_read_only_only_costs_the_time_to_compile(root, tmp_path):
+    tmp_path.chmod(0o555)
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words = ("query", "serving", "--select", "count(*) AS n", "--format", "csv")
+    done = without_rights_of_root(root, tmp_path, *words, **home)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "n\n400\n", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_moved_dataset_is_read_by_others(grid, tmp_path):
