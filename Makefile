@@ -1,7 +1,7 @@
 BIN := .venv/bin
 PUBLISHED := vision prefill decode
 DATA := results/published/data
-PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: report test check bench mutants docs coverage quick
 

@@ -51,9 +51,14 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
                   "_node_ip_address": "127.0.0.1"}  # fmt: skip
     try:
         ray.init(address=address or "local", **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except Exception as error:  # Ray raises bare ones, when a node starts too slowly for one
         reason = " ".join(str(error).split())
-        raise InputError(f"--address {address}: no Ray cluster there: {reason}") from None
+        what = (
+            "no local cluster starts"
+            if address is None
+            else f"--address {address}: no Ray cluster there"
+        )
+        raise InputError(f"--engine ray: {what}: {reason}") from None
     try:
         yield from _settled(ray, shards, chunks)
     finally:

@@ -15,19 +15,6 @@ settings.load_profile("ours")
 MODELS = ("deepseek-ocr-3b", "deepseek-ocr-3b-modelmeter")
 
 
-SHARED = {"validation": "validation", "published_report": "reports", "released_report": "reports"}
-"""Fixtures that take long, and the group of the tests that share them."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Tests of one file, or of one costly fixture, run in one worker; the longest begin."""
-    for item in items:
-        names = [SHARED[name] for name in item.fixturenames if name in SHARED]
-        item.add_marker(pytest.mark.xdist_group(names[0] if names else item.path.stem))
-    items.sort(key=lambda item: "validation" not in item.fixturenames)
-
-
 @pytest.fixture(params=MODELS)
 def model(request):
     return load_model(request.param)
