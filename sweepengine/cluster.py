@@ -53,12 +53,10 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
         ray.init(address=address or "local", **quiet)
     except Exception as error:  # Ray raises bare ones, when a node starts too slowly for one
         reason = " ".join(str(error).split())
-        what = (
-            "no local cluster starts"
-            if address is None
-            else f"--address {address}: no Ray cluster there"
+        place = (
+            f"--address {address}: no Ray cluster there" if address else "--engine ray: no start"
         )
-        raise InputError(f"--engine ray: {what}: {reason}") from None
+        raise InputError(f"{place}: {reason}") from None
     try:
         yield from _settled(ray, shards, chunks)
     finally:

@@ -99,8 +99,8 @@ def write_report(
     tables = [table for section in sections for table in section.tables]
     compared = [compare(table, reference) for table in tables] if reference else []
     beside = None if laid_beside is None else _accountings(sections, laid_beside)
-    LocalFolder(out).prepare()
-    (out / "charts").mkdir(exist_ok=True)
+    for folder in (out, out / "charts"):
+        LocalFolder(folder).prepare()
     for section in sections:
         for table in section.tables:
             write_csv(table, out / f"{table.name}.csv")

@@ -129,3 +129,15 @@ def test_missing_extra_is_named(root, tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "pip install 'sweepengine[ray]'" in done.stderr
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:6399"])
+def test_node_that_does_not_start_is_one_line(grid, tmp_path, monkeypatch, address):
+    def slow(**_):
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr("ray.init", slow)
+    monkeypatch.setattr("sweepengine.cluster._require_listener", lambda _: None)
+    place = "--engine ray: no start" if address is None else f"--address {address}: no Ray cluster"
+    with pytest.raises(se.InputError, match=f"{place}.*: The current node timed out during start"):
+        se.run(grid, tmp_path / "d", engine="ray", address=address)
