@@ -12,9 +12,9 @@ import polars as pl
 
 from benchmarks import end_to_end, kernel_ways
 from benchmarks.measure import Measurement
-from sweepengine.look import BLUE, styled
-from sweepengine.rendering import save_chart
-from sweepengine.terminal import print_table
+from sweepengine.show.look import BLUE, styled
+from sweepengine.show.rendering import save_chart
+from sweepengine.show.terminal import print_table
 
 FOLDER = Path(__file__).parent
 BASE = {"kernel": "kernel, all cores", "write": "run: computed, written and synced"}
@@ -92,6 +92,7 @@ def main() -> None:
     sizes = end_to_end.SIZES[:-1] if quick else end_to_end.SIZES
     found = [
         *kernel_ways.measurements(),
+        *end_to_end.frame_measurements(),
         *end_to_end.writer_measurements(),
         *end_to_end.start_measurements(),
         *end_to_end.query_measurements(),

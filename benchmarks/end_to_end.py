@@ -4,19 +4,22 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
 import sweepengine as se
 from benchmarks.measure import Measurement, measure, run_command
-from sweepengine.dataset import arrow_schema, to_arrow
-from sweepengine.evaluation import compute_arrays
-from sweepengine.grid import load_grid, parse_grid
-from sweepengine.running import _manifest
+from sweepengine.engine.compute import compute_arrays
+from sweepengine.grid.grid import load_grid, parse_grid
+from sweepengine.store.dataset import arrow_schema, to_arrow
+from sweepengine.store.runs import _manifest
 
 WRITTEN = 2_000_000
 SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
-STARTS = 5
+STARTS = 4
+FRAME = 1_000_000
+CALLS = 1_000
 
 
 def sized_grid(points: int) -> str:
@@ -88,20 +91,49 @@ def scaling_measurements(sizes: tuple[int, ...] = SIZES) -> list[Measurement]:
 
 
 def start_measurements() -> list[Measurement]:
-    """The published 53 crop grids, from a cold start and from a warm one."""
+    """A small and a large grid on a machine that never compiled anything, and again."""
     found = []
-    with tempfile.TemporaryDirectory() as folder:
-        cold = {**os.environ, "XDG_CACHE_HOME": str(Path(folder) / "cache")}
-        out = Path(folder) / "out"
-        arguments = ("run", "published-vision", "--out", out, "--overwrite")
-        first = run_command(*arguments, environment=cold)
-        found.append(Measurement("start", "cold: compiles", 106, [first.seconds], first.megabytes))
-        again = [run_command(*arguments, environment=cold) for _ in range(STARTS)]
-        seconds = [done.seconds for done in again]
-        found.append(Measurement("start", "warm", 106, seconds, again[0].megabytes))
-        shown = [run_command("--help").seconds for _ in range(STARTS)]
-        found.append(Measurement("start", "--help", 1, shown))
+    for grid in ("published-vision", "capacity"):
+        with tempfile.TemporaryDirectory() as folder:
+            cold = {**os.environ, "XDG_CACHE_HOME": str(Path(folder) / "cache")}
+            arguments = ("run", grid, "--out", Path(folder) / "out", "--overwrite")
+            runs = [run_command(*arguments, environment=cold) for _ in range(STARTS)]
+        points = load_grid(grid).points
+        for way, part in (("cold", runs[:1]), ("warm", runs[1:])):
+            seconds = [done.seconds for done in part]
+            found.append(Measurement("start", f"{grid}, {way}", points, seconds, runs[0].megabytes))
+    for way, arguments in (("--help", ("--help",)), ("explain", ("explain", "--crops", "2x3"))):
+        seconds = [run_command(*arguments).seconds for _ in range(STARTS)]
+        found.append(Measurement("start", way, 1, seconds))
     return found
+
+
+def frame_measurements() -> list[Measurement]:
+    """`evaluate` of scattered points, and one point at a time by `cost`."""
+    random = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "crop_rows": random.integers(1, 6, FRAME).astype(np.int32),
+            "crop_cols": random.integers(1, 6, FRAME).astype(np.int32),
+            "text_tokens": random.choice(np.arange(10, 1000, 11), FRAME).astype(np.int32),
+            "decode_steps": random.integers(1, 8000, FRAME).astype(np.int32),
+            "batch_size": random.integers(1, 257, FRAME).astype(np.int32),
+            "attention": pl.Series(random.choice(["eager", "flash"], FRAME)),
+        }
+    )
+    steps = iter(range(1_000_000))
+
+    def ask() -> None:
+        for _ in range(CALLS):
+            se.cost(crop_rows=2, crop_cols=3, text_tokens=next(steps) % 100_000, batch_size=8)
+
+    scan = se.scan("capacity").select(pl.all().max())
+    return [
+        measure("frame", "evaluate, 4,500 workloads scattered", FRAME, lambda: se.evaluate(frame)),
+        measure("frame", "cost, a new context each call", CALLS, ask),
+        measure("frame", "scan, the largest of every column", load_grid("capacity").points,
+                lambda: scan.collect(engine="streaming")),
+    ]  # fmt: skip
 
 
 def query_measurements() -> list[Measurement]:

@@ -1,167 +1,155 @@
 """The kernel beside what a user would write: NumPy, Polars, numexpr and plain Python.
 
 All ways get the same table of figures a workload (crops, heads, attention), which takes a moment,
-and compute the same 22 columns of every point from it. Results are compared before they are timed.
+and compute the same columns of every point from it: one for each way that columns follow from
+figures. Results are compared before they are timed.
 """
 
+from collections import deque
 from typing import Any
 
-import numba
 import numexpr
 import numpy as np
 import polars as pl
 
 from benchmarks.measure import Measurement, measure
-from sweepengine import stages
-from sweepengine.architecture import Architecture
-from sweepengine.evaluation import compute_chunk
-from sweepengine.grid import Chunk, kernel_inputs, load_grid
-from sweepengine.kernel import compute
-from sweepengine.layers.decoder import Heads
-from sweepengine.layers.residual import ATTENTIONS
-from sweepengine.schema import INPUT_NAMES, OUTPUT_NAMES, STAGES
-from sweepengine.stages import Point, point_columns
+from sweepengine.engine.compute import fill_columns, product_of
+from sweepengine.engine.tables import tabulate
+from sweepengine.engine.threads import cores, in_order
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.figures import Figures, Keys
+from sweepengine.formulas.points import Point
+from sweepengine.grid.columns import OUTPUT_NAMES
+from sweepengine.grid.grid import load_grid
+from sweepengine.grid.plain import point_columns
+from sweepengine.grid.products import expand
 
 GROUP = "kernel"
 POINTS = 2_000_000
 PYTHON_POINTS = 2_000
-COUNTED = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes")
+COLUMNS = (
+    "context_tokens", "prefill_tensor_flops", "decode_tensor_flops", "decode_activation_bytes",
+    "decode_kv_cache_bytes", "vision_weight_io_bytes", "prefill_weight_io_bytes",
+    "decode_weight_io_bytes",
+)  # fmt: skip
 Table = dict[str, np.ndarray]
 
 
-def workload_table(arch: Architecture, workloads: np.ndarray) -> Table:
-    """Figures of one image of each workload, from the plain Python formulas."""
-    rows = []
-    for numbers in workloads.tolist():
-        sizes, heads = numbers[:5], Heads(*numbers[5:])
-        one, two = (point_columns(arch, Point(*sizes, steps, 1, *heads)) for steps in (1, 2))
-        row = {name: value for name, value in one.items() if not name.startswith("decode")}
-        for name in COUNTED:
-            row[f"first_{name}"] = one[f"decode_{name}"]
-            row[f"growth_{name}"] = two[f"decode_{name}"] - 2 * one[f"decode_{name}"]
-        lines = stages.step_activation(arch, heads)
-        row |= {f"line{i}": value * 2 for i, value in enumerate(lines)}
-        row["per_token"] = stages.cache_bytes_per_token(arch, heads)
-        filled = stages.prefill(arch, one["context_tokens"], heads)
-        row |= {"once": filled.weight_io, "expert": filled.expert_io}
-        rows.append(row)
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-PER_IMAGE = [
-    f"{stage}_{name}"
-    for stage in STAGES[:2]
-    for name in (*COUNTED, "activation_bytes")
-] + ["prefill_kv_cache_bytes"]  # fmt: skip
+def figures_table(arch: Architecture, workloads: np.ndarray) -> Table:
+    """Figures of each workload by name."""
+    figures, keys, experts = tabulate(arch, workloads)
+    table = dict(zip(Figures._fields, figures, strict=True))
+    table |= {f"key_{name}": values for name, values in zip(Keys._fields, keys[0], strict=True)}
+    return table | {"expert": experts[0]}
 
 
 def by_numpy(arch: Architecture, table: Table, w: Any, k: Any, b: Any) -> dict[str, Any]:
     """The point's arithmetic in NumPy."""
-    decoder = arch.decoder
+    experts, per_token = arch.routings[0]
 
     def weights(tokens: Any) -> Any:
-        rows = np.minimum(tokens, decoder.vocabulary) * decoder.hidden
-        share = decoder.experts_per_token / decoder.experts
-        touched = decoder.experts * (1.0 - (1.0 - share) ** tokens.astype(np.float64))
-        return (table["once"][w] + rows + touched * table["expert"][w]) * 2.0
+        rows = np.minimum(tokens, table["table_rows"][w]) * table["table_row_bytes"][w]
+        touched = experts * (1.0 - (1.0 - per_token / experts) ** tokens.astype(np.float64))
+        return (table["pass_weight_io_bytes"][w] + rows) + touched * table["expert"][w]
 
     context = table["context_tokens"][w]
-    attended = context + k
-    low = table["line0"][w] + table["line1"][w] * attended
-    high = table["line2"][w] + table["line3"][w] * attended
-    pairs = k * (k - 1) // 2
-    found = {"image_tokens": table["image_tokens"][w], "context_tokens": context}
-    found |= {name: b * table[name][w] for name in PER_IMAGE}
-    for name in COUNTED:
-        steps = k * table[f"first_{name}"][w] + table[f"growth_{name}"][w] * pairs
-        found[f"decode_{name}"] = b * steps
-    found["decode_activation_bytes"] = b * np.maximum(low, high) * np.minimum(k, 1)
-    found["decode_kv_cache_bytes"] = b * table["per_token"][w] * attended
-    found["vision_weight_io_bytes"] = table["vision_weight_io_bytes"][w]
-    found["prefill_weight_io_bytes"] = weights(b * context)
-    found["decode_weight_io_bytes"] = k * weights(b)
-    return found
+    met = k * (context + 1) + k * (k - 1) // 2
+    last = context + k
+    attending = table["key_attention_bytes"][w] + table["key_attention_growth"][w] * last
+    beside = table["key_other_bytes"][w] + table["key_other_growth"][w] * last
+    steps = k * table["decode_tensor_flops"][w] + met * table["key_decode_tensor_flops"][w]
+    return {
+        "context_tokens": context,
+        "prefill_tensor_flops": b * table["prefill_tensor_flops"][w],
+        "decode_tensor_flops": b * steps,
+        "decode_activation_bytes": b * np.maximum(attending, beside) * np.minimum(k, 1),
+        "decode_kv_cache_bytes": b * table["key_cache_bytes"][w] * last,
+        "vision_weight_io_bytes": table["vision_weight_io_bytes"][w].astype(np.float64),
+        "prefill_weight_io_bytes": weights(b * context),
+        "decode_weight_io_bytes": k * weights(b),
+    }
 
 
 def by_numexpr(arch: Architecture, table: Table, w: Any, k: Any, b: Any) -> dict[str, Any]:
     """The same in numexpr, which takes gathered columns and uses all cores."""
-    decoder = arch.decoder
-    left = 1.0 - decoder.experts_per_token / decoder.experts
+    experts, per_token = arch.routings[0]
+    left = 1.0 - per_token / experts
+    at = {name: values[w] for name, values in table.items()} | {"k": k, "b": b}
 
-    def value(text: str, **columns: Any) -> Any:
-        return numexpr.evaluate(text, local_dict={"k": k, "b": b, **columns}, truediv=False)
+    def value(text: str) -> Any:
+        return numexpr.evaluate(text, local_dict=at, truediv=False)
 
-    def weights(tokens: str, **columns: Any) -> Any:
-        once, expert = table["once"][w], table["expert"][w]
-        rows = f"where({tokens} < {decoder.vocabulary}, {tokens}, {decoder.vocabulary})"
-        touched = f"{decoder.experts} * (1.0 - {left!r} ** ({tokens} * 1.0))"
-        text = f"(once + {rows} * {decoder.hidden} + {touched} * expert) * 2.0"
-        return value(text, once=once, expert=expert, **columns)
+    def weights(tokens: str) -> str:
+        rows = f"where({tokens} < table_rows, {tokens}, table_rows)"
+        touched = f"{experts} * (1.0 - {left!r} ** ({tokens} * 1.0))"
+        return f"(pass_weight_io_bytes + {rows} * table_row_bytes) + {touched} * expert"
 
-    context = table["context_tokens"][w]
-    found = {"image_tokens": table["image_tokens"][w], "context_tokens": context}
-    found |= {name: value("b * t", t=table[name][w]) for name in PER_IMAGE}
-    for name in COUNTED:
-        first, growth = table[f"first_{name}"][w], table[f"growth_{name}"][w]
-        text = "b * (k * first + growth * (k * (k - 1) / 2))"
-        found[f"decode_{name}"] = value(text, first=first, growth=growth)
-    lines = {f"line{i}": table[f"line{i}"][w] for i in range(4)}
-    low, high = "(line0 + line1 * (c + k))", "(line2 + line3 * (c + k))"
-    text = f"b * where({low} > {high}, {low}, {high}) * where(k > 0, 1, 0)"
-    found["decode_activation_bytes"] = value(text, c=context, **lines)
-    cache = value("b * t * (c + k)", t=table["per_token"][w], c=context)
-    found["decode_kv_cache_bytes"] = cache
-    found["vision_weight_io_bytes"] = table["vision_weight_io_bytes"][w]
-    found["prefill_weight_io_bytes"] = weights("(b * c)", c=context)
-    found["decode_weight_io_bytes"] = value("k * t", t=weights("b"))
-    return found
+    met = "(k * (context_tokens + 1) + k * (k - 1) / 2)"
+    attending = "(key_attention_bytes + key_attention_growth * (context_tokens + k))"
+    beside = "(key_other_bytes + key_other_growth * (context_tokens + k))"
+    return {
+        "context_tokens": at["context_tokens"],
+        "prefill_tensor_flops": value("b * prefill_tensor_flops"),
+        "decode_tensor_flops": value(
+            f"b * (k * decode_tensor_flops + {met} * key_decode_tensor_flops)"
+        ),
+        "decode_activation_bytes": value(
+            f"b * where({attending} > {beside}, {attending}, {beside}) * where(k > 0, 1, 0)"
+        ),
+        "decode_kv_cache_bytes": value("b * key_cache_bytes * (context_tokens + k)"),
+        "vision_weight_io_bytes": value("vision_weight_io_bytes * 1.0"),
+        "prefill_weight_io_bytes": value(weights("(b * context_tokens)")),
+        "decode_weight_io_bytes": value(f"k * ({weights('b')})"),
+    }
 
 
 def polars_expressions(arch: Architecture, table: Table) -> list[pl.Expr]:
     """The same as Polars expressions over the columns w, k and b."""
-    decoder = arch.decoder
+    experts, per_token = arch.routings[0]
     w, k, b = pl.col("w"), pl.col("k"), pl.col("b")
 
-    def figure(name: str) -> pl.Expr:
+    def at(name: str) -> pl.Expr:
         return pl.lit(pl.Series(table[name])).gather(w)
 
     def weights(tokens: pl.Expr) -> pl.Expr:
-        left = 1.0 - decoder.experts_per_token / decoder.experts
-        touched = decoder.experts * (1.0 - pl.lit(left).pow(tokens.cast(pl.Float64)))
-        rows = pl.min_horizontal(tokens, pl.lit(decoder.vocabulary)) * decoder.hidden
-        return (figure("once") + rows + touched * figure("expert")) * 2.0
+        left = 1.0 - per_token / experts
+        touched = experts * (1.0 - pl.lit(left).pow(tokens.cast(pl.Float64)))
+        rows = pl.min_horizontal(tokens, at("table_rows")) * at("table_row_bytes")
+        return (at("pass_weight_io_bytes") + rows) + touched * at("expert")
 
-    context = figure("context_tokens")
-    low = figure("line0") + figure("line1") * (context + k)
-    high = figure("line2") + figure("line3") * (context + k)
-    pairs = k * (k - 1) // 2
-    found = {"image_tokens": figure("image_tokens"), "context_tokens": context}
-    found |= {name: b * figure(name) for name in PER_IMAGE}
-    for name in COUNTED:
-        steps = k * figure(f"first_{name}") + figure(f"growth_{name}") * pairs
-        found[f"decode_{name}"] = b * steps
-    held = pl.max_horizontal(low, high) * pl.min_horizontal(k, pl.lit(1))
-    found["decode_activation_bytes"] = b * held
-    found["decode_kv_cache_bytes"] = b * figure("per_token") * (context + k)
-    found["vision_weight_io_bytes"] = figure("vision_weight_io_bytes")
-    found["prefill_weight_io_bytes"] = weights(b * context)
-    found["decode_weight_io_bytes"] = k * weights(b)
+    context = at("context_tokens")
+    met = k * (context + 1) + k * (k - 1) // 2
+    attending = at("key_attention_bytes") + at("key_attention_growth") * (context + k)
+    beside = at("key_other_bytes") + at("key_other_growth") * (context + k)
+    steps = k * at("decode_tensor_flops") + met * at("key_decode_tensor_flops")
+    held = pl.max_horizontal(attending, beside) * pl.min_horizontal(k, pl.lit(1))
+    found = {
+        "context_tokens": context,
+        "prefill_tensor_flops": b * at("prefill_tensor_flops"),
+        "decode_tensor_flops": b * steps,
+        "decode_activation_bytes": b * held,
+        "decode_kv_cache_bytes": b * at("key_cache_bytes") * (context + k),
+        "vision_weight_io_bytes": at("vision_weight_io_bytes").cast(pl.Float64),
+        "prefill_weight_io_bytes": weights(b * context),
+        "decode_weight_io_bytes": k * weights(b),
+    }
     return [expression.alias(name) for name, expression in found.items()]
 
 
-@numba.njit(parallel=True)
 def fill_constant(columns: np.ndarray) -> None:
     """Fill columns with a constant on all cores: the machine's limit."""
-    blocks = (columns.shape[1] + 511) // 512
-    for block in numba.prange(blocks):
-        for column in range(columns.shape[0]):
-            columns[column, block * 512 : (block + 1) * 512] = 7
+    step = 1 << 16
+
+    def work(start: int) -> None:
+        columns[:, start : start + step] = 7
+
+    deque(in_order(work, range(0, columns.shape[1], step), cores(), wait=True), 0)
 
 
 def require_same(way: str, found: dict[str, Any], kernel: dict[str, Any]) -> None:
     """Stop when a way's columns are not those of the kernel."""
-    for name in OUTPUT_NAMES:
-        one, other = np.asarray(found[name]), kernel[name]
+    for name, other in kernel.items():
+        one = np.asarray(found[name])
         same = np.array_equal(one, other)
         if other.dtype == np.float64:
             same = np.allclose(one, other, rtol=1e-12, atol=0)
@@ -174,37 +162,45 @@ def measurements(points: int = POINTS) -> list[Measurement]:
     grid = load_grid("capacity")
     chunk = next(iter(grid.chunks(points)))
     rows = chunk.stop - chunk.start
-    inputs = kernel_inputs(chunk.axes)
-    workloads, parts, lengths = inputs
+    product = product_of(chunk.axes)
     arch = grid.model.architecture
-    digits = np.stack(np.unravel_index(np.arange(rows), lengths))
-    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    w, k, b = (part[digits + offsets[:, None]].sum(axis=0) for part in parts)
-    table = workload_table(arch, workloads)
+    digits = np.stack(np.unravel_index(np.arange(rows), product.lengths))
+    offsets = np.concatenate([[0], np.cumsum(product.lengths)[:-1]])
+    w, k, b = (part[digits + offsets[:, None]].sum(axis=0) for part in product.axes)
+    table = figures_table(arch, product.workloads)
     frame = pl.DataFrame({"w": w, "k": k, "b": b})
     expressions = polars_expressions(arch, table)
-
-    kernel = compute(arch, *inputs, rows, OUTPUT_NAMES)
-    require_same("NumPy", by_numpy(arch, table, w, k, b), kernel)
-    require_same("numexpr", by_numexpr(arch, table, w, k, b), kernel)
-    require_same("Polars", frame.select(expressions).to_dict(), kernel)
+    inputs = expand(chunk.axes)
     few = min(PYTHON_POINTS, rows)
-    head = compute_chunk(grid.model, Chunk(0, few, chunk.axes))
     drawn = [
-        Point(*row[:9], ATTENTIONS.index(row[9])) for row in head.select(INPUT_NAMES).iter_rows()
+        Point(*values)
+        for values in zip(*(inputs[name][:few].tolist() for name in Point._fields), strict=True)
     ]
-    if [point_columns(arch, p) for p in drawn] != head.select(OUTPUT_NAMES).to_dicts():
+
+    def kernel(columns: tuple[str, ...], workers: int) -> dict[str, Any]:
+        tables = tabulate(arch, product.workloads)
+        return fill_columns(arch, product, tables, rows, columns, workers)
+
+    def plain() -> list[dict[str, Any]]:
+        return [point_columns(arch, point) for point in drawn]
+
+    found = kernel(COLUMNS, cores())
+    require_same("NumPy", by_numpy(arch, table, w, k, b), found)
+    require_same("numexpr", by_numexpr(arch, table, w, k, b), found)
+    require_same("Polars", frame.select(expressions).to_dict(), found)
+    whole = kernel(OUTPUT_NAMES, 1)
+    if plain() != [{name: whole[name][i] for name in OUTPUT_NAMES} for i in range(few)]:
         raise SystemExit("plain Python and kernel differ")
     shape = (len(OUTPUT_NAMES), rows)
+    eight = f"{len(COLUMNS)} columns"
     return [
         measure(GROUP, "fill with a constant", rows,
                 lambda: fill_constant(np.empty(shape, np.int64))),
-        measure(GROUP, "kernel, all cores", rows,
-                lambda: compute(arch, *inputs, rows, OUTPUT_NAMES)),
-        measure(GROUP, "kernel, one core", rows,
-                lambda: compute(arch, *inputs, rows, OUTPUT_NAMES, parallel=False)),
-        measure(GROUP, "Polars expressions", rows, lambda: frame.select(expressions)),
-        measure(GROUP, "numexpr", rows, lambda: by_numexpr(arch, table, w, k, b)),
-        measure(GROUP, "NumPy", rows, lambda: by_numpy(arch, table, w, k, b)),
-        measure(GROUP, "plain Python", few, lambda: [point_columns(arch, p) for p in drawn]),
+        measure(GROUP, "kernel, all cores", rows, lambda: kernel(OUTPUT_NAMES, cores())),
+        measure(GROUP, "kernel, one core", rows, lambda: kernel(OUTPUT_NAMES, 1)),
+        measure(GROUP, f"kernel, {eight}", rows, lambda: kernel(COLUMNS, cores())),
+        measure(GROUP, f"Polars expressions, {eight}", rows, lambda: frame.select(expressions)),
+        measure(GROUP, f"numexpr, {eight}", rows, lambda: by_numexpr(arch, table, w, k, b)),
+        measure(GROUP, f"NumPy, {eight}", rows, lambda: by_numpy(arch, table, w, k, b)),
+        measure(GROUP, "plain Python", few, plain),
     ]  # fmt: skip

@@ -5,7 +5,8 @@ import re
 import statistics
 from pathlib import Path
 
-from sweepengine.tables import markdown
+from sweepengine.grid.columns import OUTPUT_NAMES
+from sweepengine.show.tables import markdown
 
 FOLDER = Path(__file__).parent
 README = FOLDER.parent / "README.md"
@@ -44,23 +45,36 @@ def tables(facts: dict[str, object]) -> str:
         if one["way"].endswith("2 threads")
     ]  # fmt: skip
     text = f"On {facts['machine']}, medians of several runs (`make bench`; all figures in\n"
-    text += "[benchmarks/results.json](benchmarks/results.json)). Ways to compute the same 22\n"
-    text += "columns of the same points, results compared before they are timed:\n\n"
+    text += "[benchmarks/results.json](benchmarks/results.json)). Ways to compute the same\n"
+    text += (
+        f"{len(OUTPUT_NAMES)} columns, or 8 of them, of the same points; results compared before "
+    )
+    text += "they are timed:\n\n"
     text += markdown(("way", "points/s", "of filling the columns with a constant"), kernel)
     text += "\nInto Parquet: `run` computes, encodes, writes and syncs all of "
     text += "`grids/capacity.toml`; the others\nonly write a table that is already in memory:\n\n"
     text += markdown(("way", "points/s", "size"), written)
     text += "\nWhole processes, start included, and their peak memory:\n\n"
     text += markdown(("points", "seconds", "points/s", "peak MB"), scale)
-    warm = statistics.median(starts["warm"]["seconds"])
-    text += f"\nThe 53 published crop grids take {warm:.1f} s from a warm start and "
-    text += (
-        f"{starts['cold: compiles']['median']:.0f} s from the first,\nwhich compiles the kernel "
-    )
-    text += "and keeps it under `~/.cache/sweepengine`; `--help` takes "
-    text += f"{starts['--help']['median']:.1f} s. A filter\non axes finds its points among 1.06 "
-    text += f"billion in {billion['median'] * 1000:.0f} ms; a group-by over 100 million takes\n"
-    text += f"{grouped['median']:.1f} s and {grouped['megabytes']:,.0f} MB.\n"
+
+    def seconds(way: str) -> str:
+        return f"{statistics.median(starts[way]['seconds']):.1f} s"
+
+    def of_frame(way: str) -> str:
+        return rate(ways["frame", way]["points_per_second"])
+
+    text += "\n`evaluate` makes "
+    text += f"{of_frame('evaluate, 4,500 workloads scattered')} points/s of a million scattered "
+    text += f"points, `cost`\n{of_frame('cost, a new context each call')} one-point calls/s, and a "
+    text += "scan of the capacity grid for the largest of every\ncolumn "
+    text += f"{of_frame('scan, the largest of every column')} points/s. On a machine that never "
+    text += "compiled anything `run` of the 53 published\ncrop grids takes "
+    text += f"{seconds('published-vision, cold')}, of the 10 million points of the capacity grid "
+    text += f"{seconds('capacity, cold')}, the next time\n{seconds('capacity, warm')}: compiled "
+    text += "code is kept under `~/.cache/sweepengine`. `--help` takes "
+    text += f"{seconds('--help')}, `explain`\n{seconds('explain')}. A filter on axes finds its "
+    text += f"points among 1.06 billion in {billion['median'] * 1000:.0f} ms; a group-by over\n"
+    text += f"100 million takes {grouped['median']:.1f} s and {grouped['megabytes']:,.0f} MB.\n"
     return text
 
 

@@ -6,15 +6,14 @@ import click
 from mkdocs.structure.files import File, Files
 
 import sweepengine
-from sweepengine.accountings import causes
-from sweepengine.architecture import SECTIONS, load_model
+from sweepengine.answers.accountings import causes
 from sweepengine.cli import commands
-from sweepengine.datafiles import known
-from sweepengine.device import GIGA, TERA, load_device
-from sweepengine.layers.residual import ATTENTIONS
-from sweepengine.schema import INPUTS, OUTPUTS, InputColumn
-from sweepengine.stages import Point
-from sweepengine.tables import markdown
+from sweepengine.data.devices import GIGA, TERA, load_device
+from sweepengine.data.files import known
+from sweepengine.data.models import load_model
+from sweepengine.formulas.points import INPUTS, Input, Point
+from sweepengine.grid.columns import OUTPUTS
+from sweepengine.show.tables import markdown
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -43,17 +42,17 @@ def accountings() -> str:
     return text
 
 
-def default(column: InputColumn) -> str:
+def default(column: Input) -> str:
     """What a missing input is, in words."""
-    if column.dtype == "Enum":
-        return ATTENTIONS[column.default]
+    if column.choices:
+        return column.choices[column.default]
     return f"{column.default:,}" if column.minimum <= column.default else "the model's"
 
 
 def reference() -> str:
     """Columns, commands, Python."""
     text = "# Reference\n\n## Columns\n\n"
-    inputs = [(c.name, c.dtype, c.unit, default(c), c.allowed, c.meaning) for c in INPUTS]
+    inputs = [(c.name, c.dtype, c.unit, default(c), c.allowed, c.meaning) for c in INPUTS.values()]
     outputs = [(c.name, c.dtype, c.unit, c.meaning) for c in OUTPUTS]
     text += "### Inputs\n\n"
     text += markdown(("column", "type", "unit", "default", "valid", "meaning"), inputs, "---")
@@ -64,11 +63,13 @@ def reference() -> str:
         context = click.Context(command, info_name=f"sweepengine {name}")
         text += f"\n### {name}\n\n```text\n{command.get_help(context)}\n```\n"
     text += "\n## Python\n\n`import sweepengine as se` has each of these by its last name, such as "
-    text += "`se.evaluate`; derived measures are in `sweepengine.metrics`.\n"
+    text += "`se.evaluate`; derived measures are in `sweepengine.answers.metrics`.\n"
     for name in sweepengine.__all__:
+        if name == "metrics":
+            continue
         home = getattr(sweepengine, name).__module__
         text += f"\n::: {home}.{name}\n"
-    text += "\n::: sweepengine.metrics\n"
+    text += "\n::: sweepengine.answers.metrics\n"
     text += "\n## Devices\n\n"
     devices = [load_device(name) for name in known("devices")]
     text += markdown(
@@ -83,6 +84,6 @@ def reference() -> str:
     sections = [
         (model.name, section, model.sources[section])
         for model in map(load_model, known("models"))
-        for section in SECTIONS
+        for section in model.sources
     ]
     return text + markdown(("model", "section", "source"), sections, "---")

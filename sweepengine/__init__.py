@@ -6,26 +6,28 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from sweepengine.architecture import Model, load_model
-    from sweepengine.device import Device, load_device
-    from sweepengine.errors import InputError
-    from sweepengine.evaluation import evaluate
-    from sweepengine.grid import load_grid
-    from sweepengine.lazy import scan
-    from sweepengine.running import Summary, run
+    from sweepengine.answers import metrics
+    from sweepengine.data.devices import Device, load_device
+    from sweepengine.data.errors import InputError
+    from sweepengine.data.models import Model, load_model
+    from sweepengine.engine.frames import cost, evaluate
+    from sweepengine.engine.lazy import scan
+    from sweepengine.grid.grid import load_grid
+    from sweepengine.store.runs import Summary, run
 
-# A module must not bear the name of a function: importing it would hide the function.
 _HOMES = {
-    "Device": "device",
-    "InputError": "errors",
-    "Model": "architecture",
-    "Summary": "running",
-    "evaluate": "evaluation",
-    "load_device": "device",
-    "load_grid": "grid",
-    "load_model": "architecture",
-    "run": "running",
-    "scan": "lazy",
+    "Device": "data.devices",
+    "InputError": "data.errors",
+    "Model": "data.models",
+    "Summary": "store.runs",
+    "cost": "engine.frames",
+    "evaluate": "engine.frames",
+    "load_device": "data.devices",
+    "load_grid": "grid.grid",
+    "load_model": "data.models",
+    "metrics": "answers",
+    "run": "store.runs",
+    "scan": "engine.lazy",
 }
 
 __all__ = [
@@ -33,10 +35,12 @@ __all__ = [
     "InputError",
     "Model",
     "Summary",
+    "cost",
     "evaluate",
     "load_device",
     "load_grid",
     "load_model",
+    "metrics",
     "run",
     "scan",
 ]
@@ -46,6 +50,7 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for, and only then what it needs."""
     if name not in _HOMES:
         raise AttributeError(f"module 'sweepengine' has no attribute {name!r}")
-    value = getattr(import_module(f"sweepengine.{_HOMES[name]}"), name)
+    home = import_module(f"sweepengine.{_HOMES[name]}")
+    value = import_module(f"{home.__name__}.{name}") if name == "metrics" else getattr(home, name)
     globals()[name] = value
     return value

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from sweepengine.architecture import load_model
+from sweepengine.data.models import load_model
 
 settings.register_profile(
     "ours", deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
@@ -52,7 +52,7 @@ def command(root):
 @pytest.fixture(scope="session")
 def published_report(tmp_path_factory):
     """The published report as `make report` writes it, and its comparisons."""
-    from sweepengine.report import write_report
+    from sweepengine.show.report import write_report
 
     out = tmp_path_factory.mktemp("published")
     grids = ["published-vision", "published-prefill", "published-decode"]
@@ -63,7 +63,7 @@ def published_report(tmp_path_factory):
 @pytest.fixture(scope="session")
 def released_report(tmp_path_factory):
     """The report on the released model."""
-    from sweepengine.report import write_report
+    from sweepengine.show.report import write_report
 
     out = tmp_path_factory.mktemp("released")
     write_report(["released", "serving"], out)

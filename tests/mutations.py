@@ -20,15 +20,14 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from sweepengine import stages  # noqa: F401 -- registers every formula
-from sweepengine.cost import FORMULAS
+from sweepengine.formulas.cost import FORMULAS
+from sweepengine.grid import plain  # noqa: F401 -- registers every formula
 from sweepengine.validation import activation_memory, end_to_end, per_layer
 from sweepengine.validation.references import DecoderReference, VisionReference
 
 FOLDER = Path(__file__).parent
 SUITES = ("validation/test_per_layer.py", "validation/test_end_to_end.py",
-          "validation/test_activation_memory.py", "test_layers.py", "test_stages.py",
-          "test_reviewed_figures.py")  # fmt: skip
+          "validation/test_activation_memory.py", "formulas")  # fmt: skip
 MEASURED: tuple[tuple[Any, str], ...] = (
     (per_layer, "counted_flops"),
     (per_layer, "outer_product_flops"),

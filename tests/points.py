@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from sweepengine.stages import Point
+from sweepengine.formulas.points import Point
 
 DIVISORS = {n: [d for d in range(1, n + 1) if n % d == 0] for n in (1280, *range(1, 1281))}
 SIDES = st.integers(1, 40).map(lambda n: 64 * n)

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.slow
 def test_every_way_computes_the_columns_of_the_kernel():
     ways = kernel_ways.measurements(30_000)
     assert [one.way for one in ways][1:] == [
-        "kernel, all cores", "kernel, one core", "Polars expressions", "numexpr", "NumPy",
-        "plain Python",
+        "kernel, all cores", "kernel, one core", "kernel, 8 columns",
+        "Polars expressions, 8 columns", "numexpr, 8 columns", "NumPy, 8 columns", "plain Python",
     ]  # fmt: skip
     assert all(one.points > 0 and len(one.seconds) > 1 for one in ways)
 
 
 def test_way_that_differs_stops_the_benchmark():
-    kernel = {name: np.arange(3) for name in kernel_ways.OUTPUT_NAMES}
+    kernel = {name: np.arange(3) for name in kernel_ways.COLUMNS}
     other = {**kernel, "decode_kv_cache_bytes": np.array([0, 1, 3])}
     kernel_ways.require_same("same", dict(kernel), kernel)
     with pytest.raises(SystemExit, match="other and kernel differ in decode_kv_cache_bytes"):

@@ -81,8 +81,8 @@ def test_spark_snippet_reads_a_dataset(root, tmp_path):
 
 
 def test_site_builds_strictly_and_shows_every_formula_and_column(root, tmp_path):
-    from sweepengine.cost import FORMULAS
-    from sweepengine.schema import COLUMNS
+    from sweepengine.formulas.cost import FORMULAS
+    from sweepengine.grid.columns import COLUMNS
 
     site = tmp_path / "site"
     done = subprocess.run(

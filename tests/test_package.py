@@ -34,8 +34,9 @@ def installed(tmp_path_factory):
 
 def test_wheel_carries_data_and_types(installed):
     names = set(zipfile.ZipFile(installed[1]).namelist())
-    for name in ("models/deepseek-ocr-3b.toml", "devices/h100-sxm.toml", "grids/capacity.toml",
-                 "templates/page.html", "py.typed", "validation/measured_stages.csv"):  # fmt: skip
+    for name in ("data/models/deepseek-ocr-3b.toml", "data/devices/h100-sxm.toml",
+                 "grids/capacity.toml", "show/templates/page.html", "py.typed",
+                 "data/measured/stages.csv", "validation/published_per_layer.csv"):  # fmt: skip
         assert f"sweepengine/{name}" in names
     assert not any(name.startswith(("tests", "benchmarks")) for name in names)
 
@@ -60,7 +61,7 @@ def test_commands_work_from_any_directory(installed, tmp_path):
     )
     assert str(binaries.parent) in where.stdout
     version = run("--version").stdout
-    assert version == "sweepengine 0.1.0, model schema 1, dataset schema 1\n"
+    assert version == "sweepengine 0.1.0, model schema 2, dataset schema 2\n"
     assert "10,108,800" in run("plan", "capacity").stdout
     assert run("run", "serving", "--out", "d").returncode == 0
     assert "400" in run("query", "d", "--select", "count(*) AS n").stdout

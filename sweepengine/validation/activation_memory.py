@@ -8,16 +8,16 @@ from transformers import DynamicCache
 from transformers.models.clip import modeling_clip as clip
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
-from sweepengine.architecture import Architecture
-from sweepengine.layers import decoder as dec
-from sweepengine.layers import vision as vis
-from sweepengine.layers.decoder import Heads
-from sweepengine.layers.residual import ATTENTIONS, EAGER
-from sweepengine.stages import decode_step, prefill
+from sweepengine.formulas import published
+from sweepengine.formulas.architecture import ATTENTIONS, EAGER, Architecture, Group
+from sweepengine.formulas.published import Heads
+from sweepengine.formulas.ways import step_bytes
+from sweepengine.grid.plain import prefill_figures, step_figures
+from sweepengine.validation.counters import live_peak
 from sweepengine.validation.references import (
     DecoderReference,
     clip_config,
-    live_peak,
+    dense_and_mixture,
     random_weights,
     sam_config,
     text_config,
@@ -62,17 +62,27 @@ class Peak(NamedTuple):
 
 def reduced(arch: Architecture) -> Architecture:
     """The same model, narrow enough for a moment on a CPU."""
+    towers, (dense, mixture) = arch.vision, dense_and_mixture(arch)
+    attention = arch.groups[0].attention._replace(
+        heads=4, key_value_heads=4, key_width=40, value_width=40, rotary_width=40
+    )
+    narrow = dense._replace(width=500)
+    few = mixture._replace(
+        width=224, experts=8, experts_per_token=3, expert_width=112, experts_held=8
+    )
     return arch._replace(
-        sam=arch.sam._replace(
-            width=96, heads=4, mlp_width=384, neck_width=32, downsample_width=64,
-            output_width=128, position_edge=EDGE, window=5, blocks=3, global_blocks=1,
+        towers=towers._replace(
+            sam=towers.sam._replace(
+                width=96, heads=4, mlp_width=384, neck_width=32, downsample_width=64,
+                output_width=128, position_edge=EDGE, window=5, blocks=3, global_blocks=1,
+                eager_io_scores=8,
+            ),
+            clip=towers.clip._replace(
+                width=128, heads=4, mlp_width=512, blocks=2, eager_io_scores=8
+            ),
         ),
-        clip=arch.clip._replace(width=128, heads=4, mlp_width=512, blocks=2, eager_io_scores=8),
-        decoder=arch.decoder._replace(
-            hidden=160, layers=3, dense_width=500, experts=8, experts_per_token=3,
-            expert_width=112, shared_width=224, vocabulary=900, attention_heads=4,
-            key_value_heads=4,
-        ),
+        trunk=arch.trunk._replace(hidden=160, vocabulary=900),
+        groups=(Group(1, 2, attention, narrow), Group(2, 2, attention, few)),
     )  # fmt: skip
 
 
@@ -96,23 +106,23 @@ def _peak(what: str, kind: int, measured: int, analytic_values: int) -> Peak:
 
 def _sam_peaks(arch: Architecture) -> list[Peak]:
     config = sam_config(arch)
-    grid = torch.randn(1, EDGE, EDGE, arch.sam.width)
-    side = EDGE * arch.image.patch_size
-    pixels = torch.randn(1, arch.image.channels, side, side)
+    grid = torch.randn(1, EDGE, EDGE, arch.vision.sam.width)
+    side = EDGE * arch.vision.image.patch_size
+    pixels = torch.randn(1, arch.vision.image.channels, side, side)
     peaks = []
-    for what, window in (("SAM block, global", 0), ("SAM block, windows", arch.sam.window)):
+    for what, window in (("SAM block, global", 0), ("SAM block, windows", arch.vision.sam.window)):
         layer = random_weights(modeling.DeepseekOcr2SamVisionLayer(config, window))
         measured = live_peak([layer], partial(layer, grid), grid)
-        analytic = vis.block(arch, EDGE, window, EAGER).activation_peak
+        analytic = published.block(arch, EDGE, window, EAGER).activation_peak
         peaks.append(_peak(what, EAGER, measured, analytic))
     encoder = random_weights(modeling.DeepseekOcr2SamVisionEncoder(config))
     measured = live_peak([encoder], lambda: encoder(pixels))
-    analytic = vis.image_encoder_vit(arch, side, EAGER).activation_peak
+    analytic = published.image_encoder_vit(arch, side, EAGER).activation_peak
     return [*peaks, _peak("SAM encoder", EAGER, measured, analytic)]
 
 
 def _clip_peaks(arch: Architecture) -> list[Peak]:
-    tokens = torch.randn(1, TOKENS, arch.clip.width)
+    tokens = torch.randn(1, TOKENS, arch.vision.clip.width)
     peaks = []
     for kind, name in enumerate(ATTENTIONS):
         config = clip_config(arch, IMPLEMENTATIONS[name])
@@ -122,12 +132,12 @@ def _clip_peaks(arch: Architecture) -> list[Peak]:
         for what, measured, cost in (
             ("CLIP attention",
              live_peak([attention], partial(attention, tokens, None), tokens),
-             vis.notp_attention(arch, TOKENS, kind)),
+             published.notp_attention(arch, TOKENS, kind)),
             ("CLIP block", live_peak([layer], partial(layer, tokens, None), tokens),
-             vis.notp_transformer_block(arch, TOKENS, kind)),
+             published.notp_transformer_block(arch, TOKENS, kind)),
             ("CLIP transformer",
              live_peak([encoder], partial(encoder, inputs_embeds=tokens), tokens),
-             vis.notp_transformer(arch, TOKENS, kind)),
+             published.notp_transformer(arch, TOKENS, kind)),
         ):  # fmt: skip
             peaks.append(_peak(what, kind, measured, cost.activation_peak))
     return peaks
@@ -135,19 +145,19 @@ def _clip_peaks(arch: Architecture) -> list[Peak]:
 
 def _decoder_peaks(arch: Architecture) -> list[Peak]:
     """Routed experts run as grouped matrix products, all at once, as the formula takes them."""
-    hidden = torch.randn(1, TOKENS, arch.decoder.hidden)
-    own = arch.decoder.attention_heads
-    formulas = (dec.deepseek_v2_decoder_layer_dense, dec.deepseek_v2_decoder_layer_moe)
+    hidden = torch.randn(1, TOKENS, arch.trunk.hidden)
+    own = arch.groups[0].attention.heads
+    width = arch.groups[0].feed_forward.width
     peaks = []
     for kv_heads in (own, own // 2):
         for kind, name in enumerate(ATTENTIONS):
-            heads = Heads(own, kv_heads, kind)
+            heads = (own, kv_heads, kind)
             chosen = (heads, IMPLEMENTATIONS[name], "grouped_mm")
             config = text_config(arch, *chosen)
             angles = modeling.DeepseekOcr2TextRotaryEmbedding(config)(
                 hidden, torch.arange(TOKENS)[None]
             )
-            for index, formula in enumerate(formulas):
+            for index in range(2):
                 layer = random_weights(modeling.DeepseekOcr2TextDecoderLayer(config, index))
                 measured = live_peak(
                     [layer],
@@ -155,7 +165,12 @@ def _decoder_peaks(arch: Architecture) -> list[Peak]:
                     hidden,
                 )
                 kind_of_layer = ("dense", "mixture of experts")[index]
-                cost = formula(arch, TOKENS, TOKENS, heads)
+                sizes = (arch, TOKENS, TOKENS)
+                cost = (
+                    published.decoder_layer_moe(*sizes, heads)
+                    if index
+                    else published.decoder_layer_dense(*sizes, width, heads)
+                )
                 what = f"decoder layer, {kind_of_layer}, {kv_heads} KV heads"
                 peaks.append(_peak(what, kind, measured, cost.activation_peak))
             if kv_heads == own:
@@ -167,12 +182,15 @@ def _stage_peaks(arch: Architecture, heads: Heads, reference: DecoderReference) 
     """Prefill, then a decode step; the cache counts as a cache, not as activations."""
     modules = [*reference.layers, reference.norm, reference.head, reference.rotary]
     cache = DynamicCache(config=reference.config)
-    per_token = 2 * arch.decoder.layers * arch.decoder.hidden * VALUE_BYTES
+    per_token = 2 * len(modules[:-3]) * arch.trunk.hidden * VALUE_BYTES
     filling = live_peak(modules, lambda: reference.run(1, TOKENS, cache)) - TOKENS * per_token
     stepping = live_peak(modules, lambda: reference.run(1, 1, cache)) - (TOKENS + 1) * per_token
-    filled = prefill(arch, TOKENS, heads)
-    step = decode_step(arch, TOKENS + 1, heads)
+    size = arch.convention.dtype_bytes
+    filled = prefill_figures(arch, TOKENS, 0, *heads).prefill_activation_bytes // size
+    lines = step_figures(arch, *heads).keys[0]
+    lengths = (lines.attention_bytes, lines.attention_growth, lines.other_bytes, lines.other_growth)
+    step = step_bytes(*lengths, TOKENS + 1) // size
     return [
-        _peak("prefill", heads.attention, filling, filled.activation_peak),
-        _peak("decode step", heads.attention, stepping, step.activation_peak),
+        _peak("prefill", heads[2], filling, filled),
+        _peak("decode step", heads[2], stepping, step),
     ]

@@ -7,23 +7,16 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
-from sweepengine.architecture import Model
-from sweepengine.geometry import vision_workload
-from sweepengine.layers import vision as vis
-from sweepengine.layers.residual import FLASH
-from sweepengine.stages import (
-    Point,
-    cache_bytes_per_token,
-    own_heads,
-    point_columns,
-    prefill,
-)
+from sweepengine.data.models import Model
+from sweepengine.formulas.parameters import parameter_parts
+from sweepengine.formulas.points import Point
+from sweepengine.formulas.published import own_heads
+from sweepengine.grid.plain import point_columns, step_figures
+from sweepengine.validation.counters import counted_flops, parameters
 from sweepengine.validation.references import (
     DecoderReference,
     VisionReference,
     cache_bytes,
-    counted_flops,
-    parameters,
     text_config,
 )
 
@@ -66,7 +59,6 @@ def vision_checks(model: Model) -> list[Check]:
     cases.append(("gundam 1x2, batch 2", 1024, 640, 1, 2, 2))
     checks = []
     for name, view, tile, rows, cols, batch in cases:
-        workload = vision_workload(arch, view, tile, rows, cols)
 
         def both(view: int = view, tile: int = tile, n: int = rows * cols, b: int = batch) -> None:
             reference.encode(view, b)
@@ -74,7 +66,7 @@ def vision_checks(model: Model) -> list[Check]:
                 reference.encode(tile, n * b)
 
         point = Point(view, tile, rows, cols, 10, 0, batch, *own_heads(arch))
-        analytic = point_columns(arch, point, workload)["vision_tensor_flops"]
+        analytic = point_columns(arch, point)["vision_tensor_flops"]
         checks.append(Check(f"vision, {name}", "FLOP", counted_flops(both), int(analytic)))
     return checks
 
@@ -111,8 +103,8 @@ def decoder_checks(model: Model) -> list[Check]:
     own = own_heads(arch)
     small = (64, 64, 0, 0, 60)
     cases = [("1x2", (1024, 640, 1, 2, 10), own, 1), ("batch 2", small, own, 2)]
-    grouped = [own._replace(key_value_heads=count) for count in (5, 2, 1)]
-    cases += [(f"{heads.key_value_heads} KV heads", small, heads, 1) for heads in grouped]
+    grouped = [(own[0], count, own[2]) for count in (5, 2, 1)]
+    cases += [(f"{heads[1]} KV heads", small, heads, 1) for heads in grouped]
     checks = []
     for name, sizes, heads, batch in cases:
         reference = DecoderReference(arch, heads)
@@ -122,8 +114,8 @@ def decoder_checks(model: Model) -> list[Check]:
         prefilled = reference.flops(batch, int(columns["context_tokens"]), cache)
         decoded = sum(reference.flops(batch, 1, cache) for _ in range(DECODE_STEPS))
         held, tokens = cache_bytes(cache)
-        held = held * arch.accounting.dtype_bytes // CACHE_DTYPE_BYTES
-        per_token = cache_bytes_per_token(arch, heads)
+        held = held * arch.convention.dtype_bytes // CACHE_DTYPE_BYTES
+        per_token = sum(keys.cache_bytes for keys in step_figures(arch, *heads).keys)
         checks += [
             Check(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
             Check(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
@@ -140,18 +132,19 @@ def parameter_checks(model: Model) -> list[Check]:
     reference = VisionReference(arch)
     with torch.device("meta"):
         decoder = modeling.DeepseekOcr2TextModel(text_config(arch, own_heads(arch)))
-        head = nn.Linear(arch.decoder.hidden, arch.decoder.vocabulary, bias=False)
+        head = nn.Linear(arch.trunk.hidden, arch.trunk.vocabulary, bias=False)
     language = parameters(decoder) + parameters(head)
     sam, projector = parameters(reference.sam), parameters(reference.projector)
     seen = sum(parameters(m) for m in (reference.embeddings, reference.norm, reference.clip))
     separators = reference.newline.numel() + reference.view_separator.numel()
     total = sam + seen + projector + separators + language
     held = total * torch.bfloat16.itemsize
+    parts = parameter_parts(arch)
     found = [
-        ("SAM", sam, vis.image_encoder_vit(arch, 1024, FLASH).weights),
-        ("CLIP", seen, vis.vit_model(arch, 1, FLASH).weights),
-        ("projector", projector, vis.mlp_projector(arch, 1).weights),
-        ("decoder and head", language, prefill(arch, 1, own_heads(arch)).weights),
+        ("SAM", sam, parts["SAM"]),
+        ("CLIP", seen, parts["CLIP"]),
+        ("projector and separators", projector + separators, parts["projector"]),
+        ("decoder and head", language, parts["decoder"] + parts["LM head"]),
         ("all", total, model.parameter_count),
     ]
     checks = [Check(f"parameters, {part}", "values", *counts) for part, *counts in found]

@@ -3,7 +3,7 @@
     python -m sweepengine.validation.measured_stages FILE
 
 Vision runs for all 53 published crop grids on the meta device; prefill and 100 decode steps on the
-CPU, for the crop grids in `DECODED`. The result ships as ``measured_stages.csv``.
+CPU, for the crop grids in `DECODED`. The result ships as ``data/measured/stages.csv``.
 """
 
 import csv
@@ -13,16 +13,17 @@ from pathlib import Path
 
 from transformers import DynamicCache
 
-from sweepengine.architecture import load_model
-from sweepengine.grid import expand, load_grid
-from sweepengine.stages import own_heads
+from sweepengine.data.models import load_model
+from sweepengine.formulas.published import own_heads
+from sweepengine.grid.grid import load_grid
+from sweepengine.grid.products import expand
 from sweepengine.validation.references import DecoderReference, VisionReference
 
 DECODED = ((1, 2), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4))
 TEXT_TOKENS = 10
 STEPS = 100
 COLUMNS = ("crop_rows", "crop_cols", "image_tokens", "vision", "vision_prefill", "decode")
-SHIPPED = resources.files("sweepengine.validation") / "measured_stages.csv"
+SHIPPED = resources.files("sweepengine.data") / "measured" / "stages.csv"
 
 
 def measure(view: int, tile: int, rows: int, cols: int) -> dict[str, int | None]:

@@ -10,16 +10,12 @@ from torch import Tensor, nn
 from transformers.models.clip import modeling_clip as clip
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
-from sweepengine.architecture import Architecture
-from sweepengine.layers import PUBLISHED_LAYERS
-from sweepengine.layers.decoder import Heads
-from sweepengine.layers.residual import FLASH
-from sweepengine.stages import own_heads
+from sweepengine.formulas.architecture import FLASH, Architecture
+from sweepengine.formulas.published import PUBLISHED_LAYERS, Heads, own_heads
+from sweepengine.validation.counters import counted_flops, element_wise_flops, outer_product_flops
 from sweepengine.validation.references import (
     clip_config,
-    counted_flops,
-    element_wise_flops,
-    outer_product_flops,
+    dense_and_mixture,
     random_weights,
     sam_config,
     text_config,
@@ -108,20 +104,26 @@ def _norm_row(
 
 def _sam_rows(arch: Architecture) -> list[Row]:
     config = sam_config(arch)
-    window, edge, width = arch.sam.window, arch.sam.position_edge, arch.sam.width
-    side = edge * arch.image.patch_size
+    window, edge, width = (
+        arch.vision.sam.window,
+        arch.vision.sam.position_edge,
+        arch.vision.sam.width,
+    )
+    side = edge * arch.vision.image.patch_size
     windows = (-(-edge // window)) ** 2
     with torch.device("meta"):
         attention = modeling.DeepseekOcr2SamVisionAttention(config, window)
         mlp = modeling.DeepseekOcr2SamMLPBlock(config)
         patches = modeling.DeepseekOcr2SamPatchEmbeddings(config)
         block = modeling.DeepseekOcr2SamVisionLayer(config, 0)
-        norm = modeling.DeepseekOcr2SamLayerNorm(arch.sam.neck_width, data_format="channels_first")
+        norm = modeling.DeepseekOcr2SamLayerNorm(
+            arch.vision.sam.neck_width, data_format="channels_first"
+        )
         encoder = modeling.DeepseekOcr2SamVisionEncoder(config).eval()
         grid = torch.empty(1, edge, edge, width)
-        pixels = torch.empty(1, arch.image.channels, side, side)
+        pixels = torch.empty(1, arch.vision.image.channels, side, side)
         split = torch.empty(windows, window, window, width)
-        narrow = torch.empty(1, arch.sam.neck_width, edge, edge)
+        narrow = torch.empty(1, arch.vision.sam.neck_width, edge, edge)
         cases: list[tuple[str, nn.Module, Callable[[], object], tuple[int, ...]]] = [
             ("Attention", attention, lambda: attention(split), (windows, window, FLASH)),
             ("MLPBlock", mlp, lambda: mlp(grid), (edge * edge,)),
@@ -134,18 +136,19 @@ def _sam_rows(arch: Architecture) -> list[Row]:
 
 
 def _clip_rows(arch: Architecture) -> list[Row]:
-    short = arch._replace(clip=arch.clip._replace(blocks=TRANSFORMER_BLOCKS))
+    clip_part = arch.vision.clip._replace(blocks=TRANSFORMER_BLOCKS)
+    short = arch._replace(towers=arch.vision._replace(clip=clip_part))
     config = clip_config(short)
-    side, projected = arch.clip.image_size, 577
+    side, projected = arch.vision.clip.image_size, 577
     with torch.device("meta"):
         embeddings = clip.CLIPVisionEmbeddings(config)
         attention, mlp = clip.CLIPAttention(config), clip.CLIPMLP(config)
         block, transformer = clip.CLIPEncoderLayer(config), clip.CLIPEncoder(config).eval()
-        norm = nn.LayerNorm(arch.clip.width)
-        projector = nn.Linear(arch.projector.input_width, arch.projector.output_width)
-        pixels = torch.empty(1, arch.image.channels, side, side)
-        tokens = torch.empty(1, CLIP_TOKENS, arch.clip.width)
-        wide = torch.empty(1, projected, arch.projector.input_width)
+        norm = nn.LayerNorm(arch.vision.clip.width)
+        projector = nn.Linear(arch.vision.projector.input_width, arch.vision.projector.output_width)
+        pixels = torch.empty(1, arch.vision.image.channels, side, side)
+        tokens = torch.empty(1, CLIP_TOKENS, arch.vision.clip.width)
+        wide = torch.empty(1, projected, arch.vision.projector.input_width)
         sized = (CLIP_TOKENS, FLASH)
         cases: list[tuple[str, nn.Module, Callable[[], object], tuple[int, ...]]] = [
             ("CLIPVisionEmbeddings_conv", embeddings, lambda: embeddings(pixels), (side,)),
@@ -162,25 +165,28 @@ def _clip_rows(arch: Architecture) -> list[Row]:
 def _decoder_rows(arch: Architecture) -> list[Row]:
     heads = own_heads(arch)
     config = text_config(arch, heads)
-    layer_sparse = modeling.DeepseekOcr2TextDecoderLayer(config, arch.decoder.dense_layers)
-    layer_dense = modeling.DeepseekOcr2TextDecoderLayer(
-        text_config(arch._replace(decoder=arch.decoder._replace(dense_layers=1)), heads), 0
+    kinds = config.mlp_layer_types
+    layer_sparse, layer_dense = (
+        modeling.DeepseekOcr2TextDecoderLayer(config, kinds.index(kind))
+        for kind in ("sparse", "dense")
     )
+    dense, _ = dense_and_mixture(arch)
     for layer in (layer_sparse, layer_dense):
         random_weights(layer)
     fused = modeling.DeepseekOcr2TextAttention(text_config(arch, heads, "sdpa"), 0)
     rotary = modeling.DeepseekOcr2TextRotaryEmbedding(config)
-    hidden = torch.randn(1, TOKENS, arch.decoder.hidden)
+    hidden = torch.randn(1, TOKENS, arch.trunk.hidden)
     positions = torch.arange(TOKENS)[None]
     angles = rotary(hidden, positions)
     mlp, moe, norm = layer_dense.mlp, layer_sparse.mlp, layer_dense.input_layernorm
     block = (TOKENS, TOKENS, heads)
     cases: list[tuple[str, str, nn.Module, Callable[[], object], tuple[int | Heads, ...]]] = [
-        ("decoder", "DeepseekV2MLP", mlp, lambda: mlp(hidden), (TOKENS, arch.decoder.dense_width)),
+        ("decoder", "DeepseekV2MLP", mlp, lambda: mlp(hidden), (TOKENS, dense.width)),
         ("decoder", "MoEGate", moe.gate, lambda: moe.gate(hidden), (TOKENS,)),
         ("decoder", "DeepseekV2MoE", moe, lambda: moe(hidden), (TOKENS,)),
         ("decoder", "DeepseekV2DecoderLayer_dense", layer_dense,
-         lambda: layer_dense(hidden, position_embeddings=angles), block),
+         lambda: layer_dense(hidden, position_embeddings=angles),
+         (TOKENS, TOKENS, dense.width, heads)),
         ("decoder", "DeepseekV2DecoderLayer_moe", layer_sparse,
          lambda: layer_sparse(hidden, position_embeddings=angles), block),
         ("llama", "LlamaFlashAttention2", fused,

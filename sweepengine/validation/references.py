@@ -6,166 +6,29 @@ changes no count. Attention and experts are the eager implementations: torch's c
 neither the fused CPU attention nor grouped matrix products.
 """
 
-import weakref
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch._decomp import get_decompositions
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, DynamicCache
 from transformers.models.clip import modeling_clip as clip
 from transformers.models.deepseek_ocr2 import configuration_deepseek_ocr2 as configuration
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
-from sweepengine.architecture import Architecture
-from sweepengine.layers.decoder import Heads
-
-
-def counted_flops(call: Callable[[], object]) -> int:
-    """FLOPs that torch's counter sees in a call: matrix products and convolutions."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        call()
-    return int(counter.get_total_flops())
-
-
-class _OuterProducts(TorchDispatchMode):
-    """Counts products of two tensors that broadcast against each other: outer products."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops: int = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.mul.Tensor and all(isinstance(a, Tensor) for a in args):
-            first, second = args
-            if first.shape != second.shape:
-                self.flops += 2 * int(out.numel())
-        return out
-
-
-def outer_product_flops(call: Callable[[], object]) -> int:
-    """FLOPs of a call's outer products, a multiply-add each, as if they were matrix products.
-
-    The released rotary embedding multiplies positions by frequencies as a `(d/2, 1) @ (1, T)`
-    product; `transformers` writes the same product element-wise, where the counter sees nothing.
-    """
-    counter = _OuterProducts()
-    with torch.no_grad(), counter:
-        call()
-    return counter.flops
-
-
-class _ElementWise(TorchDispatchMode):
-    """Counts values of the size of `size` that element-wise operations produce."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-        self.flops: int = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func in DECOMPOSED:
-            with self:
-                return DECOMPOSED[func](*args, **(kwargs or {}))
-        out = func(*args, **(kwargs or {}))
-        if func.overloadpacket is torch.ops.aten.var_mean:
-            self.flops += int(args[0].numel())
-        elif (
-            torch.Tag.pointwise in func.tags
-            and func.overloadpacket not in COPIES
-            and int(out.numel()) == self.size
-        ):
-            self.flops += self.size
-        return out
-
-
-COPIES = (torch.ops.aten.clone, torch.ops.aten._to_copy)
-DECOMPOSED = get_decompositions([torch.ops.aten.native_layer_norm])
-
-
-def element_wise_flops(call: Callable[[Tensor], object], values: Tensor) -> int:
-    """FLOPs of a norm on `values`, counted from its own element-wise operations.
-
-    The rule: one FLOP for each value of each tensor of the input's size that an element-wise
-    operation produces. A variance counts one a value, its square, as the differences it squares
-    are those that the norm subtracts again. Statistics (one figure a token), the sums that make
-    them, casts and views count nothing.
-    """
-    counter = _ElementWise(values.numel())
-    with torch.no_grad(), counter:
-        call(values)
-    return counter.flops
-
-
-class _LiveStorage(TorchDispatchMode):
-    """Follows the bytes of tensor storages that are alive, and their largest sum."""
-
-    def __init__(self, held_elsewhere: Iterable[Tensor]) -> None:
-        super().__init__()
-        self.live: int = 0
-        self.peak: int = 0
-        self.known: set[int] = {tensor.untyped_storage()._cdata for tensor in held_elsewhere}
-
-    def follow(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.known:
-            return
-        self.known.add(key)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._gone, key, size)
-
-    def _gone(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for value in tree_leaves(out):
-            if isinstance(value, Tensor):
-                self.follow(value)
-        return out
-
-
-def live_peak(modules: Iterable[nn.Module], call: Callable[[], object], *inputs: Tensor) -> int:
-    """Largest number of bytes alive at once during a call, `inputs` among them, weights not."""
-    weights = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-    tracker = _LiveStorage(weights)
-    for tensor in inputs:
-        tracker.follow(tensor)
-    with torch.no_grad(), tracker:
-        call()
-    return tracker.peak
-
-
-def parameters(module: nn.Module) -> int:
-    """Number of parameters of a module."""
-    return sum(parameter.numel() for parameter in module.parameters())
+from sweepengine.formulas.architecture import Architecture, FeedForward
+from sweepengine.formulas.published import Heads
+from sweepengine.validation.counters import counted_flops, outer_product_flops
 
 
 def sam_config(arch: Architecture) -> configuration.DeepseekOcr2SamVisionConfig:
     """Configuration of the SAM encoder."""
-    sam = arch.sam
+    sam = arch.vision.sam
     return configuration.DeepseekOcr2SamVisionConfig(
         hidden_size=sam.width,
         output_channels=sam.neck_width,
         num_hidden_layers=sam.blocks,
         num_attention_heads=sam.heads,
-        num_channels=arch.image.channels,
-        image_size=sam.position_edge * arch.image.patch_size,
-        patch_size=arch.image.patch_size,
+        num_channels=arch.vision.image.channels,
+        image_size=sam.position_edge * arch.vision.image.patch_size,
+        patch_size=arch.vision.image.patch_size,
         window_size=sam.window,
         global_attn_indexes=list(range(sam.global_blocks)),
         mlp_dim=sam.mlp_width,
@@ -177,13 +40,13 @@ def sam_config(arch: Architecture) -> configuration.DeepseekOcr2SamVisionConfig:
 def clip_config(arch: Architecture, attention: str = "eager") -> CLIPVisionConfig:
     """Configuration of the CLIP transformer."""
     return CLIPVisionConfig(
-        hidden_size=arch.clip.width,
-        intermediate_size=arch.clip.mlp_width,
-        num_hidden_layers=arch.clip.blocks,
-        num_attention_heads=arch.clip.heads,
-        num_channels=arch.image.channels,
-        image_size=arch.clip.image_size,
-        patch_size=arch.clip.patch_size,
+        hidden_size=arch.vision.clip.width,
+        intermediate_size=arch.vision.clip.mlp_width,
+        num_hidden_layers=arch.vision.clip.blocks,
+        num_attention_heads=arch.vision.clip.heads,
+        num_channels=arch.vision.image.channels,
+        image_size=arch.vision.clip.image_size,
+        patch_size=arch.vision.clip.patch_size,
         hidden_act="quick_gelu",
         attn_implementation=attention,
     )
@@ -196,23 +59,37 @@ def text_config(
     experts: str = "eager",
 ) -> configuration.DeepseekOcr2TextConfig:
     """Configuration of the decoder with the given heads."""
-    decoder = arch.decoder
-    sparse = decoder.layers - decoder.dense_layers
+    kinds = [
+        "sparse" if group.feed_forward.experts else "dense"
+        for group in arch.groups
+        for _ in range(group.layers)
+    ]
+    dense, mixture = dense_and_mixture(arch)
     return configuration.DeepseekOcr2TextConfig(
-        vocab_size=decoder.vocabulary,
-        hidden_size=decoder.hidden,
-        intermediate_size=decoder.dense_width,
-        num_hidden_layers=decoder.layers,
-        num_attention_heads=heads.attention_heads,
-        num_key_value_heads=heads.key_value_heads,
-        n_routed_experts=decoder.experts,
-        num_experts_per_tok=decoder.experts_per_token,
-        moe_intermediate_size=decoder.expert_width,
-        n_shared_experts=decoder.shared_width // decoder.expert_width,
-        mlp_layer_types=["dense"] * decoder.dense_layers + ["sparse"] * sparse,
+        vocab_size=arch.trunk.vocabulary,
+        hidden_size=arch.trunk.hidden,
+        intermediate_size=dense.width,
+        num_hidden_layers=len(kinds),
+        num_attention_heads=heads[0],
+        num_key_value_heads=heads[1],
+        n_routed_experts=mixture.experts,
+        num_experts_per_tok=mixture.experts_per_token,
+        moe_intermediate_size=mixture.expert_width,
+        n_shared_experts=mixture.width // mixture.expert_width,
+        mlp_layer_types=kinds,
         max_position_embeddings=8192,
         attn_implementation=attention,
         experts_implementation=experts,
+    )
+
+
+def dense_and_mixture(arch: Architecture) -> tuple[FeedForward, FeedForward]:
+    """Feed-forward of dense layers and of mixtures; where a model has none, like the other."""
+    forwards = [group.feed_forward for group in arch.groups]
+    dense = next((f for f in forwards if not f.experts), forwards[0])
+    mixture = next((f for f in forwards if f.experts), None)
+    return dense, mixture or dense._replace(
+        experts=2, experts_per_token=1, expert_width=dense.width
     )
 
 
@@ -232,11 +109,13 @@ class VisionReference:
         with torch.device("meta"):
             self.sam = modeling.DeepseekOcr2SamVisionEncoder(sam_config(arch)).eval()
             self.embeddings = clip.CLIPVisionEmbeddings(clip_config(arch))
-            self.norm = nn.LayerNorm(arch.clip.width)
+            self.norm = nn.LayerNorm(arch.vision.clip.width)
             self.clip = clip.CLIPEncoder(clip_config(arch)).eval()
-            self.projector = nn.Linear(arch.projector.input_width, arch.projector.output_width)
-            self.newline = nn.Parameter(torch.empty(arch.projector.output_width))
-            self.view_separator = nn.Parameter(torch.empty(arch.projector.output_width))
+            self.projector = nn.Linear(
+                arch.vision.projector.input_width, arch.vision.projector.output_width
+            )
+            self.newline = nn.Parameter(torch.empty(arch.vision.projector.output_width))
+            self.view_separator = nn.Parameter(torch.empty(arch.vision.projector.output_width))
 
     def encode(self, side: int, images: int) -> Tensor:
         """Run `images` views of `side` pixels through encoder, transformer and projector.
@@ -246,10 +125,10 @@ class VisionReference:
         Tensor, shape (images, q, q, 1280)
         """
         with torch.device("meta"):
-            pixels = torch.empty(images, self.arch.image.channels, side, side)
+            pixels = torch.empty(images, self.arch.vision.image.channels, side, side)
             encoded = self.sam(pixels).last_hidden_state
             features = encoded.flatten(2).transpose(1, 2)
-            class_token = torch.empty(images, 1, self.arch.clip.width)
+            class_token = torch.empty(images, 1, self.arch.vision.clip.width)
             tokens = torch.cat([class_token, features], dim=1)
             seen = self.clip(inputs_embeds=self.norm(tokens)).last_hidden_state
             projected: Tensor = self.projector(torch.cat([seen[:, 1:], features], dim=-1))
@@ -294,16 +173,16 @@ class DecoderReference:
         experts: str = "eager",
     ) -> None:
         self.config = text_config(arch, heads, attention, experts)
-        self.hidden = arch.decoder.hidden
+        self.hidden = arch.trunk.hidden
         with torch.device("meta"):
-            self.head = nn.Linear(arch.decoder.hidden, arch.decoder.vocabulary, bias=False)
+            self.head = nn.Linear(arch.trunk.hidden, arch.trunk.vocabulary, bias=False)
             layers = [
                 modeling.DeepseekOcr2TextDecoderLayer(self.config, layer)
-                for layer in range(arch.decoder.layers)
+                for layer in range(len(self.config.mlp_layer_types))
             ]
         mixture = random_weights(modeling.DeepseekOcr2TextMoe(self.config))
         for index, layer in enumerate(layers):
-            if index >= arch.decoder.dense_layers:
+            if self.config.mlp_layer_types[index] == "sparse":
                 layer.mlp = mixture
             for name, child in layer.named_children():
                 if child is not mixture:

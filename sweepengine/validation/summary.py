@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from sweepengine.architecture import Model
+from sweepengine.data.models import Model
 from sweepengine.validation import activation_memory, end_to_end, per_layer
 
 

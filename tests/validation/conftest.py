@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from sweepengine.architecture import load_model
+from sweepengine.data.models import load_model
 from sweepengine.validation import summary
 
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from sweepengine.validation import activation_memory
-from sweepengine.validation.references import live_peak
+from sweepengine.validation.counters import live_peak
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,1 @@
+"""Answers: measures, explanations, targets, queries over grids and datasets."""

@@ -1,0 +1,93 @@
+"""Two accountings side by side: where their figures part, by how much, and why."""
+
+from typing import Any, NamedTuple
+
+from sweepengine.data.models import Model, build, merged
+from sweepengine.data.schema import TOWERS, quantities
+from sweepengine.formulas.architecture import Attention, Convention, FeedForward, Trunk
+from sweepengine.formulas.cost import Roles
+from sweepengine.formulas.points import Point
+from sweepengine.grid.plain import point_columns
+
+MOST_EFFECTS = 4
+COUNTED = "counted once"
+
+
+class Figure(NamedTuple):
+    """One figure of one workload in both accountings."""
+
+    workload: str
+    column: str
+    first: float
+    second: float
+
+    @property
+    def change(self) -> float | None:
+        """(second - first) / first; None where the first counts nothing."""
+        return (self.second - self.first) / self.first if self.first else None
+
+
+class Cause(NamedTuple):
+    """One key in which the model files differ, and what it alone changes in the first."""
+
+    key: str
+    first: str
+    second: str
+    why: str
+    effects: list[Figure]
+    """Largest relative changes first."""
+
+
+def figures(first: Model, second: Model, workload: str, point: Point) -> list[Figure]:
+    """Every output column of one workload in both accountings, and the parameters."""
+    one = point_columns(first.architecture, point)
+    other = point_columns(second.architecture, point)
+    found = [Figure(workload, name, one[name], other[name]) for name in one]
+    held = Figure(workload, "parameters", first.parameter_count, second.parameter_count)
+    return [*found, held]
+
+
+def causes(first: Model, second: Model, workload: str, point: Point) -> list[Cause]:
+    """Each key of the second file that says why, with what it changes when it alone is changed."""
+    found = []
+    for key, why in second.why.items():
+        path = key.split(".")
+        value = _at(second.data, path)
+        if value is None or value == _at(first.data, path):
+            continue
+        change: Any = value
+        for part in reversed(path):
+            change = {part: change}
+        changed = build(merged(first.data, change), f"{first.name} with {key}")
+        effects = [f for f in figures(first, changed, workload, point) if f.first != f.second]
+        effects.sort(key=lambda figure: -abs(figure.change or float("inf")))
+        said = (_said(first, path), _said(second, path))
+        found.append(Cause(key, *said, why, effects[:MOST_EFFECTS]))
+    return found
+
+
+def _at(data: dict[str, Any], path: list[str]) -> Any:
+    """What stands at a path of tables; None where nothing does."""
+    value: Any = data
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _said(model: Model, path: list[str]) -> str:
+    """Value at a path, or the default where the file leaves it out, in words."""
+    value = _at(model.data, path)
+    if path[:2] == ["accounting", "counts"]:
+        counts = {role: value[role] for role in Roles._fields if value and role in value}
+        return ", ".join(f"{role} x {n}" for role, n in counts.items()) or COUNTED
+    if value is None:
+        tuples: dict[str, type[NamedTuple]] = {
+            **TOWERS, "decoder": Trunk, "accounting": Convention, "attention": Attention,
+            "feed_forward": FeedForward,
+        }  # fmt: skip
+        kind = tuples[path[1] if len(path) > 2 else path[0]]
+        default = quantities(kind)[path[-1]].default
+        value = _at(model.data, [*path[:-1], default]) if isinstance(default, str) else default
+    if isinstance(value, list):
+        return "; ".join(" ".join(map(str, row)) for row in value)
+    return str(int(value))

@@ -1,0 +1,258 @@
+"""The cost of one workload as a tree: a walk over the operators that the kernel sums."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sweepengine.formulas import clip, decoder, operators, sam
+from sweepengine.formulas.architecture import Architecture, Group
+from sweepengine.formulas.cost import Cost, Roles, add, counted, scaled
+from sweepengine.formulas.decoder import Ends, Layer, decoder_ends, decoder_layer
+from sweepengine.formulas.figures import regrouped
+from sweepengine.formulas.points import Point
+from sweepengine.formulas.tokens import ImageTokens, keys_of_pass
+from sweepengine.formulas.vision import Joins, joins, projected_tokens, repeats, view
+from sweepengine.formulas.ways import keys_met, read_once, touched_experts
+from sweepengine.grid.plain import image_of
+
+COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes")
+STATED: dict[type, tuple[Callable[..., Any], ...]] = {
+    Layer: (decoder.rms_norm, decoder.projections, decoder.rotary, decoder.attention_core,
+            operators.router, decoder.routed_experts, decoder.shared_gate, operators.mlp,
+            operators.residual_add),
+    Ends: (decoder.decoder_ends, decoder.rms_norm, operators.linear),
+    sam.SamBlock: (operators.norm, sam.sam_projections, sam.relative_positions, sam.sam_attention,
+                   operators.mlp, operators.residual_add),
+    sam.SamEnds: (operators.linear, sam.position_tables, sam.neck, sam.layer_norm_2d),
+    clip.ClipBlock: (operators.norm, clip.clip_block, clip.clip_attention, operators.mlp,
+                     operators.residual_add),
+    clip.ClipEnds: (clip.clip_ends, operators.norm),
+    Joins: (clip.mlp_projector, operators.held),
+}  # fmt: skip
+"""The formula that states each operator of a tuple."""
+TITLES = {
+    "routed": "routed experts",
+    "mlp": "MLP",
+    "head": "LM head",
+    "embedding": "token embedding",
+    "sam_ends": "SAM patches and neck",
+    "global_blocks": "SAM blocks, global",
+    "windowed_blocks": "SAM blocks, windows",
+    "clip_ends": "CLIP embeddings and norm",
+    "clip_blocks": "CLIP blocks",
+}
+"""How an operator or a kind of layers is called; others by their field's name."""
+
+
+class Node(NamedTuple):
+    """Cost of an operator, or of a group of them, for one sequence, all its copies together."""
+
+    name: str
+    copies: int
+    cost: Cost
+    formula: str = ""
+    routing: tuple[int, int] = (0, 0)
+    """Experts, and experts a token, of which its weights are read."""
+    parts: "tuple[Node, ...]" = ()
+
+
+class Part(NamedTuple):
+    """One line of the explanation: what it and all below it cost, for the whole batch."""
+
+    name: str
+    copies: int
+    """How many alike stand side by side or one after the other."""
+    formula: str
+    """One line: how the figures follow; empty for a group."""
+    tensor_flops: int
+    cuda_flops: int
+    activation_io_bytes: int
+    kv_io_bytes: int
+    weight_io_bytes: float
+    """Expected: routed experts are read as far as the batch touches them."""
+    parts: "tuple[Part, ...]"
+
+    @property
+    def flops(self) -> int:
+        """Tensor-core and CUDA-core FLOPs."""
+        return self.tensor_flops + self.cuda_flops
+
+    @property
+    def moved_bytes(self) -> float:
+        """Activations, cache and weights."""
+        return self.activation_io_bytes + self.kv_io_bytes + self.weight_io_bytes
+
+    def walk(self, depth: int = 0) -> "Iterator[tuple[int, Part]]":
+        """Yield this part and all below it, with their depths."""
+        yield depth, self
+        for part in self.parts:
+            yield from part.walk(depth + 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested dictionaries for JSON."""
+        return {**self._asdict(), "parts": [part.as_dict() for part in self.parts]}
+
+
+def explain(arch: Architecture, point: Point) -> Part:
+    """Cost of one workload, operator by operator; operators add up to stages, stages to the total.
+
+    Integer figures add up exactly and equal the columns of `evaluate`. The weights are read by
+    the global view; tiles share its pass. Of the activation memory, a maximum and no sum, the
+    tree says nothing.
+    """
+    image = image_of(arch, point)
+    context = image.view_tokens + image.tile_tokens + point.text_tokens
+    batch, steps = point.batch_size, point.decode_steps
+    stages = []
+    if arch.towers is not None:
+        seen = _vision(arch, image, point.attention)
+        stages.append(_stage("vision", arch, seen, batch, 1, 0))
+    filled = _prefill(arch, context, point)
+    stages.append(_stage("prefill", arch, filled, batch, 1, batch * context))
+    decoded = _decode(arch, context, point)
+    stages.append(_stage("decode", arch, decoded, batch, steps, batch))
+    return _sum("total", 1, tuple(stages))
+
+
+def _operators(
+    parts: Any, counts: Sequence[Roles], count: int = 1, copies: int | None = None
+) -> list[Node]:
+    """The operators of a tuple, as counted; `count` times the work, `copies` times the weights."""
+    weights = count if copies is None else copies
+    stated = STATED[type(parts)]
+    return [
+        Node(TITLES.get(name, name.replace("_", " ")), 1,
+             scaled(counted(cost, roles), count, weights), _line(formula))
+        for name, cost, roles, formula in zip(parts._fields, parts, counts, stated, strict=True)
+    ]  # fmt: skip
+
+
+def _line(formula: Callable[..., Any]) -> str:
+    """First paragraph of a formula's docstring, which states it, and the next if that does."""
+    paragraphs = [" ".join(p.split()) for p in (inspect.getdoc(formula) or "").split("\n\n")]
+    stated = [p for p in paragraphs if "`" in p]
+    return " ".join(dict.fromkeys([paragraphs[0], *stated[:1]]))
+
+
+def _group(name: str, copies: int, parts: Sequence[Node]) -> Node:
+    """A group of what costs anything."""
+    kept = tuple(part for part in parts if part.parts or any(part.cost))
+    return Node(name, copies, Cost(*[0] * len(Cost._fields)), parts=kept)
+
+
+def _vision(arch: Architecture, image: ImageTokens, flash: int) -> list[Node]:
+    towers = arch.vision
+    times = repeats(towers)
+    counts = arch.counts
+    kinds = (counts.sam_ends, counts.sam_block, counts.sam_block, counts.clip_ends,
+             counts.clip_block)  # fmt: skip
+
+    def seen(name: str, side: int, views: int, shared: bool) -> Node:
+        layers = view(towers, side, flash)
+        return _group(name, views, [
+            _group(TITLES[kind], count,
+                   _operators(part, roles, count * views, 0 if shared else count))
+            for kind, part, count, roles in zip(layers._fields, layers, times, kinds, strict=True)
+        ])  # fmt: skip
+
+    joined = joins(towers.projector, projected_tokens(towers, image))
+    return [
+        seen("global view", image.view_size, 1, False),
+        seen("tiles", image.tile_size, image.tiles, True),
+        *_operators(joined, counts.joins),
+    ]
+
+
+def _name(group: Group) -> str:
+    """What kind of layers a group is."""
+    attention, forward = group.attention, group.feed_forward
+    mixture = f"{forward.experts} experts" if forward.experts else "dense"
+    window = f", window of {attention.window:,}" if attention.window else ""
+    return f"layers, {mixture}{window}"
+
+
+def _grouped(group: Group, layers: list[Node]) -> Node:
+    """Operators of one group of layers, with the routing of its experts."""
+    forward = group.feed_forward
+    routing = (forward.experts, forward.experts_per_token)
+    shared = "shared experts" if forward.experts else TITLES["mlp"]
+    named = [
+        node._replace(name=shared if node.name == TITLES["mlp"] else node.name, routing=routing)
+        for node in layers
+    ]
+    return _group(_name(group), group.layers, named)
+
+
+def _prefill(arch: Architecture, tokens: int, point: Point) -> list[Node]:
+    embedding, norm, head = _operators(decoder_ends(arch.trunk, tokens), arch.counts.ends)
+    found = []
+    for group in regrouped(arch, point.attention_heads, point.key_value_heads):
+        keys = keys_of_pass(tokens, 0, group.attention.window)
+        layer = decoder_layer(group, arch.trunk, tokens, keys, point.attention, 0)
+        found.append(_grouped(group, _operators(layer, arch.counts.layer, group.layers)))
+    return [embedding, *found, norm, head]
+
+
+def _decode(arch: Architecture, context: int, point: Point) -> list[Node]:
+    steps = point.decode_steps
+    once = _operators(decoder_ends(arch.trunk, 1), arch.counts.ends, steps, 1)
+    embedding, norm, head = once
+    found = []
+    for group in regrouped(arch, point.attention_heads, point.key_value_heads):
+        met = keys_met(arch.convention, context, steps, group.attention.window)
+        none, one = (
+            _operators(
+                decoder_layer(group, arch.trunk, 1, keys, point.attention, 0),
+                arch.counts.layer,
+                group.layers,
+            )
+            for keys in (0, 1)
+        )
+        layers = [
+            first._replace(cost=_over_steps(first.cost, second.cost, steps, met))
+            for first, second in zip(none, one, strict=True)
+        ]
+        found.append(_grouped(group, layers))
+    return [embedding, *found, norm, head]
+
+
+def _over_steps(none: Cost, one: Cost, steps: int, met: int) -> Cost:
+    """Counts of K steps that meet `met` keys; how often weights are read is up to the stage."""
+    growth = Cost(*(b - a for a, b in zip(none, one, strict=True)))
+    return add(scaled(none, steps, 1), scaled(growth, met, 0))
+
+
+def _stage(
+    name: str, arch: Architecture, nodes: list[Node], batch: int, passes: int, tokens: int
+) -> Part:
+    """A stage of `passes` passes over the weights, each with `tokens` tokens of the batch."""
+    size = arch.convention.dtype_bytes
+    row = arch.trunk.hidden * arch.counts.ends[0].weight_io
+
+    def part(node: Node) -> Part:
+        if node.parts:
+            return _sum(node.name, node.copies, tuple(part(inner) for inner in node.parts))
+        cost = node.cost
+        read = float(cost.weight_io)
+        if cost.expert_io:
+            read += touched_experts(*node.routing, tokens) * cost.expert_io
+        if node.name == TITLES["embedding"]:
+            read = read_once(0, row, arch.trunk.vocabulary, tokens)
+        return Part(
+            node.name,
+            node.copies,
+            node.formula,
+            batch * cost.tensor_flops,
+            batch * cost.cuda_flops,
+            batch * cost.activation_io * size,
+            batch * cost.kv_io * size,
+            passes * read * size,
+            (),
+        )
+
+    return _sum(name, 1, tuple(part(node) for node in nodes if node.parts or any(node.cost)))
+
+
+def _sum(name: str, count: int, parts: tuple[Part, ...]) -> Part:
+    tensor, cuda, moved, cache, read = (sum(getattr(p, field) for p in parts) for field in COUNTS)
+    return Part(name, count, "", tensor, cuda, moved, cache, read, parts)

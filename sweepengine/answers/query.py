@@ -1,0 +1,120 @@
+"""Polars SQL over a grid while it is computed, or over a dataset."""
+
+import re
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from sweepengine.answers.sources import Source
+from sweepengine.data.errors import InputError
+from sweepengine.formulas.points import INPUT_NAMES
+from sweepengine.grid.columns import OUTPUTS
+
+TABLE = "points"
+_WIDE = [column.name for column in OUTPUTS if column.dtype == "Int64"]
+_NARROW = [column.name for column in OUTPUTS if column.dtype == "Int32"]
+
+
+def query(
+    source: Source,
+    where: str | None = None,
+    select: str | None = None,
+    group_by: str | None = None,
+    sort: str | None = None,
+    top: int | None = None,
+) -> pl.LazyFrame:
+    """Filter and aggregate points; nothing is computed before the result is collected.
+
+    Parameters
+    ----------
+    source : Source
+        Grid or dataset; the table `points` of the SQL.
+    where : str, optional
+        SQL condition on any columns, ``batch_size = 8 AND crop_rows <= 2``.
+    select : str, optional
+        SQL expressions, ``max(decode_tensor_flops) AS most``; all columns, or with `group_by`
+        its columns and ``count(*) AS points``, when left out.
+    group_by : str, optional
+        Columns, separated by commas.
+    sort : str, optional
+        Column of the result, largest first; ``"NAME asc"`` is smallest first.
+    top : int, optional
+        Only so many rows.
+
+    Returns
+    -------
+    polars.LazyFrame
+        Sums are exact: Int64 columns are summed as 128-bit integers, as Polars would wrap.
+
+    Raises
+    ------
+    InputError
+        When the SQL is not valid or names an unknown column.
+    """
+    points = source.points
+    try:
+        if where is not None:
+            points = points.filter(pl.sql_expr(where))
+        keys = _columns(group_by) if group_by is not None else []
+        if select is not None:
+            points = _widened(points, keys)
+        chosen = select or (", ".join([*keys, "count(*) AS points"]) if keys else "*")
+        text = f"SELECT {chosen} FROM {TABLE}"
+        text += f" GROUP BY {', '.join(keys)}" if keys else ""
+        text += f" ORDER BY {_order(sort)}" if sort is not None else ""
+        text += f" LIMIT {top}" if top is not None else ""
+        found = pl.SQLContext({TABLE: points}).execute(text)
+        found.collect_schema()
+    except PolarsError as error:
+        raise InputError(f"query: {_first_line(error)}") from None
+    return found
+
+
+def _columns(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    known = (*INPUT_NAMES, *(column.name for column in OUTPUTS))
+    for name in names:
+        if name not in known:
+            raise InputError(f'query: --group-by "{name}": expected some of {", ".join(known)}')
+    return names
+
+
+def _order(sort: str) -> str:
+    match = re.fullmatch(r"\s*(\w+)(?:\s+(asc|desc))?\s*", sort, re.IGNORECASE)
+    if match is None:
+        raise InputError(f'query: --sort "{sort}": expected a column, or "COLUMN asc"')
+    return f'"{match[1]}" {match[2] or "desc"}'
+
+
+def _widened(points: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
+    """Integers so wide that no sum over any grid wraps."""
+    narrow = [*_NARROW, *(name for name in INPUT_NAMES if name != "attention")]
+    return points.with_columns(
+        pl.col(name).cast(kind)
+        for names, kind in ((_WIDE, pl.Int128), (narrow, pl.Int64))
+        for name in names
+        if name not in keys
+    )
+
+
+def _first_line(error: PolarsError) -> str:
+    return " ".join(str(error).splitlines()[0].split())
+
+
+def narrowed(frame: pl.DataFrame) -> pl.DataFrame:
+    """128-bit columns back to Int64, which every file format knows.
+
+    Raises
+    ------
+    InputError
+        When a value does not fit; it names the column and the formats that take it.
+    """
+    for name, kind in frame.schema.items():
+        if kind == pl.Int128:
+            try:
+                frame = frame.with_columns(pl.col(name).cast(pl.Int64))
+            except PolarsError:
+                raise InputError(
+                    f"query: {name} does not fit Int64: expected --format csv, json or table"
+                ) from None
+    return frame

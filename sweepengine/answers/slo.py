@@ -1,0 +1,192 @@
+"""Which points meet latency targets on which devices, and which of them serve most."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from sweepengine.answers import metrics
+from sweepengine.answers.metrics import AT_PEAK, Achievable
+from sweepengine.answers.sources import Source
+from sweepengine.data.devices import Device
+from sweepengine.data.errors import InputError
+from sweepengine.formulas.points import INPUT_NAMES
+
+BATCH_ROWS = 1 << 18
+SECONDS_PER_HOUR = 3600
+MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
+            "largest_batch")  # fmt: skip
+SHOWN = (*INPUT_NAMES, *MEASURES)
+_PREFER = ["device_tokens_per_s", "user_tokens_per_s"]
+
+
+class Objectives(NamedTuple):
+    """What an answer must meet: seconds to the first token, and for each further one."""
+
+    ttft_s: float
+    tpot_s: float
+
+
+class Answer(NamedTuple):
+    """What one device can do with the points of a source."""
+
+    device: Device
+    points: int
+    fitting: int
+    """Points whose weights, cache and activations fit the device's memory."""
+    meeting: int
+    """Points that fit and meet both targets."""
+    largest_batch: int
+    """Largest batch of a point that fits and meets both targets; 0 without one."""
+    best: dict[str, Any] | None
+    """Inputs and measures of the point that meets both and makes most tokens/s/device."""
+    front: pl.DataFrame
+    """Points that fit and meet the TTFT of which no other makes as many tokens/s/device and as
+    many tokens/s/user, fastest for the user first (columns `SHOWN`)."""
+    price_per_hour: float | None
+    """USD for an hour of the device."""
+
+    @property
+    def usd_per_million_tokens(self) -> float | None:
+        """Price of a million output tokens at the best point."""
+        if self.price_per_hour is None or self.best is None:
+            return None
+        per_token = self.price_per_hour / SECONDS_PER_HOUR / self.best["device_tokens_per_s"]
+        return float(per_token * 1e6)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON; the device by its name."""
+        return {
+            **self._asdict(),
+            "device": self.device.name,
+            "usd_per_million_tokens": self.usd_per_million_tokens,
+            "front": self.front.to_dicts(),
+        }
+
+
+def seconds_target(name: str, value: float | None, of_grid: float | None) -> float:
+    """A target as given, or else the grid's own.
+
+    Raises
+    ------
+    InputError
+        When there is neither, or it is no time above 0.
+    """
+    found = of_grid if value is None else value
+    if found is None:
+        raise InputError(
+            f"slo: the grid has no {name}: expected --{name.removesuffix('_s')} SECONDS"
+        )
+    if not 0 < found < float("inf"):
+        raise InputError(f"slo: {name} = {found:g}: expected seconds above 0")
+    return found
+
+
+def find_answers(
+    source: Source,
+    devices: Sequence[Device],
+    targets: Objectives,
+    prices: Mapping[str, float] | None = None,
+    where: pl.Expr | None = None,
+    achievable: Achievable = AT_PEAK,
+) -> list[Answer]:
+    """Answer for each device, in one pass over the points, in bounded memory.
+
+    Parameters
+    ----------
+    source : Source
+        Grid or dataset.
+    devices : sequence of Device
+    targets : Objectives
+        A batch meets the TTFT when vision and prefill of all its images end in time, and the
+        TPOT when decode steps take no longer on average.
+    prices : mapping of str to float, optional
+        USD an hour by the device's name.
+    where : polars.Expr, optional
+        Only these points; one workload, say.
+    achievable : Achievable
+        Fractions of the peaks that kernels reach.
+
+    Raises
+    ------
+    InputError
+        For a price of a device that is not asked for, or no points.
+    """
+    prices = prices or {}
+    names = [device.name for device in devices]
+    for name, price in prices.items():
+        if name not in names:
+            raise InputError(f"slo: price of {name}: expected one of {', '.join(names)}")
+        if not 0 < price < float("inf"):
+            raise InputError(f"slo: price of {name} = {price:g}: expected USD an hour above 0")
+    answers = [
+        Answer(device, 0, 0, 0, 0, None, pl.DataFrame(), prices.get(device.name))
+        for device in devices
+    ]
+    points = source.points if where is None else source.points.filter(where)
+    needed = points.select(*INPUT_NAMES, *_columns(devices[0]))
+    for batch in needed.collect_batches(chunk_size=BATCH_ROWS):
+        answers = [_add(answer, batch, targets, achievable) for answer in answers]
+    if not answers[0].points:
+        raise InputError(f"{source.place}: holds no such points: expected at least one")
+    return answers
+
+
+def _columns(device: Device) -> list[str]:
+    measures = _measures(device, AT_PEAK)
+    names = {name for measure in measures for name in measure.meta.root_names()}
+    return sorted(names - set(INPUT_NAMES))
+
+
+def _measures(device: Device, achievable: Achievable) -> list[pl.Expr]:
+    return [
+        metrics.ttft_seconds(device, achievable).alias("ttft_s"),
+        metrics.tpot_seconds(device, achievable).alias("tpot_s"),
+        metrics.tokens_per_second_per_user(device, achievable).alias("user_tokens_per_s"),
+        metrics.tokens_per_second(device, achievable).alias("device_tokens_per_s"),
+        metrics.memory_needed_bytes().alias("memory_bytes"),
+        metrics.largest_batch(device).alias("largest_batch"),
+    ]
+
+
+def _add(
+    answer: Answer, batch: pl.DataFrame, targets: Objectives, achievable: Achievable
+) -> Answer:
+    shown = batch.select(*INPUT_NAMES, *_measures(answer.device, achievable))
+    fitting = shown.filter(pl.col("memory_bytes") <= answer.device.memory_bytes)
+    prompt = fitting.filter(pl.col("ttft_s") <= targets.ttft_s)
+    meeting = prompt.filter((pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null())
+    candidates = [answer.best] if answer.best else []
+    if meeting.height:
+        candidates += meeting.sort(_PREFER, descending=True, maintain_order=True).head(1).to_dicts()
+    best = reduce(_better, candidates) if candidates else None
+    largest = max(answer.largest_batch, int(meeting["batch_size"].max() or 0))  # type: ignore[arg-type]
+    return answer._replace(
+        points=answer.points + shown.height,
+        fitting=answer.fitting + fitting.height,
+        meeting=answer.meeting + meeting.height,
+        largest_batch=largest,
+        best=best,
+        front=pareto_front(pl.concat([f for f in (answer.front, prompt) if f.width])),
+    )
+
+
+def _better(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The point that makes more tokens/s, for the user where the device makes the same."""
+    first, second = ([point[name] or 0.0 for name in _PREFER] for point in (one, other))
+    return other if second > first else one
+
+
+def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
+    """Points that no other beats in one of tokens/s/user and tokens/s/device and matches in both.
+
+    Points without decode steps make no tokens and are left out; of points alike in both the first
+    stays.
+    """
+    user, device = "user_tokens_per_s", "device_tokens_per_s"
+    ordered = points.filter(pl.col(user).is_not_null()).sort(
+        [user, device], descending=True, maintain_order=True
+    )
+    before = pl.col(device).cum_max().shift(1)
+    return ordered.filter(before.is_null() | (pl.col(device) > before))

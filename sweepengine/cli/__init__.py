@@ -1,0 +1,61 @@
+"""Command line: parses, calls, prints. What costs time to import is imported where it is used."""
+
+import sys
+from typing import NoReturn
+
+import click
+
+from sweepengine import __version__
+from sweepengine.cli.devices import devices
+from sweepengine.cli.explain import explain
+from sweepengine.cli.explore import explore
+from sweepengine.cli.models import models
+from sweepengine.cli.plan import plan
+from sweepengine.cli.query import query
+from sweepengine.cli.report import report
+from sweepengine.cli.run import run
+from sweepengine.cli.slo import slo
+from sweepengine.cli.validate import validate
+from sweepengine.data.files import MODEL_SCHEMA_VERSION
+from sweepengine.grid.columns import SCHEMA_VERSION
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    commands=[plan, run, query, slo, report, explain, explore, devices, models, validate],
+)
+@click.version_option(
+    __version__,
+    prog_name="sweepengine",
+    message=f"%(prog)s %(version)s, model schema {MODEL_SCHEMA_VERSION}, "
+    f"dataset schema {SCHEMA_VERSION}",
+)
+def commands() -> None:
+    """What DeepSeek-OCR inference costs, over millions of workloads at once.
+
+    GRID is a grid file, or the stem of a shipped one such as capacity.
+    """
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"sweepengine: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command line; every problem is one line on stderr."""
+    from sweepengine.data.errors import InputError
+
+    try:
+        commands.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except InputError as error:
+        _fail(str(error), 2)
+    except OSError as error:
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)

@@ -1,0 +1,35 @@
+"""`explain`: the cost of one workload as a tree."""
+
+import json
+
+import click
+
+from sweepengine.cli.options import as_json_option, axis_options, axis_values
+from sweepengine.show.terminal import show_explanation
+
+
+@click.command()
+@axis_options
+@click.option("--model", default="deepseek-ocr-3b", show_default=True, help="Name or file.")
+@click.option("--formulas", is_flag=True, help="Add each operator's formula.")
+@as_json_option
+def explain(model: str, formulas: bool, as_json: bool, **axes: object) -> None:
+    """Show what one workload costs, operator by operator."""
+    from sweepengine.answers.explain import explain as explain_point
+    from sweepengine.formulas.points import INPUTS
+    from sweepengine.grid.grid import parse_grid
+
+    given = axis_values("explain", axes)
+    grid = parse_grid({"name": "explain", "model": model, "axes": given}, "explain")
+    point = grid.point
+    total = explain_point(grid.model.architecture, point)
+    inputs = {
+        name: INPUTS[name].choices[value] if INPUTS[name].choices else value
+        for name, value in point._asdict().items()
+    }
+    if as_json:
+        facts = {"model": grid.model.name, "inputs": inputs, "cost": total.as_dict()}
+        click.echo(json.dumps(facts))
+        return
+    said = ", ".join(f"{name} {value}" for name, value in inputs.items())
+    show_explanation(f"{grid.model.name}: {said}", total, formulas)

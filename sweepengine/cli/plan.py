@@ -1,0 +1,47 @@
+"""`plan`: how large a grid is."""
+
+import json
+
+import click
+
+from sweepengine.cli.options import as_json_option
+from sweepengine.show.terminal import print_table
+
+
+@click.command()
+@click.argument("grid")
+@as_json_option
+def plan(grid: str, as_json: bool) -> None:
+    """Say how large GRID is and whether it fits; compute nothing."""
+    from sweepengine.formulas.points import INPUTS
+    from sweepengine.grid.columns import COLUMNS, DTYPES, OUTPUTS
+    from sweepengine.grid.grid import load_grid
+
+    loaded = load_grid(grid)
+    loaded.check()
+    per_point = sum(DTYPES[column.dtype].size for column in COLUMNS)
+    axes = {axis.name: len(axis.values) for axis in loaded.axes if axis.name != "defaults"}
+    facts = {
+        "name": loaded.name,
+        "model": loaded.model.name,
+        "points": loaded.points,
+        "axes": axes,
+        "columns": len(COLUMNS),
+        "uncompressed_bytes": per_point * loaded.points,
+        "fits_int64": True,
+        "grid_hash": loaded.hash,
+    }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    varying = ", ".join(f"{name} {count:,}" for name, count in axes.items() if count > 1)
+    rows = [
+        ("model", loaded.model.name),
+        ("points", f"{loaded.points:,}"),
+        ("axes", varying or "one point"),
+        ("columns", f"{len(INPUTS)} inputs, {len(OUTPUTS)} outputs"),
+        ("size", f"at most {per_point * loaded.points:,} bytes before compression"),
+        ("overflow", "none: the largest corner fits Int64"),
+        ("grid hash", loaded.hash[:12]),
+    ]
+    print_table(loaded.name, rows, ("", ""))

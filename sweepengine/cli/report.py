@@ -1,0 +1,41 @@
+"""`report`: charts and tables on one page."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from sweepengine.show.terminal import print_table
+
+
+@click.command()
+@click.argument("grids_or_dirs", nargs=-1, required=True, metavar="GRID_OR_DIR...")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Directory to write into."
+)
+@click.option(
+    "--reference",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Published tables (NAME.csv) to compare with; exit 1 when a cell differs.",
+)
+@click.option("--against", help="A model whose accounting is laid beside that of the grids.")
+def report(
+    grids_or_dirs: tuple[str, ...], out: Path, reference: Path | None, against: str | None
+) -> None:
+    """Write a page of charts and tables, and each as files of its own."""
+    from sweepengine.show.report import write_report
+
+    compared = write_report(grids_or_dirs, out, reference, against)
+    if compared:
+        rows = [(c.name, str(c.equal), str(c.different)) for c in compared]
+        print_table("Against the published tables", rows, ("table", "equal", "different"))
+        for comparison in compared:
+            for line in comparison.differences[:10]:
+                click.echo(line)
+    click.echo(f"{out / 'index.html'}: written")
+    if compared:
+        equal = sum(c.equal for c in compared)
+        different = sum(c.different for c in compared)
+        click.echo(f"{equal} cells equal, {different} different")
+        if different:
+            sys.exit(1)

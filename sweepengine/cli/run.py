@@ -1,0 +1,74 @@
+"""`run`: a grid into a Parquet dataset."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+
+@click.command()
+@click.argument("grid")
+@click.option("--out", required=True, help="Directory or URI, such as s3://bucket/folder.")
+@click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Threads here, or tasks of a Ray cluster.",
+)
+@click.option("--address", help="Of a Ray cluster [default: start a local one].")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Files written at once [default: all cores]."
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N points.")
+def run(
+    grid: str,
+    out: str,
+    overwrite: bool,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    limit: int | None,
+) -> None:
+    """Compute GRID into a Parquet dataset; a run that was stopped goes on."""
+    # Measured: a tenth less memory, and faster, than the pool that pyarrow would choose.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    from sweepengine.grid.grid import load_grid
+    from sweepengine.store.runs import run as run_grid
+
+    if address is not None and engine != "ray":
+        raise click.UsageError("--address is for --engine ray")
+    loaded = load_grid(grid)
+    total = loaded.points if limit is None else min(limit, loaded.points)
+    try:
+        with _progress(loaded.name, total) as advance:
+            summary = run_grid(loaded, out, overwrite, workers, limit, advance, engine, address)
+    except KeyboardInterrupt:
+        click.echo(f"{out}: interrupted: run the same command again to go on", err=True)
+        sys.exit(130)
+    kept = summary.points - summary.written
+    click.echo(
+        f"{summary.place}: {summary.points:,} points in {summary.files} files, "
+        f"{summary.bytes:,} bytes" + (f", {kept:,} of them from before" if kept else "")
+    )
+    click.echo(
+        f"{summary.written:,} points, {summary.seconds:.2f} seconds, "
+        f"{summary.points_per_second:,.0f} points/s"
+    )
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar on a terminal, elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda count: bar.advance(task, count)

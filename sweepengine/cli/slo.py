@@ -1,0 +1,111 @@
+"""`slo`: what meets latency targets on devices."""
+
+import json
+from pathlib import Path
+
+import click
+
+from sweepengine.cli.options import as_json_option
+from sweepengine.show.terminal import show_answers
+
+
+@click.command()
+@click.argument("grid_or_dir")
+@click.option("--device", "device_names", multiple=True, required=True, help="Name or file.")
+@click.option("--ttft", type=float, help="Seconds to the first token [default: the grid's].")
+@click.option("--tpot", type=float, help="Seconds for each further token [default: the grid's].")
+@click.option("--price", "prices", multiple=True, help="USD an hour, such as h100-sxm=2.5.")
+@click.option("--where", help='Only these points: an SQL condition, such as "crop_rows = 2".')
+@click.option(
+    "--compute-fraction",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Fraction of the compute peaks that kernels reach.",
+)
+@click.option(
+    "--bandwidth-fraction",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Fraction of the memory bandwidth that kernels reach.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    help="Rows of each Pareto front.",
+)
+@click.option(
+    "--chart",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the fronts to FILE.svg, .png or .html.",
+)
+@as_json_option
+def slo(
+    grid_or_dir: str,
+    device_names: tuple[str, ...],
+    ttft: float | None,
+    tpot: float | None,
+    prices: tuple[str, ...],
+    where: str | None,
+    compute_fraction: float,
+    bandwidth_fraction: float,
+    top: int,
+    chart: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what meets TTFT and TPOT on devices, and what serves most."""
+    import polars as pl
+    from polars.exceptions import PolarsError
+
+    from sweepengine.answers.metrics import Achievable
+    from sweepengine.answers.slo import Objectives, find_answers, seconds_target
+    from sweepengine.answers.sources import open_source
+    from sweepengine.data.devices import load_device
+    from sweepengine.data.errors import InputError
+
+    asked = {}
+    for price in prices:
+        name, _, usd = price.partition("=")
+        try:
+            asked[name] = float(usd)
+        except ValueError:
+            raise InputError(
+                f"slo: --price {price}: expected DEVICE=USD an hour, such as h100-sxm=2.5"
+            ) from None
+    devices = [load_device(name) for name in dict.fromkeys(device_names)]
+    source = open_source(grid_or_dir)
+    targets = Objectives(
+        seconds_target("ttft_s", ttft, source.targets.ttft_s),
+        seconds_target("tpot_s", tpot, source.targets.tpot_s),
+    )
+    try:
+        condition = None if where is None else pl.sql_expr(where)
+        answers = find_answers(
+            source,
+            devices,
+            targets,
+            asked,
+            condition,
+            Achievable(compute_fraction, bandwidth_fraction),
+        )
+    except PolarsError as error:
+        raise InputError(f"slo: --where: {str(error).splitlines()[0]}") from None
+    if chart is not None:
+        from sweepengine.show.charts import front_chart
+        from sweepengine.show.rendering import save_chart
+
+        save_chart(front_chart(answers, targets, source), chart)
+    if as_json:
+        facts = {
+            "source": source.place,
+            "model": source.model,
+            "targets": targets._asdict(),
+            "achievable": {"compute": compute_fraction, "bandwidth": bandwidth_fraction},
+            "answers": [answer.as_dict() for answer in answers],
+        }
+        click.echo(json.dumps(facts))
+        return
+    show_answers(answers, targets, source, top)

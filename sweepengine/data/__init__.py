@@ -1,0 +1,1 @@
+"""What files hold: models and devices, each figure with its source."""

@@ -1,0 +1,137 @@
+"""A model: TOML file -> validated -> frozen `Architecture` that Numba accepts."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from sweepengine.data.errors import InputError, from_validation
+from sweepengine.data.files import find, known, read_toml
+from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.parameters import parameter_parts
+
+
+class Model(NamedTuple):
+    """A model ready to be costed."""
+
+    name: str
+    description: str
+    architecture: Architecture
+    modes: dict[str, Mode]
+    sources: dict[str, str]
+    """Section of the model file to where its figures come from."""
+    why: dict[str, str]
+    """Key that differs from the extended model (`sam.width`) to the reason."""
+    data: dict[str, Any]
+    """What its files hold together, the extended ones' keys included."""
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """Its own attention and key-value heads."""
+        attention = self.architecture.groups[0].attention
+        return attention.heads, attention.key_value_heads
+
+    @property
+    def query_width(self) -> int:
+        """Width of all queries together, which heads divide."""
+        attention = self.architecture.groups[0].attention
+        return attention.heads * attention.key_width
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters held in memory, at the model's own heads."""
+        return sum(parameter_parts(self.architecture).values())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all parameters."""
+        return self.parameter_count * self.architecture.convention.dtype_bytes
+
+
+def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """A table with the keys of another laid over it, tables within tables too."""
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        both_tables = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = merged(old, value) if both_tables else value  # type: ignore[arg-type]
+    return result
+
+
+def _read_model(path: Path, read: tuple[Path, ...]) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """What a file and those it extends hold, and all their paths."""
+    if path.resolve() in read:
+        raise InputError(f'{path}: extends: "{path.name}" leads back to itself')
+    data, read = read_toml(path), (*read, path.resolve())
+    if "extends" not in data:
+        return data, read
+    base = data.pop("extends")
+    if not isinstance(base, str):
+        raise InputError(f"{path}: extends: expected the name or path of a model, found {base!r}")
+    beside = path.parent / base
+    try:
+        base_path = beside if base not in known("models") and beside.is_file() else None
+        below, read = _read_model(base_path or find("models", base), read)
+    except InputError as error:
+        raise InputError(f"{path}: extends: {error}") from None
+    return merged(below, data), read
+
+
+def build(data: dict[str, Any], source: str | Path) -> Model:
+    """Make a model of what a model file holds.
+
+    Raises
+    ------
+    InputError
+        When it is not valid; the message names `source` and the key.
+    """
+    try:
+        file: Any = ModelFile.model_validate(data)
+    except ValidationError as error:
+        raise from_validation(source, error) from None
+    given = [section for section in SECTIONS if getattr(file, section) is not None]
+    return Model(
+        file.name,
+        file.description,
+        architecture_of(file),
+        file.modes,
+        {section: getattr(file, section).source for section in given},
+        file.why,
+        data,
+    )
+
+
+_LOADED: dict[Path, tuple[tuple[tuple[Path, int, int], ...], Model]] = {}
+
+
+def _stamp(path: Path) -> tuple[Path, int, int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return path, 0, -1
+    return path, state.st_mtime_ns, state.st_size
+
+
+def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
+    """Load a model by the name it is shipped under, or from a TOML file.
+
+    A file may say ``extends = "NAME"`` and then holds only what differs.
+
+    Parameters
+    ----------
+    name : str or Path
+        A stem under ``sweepengine/data/models`` or a path to a TOML file.
+
+    Raises
+    ------
+    InputError
+        When there is no such model or its file is not valid.
+    """
+    path = find("models", name)
+    stamps, model = _LOADED.get(path.resolve(), ((), None))
+    if model is None or any(_stamp(stamp[0]) != stamp for stamp in stamps):
+        data, read = _read_model(path, ())
+        model = build(data, path)
+        _LOADED[path.resolve()] = (tuple(map(_stamp, read)), model)
+    return model

@@ -1,0 +1,237 @@
+"""What a model file holds: its schema, from the declarations of the numbers that formulas take."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+from sweepengine.data.files import MODEL_SCHEMA_VERSION
+from sweepengine.formulas.architecture import (
+    Architecture,
+    Attention,
+    Clip,
+    Convention,
+    Counts,
+    FeedForward,
+    Group,
+    Image,
+    Projector,
+    Quantity,
+    Sam,
+    Towers,
+    Trunk,
+)
+from sweepengine.formulas.clip import ClipBlock, ClipEnds
+from sweepengine.formulas.cost import Roles
+from sweepengine.formulas.decoder import Ends, Layer
+from sweepengine.formulas.sam import SamBlock, SamEnds
+from sweepengine.formulas.vision import Joins
+
+LARGEST = 2**31 - 1
+"""Largest number of a model file."""
+OPERATORS: dict[str, tuple[str, type[NamedTuple]]] = {
+    "layer": ("decoder", Layer),
+    "ends": ("decoder", Ends),
+    "sam_ends": ("sam", SamEnds),
+    "sam_block": ("sam", SamBlock),
+    "clip_ends": ("clip", ClipEnds),
+    "clip_block": ("clip", ClipBlock),
+    "joins": ("vision", Joins),
+}
+"""Field of `Counts` to how a model file calls its operators: "decoder.norms", "sam.tables"."""
+NAMES = {
+    kind: [f"{part}.{operator}" for operator in tuple_of._fields]
+    for kind, (part, tuple_of) in OPERATORS.items()
+}
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+_Text = Annotated[str, Field(min_length=1, strict=True)]
+_Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64, strict=True)]
+_Layers = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
+
+
+class Mode(BaseModel):
+    """A published resolution mode; without a tile size it has no tiles."""
+
+    model_config = _STRICT
+    view_size: _Side
+    tile_size: _Side | None = None
+
+
+def quantities(numbers: type[NamedTuple]) -> dict[str, Quantity]:
+    """What each number of a tuple is, as its annotation says."""
+    hints = get_type_hints(numbers, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+def _schema(numbers: type[NamedTuple], **more: Any) -> type[BaseModel]:
+    """Schema of the part of a model file that holds the numbers of a tuple."""
+    fields: dict[str, Any] = {}
+    for name, quantity in quantities(numbers).items():
+        kind: Any = Annotated[int, Field(ge=quantity.least, le=LARGEST, strict=True)]
+        if quantity.switch:
+            kind = Annotated[bool, Field(strict=True)]
+        if quantity.default is None:
+            fields[name] = (kind, ...)
+        elif isinstance(quantity.default, str):
+            fields[name] = (kind | None, None)
+        else:
+            default = bool(quantity.default) if quantity.switch else quantity.default
+            fields[name] = (kind, default)
+    return create_model(numbers.__name__, __config__=_STRICT, **fields, **more)
+
+
+def _numbers(read: Any, numbers: type[NamedTuple]) -> Any:
+    """The tuple of integers that a part of a model file holds."""
+    found: dict[str, int] = {}
+    for name, quantity in quantities(numbers).items():
+        value = getattr(read, name)
+        if value is None:
+            value = found[str(quantity.default)]
+        found[name] = int(value)
+    return numbers(**found)  # type: ignore[call-overload]
+
+
+_Count: Any = create_model(
+    "Counted",
+    __config__=_STRICT,
+    operators=(tuple[_Text, ...], ...),
+    **{role: (Annotated[int, Field(ge=0, le=9, strict=True)], None) for role in Roles._fields},
+)  # type: ignore[call-overload]
+_Attentions: Any = dict[str, _schema(Attention)]  # type: ignore[misc]
+_FeedForwards: Any = dict[str, _schema(FeedForward)]  # type: ignore[misc]
+_Sourced = {"source": (_Text, ...)}
+_Decoder = _schema(
+    Trunk,
+    **_Sourced,
+    attention=(_Attentions, ...),
+    feed_forward=(_FeedForwards, ...),
+    layers=(tuple[tuple[_Layers, _Text, _Text], ...], Field(min_length=1)),
+)
+_Accounting = _schema(Convention, **_Sourced, counts=(dict[str, _Count], {}))
+TOWERS: dict[str, type[NamedTuple]] = {
+    "image": Image,
+    "sam": Sam,
+    "clip": Clip,
+    "projector": Projector,
+}
+"""Sections of a model that sees images, all or none of them."""
+SECTIONS = (*TOWERS, "decoder", "accounting")
+
+
+class _ModelFile(BaseModel):
+    """A model file as written."""
+
+    model_config = _STRICT
+    name: _Text
+    description: str
+    schema_version: Annotated[
+        int, Field(ge=MODEL_SCHEMA_VERSION, le=MODEL_SCHEMA_VERSION, strict=True)
+    ]
+    decoder: _Decoder  # type: ignore[valid-type]
+    accounting: _Accounting  # type: ignore[valid-type]
+    modes: dict[str, Mode] = {}
+    why: dict[str, Annotated[str, Field(strict=True)]] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "_ModelFile":
+        given = [section for section in TOWERS if getattr(self, section) is not None]
+        if given and len(given) < len(TOWERS):
+            missing = next(section for section in TOWERS if section not in given)
+            raise ValueError(f"{missing}: required key is missing beside {given[0]}")
+        arch = architecture_of(self)
+        for key, divisor, of_key, number in _divisions(self, arch):
+            if number % divisor:
+                raise ValueError(f"{key} = {divisor} does not divide {of_key} = {number}")
+        for key, number, of_key, limit in _limits(self, arch):
+            if number > limit:
+                raise ValueError(f"{key} = {number} is more than {of_key} = {limit}")
+        return self
+
+
+ModelFile: type[_ModelFile] = create_model(
+    "ModelFile",
+    __base__=_ModelFile,
+    **{name: (_schema(part, **_Sourced) | None, None) for name, part in TOWERS.items()},  # type: ignore[call-overload]
+)
+
+
+def _divisions(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
+    """Numbers that must divide others."""
+    if arch.towers is not None:
+        sam, clip = arch.towers.sam, arch.towers.clip
+        yield "sam.heads", sam.heads, "sam.width", sam.width
+        yield "clip.heads", clip.heads, "clip.width", clip.width
+        yield "clip.patch_size", clip.patch_size, "clip.image_size", clip.image_size
+    for name, part in file.decoder.attention.items():
+        key = f"decoder.attention.{name}"
+        yield f"{key}.key_value_heads", part.key_value_heads, f"{key}.heads", part.heads
+
+
+def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
+    """Numbers that others bound."""
+    if arch.towers is not None:
+        sam = arch.towers.sam
+        yield "sam.global_blocks", sam.global_blocks, "sam.blocks", sam.blocks
+    for name, part in file.decoder.attention.items():
+        key = f"decoder.attention.{name}"
+        rotary = part.rotary_width or 0
+        yield f"{key}.rotary_width", rotary, f"{key}.key_width", part.key_width
+    for name, part in file.decoder.feed_forward.items():
+        key = f"decoder.feed_forward.{name}"
+        experts = (f"{key}.experts", part.experts)
+        yield f"{key}.experts_per_token", part.experts_per_token, *experts
+        yield f"{key}.experts_held", part.experts_held or 0, *experts
+        if part.experts:
+            yield f"{key}.experts_per_token below 1", 1, "it", part.experts_per_token
+            yield f"{key}.expert_width below 1", 1, "it", part.expert_width
+
+
+def _groups(file: Any) -> tuple[Group, ...]:
+    """Groups of like layers, as `decoder.layers` stacks the named parts."""
+    decoder = file.decoder
+    found = []
+    for i, (count, attention, forward) in enumerate(decoder.layers):
+        for kind, name in (("attention", attention), ("feed_forward", forward)):
+            if name not in getattr(decoder, kind):
+                known_names = ", ".join(getattr(decoder, kind))
+                raise ValueError(
+                    f'decoder.layers[{i}]: {kind} "{name}" is not described: '
+                    f"expected one of {known_names}"
+                )
+        attends = _numbers(decoder.attention[attention], Attention)
+        forwards = _numbers(decoder.feed_forward[forward], FeedForward)
+        found.append(Group(count, decoder.norms, attends, forwards))
+    return tuple(found)
+
+
+def _counts(file: Any) -> Counts:
+    """How often each count of each operator is counted; later rules go over earlier ones."""
+    roles = {name: Roles() for names in NAMES.values() for name in names}
+    for key, rule in file.accounting.counts.items():
+        said = {role: getattr(rule, role) for role in Roles._fields}
+        changed = {role: number for role, number in said.items() if number is not None}
+        for pattern in rule.operators:
+            matching = [name for name in roles if fnmatchcase(name, pattern)]
+            if not matching:
+                raise ValueError(
+                    f'accounting.counts.{key}: operator "{pattern}" is none: '
+                    f"expected some of {', '.join(roles)}"
+                )
+            roles |= {name: roles[name]._replace(**changed) for name in matching}
+    return Counts(**{kind: tuple(roles[name] for name in NAMES[kind]) for kind in Counts._fields})
+
+
+def architecture_of(file: Any) -> Architecture:
+    """The numbers of a validated model file as the formulas take them."""
+    towers = None
+    if file.image is not None:
+        parts = {name: _numbers(getattr(file, name), part) for name, part in TOWERS.items()}
+        towers = Towers(**parts)
+    return Architecture(
+        _numbers(file.decoder, Trunk),
+        _groups(file),
+        towers,
+        _numbers(file.accounting, Convention),
+        _counts(file),
+    )

@@ -1,0 +1,1 @@
+"""The compiled sweep: kernels, threads, frames in and out, a lazy source."""

@@ -1,0 +1,159 @@
+"""Columns of points as arrays: one call for a chunk of a grid, with either engine."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweepengine.data.models import Model
+from sweepengine.engine.tables import tabulate
+from sweepengine.engine.threads import in_order
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.points import INPUT_NAMES, WORKLOAD_COLUMNS, Point
+from sweepengine.grid.axes import Axis
+from sweepengine.grid.columns import BY_NAME, OUTPUT_NAMES
+from sweepengine.grid.grid import Chunk
+from sweepengine.grid.plain import column_value, workload_of
+from sweepengine.grid.products import distinct, expand
+
+Integers = NDArray[np.int64]
+PLAIN, COMPILED = "plain", "compiled"
+RANGE_ROWS = 1 << 16
+"""Points that a thread fills at once."""
+PLAIN_POINTS = 4_096
+"""Points that plain Python computes before the compiler would have been loaded."""
+
+
+def engine_for(points: int) -> str:
+    """Which engine computes so many points: "plain" Python or the "compiled" kernel."""
+    return PLAIN if points <= PLAIN_POINTS else COMPILED
+
+
+class Product(NamedTuple):
+    """A product of axes as the kernel takes it."""
+
+    workloads: Integers
+    """Distinct workloads, shape (W, workload columns)."""
+    axes: Integers
+    """What each value of each axis adds to the workload's index, to decode steps and to the
+    batch size; shape (3, sum of lengths), axes one after the other, the last one fastest."""
+    lengths: Integers
+    """Values of each axis."""
+
+
+def product_of(axes: Sequence[Axis]) -> Product:
+    """Workloads of a product of axes, and what each value adds."""
+    described = [axis for axis in axes if set(axis.columns) & set(WORKLOAD_COLUMNS)]
+    if len(described) == 1:
+        workloads, codes = _distinct_of(described[0])
+    else:
+        columns = expand(described)
+        workloads, codes = np.stack([columns[name] for name in WORKLOAD_COLUMNS], axis=1), None
+    parts = []
+    stride = len(workloads)
+    for axis in axes:
+        part = np.zeros((3, len(axis.values)), np.int64)
+        if codes is not None and axis is described[0]:
+            part[0] = codes
+        elif set(axis.columns) & set(WORKLOAD_COLUMNS):
+            stride //= len(axis.values)
+            part[0] = np.arange(len(axis.values)) * stride
+        for i, name in enumerate(axis.columns):
+            if name == "decode_steps":
+                part[1] = axis.values[:, i]
+            elif name == "batch_size":
+                part[2] = axis.values[:, i]
+        parts.append(part)
+    lengths = np.array([len(axis.values) for axis in axes], np.int64)
+    return Product(workloads, np.concatenate(parts, axis=1), lengths)
+
+
+def _distinct_of(axis: Axis) -> tuple[Integers, Integers]:
+    """Distinct workloads of one axis that holds all workload columns, and which each value has."""
+    places = [axis.columns.index(name) for name in WORKLOAD_COLUMNS]
+    rows, codes = distinct([axis.values[:, place] for place in places])
+    return np.stack([axis.values[rows, place] for place in places], axis=1), codes
+
+
+def fill_columns(
+    arch: Architecture,
+    product: Product,
+    tables: tuple[Integers, Integers, Integers],
+    rows: int,
+    columns: Sequence[str],
+    workers: int = 1,
+) -> dict[str, NDArray[Any]]:
+    """Compute output columns of the first `rows` points of a product, on so many threads.
+
+    Returns
+    -------
+    dict of str to int64 or float64 array, shape (rows,)
+        In the order of `columns`. Nothing is checked for overflow here.
+    """
+    from sweepengine.engine.kernel import Tables, fill
+
+    plan = np.array([BY_NAME[name].plan for name in columns], np.int64).reshape(-1, 3)
+    real = [name for name in columns if BY_NAME[name].dtype == "Float64"]
+    whole = [name for name in columns if name not in real]
+    integers = np.empty((len(whole), rows), np.int64)
+    floats = np.empty((len(real), rows), np.float64)
+    windows = np.array([attention.window for attention in arch.attentions], np.int64)
+    routings = np.array(arch.routings, np.int64).reshape(-1, 2)
+
+    def work(start: int) -> None:
+        stop = min(rows, start + RANGE_ROWS)
+        fill(arch.convention, Tables(*tables), windows, routings, start, stop, product.axes,
+             product.lengths, plan, integers, floats)  # fmt: skip
+
+    starts = range(0, rows, RANGE_ROWS)
+    if workers == 1 or len(starts) < 2:
+        for start in starts:
+            work(start)
+    else:
+        deque(in_order(work, starts, workers, wait=True), 0)
+    found: dict[str, NDArray[Any]] = dict(zip([*whole, *real], [*integers, *floats], strict=True))
+    return {name: found[name] for name in columns}
+
+
+def plain_columns(
+    arch: Architecture, inputs: dict[str, NDArray[Any]], columns: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Compute output columns of points in plain Python, nothing compiled."""
+    asked = [BY_NAME[name] for name in columns]
+    rows = []
+    for values in zip(*(inputs[name].tolist() for name in Point._fields), strict=True):
+        point = Point(*values)
+        workload = workload_of(arch, point)
+        rows.append(
+            [column_value(c, arch, workload, point.decode_steps, point.batch_size) for c in asked]
+        )
+    kinds = [np.float64 if column.dtype == "Float64" else np.int64 for column in asked]
+    values_of = zip(*rows, strict=True) if rows else [[] for _ in asked]
+    return {
+        column.name: np.array(values, kind)
+        for column, values, kind in zip(asked, values_of, kinds, strict=True)
+    }
+
+
+def compute_arrays(
+    model: Model,
+    chunk: Chunk,
+    columns: tuple[str, ...] = (*INPUT_NAMES, *OUTPUT_NAMES),
+    engine: str = COMPILED,
+) -> dict[str, NDArray[Any]]:
+    """Compute `columns` of the points of one chunk as arrays, on one core; choices as codes."""
+    rows = chunk.stop - chunk.start
+    outputs = tuple(name for name in columns if name in BY_NAME)
+    inputs: dict[str, NDArray[Any]] = {}
+    if engine == PLAIN or len(outputs) < len(columns):
+        inputs = {name: values[:rows] for name, values in expand(chunk.axes, np.int32).items()}
+    if engine == PLAIN:
+        computed = plain_columns(model.architecture, inputs, outputs)
+    else:
+        product = product_of(chunk.axes)
+        tables = tabulate(model.architecture, product.workloads)
+        computed = fill_columns(model.architecture, product, tables, rows, outputs)
+    computed |= inputs
+    return {name: computed[name] for name in columns}

@@ -1,0 +1,208 @@
+"""Frames: costs of given points, in and out, and of one point for those who ask at every step."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import Model, load_model
+from sweepengine.engine.compute import (
+    COMPILED,
+    PLAIN_POINTS,
+    Product,
+    compute_arrays,
+    fill_columns,
+    plain_columns,
+)
+from sweepengine.engine.tables import tabulate
+from sweepengine.engine.threads import cores
+from sweepengine.formulas.points import INPUT_NAMES, INPUTS, WORKLOAD_COLUMNS, Input
+from sweepengine.grid.columns import COLUMNS, OUTPUT_NAMES, TYPES
+from sweepengine.grid.grid import Chunk
+from sweepengine.grid.limits import check_points, refuse_overflow
+from sweepengine.grid.plain import point_columns
+from sweepengine.grid.points import checked_point, default_value
+from sweepengine.grid.products import distinct
+
+Integers = NDArray[np.int64]
+
+
+def _polars_type(name: str) -> pl.DataType:
+    """Type of a column; the types of columns are named as Polars names them."""
+    if name in INPUTS and INPUTS[name].choices:
+        return pl.Enum(INPUTS[name].choices)
+    found: pl.DataType = getattr(pl, TYPES[name])()
+    return found
+
+
+SCHEMA = pl.Schema({column.name: _polars_type(column.name) for column in COLUMNS})
+"""Polars types of all columns, inputs first."""
+
+
+def compute_chunk(
+    model: Model,
+    chunk: Chunk,
+    columns: tuple[str, ...] = (*INPUT_NAMES, *OUTPUT_NAMES),
+    engine: str = COMPILED,
+) -> pl.DataFrame:
+    """Compute `columns` (inputs and outputs) of the points of one chunk as a frame."""
+    computed = compute_arrays(model, chunk, columns, engine)
+    return pl.DataFrame([column_of(name, values) for name, values in computed.items()])
+
+
+def column_of(name: str, values: NDArray[np.generic]) -> pl.Series:
+    """Values of one column, as computed, in the column's type."""
+    kind = SCHEMA[name]
+    if values.strides == (0,) and len(values):
+        return column_of(name, values[:1].copy()).new_from_index(0, len(values))
+    if isinstance(kind, pl.Enum):
+        return pl.Series(name, values.astype(np.uint8)).cat.to(kind)
+    return pl.Series(name, values).cast(kind)
+
+
+def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.DataFrame:
+    """Cost of each given point.
+
+    Parameters
+    ----------
+    points : polars.DataFrame, N rows
+        Any subset of the input columns (`sweepengine.formulas.points`); the rest take their
+        defaults, `key_value_heads` that of `attention_heads`. Integer columns of any width
+        are taken as long as their values are valid.
+    model : str or Path
+        Name of a shipped model or path of a model file.
+
+    Returns
+    -------
+    polars.DataFrame, N rows
+        All input columns, then all output columns.
+
+    Raises
+    ------
+    InputError
+        For an unknown column, a wrong type, a null, a value out of range, or a point whose
+        costs do not fit the columns' types.
+    """
+    loaded = load_model(model)
+    if not isinstance(points, pl.DataFrame):
+        raise InputError(f"points: expected a polars DataFrame, found {type(points).__name__}")
+    if not points.height:
+        _inputs(points, loaded)
+        return pl.DataFrame(schema=SCHEMA)
+    columns = _inputs(points, loaded)
+    chosen, codes = distinct([columns[name] for name in WORKLOAD_COLUMNS])
+    workloads = {name: columns[name][chosen] for name in WORKLOAD_COLUMNS}
+    check_points(loaded.architecture, columns, workloads)
+    computed = _computed(loaded, columns, workloads, codes)
+    shown = [
+        points[name].cast(SCHEMA[name])
+        if name in points.columns and not INPUTS[name].choices
+        else column_of(name, values)
+        for name, values in columns.items()
+    ]
+    return pl.DataFrame([*shown, *(column_of(name, computed[name]) for name in OUTPUT_NAMES)])
+
+
+def cost(model: str | Path = "deepseek-ocr-3b", **point: int | str) -> dict[str, int | float]:
+    """Cost of one point, for programs that ask at every step: no frame, nothing compiled.
+
+    Parameters
+    ----------
+    model : str or Path
+        Name of a shipped model or path of a model file.
+    **point : int or str
+        Any of the input columns, as `evaluate` takes them: ``cost(crop_rows=2, crop_cols=3)``.
+
+    Returns
+    -------
+    dict
+        Every output column, integers exact.
+
+    Raises
+    ------
+    InputError
+        As `evaluate`.
+    """
+    loaded = load_model(model)
+    found = point_columns(loaded.architecture, checked_point(loaded, point))
+    refuse_overflow("point", found)
+    return found
+
+
+def _computed(
+    model: Model,
+    columns: Mapping[str, Integers],
+    workloads: Mapping[str, Integers],
+    codes: Integers,
+) -> dict[str, Any]:
+    """Output columns of rows, on all cores; `codes` says which of `workloads` each row has."""
+    arch = model.architecture
+    if len(codes) <= PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
+        return plain_columns(arch, dict(columns), OUTPUT_NAMES)
+    product = Product(
+        np.stack(list(workloads.values()), axis=1),
+        np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
+        np.array([len(codes)], np.int64),
+    )
+    tables = tabulate(arch, product.workloads)
+    return fill_columns(arch, product, tables, len(codes), OUTPUT_NAMES, cores())
+
+
+def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
+    for name in points.columns:
+        if name not in INPUTS:
+            raise InputError(
+                f"points: {name}: unknown column: expected some of {', '.join(INPUTS)}"
+            )
+    found: dict[str, Integers] = {}
+    for name, column in INPUTS.items():
+        if name in points.columns:
+            found[name] = _valid(points[name], column)
+        elif name == "key_value_heads" and "attention_heads" in points.columns:
+            found[name] = found["attention_heads"]
+        else:
+            found[name] = np.broadcast_to(np.int64(default_value(model, name)), points.height)
+    heads, kv_heads = found["attention_heads"], found["key_value_heads"]
+    width = model.query_width
+    if {"attention_heads", "key_value_heads"} & set(points.columns):
+        _require(width % heads == 0, "attention_heads", heads, f"a divisor of {width}")
+        _require(heads % kv_heads == 0, "key_value_heads", kv_heads, "a divisor of attention_heads")
+    if {"crop_rows", "crop_cols"} & set(points.columns):
+        one_sided = (found["crop_rows"] == 0) == (found["crop_cols"] == 0)
+        expected = "crop_rows and crop_cols both 0 (no tiles) or both 1..1000"
+        _require(one_sided, "crop_rows", found["crop_rows"], expected)
+    return found
+
+
+def _valid(series: pl.Series, column: Input) -> Integers:
+    is_text = series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)
+    allowed = column.allowed
+    if not (is_text if column.choices else series.dtype.is_integer()):
+        raise InputError(
+            f"points: {series.name}: expected {column.dtype}, {allowed}; found {series.dtype}"
+        )
+    if series.null_count():
+        row = series.is_null().arg_true()[0]
+        raise InputError(f"points: {series.name}[{row}] is null: expected {allowed}")
+    if column.choices:
+        named = series.cast(pl.String).cast(pl.Enum(column.choices), strict=False)
+        if named.null_count():
+            _require(named.is_not_null().to_numpy(), series.name, series, allowed)
+        return named.to_physical().cast(pl.Int64).to_numpy()
+    if series.len() and (
+        series.min() < column.minimum or series.max() > column.maximum or column.multiple > 1  # type: ignore[operator]
+    ):
+        inside = series.is_between(column.minimum, column.maximum) & (series % column.multiple == 0)
+        _require(inside.to_numpy(), series.name, series, allowed)
+    return series.cast(pl.Int64).to_numpy()
+
+
+def _require(holds: NDArray[np.bool_], name: str, values: Any, expected: str) -> None:
+    if not holds.all():
+        row = int(np.argmin(holds))
+        raise InputError(f"points: {name}[{row}] = {values[row]}: expected {expected}")

@@ -1,0 +1,140 @@
+"""A grid as a Polars LazyFrame that is computed while it is queried."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from sweepengine.data.models import Model
+from sweepengine.engine.compute import engine_for
+from sweepengine.engine.frames import SCHEMA, column_of, compute_chunk
+from sweepengine.engine.threads import cores, in_order
+from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.axes import Axis
+from sweepengine.grid.grid import Chunk, Grid, first_chunks, load_grid
+
+CHUNK_ROWS = 1 << 18
+"""Points computed together: 64 MB with all columns, two such for each worker."""
+
+
+def scan(grid: str | Path | Grid) -> pl.LazyFrame:
+    """Query a grid without computing what the query does not need.
+
+    Columns that are not asked for are not computed. A filter on the columns of one axis drops
+    that axis's values, so whole sub-products are skipped without being enumerated; chunks that a
+    filter on several axes rejects are skipped before their costs are computed. `head` stops
+    early. Memory stays bounded by a few chunks.
+
+    Parameters
+    ----------
+    grid : str, Path or Grid
+        A grid file, the stem of a shipped one, or a grid.
+
+    Returns
+    -------
+    polars.LazyFrame
+        All input columns, then all output columns (`sweepengine.engine.frames.SCHEMA`), in the
+        order of the grid: the last axis is fastest.
+
+    Raises
+    ------
+    InputError
+        When the grid is not valid or its costs would overflow; at once, not when it is collected.
+    """
+    loaded = grid if isinstance(grid, Grid) else load_grid(grid)
+    loaded.check()
+
+    def source(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        columns = tuple(SCHEMA) if with_columns is None else tuple(with_columns)
+        return grid_frames(loaded, columns, predicate, n_rows)
+
+    return register_io_source(source, schema=SCHEMA, is_pure=True)
+
+
+def grid_frames(
+    grid: Grid,
+    columns: tuple[str, ...],
+    predicate: pl.Expr | None = None,
+    n_rows: int | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Compute columns of a grid, frame by frame in order: its first `n_rows`, then filtered."""
+    conjuncts = [] if predicate is None else list(_conjuncts(predicate))
+    remaining = conjuncts
+    if n_rows is None:
+        axes, remaining = _filtered(grid.axes, conjuncts)
+        grid = grid._replace(axes=axes)
+    if grid.points == 0 or n_rows == 0:
+        yield pl.DataFrame(schema={name: SCHEMA[name] for name in columns})
+        return
+    rows = CHUNK_ROWS if n_rows is None else min(CHUNK_ROWS, n_rows)
+    points = min(n_rows or grid.points, grid.points)
+    chunks = first_chunks(grid, points, rows)
+    yield from computed_frames(grid.model, chunks, columns, remaining, engine_for(points))
+
+
+def computed_frames(
+    model: Model,
+    chunks: Iterable[Chunk],
+    columns: tuple[str, ...],
+    conjuncts: Iterable[pl.Expr],
+    engine: str,
+) -> Iterator[pl.DataFrame]:
+    """Compute chunks on all cores, a few ahead of the reader, and filter them; in order."""
+    conditions = list(conjuncts)
+    on_inputs = [part for part in conditions if set(part.meta.root_names()) <= set(INPUTS)]
+    rest = [part for part in conditions if not any(part is other for other in on_inputs)]
+    asked = {name for part in rest for name in part.meta.root_names()}
+    needed = tuple(name for name in SCHEMA if name in asked or name in columns)
+
+    def work(chunk: Chunk) -> pl.DataFrame:
+        if on_inputs:
+            names = {name for part in on_inputs for name in part.meta.root_names()}
+            kept = compute_chunk(model, chunk, tuple(n for n in SCHEMA if n in names), engine)
+            mask = kept.select(pl.all_horizontal(on_inputs).alias("kept"))["kept"]
+            if not mask.any():
+                return pl.DataFrame(schema={name: SCHEMA[name] for name in columns})
+            return compute_chunk(model, chunk, needed, engine).filter(mask, *rest).select(columns)
+        frame = compute_chunk(model, chunk, needed, engine)
+        return frame.filter(*rest).select(columns) if rest else frame.select(columns)
+
+    # A reader that stops early may drop this generator on a thread of the pool itself, which
+    # cannot wait for itself to end.
+    return in_order(work, chunks, cores(), wait=False)
+
+
+def _conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:
+    """The parts that `predicate` joins by `&`."""
+    inputs = predicate.meta.pop()
+    for first, second in (inputs, inputs[::-1]) if len(inputs) == 2 else ():
+        if (first & second).meta.eq(predicate):
+            yield from _conjuncts(first)
+            yield from _conjuncts(second)
+            return
+    yield predicate
+
+
+def _filtered(
+    axes: tuple[Axis, ...], conjuncts: list[pl.Expr]
+) -> tuple[tuple[Axis, ...], list[pl.Expr]]:
+    """Axes without the values that a conjunct on them alone rejects, and the other conjuncts."""
+    remaining = []
+    found = list(axes)
+    for part in conjuncts:
+        names = set(part.meta.root_names())
+        for i, axis in enumerate(found):
+            if names and names <= set(axis.columns):
+                frame = pl.DataFrame(
+                    [column_of(name, axis.values[:, j]) for j, name in enumerate(axis.columns)]
+                )
+                kept = frame.select(part.alias("kept"))["kept"].fill_null(False)
+                found[i] = axis._replace(values=axis.values[kept.to_numpy()])
+                break
+        else:
+            remaining.append(part)
+    return tuple(found), remaining

@@ -1,0 +1,36 @@
+"""Work on threads: results in order, a few ahead of the reader."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """How many threads work at once unless something else is asked."""
+    return os.cpu_count() or 1
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, wait: bool
+) -> Iterator[Result]:
+    """Results of `work` on items, in order, computed on threads a few ahead of the reader.
+
+    When the reader stops or `work` raises, what has not begun is dropped; `wait` says whether to
+    wait for what has.
+    """
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=True)

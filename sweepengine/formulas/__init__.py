@@ -1,0 +1,1 @@
+"""Every cost formula, once: plain Python on unbounded integers, which the kernel compiles."""

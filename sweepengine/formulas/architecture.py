@@ -1,0 +1,221 @@
+"""The numbers that formulas take: tuples of integers, which Numba accepts.
+
+Each number's unit and bounds stand in its annotation; a model file holds the number alone.
+"""
+
+from typing import Annotated, NamedTuple
+
+from sweepengine.formulas.cost import Roles
+
+EAGER = 0
+FLASH = 1
+ATTENTIONS = ("eager", "flash")
+"""Attention implementations; the position in this tuple is their code in the kernel."""
+
+
+class Quantity(NamedTuple):
+    """What a number of a model file is."""
+
+    unit: str
+    least: int = 1
+    default: int | str | None = None
+    """Where a file leaves it out; the name of another number stands for that; None: it must."""
+    switch: bool = False
+    """Written as true or false."""
+
+
+Channels = Annotated[int, Quantity("channels")]
+Heads = Annotated[int, Quantity("heads")]
+Pixels = Annotated[int, Quantity("pixels an edge")]
+Patches = Annotated[int, Quantity("patches an edge")]
+Blocks = Annotated[int, Quantity("blocks")]
+NoBlocks = Annotated[int, Quantity("blocks", 0)]
+Widths = Annotated[int, Quantity("widths a token", 0)]
+Scores = Annotated[int, Quantity("values a token pair", 0)]
+NoChannels = Annotated[int, Quantity("channels", 0, 0)]
+NoExperts = Annotated[int, Quantity("experts", 0, 0)]
+Yes = Annotated[int, Quantity("", 0, 1, switch=True)]
+No = Annotated[int, Quantity("", 0, 0, switch=True)]
+
+
+class Image(NamedTuple):
+    """How an image becomes patches and tokens."""
+
+    patch_size: Pixels
+    channels: Annotated[int, Quantity("values a pixel")]
+    patches_per_token: Patches
+
+
+class Sam(NamedTuple):
+    """SAM encoder (ImageEncoderViT)."""
+
+    width: Channels
+    heads: Heads
+    mlp_width: Channels
+    blocks: Blocks
+    global_blocks: NoBlocks
+    window: Patches
+    neck_width: Channels
+    downsample_width: Channels
+    output_width: Channels
+    position_edge: Patches
+    relative_position_flops: Annotated[int, Quantity("FLOPs a score and edge position", 0)]
+    eager_io_scores: Scores
+    """What eager attention moves beside its widths; scores are written and read once a head."""
+    bias: Yes
+
+
+class Clip(NamedTuple):
+    """CLIP transformer (VitModel)."""
+
+    width: Channels
+    heads: Heads
+    mlp_width: Channels
+    blocks: Blocks
+    image_size: Pixels
+    patch_size: Pixels
+    flash_io_widths: Widths
+    eager_io_widths: Widths
+    eager_io_scores: Scores
+    embedding_io_per_token: Widths
+    embedding_io_tokens: Annotated[int, Quantity("widths", 0)]
+    bias: Yes
+
+
+class Projector(NamedTuple):
+    """MlpProjector between the encoder and the decoder."""
+
+    input_width: Channels
+    output_width: Channels
+    layers: Annotated[int, Quantity("layers")]
+    gelu: No
+    newline_tokens: No
+    repeats_tiles: No
+    bias: Yes
+
+
+class Towers(NamedTuple):
+    """What makes tokens of an image."""
+
+    image: Image
+    sam: Sam
+    clip: Clip
+    projector: Projector
+
+
+class Attention(NamedTuple):
+    """Attention of one kind of layers: grouped heads, or latent (`latent` > 0)."""
+
+    heads: Heads
+    key_value_heads: Heads
+    key_width: Channels
+    """Of one head; latent attention: plain and rotated part together."""
+    value_width: Annotated[int, Quantity("channels", 1, "key_width")]
+    rotary_width: Annotated[int, Quantity("channels", 0, "key_width")]
+    """Rotated part of `key_width`."""
+    window: Annotated[int, Quantity("tokens", 0, 0)]
+    """How many tokens a query meets at most, its own among them; 0: all."""
+    query_rank: NoChannels
+    """Of latent attention; 0: queries are projected at once."""
+    latent: NoChannels
+    """Width of the latent that keys and values expand from; 0: grouped heads."""
+    query_norm: Annotated[int, Quantity("weights", 0, 0)]
+    """`key_width` for one norm of all heads, `heads*key_width` for a whole one; 0: none."""
+    key_norm: Annotated[int, Quantity("weights", 0, 0)]
+    input_bias: No
+    output_bias: No
+    sinks: No
+    softcap: No
+
+
+class FeedForward(NamedTuple):
+    """Feed-forward of one kind of layers: an MLP, and beside it routed experts or none."""
+
+    width: NoChannels
+    """Of the MLP that every token takes: dense, or the shared experts; 0: none."""
+    experts: NoExperts
+    experts_per_token: NoExperts
+    expert_width: NoChannels
+    experts_held: Annotated[int, Quantity("experts", 0, "experts")]
+    """In memory; all of them unless an accounting says otherwise."""
+    router_flops: Annotated[int, Quantity("FLOPs a logit", 0, 6)]
+    """Softmax 5 and top-k 1; sigmoid 3, its correction 1 and top-k 1; top-k alone 1."""
+    shared_gate: No
+    bias: No
+    matrices: Annotated[int, Quantity("matrices", 2, 3)]
+    """3 gated, 2 plain."""
+    activation_flops: Annotated[int, Quantity("FLOPs a hidden value", 0, 4)]
+    """SwiGLU 4, GeGLU 5, both with the gate's product."""
+
+
+class Group(NamedTuple):
+    """Like layers; a model is a few groups, and their order changes no cost."""
+
+    layers: int
+    norms: int
+    """Block norms a layer: 2, or 4."""
+    attention: Attention
+    feed_forward: FeedForward
+
+
+class Trunk(NamedTuple):
+    """What all layers of a decoder share, and its two ends."""
+
+    hidden: Channels
+    vocabulary: Annotated[int, Quantity("tokens")]
+    norms: Annotated[int, Quantity("norms a layer", 1, 2)]
+    tied: No
+    scaled_embedding: No
+    logit_softcap: No
+    angle_products: No
+    """Rotary angles are a matrix product in each layer, as in DeepSeek-OCR's own code."""
+
+
+class Convention(NamedTuple):
+    """How an accounting takes steps, the cache and memory; the released model's is torch's."""
+
+    dtype_bytes: Annotated[int, Quantity("bytes a value")]
+    step_attends_itself: Yes
+    cache_holds_last_token: Yes
+    sums_activations: No
+    """Adds activations up over layers instead of taking those alive at once."""
+
+
+class Counts(NamedTuple):
+    """What is counted of each operator, in the order of the tuple of operators it is for."""
+
+    layer: tuple[Roles, ...]
+    ends: tuple[Roles, ...]
+    sam_ends: tuple[Roles, ...]
+    sam_block: tuple[Roles, ...]
+    clip_ends: tuple[Roles, ...]
+    clip_block: tuple[Roles, ...]
+    joins: tuple[Roles, ...]
+
+
+class Architecture(NamedTuple):
+    """Every number of a model that the formulas use."""
+
+    trunk: Trunk
+    groups: tuple[Group, ...]
+    """Folded over in Python; the kernel takes one after the other."""
+    towers: Towers | None
+    convention: Convention
+    counts: Counts
+
+    @property
+    def vision(self) -> Towers:
+        """Its towers, where what asks is about vision alone."""
+        assert self.towers is not None, "asked for the vision of a model without"
+        return self.towers
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """Distinct kinds of attention: a step's costs grow with the keys that each meets."""
+        return tuple(dict.fromkeys(group.attention for group in self.groups))
+
+    @property
+    def routings(self) -> tuple[tuple[int, int], ...]:
+        """Distinct (experts, experts a token) of the mixtures."""
+        mixtures = [group.feed_forward for group in self.groups if group.feed_forward.experts]
+        return tuple(dict.fromkeys((f.experts, f.experts_per_token) for f in mixtures))

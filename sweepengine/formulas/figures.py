@@ -1,0 +1,308 @@
+"""Figures of one workload: what `ways.py` makes columns of.
+
+A workload is all that a point is but its decode steps and batch size. Its figures are the sum
+over the parts of a model (vision, ends, each group of layers), each of which gives all of them;
+what a part does not touch is 0. The kernel keeps a table, row i of which is field i.
+"""
+
+from typing import NamedTuple
+
+from sweepengine.formulas.architecture import (
+    Architecture,
+    Attention,
+    Convention,
+    Counts,
+    Group,
+    Towers,
+    Trunk,
+)
+from sweepengine.formulas.cost import Cost, Roles, formula, scaled, total
+from sweepengine.formulas.decoder import (
+    Layer,
+    attention_peak,
+    cached_values,
+    decoder_ends,
+    decoder_layer,
+    feed_forward_peak,
+    score_values,
+    with_heads,
+)
+from sweepengine.formulas.tokens import ImageTokens, held_tokens, keys_of_pass
+from sweepengine.formulas.vision import vision
+
+
+class Figures(NamedTuple):
+    """What a workload costs for one sequence; of decode, what a step costs that meets no key."""
+
+    image_tokens: int
+    context_tokens: int
+    prefill_tokens: int
+    vision_tensor_flops: int
+    vision_cuda_flops: int
+    vision_activation_io_bytes: int
+    vision_weight_io_bytes: int
+    vision_kv_io_bytes: int
+    prefill_tensor_flops: int
+    prefill_cuda_flops: int
+    prefill_activation_io_bytes: int
+    prefill_kv_io_bytes: int
+    prefill_kv_cache_bytes: int
+    decode_tensor_flops: int
+    decode_cuda_flops: int
+    decode_activation_io_bytes: int
+    decode_kv_io_bytes: int
+    pass_weight_io_bytes: int
+    """Weights that every decoder pass reads once."""
+    table_row_bytes: int
+    """Of the token table, which is read a row a token."""
+    table_rows: int
+    weight_bytes: int
+    decode_activation_bytes: int
+    """Of a step beside its layers, where an accounting adds activations up."""
+    vision_activation_bytes: int
+    prefill_activation_bytes: int
+
+
+class Keys(NamedTuple):
+    """What each key that a step meets adds, of all layers with one kind of attention.
+
+    A step's activations are the larger of two lines in the keys it meets: while it attends, and
+    beside that (feed-forward, head), where only eager attention's scores grow.
+    """
+
+    decode_tensor_flops: int
+    decode_cuda_flops: int
+    decode_activation_io_bytes: int
+    decode_kv_io_bytes: int
+    cache_bytes: int
+    """Of a token in the cache."""
+    attention_bytes: int
+    attention_growth: int
+    other_bytes: int
+    other_growth: int
+
+
+class GroupFigures(NamedTuple):
+    """What one group of layers gives."""
+
+    figures: Figures
+    keys: Keys
+    expert_bytes: int
+    """Of one expert in all layers of the group."""
+
+
+NO_FIGURES = Figures(*[0] * len(Figures._fields))
+NO_KEYS = Keys(*[0] * len(Keys._fields))
+SUMMED_FIGURES = Figures._fields.index("vision_activation_bytes")
+SUMMED_KEYS = Keys._fields.index("attention_bytes")
+"""Fields before these add up; of the others, memory, the largest remains."""
+
+
+@formula
+def larger(one: int, other: int, sums: int) -> int:
+    """The larger of two parts' activations, or their sum where the accounting adds them up."""
+    return max(one, other) + sums * min(one, other)
+
+
+@formula
+def activation(convention: Convention, cost: Cost, peak: int) -> int:
+    """Bytes of activations as the accounting reports them: alive at once, or summed."""
+    sums = convention.sums_activations
+    return (cost.activation_sum * sums + peak * (1 - sums)) * convention.dtype_bytes
+
+
+@formula
+def vision_figures(
+    towers: Towers, counts: Counts, convention: Convention, image: ImageTokens, flash: int
+) -> Figures:
+    """Figures of the vision stage, and the tokens that it gives to the context."""
+    size = convention.dtype_bytes
+    tokens = image.view_tokens + image.tile_tokens
+    cost = vision(towers, counts, image, flash)
+    return Figures(
+        tokens,
+        tokens,
+        tokens,
+        cost.tensor_flops,
+        cost.cuda_flops,
+        cost.activation_io * size,
+        cost.weight_io * size,
+        cost.kv_io * size,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        cost.weights * size,
+        0,
+        activation(convention, cost, cost.activation_peak),
+        0,
+    )  # fmt: skip
+
+
+@formula
+def ends_figures(
+    trunk: Trunk, counts: tuple[Roles, ...], convention: Convention, text: int, image: int
+) -> Figures:
+    """Figures of token table, last norm and head; `text` tokens stand beside `image` ones."""
+    size, tokens = convention.dtype_bytes, text + image
+    prefill = total(decoder_ends(trunk, tokens), counts)
+    step = total(decoder_ends(trunk, 1), counts)
+    row = trunk.hidden * counts[0].weight_io
+    return Figures(
+        0,
+        text,
+        text,
+        0, 0, 0, 0, 0,
+        prefill.tensor_flops,
+        prefill.cuda_flops,
+        prefill.activation_io * size,
+        0,
+        0,
+        step.tensor_flops,
+        step.cuda_flops,
+        step.activation_io * size,
+        0,
+        step.weight_io * size,
+        row * size,
+        trunk.vocabulary,
+        step.weights * size,
+        convention.sums_activations * step.activation_sum * size,
+        0,
+        activation(convention, prefill, prefill.activation_peak),
+    )  # fmt: skip
+
+
+@formula
+def group_prefill(
+    trunk: Trunk,
+    group: Group,
+    counts: tuple[Roles, ...],
+    convention: Convention,
+    tokens: int,
+    flash: int,
+) -> Figures:
+    """Figures of the prefill of T tokens through one group of layers, and their cache.
+
+    Eager attention's scores stand beside the head as well: modules return them to their caller.
+    """
+    size = convention.dtype_bytes
+    window = group.attention.window
+    keys = keys_of_pass(tokens, 0, window)
+    layer = decoder_layer(group, trunk, tokens, keys, flash, 0)
+    cost = scaled(total(layer, counts), group.layers, group.layers)
+    peak = max(
+        attention_peak(layer, tokens * trunk.hidden),
+        other_peak(layer, trunk, group.attention.heads, tokens, keys, flash),
+    )
+    cached = group.layers * cached_values(group.attention) * held_tokens(tokens, window)
+    return Figures(
+        0, 0, 0, 0, 0, 0, 0, 0,
+        cost.tensor_flops,
+        cost.cuda_flops,
+        cost.activation_io * size,
+        cost.kv_io * size,
+        cached * size,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        activation(convention, cost, peak),
+    )  # fmt: skip
+
+
+@formula
+def other_peak(layer: Layer, trunk: Trunk, heads: int, tokens: int, keys: int, flash: int) -> int:
+    """Values alive at once in a layer's feed-forward, or in the head, with eager scores beside."""
+    scores = score_values(heads, tokens, keys, flash)
+    head = tokens * (trunk.hidden + trunk.vocabulary) + scores
+    return max(feed_forward_peak(layer, tokens * trunk.hidden, scores), head)
+
+
+@formula
+def group_steps(
+    trunk: Trunk, group: Group, counts: tuple[Roles, ...], convention: Convention, flash: int
+) -> GroupFigures:
+    """Figures of one-token steps through one group of layers: meeting no key, and each key more.
+
+    Every count of a step is affine in the keys it meets, and so are the two lines of its peak.
+    """
+    size, count, heads = convention.dtype_bytes, group.layers, group.attention.heads
+    none = decoder_layer(group, trunk, 1, 0, flash, 0)
+    one = decoder_layer(group, trunk, 1, 1, flash, 0)
+    at_none = scaled(total(none, counts), count, count)
+    at_one = scaled(total(one, counts), count, count)
+    attending = activation(convention, at_none, attention_peak(none, trunk.hidden))
+    attending_one = activation(convention, at_one, attention_peak(one, trunk.hidden))
+    alive = (1 - convention.sums_activations) * size
+    beside = alive * other_peak(none, trunk, heads, 1, 0, flash)
+    beside_one = alive * other_peak(one, trunk, heads, 1, 1, flash)
+    return GroupFigures(
+        Figures(
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            at_none.tensor_flops,
+            at_none.cuda_flops,
+            at_none.activation_io * size,
+            at_none.kv_io * size,
+            at_none.weight_io * size,
+            0, 0,
+            at_none.weights * size,
+            0, 0, 0,
+        ),
+        Keys(
+            at_one.tensor_flops - at_none.tensor_flops,
+            at_one.cuda_flops - at_none.cuda_flops,
+            (at_one.activation_io - at_none.activation_io) * size,
+            (at_one.kv_io - at_none.kv_io) * size,
+            count * cached_values(group.attention) * size,
+            attending,
+            attending_one - attending,
+            beside,
+            beside_one - beside,
+        ),
+        at_none.expert_io * size,
+    )  # fmt: skip
+
+
+class Workload(NamedTuple):
+    """Figures of one workload, for the ways."""
+
+    figures: Figures
+    keys: tuple[Keys, ...]
+    """For each of `Architecture.attentions`."""
+    expert_bytes: tuple[int, ...]
+    """For each of `Architecture.routings`."""
+
+
+def merged_figures(one: Figures, other: Figures, sums: int) -> Figures:
+    """Figures of two parts together."""
+    return Figures(
+        *(
+            a + b if i < SUMMED_FIGURES else larger(a, b, sums)
+            for i, (a, b) in enumerate(zip(one, other, strict=True))
+        )
+    )
+
+
+def merged_keys(one: Keys, other: Keys, sums: int) -> Keys:
+    """Keys of two groups of one kind of attention together."""
+    return Keys(
+        *(
+            a + b if i < SUMMED_KEYS else larger(a, b, sums)
+            for i, (a, b) in enumerate(zip(one, other, strict=True))
+        )
+    )
+
+
+def regrouped(arch: Architecture, heads: int, key_value_heads: int) -> tuple[Group, ...]:
+    """Groups of a model with other heads; 0: its own."""
+    return tuple(
+        group._replace(attention=with_heads(group.attention, heads, key_value_heads))
+        for group in arch.groups
+    )
+
+
+def kinds(arch: Architecture) -> list[tuple[int, int]]:
+    """For each group, the positions of its attention and of its routing; -1: no experts."""
+    attentions: tuple[Attention, ...] = arch.attentions
+    routings = [*arch.routings, (0, 0)]
+    last = len(routings) - 1
+    found = []
+    for group in arch.groups:
+        forward = group.feed_forward
+        routing = routings.index((forward.experts, forward.experts_per_token))
+        found.append((attentions.index(group.attention), -1 if routing == last else routing))
+    return found

@@ -1,0 +1,70 @@
+"""The input columns: each declared once, in the annotation of its field of `Point`."""
+
+from typing import Annotated, NamedTuple, get_type_hints
+
+from sweepengine.formulas.architecture import ATTENTIONS
+
+
+class Input(NamedTuple):
+    """One input column; what is valid is `minimum`..`maximum`, a multiple of `multiple`."""
+
+    unit: str
+    meaning: str
+    default: int
+    """Where an input is missing; the model's own heads stand in for 0."""
+    minimum: int
+    maximum: int
+    multiple: int = 1
+    grows: bool = True
+    """Whether no cost falls when it grows, all else the same."""
+    choices: tuple[str, ...] = ()
+    """Names of the values, whose positions are the values; empty: it is a number."""
+    workload: bool = True
+    """Whether figures of a workload depend on it; if not, columns scale with it."""
+    name: str = ""
+
+    @property
+    def dtype(self) -> str:
+        """Type of the column."""
+        return "Enum" if self.choices else "Int32"
+
+    @property
+    def allowed(self) -> str:
+        """What is valid, in words."""
+        if self.choices:
+            return " or ".join(f'"{choice}"' for choice in self.choices)
+        step = f"a multiple of {self.multiple}, " if self.multiple > 1 else "an integer, "
+        return f"{step}{self.minimum:,}..{self.maximum:,}"
+
+
+class Point(NamedTuple):
+    """Input columns of one point; a choice is its position."""
+
+    view_size: Annotated[int, Input("pixels", "side of the global view", 1024, 64, 4096, 64)]
+    tile_size: Annotated[int, Input("pixels", "side of a tile", 640, 64, 4096, 64)]
+    crop_rows: Annotated[int, Input("tiles", "rows of tiles; 0 without tiles", 0, 0, 1000)]
+    crop_cols: Annotated[int, Input("tiles", "columns of tiles; 0 without tiles", 0, 0, 1000)]
+    text_tokens: Annotated[int, Input("tokens", "text tokens of the prompt", 10, 0, 1_000_000)]
+    decode_steps: Annotated[
+        int, Input("steps", "tokens decoded (K)", 100, 0, 1_000_000, workload=False)
+    ]
+    batch_size: Annotated[int, Input("images", "images per step (B)", 1, 1, 65_536, workload=False)]
+    attention_heads: Annotated[int, Input("heads", "query heads (Nh)", 0, 1, 65_536, grows=False)]
+    key_value_heads: Annotated[
+        int, Input("heads", "key-value heads (Nkv)", 0, 1, 65_536, grows=False)
+    ]
+    attention: Annotated[
+        int,
+        Input("", "attention implementation: eager or flash", 1, 0, 1, 1, False, ATTENTIONS),
+    ]
+
+
+INPUTS = {
+    name: hint.__metadata__[0]._replace(name=name)
+    for name, hint in get_type_hints(Point, include_extras=True).items()
+}
+"""Input column to its declaration, in the order of `Point`."""
+INPUT_NAMES = tuple(INPUTS)
+WORKLOAD_COLUMNS = tuple(name for name, column in INPUTS.items() if column.workload)
+"""Inputs that make a workload."""
+IMAGE_COLUMNS = ("view_size", "tile_size", "crop_rows", "crop_cols")

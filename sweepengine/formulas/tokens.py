@@ -1,0 +1,92 @@
+"""Tokens: how many an image becomes, and how many keys the tokens of a pass meet."""
+
+from typing import NamedTuple
+
+from sweepengine.formulas.architecture import Image
+from sweepengine.formulas.cost import formula
+
+
+class ImageTokens(NamedTuple):
+    """One image as the encoder sees it: a global view and `tiles` tiles."""
+
+    view_size: int
+    """Side of the global view, pixels."""
+    tile_size: int
+    """Side of a tile, pixels."""
+    tiles: int
+    """Number of tiles, rows x columns."""
+    view_tokens: int
+    """Tokens of the global view with a newline a row and one separator."""
+    tile_tokens: int
+    """Tokens of all tiles with a newline a row; 0 without tiles."""
+
+
+@formula
+def ceil_div(numerator: int, denominator: int) -> int:
+    """`numerator / denominator`, rounded up."""
+    return (numerator + denominator - 1) // denominator
+
+
+@formula
+def patches_per_edge(image: Image, side: int) -> int:
+    """Patches along the edge of a view: `g = s/16`."""
+    return side // image.patch_size
+
+
+@formula
+def tokens_per_edge(image: Image, side: int) -> int:
+    """Projected tokens along the edge of a view: `q = ceil(g/4)`."""
+    return ceil_div(patches_per_edge(image, side), image.patches_per_token)
+
+
+@formula
+def image_tokens(
+    image: Image, view_size: int, tile_size: int, crop_rows: int, crop_cols: int
+) -> ImageTokens:
+    """Geometry of one image (formulas.md, section 1).
+
+    The global view gives `q_G*(q_G+1) + 1` tokens and the tiles `r*q_T * (c*q_T + 1)`, which is
+    0 without tiles.
+    """
+    view_edge = tokens_per_edge(image, view_size)
+    tile_edge = tokens_per_edge(image, tile_size)
+    return ImageTokens(
+        view_size,
+        tile_size,
+        crop_rows * crop_cols,
+        view_edge * (view_edge + 1) + 1,
+        crop_rows * tile_edge * (crop_cols * tile_edge + 1),
+    )
+
+
+@formula
+def keys_of_pass(tokens: int, cached: int, window: int) -> int:
+    """Keys that each of T tokens of a pass meets on C cached ones: `L = T + min(C, W-1)`.
+
+    The full rectangle, as torch counts: no causal or banded saving within a pass.
+    """
+    return tokens + cached if window == 0 else tokens + min(cached, window - 1)
+
+
+@formula
+def keys_of_steps(cached: int, steps: int, window: int) -> int:
+    """Keys that K one-token steps meet in all, the first one C cached ones and its own.
+
+    `S(C, K, W) = n*(C+1) + n*(n-1)/2 + (K-n)*W`, `n = min(K, max(0, W-C))` steps that the window
+    does not cut; without a window n = K.
+    """
+    uncut = steps if window == 0 else min(steps, max(0, window - cached))
+    return uncut * (cached + 1) + uncut * (uncut - 1) // 2 + (steps - uncut) * window
+
+
+@formula
+def keys_of_last_step(cached: int, steps: int, window: int) -> int:
+    """Keys that the last of K steps meets, which are the most."""
+    keys = cached + max(steps, 1)
+    return keys if window == 0 else min(keys, window)
+
+
+@formula
+def held_tokens(tokens: int, window: int) -> int:
+    """Tokens of `tokens` that a layer's cache holds: a window keeps W-1, the next is the W-th."""
+    return tokens if window == 0 else min(tokens, window - 1)

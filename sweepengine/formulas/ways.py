@@ -1,0 +1,67 @@
+"""The ways from figures to columns. `batch` (B) sequences, `steps` (K) decode steps."""
+
+from sweepengine.formulas.architecture import Convention
+from sweepengine.formulas.cost import formula
+from sweepengine.formulas.tokens import held_tokens, keys_of_last_step, keys_of_steps
+
+
+@formula
+def over_steps(steps: int, step: int) -> int:
+    """What K steps cost beside the keys they meet."""
+    return steps * step
+
+
+@formula
+def cached_before(convention: Convention, context: int) -> int:
+    """Tokens that the first step meets beside its own; the published accounting leaves that out."""
+    return context + convention.step_attends_itself - 1
+
+
+@formula
+def keys_met(convention: Convention, context: int, steps: int, window: int) -> int:
+    """Keys that K steps behind `context` tokens meet in layers of one window."""
+    return keys_of_steps(cached_before(convention, context), steps, window)
+
+
+@formula
+def last_keys(convention: Convention, context: int, steps: int, window: int) -> int:
+    """Keys that the last of K steps meets in layers of one window: the largest step."""
+    return keys_of_last_step(cached_before(convention, context), steps, window)
+
+
+@formula
+def step_bytes(attending: int, growth: int, beside: int, beside_growth: int, met: int) -> int:
+    """Activation bytes of a step that meets `met` keys, in layers of one attention."""
+    return max(attending + growth * met, beside + beside_growth * met)
+
+
+@formula
+def cached_after(convention: Convention, context: int, steps: int, window: int) -> int:
+    """Tokens in a layer's cache after decoding: `context + K`, the last token's own included.
+
+    The published accounting leaves that one out, as no step ever reads it: `context + K - 1`.
+    """
+    left_out = (1 - convention.cache_holds_last_token) * min(steps, 1)
+    return held_tokens(context + steps - left_out, window)
+
+
+@formula
+def touched_experts(experts: int, per_token: int, tokens: int) -> float:
+    """Distinct routed experts that a pass over t tokens touches, in expectation.
+
+    `E*(1 - (1 - k/E)^t)`: routing is taken as uniform. From 40 E tokens on that is E in every
+    bit, as `(1 - k/E)^(40 E) < e^-40 < 2^-54`.
+    """
+    if tokens >= 40 * experts:
+        return float(experts)
+    untouched: float = (1.0 - per_token / experts) ** float(tokens)
+    return experts * (1.0 - untouched)
+
+
+@formula
+def read_once(pass_bytes: int, row_bytes: int, rows: int, tokens: int) -> float:
+    """Bytes of weights that a decoder pass over t tokens reads beside experts.
+
+    Every weight once, and of the token table one row a token, at most the whole table.
+    """
+    return float(pass_bytes + min(tokens, rows) * row_bytes)

@@ -1,0 +1,1 @@
+"""Columns, axes and grids: what is asked, and what is answered."""

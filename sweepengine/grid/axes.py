@@ -1,0 +1,52 @@
+"""The axes of a grid: which input columns each sets, and how its values are spelled."""
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Axis(NamedTuple):
+    """One axis of a grid: the values of one column, or of columns that vary together."""
+
+    name: str
+    columns: tuple[str, ...]
+    values: "NDArray[np.int64]"
+    """Shape (values, columns)."""
+
+
+class AxisKind(NamedTuple):
+    """How one axis is spelled."""
+
+    columns: tuple[str, ...]
+    """Input columns that it sets."""
+    spelling: str
+    """Which reader of `spelling.py` takes its values."""
+    meaning: str
+    example: str
+    """Of one value, as a command line takes it."""
+
+
+_JOINT: Final = {
+    "mode": AxisKind(IMAGE_COLUMNS, "mode", "resolution mode: view, tile and crops together",
+                     "gundam:2x3"),
+    "crops": AxisKind(("crop_rows", "crop_cols"), "crops", 'crop grid, or "none"', "2x3"),
+    "heads": AxisKind(("attention_heads", "key_value_heads"), "heads",
+                      "query heads and key-value heads", "10,5"),
+}  # fmt: skip
+_WHOLE: Final = {"crop_rows", "crop_cols", "attention_heads", "key_value_heads"}
+"""Columns that have no axis of their own, as they are valid together only."""
+AXES: Final = _JOINT | {
+    name: AxisKind(
+        (name,),
+        "choices" if column.choices else "numbers",
+        column.meaning,
+        column.choices[column.default] if column.choices else str(column.default),
+    )
+    for name, column in INPUTS.items()
+    if name not in _WHOLE
+}
+"""Every axis; an input column has one of its own name unless a joint axis sets it."""

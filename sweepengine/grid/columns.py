@@ -1,0 +1,101 @@
+"""Names, types, units and meanings of the output columns, and how each follows from its figure.
+
+A column is declared here and nowhere else: schema, kernel, Arrow metadata, plain Python, limits
+and documentation read it.
+"""
+
+from typing import Final, NamedTuple
+
+from sweepengine.formulas.figures import Figures, Keys
+from sweepengine.formulas.points import INPUTS
+
+SCHEMA_VERSION: Final = 2
+"""Of datasets."""
+STAGES: Final = ("vision", "prefill", "decode")
+
+AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
+READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)
+"""Ways from figures to columns: of a workload as it is; for each sequence of the batch; the sum
+over all steps; the last step, which is the largest; the cache after decoding; and expected bytes
+of weights, read by a stage, by prefill, by all steps."""
+
+
+class DataType(NamedTuple):
+    """What a type holds; Polars has it by this name, Arrow by the name in small letters."""
+
+    size: int
+    """Bytes of a value in memory."""
+    largest: float
+    """Largest value; infinite for floats."""
+
+
+DTYPES: Final = {
+    "Int32": DataType(4, 2**31 - 1),
+    "Int64": DataType(8, 2**63 - 1),
+    "Float64": DataType(8, float("inf")),
+    "Enum": DataType(1, 127),
+}
+
+
+class Column(NamedTuple):
+    """One output column."""
+
+    name: str
+    dtype: str
+    """A key of `DTYPES`."""
+    unit: str
+    meaning: str
+    way: int
+    figure: str
+    """Field of `Figures` that it follows from; over steps also that of `Keys`."""
+
+    @property
+    def plan(self) -> tuple[int, int, int]:
+        """Way, position of its figure, and of what each key adds (0 where nothing does)."""
+        key = Keys._fields.index(self.figure) if self.way == OVER_STEPS else 0
+        return self.way, Figures._fields.index(self.figure), key
+
+
+def _stage(stage: str, way: int, reads: int, peak: int, what: str, large: str = "") -> list[Column]:
+    """Columns of one stage; `large` says of which part its activation memory is."""
+    figure = "pass_weight_io_bytes" if stage != "vision" else "vision_weight_io_bytes"
+    counted = (
+        ("tensor_flops", "FLOP", "tensor-core work"),
+        ("cuda_flops", "FLOP", "CUDA-core work"),
+        ("activation_io_bytes", "byte", "activations read and written"),
+        ("kv_io_bytes", "byte", "key-value cache read and written"),
+    )
+    columns = [
+        Column(f"{stage}_{measure}", "Int64", unit, f"{meaning}: {what}", way, f"{stage}_{measure}")
+        for measure, unit, meaning in counted
+    ]
+    read = f"weights read once a pass, expected: {what}"
+    held = f"activation memory: {what}{large}"
+    activation = f"{stage}_activation_bytes"
+    columns.insert(3, Column(f"{stage}_weight_io_bytes", "Float64", "byte", read, reads, figure))
+    return [*columns, Column(activation, "Int64", "byte", held, peak, activation)]
+
+
+OUTPUTS: Final = (
+    Column("image_tokens", "Int32", "tokens", "tokens of one image in the context", AS_IS,
+           "image_tokens"),
+    Column("context_tokens", "Int32", "tokens", "image tokens + text tokens", AS_IS,
+           "context_tokens"),
+    *_stage("vision", PER_SEQUENCE, READ_ONCE, PER_SEQUENCE,
+            "SAM, CLIP and projector over the global view and all tiles"),
+    *_stage("prefill", PER_SEQUENCE, PREFILL_READS, PER_SEQUENCE,
+            "decoder and head over the context"),
+    *_stage("decode", OVER_STEPS, STEP_READS, LAST_STEP,
+            "decoder and head, summed over all decode steps", " (largest step)"),
+    Column("prefill_kv_cache_bytes", "Int64", "byte", "cache after prefill: context tokens",
+           PER_SEQUENCE, "prefill_kv_cache_bytes"),
+    Column("decode_kv_cache_bytes", "Int64", "byte",
+           "cache after decoding: context + K tokens (modelmeter: context + K - 1)", CACHE_AFTER,
+           "prefill_kv_cache_bytes"),
+    Column("weight_bytes", "Int64", "byte", "weights held in memory", AS_IS, "weight_bytes"),
+)  # fmt: skip
+BY_NAME: Final = {column.name: column for column in OUTPUTS}
+OUTPUT_NAMES: Final = tuple(BY_NAME)
+COLUMNS: Final = (*INPUTS.values(), *OUTPUTS)
+"""Inputs, then outputs."""
+TYPES: Final = {column.name: column.dtype for column in COLUMNS}

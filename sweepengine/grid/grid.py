@@ -1,0 +1,185 @@
+"""Grid files: TOML -> axes -> chunks, each itself a product of axes."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sweepengine.data.errors import InputError, from_validation
+from sweepengine.data.files import read_toml
+from sweepengine.data.models import Model, load_model
+from sweepengine.formulas.points import Point
+from sweepengine.grid.axes import Axis
+from sweepengine.grid.columns import STAGES
+from sweepengine.grid.limits import check_axes
+from sweepengine.grid.spelling import read_axes
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+_SECONDS = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Chunk(NamedTuple):
+    """Points `start` to `stop` of a grid: the first ones of a product of `axes`."""
+
+    start: int
+    stop: int
+    axes: tuple[Axis, ...]
+
+
+class Targets(BaseModel):
+    """Latency targets for reports, seconds."""
+
+    model_config = _STRICT
+    ttft_s: _SECONDS | None = None
+    tpot_s: _SECONDS | None = None
+
+
+class GridFile(BaseModel):
+    """A grid file as written."""
+
+    model_config = _STRICT
+    name: Annotated[str, Field(min_length=1, strict=True)]
+    description: Annotated[str, Field(strict=True)] = ""
+    model: Annotated[str, Field(min_length=1, strict=True)] = "deepseek-ocr-3b"
+    axes: dict[str, Any]
+    targets: Targets = Targets()
+    report: tuple[str, ...] = STAGES
+
+
+class Grid(NamedTuple):
+    """A cartesian product of axes over one model; the last axis is fastest."""
+
+    name: str
+    description: str
+    model_name: str
+    axes: tuple[Axis, ...]
+    targets: Targets
+    report: tuple[str, ...]
+    """Stages that a report of this grid shows."""
+    source: str
+    """Where it was read from, for messages."""
+
+    @property
+    def points(self) -> int:
+        """Number of points."""
+        return math.prod(len(axis.values) for axis in self.axes)
+
+    @property
+    def model(self) -> Model:
+        """The model it is costed on."""
+        return load_model(self.model_name)
+
+    @property
+    def point(self) -> Point:
+        """Its first point."""
+        first = {name: a.values[0, i] for a in self.axes for i, name in enumerate(a.columns)}
+        return Point(**{name: int(first[name]) for name in Point._fields})
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of what decides the result: the axes and the model's numbers."""
+        digest = hashlib.sha256(json.dumps(self.model.architecture).encode())
+        for axis in self.axes:
+            digest.update(json.dumps([axis.columns, axis.values.shape]).encode())
+            digest.update(axis.values.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        """Split into chunks of at most `rows` points, in order.
+
+        A chunk is a product itself: leading axes hold one value, one axis a range, all later
+        ones every value. So what is computed once for an axis's value stays small.
+        """
+        lengths = [len(axis.values) for axis in self.axes]
+        pivot, inner = len(lengths), 1
+        while pivot > 0 and inner * lengths[pivot - 1] <= rows:
+            pivot -= 1
+            inner *= lengths[pivot]
+        if pivot == 0:
+            yield Chunk(0, self.points, self.axes)
+            return
+        pivot -= 1
+        width = max(rows // inner, 1)
+        start = 0
+        for outer in np.ndindex(*lengths[:pivot]):
+            leading = tuple(
+                axis._replace(values=axis.values[i : i + 1])
+                for axis, i in zip(self.axes, outer, strict=False)
+            )
+            split = self.axes[pivot]
+            for low in range(0, lengths[pivot], width):
+                part = split._replace(values=split.values[low : low + width])
+                stop = start + len(part.values) * inner
+                yield Chunk(start, stop, (*leading, part, *self.axes[pivot + 1 :]))
+                start = stop
+
+    def check(self) -> None:
+        """Refuse the grid when its largest corner does not fit the columns' types.
+
+        Raises
+        ------
+        InputError
+            Naming the column and the corner.
+        """
+        check_axes(self.source, self.model.architecture, self.axes)
+
+
+def first_chunks(grid: Grid, points: int, rows: int) -> Iterator[Chunk]:
+    """Chunks, of at most `rows` points each, of the first `points` points of a grid."""
+    for chunk in grid.chunks(rows):
+        if chunk.start >= points:
+            return
+        yield chunk._replace(stop=min(chunk.stop, points))
+
+
+def shipped_grids() -> dict[str, Path]:
+    """Grid files that come with the package or its checkout, by stem."""
+    package = Path(str(resources.files("sweepengine")))
+    folder = next((f for f in (package / "grids", package.parent / "grids") if f.is_dir()), package)
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_grid(name: str | Path) -> Grid:
+    """Read a grid file, named by path or by the stem of one that is shipped.
+
+    Raises
+    ------
+    InputError
+        When there is none, or it is not valid; the message names file, key and what is allowed.
+    """
+    path = Path(name)
+    shipped = shipped_grids()
+    if not path.is_file() and str(name) in shipped:
+        path = shipped[str(name)]
+    if not path.is_file() and path.suffix != ".toml":
+        raise InputError(
+            f'grid "{name}" does not exist: expected a path to a TOML file or one of '
+            f"{', '.join(shipped)}"
+        )
+    return parse_grid(read_toml(path), str(path), path.parent)
+
+
+def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) -> Grid:
+    """Make a grid of what a grid file holds; `folder` is where a model's path starts from."""
+    try:
+        file = GridFile.model_validate(data)
+    except ValidationError as error:
+        raise from_validation(source, error) from None
+    unknown = [stage for stage in file.report if stage not in STAGES]
+    if unknown or not file.report:
+        raise InputError(f"{source}: report: expected some of {', '.join(STAGES)}")
+    model_name = file.model
+    if folder is not None and file.model.endswith(".toml") and (folder / file.model).is_file():
+        model_name = str(folder / file.model)
+    try:
+        model = load_model(model_name)
+    except InputError as error:
+        raise InputError(f"{source}: model: {error}") from None
+    axes = read_axes(source, model, file.axes)
+    return Grid(file.name, file.description, model_name, axes, file.targets, file.report, source)

@@ -1,0 +1,178 @@
+"""One point in plain Python: unbounded integers, nothing compiled, no array library.
+
+Figures are kept by what they depend on, so that a next point of the same workload, or of the same
+model, costs less.
+"""
+
+from functools import lru_cache, reduce
+
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.figures import (
+    NO_FIGURES,
+    NO_KEYS,
+    Figures,
+    Keys,
+    Workload,
+    ends_figures,
+    group_prefill,
+    group_steps,
+    kinds,
+    larger,
+    merged_figures,
+    merged_keys,
+    regrouped,
+    vision_figures,
+)
+from sweepengine.formulas.points import Point
+from sweepengine.formulas.tokens import ImageTokens, image_tokens
+from sweepengine.formulas.ways import (
+    cached_after,
+    keys_met,
+    last_keys,
+    over_steps,
+    read_once,
+    step_bytes,
+    touched_experts,
+)
+from sweepengine.grid.columns import (
+    AS_IS,
+    CACHE_AFTER,
+    LAST_STEP,
+    OUTPUTS,
+    OVER_STEPS,
+    PER_SEQUENCE,
+    PREFILL_READS,
+    READ_ONCE,
+    Column,
+)
+
+KEPT = 1 << 14
+"""Figures kept of each kind."""
+
+
+@lru_cache(KEPT)
+def vision_of(arch: Architecture, image: ImageTokens, flash: int) -> Figures:
+    """What depends on the image alone."""
+    if arch.towers is None:
+        return NO_FIGURES
+    return vision_figures(arch.towers, arch.counts, arch.convention, image, flash)
+
+
+@lru_cache(KEPT)
+def step_figures(arch: Architecture, heads: int, key_value_heads: int, flash: int) -> Workload:
+    """What does not depend on the context: steps through all groups."""
+    sums = arch.convention.sums_activations
+    figures = NO_FIGURES
+    keys: list[Keys] = [NO_KEYS] * len(arch.attentions)
+    experts = [0] * len(arch.routings)
+    groups = regrouped(arch, heads, key_value_heads)
+    for group, (attention, routing) in zip(groups, kinds(arch), strict=True):
+        found = group_steps(arch.trunk, group, arch.counts.layer, arch.convention, flash)
+        figures = merged_figures(figures, found.figures, sums)
+        keys[attention] = merged_keys(keys[attention], found.keys, sums)
+        if routing >= 0:
+            experts[routing] += found.expert_bytes
+    return Workload(figures, tuple(keys), tuple(experts))
+
+
+@lru_cache(KEPT)
+def prefill_figures(
+    arch: Architecture, text: int, image: int, heads: int, key_value_heads: int, flash: int
+) -> Figures:
+    """What depends on the context: ends, and prefill through all groups."""
+    sums = arch.convention.sums_activations
+    trunk, counts, convention = arch.trunk, arch.counts.layer, arch.convention
+    found = ends_figures(arch.trunk, arch.counts.ends, arch.convention, text, image)
+    for group in regrouped(arch, heads, key_value_heads):
+        filled = group_prefill(trunk, group, counts, convention, text + image, flash)
+        found = merged_figures(found, filled, sums)
+    return found
+
+
+def image_of(arch: Architecture, point: Point) -> ImageTokens:
+    """Geometry of a point's image; no tokens for a model without vision."""
+    if arch.towers is None:
+        return ImageTokens(0, 0, 0, 0, 0)
+    return image_tokens(
+        arch.towers.image, point.view_size, point.tile_size, point.crop_rows, point.crop_cols
+    )
+
+
+def workload_of(arch: Architecture, point: Point, image: ImageTokens | None = None) -> Workload:
+    """Figures of a point's workload; `image` instead of its own geometry, for bounds."""
+    image = image or image_of(arch, point)
+    heads = (point.attention_heads, point.key_value_heads, point.attention)
+    steps = step_figures(arch, *heads)
+    tokens = image.view_tokens + image.tile_tokens
+    parts = (
+        vision_of(arch, image, point.attention),
+        prefill_figures(arch, point.text_tokens, tokens, *heads),
+        steps.figures,
+    )
+    sums = arch.convention.sums_activations
+    return steps._replace(figures=reduce(lambda a, b: merged_figures(a, b, sums), parts))
+
+
+def column_value(
+    column: Column, arch: Architecture, workload: Workload, steps: int, batch: int
+) -> int | float:
+    """Value of one column, by its way."""
+    figures, convention = workload.figures, arch.convention
+    way, figure, key = column.plan
+    value = figures[figure]
+    if way == AS_IS:
+        return value
+    if way == READ_ONCE:
+        return float(value)
+    if way == PER_SEQUENCE:
+        return batch * value
+    context = figures.context_tokens
+    windows = [attention.window for attention in arch.attentions]
+    if way == OVER_STEPS:
+        found = over_steps(steps, value)
+        for keys, window in zip(workload.keys, windows, strict=True):
+            found += keys_met(convention, context, steps, window) * keys[key]
+        return batch * found
+    if way == LAST_STEP:
+        lines = [
+            step_bytes(
+                keys.attention_bytes,
+                keys.attention_growth,
+                keys.other_bytes,
+                keys.other_growth,
+                last_keys(convention, context, steps, window),
+            )
+            for keys, window in zip(workload.keys, windows, strict=True)
+        ]
+        sums = convention.sums_activations
+        held = reduce(lambda a, b: larger(a, b, sums), lines)
+        return batch * (held + value) * min(steps, 1)
+    if way == CACHE_AFTER:
+        return batch * sum(
+            keys.cache_bytes * cached_after(convention, context, steps, window)
+            for keys, window in zip(workload.keys, windows, strict=True)
+        )
+    tokens = batch * figures.prefill_tokens if way == PREFILL_READS else batch
+    read = read_once(value, figures.table_row_bytes, figures.table_rows, tokens)
+    for (experts, per_token), expert_bytes in zip(
+        arch.routings, workload.expert_bytes, strict=True
+    ):
+        read += touched_experts(experts, per_token, tokens) * expert_bytes
+    return read if way == PREFILL_READS else steps * read
+
+
+def point_columns(
+    arch: Architecture, point: Point, image: ImageTokens | None = None
+) -> dict[str, int | float]:
+    """All output columns of one point.
+
+    Parameters
+    ----------
+    image : ImageTokens, optional
+        Instead of the point's own geometry, for bounds over many points.
+    """
+    workload = workload_of(arch, point, image)
+    return {
+        column.name: column_value(column, arch, workload, point.decode_steps, point.batch_size)
+        for column in OUTPUTS
+    }

@@ -1,0 +1,59 @@
+"""Defaults and checks of single points."""
+
+from collections.abc import Mapping
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import Model
+from sweepengine.formulas.points import INPUTS, Point
+
+
+def default_value(model: Model, name: str) -> int:
+    """Value of an input column that is not given; heads default to the model's own."""
+    own = dict(zip(("attention_heads", "key_value_heads"), model.heads, strict=True))
+    return int(own.get(name, INPUTS[name].default))
+
+
+def checked_point(model: Model, given: Mapping[str, object]) -> Point:
+    """A point of the given inputs and, for the rest, their defaults.
+
+    Raises
+    ------
+    InputError
+        For an unknown input, or values that are not valid, alone or together.
+    """
+    values = {name: default_value(model, name) for name in INPUTS}
+    for name, value in given.items():
+        column = INPUTS.get(name)
+        if column is None:
+            raise InputError(f"point: {name}: unknown input: expected some of {', '.join(INPUTS)}")
+        if column.choices and value in column.choices:
+            values[name] = column.choices.index(str(value))
+        elif (
+            not isinstance(value, int)
+            or isinstance(value, bool)
+            or column.choices
+            or not column.minimum <= value <= column.maximum
+            or value % column.multiple
+        ):
+            raise InputError(f"point: {name} = {value!r}: expected {column.allowed}")
+        else:
+            values[name] = value
+    if "attention_heads" in given and "key_value_heads" not in given:
+        values["key_value_heads"] = values["attention_heads"]
+    point = Point(**values)
+    if model.query_width % point.attention_heads:
+        raise InputError(
+            f"point: attention_heads = {point.attention_heads}: "
+            f"expected a divisor of {model.query_width}"
+        )
+    if point.attention_heads % point.key_value_heads:
+        raise InputError(
+            f"point: key_value_heads = {point.key_value_heads}: expected a divisor of "
+            f"attention_heads = {point.attention_heads}"
+        )
+    if (point.crop_rows == 0) != (point.crop_cols == 0):
+        raise InputError(
+            f"point: crop_rows = {point.crop_rows}, crop_cols = {point.crop_cols}: "
+            "expected both 0 (no tiles) or both 1..1000"
+        )
+    return point

@@ -1,0 +1,83 @@
+"""Products of axes as columns, and distinct rows of columns."""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweepengine.grid.axes import Axis
+
+Integers = NDArray[np.int64]
+WIDEST = 1 << 22
+"""Widest span of keys that is looked up in a table; wider ones are sorted."""
+
+
+def expand(
+    axes: Sequence[Axis], dtype: type[np.integer] = np.int64
+) -> dict[str, NDArray[np.integer]]:
+    """All points of a product of axes, a column each; the last axis is fastest."""
+    total = prod(len(axis.values) for axis in axes)
+    outer, inner = 1, total
+    columns = {}
+    for axis in axes:
+        count = len(axis.values)
+        inner //= count
+        for i, name in enumerate(axis.columns):
+            values = axis.values[:, i].astype(dtype)[None, :, None]
+            columns[name] = np.broadcast_to(values, (outer, count, inner)).reshape(-1)
+        outer *= count
+    return columns
+
+
+def distinct(columns: Sequence[Integers]) -> tuple[Integers, Integers]:
+    """Rows that hold each distinct combination of values once, and which one each row holds.
+
+    Nothing is sorted where values span little.
+
+    Parameters
+    ----------
+    columns : sequence of int64 array, each of shape (N,)
+
+    Returns
+    -------
+    rows : int64 array, shape (D,)
+        Position of one row of each combination.
+    codes : int64 array, shape (N,)
+        Position in `rows` of each row's combination.
+    """
+    count = len(columns[0])
+    keys, span = np.zeros(count, np.int64), 1
+    for values in columns:
+        low, high = bounds(values)
+        if low == high:
+            continue
+        if span * (high - low + 1) > WIDEST:
+            keys, span = _compressed(keys, span)
+        if span * (high - low + 1) > WIDEST:
+            values, width = _compressed(values - low, high - low + 1)
+        else:
+            values, width = values - low, high - low + 1
+        keys, span = keys * width + values, span * width
+    codes, found = _compressed(keys, span)
+    rows = np.empty(found if count else 0, np.int64)
+    rows[codes] = np.arange(count)
+    return rows, codes
+
+
+def bounds(values: Integers) -> tuple[int, int]:
+    """Least and largest value; of none 0 and 0. One value repeated is looked at once."""
+    if values.strides == (0,):
+        values = values[:1]
+    return (int(values.min()), int(values.max())) if len(values) else (0, 0)
+
+
+def _compressed(keys: Integers, span: int) -> tuple[Integers, int]:
+    """Keys as positions among the distinct ones, and how many those are."""
+    if span > WIDEST:
+        values, codes = np.unique(keys, return_inverse=True)
+        return codes.astype(np.int64), len(values)
+    seen = np.zeros(span, np.bool_)
+    seen[keys] = True
+    place = np.cumsum(seen) - 1
+    return place[keys], int(place[-1]) + 1

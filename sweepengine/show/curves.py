@@ -1,0 +1,240 @@
+"""The published charts: curves over image tokens, with titles that say what they show.
+
+Every chart is drawn from `chart_frame`: one row for each image and attention, with the least,
+mean and largest value over whatever else varies. So no chart holds more rows than there are
+images, and none drops a point.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import polars as pl
+
+from sweepengine.answers import metrics
+from sweepengine.answers.sources import Source
+from sweepengine.data.devices import TERA
+from sweepengine.show.look import (
+    COLOURS,
+    GREY,
+    HEIGHT,
+    WIDTH,
+    Chart,
+    figure,
+    padded,
+    styled,
+    value_axis,
+)
+from sweepengine.show.plans import Plan
+
+LABEL_WIDTH = 27
+"""Pixels that a label such as 1x29 takes, with its margin."""
+DASHES = {"eager": [6, 3], "CUDA cores": [6, 3], "after decoding": [6, 3], "LM head": [2, 2]}
+IMAGE = ("view_size", "tile_size", "crop_rows", "crop_cols", "image_tokens", "text_tokens")
+MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attention_heads": 10,
+               "key_value_heads": 10}  # fmt: skip
+"""What `validation.measured_stages` ran, beside the published images."""
+
+
+def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
+    """One row for each image and attention: least, mean and largest of every curve's measure.
+
+    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, the image's
+    columns, `attention` and `crops`; ``{chart}:torch``, the tensor FLOPs where all else is as
+    torch measured it, null elsewhere.
+    """
+    as_measured = pl.all_horizontal(pl.col(name) == value for name, value in MEASURED_AT.items())
+    measures = [
+        expression.alias(f"{plan.name}:{i}:{kind}")
+        for plan in chosen
+        for i, curve in enumerate(plan.curves)
+        for kind, expression in (
+            ("min", curve.measure.min()),
+            ("mean", curve.measure.mean()),
+            ("max", curve.measure.max()),
+        )
+    ]
+    measures += [
+        pl.when(as_measured)
+        .then(metrics.total("tensor_flops", plan.stages))
+        .max()
+        .alias(f"{plan.name}:torch")
+        for plan in chosen
+        if plan.measured
+    ]
+    crops = pl.format("{}x{}", "crop_rows", "crop_cols")
+    label = pl.when(pl.col("crop_rows") > 0).then(crops)
+    stepping = source.points.with_columns(pl.col("decode_steps").replace(0, None))
+    return (
+        stepping.group_by([*IMAGE, "attention"])
+        .agg(measures)
+        .with_columns(label.otherwise(pl.format("{} px", "view_size")).alias("crops"))
+        .sort("image_tokens", "crop_rows", "attention", *IMAGE)
+        .collect(engine="streaming")
+    )
+
+
+def line_chart(
+    plan: Plan, frame: pl.DataFrame, measured: Sequence[Mapping[str, str]], note: str
+) -> Chart | None:
+    """Draw one plan over image tokens; None where there are no two images to compare."""
+    curves = _curves(plan, frame)
+    if plan.logarithmic:
+        curves = curves.filter(pl.col("least") > 0)
+    if curves["image_tokens"].n_unique() < 2:
+        return None
+    off = None
+    if plan.measured:
+        torch = _measured(plan, frame, measured)
+        if torch.height:
+            off = float((torch["analytic"] / torch["value"] - 1).abs().max())  # type: ignore[arg-type]
+            figure = pl.col("value") / TERA
+            beside = torch.select(
+                "image_tokens", "crops", pl.lit("measured by torch").alias("curve"),
+                *(figure.alias(name) for name in ("least", "value", "most")),
+            )  # fmt: skip
+            curves = pl.concat([curves, beside])
+    names = curves["curve"].unique(maintain_order=True).to_list()
+    domain = padded(curves["image_tokens"])
+    x = alt.X("image_tokens:Q", scale=alt.Scale(domain=domain, nice=False),
+              title="image tokens", axis=alt.Axis(format=",d", grid=False))  # fmt: skip
+    title = f"{plan.unit}, logarithmic" if plan.logarithmic else plan.unit
+    ends = [float(curves["least"].min()) * 0.7, float(curves["most"].max()) * 1.4]  # type: ignore[arg-type]
+    scale = alt.Scale(type="log", domain=ends, nice=False) if plan.logarithmic else alt.Scale()
+    y = alt.Y("value:Q", title=title, axis=value_axis(curves["most"]), scale=scale)
+    legend = alt.Legend(orient="top", symbolType="stroke", symbolSize=300)
+    palette = alt.Scale(domain=names, range=[COLOURS[name] for name in names])
+    colour = alt.Color("curve:N", title=None, sort=names, legend=legend, scale=palette)
+    tooltip = [
+        alt.Tooltip("crops:N"),
+        alt.Tooltip("image_tokens:Q", format=","),
+        alt.Tooltip("curve:N"),
+        alt.Tooltip("value:Q", format=",.6~g", title=plan.unit),
+    ]
+    base = alt.Chart(curves).encode(x=x, color=colour)
+    layers: list[alt.Chart] = []
+    banded = (curves["least"] < curves["most"]).any()
+    if banded:
+        band = base.mark_area(opacity=0.18).encode(y=alt.Y("least:Q", title=title), y2="most:Q")
+        layers.append(band)
+    analytic = base.transform_filter("datum.curve != 'measured by torch'")
+    dashes = alt.Scale(domain=names, range=[DASHES.get(name, [1, 0]) for name in names])
+    dash = alt.StrokeDash("curve:N", title=None, legend=legend, sort=names, scale=dashes)
+    layers.append(analytic.mark_line(strokeWidth=1.5).encode(y=y, strokeDash=dash))
+    layers.append(analytic.mark_circle(size=22, opacity=1).encode(y=y, tooltip=tooltip))
+    if "measured by torch" in names:
+        torch_points = base.transform_filter("datum.curve == 'measured by torch'").mark_point(
+            shape="diamond", size=85, strokeWidth=2
+        )
+        layers.append(torch_points.encode(y=y, tooltip=tooltip))
+    finding = _finding(plan, curves, off)
+    subtitle = note + ("; bands from least to largest over all else" if banded else "")
+    plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    drawn = alt.vconcat(plot, _labels(curves, domain), spacing=2).resolve_scale(x="shared")
+    return Chart(plan.name, finding, styled(drawn, finding, subtitle))
+
+
+def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
+    """Long form: image_tokens, crops, curve, least, value, most."""
+    found = []
+    for i, curve in enumerate(plan.curves):
+        shown = frame.select(
+            "image_tokens",
+            "crops",
+            pl.lit(curve.name).alias("curve")
+            if curve.name
+            else pl.col("attention").cast(pl.String).alias("curve"),
+            pl.col(f"{plan.name}:{i}:min").cast(pl.Float64).alias("least"),
+            pl.col(f"{plan.name}:{i}:mean").cast(pl.Float64).alias("value"),
+            pl.col(f"{plan.name}:{i}:max").cast(pl.Float64).alias("most"),
+        )
+        found.append(shown.drop_nulls())
+    curves = pl.concat(found)
+    if plan.curves[0].name:
+        return curves.unique(maintain_order=True)
+    figures = ["image_tokens", "crops", "least", "value", "most"]
+    alike = curves.select(figures).unique(maintain_order=True)
+    if curves["curve"].n_unique() == 2 and alike.height * 2 == curves.height:
+        both = pl.lit("eager and flash").alias("curve")
+        return alike.select("image_tokens", "crops", both, "least", "value", "most")
+    return curves.sort(pl.col("curve") == "eager", maintain_order=True)
+
+
+def _measured(
+    plan: Plan, frame: pl.DataFrame, measured: Sequence[Mapping[str, str]]
+) -> pl.DataFrame:
+    """Torch's FLOPs (`value`) and the formulas' tensor FLOPs (`analytic`) of the same images."""
+    ours = frame.select(
+        "image_tokens", "crops", pl.col(f"{plan.name}:torch").cast(pl.Float64).alias("analytic")
+    )
+    theirs = pl.DataFrame(measured).select(
+        pl.col("image_tokens").cast(pl.Int32),
+        pl.format("{}x{}", "crop_rows", "crop_cols").alias("crops"),
+        pl.col(plan.measured).replace("", None).cast(pl.Float64).alias("value"),
+    )
+    both = ours.drop_nulls().unique(maintain_order=True)
+    return both.join(theirs.drop_nulls(), on=["image_tokens", "crops"], maintain_order="left")
+
+
+def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
+    """The title: from the smallest image to the largest, and how curves differ there."""
+    names = curves["curve"].unique(maintain_order=True).to_list()
+    ends = {}
+    for name in names:
+        curve = curves.filter(pl.col("curve") == name).sort("image_tokens")
+        ends[name] = (curve.row(0, named=True), curve.row(-1, named=True))
+    first, last = ends[names[0]]
+    said = f"{plan.what}: {figure(first['value'])}"
+    if abs(last["value"] / first["value"] - 1) < 5e-4:
+        said += f" {plan.unit} for every image"
+    else:
+        said += f" to {figure(last['value'])} {plan.unit}, {first['crops']} to {last['crops']}"
+    if off is not None:
+        said += f"; tensor FLOPs within {off:.2%} of torch's" if off else "; torch counts the same"
+    elif len(names) > 1:
+        ratio = ends[names[1]][1]["value"] / last["value"]
+        factor = f"{figure(ratio)} times that" if ratio >= 1 else f"1/{figure(1 / ratio)} of that"
+        factor = "within 1 % of that" if abs(ratio - 1) < 0.01 else factor
+        named = f"{names[0]}; " if plan.curves[0].name else ""
+        said += f" ({named}{names[1]} {factor})"
+    return said
+
+
+def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
+    """Crop grids under the points, those of one number of tiles above each other.
+
+    Where columns of labels would touch, the later one is left out; the tooltip has them all.
+    """
+    images = curves.select("image_tokens", "crops").unique().sort("image_tokens")
+    pixels = WIDTH / (domain[1] - domain[0])
+    columns: list[tuple[float, float, list[str]]] = []
+    for tokens, crops in images.rows():
+        if columns and (tokens - columns[-1][0]) * pixels < LABEL_WIDTH / 2:
+            first, _, stacked = columns[-1]
+            columns[-1] = (first, tokens, [*stacked, crops])
+        else:
+            columns.append((tokens, tokens, [crops]))
+    rows: list[dict[str, object]] = []
+    end = -float(LABEL_WIDTH)
+    for first, final, stacked in columns:
+        middle = (first + final) / 2
+        place = (middle - domain[0]) * pixels
+        width = LABEL_WIDTH * max(len(label) for label in stacked) / 4
+        if place - width / 2 < end:
+            continue
+        end = place + width / 2
+        rows += [
+            {"image_tokens": middle, "line": line, "crops": label}
+            for line, label in enumerate(dict.fromkeys(stacked))
+        ]
+    lines = 1 + max(int(str(row["line"])) for row in rows)
+    labels: alt.Chart = (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_text(fontSize=9, color=GREY)
+        .encode(
+            x=alt.X("image_tokens:Q", axis=None, scale=alt.Scale(domain=domain, nice=False)),
+            y=alt.Y("line:O", axis=None),
+            text="crops:N",
+        )
+        .properties(width=WIDTH, height=11 * lines)
+    )
+    return labels

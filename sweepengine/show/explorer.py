@@ -1,0 +1,125 @@
+"""One interactive page, a marimo app: `sweepengine explore` opens it. Needs the extra `explore`."""
+
+import marimo
+
+app = marimo.App(width="medium", app_title="sweepengine")
+
+
+@app.cell
+def _():
+    import altair as alt
+    import marimo as mo
+    import polars as pl
+
+    import sweepengine as se
+    from sweepengine import metrics
+    from sweepengine.data.files import known
+    from sweepengine.grid.columns import STAGES
+
+    return STAGES, alt, known, metrics, mo, pl, se
+
+
+@app.cell
+def _(known, mo):
+    crops = mo.ui.dropdown(
+        ["none", "1x2", "2x2", "2x3", "3x3", "3x4", "4x4", "4x5", "5x5"], "2x3", label="crops"
+    )
+    steps = mo.ui.slider(100, 8000, 100, 1000, label="decode steps (K)", show_value=True)
+    batch = mo.ui.slider(steps=[1, 2, 4, 8, 16, 32, 64, 128, 256], value=8,
+                         label="batch size (B)", show_value=True)  # fmt: skip
+    heads = mo.ui.dropdown(["10/10", "10/5", "10/2", "10/1"], "10/10", label="heads / KV heads")
+    attention = mo.ui.dropdown(["flash", "eager"], "flash", label="attention")
+    device = mo.ui.dropdown(list(known("devices")), "h100-sxm", label="device")
+    model = mo.ui.dropdown(list(known("models")), "deepseek-ocr-3b", label="model")
+    return attention, batch, crops, device, heads, model, steps
+
+
+@app.cell
+def _(attention, batch, crops, device, heads, mo, model, steps):
+    mo.vstack(
+        [
+            mo.md("# What will it cost?"),
+            mo.hstack([crops, heads, attention, device, model], justify="start"),
+            mo.hstack([steps, batch], justify="start"),
+        ]
+    )
+
+
+@app.cell
+def _(attention, batch, crops, device, heads, model, pl, se, steps):
+    rows, cols = (0, 0) if crops.value == "none" else map(int, crops.value.split("x"))
+    query_heads, kv_heads = map(int, heads.value.split("/"))
+    batches = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, batch.value})
+    points = se.evaluate(
+        pl.DataFrame({"batch_size": batches}).with_columns(
+            crop_rows=rows,
+            crop_cols=cols,
+            decode_steps=steps.value,
+            attention_heads=query_heads,
+            key_value_heads=kv_heads,
+            attention=pl.lit(attention.value),
+        ),
+        model.value,
+    )
+    card = se.load_device(device.value)
+    return card, points
+
+
+@app.cell
+def _(batch, card, metrics, pl, points):
+    figures = points.filter(pl.col("batch_size") == batch.value).select(
+        ttft_s=metrics.ttft_seconds(card),
+        tpot_ms=metrics.tpot_seconds(card) * 1000,
+        device_tokens_per_s=metrics.tokens_per_second(card),
+        memory_gb=metrics.memory_needed_bytes() / 1e9,
+        largest_batch=metrics.largest_batch(card),
+        decode_bound=metrics.bound(card, "decode"),
+    )
+    figures = figures.row(0, named=True)
+    return (figures,)
+
+
+@app.cell
+def _(card, figures, mo):
+    fits = figures["memory_gb"] * 1e9 <= card.memory_bytes
+    mo.hstack(
+        [
+            mo.stat(f"{figures['ttft_s'] * 1000:,.4g} ms", label="TTFT"),
+            mo.stat(f"{figures['tpot_ms']:,.4g} ms", label="TPOT"),
+            mo.stat(f"{figures['device_tokens_per_s']:,.0f}", label="tokens/s/device"),
+            mo.stat(f"{figures['memory_gb']:,.1f} GB", label="memory" if fits else "does not fit"),
+            mo.stat(f"{figures['largest_batch']:,}", label="largest batch that fits"),
+            mo.stat(figures["decode_bound"], label="decode is bound by"),
+        ]
+    )
+
+
+@app.cell
+def _(STAGES, batch, mo, pl, points):
+    chosen = points.filter(pl.col("batch_size") == batch.value).row(0, named=True)
+    costs = [
+        {
+            "stage": stage,
+            "tensor TFLOP": chosen[f"{stage}_tensor_flops"] / 1e12,
+            "CUDA TFLOP": chosen[f"{stage}_cuda_flops"] / 1e12,
+            "activation GB": chosen[f"{stage}_activation_io_bytes"] / 1e9,
+            "weight GB": chosen[f"{stage}_weight_io_bytes"] / 1e9,
+            "KV GB": chosen[f"{stage}_kv_io_bytes"] / 1e9,
+        }
+        for stage in STAGES
+    ]
+    shown = dict.fromkeys(list(costs[0])[1:], "{:,.4g}")
+    mo.ui.table(costs, selection=None, format_mapping=shown)
+
+
+@app.cell
+def _(alt, card, metrics, points):
+    times = points.select("batch_size", tpot_ms=metrics.tpot_seconds(card) * 1000)
+    alt.Chart(times).mark_line(point=True).encode(
+        x=alt.X("batch_size:Q", scale=alt.Scale(type="log", base=2), title="batch size (B)"),
+        y=alt.Y("tpot_ms:Q", title="TPOT, ms"),
+    ).properties(width=640, height=260, title=f"TPOT on {card.name} against the batch")
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,66 @@
+"""The look that all charts share: size, colours, titles."""
+
+from typing import NamedTuple
+
+import altair as alt
+import polars as pl
+
+from sweepengine.answers.sources import Source
+
+WIDTH, HEIGHT = 920, 340
+BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, VERMILION, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#555555",
+)  # fmt: skip
+"""Okabe and Ito's palette, which colour-blind people can tell apart."""
+COLOURS = {
+    "flash": BLUE, "eager": VERMILION, "eager and flash": BLUE, "measured by torch": GREEN,
+    "tensor cores": BLUE, "CUDA cores": VERMILION, "vision": BLUE, "decoder": GREEN,
+    "LM head": VERMILION, "after prefill": BLUE, "after decoding": VERMILION, "prefill": ORANGE,
+    "decode": VERMILION,
+}  # fmt: skip
+"""Curve to its colour."""
+
+
+class Chart(NamedTuple):
+    """A finished chart."""
+
+    name: str
+    title: str
+    drawn: alt.TopLevelMixin
+
+
+def styled(drawn: alt.TopLevelMixin, title: str, subtitle: str) -> alt.TopLevelMixin:
+    """One look for all charts."""
+    shown = alt.TitleParams(title, subtitle=subtitle, anchor="start", subtitleColor=GREY,
+                            fontSize=15, subtitleFontSize=11, offset=12)  # fmt: skip
+    look: alt.TopLevelMixin = (
+        drawn.properties(title=shown, padding=12)
+        .configure(font="Liberation Sans", background="white")
+        .configure_view(stroke=None)
+        .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
+        .configure_legend(labelFontSize=11, symbolStrokeWidth=2)
+    )
+    return look
+
+
+def note_of(source: Source) -> str:
+    """Where a chart's points come from."""
+    return f"Model {source.model}, grid {source.name}, {source.point_count:,} points"
+
+
+def figure(value: float) -> str:
+    """Three digits, or whole thousands."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def padded(values: pl.Series) -> list[float]:
+    """Domain of an axis: from the least to the largest value, with a margin."""
+    low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
+    margin = (high - low) * 0.02 or max(high * 0.02, 1)
+    return [low - margin, high + margin]
+
+
+def value_axis(values: pl.Series) -> alt.Axis:
+    """Axis of values; large ones in short."""
+    form = "~s" if float(values.max()) >= 10_000 else ",.6~f"  # type: ignore[arg-type]
+    return alt.Axis(format=form, gridOpacity=0.5)

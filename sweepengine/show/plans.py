@@ -1,0 +1,135 @@
+"""What the published charts show: a plan for each, by stage."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from sweepengine.answers import metrics
+from sweepengine.answers.sources import Source
+from sweepengine.data.devices import TERA
+from sweepengine.data.models import Model
+from sweepengine.formulas.decoder import decoder_ends
+
+
+class Curve(NamedTuple):
+    """One curve of a chart: a measure, drawn for each attention or for one name."""
+
+    measure: pl.Expr
+    name: str = ""
+    """Of the curve; empty where curves are the attentions."""
+
+
+class Plan(NamedTuple):
+    """What a line chart shows."""
+
+    name: str
+    what: str
+    """Subject of the title."""
+    unit: str
+    curves: tuple[Curve, ...]
+    logarithmic: bool = False
+    measured: str = ""
+    """Column of `data.measurements.measured_stages` to put beside."""
+    stages: tuple[str, ...] = ()
+    """Stages whose tensor FLOPs torch measured."""
+
+
+def plans(source: Source, model: Model) -> list[Plan]:
+    """Charts of the stages that a source's grid wants shown, as published."""
+    found = []
+    for stage in source.stages:
+        if stage == "vision":
+            found += _vision_plans()
+        elif stage == "prefill":
+            found += _prefill_plans(source, model)
+        else:
+            found += _decode_plans(source)
+    return found
+
+
+def _vision_plans() -> list[Plan]:
+    stages = ("vision",)
+    return [
+        _flops_plan("vision_flops", "Vision", stages, "vision"),
+        *_traffic_plans("vision", "Vision", stages),
+        Plan("vision_activation_memory", "Vision activation memory", "GiB",
+             (Curve(pl.col("vision_activation_bytes") / metrics.GIB),)),
+        _split_plan("vision", "Vision", stages),
+    ]  # fmt: skip
+
+
+def _prefill_plans(source: Source, model: Model) -> list[Plan]:
+    stages = ("vision", "prefill")
+    arch = model.architecture
+    held = [pl.col(f"{stage}_activation_bytes") for stage in stages]
+    summed = arch.convention.sums_activations
+    activations = pl.sum_horizontal(held) if summed else pl.max_horizontal(held)
+    # The head's work grows evenly with tokens, so that of one token scales.
+    tokens = pl.col("context_tokens").cast(pl.Int64) * pl.col("batch_size")
+    head = decoder_ends(arch.trunk, 1).head.tensor_flops * tokens
+    components = (
+        Curve(metrics.flops(("vision",)) / TERA, "vision"),
+        Curve((metrics.flops(("prefill",)) - head) / TERA, "decoder"),
+        Curve(head / TERA, "LM head"),
+    )
+    found = [
+        _flops_plan("vision_prefill_flops", "Vision + prefill", stages, "vision_prefill"),
+        Plan("vision_prefill_components", "Vision + prefill by component", "TFLOP", components),
+        *_traffic_plans("vision_prefill", "Vision + prefill", stages),
+        Plan("vision_prefill_activation_memory", "Vision + prefill activation memory", "GiB",
+             (Curve(activations / metrics.GIB),)),
+        Plan("vision_prefill_kv_cache", "KV cache after prefill", "GiB",
+             (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB),)),
+        _split_plan("vision_prefill", "Vision + prefill", stages),
+    ]  # fmt: skip
+    if source.targets.ttft_s is not None:
+        need = metrics.required_tflops_for_ttft(source.targets.ttft_s)
+        what = f"For the first token after {source.targets.ttft_s:g} s, vision + prefill"
+        found.append(Plan("required_for_ttft", what, "TFLOP/s", (Curve(need),)))
+    return found
+
+
+def _decode_plans(source: Source) -> list[Plan]:
+    stages = ("decode",)
+    per_step = metrics.flops(stages) / pl.col("decode_steps") / 1e9
+    found = [
+        Plan("decode_flops_per_step", "One decode step", "GFLOP", (Curve(per_step),)),
+        _flops_plan("decode_flops", "Decode, all steps", stages, "decode"),
+        *_traffic_plans("decode", "Decode, all steps", stages),
+        Plan("decode_activation_memory", "Decode activation memory", "MiB",
+             (Curve(pl.col("decode_activation_bytes") / 2**20),)),
+        Plan("decode_kv_cache", "KV cache after decoding", "GiB",
+             (Curve(pl.col("decode_kv_cache_bytes") / metrics.GIB),)),
+        _split_plan("decode", "Decode, all steps", stages),
+        Plan("kv_cache_by_shape", "KV cache by input shape", "GiB",
+             (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB, "after prefill"),
+              Curve(pl.col("decode_kv_cache_bytes") / metrics.GIB, "after decoding"))),
+    ]  # fmt: skip
+    if source.targets.tpot_s is not None:
+        need = metrics.required_tflops_for_tpot(source.targets.tpot_s)
+        what = f"For a token every {source.targets.tpot_s * 1000:g} ms, decode"
+        found.append(Plan("required_for_tpot", what, "TFLOP/s", (Curve(need),)))
+    return found
+
+
+def _flops_plan(name: str, what: str, stages: tuple[str, ...], measured: str) -> Plan:
+    curves = (Curve(metrics.flops(stages) / TERA),)
+    return Plan(name, what, "TFLOP", curves, measured=measured, stages=stages)
+
+
+def _traffic_plans(name: str, what: str, stages: Sequence[str]) -> list[Plan]:
+    moved = metrics.total("activation_io_bytes", stages) * metrics.BITS_PER_BYTE / TERA
+    intensity = metrics.arithmetic_intensity(stages, per="bit")
+    return [
+        Plan(f"{name}_activation_io", f"{what} activation I/O", "Tb", (Curve(moved),)),
+        Plan(f"{name}_intensity", f"{what} arithmetic intensity", "FLOP/bit", (Curve(intensity),)),
+    ]
+
+
+def _split_plan(name: str, what: str, stages: Sequence[str]) -> Plan:
+    curves = (
+        Curve(metrics.total("tensor_flops", stages) / TERA, "tensor cores"),
+        Curve(metrics.total("cuda_flops", stages) / TERA, "CUDA cores"),
+    )
+    return Plan(f"{name}_split", f"{what} on tensor and CUDA cores", "TFLOP", curves, True)

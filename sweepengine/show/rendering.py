@@ -1,0 +1,60 @@
+"""Charts as SVG, PNG and offline HTML, and whole pages; nothing is fetched from a network."""
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from sweepengine.data.errors import InputError
+
+PNG_SCALE = 1.5
+KINDS = (".svg", ".png", ".html")
+
+
+def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
+    """Write a chart as SVG, PNG or offline HTML, as the file's name says.
+
+    Raises
+    ------
+    InputError
+        When the name ends otherwise.
+    """
+    if path.suffix not in KINDS:
+        raise InputError(f"{path}: expected a file name that ends in {', '.join(KINDS)}")
+    specification = chart.to_dict()
+    if path.suffix == ".svg":
+        path.write_text(vl_convert.vegalite_to_svg(specification), encoding="utf-8")
+    elif path.suffix == ".png":
+        path.write_bytes(vl_convert.vegalite_to_png(specification, scale=PNG_SCALE))
+    else:
+        title = str(specification["title"]["text"])
+        page = render("chart.html", title=title, charts=[("chart", specification)])
+        path.write_text(page, encoding="utf-8")
+
+
+def render(template: str, charts: list[tuple[str, dict[str, Any]]], **values: Any) -> str:
+    """Fill a page's template; text is escaped, and scripts are in the page itself."""
+    return _templates().get_template(template).render(charts=charts, scripts=_scripts(), **values)
+
+
+@cache
+def _templates() -> Environment:
+    folder = resources.files("sweepengine.show") / "templates"
+
+    def load(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    return Environment(
+        loader=FunctionLoader(load), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+
+
+@cache
+def _scripts() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed, which vl-convert carries."""
+    return Markup(vl_convert.javascript_bundle())  # type: ignore[call-arg] # its stub is wrong

@@ -1,0 +1,238 @@
+"""What people read in a terminal: tables, and pictures of characters."""
+
+import math
+import string
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from sweepengine.answers.explain import Part
+    from sweepengine.answers.slo import Answer, Objectives
+    from sweepengine.answers.sources import Source
+    from sweepengine.validation.summary import Validation
+
+PIPED_WIDTH = 200
+"""Columns of tables that go to a file or a pipe, which do not wrap."""
+PICTURE = (78, 18)
+"""Columns and lines of a picture."""
+
+
+def cell(value: object) -> str:
+    """A value as a table shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> None:
+    """Print a table; columns of figures stand to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=any(columns))
+    for i, column in enumerate(columns):
+        figures = i > 0 and sum(row[i][:1].isdigit() for row in rows) > len(rows) / 2
+        figures |= all(row[i][:1].isdigit() for row in rows)
+        table.add_column(column, overflow="fold", justify="right" if figures else "left")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    click.echo(title)
+    console.print(table)
+
+
+def show_explanation(title: str, total: "Part", formulas: bool) -> None:
+    """Print the cost of one workload as a tree, with each layer's share."""
+    rows = []
+    for depth, part in total.walk():
+        times = f" x {part.copies:,}" if part.copies != 1 else ""
+        rows.append(
+            (
+                "  " * depth + part.name + times,
+                f"{part.tensor_flops:,}",
+                f"{part.cuda_flops:,}",
+                f"{part.flops / total.flops:.2%}",
+                f"{part.activation_io_bytes:,}",
+                f"{part.weight_io_bytes:,.0f}",
+                f"{part.kv_io_bytes:,}",
+                f"{part.moved_bytes / total.moved_bytes:.2%}",
+                *([part.formula] if formulas else []),
+            )
+        )
+    columns = ("layer", "tensor FLOPs", "CUDA FLOPs", "of FLOPs", "activation bytes",
+               "weight bytes", "KV bytes", "of bytes")  # fmt: skip
+    print_table(title, rows, (*columns, "formula") if formulas else columns)
+
+
+def show_validation(found: "Validation") -> None:
+    """Print formulas beside torch: layers, stages, activation memory, and how many agree."""
+    layers = [
+        (
+            row.group,
+            row.layer,
+            row.reference_class,
+            f"{row.measured_flops or row.measured_elementwise:,}",
+            f"{row.analytic_flops or row.analytic_elementwise:,}",
+            f"{row.relative_difference:.4%}",
+            f"{found.published[row.layer]:.4f}%",
+            row.status,
+        )
+        for row in found.layers
+    ]
+    layer_columns = ("group", "layer", "reference class", "measured", "analytic", "difference",
+                     "published", "status")  # fmt: skip
+    print_table("Layer by layer, FLOPs", layers, layer_columns)
+    click.echo()
+    figures = [
+        (check.what, f"{check.measured:,}", f"{check.analytic:,}", check.unit, check.status)
+        for check in found.end_to_end
+    ]
+    print_table("End to end", figures, ("figure", "measured", "analytic", "unit", "status"))
+    click.echo()
+    peaks = [
+        (
+            peak.what,
+            peak.attention,
+            f"{peak.measured_bytes:,}",
+            f"{peak.analytic_bytes:,}",
+            f"{peak.relative_difference:+.1%}",
+            f"{peak.tolerance:.0%}",
+            peak.status,
+        )
+        for peak in found.activation_memory
+    ]
+    peak_columns = ("what", "attention", "measured", "analytic", "difference", "tolerance",
+                    "status")  # fmt: skip
+    print_table("Activation memory, alive at once, reduced widths", peaks, peak_columns)
+    click.echo(found.verdict)
+
+
+def show_answers(
+    answers: "Sequence[Answer]", targets: "Objectives", source: "Source", top: int
+) -> None:
+    """Print what devices can do: a line each, the cheapest, fronts, and a picture of them."""
+    said = f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms"
+    print_table(
+        f"{source.name}, model {source.model}: {said}",
+        [_answer_row(answer) for answer in answers],
+        ("device", "points", "fit memory", "meet targets", "largest batch", "tokens/s/device",
+         "at", "USD / 1M tokens"),
+    )  # fmt: skip
+    priced = [
+        (price, answer.device.name)
+        for answer in answers
+        if (price := answer.usd_per_million_tokens) is not None
+    ]
+    if priced:
+        price, name = min(priced)
+        click.echo(f"cheapest: {name}, {price:.4f} USD for a million tokens")
+    for answer in answers:
+        if answer.front.height:
+            click.echo()
+            _show_front(answer, top)
+    if any(answer.front.height for answer in answers):
+        click.echo()
+        click.echo(front_picture(answers, targets))
+
+
+def _answer_row(answer: "Answer") -> tuple[str, ...]:
+    best = answer.best
+    price = answer.usd_per_million_tokens
+    return (
+        answer.device.name,
+        f"{answer.points:,}",
+        f"{answer.fitting:,}",
+        f"{answer.meeting:,}",
+        f"{answer.largest_batch:,}" if best else "nothing meets",
+        f"{best['device_tokens_per_s']:,.0f}" if best and best["device_tokens_per_s"] else "",
+        _point_text(best) if best else "",
+        "" if price is None else f"{price:.4f}",
+    )
+
+
+def _point_text(point: dict[str, object]) -> str:
+    """A point in short: crops, steps, batch, heads, attention."""
+    crops = f"{point['crop_rows']}x{point['crop_cols']}" if point["crop_rows"] else "no crops"
+    heads = f"{point['attention_heads']}/{point['key_value_heads']}"
+    return (
+        f"{crops}, K {point['decode_steps']}, B {point['batch_size']}, heads {heads}, "
+        f"{point['attention']}"
+    )
+
+
+def _show_front(answer: "Answer", top: int) -> None:
+    front = answer.front
+    rows = [
+        (
+            f"{point['user_tokens_per_s']:,.1f}",
+            f"{point['device_tokens_per_s']:,.1f}",
+            f"{point['ttft_s']:,.4g}",
+            f"{point['tpot_s'] * 1000:,.4g}",
+            f"{point['memory_bytes'] / 1e9:,.2f}",
+            f"{point['largest_batch']:,}",
+            _point_text(point),
+        )
+        for point in front[_spread(front.height, top)].to_dicts()
+    ]
+    shown = f", {top} of {front.height}" if front.height > top else ""
+    print_table(
+        f"{answer.device.name}: Pareto front of what fits and meets the TTFT{shown}",
+        rows,
+        ("tokens/s/user", "tokens/s/device", "TTFT s", "TPOT ms", "memory GB",
+         "largest batch that fits", "at"),
+    )  # fmt: skip
+
+
+def _spread(count: int, top: int) -> list[int]:
+    """At most `top` positions out of `count`, both ends among them."""
+    if count <= top:
+        return list(range(count))
+    if top == 1:
+        return [count - 1]
+    return sorted({round(i * (count - 1) / (top - 1)) for i in range(top)})
+
+
+def front_picture(answers: "Sequence[Answer]", targets: "Objectives") -> str:
+    """Draw the Pareto fronts in characters, a letter a device, both axes logarithmic.
+
+    Where letters meet the first device's stays. The dotted line is the TPOT target.
+    """
+    width, height = PICTURE
+    marks = [
+        (math.log10(user), math.log10(device), letter)
+        for answer, letter in zip(answers, string.ascii_uppercase * 8, strict=False)
+        for user, device in answer.front.select("user_tokens_per_s", "device_tokens_per_s").rows()
+    ]
+    target = math.log10(1 / targets.tpot_s)
+    left, right = _span([x for x, _, _ in marks])
+    low, high = _span([y for _, y, _ in marks])
+    canvas = [[" "] * width for _ in range(height)]
+    if left <= target <= right:
+        for line in canvas:
+            line[round((target - left) / (right - left) * (width - 1))] = ":"
+    for x, y, letter in reversed(marks):
+        column = round((x - left) / (right - left) * (width - 1))
+        canvas[round((high - y) / (high - low) * (height - 1))][column] = letter
+    labels = {0: f"{10**high:,.0f}", height - 1: f"{10**low:,.0f}"}
+    edge = max(len(label) for label in labels.values())
+    lines = ["tokens/s/device"]
+    lines += [
+        f"{labels.get(i, ''):>{edge}} |{''.join(line).rstrip()}" for i, line in enumerate(canvas)
+    ]
+    first, last = f"{10**left:,.0f}", f"{10**right:,.0f} tokens/s/user"
+    lines.append(f"{'':>{edge}} +{'-' * width}")
+    lines.append(f"{'':>{edge}}  {first}{last:>{width - len(first)}}")
+    names = zip(string.ascii_uppercase * 8, answers, strict=False)
+    return "\n".join([*lines, "  ".join(f"{letter} {a.device.name}" for letter, a in names)])
+
+
+def _span(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)

@@ -1,0 +1,102 @@
+"""The Ray engine: files of a dataset as tasks of a cluster."""
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from sweepengine.data.errors import InputError
+from sweepengine.grid.grid import Chunk
+from sweepengine.store.runs import Shards, write_shard
+
+CONNECT_SECONDS = 5
+RETRIES = 3
+"""How often a task whose worker died is tried again, on another worker."""
+
+
+def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -> Iterator[int]:
+    """Write chunks as tasks; yields the rows of each file as it is done.
+
+    Each task writes its file as a local run does, so a worker that dies costs its own file, which
+    another one writes. Workers must reach the same storage and have sweepengine installed.
+
+    Parameters
+    ----------
+    shards : Shards
+        What tasks need.
+    chunks : iterator of Chunk
+        One for each file that is missing.
+    address : str or None
+        Of a cluster; without one a local cluster of `shards.workers` CPUs is started, on loopback
+        and without dashboard and usage statistics.
+
+    Raises
+    ------
+    InputError
+        When Ray is not installed, the cluster cannot be reached, or a file cannot be written; it
+        names the file's points and the cause.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise InputError(
+            "--engine ray: ray is not installed: expected the extra, pip install 'sweepengine[ray]'"
+        ) from None
+    if address is not None:
+        _require_listener(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        quiet |= {"num_cpus": shards.workers, "include_dashboard": False,
+                  "_node_ip_address": "127.0.0.1"}  # fmt: skip
+    try:
+        ray.init(address=address or "local", **quiet)
+    except Exception as error:  # Ray raises bare ones, when a node starts too slowly for one
+        reason = " ".join(str(error).split())
+        place = (
+            f"--address {address}: no Ray cluster there" if address else "--engine ray: no start"
+        )
+        raise InputError(f"{place}: {reason}") from None
+    try:
+        yield from _settled(ray, shards, chunks)
+    finally:
+        ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Refuse an address where nobody listens; Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        raise InputError(f"--address {address}: expected HOST:PORT of a Ray cluster")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: no Ray cluster there: {error}") from None
+
+
+def _settled(ray: Any, shards: Shards, chunks: Iterator[Chunk]) -> Iterator[int]:
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(write_shard)
+    shared = ray.put(shards)
+    cpus = int(ray.cluster_resources().get("CPU", shards.workers))
+    pending: dict[Any, Chunk] = {}
+    for chunk in chunks:
+        pending[task.remote(shared, chunk)] = chunk
+        if len(pending) > 2 * cpus:
+            yield _first(ray, pending)
+    while pending:
+        yield _first(ray, pending)
+
+
+def _first(ray: Any, pending: dict[Any, Chunk]) -> int:
+    """Wait for the first task to end; its rows."""
+    (done,), _ = ray.wait(list(pending), num_returns=1)
+    chunk = pending.pop(done)
+    try:
+        return int(ray.get(done))
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        reason = " ".join(str(cause).split())
+        raise InputError(
+            f"points {chunk.start:,} to {chunk.stop:,}: {type(cause).__name__}: {reason}; "
+            "the other files are complete, run the same command again to go on"
+        ) from None

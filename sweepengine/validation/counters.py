@@ -1,0 +1,142 @@
+"""What torch counts: FLOPs, element-wise work, live storage, parameters."""
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._decomp import get_decompositions
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def counted_flops(call: Callable[[], object]) -> int:
+    """FLOPs that torch's counter sees in a call: matrix products and convolutions."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+class _OuterProducts(TorchDispatchMode):
+    """Counts products of two tensors that broadcast against each other: outer products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops: int = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.mul.Tensor and all(isinstance(a, Tensor) for a in args):
+            first, second = args
+            if first.shape != second.shape:
+                self.flops += 2 * int(out.numel())
+        return out
+
+
+def outer_product_flops(call: Callable[[], object]) -> int:
+    """FLOPs of a call's outer products, a multiply-add each, as if they were matrix products.
+
+    The released rotary embedding multiplies positions by frequencies as a `(d/2, 1) @ (1, T)`
+    product; `transformers` writes the same product element-wise, where the counter sees nothing.
+    """
+    counter = _OuterProducts()
+    with torch.no_grad(), counter:
+        call()
+    return counter.flops
+
+
+class _ElementWise(TorchDispatchMode):
+    """Counts values of the size of `size` that element-wise operations produce."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.flops: int = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in DECOMPOSED:
+            with self:
+                return DECOMPOSED[func](*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket is torch.ops.aten.var_mean:
+            self.flops += int(args[0].numel())
+        elif (
+            torch.Tag.pointwise in func.tags
+            and func.overloadpacket not in COPIES
+            and int(out.numel()) == self.size
+        ):
+            self.flops += self.size
+        return out
+
+
+COPIES = (torch.ops.aten.clone, torch.ops.aten._to_copy)
+DECOMPOSED = get_decompositions([torch.ops.aten.native_layer_norm])
+
+
+def element_wise_flops(call: Callable[[Tensor], object], values: Tensor) -> int:
+    """FLOPs of a norm on `values`, counted from its own element-wise operations.
+
+    The rule: one FLOP for each value of each tensor of the input's size that an element-wise
+    operation produces. A variance counts one a value, its square, as the differences it squares
+    are those that the norm subtracts again. Statistics (one figure a token), the sums that make
+    them, casts and views count nothing.
+    """
+    counter = _ElementWise(values.numel())
+    with torch.no_grad(), counter:
+        call(values)
+    return counter.flops
+
+
+class _LiveStorage(TorchDispatchMode):
+    """Follows the bytes of tensor storages that are alive, and their largest sum."""
+
+    def __init__(self, held_elsewhere: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.live: int = 0
+        self.peak: int = 0
+        self.known: set[int] = {tensor.untyped_storage()._cdata for tensor in held_elsewhere}
+
+    def follow(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+        self.known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves(out):
+            if isinstance(value, Tensor):
+                self.follow(value)
+        return out
+
+
+def live_peak(modules: Iterable[nn.Module], call: Callable[[], object], *inputs: Tensor) -> int:
+    """Largest number of bytes alive at once during a call, `inputs` among them, weights not."""
+    weights = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    tracker = _LiveStorage(weights)
+    for tensor in inputs:
+        tracker.follow(tensor)
+    with torch.no_grad(), tracker:
+        call()
+    return tracker.peak
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

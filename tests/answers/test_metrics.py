@@ -1,0 +1,123 @@
+import polars as pl
+import pytest
+
+import sweepengine as se
+from sweepengine import metrics
+from sweepengine.formulas.figures import regrouped
+from sweepengine.formulas.parameters import parameter_parts
+
+
+@pytest.fixture
+def points():
+    frame = pl.DataFrame({"crop_rows": [1], "crop_cols": [2]})
+    return se.evaluate(frame, "deepseek-ocr-3b-modelmeter")
+
+
+def test_intensity_per_bit_is_flops_over_published_activation_bits(points):
+    both = ("vision", "prefill")
+    bits, per_byte = points.select(
+        metrics.arithmetic_intensity(both, per="bit").alias("bit"),
+        metrics.arithmetic_intensity(both).alias("byte"),
+    ).row(0)
+    expected = (2_495_322_771_456 + 1_546_890_752) / (1_243_355_048 * 16)
+    assert bits == pytest.approx(expected, rel=1e-15)
+    assert per_byte == 8 * bits
+    with pytest.raises(se.InputError, match='expected "byte" or "bit"'):
+        metrics.arithmetic_intensity(both, per="nibble")
+
+
+def test_released_model_counts_weights_and_cache_as_moved():
+    points = se.evaluate(pl.DataFrame({"batch_size": [1]}))
+    row = points.row(0, named=True)
+    moved = points.select(metrics.moved_bytes(["decode"])).item()
+    parts = ("activation_io_bytes", "weight_io_bytes", "kv_io_bytes")
+    assert moved == sum(row[f"decode_{part}"] for part in parts)
+
+
+def test_required_rate_falls_with_the_time_allowed(points):
+    need = [
+        points.select(rate(seconds)).item()
+        for rate in (metrics.required_tflops_for_ttft, metrics.required_tflops_for_tpot)
+        for seconds in (0.5, 1.0)
+    ]
+    assert need[0] == 2 * need[1]
+    assert need[2] == 2 * need[3]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+def test_targets_are_positive_seconds(seconds):
+    with pytest.raises(se.InputError, match="expected seconds above 0"):
+        metrics.required_tflops_for_ttft(seconds)
+
+
+H100 = se.load_device("h100-sxm")
+RELEASED = se.load_model()
+
+
+def test_decode_of_one_page_is_bound_by_the_weights_it_reads():
+    point = se.evaluate(pl.DataFrame({"crop_rows": [1], "crop_cols": [2]}))
+    assert point.select(metrics.bound(H100, "decode")).item() == "bandwidth"
+    assert point.select(metrics.bound(H100, "vision")).item() == "compute"
+    tpot = point.select(metrics.tpot_seconds(H100)).item()
+    group = RELEASED.architecture.groups[-1]
+    mixture = group.feed_forward
+    expert = 3 * RELEASED.architecture.trunk.hidden * mixture.expert_width * 2
+    unread = group.layers * (mixture.experts - mixture.experts_per_token) * expert
+    vision_and_table = (95_569_152 + 303_177_728 + 2_622_720 + 2_560 + 165_478_400) * 2
+    read = RELEASED.weight_bytes - unread - vision_and_table
+    # Beside the weights a step reads the cache and moves activations, a few per cent.
+    assert read / H100.bytes_per_s < tpot < 1.05 * read / H100.bytes_per_s
+    assert tpot < RELEASED.weight_bytes / H100.bytes_per_s
+
+
+def test_slower_kernels_take_longer_in_proportion():
+    points = se.evaluate(pl.DataFrame({"batch_size": [1, 64]}))
+    half = metrics.Achievable(0.5, 0.5)
+    for stages in (("vision",), ("prefill",), ("vision", "prefill", "decode")):
+        peak, slow = points.select(
+            metrics.roofline_seconds(H100, stages).alias("peak"),
+            metrics.roofline_seconds(H100, stages, half).alias("slow"),
+        ).get_columns()
+        assert slow.to_list() == pytest.approx((2 * peak).to_list(), rel=1e-12)
+
+
+@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan")])
+def test_fractions_are_of_the_peak(fraction):
+    with pytest.raises(se.InputError, match="above 0, at most 1"):
+        metrics.roofline_seconds(H100, ("vision",), metrics.Achievable(fraction, 1.0))
+
+
+def test_largest_batch_fits_and_one_more_does_not():
+    frame = pl.DataFrame(
+        {
+            "crop_rows": [0, 2, 3],
+            "crop_cols": [0, 3, 5],
+            "decode_steps": [1, 2000, 9000],
+            "key_value_heads": [10, 5, 1],
+            "attention": ["flash", "eager", "flash"],
+        }
+    )
+    for name in ("rtx-4090", "h100-sxm"):
+        device = se.load_device(name)
+        most = se.evaluate(frame).select(metrics.largest_batch(device)).to_series()
+        for extra, fits in ((0, True), (1, False)):
+            at = frame.with_columns(batch_size=most + extra)
+            needed = se.evaluate(at).select(metrics.memory_needed_bytes()).to_series()
+            assert (needed <= device.memory_bytes).all() == fits
+            assert (needed <= device.memory_bytes).any() == fits
+
+
+def test_weights_follow_the_heads():
+    heads = [(10, 10), (10, 5), (20, 4), (1280, 1), (8, 2)]
+    frame = pl.DataFrame(heads, schema=["attention_heads", "key_value_heads"], orient="row")
+    found = se.evaluate(frame)["weight_bytes"].to_list()
+    arch = RELEASED.architecture
+    own = [arch._replace(groups=regrouped(arch, *pair)) for pair in heads]
+    assert found == [2 * sum(parameter_parts(other).values()) for other in own]
+    assert found[0] == RELEASED.weight_bytes
+
+
+def test_device_too_small_for_the_weights_holds_no_batch():
+    tiny = H100._replace(memory_bytes=6_000_000_000)
+    points = se.evaluate(pl.DataFrame({"batch_size": [1]}))
+    assert points.select(metrics.largest_batch(tiny)).item() == 0

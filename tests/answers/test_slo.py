@@ -1,0 +1,199 @@
+import json
+import math
+
+import polars as pl
+import pytest
+
+import sweepengine as se
+from sweepengine.answers.metrics import Achievable
+from sweepengine.answers.slo import Objectives, find_answers, pareto_front, seconds_target
+from sweepengine.answers.sources import open_source
+from sweepengine.formulas.points import Point
+from sweepengine.grid.grid import load_grid
+from sweepengine.grid.plain import point_columns
+from sweepengine.grid.products import expand
+
+GRID = """
+name = "small"
+[axes]
+crops = ["none", "2x3"]
+attention = ["eager", "flash"]
+heads = [[10, 10], [10, 2]]
+batch_size = [1, 4, 16, 64, 256]
+decode_steps = [0, 50, 900]
+[targets]
+ttft_s = 0.1
+tpot_s = 0.003
+"""
+TARGETS = Objectives(0.1, 0.003)
+
+
+def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutable
+    """Every point in plain Python, one after the other."""
+    grid = load_grid(path)
+    columns = expand(grid.axes)
+    arch = grid.model.architecture
+    rows = []
+    for i in range(grid.points):
+        point = Point(**{name: int(columns[name][i]) for name in Point._fields})
+        cost = point_columns(arch, point)
+
+        def seconds(stage, cost=cost):
+            work = cost[f"{stage}_tensor_flops"] / device.tensor_flops_per_s
+            work += cost[f"{stage}_cuda_flops"] / device.cuda_flops_per_s
+            moved = sum(cost[f"{stage}_{m}_io_bytes"] for m in ("activation", "weight", "kv"))
+            return max(work / achievable.compute, moved / device.bytes_per_s / achievable.bandwidth)
+
+        ttft = seconds("vision") + seconds("prefill")
+        steps = point.decode_steps
+        tpot = seconds("decode") / steps if steps else None
+        weights = cost["weight_bytes"]
+        held = max(cost[f"{stage}_activation_bytes"] for stage in ("vision", "prefill", "decode"))
+        held += cost["decode_kv_cache_bytes"]
+        rows.append(
+            {
+                "point": point,
+                "ttft": ttft,
+                "tpot": tpot,
+                "user": 1 / tpot if steps else None,
+                "device": point.batch_size * steps / (ttft + seconds("decode")),
+                "fits": weights + held <= device.memory_bytes,
+                "largest": max((device.memory_bytes - weights) // (held // point.batch_size), 0),
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize("name", ["h100-sxm", "rtx-4090", "h20"])
+@pytest.mark.parametrize("achievable", [Achievable(), Achievable(0.4, 0.8)])
+def test_answers_are_those_of_a_brute_force_scan(grid_file, name, achievable):
+    path, device = grid_file(GRID), se.load_device(name)
+    rows = brute_force(path, device, achievable)
+    (answer,) = find_answers(open_source(path), [device], TARGETS, achievable=achievable)
+    fitting = [row for row in rows if row["fits"]]
+    prompt = [row for row in fitting if row["ttft"] <= TARGETS.ttft_s]
+    meeting = [row for row in prompt if row["tpot"] is None or row["tpot"] <= TARGETS.tpot_s]
+    assert (answer.points, answer.fitting, answer.meeting) == (120, len(fitting), len(meeting))
+    assert 0 < answer.meeting < answer.fitting
+    assert answer.largest_batch == max(row["point"].batch_size for row in meeting)
+    best = max(meeting, key=lambda row: row["device"])
+    assert answer.best["device_tokens_per_s"] == pytest.approx(best["device"], rel=1e-12)
+    assert answer.best["batch_size"] == best["point"].batch_size
+    assert answer.best["largest_batch"] == best["largest"]
+    front = [
+        (row["user"], row["device"])
+        for row in prompt
+        if row["user"]
+        and not any(
+            other["user"] and other["user"] >= row["user"] and other["device"] >= row["device"]
+            and (other["user"], other["device"]) != (row["user"], row["device"])
+            for other in prompt
+        )
+    ]  # fmt: skip
+    found = answer.front.select("user_tokens_per_s", "device_tokens_per_s").rows()
+    expected = sorted(set(front), reverse=True)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_dataset_gives_the_answers_of_its_grid(grid_file, tmp_path):
+    path = grid_file(GRID)
+    se.run(path, tmp_path / "d")
+    devices = [se.load_device("h100-sxm"), se.load_device("l40s")]
+    of_grid = find_answers(open_source(path), devices, TARGETS)
+    of_dataset = find_answers(open_source(tmp_path / "d"), devices, TARGETS)
+    for one, other in zip(of_grid, of_dataset, strict=True):
+        assert one.front.equals(other.front)
+        assert one[:6] == other[:6]
+
+
+def test_front_leaves_out_what_another_point_beats():
+    points = pl.DataFrame(
+        {
+            "user_tokens_per_s": [1.0, 2.0, 2.0, 3.0, None],
+            "device_tokens_per_s": [9.0, 5.0, 7.0, 7.0, 0.0],
+        }
+    )
+    assert pareto_front(points).rows() == [(3.0, 7.0), (1.0, 9.0)]
+
+
+def test_price_of_a_million_tokens(grid_file):
+    device = se.load_device("h100-sxm")
+    (answer,) = find_answers(open_source(grid_file(GRID)), [device], TARGETS, {"h100-sxm": 3.6})
+    expected = 0.001 / answer.best["device_tokens_per_s"] * 1e6
+    assert answer.usd_per_million_tokens == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan])
+def test_target_is_a_time(seconds):
+    with pytest.raises(se.InputError, match="expected seconds above 0"):
+        seconds_target("ttft_s", seconds, 1.0)
+
+
+def test_command_answers_in_words_and_json(command, grid_file, tmp_path):
+    path = grid_file(GRID)
+    arguments = ["slo", path, "--device", "h100-sxm", "--device", "h20", "--price", "h20=1"]
+    shown = command(*arguments, "--chart", tmp_path / "fronts.svg").stdout
+    assert "TTFT 0.1 s, TPOT 3 ms" in shown
+    assert "cheapest: h20" in shown
+    assert "A h100-sxm  B h20" in shown
+    assert (tmp_path / "fronts.svg").read_text().count('aria-roledescription="point"') > 5
+    facts = json.loads(command(*arguments, "--json", "--tpot", "0.01").stdout)
+    assert facts["targets"] == {"ttft_s": 0.1, "tpot_s": 0.01}
+    assert [answer["device"] for answer in facts["answers"]] == ["h100-sxm", "h20"]
+    assert facts["answers"][0]["usd_per_million_tokens"] is None
+
+
+def test_nothing_meets_impossible_targets(command, grid_file, tmp_path):
+    chart = tmp_path / "none.png"
+    done = command("slo", grid_file(GRID), "--device", "h20", "--ttft", "1e-9", "--chart", chart)
+    assert done.returncode == 0
+    assert "nothing meets" in done.stdout
+    assert chart.stat().st_size > 0
+
+
+H100 = ["--device", "h100-sxm"]
+BAD = {
+    "unknown device": (["--device", "abacus"], "one of a100-80gb, b200, h100-sxm"),
+    "price of another device": (
+        [*H100, "--price", "l40s=1"],
+        "price of l40s: expected one of h100-sxm",
+    ),
+    "price that is none": ([*H100, "--price", "h100-sxm=cheap"], "expected DEVICE=USD an hour"),
+    "price of 0": ([*H100, "--price", "h100-sxm=0"], "expected USD an hour above 0"),
+    "TTFT of 0": ([*H100, "--ttft", "0"], "ttft_s = 0: expected seconds above 0"),
+    "negative TPOT": ([*H100, "--tpot", "-1"], "tpot_s = -1: expected seconds above 0"),
+    "fraction": ([*H100, "--compute-fraction", "2"], "achievable compute = 2.0: expected"),
+    "no such points": ([*H100, "--where", "batch_size = 7"], "holds no such points"),
+    "SQL": ([*H100, "--where", "batch_size = = 7"], "--where: unable to parse"),
+    "chart": ([*H100, "--chart", "x.gif"], "x.gif: expected a file name that ends in .svg"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_use_is_one_line(command, grid_file, case):
+    arguments, expected = BAD[case]
+    done = command("slo", grid_file(GRID), *arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_bad_datasets_are_refused(command, grid_file, tmp_path):
+    se.run(grid_file(GRID), tmp_path / "d")
+    manifest = tmp_path / "d" / "manifest.json"
+    good = manifest.read_text()
+    (tmp_path / "other").mkdir()
+    cases = {
+        tmp_path / "other": ("", "is no dataset"),
+        tmp_path / "d": (good.replace('"schema_version": 2', '"schema_version": 9'), "expected 2"),
+    }
+    for folder, (text, expected) in cases.items():
+        if text:
+            manifest.write_text(text)
+        done = command("slo", folder, *H100)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert expected in done.stderr
+    manifest.write_text(good.replace('"points": 120', '"points": 0'))
+    assert "is empty" in command("slo", tmp_path / "d", *H100).stderr

@@ -1,0 +1,111 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+TINY = 'name = "t"\n[axes]\nbatch_size = [1, 2]\n'
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['sweepengine', '--help']\n"
+        "from sweepengine.cli import main\n"
+        "try: main()\n"
+        "finally: print(sorted({m.split('.')[0] for m in sys.modules} & set(sys.argv[0:0] + "
+        "['numba', 'numpy', 'polars', 'pyarrow', 'pydantic', 'altair', 'torch', 'ray'])))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "Commands:" in done.stdout
+
+
+def test_plan_counts_and_computes_nothing(command):
+    done = command("plan", "capacity", "--json")
+    facts = json.loads(done.stdout)
+    assert facts["points"] == 10_108_800
+    assert facts["columns"] == 33
+    assert "numba" not in done.stderr
+    assert "10,108,800" in command("plan", "grids/capacity.toml").stdout
+
+
+def test_run_ends_with_points_seconds_and_rate(command, grid_file, tmp_path):
+    done = command("run", grid_file(TINY), "--out", tmp_path / "d")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    points, seconds, rate = done.stdout.splitlines()[-1].split(", ")
+    assert points == "2 points"
+    assert seconds.endswith(" seconds")
+    assert rate.endswith(" points/s")
+    again = command("run", grid_file(TINY), "--out", tmp_path / "d")
+    assert "2 of them from before" in again.stdout
+
+
+def test_models_lists_sources_and_parameters(command):
+    assert "3,336,106,240 parameters" in command("models").stdout
+    facts = json.loads(command("models", "--json").stdout)
+    assert {model["name"]: model["parameter_count"] for model in facts} == {
+        "deepseek-ocr-3b": 3_336_106_240,
+        "deepseek-ocr-3b-modelmeter": 1_167_654_912,
+    }
+    assert all(model["sources"]["sam"] for model in facts)
+
+
+def test_report_exits_1_when_a_cell_differs(command, root, tmp_path):
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    text = (root / "tests/data/reference/vision.csv").read_text()
+    (reference / "vision.csv").write_text(text.replace("1438.851", "1438.852"))
+    done = command(
+        "report", "published-vision", "--out", tmp_path / "out", "--reference", reference
+    )
+    assert done.returncode == 1
+    assert "158 cells equal, 1 different" in done.stdout
+    assert "tensor_cuda_ratio: 1438.851, published 1438.852" in done.stdout
+
+
+BAD_GRIDS = {
+    "unknown key": 'name = "t"\nfoo = 1\n[axes]\n',
+    "empty axis": 'name = "t"\n[axes]\ncrops = []\n',
+    "no toml": "name = ",
+    "overflow": 'name = "t"\n[axes]\nbatch_size = [65536]\ndecode_steps = [1000000]\n'
+    "text_tokens = [1000000]\n",
+    "markup": 'name = "t"\n[axes]\ncrops = ["[red]3by2[/red]"]\n',
+}
+
+
+@pytest.mark.parametrize("case", BAD_GRIDS)
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_bad_grid_is_one_line_on_stderr_and_exit_2(command, grid_file, tmp_path, case, verb):
+    path = grid_file(BAD_GRIDS[case])
+    out = ["--out", tmp_path / "d"] if verb == "run" else []
+    done = command(verb, path, *out)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"sweepengine: {path}: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "d").exists()
+
+
+BAD_USES = {
+    "unknown command": (["fly"], "No such command 'fly'"),
+    "unknown option": (["plan", "capacity", "--fast"], "No such option"),
+    "no grid": (["plan"], "Missing argument 'GRID'"),
+    "no out": (["run", "capacity"], "Missing option '--out'"),
+    "engine": (["run", "modes", "--out", "x", "--engine", "abacus"], "'abacus' is not"),
+    "workers": (["run", "modes", "--out", "x", "--workers", "0"], "--workers"),
+    "grid": (["plan", "nope"], "one of capacity, modes, published-decode"),
+    "directory": (["report", "tests", "--out", "x"], "tests: is no dataset"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_USES)
+def test_wrong_use_is_one_line_on_stderr_and_exit_2(command, root, case):
+    arguments, expected = BAD_USES[case]
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not (root / "x").exists()

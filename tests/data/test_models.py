@@ -1,0 +1,103 @@
+import pytest
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.files import known
+from sweepengine.data.models import load_model
+from sweepengine.data.schema import SECTIONS
+
+ORIGINAL = known("models")["deepseek-ocr-3b"].read_text()
+
+
+def model_file(tmp_path, text):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_section_names_its_source(model):
+    assert set(model.sources) == set(SECTIONS)
+
+
+def test_own_file_may_hold_only_what_differs(tmp_path):
+    path = model_file(
+        tmp_path,
+        'extends = "deepseek-ocr-3b"\nname = "wide"\n'
+        "[decoder.feed_forward.experts]\nexperts = 128\n",
+    )
+    own, base = load_model(path), load_model()
+    dense, mixture = (group.feed_forward for group in base.architecture.groups)
+    changed = mixture._replace(experts=128, experts_held=128)
+    assert [g.feed_forward for g in own.architecture.groups] == [dense, changed]
+    assert own.architecture.towers == base.architecture.towers
+    assert own.name == "wide"
+
+
+BAD = {
+    "unknown key": (("[sam]", "[sam]\nwidht = 1"), "sam.widht: unknown key"),
+    "missing": (("window = 14", ""), "sam.window: required key is missing"),
+    "zero": (("width = 768", "width = 0"), "sam.width: "),
+    "float": (("width = 768", "width = 768.5"), "sam.width: "),
+    "text": (("width = 768", 'width = "768"'), "sam.width: "),
+    "beyond 32 bits": (("width = 768", "width = 2147483648"), "sam.width: "),
+    "switch": (("layers = 1\n", "layers = 1\ngelu = 0\n"), "projector.gelu: "),
+    "heads": (
+        ("key_value_heads = 10", "key_value_heads = 7"),
+        "decoder.attention.grouped.key_value_heads = 7 does not divide "
+        "decoder.attention.grouped.heads = 10",
+    ),
+    "experts": (
+        ("experts_per_token = 6", "experts_per_token = 65"),
+        "experts_per_token = 65 is more than decoder.feed_forward.experts.experts = 64",
+    ),
+    "no experts a token": (("experts_per_token = 6\n", ""), "experts_per_token below 1"),
+    "part": (('"grouped", "dense"]', '"grouped", "dens"]'), 'feed_forward "dens" is not described'),
+    "section": (("[image]", "[picture]"), "picture: unknown key"),
+    "operator": (
+        ("dtype_bytes = 2", 'dtype_bytes = 2\n[accounting.counts.x]\noperators = ["sam.norm"]'),
+        'operator "sam.norm" is none: expected some of decoder.norms',
+    ),
+    "version": (("schema_version = 2", "schema_version = 1"), "schema_version: "),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_model_file_is_one_line_with_file_and_key(tmp_path, case):
+    (old, new), expected = BAD[case]
+    assert old in ORIGINAL
+    path = model_file(tmp_path, ORIGINAL.replace(old, new, 1))
+    with pytest.raises(InputError) as error:
+        load_model(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_model_that_extends_itself_is_refused(tmp_path):
+    path = model_file(tmp_path, 'extends = "own.toml"\n')
+    with pytest.raises(InputError, match="leads back to itself"):
+        load_model(path)
+
+
+def test_unknown_model_names_the_known_ones():
+    with pytest.raises(InputError, match="one of deepseek-ocr-3b, deepseek-ocr-3b-modelmeter"):
+        load_model("nope")
+
+
+def test_file_that_extends_what_is_not_there_is_named(tmp_path):
+    path = model_file(tmp_path, 'extends = "nope"\n')
+    with pytest.raises(InputError, match=r"own\.toml: extends: model \"nope\" does not exist"):
+        load_model(path)
+
+
+def test_model_without_some_towers_is_refused(tmp_path):
+    text = ORIGINAL[: ORIGINAL.index("[projector]")] + ORIGINAL[ORIGINAL.index("[decoder]") :]
+    path = model_file(tmp_path, text)
+    with pytest.raises(InputError, match="projector: required key is missing beside image"):
+        load_model(path)
+
+
+def test_edited_file_is_read_again(tmp_path):
+    path = model_file(tmp_path, 'extends = "deepseek-ocr-3b"\nname = "a"\n')
+    assert load_model(path).name == "a"
+    model_file(tmp_path, 'extends = "deepseek-ocr-3b"\nname = "other"\n')
+    assert load_model(path).name == "other"

@@ -1,0 +1,73 @@
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+import sweepengine as se
+from sweepengine import metrics
+
+pytestmark = pytest.mark.slow
+
+
+def test_app_computes_what_evaluate_and_the_roofline_say():
+    from sweepengine.show.explorer import app
+
+    _, defined = app.run()
+    frame = pl.DataFrame(
+        {"crop_rows": [2], "crop_cols": [3], "batch_size": [8], "decode_steps": [1000]}
+    )
+    points = se.evaluate(frame)
+    h100 = se.load_device("h100-sxm")
+    assert defined["figures"]["tpot_ms"] == points.select(metrics.tpot_seconds(h100)).item() * 1000
+    assert defined["figures"]["ttft_s"] == points.select(metrics.ttft_seconds(h100)).item()
+    assert defined["figures"]["largest_batch"] > 8
+
+
+class Chosen:
+    """A control that is set."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+def test_app_follows_its_controls():
+    from sweepengine.show.explorer import app
+
+    values = {"attention": "eager", "batch": 256, "crops": "none", "device": "rtx-4090",
+              "heads": "10/1", "model": "deepseek-ocr-3b", "steps": 100}  # fmt: skip
+    _, defined = app.run(defs={name: Chosen(value) for name, value in values.items()})
+    chosen = defined["points"].filter(defined["points"]["batch_size"] == 256).row(0, named=True)
+    assert (chosen["crop_rows"], chosen["key_value_heads"], chosen["attention"]) == (0, 1, "eager")
+    assert defined["card"].name == "rtx-4090"
+    device = se.load_device("rtx-4090")
+    points = se.evaluate(
+        pl.DataFrame({"batch_size": [256], "key_value_heads": [1], "attention": ["eager"]})
+    )
+    expected = points.select(metrics.tpot_seconds(device)).item() * 1000
+    assert defined["figures"]["tpot_ms"] == expected
+
+
+def test_page_is_exported_headless(tmp_path, root):
+    page = tmp_path / "explorer.html"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "marimo",
+            "export",
+            "html",
+            "sweepengine/show/explorer.py",
+            "-o",
+            str(page),
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    text = page.read_text(encoding="utf-8")
+    assert "What will it cost?" in text
+    assert "TPOT on h100-sxm against the batch" in text
+    assert "Traceback" not in text

@@ -1,0 +1,110 @@
+import json
+
+import polars as pl
+import pytest
+
+import sweepengine as se
+from sweepengine.answers.accountings import causes
+from sweepengine.show.report import write_report
+from sweepengine.show.tables import compare, stage_tables
+from tests.conftest import MODELS
+from tests.formulas.test_figures import ONE_BY_TWO
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def reference(root):
+    return root / "tests/data/reference"
+
+
+def test_every_printed_digit_of_the_published_tables_comes_out(reference, published_report):
+    out, compared = published_report
+    assert {c.name: (c.equal, c.different) for c in compared} == {
+        "vision": (159, 0),
+        "vision_prefill": (159, 0),
+        "ttft": (53, 0),
+        "decode": (159, 0),
+        "tpot": (53, 0),
+    }
+    for comparison in compared:
+        published = (reference / f"{comparison.name}.csv").read_text()
+        assert (out / f"{comparison.name}.csv").read_text() == published
+
+
+def test_report_of_datasets_is_that_of_their_grids(reference, tmp_path):
+    se.run("published-decode", tmp_path / "data")
+    write_report([str(tmp_path / "data")], tmp_path / "a")
+    write_report(["published-decode"], tmp_path / "b")
+    for path in (tmp_path / "a").glob("*.*"):
+        assert path.read_text() == (tmp_path / "b" / path.name).read_text()
+
+
+def test_other_accounting_differs_from_the_published_tables(reference):
+    points = se.evaluate(pl.DataFrame({"crop_rows": [1, 3], "crop_cols": [2, 5]}))
+    (table,) = stage_tables(points, "vision", None, None)
+    comparison = compare(table, reference)
+    assert (comparison.equal, comparison.different) == (0, 159)
+    assert comparison.differences[0].endswith("1.916267e+00, published 1.913039e+00")
+
+
+def test_published_table_that_is_missing_is_named(tmp_path):
+    with pytest.raises(se.InputError, match=r"vision\.csv: expected the published table"):
+        write_report(["published-vision"], tmp_path / "out", tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_grid_too_large_for_tables_is_charted_as_bands(tmp_path):
+    write_report(["capacity"], tmp_path)
+    assert list(tmp_path.glob("*.csv")) == []
+    page = (tmp_path / "index.html").read_text()
+    assert "10,108,800 points, shown by charts only" in page
+    assert "bands from least to largest over all else" in page
+    assert len(page) < 3_000_000
+
+
+def test_rows_name_every_input_that_varies():
+    (table,) = stage_tables(se.scan("modes").collect(), "vision", None, None)
+    assert table.columns[:3] == ("view_size", "tile_size", "crops")
+
+
+def test_grid_without_steps_has_no_time_per_token():
+    points = se.evaluate(pl.DataFrame({"decode_steps": [0]}))
+    assert [table.name for table in stage_tables(points, "decode", 1.0, 0.05)] == ["decode"]
+
+
+def test_two_grids_in_one_report_keep_their_names_apart(released_report):
+    names = {path.name for path in released_report.glob("*.csv")}
+    assert names >= {"decode.csv", "serving-decode.csv", "vision.csv"}
+    charts = {path.stem for path in (released_report / "charts").iterdir()}
+    assert charts >= {"roofline", "serving-roofline", "tpot_heat_map", "weight_traffic"}
+
+
+def test_accountings_stand_side_by_side_with_reasons(published_report):
+    page = (published_report[0] / "accountings.md").read_text()
+    assert "| sam.relative_position_flops | 128 | 16 | Counts an eighth" in page
+    assert "| 1x2 | vision_tensor_flops | 1,916,266,708,992 | 1,913,039,446,016 | -0.17% |" in page
+    released, published = (se.load_model(name) for name in MODELS)
+    found = causes(released, published, "1x2", ONE_BY_TWO)
+    assert [cause.key for cause in found if not cause.why] == []
+    assert {cause.key for cause in found} == set(published.why)
+
+
+HOSTILE = "</script><script>console.error(1)</script><b>&amp;\"'"
+
+
+def test_text_of_files_is_escaped_in_pages(grid_file, tmp_path):
+    text = f"name = {json.dumps(HOSTILE)}\ndescription = {json.dumps(HOSTILE)}\n[axes]\n"
+    text += 'crops = ["1x2", "2x3"]\n'
+    write_report([str(grid_file(text))], tmp_path / "out")
+    pages = [tmp_path / "out" / "index.html", *(tmp_path / "out" / "charts").glob("*.html")]
+    assert len(pages) > 10
+    for page in pages:
+        assert "console.error(1)</script>" not in page.read_text()
+
+
+def test_unknown_model_to_lay_beside_is_named(command, tmp_path):
+    done = command("report", "published-vision", "--out", tmp_path / "o", "--against", "nope")
+    assert done.returncode == 2
+    assert 'model "nope" does not exist' in done.stderr
+    assert not (tmp_path / "o").exists()
