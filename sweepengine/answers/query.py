@@ -6,6 +6,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from sweepengine.answers.sources import Source
+from sweepengine.answers.sql import condition, sql
 from sweepengine.data.errors import InputError
 from sweepengine.formulas.points import INPUT_NAMES
 from sweepengine.grid.columns import OUTPUTS
@@ -52,9 +53,9 @@ def query(
         When the SQL is not valid or names an unknown column.
     """
     points = source.points
-    try:
+    with sql("query"):
         if where is not None:
-            points = points.filter(pl.sql_expr(where))
+            points = points.filter(condition("query: --where", where))
         keys = _columns(group_by) if group_by is not None else []
         if select is not None:
             points = _widened(points, keys)
@@ -65,8 +66,6 @@ def query(
         text += f" LIMIT {top}" if top is not None else ""
         found = pl.SQLContext({TABLE: points}).execute(text)
         found.collect_schema()
-    except PolarsError as error:
-        raise InputError(f"query: {_first_line(error)}") from None
     return found
 
 
@@ -95,10 +94,6 @@ def _widened(points: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
         for name in names
         if name not in keys
     )
-
-
-def _first_line(error: PolarsError) -> str:
-    return " ".join(str(error).splitlines()[0].split())
 
 
 def narrowed(frame: pl.DataFrame) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from sweepengine.cli.slo import slo
 from sweepengine.cli.validate import validate
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.grid.columns import SCHEMA_VERSION
+from sweepengine.show.terminal import say
 
 
 @click.group(
@@ -38,7 +39,7 @@ def commands() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"sweepengine: {' '.join(message.split())}", err=True)
+    say(f"sweepengine: {' '.join(message.split())}", error=True)
     sys.exit(code)
 
 
@@ -49,7 +50,7 @@ def main() -> None:
     try:
         commands.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        say(error.format_message(), error=True)
         sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message(), 2)

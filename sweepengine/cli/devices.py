@@ -1,11 +1,9 @@
 """`devices`: what is known of accelerators."""
 
-import json
-
 import click
 
 from sweepengine.cli.options import as_json_option
-from sweepengine.show.terminal import print_table
+from sweepengine.show.terminal import print_table, say_json
 
 
 @click.command()
@@ -17,7 +15,7 @@ def devices(as_json: bool) -> None:
 
     found = [load_device(name) for name in known("devices")]
     if as_json:
-        click.echo(json.dumps([device._asdict() for device in found]))
+        say_json([device._asdict() for device in found])
         return
     rows = [
         (

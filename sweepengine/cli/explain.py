@@ -1,11 +1,9 @@
 """`explain`: the cost of one workload as a tree."""
 
-import json
-
 import click
 
 from sweepengine.cli.options import as_json_option, axis_options, axis_values
-from sweepengine.show.terminal import show_explanation
+from sweepengine.show.terminal import say_json, show_explanation
 
 
 @click.command()
@@ -29,7 +27,7 @@ def explain(model: str, formulas: bool, as_json: bool, **axes: object) -> None:
     }
     if as_json:
         facts = {"model": grid.model.name, "inputs": inputs, "cost": total.as_dict()}
-        click.echo(json.dumps(facts))
+        say_json(facts)
         return
     said = ", ".join(f"{name} {value}" for name, value in inputs.items())
     show_explanation(f"{grid.model.name}: {said}", total, formulas)

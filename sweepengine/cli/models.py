@@ -1,11 +1,9 @@
 """`models`: what is known of models."""
 
-import json
-
 import click
 
 from sweepengine.cli.options import as_json_option
-from sweepengine.show.terminal import print_table
+from sweepengine.show.terminal import print_table, say, say_json
 
 
 @click.command()
@@ -27,9 +25,9 @@ def models(as_json: bool) -> None:
             }
             for model in found
         ]
-        click.echo(json.dumps(facts))
+        say_json(facts)
         return
     for model in found:
         head = f"{model.name}: {model.description}. {model.parameter_count:,} parameters"
         print_table(head, list(model.sources.items()), ("section", "source"))
-        click.echo()
+        say()

@@ -1,11 +1,9 @@
 """`plan`: how large a grid is."""
 
-import json
-
 import click
 
 from sweepengine.cli.options import as_json_option
-from sweepengine.show.terminal import print_table
+from sweepengine.show.terminal import print_table, say_json
 
 
 @click.command()
@@ -32,7 +30,7 @@ def plan(grid: str, as_json: bool) -> None:
         "grid_hash": loaded.hash,
     }
     if as_json:
-        click.echo(json.dumps(facts))
+        say_json(facts)
         return
     varying = ", ".join(f"{name} {count:,}" for name, count in axes.items() if count > 1)
     rows = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.show.terminal import cell, print_table
+from sweepengine.show.terminal import cell, print_table, say
 
 TABLE_ROWS = 20
 UPRIGHT_COLUMNS = 10
@@ -45,18 +45,21 @@ def query(
     from sweepengine.answers.export import write_frames
     from sweepengine.answers.query import query as find
     from sweepengine.answers.sources import open_source
+    from sweepengine.answers.sql import sql
     from sweepengine.data.errors import InputError
 
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise InputError("query: --format parquet is not for a terminal: expected --out FILE")
     source = open_source(grid_or_dir)
     if kind != "table":
-        write_frames(find(source, where, select, group_by, sort, top), kind, out)
+        with sql("query"):
+            write_frames(find(source, where, select, group_by, sort, top), kind, out)
         return
     found = find(source, where, select, group_by, sort, None)
     upright = len(found.collect_schema()) <= UPRIGHT_COLUMNS
     shown = top or (TABLE_ROWS if upright else FEW_ROWS)
-    rows = found.head(shown + (top is None)).collect(engine="streaming")
+    with sql("query"):
+        rows = found.head(shown + (top is None)).collect(engine="streaming")
     cells = [tuple(cell(value) for value in row) for row in rows.head(shown).iter_rows()]
     title = f"{source.name}, model {source.model}"
     if upright:
@@ -65,4 +68,4 @@ def query(
         turned = [(name, *(row[i] for row in cells)) for i, name in enumerate(rows.columns)]
         print_table(title, turned, ("column", *(f"row {i + 1}" for i in range(len(cells)))))
     if rows.height > shown:
-        click.echo("... and more rows: --top says how many, --format csv writes all")
+        say("... and more rows: --top says how many, --format csv writes all")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.show.terminal import print_table
+from sweepengine.show.terminal import print_table, say
 
 
 @click.command()
@@ -31,11 +31,11 @@ def report(
         print_table("Against the published tables", rows, ("table", "equal", "different"))
         for comparison in compared:
             for line in comparison.differences[:10]:
-                click.echo(line)
-    click.echo(f"{out / 'index.html'}: written")
+                say(line)
+    say(f"{out / 'index.html'}: written")
     if compared:
         equal = sum(c.equal for c in compared)
         different = sum(c.different for c in compared)
-        click.echo(f"{equal} cells equal, {different} different")
+        say(f"{equal} cells equal, {different} different")
         if different:
             sys.exit(1)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import click
 
+from sweepengine.show.terminal import say
+
 
 @click.command()
 @click.argument("grid")
@@ -47,14 +49,14 @@ def run(
         with _progress(loaded.name, total) as advance:
             summary = run_grid(loaded, out, overwrite, workers, limit, advance, engine, address)
     except KeyboardInterrupt:
-        click.echo(f"{out}: interrupted: run the same command again to go on", err=True)
+        say(f"{out}: interrupted: run the same command again to go on", error=True)
         sys.exit(130)
     kept = summary.points - summary.written
-    click.echo(
+    say(
         f"{summary.place}: {summary.points:,} points in {summary.files} files, "
         f"{summary.bytes:,} bytes" + (f", {kept:,} of them from before" if kept else "")
     )
-    click.echo(
+    say(
         f"{summary.written:,} points, {summary.seconds:.2f} seconds, "
         f"{summary.points_per_second:,.0f} points/s"
     )

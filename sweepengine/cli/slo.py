@@ -1,12 +1,11 @@
 """`slo`: what meets latency targets on devices."""
 
-import json
 from pathlib import Path
 
 import click
 
 from sweepengine.cli.options import as_json_option
-from sweepengine.show.terminal import show_answers
+from sweepengine.show.terminal import say_json, show_answers
 
 
 @click.command()
@@ -57,12 +56,10 @@ def slo(
     as_json: bool,
 ) -> None:
     """Say what meets TTFT and TPOT on devices, and what serves most."""
-    import polars as pl
-    from polars.exceptions import PolarsError
-
     from sweepengine.answers.metrics import Achievable
     from sweepengine.answers.slo import Objectives, find_answers, seconds_target
     from sweepengine.answers.sources import open_source
+    from sweepengine.answers.sql import condition, sql
     from sweepengine.data.devices import load_device
     from sweepengine.data.errors import InputError
 
@@ -81,18 +78,16 @@ def slo(
         seconds_target("ttft_s", ttft, source.targets.ttft_s),
         seconds_target("tpot_s", tpot, source.targets.tpot_s),
     )
-    try:
-        condition = None if where is None else pl.sql_expr(where)
+    with sql("slo: --where"):
+        chosen = None if where is None else condition("slo: --where", where)
         answers = find_answers(
             source,
             devices,
             targets,
             asked,
-            condition,
+            chosen,
             Achievable(compute_fraction, bandwidth_fraction),
         )
-    except PolarsError as error:
-        raise InputError(f"slo: --where: {str(error).splitlines()[0]}") from None
     if chart is not None:
         from sweepengine.show.charts import front_chart
         from sweepengine.show.rendering import save_chart
@@ -106,6 +101,6 @@ def slo(
             "achievable": {"compute": compute_fraction, "bandwidth": bandwidth_fraction},
             "answers": [answer.as_dict() for answer in answers],
         }
-        click.echo(json.dumps(facts))
+        say_json(facts)
         return
     show_answers(answers, targets, source, top)

@@ -12,6 +12,23 @@ DEVICE_SCHEMA_VERSION = 1
 """Of model and device files, their `schema_version`."""
 
 
+def read_text(path: Path) -> str:
+    """Content of a text file that a user names: every such file is read here.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file: {error}") from None
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
@@ -20,12 +37,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     InputError
         When the file cannot be read or is not TOML.
     """
+    text = read_text(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"{path}: cannot be read: {reason}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a TOML file: {reason}") from None
 

@@ -22,7 +22,7 @@ Integers = NDArray[np.int64]
 PLAIN, COMPILED = "plain", "compiled"
 RANGE_ROWS = 1 << 16
 """Points that a thread fills at once."""
-PLAIN_POINTS = 4_096
+PLAIN_POINTS = 3_000
 """Points that plain Python computes before the compiler would have been loaded."""
 
 

@@ -99,38 +99,32 @@ def add_vision(
 
 
 @compiled("decoder")
-def add_ends(
-    trunk: Trunk,
-    counts: tuple[Roles, ...],
-    convention: Convention,
-    texts: Integers,
-    table: Integers,
-) -> None:
-    """Add token table, last norm and head; the image's tokens are in `table` already."""
-    for row in range(len(texts)):
-        found = ends_figures(trunk, counts, convention, texts[row], table[IMAGE_TOKENS, row])
-        _add_figures(found, table, row, convention.sums_activations)
-
-
-@compiled("decoder")
 def add_prefill(
     trunk: Trunk,
     group: Group,
     counts: tuple[Roles, ...],
+    end_counts: tuple[Roles, ...],
     convention: Convention,
+    texts: Integers,
     heads: Integers,
     table: Integers,
+    first: int,
 ) -> None:
-    """Add the prefill of a group of layers over the tokens that `table` says.
+    """Add the prefill of a group of layers; with the first group also the ends of the decoder.
 
-    `heads` has the attention heads, key-value heads and attention code of each workload.
+    The image's tokens are in `table` already, `texts` stand beside them. `heads` has the
+    attention heads, key-value heads and attention code of each workload.
     """
+    sums = convention.sums_activations
     for row in range(len(heads)):
+        if first > 0:
+            image = table[IMAGE_TOKENS, row]
+            ends = ends_figures(trunk, end_counts, convention, texts[row], image)
+            _add_figures(ends, table, row, sums)
         attention = with_heads(group.attention, heads[row, 0], heads[row, 1])
         own = Group(group.layers, group.norms, attention, group.feed_forward)
         tokens, flash = table[PREFILL_TOKENS, row], heads[row, 2]
-        found = group_prefill(trunk, own, counts, convention, tokens, flash)
-        _add_figures(found, table, row, convention.sums_activations)
+        _add_figures(group_prefill(trunk, own, counts, convention, tokens, flash), table, row, sums)
 
 
 @_inner

@@ -68,9 +68,10 @@ def _add_prefill(arch: Architecture, workloads: Integers, figures: Integers) -> 
         ]
         figures += np.array(found, np.int64).T
         return
-    from sweepengine.engine.kernel import add_ends, add_prefill
+    from sweepengine.engine.kernel import add_prefill
 
     heads = np.ascontiguousarray(workloads[:, HEADS])
-    add_ends(arch.trunk, arch.counts.ends, arch.convention, texts, figures)
-    for group in arch.groups:
-        add_prefill(arch.trunk, group, arch.counts.layer, arch.convention, heads, figures)
+    counts = arch.counts
+    for i, group in enumerate(arch.groups):
+        add_prefill(arch.trunk, group, counts.layer, counts.ends, arch.convention, texts, heads,
+                    figures, int(i == 0))  # fmt: skip

@@ -6,6 +6,7 @@ model, costs less.
 
 from functools import lru_cache, reduce
 
+from sweepengine.formulas import ways
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import (
     NO_FIGURES,
@@ -25,26 +26,8 @@ from sweepengine.formulas.figures import (
 )
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.tokens import ImageTokens, image_tokens
-from sweepengine.formulas.ways import (
-    cached_after,
-    keys_met,
-    last_keys,
-    over_steps,
-    read_once,
-    step_bytes,
-    touched_experts,
-)
-from sweepengine.grid.columns import (
-    AS_IS,
-    CACHE_AFTER,
-    LAST_STEP,
-    OUTPUTS,
-    OVER_STEPS,
-    PER_SEQUENCE,
-    PREFILL_READS,
-    READ_ONCE,
-    Column,
-)
+from sweepengine.grid import columns
+from sweepengine.grid.columns import OUTPUTS, Column
 
 KEPT = 1 << 14
 """Figures kept of each kind."""
@@ -120,45 +103,45 @@ def column_value(
     figures, convention = workload.figures, arch.convention
     way, figure, key = column.plan
     value = figures[figure]
-    if way == AS_IS:
+    if way == columns.AS_IS:
         return value
-    if way == READ_ONCE:
+    if way == columns.READ_ONCE:
         return float(value)
-    if way == PER_SEQUENCE:
+    if way == columns.PER_SEQUENCE:
         return batch * value
     context = figures.context_tokens
     windows = [attention.window for attention in arch.attentions]
-    if way == OVER_STEPS:
-        found = over_steps(steps, value)
+    if way == columns.OVER_STEPS:
+        found = ways.over_steps(steps, value)
         for keys, window in zip(workload.keys, windows, strict=True):
-            found += keys_met(convention, context, steps, window) * keys[key]
+            found += ways.keys_met(convention, context, steps, window) * keys[key]
         return batch * found
-    if way == LAST_STEP:
+    if way == columns.LAST_STEP:
         lines = [
-            step_bytes(
+            ways.step_bytes(
                 keys.attention_bytes,
                 keys.attention_growth,
                 keys.other_bytes,
                 keys.other_growth,
-                last_keys(convention, context, steps, window),
+                ways.last_keys(convention, context, steps, window),
             )
             for keys, window in zip(workload.keys, windows, strict=True)
         ]
         sums = convention.sums_activations
         held = reduce(lambda a, b: larger(a, b, sums), lines)
         return batch * (held + value) * min(steps, 1)
-    if way == CACHE_AFTER:
+    if way == columns.CACHE_AFTER:
         return batch * sum(
-            keys.cache_bytes * cached_after(convention, context, steps, window)
+            keys.cache_bytes * ways.cached_after(convention, context, steps, window)
             for keys, window in zip(workload.keys, windows, strict=True)
         )
-    tokens = batch * figures.prefill_tokens if way == PREFILL_READS else batch
-    read = read_once(value, figures.table_row_bytes, figures.table_rows, tokens)
+    tokens = batch * figures.prefill_tokens if way == columns.PREFILL_READS else batch
+    read = ways.read_once(value, figures.table_row_bytes, figures.table_rows, tokens)
     for (experts, per_token), expert_bytes in zip(
         arch.routings, workload.expert_bytes, strict=True
     ):
-        read += touched_experts(experts, per_token, tokens) * expert_bytes
-    return read if way == PREFILL_READS else steps * read
+        read += ways.touched_experts(experts, per_token, tokens) * expert_bytes
+    return read if way == columns.PREFILL_READS else steps * read
 
 
 def point_columns(

@@ -10,6 +10,7 @@ import polars as pl
 from sweepengine.answers import metrics
 from sweepengine.data.devices import TERA
 from sweepengine.data.errors import InputError
+from sweepengine.data.files import read_text
 from sweepengine.formulas.points import INPUT_NAMES
 
 CROPS = ("crops", "crop_rows", "crop_cols", "image_tokens")
@@ -161,9 +162,9 @@ def compare(table: Table, reference: Path) -> Comparison:
     """
     path = reference / f"{table.name}.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *published = [tuple(row) for row in csv.reader(file)]
-    except (OSError, ValueError):
+        lines = read_text(path).splitlines()
+        header, *published = [tuple(row) for row in csv.reader(lines)]
+    except (ValueError, csv.Error):
         raise InputError(f"{path}: expected the published table in CSV") from None
     if header != table.columns:
         raise InputError(

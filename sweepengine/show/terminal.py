@@ -1,5 +1,6 @@
 """What people read in a terminal: tables, and pictures of characters."""
 
+import json
 import math
 import string
 from collections.abc import Sequence
@@ -17,6 +18,16 @@ PIPED_WIDTH = 200
 """Columns of tables that go to a file or a pipe, which do not wrap."""
 PICTURE = (78, 18)
 """Columns and lines of a picture."""
+
+
+def say(text: str = "", error: bool = False) -> None:
+    """Write a line to the terminal: all that commands print goes through here."""
+    click.echo(text, err=error)
+
+
+def say_json(facts: object) -> None:
+    """Write facts as one line of JSON."""
+    say(json.dumps(facts))
 
 
 def cell(value: object) -> str:
@@ -44,7 +55,7 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str,
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_WIDTH
-    click.echo(title)
+    say(title)
     console.print(table)
 
 
@@ -89,13 +100,13 @@ def show_validation(found: "Validation") -> None:
     layer_columns = ("group", "layer", "reference class", "measured", "analytic", "difference",
                      "published", "status")  # fmt: skip
     print_table("Layer by layer, FLOPs", layers, layer_columns)
-    click.echo()
+    say()
     figures = [
         (check.what, f"{check.measured:,}", f"{check.analytic:,}", check.unit, check.status)
         for check in found.end_to_end
     ]
     print_table("End to end", figures, ("figure", "measured", "analytic", "unit", "status"))
-    click.echo()
+    say()
     peaks = [
         (
             peak.what,
@@ -111,7 +122,7 @@ def show_validation(found: "Validation") -> None:
     peak_columns = ("what", "attention", "measured", "analytic", "difference", "tolerance",
                     "status")  # fmt: skip
     print_table("Activation memory, alive at once, reduced widths", peaks, peak_columns)
-    click.echo(found.verdict)
+    say(found.verdict)
 
 
 def show_answers(
@@ -132,14 +143,14 @@ def show_answers(
     ]
     if priced:
         price, name = min(priced)
-        click.echo(f"cheapest: {name}, {price:.4f} USD for a million tokens")
+        say(f"cheapest: {name}, {price:.4f} USD for a million tokens")
     for answer in answers:
         if answer.front.height:
-            click.echo()
+            say()
             _show_front(answer, top)
     if any(answer.front.height for answer in answers):
-        click.echo()
-        click.echo(front_picture(answers, targets))
+        say()
+        say(front_picture(answers, targets))
 
 
 def _answer_row(answer: "Answer") -> tuple[str, ...]:
