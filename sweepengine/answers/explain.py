@@ -13,7 +13,7 @@ from sweepengine.formulas.points import Point
 from sweepengine.formulas.tokens import ImageTokens, keys_of_pass
 from sweepengine.formulas.vision import Joins, joins, projected_tokens, repeats, view
 from sweepengine.formulas.ways import keys_met, read_once, touched_experts
-from sweepengine.grid.plain import image_of
+from sweepengine.grid.plain import image_of, text_of
 
 COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes")
 STATED: dict[type, tuple[Callable[..., Any], ...]] = {
@@ -101,14 +101,15 @@ def explain(arch: Architecture, point: Point) -> Part:
     tree says nothing.
     """
     image = image_of(arch, point)
-    context = image.view_tokens + image.tile_tokens + point.text_tokens
+    tokens = image.view_tokens + image.tile_tokens + text_of(point)
+    context = tokens + point.cached_tokens
     batch, steps = point.batch_size, point.decode_steps
     stages = []
     if arch.towers is not None:
         seen = _vision(arch, image, point.attention)
         stages.append(_stage("vision", arch, seen, batch, 1, 0))
-    filled = _prefill(arch, context, point)
-    stages.append(_stage("prefill", arch, filled, batch, 1, batch * context))
+    filled = _prefill(arch, tokens, point)
+    stages.append(_stage("prefill", arch, filled, batch, 1, batch * tokens))
     decoded = _decode(arch, context, point)
     stages.append(_stage("decode", arch, decoded, batch, steps, batch))
     return _sum("total", 1, tuple(stages))
@@ -187,7 +188,7 @@ def _prefill(arch: Architecture, tokens: int, point: Point) -> list[Node]:
     embedding, norm, head = _operators(decoder_ends(arch.trunk, tokens), arch.counts.ends)
     found = []
     for group in regrouped(arch, point.attention_heads, point.key_value_heads):
-        keys = keys_of_pass(tokens, 0, group.attention.window)
+        keys = keys_of_pass(tokens, point.cached_tokens, group.attention.window)
         layer = decoder_layer(group, arch.trunk, tokens, keys, point.attention, 0)
         found.append(_grouped(group, _operators(layer, arch.counts.layer, group.layers)))
     return [embedding, *found, norm, head]
@@ -202,7 +203,7 @@ def _decode(arch: Architecture, context: int, point: Point) -> list[Node]:
         met = keys_met(arch.convention, context, steps, group.attention.window)
         none, one = (
             _operators(
-                decoder_layer(group, arch.trunk, 1, keys, point.attention, 0),
+                decoder_layer(group, arch.trunk, 1, keys, point.attention, point.latent),
                 arch.counts.layer,
                 group.layers,
             )

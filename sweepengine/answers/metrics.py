@@ -55,9 +55,11 @@ def arithmetic_intensity(stages: Sequence[str], per: str = "byte") -> pl.Expr:
     return flops(stages) / (moved_bytes(stages) * units[per])
 
 
-def required_tflops_for_ttft(ttft_s: float) -> pl.Expr:
+def required_tflops_for_ttft(
+    ttft_s: float, stages: Sequence[str] = ("vision", "prefill")
+) -> pl.Expr:
     """TFLOP/s needed for the first token after `ttft_s` seconds: vision + prefill FLOPs / TTFT."""
-    return flops(("vision", "prefill")) / (_seconds("ttft_s", ttft_s) * TERA)
+    return flops(stages) / (_seconds("ttft_s", ttft_s) * TERA)
 
 
 def required_tflops_for_tpot(tpot_s: float) -> pl.Expr:
@@ -121,9 +123,11 @@ def bound(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Ex
     return pl.when(binds).then(pl.lit("compute")).otherwise(pl.lit("bandwidth"))
 
 
-def ttft_seconds(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Time to first token of a batch: vision, then prefill."""
-    return roofline_seconds(device, ("vision", "prefill"), achievable)
+def ttft_seconds(
+    device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = STAGES
+) -> pl.Expr:
+    """Time to first token of a batch: vision, where `stages` has it, then prefill."""
+    return roofline_seconds(device, [s for s in stages if s != "decode"], achievable)
 
 
 def tpot_seconds(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
@@ -132,12 +136,14 @@ def tpot_seconds(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
     return pl.when(pl.col("decode_steps") > 0).then(total_time / pl.col("decode_steps"))
 
 
-def tokens_per_second(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
+def tokens_per_second(
+    device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = STAGES
+) -> pl.Expr:
     """Tokens/s/device over whole requests: batch x K / (TTFT + decode time).
 
     A device is taken to read a batch of images and then decode it, one batch after the other.
     """
-    whole = roofline_seconds(device, STAGES, achievable)
+    whole = roofline_seconds(device, stages, achievable)
     return pl.col("batch_size") * pl.col("decode_steps") / whole
 
 
@@ -146,25 +152,25 @@ def tokens_per_second_per_user(device: Device, achievable: Achievable = AT_PEAK)
     return 1.0 / tpot_seconds(device, achievable)
 
 
-def bytes_per_image() -> pl.Expr:
-    """Key-value cache after decoding and the largest stage's activations, of one image."""
-    activations = pl.max_horizontal([pl.col(f"{stage}_activation_bytes") for stage in STAGES])
+def bytes_per_sequence(stages: Sequence[str] = STAGES) -> pl.Expr:
+    """Key-value cache after decoding and the largest stage's activations, of one sequence."""
+    activations = pl.max_horizontal([pl.col(f"{stage}_activation_bytes") for stage in stages])
     return (activations + pl.col("decode_kv_cache_bytes")) // pl.col("batch_size").cast(pl.Int64)
 
 
-def memory_needed_bytes() -> pl.Expr:
+def memory_needed_bytes(stages: Sequence[str] = STAGES) -> pl.Expr:
     """Bytes a device must hold: weights, key-value cache after decoding, activations."""
-    return pl.col("weight_bytes") + bytes_per_image() * pl.col("batch_size")
+    return pl.col("weight_bytes") + bytes_per_sequence(stages) * pl.col("batch_size")
 
 
-def largest_batch(device: Device) -> pl.Expr:
+def largest_batch(device: Device, stages: Sequence[str] = STAGES) -> pl.Expr:
     """Largest batch whose weights, cache and activations fit a device; 0 where none does.
 
     Cache and activations grow evenly with the batch, so this holds for every point of a workload
     whatever its own batch size.
     """
     free = device.memory_bytes - pl.col("weight_bytes")
-    return pl.max_horizontal(free // bytes_per_image(), pl.lit(0, pl.Int64))
+    return pl.max_horizontal(free // bytes_per_sequence(stages), pl.lit(0, pl.Int64))
 
 
 def _fraction(name: str, value: float) -> float:

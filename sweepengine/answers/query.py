@@ -8,12 +8,9 @@ from polars.exceptions import PolarsError
 from sweepengine.answers.sources import Source
 from sweepengine.answers.sql import condition, sql
 from sweepengine.data.errors import InputError
-from sweepengine.formulas.points import INPUT_NAMES
-from sweepengine.grid.columns import OUTPUTS
+from sweepengine.grid.columns import TYPES
 
 TABLE = "points"
-_WIDE = [column.name for column in OUTPUTS if column.dtype == "Int64"]
-_NARROW = [column.name for column in OUTPUTS if column.dtype == "Int32"]
 
 
 def query(
@@ -56,9 +53,9 @@ def query(
     with sql("query"):
         if where is not None:
             points = points.filter(condition("query: --where", where))
-        keys = _columns(group_by) if group_by is not None else []
+        keys = _columns(group_by, source.columns) if group_by is not None else []
         if select is not None:
-            points = _widened(points, keys)
+            points = _widened(points, source.columns, keys)
         chosen = select or (", ".join([*keys, "count(*) AS points"]) if keys else "*")
         text = f"SELECT {chosen} FROM {TABLE}"
         text += f" GROUP BY {', '.join(keys)}" if keys else ""
@@ -69,9 +66,8 @@ def query(
     return found
 
 
-def _columns(text: str) -> list[str]:
+def _columns(text: str, known: tuple[str, ...]) -> list[str]:
     names = [name.strip() for name in text.split(",")]
-    known = (*INPUT_NAMES, *(column.name for column in OUTPUTS))
     for name in names:
         if name not in known:
             raise InputError(f'query: --group-by "{name}": expected some of {", ".join(known)}')
@@ -85,14 +81,13 @@ def _order(sort: str) -> str:
     return f'"{match[1]}" {match[2] or "desc"}'
 
 
-def _widened(points: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
+def _widened(points: pl.LazyFrame, columns: tuple[str, ...], keys: list[str]) -> pl.LazyFrame:
     """Integers so wide that no sum over any grid wraps."""
-    narrow = [*_NARROW, *(name for name in INPUT_NAMES if name != "attention")]
+    wider = {"Int64": pl.Int128, "Int32": pl.Int64}
     return points.with_columns(
-        pl.col(name).cast(kind)
-        for names, kind in ((_WIDE, pl.Int128), (narrow, pl.Int64))
-        for name in names
-        if name not in keys
+        pl.col(name).cast(wider[TYPES[name]])
+        for name in columns
+        if TYPES[name] in wider and name not in keys
     )
 
 

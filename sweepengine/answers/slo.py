@@ -11,13 +11,11 @@ from sweepengine.answers.metrics import AT_PEAK, Achievable
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
-from sweepengine.formulas.points import INPUT_NAMES
 
 BATCH_ROWS = 1 << 18
 SECONDS_PER_HOUR = 3600
 MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
             "largest_batch")  # fmt: skip
-SHOWN = (*INPUT_NAMES, *MEASURES)
 _PREFER = ["device_tokens_per_s", "user_tokens_per_s"]
 
 
@@ -43,7 +41,7 @@ class Answer(NamedTuple):
     """Inputs and measures of the point that meets both and makes most tokens/s/device."""
     front: pl.DataFrame
     """Points that fit and meet the TTFT of which no other makes as many tokens/s/device and as
-    many tokens/s/user, fastest for the user first (columns `SHOWN`)."""
+    many tokens/s/user, fastest for the user first: its inputs and `MEASURES`."""
     price_per_hour: float | None
     """USD for an hour of the device."""
 
@@ -125,35 +123,41 @@ def find_answers(
         for device in devices
     ]
     points = source.points if where is None else source.points.filter(where)
-    needed = points.select(*INPUT_NAMES, *_columns(devices[0]))
+    inputs, stages = source.inputs, source.stages_there
+    needed = points.select(*inputs, *_columns(devices[0], stages, inputs))
     for batch in needed.collect_batches(chunk_size=BATCH_ROWS):
-        answers = [_add(answer, batch, targets, achievable) for answer in answers]
+        answers = [_add(answer, batch, targets, achievable, inputs, stages) for answer in answers]
     if not answers[0].points:
         raise InputError(f"{source.place}: holds no such points: expected at least one")
     return answers
 
 
-def _columns(device: Device) -> list[str]:
-    measures = _measures(device, AT_PEAK)
+def _columns(device: Device, stages: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    measures = _measures(device, AT_PEAK, stages)
     names = {name for measure in measures for name in measure.meta.root_names()}
-    return sorted(names - set(INPUT_NAMES))
+    return sorted(names - set(inputs))
 
 
-def _measures(device: Device, achievable: Achievable) -> list[pl.Expr]:
+def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> list[pl.Expr]:
     return [
-        metrics.ttft_seconds(device, achievable).alias("ttft_s"),
+        metrics.ttft_seconds(device, achievable, stages).alias("ttft_s"),
         metrics.tpot_seconds(device, achievable).alias("tpot_s"),
         metrics.tokens_per_second_per_user(device, achievable).alias("user_tokens_per_s"),
-        metrics.tokens_per_second(device, achievable).alias("device_tokens_per_s"),
-        metrics.memory_needed_bytes().alias("memory_bytes"),
-        metrics.largest_batch(device).alias("largest_batch"),
+        metrics.tokens_per_second(device, achievable, stages).alias("device_tokens_per_s"),
+        metrics.memory_needed_bytes(stages).alias("memory_bytes"),
+        metrics.largest_batch(device, stages).alias("largest_batch"),
     ]
 
 
 def _add(
-    answer: Answer, batch: pl.DataFrame, targets: Objectives, achievable: Achievable
+    answer: Answer,
+    batch: pl.DataFrame,
+    targets: Objectives,
+    achievable: Achievable,
+    inputs: Sequence[str],
+    stages: Sequence[str],
 ) -> Answer:
-    shown = batch.select(*INPUT_NAMES, *_measures(answer.device, achievable))
+    shown = batch.select(*inputs, *_measures(answer.device, achievable, stages))
     fitting = shown.filter(pl.col("memory_bytes") <= answer.device.memory_bytes)
     prompt = fitting.filter(pl.col("ttft_s") <= targets.ttft_s)
     meeting = prompt.filter((pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null())

@@ -9,7 +9,10 @@ from sweepengine import __version__
 from sweepengine.data.errors import InputError
 from sweepengine.engine.frames import SCHEMA
 from sweepengine.engine.lazy import scan
+from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.columns import STAGES
 from sweepengine.grid.grid import Targets, load_grid
+from sweepengine.grid.points import output_names
 from sweepengine.store.dataset import read_manifest, scan_files
 from sweepengine.store.storage import is_remote, open_storage
 
@@ -29,7 +32,19 @@ class Source(NamedTuple):
     stages: tuple[str, ...]
     """Stages that a report shows."""
     point_count: int
+    columns: tuple[str, ...]
+    """Inputs, then outputs."""
     points: pl.LazyFrame
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Input columns of its points."""
+        return tuple(name for name in self.columns if name in INPUTS)
+
+    @property
+    def stages_there(self) -> tuple[str, ...]:
+        """Stages whose costs its points have."""
+        return tuple(stage for stage in STAGES if f"{stage}_tensor_flops" in self.columns)
 
 
 def open_source(place: str | Path) -> Source:
@@ -43,7 +58,8 @@ def open_source(place: str | Path) -> Source:
     if is_remote(place) or Path(place).is_dir():
         storage = open_storage(place)
         manifest = read_manifest(storage)
-        points = scan_files(storage, manifest).cast(SCHEMA)
+        points = scan_files(storage, manifest)
+        points = points.cast({name: SCHEMA[name] for name in manifest.columns})
         if not manifest.points:
             raise InputError(f"{place}: is empty: expected a dataset with points")
         return Source(
@@ -56,6 +72,7 @@ def open_source(place: str | Path) -> Source:
             Targets(**manifest.targets),
             manifest.report,
             manifest.points,
+            manifest.columns,
             points,
         )
     grid = load_grid(place)
@@ -69,5 +86,6 @@ def open_source(place: str | Path) -> Source:
         grid.targets,
         grid.report,
         grid.points,
+        (*grid.model.inputs, *output_names(grid.model)),
         scan(grid),
     )

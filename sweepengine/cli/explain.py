@@ -24,6 +24,7 @@ def explain(model: str, formulas: bool, as_json: bool, **axes: object) -> None:
     inputs = {
         name: INPUTS[name].choices[value] if INPUTS[name].choices else value
         for name, value in point._asdict().items()
+        if name in grid.model.inputs
     }
     if as_json:
         facts = {"model": grid.model.name, "inputs": inputs, "cost": total.as_dict()}

@@ -11,20 +11,22 @@ from sweepengine.show.terminal import print_table, say_json
 @as_json_option
 def plan(grid: str, as_json: bool) -> None:
     """Say how large GRID is and whether it fits; compute nothing."""
-    from sweepengine.formulas.points import INPUTS
-    from sweepengine.grid.columns import COLUMNS, DTYPES, OUTPUTS
+    from sweepengine.grid.columns import DTYPES, TYPES
     from sweepengine.grid.grid import load_grid
+    from sweepengine.grid.points import output_names
 
     loaded = load_grid(grid)
     loaded.check()
-    per_point = sum(DTYPES[column.dtype].size for column in COLUMNS)
+    model = loaded.model
+    columns = (*model.inputs, *output_names(model))
+    per_point = sum(DTYPES[TYPES[name]].size for name in columns)
     axes = {axis.name: len(axis.values) for axis in loaded.axes if axis.name != "defaults"}
     facts = {
         "name": loaded.name,
         "model": loaded.model.name,
         "points": loaded.points,
         "axes": axes,
-        "columns": len(COLUMNS),
+        "columns": len(columns),
         "uncompressed_bytes": per_point * loaded.points,
         "fits_int64": True,
         "grid_hash": loaded.hash,
@@ -37,7 +39,7 @@ def plan(grid: str, as_json: bool) -> None:
         ("model", loaded.model.name),
         ("points", f"{loaded.points:,}"),
         ("axes", varying or "one point"),
-        ("columns", f"{len(INPUTS)} inputs, {len(OUTPUTS)} outputs"),
+        ("columns", f"{len(model.inputs)} inputs, {len(columns) - len(model.inputs)} outputs"),
         ("size", f"at most {per_point * loaded.points:,} bytes before compression"),
         ("overflow", "none: the largest corner fits Int64"),
         ("grid hash", loaded.hash[:12]),

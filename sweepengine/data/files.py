@@ -7,6 +7,8 @@ from typing import Any
 
 from sweepengine.data.errors import InputError
 
+CONFIG = "config.json"
+"""What Hugging Face calls a model's file; a model is named by its folder too."""
 MODEL_SCHEMA_VERSION = 2
 DEVICE_SCHEMA_VERSION = 1
 """Of model and device files, their `schema_version`."""
@@ -67,7 +69,9 @@ def find(kind: str, name: str | Path) -> Path:
     if str(name) in shipped:
         return shipped[str(name)]
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if (path / CONFIG).is_file():
+        return path / CONFIG
+    if path.suffix in (".toml", ".json") or path.is_file():
         return path
     singular = kind.removesuffix("s")
     raise InputError(

@@ -7,9 +7,12 @@ from pydantic import ValidationError
 
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import find, known, read_toml
+from sweepengine.data.huggingface import read_config
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
-from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.architecture import FLASH, Architecture
+from sweepengine.formulas.decoder import cached_values, decoder_layer
 from sweepengine.formulas.parameters import parameter_parts
+from sweepengine.formulas.points import INPUTS
 
 
 class Model(NamedTuple):
@@ -25,12 +28,41 @@ class Model(NamedTuple):
     """Key that differs from the extended model (`sam.width`) to the reason."""
     data: dict[str, Any]
     """What its files hold together, the extended ones' keys included."""
+    assumed: dict[str, Any] = {}
+    """Keys that a config.json leaves out, and the default that stands for each."""
+    said: tuple[str, ...] = ()
+    """What of a config.json is not costed."""
+
+    @property
+    def has_vision(self) -> bool:
+        """Whether it sees images."""
+        return self.architecture.towers is not None
+
+    @property
+    def has(self) -> dict[str, bool]:
+        """Which inputs it has, by what those need (`formulas.points.NEEDS`)."""
+        attentions = self.architecture.attentions
+        latent = any(attention.latent for attention in attentions)
+        norms = any(a.query_norm or a.key_norm for a in attentions)
+        return {
+            "": True,
+            "vision": self.has_vision,
+            "text": not self.has_vision,
+            "heads": len(attentions) == 1 and not latent and not norms,
+            "latent": latent,
+        }
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Input columns that it has."""
+        has = self.has
+        return tuple(name for name, column in INPUTS.items() if has[column.needs])
 
     @property
     def heads(self) -> tuple[int, int]:
-        """Its own attention and key-value heads."""
+        """Attention and key-value heads that a point has unless it says others; 0: its own."""
         attention = self.architecture.groups[0].attention
-        return attention.heads, attention.key_value_heads
+        return (attention.heads, attention.key_value_heads) if self.has["heads"] else (0, 0)
 
     @property
     def query_width(self) -> int:
@@ -42,6 +74,25 @@ class Model(NamedTuple):
     def parameter_count(self) -> int:
         """Parameters held in memory, at the model's own heads."""
         return sum(parameter_parts(self.architecture).values())
+
+    @property
+    def active_parameter_count(self) -> int:
+        """Parameters that one token passes through: of routed experts those it is sent to."""
+        unused = 0
+        for group in self.architecture.groups:
+            forward = group.feed_forward
+            if forward.experts:
+                layer = decoder_layer(group, self.architecture.trunk, 1, 1, FLASH, 0)
+                idle = forward.experts_held - min(forward.experts_per_token, forward.experts_held)
+                unused += group.layers * idle * layer.routed.expert_io
+        return self.parameter_count - unused
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes that the cache grows by a token in all layers, while no window is full."""
+        groups = self.architecture.groups
+        values = sum(group.layers * cached_values(group.attention) for group in groups)
+        return values * self.architecture.convention.dtype_bytes
 
     @property
     def weight_bytes(self) -> int:
@@ -131,7 +182,12 @@ def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
     path = find("models", name)
     stamps, model = _LOADED.get(path.resolve(), ((), None))
     if model is None or any(_stamp(stamp[0]) != stamp for stamp in stamps):
-        data, read = _read_model(path, ())
-        model = build(data, path)
+        if path.suffix == ".json":
+            reading = read_config(path)
+            read: tuple[Path, ...] = (path.resolve(),)
+            model = build(reading.data, path)._replace(assumed=reading.assumed, said=reading.said)
+        else:
+            data, read = _read_model(path, ())
+            model = build(data, path)
         _LOADED[path.resolve()] = (tuple(map(_stamp, read)), model)
     return model

@@ -11,11 +11,12 @@ from sweepengine.data.models import Model
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import in_order
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.points import INPUT_NAMES, WORKLOAD_COLUMNS, Point
+from sweepengine.formulas.points import WORKLOAD_COLUMNS, Point
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.columns import BY_NAME, OUTPUT_NAMES
+from sweepengine.grid.columns import BY_NAME
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.plain import column_value, workload_of
+from sweepengine.grid.points import output_names
 from sweepengine.grid.products import distinct, expand
 
 Integers = NDArray[np.int64]
@@ -140,10 +141,14 @@ def plain_columns(
 def compute_arrays(
     model: Model,
     chunk: Chunk,
-    columns: tuple[str, ...] = (*INPUT_NAMES, *OUTPUT_NAMES),
+    columns: tuple[str, ...] | None = None,
     engine: str = COMPILED,
 ) -> dict[str, NDArray[Any]]:
-    """Compute `columns` of the points of one chunk as arrays, on one core; choices as codes."""
+    """Compute `columns`, or all that the model has, of the points of one chunk as arrays.
+
+    On one core; choices as codes.
+    """
+    columns = columns or (*model.inputs, *output_names(model))
     rows = chunk.stop - chunk.start
     outputs = tuple(name for name in columns if name in BY_NAME)
     inputs: dict[str, NDArray[Any]] = {}

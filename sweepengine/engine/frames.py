@@ -21,12 +21,12 @@ from sweepengine.engine.compute import (
 )
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import cores
-from sweepengine.formulas.points import INPUT_NAMES, INPUTS, WORKLOAD_COLUMNS, Input
-from sweepengine.grid.columns import COLUMNS, OUTPUT_NAMES, TYPES
+from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
+from sweepengine.grid.columns import COLUMNS, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
-from sweepengine.grid.points import checked_point, default_value
+from sweepengine.grid.points import checked_point, default_value, output_names, refuse_input
 from sweepengine.grid.products import distinct
 
 Integers = NDArray[np.int64]
@@ -44,13 +44,18 @@ SCHEMA = pl.Schema({column.name: _polars_type(column.name) for column in COLUMNS
 """Polars types of all columns, inputs first."""
 
 
+def schema_of(model: Model) -> pl.Schema:
+    """Polars types of the columns that a model has, inputs first."""
+    return pl.Schema({name: SCHEMA[name] for name in (*model.inputs, *output_names(model))})
+
+
 def compute_chunk(
     model: Model,
     chunk: Chunk,
-    columns: tuple[str, ...] = (*INPUT_NAMES, *OUTPUT_NAMES),
+    columns: tuple[str, ...] | None = None,
     engine: str = COMPILED,
 ) -> pl.DataFrame:
-    """Compute `columns` (inputs and outputs) of the points of one chunk as a frame."""
+    """Compute `columns`, or all that the model has, of the points of one chunk as a frame."""
     computed = compute_arrays(model, chunk, columns, engine)
     return pl.DataFrame([column_of(name, values) for name, values in computed.items()])
 
@@ -80,7 +85,7 @@ def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.
     Returns
     -------
     polars.DataFrame, N rows
-        All input columns, then all output columns.
+        All input columns, then all output columns that the model has.
 
     Raises
     ------
@@ -93,7 +98,7 @@ def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.
         raise InputError(f"points: expected a polars DataFrame, found {type(points).__name__}")
     if not points.height:
         _inputs(points, loaded)
-        return pl.DataFrame(schema=SCHEMA)
+        return pl.DataFrame(schema=schema_of(loaded))
     columns = _inputs(points, loaded)
     chosen, codes = distinct([columns[name] for name in WORKLOAD_COLUMNS])
     workloads = {name: columns[name][chosen] for name in WORKLOAD_COLUMNS}
@@ -104,8 +109,9 @@ def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.
         if name in points.columns and not INPUTS[name].choices
         else column_of(name, values)
         for name, values in columns.items()
+        if name in loaded.inputs
     ]
-    return pl.DataFrame([*shown, *(column_of(name, computed[name]) for name in OUTPUT_NAMES)])
+    return pl.DataFrame([*shown, *(column_of(name, values) for name, values in computed.items())])
 
 
 def cost(model: str | Path = "deepseek-ocr-3b", **point: int | str) -> dict[str, int | float]:
@@ -131,7 +137,7 @@ def cost(model: str | Path = "deepseek-ocr-3b", **point: int | str) -> dict[str,
     loaded = load_model(model)
     found = point_columns(loaded.architecture, checked_point(loaded, point))
     refuse_overflow("point", found)
-    return found
+    return {name: found[name] for name in output_names(loaded)}
 
 
 def _computed(
@@ -141,24 +147,23 @@ def _computed(
     codes: Integers,
 ) -> dict[str, Any]:
     """Output columns of rows, on all cores; `codes` says which of `workloads` each row has."""
-    arch = model.architecture
+    arch, outputs = model.architecture, output_names(model)
     if len(codes) <= PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
-        return plain_columns(arch, dict(columns), OUTPUT_NAMES)
+        return plain_columns(arch, dict(columns), outputs)
     product = Product(
         np.stack(list(workloads.values()), axis=1),
         np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
         np.array([len(codes)], np.int64),
     )
     tables = tabulate(arch, product.workloads)
-    return fill_columns(arch, product, tables, len(codes), OUTPUT_NAMES, cores())
+    return fill_columns(arch, product, tables, len(codes), outputs, cores())
 
 
 def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
     for name in points.columns:
-        if name not in INPUTS:
-            raise InputError(
-                f"points: {name}: unknown column: expected some of {', '.join(INPUTS)}"
-            )
+        if name not in model.inputs:
+            place = f"points: {name}: " + ("no column" if name in INPUTS else "unknown column")
+            raise refuse_input(model, place, name, model.inputs)
     found: dict[str, Integers] = {}
     for name, column in INPUTS.items():
         if name in points.columns:

@@ -106,25 +106,27 @@ def add_prefill(
     end_counts: tuple[Roles, ...],
     convention: Convention,
     texts: Integers,
+    cached: Integers,
     heads: Integers,
     table: Integers,
     first: int,
 ) -> None:
     """Add the prefill of a group of layers; with the first group also the ends of the decoder.
 
-    The image's tokens are in `table` already, `texts` stand beside them. `heads` has the
-    attention heads, key-value heads and attention code of each workload.
+    The image's tokens are in `table` already, `texts` stand beside them, behind `cached`.
+    `heads` has the attention heads, key-value heads and attention code of each workload.
     """
     sums = convention.sums_activations
     for row in range(len(heads)):
         if first > 0:
             image = table[IMAGE_TOKENS, row]
-            ends = ends_figures(trunk, end_counts, convention, texts[row], image)
+            ends = ends_figures(trunk, end_counts, convention, texts[row], image, cached[row])
             _add_figures(ends, table, row, sums)
         attention = with_heads(group.attention, heads[row, 0], heads[row, 1])
         own = Group(group.layers, group.norms, attention, group.feed_forward)
         tokens, flash = table[PREFILL_TOKENS, row], heads[row, 2]
-        _add_figures(group_prefill(trunk, own, counts, convention, tokens, flash), table, row, sums)
+        found = group_prefill(trunk, own, counts, convention, tokens, cached[row], flash)
+        _add_figures(found, table, row, sums)
 
 
 @_inner

@@ -8,7 +8,7 @@ from polars.io.plugins import register_io_source
 
 from sweepengine.data.models import Model
 from sweepengine.engine.compute import engine_for
-from sweepengine.engine.frames import SCHEMA, column_of, compute_chunk
+from sweepengine.engine.frames import SCHEMA, column_of, compute_chunk, schema_of
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import Axis
@@ -34,8 +34,8 @@ def scan(grid: str | Path | Grid) -> pl.LazyFrame:
     Returns
     -------
     polars.LazyFrame
-        All input columns, then all output columns (`sweepengine.engine.frames.SCHEMA`), in the
-        order of the grid: the last axis is fastest.
+        All input columns, then all output columns that the model has, in the order
+        of the grid: the last axis is fastest.
 
     Raises
     ------
@@ -44,6 +44,7 @@ def scan(grid: str | Path | Grid) -> pl.LazyFrame:
     """
     loaded = grid if isinstance(grid, Grid) else load_grid(grid)
     loaded.check()
+    schema = schema_of(loaded.model)
 
     def source(
         with_columns: list[str] | None,
@@ -51,10 +52,10 @@ def scan(grid: str | Path | Grid) -> pl.LazyFrame:
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        columns = tuple(SCHEMA) if with_columns is None else tuple(with_columns)
+        columns = tuple(schema) if with_columns is None else tuple(with_columns)
         return grid_frames(loaded, columns, predicate, n_rows)
 
-    return register_io_source(source, schema=SCHEMA, is_pure=True)
+    return register_io_source(source, schema=schema, is_pure=True)
 
 
 def grid_frames(

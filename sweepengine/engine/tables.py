@@ -17,7 +17,9 @@ IMAGE = [WORKLOAD_COLUMNS.index(name) for name in (*IMAGE_COLUMNS, "attention")]
 HEADS = [
     WORKLOAD_COLUMNS.index(name) for name in ("attention_heads", "key_value_heads", "attention")
 ]
-TEXT = WORKLOAD_COLUMNS.index("text_tokens")
+STEPS = [*HEADS, WORKLOAD_COLUMNS.index("latent")]
+TEXT = [WORKLOAD_COLUMNS.index(name) for name in ("text_tokens", "prompt_tokens")]
+CACHED = WORKLOAD_COLUMNS.index("cached_tokens")
 IMAGE_TOKENS = Figures._fields.index("image_tokens")
 
 
@@ -33,8 +35,8 @@ def tabulate(arch: Architecture, workloads: Integers) -> tuple[Integers, Integer
         rows, codes = distinct([workloads[:, i] for i in IMAGE])
         figures[:] = _vision(arch, workloads[rows][:, IMAGE])[:, codes]
     _add_prefill(arch, workloads, figures)
-    rows, codes = distinct([workloads[:, i] for i in HEADS])
-    steps = [step_figures(arch, *heads) for heads in workloads[rows][:, HEADS].tolist()]
+    rows, codes = distinct([workloads[:, i] for i in STEPS])
+    steps = [step_figures(arch, *heads) for heads in workloads[rows][:, STEPS].tolist()]
     figures += np.array([step.figures for step in steps], np.int64).T[:, codes]
     keys = np.array([step.keys for step in steps], np.int64).transpose(1, 2, 0)[:, :, codes]
     experts = np.array([step.expert_bytes for step in steps], np.int64).reshape(len(steps), -1)
@@ -59,12 +61,13 @@ def _vision(arch: Architecture, images: Integers) -> Integers:
 
 def _add_prefill(arch: Architecture, workloads: Integers, figures: Integers) -> None:
     """Add ends and groups over the context; `figures` has the image's tokens already."""
-    texts = np.ascontiguousarray(workloads[:, TEXT])
+    texts = workloads[:, TEXT].sum(axis=1)
+    cached = np.ascontiguousarray(workloads[:, CACHED])
     if len(workloads) <= FEW:
-        prompts = zip(texts.tolist(), figures[IMAGE_TOKENS].tolist(), strict=True)
+        prompts = zip(texts.tolist(), figures[IMAGE_TOKENS].tolist(), cached.tolist(), strict=True)
         found = [
-            prefill_figures(arch, text, image, *heads)
-            for (text, image), heads in zip(prompts, workloads[:, HEADS].tolist(), strict=True)
+            prefill_figures(arch, *tokens, *heads)
+            for tokens, heads in zip(prompts, workloads[:, HEADS].tolist(), strict=True)
         ]
         figures += np.array(found, np.int64).T
         return
@@ -73,5 +76,5 @@ def _add_prefill(arch: Architecture, workloads: Integers, figures: Integers) -> 
     heads = np.ascontiguousarray(workloads[:, HEADS])
     counts = arch.counts
     for i, group in enumerate(arch.groups):
-        add_prefill(arch.trunk, group, counts.layer, counts.ends, arch.convention, texts, heads,
-                    figures, int(i == 0))  # fmt: skip
+        add_prefill(arch.trunk, group, counts.layer, counts.ends, arch.convention, texts, cached,
+                    heads, figures, int(i == 0))  # fmt: skip

@@ -11,6 +11,8 @@ EAGER = 0
 FLASH = 1
 ATTENTIONS = ("eager", "flash")
 """Attention implementations; the position in this tuple is their code in the kernel."""
+LATENT = ("expanded", "absorbed")
+"""How latent attention decodes, likewise."""
 
 
 class Quantity(NamedTuple):

@@ -138,16 +138,24 @@ def vision_figures(
 
 @formula
 def ends_figures(
-    trunk: Trunk, counts: tuple[Roles, ...], convention: Convention, text: int, image: int
+    trunk: Trunk,
+    counts: tuple[Roles, ...],
+    convention: Convention,
+    text: int,
+    image: int,
+    cached: int,
 ) -> Figures:
-    """Figures of token table, last norm and head; `text` tokens stand beside `image` ones."""
+    """Figures of token table, last norm and head.
+
+    `text` tokens stand beside `image` ones, which are counted by vision, behind `cached` ones.
+    """
     size, tokens = convention.dtype_bytes, text + image
     prefill = total(decoder_ends(trunk, tokens), counts)
     step = total(decoder_ends(trunk, 1), counts)
     row = trunk.hidden * counts[0].weight_io
     return Figures(
         0,
-        text,
+        text + cached,
         text,
         0, 0, 0, 0, 0,
         prefill.tensor_flops,
@@ -176,29 +184,30 @@ def group_prefill(
     counts: tuple[Roles, ...],
     convention: Convention,
     tokens: int,
+    cached: int,
     flash: int,
 ) -> Figures:
-    """Figures of the prefill of T tokens through one group of layers, and their cache.
+    """Figures of the prefill of T tokens on C cached ones through one group of layers.
 
     Eager attention's scores stand beside the head as well: modules return them to their caller.
     """
     size = convention.dtype_bytes
     window = group.attention.window
-    keys = keys_of_pass(tokens, 0, window)
+    keys = keys_of_pass(tokens, cached, window)
     layer = decoder_layer(group, trunk, tokens, keys, flash, 0)
     cost = scaled(total(layer, counts), group.layers, group.layers)
     peak = max(
         attention_peak(layer, tokens * trunk.hidden),
         other_peak(layer, trunk, group.attention.heads, tokens, keys, flash),
     )
-    cached = group.layers * cached_values(group.attention) * held_tokens(tokens, window)
+    held = group.layers * cached_values(group.attention) * held_tokens(tokens + cached, window)
     return Figures(
         0, 0, 0, 0, 0, 0, 0, 0,
         cost.tensor_flops,
         cost.cuda_flops,
         cost.activation_io * size,
         cost.kv_io * size,
-        cached * size,
+        held * size,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         activation(convention, cost, peak),
     )  # fmt: skip
@@ -214,15 +223,20 @@ def other_peak(layer: Layer, trunk: Trunk, heads: int, tokens: int, keys: int, f
 
 @formula
 def group_steps(
-    trunk: Trunk, group: Group, counts: tuple[Roles, ...], convention: Convention, flash: int
+    trunk: Trunk,
+    group: Group,
+    counts: tuple[Roles, ...],
+    convention: Convention,
+    flash: int,
+    absorbed: int,
 ) -> GroupFigures:
     """Figures of one-token steps through one group of layers: meeting no key, and each key more.
 
     Every count of a step is affine in the keys it meets, and so are the two lines of its peak.
     """
     size, count, heads = convention.dtype_bytes, group.layers, group.attention.heads
-    none = decoder_layer(group, trunk, 1, 0, flash, 0)
-    one = decoder_layer(group, trunk, 1, 1, flash, 0)
+    none = decoder_layer(group, trunk, 1, 0, flash, absorbed)
+    one = decoder_layer(group, trunk, 1, 1, flash, absorbed)
     at_none = scaled(total(none, counts), count, count)
     at_one = scaled(total(one, counts), count, count)
     attending = activation(convention, at_none, attention_peak(none, trunk.hidden))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, NamedTuple, get_type_hints
 
-from sweepengine.formulas.architecture import ATTENTIONS
+from sweepengine.formulas.architecture import ATTENTIONS, LATENT
 
 
 class Input(NamedTuple):
@@ -21,6 +21,8 @@ class Input(NamedTuple):
     """Names of the values, whose positions are the values; empty: it is a number."""
     workload: bool = True
     """Whether figures of a workload depend on it; if not, columns scale with it."""
+    needs: str = ""
+    """What a model must have to have this input, a key of `NEEDS`; empty: every model has it."""
     name: str = ""
 
     @property
@@ -37,26 +39,68 @@ class Input(NamedTuple):
         return f"{step}{self.minimum:,}..{self.maximum:,}"
 
 
-class Point(NamedTuple):
-    """Input columns of one point; a choice is its position."""
+NEEDS = {
+    "vision": "sees images",
+    "text": "sees text alone",
+    "heads": "has grouped heads of one kind, without norms of their own",
+    "latent": "has latent attention",
+}
+"""What a model must have for an input, in words."""
 
-    view_size: Annotated[int, Input("pixels", "side of the global view", 1024, 64, 4096, 64)]
-    tile_size: Annotated[int, Input("pixels", "side of a tile", 640, 64, 4096, 64)]
-    crop_rows: Annotated[int, Input("tiles", "rows of tiles; 0 without tiles", 0, 0, 1000)]
-    crop_cols: Annotated[int, Input("tiles", "columns of tiles; 0 without tiles", 0, 0, 1000)]
-    text_tokens: Annotated[int, Input("tokens", "text tokens of the prompt", 10, 0, 1_000_000)]
+
+class Point(NamedTuple):
+    """Input columns of one point; a choice is its position. A model has those that it `needs`."""
+
+    view_size: Annotated[
+        int, Input("pixels", "side of the global view", 1024, 64, 4096, 64, needs="vision")
+    ]
+    tile_size: Annotated[int, Input("pixels", "side of a tile", 640, 64, 4096, 64, needs="vision")]
+    crop_rows: Annotated[
+        int, Input("tiles", "rows of tiles; 0 without tiles", 0, 0, 1000, needs="vision")
+    ]
+    crop_cols: Annotated[
+        int, Input("tiles", "columns of tiles; 0 without tiles", 0, 0, 1000, needs="vision")
+    ]
+    text_tokens: Annotated[
+        int, Input("tokens", "text tokens beside the image", 10, 0, 1_000_000, needs="vision")
+    ]
     decode_steps: Annotated[
         int, Input("steps", "tokens decoded (K)", 100, 0, 1_000_000, workload=False)
     ]
-    batch_size: Annotated[int, Input("images", "images per step (B)", 1, 1, 65_536, workload=False)]
-    attention_heads: Annotated[int, Input("heads", "query heads (Nh)", 0, 1, 65_536, grows=False)]
+    batch_size: Annotated[
+        int, Input("sequences", "sequences per step (B)", 1, 1, 65_536, workload=False)
+    ]
+    attention_heads: Annotated[
+        int, Input("heads", "query heads (Nh)", 0, 1, 65_536, grows=False, needs="heads")
+    ]
     key_value_heads: Annotated[
-        int, Input("heads", "key-value heads (Nkv)", 0, 1, 65_536, grows=False)
+        int, Input("heads", "key-value heads (Nkv)", 0, 1, 65_536, grows=False, needs="heads")
     ]
     attention: Annotated[
         int,
         Input("", "attention implementation: eager or flash", 1, 0, 1, 1, False, ATTENTIONS),
     ]
+    prompt_tokens: Annotated[
+        int, Input("tokens", "tokens of the prompt", 1024, 1, 10_000_000, needs="text")
+    ] = 0
+    cached_tokens: Annotated[
+        int, Input("tokens", "tokens before those, already in the cache", 0, 0, 10_000_000)
+    ] = 0
+    latent: Annotated[
+        int,
+        Input(
+            "",
+            "latent attention of decode steps: expanded as transformers runs it, or "
+            "absorbed as engines do",
+            1,
+            0,
+            1,
+            1,
+            False,
+            LATENT,
+            needs="latent",
+        ),
+    ] = 0
 
 
 INPUTS = {

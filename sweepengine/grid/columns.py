@@ -48,6 +48,8 @@ class Column(NamedTuple):
     way: int
     figure: str
     """Field of `Figures` that it follows from; over steps also that of `Keys`."""
+    vision: bool = False
+    """Whether only models that see images have it."""
 
     @property
     def plan(self) -> tuple[int, int, int]:
@@ -73,13 +75,14 @@ def _stage(stage: str, way: int, reads: int, peak: int, what: str, large: str = 
     held = f"activation memory: {what}{large}"
     activation = f"{stage}_activation_bytes"
     columns.insert(3, Column(f"{stage}_weight_io_bytes", "Float64", "byte", read, reads, figure))
-    return [*columns, Column(activation, "Int64", "byte", held, peak, activation)]
+    columns.append(Column(activation, "Int64", "byte", held, peak, activation))
+    return [column._replace(vision=stage == "vision") for column in columns]
 
 
 OUTPUTS: Final = (
     Column("image_tokens", "Int32", "tokens", "tokens of one image in the context", AS_IS,
-           "image_tokens"),
-    Column("context_tokens", "Int32", "tokens", "image tokens + text tokens", AS_IS,
+           "image_tokens", True),
+    Column("context_tokens", "Int32", "tokens", "cached, image and text tokens", AS_IS,
            "context_tokens"),
     *_stage("vision", PER_SEQUENCE, READ_ONCE, PER_SEQUENCE,
             "SAM, CLIP and projector over the global view and all tiles"),
@@ -87,8 +90,9 @@ OUTPUTS: Final = (
             "decoder and head over the context"),
     *_stage("decode", OVER_STEPS, STEP_READS, LAST_STEP,
             "decoder and head, summed over all decode steps", " (largest step)"),
-    Column("prefill_kv_cache_bytes", "Int64", "byte", "cache after prefill: context tokens",
-           PER_SEQUENCE, "prefill_kv_cache_bytes"),
+    Column("prefill_kv_cache_bytes", "Int64", "byte",
+           "cache after prefill: context tokens, of a window as many as it holds", PER_SEQUENCE,
+           "prefill_kv_cache_bytes"),
     Column("decode_kv_cache_bytes", "Int64", "byte",
            "cache after decoding: context + K tokens (modelmeter: context + K - 1)", CACHE_AFTER,
            "prefill_kv_cache_bytes"),

@@ -16,8 +16,8 @@ from sweepengine.data.files import read_toml
 from sweepengine.data.models import Model, load_model
 from sweepengine.formulas.points import Point
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.columns import STAGES
 from sweepengine.grid.limits import check_axes
+from sweepengine.grid.points import stages_of
 from sweepengine.grid.spelling import read_axes
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -49,7 +49,7 @@ class GridFile(BaseModel):
     model: Annotated[str, Field(min_length=1, strict=True)] = "deepseek-ocr-3b"
     axes: dict[str, Any]
     targets: Targets = Targets()
-    report: tuple[str, ...] = STAGES
+    report: tuple[str, ...] | None = None
 
 
 class Grid(NamedTuple):
@@ -171,9 +171,6 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
         file = GridFile.model_validate(data)
     except ValidationError as error:
         raise from_validation(source, error) from None
-    unknown = [stage for stage in file.report if stage not in STAGES]
-    if unknown or not file.report:
-        raise InputError(f"{source}: report: expected some of {', '.join(STAGES)}")
     model_name = file.model
     if folder is not None and file.model.endswith(".toml") and (folder / file.model).is_file():
         model_name = str(folder / file.model)
@@ -181,5 +178,9 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
         model = load_model(model_name)
     except InputError as error:
         raise InputError(f"{source}: model: {error}") from None
+    stages = stages_of(model)
+    report = stages if file.report is None else file.report
+    if not report or not set(report) <= set(stages):
+        raise InputError(f"{source}: report: expected some of {', '.join(stages)}")
     axes = read_axes(source, model, file.axes)
-    return Grid(file.name, file.description, model_name, axes, file.targets, file.report, source)
+    return Grid(file.name, file.description, model_name, axes, file.targets, report, source)

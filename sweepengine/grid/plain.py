@@ -42,7 +42,9 @@ def vision_of(arch: Architecture, image: ImageTokens, flash: int) -> Figures:
 
 
 @lru_cache(KEPT)
-def step_figures(arch: Architecture, heads: int, key_value_heads: int, flash: int) -> Workload:
+def step_figures(
+    arch: Architecture, heads: int, key_value_heads: int, flash: int, absorbed: int = 0
+) -> Workload:
     """What does not depend on the context: steps through all groups."""
     sums = arch.convention.sums_activations
     figures = NO_FIGURES
@@ -50,7 +52,7 @@ def step_figures(arch: Architecture, heads: int, key_value_heads: int, flash: in
     experts = [0] * len(arch.routings)
     groups = regrouped(arch, heads, key_value_heads)
     for group, (attention, routing) in zip(groups, kinds(arch), strict=True):
-        found = group_steps(arch.trunk, group, arch.counts.layer, arch.convention, flash)
+        found = group_steps(arch.trunk, group, arch.counts.layer, arch.convention, flash, absorbed)
         figures = merged_figures(figures, found.figures, sums)
         keys[attention] = merged_keys(keys[attention], found.keys, sums)
         if routing >= 0:
@@ -60,14 +62,20 @@ def step_figures(arch: Architecture, heads: int, key_value_heads: int, flash: in
 
 @lru_cache(KEPT)
 def prefill_figures(
-    arch: Architecture, text: int, image: int, heads: int, key_value_heads: int, flash: int
+    arch: Architecture,
+    text: int,
+    image: int,
+    cached: int,
+    heads: int,
+    key_value_heads: int,
+    flash: int,
 ) -> Figures:
     """What depends on the context: ends, and prefill through all groups."""
     sums = arch.convention.sums_activations
     trunk, counts, convention = arch.trunk, arch.counts.layer, arch.convention
-    found = ends_figures(arch.trunk, arch.counts.ends, arch.convention, text, image)
+    found = ends_figures(arch.trunk, arch.counts.ends, arch.convention, text, image, cached)
     for group in regrouped(arch, heads, key_value_heads):
-        filled = group_prefill(trunk, group, counts, convention, text + image, flash)
+        filled = group_prefill(trunk, group, counts, convention, text + image, cached, flash)
         found = merged_figures(found, filled, sums)
     return found
 
@@ -81,15 +89,20 @@ def image_of(arch: Architecture, point: Point) -> ImageTokens:
     )
 
 
+def text_of(point: Point) -> int:
+    """Text that prefill runs over: beside the image, or the prompt of a model without vision."""
+    return point.text_tokens + point.prompt_tokens
+
+
 def workload_of(arch: Architecture, point: Point, image: ImageTokens | None = None) -> Workload:
     """Figures of a point's workload; `image` instead of its own geometry, for bounds."""
     image = image or image_of(arch, point)
     heads = (point.attention_heads, point.key_value_heads, point.attention)
-    steps = step_figures(arch, *heads)
+    steps = step_figures(arch, *heads, point.latent)
     tokens = image.view_tokens + image.tile_tokens
     parts = (
         vision_of(arch, image, point.attention),
-        prefill_figures(arch, point.text_tokens, tokens, *heads),
+        prefill_figures(arch, text_of(point), tokens, point.cached_tokens, *heads),
         steps.figures,
     )
     sums = arch.convention.sums_activations

@@ -1,16 +1,41 @@
 """Defaults and checks of single points."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
-from sweepengine.formulas.points import INPUTS, Point
+from sweepengine.formulas.points import INPUTS, NEEDS, Point
+from sweepengine.grid.columns import OUTPUTS, STAGES
 
 
 def default_value(model: Model, name: str) -> int:
-    """Value of an input column that is not given; heads default to the model's own."""
+    """Value of an input column that is not given; heads default to the model's own.
+
+    What a model does not have is 0, or the least that is valid where nothing depends on it.
+    """
+    if not model.has[INPUTS[name].needs]:
+        return 0
     own = dict(zip(("attention_heads", "key_value_heads"), model.heads, strict=True))
     return int(own.get(name, INPUTS[name].default))
+
+
+def output_names(model: Model) -> tuple[str, ...]:
+    """Output columns that a model has."""
+    return tuple(column.name for column in OUTPUTS if model.has_vision or not column.vision)
+
+
+def stages_of(model: Model) -> tuple[str, ...]:
+    """Stages that a model has."""
+    return STAGES if model.has_vision else STAGES[1:]
+
+
+def refuse_input(model: Model, place: str, name: str, named: Iterable[str]) -> InputError:
+    """What to say of an input that there is not, or that a model does not have."""
+    column = INPUTS.get(name)
+    known = f"expected some of {', '.join(named)}"
+    if column is None or model.has[column.needs]:
+        return InputError(f"{place}: {known}")
+    return InputError(f"{place}: only a model that {NEEDS[column.needs]} has it: {known}")
 
 
 def checked_point(model: Model, given: Mapping[str, object]) -> Point:
@@ -24,8 +49,9 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
     values = {name: default_value(model, name) for name in INPUTS}
     for name, value in given.items():
         column = INPUTS.get(name)
-        if column is None:
-            raise InputError(f"point: {name}: unknown input: expected some of {', '.join(INPUTS)}")
+        if column is None or not model.has[column.needs]:
+            place = f"point: {name}: " + ("unknown input" if column is None else "no input")
+            raise refuse_input(model, place, name, model.inputs)
         if column.choices and value in column.choices:
             values[name] = column.choices.index(str(value))
         elif (
@@ -41,6 +67,8 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
     if "attention_heads" in given and "key_value_heads" not in given:
         values["key_value_heads"] = values["attention_heads"]
     point = Point(**values)
+    if not model.has["heads"]:
+        return _with_crops(point)
     if model.query_width % point.attention_heads:
         raise InputError(
             f"point: attention_heads = {point.attention_heads}: "
@@ -51,6 +79,10 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
             f"point: key_value_heads = {point.key_value_heads}: expected a divisor of "
             f"attention_heads = {point.attention_heads}"
         )
+    return _with_crops(point)
+
+
+def _with_crops(point: Point) -> Point:
     if (point.crop_rows == 0) != (point.crop_cols == 0):
         raise InputError(
             f"point: crop_rows = {point.crop_rows}, crop_cols = {point.crop_cols}: "

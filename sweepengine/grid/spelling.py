@@ -13,7 +13,7 @@ from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.models import Model
 from sweepengine.formulas.points import INPUT_NAMES, INPUTS
 from sweepengine.grid.axes import AXES, Axis
-from sweepengine.grid.points import default_value
+from sweepengine.grid.points import default_value, refuse_input
 
 Integers = NDArray[np.int64]
 LONGEST_AXIS = 10_000_000
@@ -221,10 +221,12 @@ class _AxisReader:
         return found
 
     def axis(self, key: str, written: object) -> Axis:
-        if key not in AXES:
-            raise InputError(
-                f"{self.source}: axes.{key}: unknown key: expected one of {', '.join(AXES)}"
-            )
+        has = self.model.has
+        mine = [name for name, axis in AXES.items() if has[INPUTS[axis.columns[0]].needs]]
+        if key not in mine:
+            place = f"{self.source}: axes.{key}: " + ("no key" if key in AXES else "unknown key")
+            first = AXES[key].columns[0] if key in AXES else ""
+            raise refuse_input(self.model, place, first, mine)
         columns, spelling = AXES[key].columns, AXES[key].spelling
         if spelling == "numbers" and isinstance(written, dict):
             return Axis(key, columns, self.span(key, written))

@@ -12,7 +12,6 @@ from sweepengine.data.devices import TERA, Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.ways import touched_experts
-from sweepengine.grid.columns import STAGES
 from sweepengine.show.look import (
     BLUE,
     COLOURS,
@@ -116,7 +115,7 @@ def heat_map(source: Source, device: Device) -> Chart | None:
     if binned:
         width = -(-(counts["high"] - counts["low"] + 1) // MOST_BINS)
         steps = (steps - counts["low"]) // width * width + counts["low"]
-    fits = metrics.memory_needed_bytes() <= device.memory_bytes
+    fits = metrics.memory_needed_bytes(source.stages_there) <= device.memory_bytes
     cells = (
         source.points.filter(pl.col("decode_steps") > 0)
         .group_by(steps.alias("decode_steps"), "batch_size")
@@ -156,18 +155,20 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
     A point stands at the FLOPs for each byte that the model's accounting moves, and at the rate
     that the roofline of `at` allows: its FLOPs over its roofline time.
     """
-    stages = list(STAGES)
+    stages = list(source.stages_there)
     measures = []
     for stage in stages:
         intensity = metrics.arithmetic_intensity((stage,))
         rate = metrics.flops((stage,)) / metrics.roofline_seconds(at, (stage,)) / TERA
         measures += [intensity.alias(f"{stage}:x"), rate.alias(f"{stage}:y")]
     measures.append(metrics.total("weight_io_bytes", stages).alias("weights"))
+    wanted = ("batch_size", "attention", "crop_rows", "crop_cols", "view_size", "prompt_tokens")
+    keys = [name for name in wanted if name in source.columns]
     points = (
         source.points.filter(pl.col("decode_steps") > 0)
-        .group_by("batch_size", "attention", "crop_rows", "crop_cols", "view_size")
+        .group_by(keys)
         .agg([measure.mean() for measure in measures])
-        .sort("batch_size", "attention", "crop_rows", "crop_cols", "view_size")
+        .sort(keys)
         .collect(engine="streaming")
     )
     if points.is_empty():

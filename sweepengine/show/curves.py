@@ -13,6 +13,7 @@ import polars as pl
 from sweepengine.answers import metrics
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import TERA
+from sweepengine.formulas.points import IMAGE_COLUMNS
 from sweepengine.show.look import (
     COLOURS,
     GREY,
@@ -20,6 +21,7 @@ from sweepengine.show.look import (
     WIDTH,
     Chart,
     figure,
+    note_of,
     padded,
     styled,
     value_axis,
@@ -29,7 +31,8 @@ from sweepengine.show.plans import Plan
 LABEL_WIDTH = 27
 """Pixels that a label such as 1x29 takes, with its margin."""
 DASHES = {"eager": [6, 3], "CUDA cores": [6, 3], "after decoding": [6, 3], "LM head": [2, 2]}
-IMAGE = ("view_size", "tile_size", "crop_rows", "crop_cols", "image_tokens", "text_tokens")
+PROMPT = (*IMAGE_COLUMNS, "text_tokens", "prompt_tokens", "cached_tokens")
+"""What the rows of a chart's frame are for, as far as a model has it."""
 MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attention_heads": 10,
                "key_value_heads": 10}  # fmt: skip
 """What `validation.measured_stages` ran, beside the published images."""
@@ -38,11 +41,15 @@ MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attenti
 def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
     """One row for each image and attention: least, mean and largest of every curve's measure.
 
-    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, the image's
-    columns, `attention` and `crops`; ``{chart}:torch``, the tensor FLOPs where all else is as
+    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, what the row is
+    for, `attention`, `tokens` and `crops`; ``{chart}:torch``, the tensor FLOPs where all else is as
     torch measured it, null elsewhere.
     """
-    as_measured = pl.all_horizontal(pl.col(name) == value for name, value in MEASURED_AT.items())
+    as_measured = pl.lit(False)
+    if "vision" in source.stages_there:
+        as_measured = pl.all_horizontal(
+            pl.col(name) == value for name, value in MEASURED_AT.items()
+        )
     measures = [
         expression.alias(f"{plan.name}:{i}:{kind}")
         for plan in chosen
@@ -61,26 +68,37 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
         for plan in chosen
         if plan.measured
     ]
-    crops = pl.format("{}x{}", "crop_rows", "crop_cols")
-    label = pl.when(pl.col("crop_rows") > 0).then(crops)
+    label = pl.format("{}", "context_tokens")
+    if "crop_rows" in source.columns:
+        crops = pl.format("{}x{}", "crop_rows", "crop_cols")
+        whole = pl.format("{} px", "view_size")
+        label = pl.when(pl.col("crop_rows") > 0).then(crops).otherwise(whole)
+    tokens = tokens_column(source)
+    keys = [name for name in (*PROMPT, "context_tokens", tokens) if name in source.columns]
+    keys = list(dict.fromkeys(keys))
     stepping = source.points.with_columns(pl.col("decode_steps").replace(0, None))
     return (
-        stepping.group_by([*IMAGE, "attention"])
+        stepping.group_by([*keys, "attention"])
         .agg(measures)
-        .with_columns(label.otherwise(pl.format("{} px", "view_size")).alias("crops"))
-        .sort("image_tokens", "crop_rows", "attention", *IMAGE)
+        .with_columns(label.alias("crops"), pl.col(tokens).alias("tokens"))
+        .sort(tokens, "attention", *keys)
         .collect(engine="streaming")
     )
 
 
+def tokens_column(source: Source) -> str:
+    """What charts stand over: tokens of the image, or of the context of a model without vision."""
+    return "image_tokens" if "image_tokens" in source.columns else "context_tokens"
+
+
 def line_chart(
-    plan: Plan, frame: pl.DataFrame, measured: Sequence[Mapping[str, str]], note: str
+    plan: Plan, frame: pl.DataFrame, measured: Sequence[Mapping[str, str]], source: Source
 ) -> Chart | None:
     """Draw one plan over image tokens; None where there are no two images to compare."""
     curves = _curves(plan, frame)
     if plan.logarithmic:
         curves = curves.filter(pl.col("least") > 0)
-    if curves["image_tokens"].n_unique() < 2:
+    if curves["tokens"].n_unique() < 2:
         return None
     off = None
     if plan.measured:
@@ -89,14 +107,15 @@ def line_chart(
             off = float((torch["analytic"] / torch["value"] - 1).abs().max())  # type: ignore[arg-type]
             figure = pl.col("value") / TERA
             beside = torch.select(
-                "image_tokens", "crops", pl.lit("measured by torch").alias("curve"),
+                "tokens", "crops", pl.lit("measured by torch").alias("curve"),
                 *(figure.alias(name) for name in ("least", "value", "most")),
             )  # fmt: skip
             curves = pl.concat([curves, beside])
     names = curves["curve"].unique(maintain_order=True).to_list()
-    domain = padded(curves["image_tokens"])
-    x = alt.X("image_tokens:Q", scale=alt.Scale(domain=domain, nice=False),
-              title="image tokens", axis=alt.Axis(format=",d", grid=False))  # fmt: skip
+    domain = padded(curves["tokens"])
+    over = tokens_column(source).replace("_", " ")
+    x = alt.X("tokens:Q", scale=alt.Scale(domain=domain, nice=False), title=over,
+              axis=alt.Axis(format=",d", grid=False))  # fmt: skip
     title = f"{plan.unit}, logarithmic" if plan.logarithmic else plan.unit
     ends = [float(curves["least"].min()) * 0.7, float(curves["most"].max()) * 1.4]  # type: ignore[arg-type]
     scale = alt.Scale(type="log", domain=ends, nice=False) if plan.logarithmic else alt.Scale()
@@ -106,7 +125,7 @@ def line_chart(
     colour = alt.Color("curve:N", title=None, sort=names, legend=legend, scale=palette)
     tooltip = [
         alt.Tooltip("crops:N"),
-        alt.Tooltip("image_tokens:Q", format=","),
+        alt.Tooltip("tokens:Q", format=","),
         alt.Tooltip("curve:N"),
         alt.Tooltip("value:Q", format=",.6~g", title=plan.unit),
     ]
@@ -127,18 +146,18 @@ def line_chart(
         )
         layers.append(torch_points.encode(y=y, tooltip=tooltip))
     finding = _finding(plan, curves, off)
-    subtitle = note + ("; bands from least to largest over all else" if banded else "")
+    subtitle = note_of(source) + ("; bands from least to largest over all else" if banded else "")
     plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     drawn = alt.vconcat(plot, _labels(curves, domain), spacing=2).resolve_scale(x="shared")
     return Chart(plan.name, finding, styled(drawn, finding, subtitle))
 
 
 def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
-    """Long form: image_tokens, crops, curve, least, value, most."""
+    """Long form: tokens, crops, curve, least, value, most."""
     found = []
     for i, curve in enumerate(plan.curves):
         shown = frame.select(
-            "image_tokens",
+            "tokens",
             "crops",
             pl.lit(curve.name).alias("curve")
             if curve.name
@@ -151,11 +170,11 @@ def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
     curves = pl.concat(found)
     if plan.curves[0].name:
         return curves.unique(maintain_order=True)
-    figures = ["image_tokens", "crops", "least", "value", "most"]
+    figures = ["tokens", "crops", "least", "value", "most"]
     alike = curves.select(figures).unique(maintain_order=True)
     if curves["curve"].n_unique() == 2 and alike.height * 2 == curves.height:
         both = pl.lit("eager and flash").alias("curve")
-        return alike.select("image_tokens", "crops", both, "least", "value", "most")
+        return alike.select("tokens", "crops", both, "least", "value", "most")
     return curves.sort(pl.col("curve") == "eager", maintain_order=True)
 
 
@@ -164,15 +183,15 @@ def _measured(
 ) -> pl.DataFrame:
     """Torch's FLOPs (`value`) and the formulas' tensor FLOPs (`analytic`) of the same images."""
     ours = frame.select(
-        "image_tokens", "crops", pl.col(f"{plan.name}:torch").cast(pl.Float64).alias("analytic")
+        "tokens", "crops", pl.col(f"{plan.name}:torch").cast(pl.Float64).alias("analytic")
     )
     theirs = pl.DataFrame(measured).select(
-        pl.col("image_tokens").cast(pl.Int32),
+        pl.col("image_tokens").cast(pl.Int32).alias("tokens"),
         pl.format("{}x{}", "crop_rows", "crop_cols").alias("crops"),
         pl.col(plan.measured).replace("", None).cast(pl.Float64).alias("value"),
     )
     both = ours.drop_nulls().unique(maintain_order=True)
-    return both.join(theirs.drop_nulls(), on=["image_tokens", "crops"], maintain_order="left")
+    return both.join(theirs.drop_nulls(), on=["tokens", "crops"], maintain_order="left")
 
 
 def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
@@ -180,7 +199,7 @@ def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
     names = curves["curve"].unique(maintain_order=True).to_list()
     ends = {}
     for name in names:
-        curve = curves.filter(pl.col("curve") == name).sort("image_tokens")
+        curve = curves.filter(pl.col("curve") == name).sort("tokens")
         ends[name] = (curve.row(0, named=True), curve.row(-1, named=True))
     first, last = ends[names[0]]
     said = f"{plan.what}: {figure(first['value'])}"
@@ -204,7 +223,7 @@ def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
 
     Where columns of labels would touch, the later one is left out; the tooltip has them all.
     """
-    images = curves.select("image_tokens", "crops").unique().sort("image_tokens")
+    images = curves.select("tokens", "crops").unique().sort("tokens")
     pixels = WIDTH / (domain[1] - domain[0])
     columns: list[tuple[float, float, list[str]]] = []
     for tokens, crops in images.rows():
@@ -223,7 +242,7 @@ def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
             continue
         end = place + width / 2
         rows += [
-            {"image_tokens": middle, "line": line, "crops": label}
+            {"tokens": middle, "line": line, "crops": label}
             for line, label in enumerate(dict.fromkeys(stacked))
         ]
     lines = 1 + max(int(str(row["line"])) for row in rows)
@@ -231,7 +250,7 @@ def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
         alt.Chart(pl.DataFrame(rows))
         .mark_text(fontSize=9, color=GREY)
         .encode(
-            x=alt.X("image_tokens:Q", axis=None, scale=alt.Scale(domain=domain, nice=False)),
+            x=alt.X("tokens:Q", axis=None, scale=alt.Scale(domain=domain, nice=False)),
             y=alt.Y("line:O", axis=None),
             text="crops:N",
         )

@@ -60,33 +60,35 @@ def _vision_plans() -> list[Plan]:
 
 
 def _prefill_plans(source: Source, model: Model) -> list[Plan]:
-    stages = ("vision", "prefill")
+    stages = tuple(stage for stage in source.stages_there if stage != "decode")
+    what = " + ".join(stages).capitalize()
     arch = model.architecture
     held = [pl.col(f"{stage}_activation_bytes") for stage in stages]
     summed = arch.convention.sums_activations
     activations = pl.sum_horizontal(held) if summed else pl.max_horizontal(held)
     # The head's work grows evenly with tokens, so that of one token scales.
-    tokens = pl.col("context_tokens").cast(pl.Int64) * pl.col("batch_size")
-    head = decoder_ends(arch.trunk, 1).head.tensor_flops * tokens
+    tokens = pl.col("context_tokens").cast(pl.Int64) - pl.col("cached_tokens")
+    head = decoder_ends(arch.trunk, 1).head.tensor_flops * tokens * pl.col("batch_size")
+    seen = (Curve(metrics.flops(("vision",)) / TERA, "vision"),) if "vision" in stages else ()
     components = (
-        Curve(metrics.flops(("vision",)) / TERA, "vision"),
+        *seen,
         Curve((metrics.flops(("prefill",)) - head) / TERA, "decoder"),
         Curve(head / TERA, "LM head"),
     )
     found = [
-        _flops_plan("vision_prefill_flops", "Vision + prefill", stages, "vision_prefill"),
-        Plan("vision_prefill_components", "Vision + prefill by component", "TFLOP", components),
-        *_traffic_plans("vision_prefill", "Vision + prefill", stages),
-        Plan("vision_prefill_activation_memory", "Vision + prefill activation memory", "GiB",
+        _flops_plan("vision_prefill_flops", what, stages, "vision_prefill"),
+        Plan("vision_prefill_components", f"{what} by component", "TFLOP", components),
+        *_traffic_plans("vision_prefill", what, stages),
+        Plan("vision_prefill_activation_memory", f"{what} activation memory", "GiB",
              (Curve(activations / metrics.GIB),)),
         Plan("vision_prefill_kv_cache", "KV cache after prefill", "GiB",
              (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB),)),
-        _split_plan("vision_prefill", "Vision + prefill", stages),
+        _split_plan("vision_prefill", what, stages),
     ]  # fmt: skip
     if source.targets.ttft_s is not None:
-        need = metrics.required_tflops_for_ttft(source.targets.ttft_s)
-        what = f"For the first token after {source.targets.ttft_s:g} s, vision + prefill"
-        found.append(Plan("required_for_ttft", what, "TFLOP/s", (Curve(need),)))
+        need = metrics.required_tflops_for_ttft(source.targets.ttft_s, stages)
+        goal = f"For the first token after {source.targets.ttft_s:g} s, {what.lower()}"
+        found.append(Plan("required_for_ttft", goal, "TFLOP/s", (Curve(need),)))
     return found
 
 

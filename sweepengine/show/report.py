@@ -14,13 +14,11 @@ from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import Model, load_model
-from sweepengine.engine.frames import SCHEMA
-from sweepengine.formulas.architecture import ATTENTIONS
-from sweepengine.formulas.points import Point
 from sweepengine.grid.columns import SCHEMA_VERSION
+from sweepengine.grid.points import checked_point
 from sweepengine.show.charts import heat_map, parameters_chart, roofline_chart, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
-from sweepengine.show.look import Chart, note_of
+from sweepengine.show.look import Chart
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import render, save_chart
 from sweepengine.show.tables import (
@@ -126,7 +124,7 @@ def _section(source: Source) -> Section:
     frame = chart_frame(source, chosen)
     measured = measured_stages()
     at = load_device(ROOFLINE_DEVICE)
-    drawn = [line_chart(plan, frame, measured, note_of(source)) for plan in chosen]
+    drawn = [line_chart(plan, frame, measured, source) for plan in chosen]
     roofs = [load_device(name) for name in ("b200", ROOFLINE_DEVICE, "mi300x", "a100-80gb",
                                             "l40s", "rtx-5090", "h20")]  # fmt: skip
     drawn += [
@@ -137,7 +135,7 @@ def _section(source: Source) -> Section:
     ]
     tables = []
     if source.point_count <= MOST_ROWS:
-        points = source.points.collect().cast(SCHEMA)
+        points = source.points.collect()
         for stage in source.stages:
             ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
             tables += stage_tables(points, stage, ttft, tpot)
@@ -184,12 +182,17 @@ class _Beside(NamedTuple):
 def _accountings(sections: list[Section], first: Model) -> _Beside:
     source = sections[0].source
     second = load_model(source.model)
+    if first.inputs != second.inputs:
+        raise InputError(
+            f"report: --against {first.name}: has other inputs than {second.name}: "
+            "expected another accounting of the same model"
+        )
+    tiles = [pl.col("crop_rows") * pl.col("crop_cols")] if first.has_vision else []
     images = (
         source.points.filter(pl.col("attention") == "flash")
-        .select(Point._fields)
+        .select(source.inputs)
         .unique()
-        .with_columns(tiles=pl.col("crop_rows") * pl.col("crop_cols"))
-        .sort("view_size", "tiles", "crop_rows", *Point._fields)
+        .sort(*source.inputs[:1], *tiles, *source.inputs)
         .collect()
     )
     if images.is_empty():
@@ -199,9 +202,8 @@ def _accountings(sections: list[Section], first: Model) -> _Beside:
     chosen = [images.row(i, named=True) for i in (0, images.height // 2, images.height - 1)]
     workloads = []
     for row in chosen:
-        codes = {**row, "attention": ATTENTIONS.index(row["attention"])}
-        crops = f"{row['crop_rows']}x{row['crop_cols']}"
-        workloads.append((crops, Point(**{name: codes[name] for name in Point._fields})))
+        name = f"{row['crop_rows']}x{row['crop_cols']}" if tiles else f"{row['prompt_tokens']}"
+        workloads.append((name, checked_point(first, row)))
     found = [f for name, point in workloads for f in figures(first, second, name, point)]
     middle = workloads[1]
     return _Beside(first, second, found, causes(first, second, *middle), middle[0])

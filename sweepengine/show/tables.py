@@ -11,7 +11,7 @@ from sweepengine.answers import metrics
 from sweepengine.data.devices import TERA
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import read_text
-from sweepengine.formulas.points import INPUT_NAMES
+from sweepengine.formulas.points import INPUTS
 
 CROPS = ("crops", "crop_rows", "crop_cols", "image_tokens")
 MOST_ROWS = 10_000
@@ -67,15 +67,15 @@ def _table(
     """Rows in the order of the points, each once; inputs that vary are columns too."""
     varying = [
         column
-        for column in INPUT_NAMES
-        if column not in (*CROPS, *shown) and points[column].n_unique() > 1
+        for column in points.columns
+        if column in INPUTS and column not in (*CROPS, *shown) and points[column].n_unique() > 1
     ]
-    keys: list[str | pl.Expr] = [
-        *varying,
-        (pl.col("crop_rows") * pl.col("crop_cols")).alias("crops"),
-        *CROPS[1:],
-        *shown,
-    ]
+    keys: list[str | pl.Expr] = [*varying, *shown]
+    if "crop_rows" in points.columns:
+        crops = (pl.col("crop_rows") * pl.col("crop_cols")).alias("crops")
+        keys = [*varying, crops, *CROPS[1:], *shown]
+    elif not keys:
+        keys = ["context_tokens"]
     found = points.select(*keys, *measured).unique(maintain_order=True)
     if "attention" in varying:
         alike = found.drop("attention").unique(maintain_order=True)
@@ -119,10 +119,12 @@ def stage_tables(
     if stage == "vision":
         return [_flops_table(points, "vision", "Vision", ("vision",))]
     if stage == "prefill":
-        tables = [_flops_table(points, "vision_prefill", "Vision + prefill", ("vision", "prefill"))]
+        both = [s for s in ("vision", "prefill") if f"{s}_tensor_flops" in points.columns]
+        title = " + ".join(both).capitalize()
+        tables = [_flops_table(points, "_".join(both), title, both)]
         if ttft_s is not None:
             title = f"Required TFLOPs/s for a TTFT of {ttft_s:g} s"
-            need = metrics.required_tflops_for_ttft(ttft_s)
+            need = metrics.required_tflops_for_ttft(ttft_s, both)
             tables.append(_required_table(points, "ttft", title, need, ()))
         return tables
     tables = [_flops_table(points, "decode", "Decode, all steps", ("decode",))]

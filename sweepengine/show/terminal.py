@@ -170,12 +170,16 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
 
 def _point_text(point: dict[str, object]) -> str:
     """A point in short: crops, steps, batch, heads, attention."""
-    crops = f"{point['crop_rows']}x{point['crop_cols']}" if point["crop_rows"] else "no crops"
-    heads = f"{point['attention_heads']}/{point['key_value_heads']}"
-    return (
-        f"{crops}, K {point['decode_steps']}, B {point['batch_size']}, heads {heads}, "
-        f"{point['attention']}"
-    )
+    said = []
+    if "crop_rows" in point:
+        crops = f"{point['crop_rows']}x{point['crop_cols']}"
+        said.append(crops if point["crop_rows"] else "no crops")
+    else:
+        said.append(f"prompt {point['prompt_tokens']}")
+    said += [f"K {point['decode_steps']}", f"B {point['batch_size']}"]
+    if "attention_heads" in point:
+        said.append(f"heads {point['attention_heads']}/{point['key_value_heads']}")
+    return ", ".join([*said, str(point["attention"])])
 
 
 def _show_front(answer: "Answer", top: int) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.engine.compute import COMPILED
-from sweepengine.formulas.points import INPUT_NAMES, INPUTS
+from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import COLUMNS, SCHEMA_VERSION
 from sweepengine.store.storage import Storage, open_storage
 
@@ -34,6 +34,7 @@ class Manifest(BaseModel):
     model: str
     engine: str = COMPILED
     """Which computed it; one dataset never mixes the floats of two."""
+    columns: tuple[str, ...]
     points: int
     rows_per_file: int
     targets: dict[str, float | None]
@@ -51,6 +52,7 @@ def arrow_schema(manifest: Manifest) -> pa.Schema:
             metadata={"unit": column.unit, "meaning": column.meaning},
         )
         for column in COLUMNS
+        if column.name in manifest.columns
     ]
     return pa.schema(
         fields,
@@ -90,9 +92,10 @@ def write_points(
     encodings = {
         name: "DELTA_BINARY_PACKED" if values.dtype.kind == "i" else "BYTE_STREAM_SPLIT"
         for name, values in columns.items()
-        if name not in INPUT_NAMES and not _repeats(values)
+        if name not in INPUTS and not _repeats(values)
     }
     table = to_arrow(columns, schema)
+    inputs = [name for name in columns if name in INPUTS]
     storage.write(
         name,
         lambda file: pq.write_table(
@@ -100,8 +103,8 @@ def write_points(
             file,
             compression="zstd",
             compression_level=1,
-            use_dictionary=list(INPUT_NAMES),
-            write_statistics=list(INPUT_NAMES),
+            use_dictionary=inputs,
+            write_statistics=inputs,
             column_encoding=encodings or None,
         ),
     )

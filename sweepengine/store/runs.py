@@ -13,6 +13,7 @@ from sweepengine.engine.compute import compute_arrays, engine_for
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.grid.grid import Chunk, Grid, first_chunks, load_grid
+from sweepengine.grid.points import output_names
 from sweepengine.store.dataset import (
     MANIFEST,
     Manifest,
@@ -185,6 +186,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         description=grid.description,
         model=grid.model.name,
         engine=engine_for(points),
+        columns=(*grid.model.inputs, *output_names(grid.model)),
         points=points,
         rows_per_file=ROWS_PER_FILE,
         targets=grid.targets.model_dump(),

@@ -69,7 +69,7 @@ def test_hash_follows_axes_and_model_but_not_names():
 
 
 BAD = {
-    "unknown axis": ({"axes": {"crop": ["1x2"]}}, "axes.crop: unknown key: expected one of mode"),
+    "unknown axis": ({"axes": {"crop": ["1x2"]}}, "axes.crop: unknown key: expected some of mode"),
     "unknown key": ({"axes": {}, "axis": 1}, "axis: unknown key"),
     "empty axis": ({"axes": {"crops": []}}, "axes.crops = []: expected at least one value"),
     "zero": ({"axes": {"batch_size": [0]}}, "axes.batch_size[0] = 0: expected an integer, 1..65"),

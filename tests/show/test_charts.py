@@ -32,7 +32,7 @@ def drawn(place):
     source = open_source(place)
     chosen = plans(source, load_model(source.model))
     frame = chart_frame(source, chosen)
-    return {plan.name: line_chart(plan, frame, measured_stages(), "note") for plan in chosen}
+    return {plan.name: line_chart(plan, frame, measured_stages(), source) for plan in chosen}
 
 
 def data_of(chart):
@@ -110,9 +110,9 @@ def test_labels_of_crop_grids_do_not_overlap():
     assert len({row["crops"] for row in rows}) == len(rows) == 53
     domain = specification["vconcat"][1]["encoding"]["x"]["scale"]["domain"]
     pixels = specification["vconcat"][1]["width"] / (domain[1] - domain[0])
-    for _, line in itertools.groupby(sorted(rows, key=lambda r: (r["line"], r["image_tokens"])),
+    for _, line in itertools.groupby(sorted(rows, key=lambda r: (r["line"], r["tokens"])),
                                      key=lambda r: r["line"]):  # fmt: skip
-        boxes = [(r["image_tokens"] * pixels, 5 * len(r["crops"])) for r in line]
+        boxes = [(r["tokens"] * pixels, 5 * len(r["crops"])) for r in line]
         for (left, one), (right, other) in itertools.pairwise(boxes):
             assert right - left > (one + other) / 2
 

@@ -1,0 +1,125 @@
+"""Values of a Hugging Face config.json, and the tables that say how each family is read."""
+
+import json
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from sweepengine.data.errors import InputError
+
+PARTS = ("text_config", "language_config")
+"""Where a config of several parts holds its text part."""
+Config = dict[str, Any]
+
+
+@cache
+def families() -> dict[str, Any]:
+    """The tables of `families.toml`."""
+    text = (resources.files("sweepengine.data") / "families.toml").read_text(encoding="utf-8")
+    found: dict[str, Any] = tomllib.loads(text)
+    for name, family in found["families"].items():
+        if "like" in family:
+            found["families"][name] = found["families"][family["like"]]
+    return found
+
+
+class ConfigValues:
+    """Values of one config by key, spelling or family; every problem names its key."""
+
+    def __init__(self, source: str, config: Config) -> None:
+        self.source = source
+        self.outer = config
+        part = next((config[key] for key in PARTS if isinstance(config.get(key), dict)), None)
+        self.part: Config = config if part is None else part
+        self.assumed: dict[str, Any] = {}
+        self.read: set[str] = set()
+        self.type = self._model_type()
+        self.family: Config = families()["families"][self.type]
+        self.defaults: Config = self.family.get("defaults", {})
+
+    def fail(self, key: str, problem: str) -> InputError:
+        """What to raise of a key."""
+        return InputError(f"{self.source}: {key}: {problem}")
+
+    def _model_type(self) -> str:
+        tables = families()
+        found = self.part.get("model_type") or tables["parts"].get(
+            str(self.outer.get("model_type"))
+        )
+        if not isinstance(found, str):
+            raise self.fail("model_type", "required key is missing: expected a family's name")
+        if found not in tables["families"]:
+            known = ", ".join(tables["families"])
+            what = "is not covered yet" if found in tables["uncovered"]["types"] else "is not known"
+            raise self.fail(
+                "model_type",
+                f'"{found}" {what}: expected one of {known}; a TOML model file takes any decoder',
+            )
+        return found
+
+    def value(self, key: str) -> Any:
+        """Value of a key, or transformers' default, or None."""
+        self.read.add(key)
+        if key in self.part:
+            return self.part[key]
+        if key == "tie_word_embeddings" and key in self.outer:
+            return self.outer[key]
+        if key in self.defaults:
+            self.assumed[key] = self.defaults[key]
+            return self.defaults[key]
+        return None
+
+    def spelled(self, number: str) -> list[str]:
+        """Keys that a number of ours may stand under."""
+        spellings: list[str] = self.family.get(number) or families()["spellings"][number]
+        return spellings
+
+    def of(self, number: str) -> tuple[str, Any]:
+        """Key and value of a number of ours, by whichever spelling is there."""
+        keys = self.spelled(number)
+        self.read.update(keys)
+        given = [key for key in keys if self.part.get(key) is not None]
+        found = {key: self.part[key] for key in given}
+        if len({json.dumps(value) for value in found.values()}) > 1:
+            raise self.fail(given[1], f"= {found[given[1]]} beside {given[0]} = {found[given[0]]}")
+        if given:
+            return given[0], found[given[0]]
+        key = next((key for key in keys if key in self.defaults), keys[0])
+        return key, self.value(key)
+
+    def whole(self, key: str, value: Any, least: int = 1) -> int:
+        """A value that must be an integer of at least `least`."""
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
+            shown = "required key is missing" if value is None else f"= {value!r}"
+            raise self.fail(key, f"{shown}: expected an integer of at least {least}")
+        return value
+
+    def size(self, number: str, least: int = 1) -> int:
+        """A number that must be there."""
+        return self.whole(*self.of(number), least)
+
+    def number(self, key: str, least: int = 1) -> int:
+        """Value of a key that must be an integer."""
+        return self.whole(key, self.value(key), least)
+
+    def switch(self, name: str) -> bool:
+        """A switch of the family: fixed by its code, or the key that says so."""
+        said = self.family.get(name, False)
+        return bool(self.flag(said)) if isinstance(said, str) else bool(said)
+
+    def flag(self, key: str) -> Any:
+        """Value of a key that says yes or no, or a number that does."""
+        value = self.value(key)
+        if value is not None and not isinstance(value, bool | float | int):
+            raise self.fail(key, f"= {value!r}: expected true or false")
+        return value
+
+    def listed(self, key: str, layers: int) -> list[Any] | None:
+        """A list with an entry a layer; longer ones are of layers that transformers leaves out."""
+        value = self.value(key)
+        if value is None or isinstance(value, int):
+            return None
+        if not isinstance(value, list) or len(value) < layers:
+            raise self.fail(key, f"expected a list of {layers} entries, one a layer")
+        return value[:layers]
