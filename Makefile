@@ -3,7 +3,7 @@ PUBLISHED := vision prefill decode
 DATA := results/published/data
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: report test check bench mutants docs coverage quick
+.PHONY: report test check bench mutants docs coverage quick configs
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
@@ -36,6 +36,9 @@ bench: .venv/everything
 
 mutants: .venv/everything
 	$(BIN)/python -m tests.mutations
+
+configs: .venv/everything
+	$(BIN)/python -m sweepengine.validation.census results/configs/README.md
 
 docs: .venv/everything
 	$(BIN)/mkdocs build

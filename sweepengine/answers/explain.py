@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sweepengine.formulas import clip, decoder, operators, sam
+from sweepengine.formulas import clip, decoder, operators, recurrent, sam
 from sweepengine.formulas.architecture import Architecture, Group
 from sweepengine.formulas.cost import Cost, Roles, add, counted, scaled
 from sweepengine.formulas.decoder import Ends, Layer, decoder_ends, decoder_layer
@@ -18,6 +18,7 @@ from sweepengine.grid.plain import image_of, text_of
 COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes")
 STATED: dict[type, tuple[Callable[..., Any], ...]] = {
     Layer: (decoder.rms_norm, decoder.projections, decoder.rotary, decoder.attention_core,
+            decoder.indexer, recurrent.recurrent_layer,
             operators.router, decoder.routed_experts, decoder.shared_gate, operators.mlp,
             operators.residual_add),
     Ends: (decoder.decoder_ends, decoder.rms_norm, operators.linear),
@@ -189,7 +190,9 @@ def _prefill(arch: Architecture, tokens: int, point: Point) -> list[Node]:
     found = []
     for group in regrouped(arch, point.attention_heads, point.key_value_heads):
         keys = keys_of_pass(tokens, point.cached_tokens, group.attention.window)
-        layer = decoder_layer(group, arch.trunk, tokens, keys, point.attention, 0)
+        layer = decoder_layer(
+            group, arch.trunk, tokens, keys, point.attention, 0, point.cached_tokens
+        )
         found.append(_grouped(group, _operators(layer, arch.counts.layer, group.layers)))
     return [embedding, *found, norm, head]
 
@@ -203,7 +206,7 @@ def _decode(arch: Architecture, context: int, point: Point) -> list[Node]:
         met = keys_met(arch.convention, context, steps, group.attention.window)
         none, one = (
             _operators(
-                decoder_layer(group, arch.trunk, 1, keys, point.attention, point.latent),
+                decoder_layer(group, arch.trunk, 1, keys, point.attention, point.latent, 1),
                 arch.counts.layer,
                 group.layers,
             )

@@ -70,6 +70,12 @@ class ConfigValues:
             return self.defaults[key]
         return None
 
+    def given(self, key: str) -> Any:
+        """Value of a key that must be there, though it may be null."""
+        if key not in self.part:
+            raise self.fail(key, "required key is missing: expected an integer or null")
+        return self.value(key)
+
     def spelled(self, number: str) -> list[str]:
         """Keys that a number of ours may stand under."""
         spellings: list[str] = self.family.get(number) or families()["spellings"][number]

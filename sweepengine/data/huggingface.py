@@ -10,10 +10,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sweepengine.data.configs import PARTS, Config, ConfigValues, families
+from sweepengine.data.attentions import AttentionReader, Mixer
+from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
-from sweepengine.data.files import read_text
-from sweepengine.data.patterns import MIXTURES, WINDOWS
+from sweepengine.data.files import CONFIG, read_text
+from sweepengine.data.patterns import MIXTURES, block_types
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
@@ -46,34 +47,41 @@ def read_config(path: Path) -> Reading:
     return _Reader(str(path), config).reading()
 
 
-LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-
-
-class _Reader(ConfigValues):
+class _Reader(AttentionReader):
     """Reads one config into what a model file would hold."""
 
     def reading(self) -> Reading:
         """All of it."""
-        layers = self.size("layers")
+        layers = self._count()
         if layers > 100_000:
             raise self.fail("num_hidden_layers", f"= {layers}: expected at most 100,000")
-        windows = self._windows(layers)
+        mixers = self.mixers(layers)
         mixtures = MIXTURES[self.family.get("mixtures", "none")](self, layers)
-        kinds = Counter(zip(windows, mixtures, strict=True))
+        forwards = ["experts" if mixture else "dense" for mixture in mixtures]
+        blocks = block_types(self, layers)
+        if blocks is not None:  # layers of one branch each
+            mixers = [
+                mixer if block == "attention" else Mixer(recurrent=block == "mamba", attends=False)
+                for mixer, block in zip(mixers, blocks, strict=True)
+            ]
+            named = {"moe": "experts", "mlp": "dense"}
+            forwards = [named.get(block, "none") for block in blocks]
+        kinds = Counter(zip(mixers, forwards, strict=True))
         attention = {
-            self._attention_name(window): self._attention(window)
-            for window in dict.fromkeys(windows)
+            mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
         }
         forward = {}
-        if not all(mixtures):
+        if "dense" in forwards:
             forward["dense"] = self._dense()
-        if any(mixtures):
+        if "experts" in forwards:
             forward["experts"] = self._mixture()
         data = self._data(attention, forward, kinds)
         self._refuse_unknown()
         return Reading(data, self.assumed, self._said())
 
-    def _data(self, attention: Config, forward: Config, kinds: Counter[tuple[int, bool]]) -> Config:
+    def _data(
+        self, attention: Config, forward: Config, kinds: Counter[tuple[Mixer, str]]
+    ) -> Config:
         key, dtype = self.of("dtype")
         if dtype is not None and dtype not in BYTES:
             raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')
@@ -93,9 +101,10 @@ class _Reader(ConfigValues):
                 "angle_products": self.type == "deepseek_v2" and not self.value("use_mla"),
                 "attention": attention,
                 "feed_forward": forward,
+                "recurrent": self.recurrent() if any(m.recurrent for m, _ in kinds) else {},
                 "layers": [
-                    [count, self._attention_name(window), "experts" if mixture else "dense"]
-                    for (window, mixture), count in kinds.items()
+                    [count, mixer.name, forward, *(["recurrent"] if mixer.recurrent else [])]
+                    for (mixer, forward), count in kinds.items()
                 ],
             },
             "accounting": {"source": source, "dtype_bytes": BYTES.get(dtype, 2)},
@@ -103,136 +112,18 @@ class _Reader(ConfigValues):
 
     def _name(self) -> str:
         path = Path(self.source)
-        return path.parent.name if path.name == "config.json" and path.parent.name else path.stem
+        if path.name == CONFIG and path.parent.name:
+            return path.parent.name
+        return path.stem.removesuffix("_config")
 
-    def _attention_name(self, window: int) -> str:
-        return f"window-{window}" if window else "full"
-
-    def _windows(self, layers: int) -> list[int]:
-        """Window of each layer; 0: it meets all tokens."""
-        pattern: str = self.family.get("windows", "none")
-        types = (
-            self.listed("layer_types", layers)
-            if "layer_types" in self.family.get("keys", ())
-            else None
-        )
-        key, window = self.of("window") if pattern != "none" else ("", None)
-        if pattern == "none" and any(self.part.get(k) for k in self.spelled("window")):
-            given = next(k for k in self.spelled("window") if self.part.get(k))
-            raise self.fail(given, f"= {self.part[given]}: {self.type} has no windows")
-        self.read.update(self.spelled("window"))
-        looks = WINDOWS[pattern](self, layers)
-        if types is not None:
-            known = {"full_attention": False, "sliding_attention": True}
-            for entry in types:
-                if entry not in known:
-                    raise self.fail("layer_types", f'"{entry}": expected {" or ".join(known)}')
-            looks = [known[entry] for entry in types]
-        if not any(looks):
-            return [0] * layers
-        if window is None and pattern in ("all", "if_used"):
-            return [0] * layers
-        size = self.whole(key, window)
-        size += self.type == "mimo_v2_flash"  # its code counts the token itself beside them
-        return [size if look else 0 for look in looks]
-
-    def _attention(self, window: int) -> Config:
-        if self.family.get("attention") == "latent" or (
-            self.family.get("attention") == "latent_or_grouped" and self.value("use_mla")
-        ):
-            return self._latent()
-        kept = {key: self.value(key) for key in LATENT_KEYS if key in self.family.get("keys", ())}
-        if self.family.get("attention") == "latent_or_grouped" and any(kept.values()):
-            key = next(key for key, value in kept.items() if value)
-            raise self.fail(key, f"= {kept[key]} beside use_mla = false: expected 0 or null")
-        two = self.family.get("attention") == "two_kinds"
-        prefix = "swa_" if two and window else ""
-        heads = self.number("swa_num_attention_heads") if prefix else self.size("heads")
-        kv_heads = self._key_value_heads(heads, prefix)
-        width = self.number("swa_head_dim") if prefix else self._head_width(heads)
-        value_width = self.number(f"{prefix}v_head_dim") if two else width
-        norm = self._query_norm()
-        return {
-            "heads": heads,
-            "key_value_heads": kv_heads,
-            "key_width": width,
-            "value_width": value_width,
-            "rotary_width": self._rotary_width(width),
-            "window": window,
-            "query_norm": {"none": 0, "head": width, "whole": heads * width}[norm],
-            "key_norm": {"none": 0, "head": width, "whole": kv_heads * width}[norm],
-            "input_bias": self.switch("input_bias"),
-            "output_bias": self.switch("output_bias"),
-            "sinks": self.switch("sinks")
-            or bool(prefix and self.value("add_swa_attention_sink_bias")),
-            "softcap": self.switch("softcap"),
-        }
-
-    def _key_value_heads(self, heads: int, prefix: str) -> int:
-        if prefix:
-            return self.number("swa_num_key_value_heads")
-        key, value = self.of("key_value_heads")
-        if value is None and self.type in ("llama", "phi3", "olmo2", "deepseek_v2"):
-            self.assumed[key] = heads
-            return heads
-        return self.whole(key, value)
-
-    def _head_width(self, heads: int) -> int:
-        key, value = self.of("head_width")
-        if value is not None:
-            return self.whole(key, value)
-        hidden = self.size("hidden")
-        if hidden % heads:
-            raise self.fail(
-                "head_dim", f"required key is missing: {heads} heads, {hidden} channels"
-            )
-        self.assumed[key] = hidden // heads
-        return hidden // heads
-
-    def _query_norm(self) -> str:
-        said: str = self.family.get("query_norm", "none")
-        if said in ("none", "head", "whole"):
-            return said
-        return "head" if self.flag(said) else "none"
-
-    def _rotary_width(self, width: int) -> int:
-        keys = self.family.get("keys", ())
-        if "rotary_dim" in keys and self.part.get("rotary_dim") is not None:
-            return self.number("rotary_dim", 0)
-        if "partial_rotary_factor" in keys:
-            parameters = self.part.get("rope_parameters")
-            said = parameters.get("partial_rotary_factor") if isinstance(parameters, dict) else None
-            factor = said or self.value("partial_rotary_factor")
-            if factor is None:
-                return width
-            if (
-                isinstance(factor, bool)
-                or not isinstance(factor, int | float)
-                or not 0 < factor <= 1
-            ):
-                raise self.fail(
-                    "partial_rotary_factor", f"= {factor!r}: expected above 0, at most 1"
-                )
-            return int(width * factor)
-        return width
-
-    def _latent(self) -> Config:
-        rotary = self.number("qk_rope_head_dim", 0)
-        rank = self.value("q_lora_rank")
-        heads = self.size("heads")
-        self.of("key_value_heads")
-        self.read.update(self.spelled("head_width"))
-        return {
-            "heads": heads,
-            "key_value_heads": heads,
-            "key_width": self.number("qk_nope_head_dim", 0) + rotary,
-            "value_width": self.number("v_head_dim"),
-            "rotary_width": rotary,
-            "query_rank": 0 if rank is None else self.whole("q_lora_rank", rank),
-            "latent": self.number("kv_lora_rank"),
-            "input_bias": self.switch("input_bias"),
-            "output_bias": self.switch("output_bias"),
-        }
+    def _count(self) -> int:
+        """Number of layers; of one-branch layers their list says it too."""
+        blocks = self.part.get("layers_block_type")
+        key, given = self.of("layers")
+        if given is None and self.family.get("mixtures") == "blocks" and isinstance(blocks, list):
+            self.assumed[key] = len(blocks)
+            return len(blocks)
+        return self.whole(key, given)
 
     def _activation(self) -> int:
         if "activation_flops" in self.family:
@@ -248,12 +139,18 @@ class _Reader(ConfigValues):
         return {
             "width": self.size("width"),
             "bias": self.switch("mlp_bias"),
+            "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),
         }
 
     def _mixture(self) -> Config:
         self.of("width")  # of dense layers, which this model may not have
         width = self.size("expert_width")
+        latent = (
+            self.value("moe_latent_size")
+            if "moe_latent_size" in self.family.get("keys", ())
+            else None
+        )
         return {
             "width": self._shared_width(width),
             "experts": self.size("experts"),
@@ -261,7 +158,9 @@ class _Reader(ConfigValues):
             "expert_width": width,
             "router_flops": self.family.get("router_flops", 6),
             "shared_gate": self.switch("shared_gate"),
+            "expert_latent": 0 if latent is None else self.whole("moe_latent_size", latent),
             "bias": self.switch("mlp_bias"),
+            "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),
         }
 
@@ -269,12 +168,16 @@ class _Reader(ConfigValues):
         if key := self.family.get("shared_width"):
             return self.number(key, 0)
         if key := self.family.get("shared_experts"):
-            count = self.value(key)
+            count = self.given(key)
             return expert_width * (0 if count is None else self.whole(key, count, 0))
         return 0
 
     def _refuse_unknown(self) -> None:
         tables = families()
+        if "mixtures" in self.family:  # a model of dense layers alone may hold them too
+            for number in ("experts", "experts_per_token", "expert_width", "width"):
+                self.read.update(self.spelled(number))
+            self.read.update(self.family.get(key, "") for key in ("shared_width", "shared_experts"))
         neutral = tables["neutral"] | self.family.get("neutral", {})
         known = self.read | set(tables["harmless"]["keys"]) | set(self.family.get("keys", ()))
         for key, value in self.part.items():

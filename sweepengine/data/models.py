@@ -10,7 +10,8 @@ from sweepengine.data.files import find, known, read_toml
 from sweepengine.data.huggingface import read_config
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
 from sweepengine.formulas.architecture import FLASH, Architecture
-from sweepengine.formulas.decoder import cached_values, decoder_layer
+from sweepengine.formulas.cost import counted
+from sweepengine.formulas.decoder import cached_values, decoder_ends, decoder_layer
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 
@@ -77,12 +78,18 @@ class Model(NamedTuple):
 
     @property
     def active_parameter_count(self) -> int:
-        """Parameters that one token passes through: of routed experts those it is sent to."""
-        unused = 0
+        """Parameters that one token passes through.
+
+        Of routed experts those it is sent to; the token table is looked up, not passed through,
+        unless it is the head too.
+        """
+        trunk, counts = self.architecture.trunk, self.architecture.counts
+        table = counted(decoder_ends(trunk, 1).embedding, counts.ends[0]).weights
+        unused = (1 - trunk.tied) * table
         for group in self.architecture.groups:
             forward = group.feed_forward
             if forward.experts:
-                layer = decoder_layer(group, self.architecture.trunk, 1, 1, FLASH, 0)
+                layer = decoder_layer(group, self.architecture.trunk, 1, 1, FLASH, 0, 1)
                 idle = forward.experts_held - min(forward.experts_per_token, forward.experts_held)
                 unused += group.layers * idle * layer.routed.expert_io
         return self.parameter_count - unused

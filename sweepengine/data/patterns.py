@@ -35,6 +35,14 @@ def _hybrid(reader: ConfigValues, layers: int) -> list[bool]:
     return [bool(entry) for entry in pattern]
 
 
+def _chunks(reader: ConfigValues, layers: int) -> list[bool]:
+    rotated = reader.listed("no_rope_layers", layers)
+    if rotated is not None:
+        return [bool(entry) for entry in rotated]
+    interval = reader.number("no_rope_layer_interval")
+    return [(layer + 1) % interval != 0 for layer in range(layers)]
+
+
 Pattern = Callable[[ConfigValues, int], list[bool]]
 WINDOWS: dict[str, Pattern] = {
     "none": lambda _, layers: [False] * layers,
@@ -45,6 +53,7 @@ WINDOWS: dict[str, Pattern] = {
     "even": lambda _, layers: [layer % 2 == 0 for layer in range(layers)],
     "but_every_sixth": _but_every,
     "hybrid": _hybrid,
+    "chunks": _chunks,
 }
 """Which layers look back a window, by the name that `families.toml` calls the pattern."""
 
@@ -71,10 +80,57 @@ def _sparse_step(reader: ConfigValues, layers: int) -> list[bool]:
     return [layer not in dense and (layer + 1) % step == 0 for layer in range(layers)]
 
 
+def _interleaved(reader: ConfigValues, layers: int) -> list[bool]:
+    given = reader.value("moe_layers")
+    if isinstance(given, list):
+        return [layer in given for layer in range(layers)]
+    step = reader.number("interleave_moe_layer_step")
+    return [(layer + 1) % step == 0 for layer in range(layers)]
+
+
+BLOCKS = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
+"""Letters of a hybrid pattern to what a layer is."""
+BLOCK_NAMES = {"mamba": "mamba", "linear_attention": "mamba", "moe": "moe", "mlp": "mlp",
+               "attention": "attention", "full_attention": "attention"}  # fmt: skip
+
+
+def block_types(reader: ConfigValues, layers: int) -> list[str] | None:
+    """What each layer is, of a model whose layers have one branch; None for others."""
+    if reader.family.get("mixtures") != "blocks":
+        return None
+    types = reader.listed("layers_block_type", layers)
+    pattern = reader.value("hybrid_override_pattern")
+    if types is None:
+        if not isinstance(pattern, str) or len(pattern) != layers:
+            raise reader.fail(
+                "hybrid_override_pattern", f"expected {layers} letters, or a list layers_block_type"
+            )
+        types = [BLOCKS.get(letter, letter) for letter in pattern]
+    for entry in types:
+        if entry not in BLOCK_NAMES:
+            expected = ", ".join(BLOCK_NAMES)
+            raise reader.fail("layers_block_type", f'"{entry}": expected one of {expected}')
+    return [BLOCK_NAMES[entry] for entry in types]
+
+
+def linear_layers(reader: ConfigValues, layers: int) -> list[bool]:
+    """Which layers have a gated delta net instead of attention."""
+    types = reader.listed("layer_types", layers)
+    if types is None:
+        interval = reader.number("full_attention_interval")
+        return [(layer + 1) % interval != 0 for layer in range(layers)]
+    for entry in types:
+        if entry not in ("linear_attention", "full_attention"):
+            raise reader.fail("layer_types", f'"{entry}": expected linear_ or full_attention')
+    return [entry == "linear_attention" for entry in types]
+
+
 MIXTURES: dict[str, Pattern] = {
     "none": lambda _, layers: [False] * layers,
     "every": lambda _, layers: [True] * layers,
     "from_first": _from_first,
     "sparse_step": _sparse_step,
+    "interleaved": _interleaved,
+    "blocks": lambda _, layers: [False] * layers,
 }
 """Which layers have routed experts, by the name that `families.toml` calls the pattern."""

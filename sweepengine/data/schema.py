@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.formulas.architecture import (
+    NO_RECURRENT,
     Architecture,
     Attention,
     Clip,
@@ -18,6 +19,7 @@ from sweepengine.formulas.architecture import (
     Image,
     Projector,
     Quantity,
+    Recurrent,
     Sam,
     Towers,
     Trunk,
@@ -48,6 +50,14 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 _Text = Annotated[str, Field(min_length=1, strict=True)]
 _Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64, strict=True)]
 _Layers = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
+
+
+ABSENT = {
+    "attention": Attention(0, 0, 1, 1, *[0] * (len(Attention._fields) - 4)),
+    "feed_forward": FeedForward(*[0] * len(FeedForward._fields))._replace(matrices=3),
+    "recurrent": NO_RECURRENT,
+}
+"""What stands for a part that a layer does not have."""
 
 
 class Mode(BaseModel):
@@ -100,13 +110,18 @@ _Count: Any = create_model(
 )  # type: ignore[call-overload]
 _Attentions: Any = dict[str, _schema(Attention)]  # type: ignore[misc]
 _FeedForwards: Any = dict[str, _schema(FeedForward)]  # type: ignore[misc]
+_Recurrents: Any = dict[str, _schema(Recurrent)]  # type: ignore[misc]
 _Sourced = {"source": (_Text, ...)}
 _Decoder = _schema(
     Trunk,
     **_Sourced,
     attention=(_Attentions, ...),
     feed_forward=(_FeedForwards, ...),
-    layers=(tuple[tuple[_Layers, _Text, _Text], ...], Field(min_length=1)),
+    recurrent=(_Recurrents, {}),
+    layers=(
+        tuple[tuple[_Layers, _Text, _Text] | tuple[_Layers, _Text, _Text, _Text], ...],
+        Field(min_length=1),
+    ),
 )
 _Accounting = _schema(Convention, **_Sourced, counts=(dict[str, _Count], {}))
 TOWERS: dict[str, type[NamedTuple]] = {
@@ -129,7 +144,9 @@ class _ModelFile(BaseModel):
         int, Field(ge=MODEL_SCHEMA_VERSION, le=MODEL_SCHEMA_VERSION, strict=True)
     ]
     decoder: _Decoder  # type: ignore[valid-type]
-    accounting: _Accounting  # type: ignore[valid-type]
+    accounting: _Accounting = _Accounting(  # type: ignore[valid-type]
+        source="transformers' modules; weights, activations and cache in bf16", dtype_bytes=2
+    )
     modes: dict[str, Mode] = {}
     why: dict[str, Annotated[str, Field(strict=True)]] = {}
 
@@ -165,7 +182,8 @@ def _divisions(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, i
         yield "clip.patch_size", clip.patch_size, "clip.image_size", clip.image_size
     for name, part in file.decoder.attention.items():
         key = f"decoder.attention.{name}"
-        yield f"{key}.key_value_heads", part.key_value_heads, f"{key}.heads", part.heads
+        if part.heads and part.key_value_heads:
+            yield f"{key}.key_value_heads", part.key_value_heads, f"{key}.heads", part.heads
 
 
 def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
@@ -187,21 +205,34 @@ def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]
             yield f"{key}.expert_width below 1", 1, "it", part.expert_width
 
 
+PARTS_OF_LAYERS = {"attention": Attention, "feed_forward": FeedForward, "recurrent": Recurrent}
+"""Parts of a layer by how `decoder.layers` names them, in order; `"none"` is none."""
+
+
 def _groups(file: Any) -> tuple[Group, ...]:
     """Groups of like layers, as `decoder.layers` stacks the named parts."""
     decoder = file.decoder
     found = []
-    for i, (count, attention, forward) in enumerate(decoder.layers):
-        for kind, name in (("attention", attention), ("feed_forward", forward)):
-            if name not in getattr(decoder, kind):
-                known_names = ", ".join(getattr(decoder, kind))
+    for i, (count, *names) in enumerate(decoder.layers):
+        parts = dict.fromkeys(PARTS_OF_LAYERS, "none") | dict(
+            zip(PARTS_OF_LAYERS, names, strict=False)
+        )
+        numbers: list[Any] = []
+        for kind, name in parts.items():
+            described = getattr(decoder, kind)
+            if name == "none" and name not in described:
+                numbers.append(ABSENT[kind])
+            elif name in described:
+                numbers.append(_numbers(described[name], PARTS_OF_LAYERS[kind]))
+            else:
+                expected = ", ".join([*described, "none"])
                 raise ValueError(
                     f'decoder.layers[{i}]: {kind} "{name}" is not described: '
-                    f"expected one of {known_names}"
+                    f"expected one of {expected}"
                 )
-        attends = _numbers(decoder.attention[attention], Attention)
-        forwards = _numbers(decoder.feed_forward[forward], FeedForward)
-        found.append(Group(count, decoder.norms, attends, forwards))
+        branches = (names[0] != "none" or parts["recurrent"] != "none") + (names[1] != "none")
+        norms = decoder.norms * branches // 2
+        found.append(Group(count, norms, *numbers))
     return tuple(found)
 
 

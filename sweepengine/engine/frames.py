@@ -162,8 +162,7 @@ def _computed(
 def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
     for name in points.columns:
         if name not in model.inputs:
-            place = f"points: {name}: " + ("no column" if name in INPUTS else "unknown column")
-            raise refuse_input(model, place, name, model.inputs)
+            raise refuse_input(model, f"points: {name}", "column", name, model.inputs)
     found: dict[str, Integers] = {}
     for name, column in INPUTS.items():
         if name in points.columns:

@@ -123,7 +123,7 @@ def add_prefill(
             ends = ends_figures(trunk, end_counts, convention, texts[row], image, cached[row])
             _add_figures(ends, table, row, sums)
         attention = with_heads(group.attention, heads[row, 0], heads[row, 1])
-        own = Group(group.layers, group.norms, attention, group.feed_forward)
+        own = Group(group.layers, group.norms, attention, group.feed_forward, group.recurrent)
         tokens, flash = table[PREFILL_TOKENS, row], heads[row, 2]
         found = group_prefill(trunk, own, counts, convention, tokens, cached[row], flash)
         _add_figures(found, table, row, sums)
@@ -219,7 +219,7 @@ def _integer_column(
     elif way == CACHE_AFTER:
         for i in range(len(out)):
             row = found[0, i]
-            held = 0
+            held = figures[row]
             for kind in range(len(windows)):
                 tokens = cached_after(convention, context[row], found[1, i], windows[kind])
                 held += tables.keys[kind, CACHE_BYTES, row] * tokens

@@ -106,10 +106,10 @@ class Towers(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """Attention of one kind of layers: grouped heads, or latent (`latent` > 0)."""
+    """Attention of one kind of layers: grouped heads, or latent (`latent` > 0); no heads: none."""
 
-    heads: Heads
-    key_value_heads: Heads
+    heads: Annotated[int, Quantity("heads", 0)]
+    key_value_heads: Annotated[int, Quantity("heads", 0)]
     key_width: Channels
     """Of one head; latent attention: plain and rotated part together."""
     value_width: Annotated[int, Quantity("channels", 1, "key_width")]
@@ -128,6 +128,13 @@ class Attention(NamedTuple):
     output_bias: No
     sinks: No
     softcap: No
+    output_gate: No
+    """Mixed values are multiplied by a gate that the input projects to."""
+    index_heads: Annotated[int, Quantity("heads", 0, 0)]
+    """Of the indexer that chooses which keys are attended to; 0: none."""
+    index_width: NoChannels
+    index_keys: Annotated[int, Quantity("keys", 0, 0)]
+    """Keys it chooses. Counts meet all keys all the same, as transformers masks the others."""
 
 
 class FeedForward(NamedTuple):
@@ -147,7 +154,29 @@ class FeedForward(NamedTuple):
     matrices: Annotated[int, Quantity("matrices", 2, 3)]
     """3 gated, 2 plain."""
     activation_flops: Annotated[int, Quantity("FLOPs a hidden value", 0, 4)]
-    """SwiGLU 4, GeGLU 5, both with the gate's product."""
+    """SwiGLU 4, GeGLU 5, both with the gate's product; relu squared 2."""
+    expert_latent: NoChannels
+    """Width that routed experts work in, between a projection down and one up; 0: the hidden."""
+
+
+class Recurrent(NamedTuple):
+    """A recurrent mixer of one kind of layers, beside attention or instead; no heads: none."""
+
+    heads: Annotated[int, Quantity("heads", 0, 0)]
+    """Of the state."""
+    key_heads: Annotated[int, Quantity("heads", 0, 0)]
+    """Mamba: groups."""
+    key_width: NoChannels
+    """Mamba: the state."""
+    value_width: NoChannels
+    """Mamba: of a head."""
+    convolution: Annotated[int, Quantity("taps", 0, 0)]
+    chunk: Annotated[int, Quantity("tokens", 0, 0)]
+    mamba: No
+    """Mamba-2; else a gated delta net."""
+
+
+NO_RECURRENT = Recurrent(0, 0, 0, 0, 0, 0, 0)
 
 
 class Group(NamedTuple):
@@ -158,6 +187,7 @@ class Group(NamedTuple):
     """Block norms a layer: 2, or 4."""
     attention: Attention
     feed_forward: FeedForward
+    recurrent: Recurrent = NO_RECURRENT
 
 
 class Trunk(NamedTuple):

@@ -15,6 +15,7 @@ from sweepengine.formulas.operators import (
     residual_add,
     router,
 )
+from sweepengine.formulas.recurrent import recurrent_layer
 
 
 class Layer(NamedTuple):
@@ -24,6 +25,8 @@ class Layer(NamedTuple):
     projections: Cost
     rotary: Cost
     attention: Cost
+    indexer: Cost
+    recurrent: Cost
     router: Cost
     routed: Cost
     shared_gate: Cost
@@ -61,12 +64,22 @@ def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attent
         attention.output_bias,
         attention.sinks,
         attention.softcap,
+        attention.output_gate,
+        attention.index_heads,
+        attention.index_width,
+        attention.index_keys,
     )
 
 
 @formula
 def cached_values(attention: Attention) -> int:
-    """Values that the cache holds of a token in one layer: `Nkv*(dk+dv)`; latent `c+r`."""
+    """Values that the cache holds of a token in one layer, the key of an indexer among them."""
+    return attended_values(attention) + min(attention.index_heads, 1) * attention.index_width
+
+
+@formula
+def attended_values(attention: Attention) -> int:
+    """Keys and values of a token in one layer: `Nkv*(dk+dv)`; latent `c+r`."""
     if attention.latent > 0:
         return attention.latent + attention.rotary_width
     return attention.key_value_heads * (attention.key_width + attention.value_width)
@@ -90,7 +103,7 @@ def projected(attention: Attention) -> int:
     if attention.latent > 0:
         down = attention.query_rank if attention.query_rank > 0 else queries
         return down + attention.latent + attention.rotary_width
-    return queries + cached_values(attention)
+    return queries + attended_values(attention)
 
 
 @formula
@@ -100,7 +113,8 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
     Grouped heads: `P = h*(Nh*dk + Nkv*(dk+dv)) + Nh*dv*h`. Latent:
     `P = h*q + q*Nh*dk + h*(c+r) + U + Nh*dv*h`, without a rank `h*Nh*dk` for the first two.
     Expanded, every earlier latent expands again: `2*(L-T)*U` more; absorbed, `U` is applied to
-    queries and mixed latents, which costs what expanding T tokens costs. Moves `T*2h`.
+    queries and mixed latents, which costs what expanding T tokens costs. An output gate has
+    `h*Nh*dv` more, CUDA `4*T*Nh*dv`. Moves `T*2h`.
     """
     queries = attention.heads * attention.key_width
     expanded = expansion(attention)
@@ -110,13 +124,23 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
         + expanded
         + attention.heads * attention.value_width * hidden
     )
+    gated = attention.heads * attention.value_width * attention.output_gate
+    matrices += hidden * gated
     again = (1 - absorbed) * (keys - tokens) * expanded
     weights = matrices + attention.input_bias * projected(attention)
     weights += attention.output_bias * hidden
-    moved = 2 * tokens * hidden
+    moved = 2 * tokens * hidden * min(attention.heads, 1)
     return Cost(
-        2 * tokens * matrices + 2 * again, 0, moved, weights, 0, 0, moved, moved, weights
-    )  # fmt: skip
+        2 * tokens * matrices + 2 * again,
+        4 * tokens * gated,
+        moved,
+        weights,
+        0,
+        0,
+        moved,
+        moved,
+        weights,
+    )
 
 
 @formula
@@ -138,7 +162,7 @@ def attention_core(attention: Attention, tokens: int, keys: int, flash: int, abs
     heads = attention.heads
     queries = heads * attention.key_width
     both = attention.key_width + attention.value_width
-    streams = tokens * (queries + cached_values(attention))
+    streams = tokens * (queries + attended_values(attention))
     if attention.latent > 0:
         streams += tokens * attention.query_rank
         if absorbed > 0:
@@ -161,6 +185,23 @@ def attention_core(attention: Attention, tokens: int, keys: int, flash: int, abs
         moved + flash * mixed,
         attention.sinks * heads,
     )
+
+
+@formula
+def indexer(attention: Attention, hidden: int, tokens: int, keys: int) -> Cost:
+    """Indexer of sparse attention, I heads of d: tensor `2*T*(q*I*d + h*d + h*I) + 2*T*L*I*(d+1)`.
+
+    Weights `q*I*d + h*d + h*I + 2*d`.
+    """
+    heads, width = attention.index_heads, attention.index_width
+    present = min(heads, 1)
+    matrices = attention.query_rank * heads * width + present * hidden * width + hidden * heads
+    weights = matrices + 2 * width * present
+    moved = tokens * (heads * width + 2 * width + heads) * present
+    scores = 2 * tokens * keys * heads * (width + 1)
+    return Cost(
+        2 * tokens * matrices + scores, 0, moved, weights, 0, 0, moved, moved, weights
+    )  # fmt: skip
 
 
 @formula
@@ -198,19 +239,24 @@ def inner_norms(attention: Attention, tokens: int) -> Cost:
 def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
     """Routed experts: each token goes through k of them, k times an MLP.
 
-    tensor `2*T*k*m*h*e`. Weights are read by expert: `expert_io` for each distinct one that the
+    tensor `2*T*k*m*h*e`; in a latent of l instead of h, also `2*T*2*h*l` to go there and back.
+    Weights are read by expert: `expert_io` for each distinct one that the
     pass touches.
     """
     copies = tokens * experts.experts_per_token
+    latent = experts.expert_latent
     one = mlp(
         copies,
-        hidden,
+        latent if latent > 0 else hidden,
         experts.expert_width,
         experts.matrices,
         experts.activation_flops,
         experts.bias,
     )
-    return read_by_expert(one, experts.experts_held)
+    down = linear(tokens, hidden, latent, 0)
+    up = linear(tokens, latent, hidden, 0)
+    around = scaled(add(down, up), min(latent, 1), min(latent, 1))
+    return add(read_by_expert(one, experts.experts_held), around)
 
 
 @formula
@@ -226,9 +272,12 @@ def shared_gate(experts: FeedForward, hidden: int, tokens: int) -> Cost:
 
 @formula
 def decoder_layer(
-    group: Group, trunk: Trunk, tokens: int, keys: int, flash: int, absorbed: int
+    group: Group, trunk: Trunk, tokens: int, keys: int, flash: int, absorbed: int, cached: int
 ) -> Layer:
-    """Pre-norm layer over T tokens that meet L keys each: `x + attention`, `x + feed-forward`."""
+    """Pre-norm layer over T tokens that meet L keys each: `x + attention`, `x + feed-forward`.
+
+    `cached` says how many tokens went before; a layer of one branch has one norm and one add.
+    """
     attention, forward, hidden = group.attention, group.feed_forward, trunk.hidden
     return Layer(
         add(scaled(rms_norm(tokens, hidden), group.norms, group.norms),
@@ -236,20 +285,23 @@ def decoder_layer(
         projections(attention, hidden, tokens, keys, absorbed),
         rotary(attention, tokens, trunk.angle_products),
         attention_core(attention, tokens, keys, flash, absorbed),
+        indexer(attention, hidden, tokens, keys),
+        recurrent_layer(group.recurrent, hidden, tokens, cached),
         router(tokens, hidden, forward.experts, forward.experts_per_token, forward.router_flops,
                forward.bias),
         routed_experts(forward, hidden, tokens),
         shared_gate(forward, hidden, tokens),
         mlp(tokens, hidden, forward.width, forward.matrices, forward.activation_flops,
             forward.bias),
-        scaled(residual_add(tokens * hidden), 2, 2),
+        scaled(residual_add(tokens * hidden), min(group.norms, 2), min(group.norms, 2)),
     )  # fmt: skip
 
 
 @formula
 def attention_peak(layer: Layer, stream: int) -> int:
     """Values alive at once while a layer attends: the residual stream of `stream`, and its own."""
-    return stream + layer.projections.activation_peak + layer.attention.activation_peak
+    attending = layer.projections.activation_peak + layer.attention.activation_peak
+    return stream + max(attending + layer.indexer.activation_peak, layer.recurrent.activation_peak)
 
 
 @formula

@@ -27,6 +27,7 @@ from sweepengine.formulas.decoder import (
     score_values,
     with_heads,
 )
+from sweepengine.formulas.recurrent import state_values
 from sweepengine.formulas.tokens import ImageTokens, held_tokens, keys_of_pass
 from sweepengine.formulas.vision import vision
 
@@ -57,6 +58,8 @@ class Figures(NamedTuple):
     """Of the token table, which is read a row a token."""
     table_rows: int
     weight_bytes: int
+    state_bytes: int
+    """Of recurrent layers, as large whatever the context."""
     decode_activation_bytes: int
     """Of a step beside its layers, where an accounting adds activations up."""
     vision_activation_bytes: int
@@ -131,6 +134,7 @@ def vision_figures(
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         cost.weights * size,
         0,
+        0,
         activation(convention, cost, cost.activation_peak),
         0,
     )  # fmt: skip
@@ -171,6 +175,7 @@ def ends_figures(
         row * size,
         trunk.vocabulary,
         step.weights * size,
+        0,
         convention.sums_activations * step.activation_sum * size,
         0,
         activation(convention, prefill, prefill.activation_peak),
@@ -194,13 +199,14 @@ def group_prefill(
     size = convention.dtype_bytes
     window = group.attention.window
     keys = keys_of_pass(tokens, cached, window)
-    layer = decoder_layer(group, trunk, tokens, keys, flash, 0)
+    layer = decoder_layer(group, trunk, tokens, keys, flash, 0, cached)
     cost = scaled(total(layer, counts), group.layers, group.layers)
     peak = max(
         attention_peak(layer, tokens * trunk.hidden),
         other_peak(layer, trunk, group.attention.heads, tokens, keys, flash),
     )
-    held = group.layers * cached_values(group.attention) * held_tokens(tokens + cached, window)
+    held = cached_values(group.attention) * held_tokens(tokens + cached, window)
+    held = group.layers * (held + state_values(group.recurrent))
     return Figures(
         0, 0, 0, 0, 0, 0, 0, 0,
         cost.tensor_flops,
@@ -208,7 +214,7 @@ def group_prefill(
         cost.activation_io * size,
         cost.kv_io * size,
         held * size,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         activation(convention, cost, peak),
     )  # fmt: skip
 
@@ -235,8 +241,8 @@ def group_steps(
     Every count of a step is affine in the keys it meets, and so are the two lines of its peak.
     """
     size, count, heads = convention.dtype_bytes, group.layers, group.attention.heads
-    none = decoder_layer(group, trunk, 1, 0, flash, absorbed)
-    one = decoder_layer(group, trunk, 1, 1, flash, absorbed)
+    none = decoder_layer(group, trunk, 1, 0, flash, absorbed, 1)
+    one = decoder_layer(group, trunk, 1, 1, flash, absorbed, 1)
     at_none = scaled(total(none, counts), count, count)
     at_one = scaled(total(one, counts), count, count)
     attending = activation(convention, at_none, attention_peak(none, trunk.hidden))
@@ -254,6 +260,7 @@ def group_steps(
             at_none.weight_io * size,
             0, 0,
             at_none.weights * size,
+            count * state_values(group.recurrent) * size,
             0, 0, 0,
         ),
         Keys(

@@ -11,7 +11,7 @@ from sweepengine.formulas.cost import Cost, formula
 def linear(tokens: int, width_in: int, width_out: int, bias: int) -> Cost:
     """Linear layer: tensor `2*T*in*out`; reads its input, writes its output."""
     weights = width_in * width_out + bias * width_out
-    moved = tokens * (width_in + width_out)
+    moved = tokens * (width_in + width_out) * min(width_in * width_out, 1)
     return Cost(
         2 * tokens * width_in * width_out, 0, moved, weights, 0, 0, moved, moved, weights
     )  # fmt: skip

@@ -95,7 +95,7 @@ OUTPUTS: Final = (
            "prefill_kv_cache_bytes"),
     Column("decode_kv_cache_bytes", "Int64", "byte",
            "cache after decoding: context + K tokens (modelmeter: context + K - 1)", CACHE_AFTER,
-           "prefill_kv_cache_bytes"),
+           "state_bytes"),
     Column("weight_bytes", "Int64", "byte", "weights held in memory", AS_IS, "weight_bytes"),
 )  # fmt: skip
 BY_NAME: Final = {column.name: column for column in OUTPUTS}

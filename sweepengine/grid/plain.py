@@ -144,7 +144,7 @@ def column_value(
         held = reduce(lambda a, b: larger(a, b, sums), lines)
         return batch * (held + value) * min(steps, 1)
     if way == columns.CACHE_AFTER:
-        return batch * sum(
+        return batch * value + batch * sum(
             keys.cache_bytes * ways.cached_after(convention, context, steps, window)
             for keys, window in zip(workload.keys, windows, strict=True)
         )

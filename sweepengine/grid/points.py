@@ -29,12 +29,14 @@ def stages_of(model: Model) -> tuple[str, ...]:
     return STAGES if model.has_vision else STAGES[1:]
 
 
-def refuse_input(model: Model, place: str, name: str, named: Iterable[str]) -> InputError:
+def refuse_input(
+    model: Model, place: str, what: str, name: str, named: Iterable[str]
+) -> InputError:
     """What to say of an input that there is not, or that a model does not have."""
     column = INPUTS.get(name)
     known = f"expected some of {', '.join(named)}"
     if column is None or model.has[column.needs]:
-        return InputError(f"{place}: {known}")
+        return InputError(f"{place}: unknown {what}: {known}")
     return InputError(f"{place}: only a model that {NEEDS[column.needs]} has it: {known}")
 
 
@@ -50,8 +52,7 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
     for name, value in given.items():
         column = INPUTS.get(name)
         if column is None or not model.has[column.needs]:
-            place = f"point: {name}: " + ("unknown input" if column is None else "no input")
-            raise refuse_input(model, place, name, model.inputs)
+            raise refuse_input(model, f"point: {name}", "input", name, model.inputs)
         if column.choices and value in column.choices:
             values[name] = column.choices.index(str(value))
         elif (

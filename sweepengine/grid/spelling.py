@@ -224,9 +224,8 @@ class _AxisReader:
         has = self.model.has
         mine = [name for name, axis in AXES.items() if has[INPUTS[axis.columns[0]].needs]]
         if key not in mine:
-            place = f"{self.source}: axes.{key}: " + ("no key" if key in AXES else "unknown key")
             first = AXES[key].columns[0] if key in AXES else ""
-            raise refuse_input(self.model, place, first, mine)
+            raise refuse_input(self.model, f"{self.source}: axes.{key}", "key", first, mine)
         columns, spelling = AXES[key].columns, AXES[key].spelling
         if spelling == "numbers" and isinstance(written, dict):
             return Axis(key, columns, self.span(key, written))

@@ -77,7 +77,7 @@ def one_step(arch, keys, heads):
     cost = total(decoder_ends(arch.trunk, 1), arch.counts.ends)
     peak = 0
     for group in regrouped(arch, *heads[:2]):
-        layer = decoder_layer(group, arch.trunk, 1, keys, heads[2], 0)
+        layer = decoder_layer(group, arch.trunk, 1, keys, heads[2], 0, 0)
         cost = add(cost, scaled(total(layer, arch.counts.layer), group.layers, group.layers))
         peaks = (
             attention_peak(layer, arch.trunk.hidden),

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sweepengine as se
-from sweepengine.engine.frames import SCHEMA
+from sweepengine.engine.frames import schema_of
 from sweepengine.grid.grid import parse_grid
 from sweepengine.store import runs
 from sweepengine.store.dataset import scan_dataset
@@ -36,7 +36,7 @@ def test_dataset_holds_the_grid_in_order(grid, tmp_path):
     summary = se.run(grid, tmp_path / "d")
     assert (summary.points, summary.written, summary.files) == (480, 480, 16)
     assert summary.bytes == sum(p.stat().st_size for p in (tmp_path / "d").glob("*.parquet"))
-    found = scan_dataset(tmp_path / "d").collect().cast(SCHEMA)
+    found = scan_dataset(tmp_path / "d").collect().cast(schema_of(se.load_model()))
     assert found.equals(se.evaluate(found[:, :10]))
     assert found["decode_steps"][:61].to_list() == [*range(1, 61), 1]
 

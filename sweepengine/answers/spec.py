@@ -1,0 +1,124 @@
+"""A model as a spec sheet: what was read and understood of its file."""
+
+from typing import Any
+
+from sweepengine.data.models import Model
+from sweepengine.formulas.architecture import FLASH, Architecture, Attention, FeedForward, Group
+from sweepengine.formulas.cost import total
+from sweepengine.formulas.decoder import cached_values, decoder_layer
+
+Rows = list[tuple[str, ...]]
+
+
+def facts_of(model: Model) -> dict[str, Any]:
+    """What is known of a model, for JSON."""
+    arch = model.architecture
+    return {
+        "name": model.name,
+        "description": model.description,
+        "parameter_count": model.parameter_count,
+        "active_parameter_count": model.active_parameter_count,
+        "weight_bytes": model.weight_bytes,
+        "kv_bytes_per_token": model.kv_bytes_per_token,
+        "kv_bytes_per_token_without_windows": _endless_bytes(model),
+        "has_vision": model.has_vision,
+        "hidden": arch.trunk.hidden,
+        "vocabulary": arch.trunk.vocabulary,
+        "dtype_bytes": arch.convention.dtype_bytes,
+        "groups": [
+            {
+                "layers": group.layers,
+                "norms": group.norms,
+                "attention": group.attention._asdict(),
+                "feed_forward": group.feed_forward._asdict(),
+            }
+            for group in arch.groups
+        ],
+        "sources": model.sources,
+        "assumed": model.assumed,
+        "said": list(model.said),
+    }
+
+
+def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
+    """Titles and rows: the whole, its layers by kind, what was assumed."""
+    arch = model.architecture
+    size = arch.convention.dtype_bytes
+    whole: Rows = [
+        ("parameters", f"{model.parameter_count:,}"),
+        ("parameters a token passes", f"{model.active_parameter_count:,}"),
+        ("weights", f"{model.weight_bytes:,} bytes, {size} a value"),
+        ("layers", f"{sum(group.layers for group in arch.groups):,}"),
+        ("hidden", f"{arch.trunk.hidden:,}"),
+        ("vocabulary", f"{arch.trunk.vocabulary:,}" + (", tied" if arch.trunk.tied else "")),
+        ("KV cache", f"{model.kv_bytes_per_token:,} bytes a token, {size} a value"),
+        ("of it without a window", f"{_endless_bytes(model):,} bytes a token"),
+        ("sees images", "yes" if model.has_vision else "no"),
+    ]
+    layers: Rows = [
+        (
+            f"{group.layers:,}",
+            _attention_text(group.attention),
+            f"{group.attention.heads:,}",
+            "latent" if group.attention.latent else f"{group.attention.key_value_heads:,}",
+            f"{group.attention.key_width:,}",
+            f"{group.attention.window:,}" if group.attention.window else "none",
+            _feed_forward_text(group.feed_forward),
+            f"{_layer_weights(arch, group):,}",
+        )
+        for group in arch.groups
+    ]
+    sheet = [(f"{model.name}: {model.description}", whole), ("Layers by kind", layers)]
+    if model.assumed:
+        rows: Rows = [(key, str(value)) for key, value in model.assumed.items()]
+        sheet.append(("Left out of the file, and transformers' default that stands for it", rows))
+    if model.said:
+        sheet.append(("Beside", [("", line) for line in model.said]))
+    sheet.append(("Sources", list(model.sources.items())))
+    return sheet
+
+
+def _layer_weights(arch: Architecture, group: Group) -> int:
+    """Parameters of one layer of a group."""
+    return total(decoder_layer(group, arch.trunk, 1, 1, FLASH, 0, 1), arch.counts.layer).weights
+
+
+def _endless_bytes(model: Model) -> int:
+    """Bytes a token of the cache of layers that meet all tokens."""
+    groups = [group for group in model.architecture.groups if not group.attention.window]
+    values = sum(group.layers * cached_values(group.attention) for group in groups)
+    return values * model.architecture.convention.dtype_bytes
+
+
+def _attention_text(attention: Attention) -> str:
+    said = [f"latent {attention.latent}" if attention.latent else "grouped"]
+    if attention.query_rank:
+        said.append(f"query rank {attention.query_rank}")
+    if attention.value_width != attention.key_width:
+        said.append(f"values {attention.value_width} wide")
+    if attention.rotary_width != attention.key_width:
+        said.append(f"{attention.rotary_width} rotated")
+    for flag, text in (
+        (attention.query_norm or attention.key_norm, "query and key norms"),
+        (attention.input_bias, "input bias"),
+        (attention.output_bias, "output bias"),
+        (attention.sinks, "sinks"),
+        (attention.softcap, "softcap"),
+    ):
+        if flag:
+            said.append(text)
+    return ", ".join(said)
+
+
+def _feed_forward_text(forward: FeedForward) -> str:
+    said = []
+    if forward.experts:
+        said.append(
+            f"{forward.experts_per_token} of {forward.experts} experts, {forward.expert_width} wide"
+        )
+    if forward.width:
+        said.append(f"{'shared' if forward.experts else 'dense'} {forward.width:,} wide")
+    for flag, text in ((forward.shared_gate, "gate of shared experts"), (forward.bias, "bias")):
+        if flag:
+            said.append(text)
+    return ", ".join(said)

@@ -1,0 +1,130 @@
+"""Every config.json of a folder against transformers: N of M, and why not the others.
+
+    python -m sweepengine.validation.census OUT [FOLDER]
+
+Without a folder those that the extra `silicon` ships (aiconfigurator-core). Configs that describe
+the same decoder, in other formats say, are built once.
+"""
+
+import json
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import load_model
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.validation.configs import Figure, measure
+
+COLUMNS = ("config", "model_type", "parameters", "figures", "different", "largest difference",
+           "reason")  # fmt: skip
+
+
+class Row(NamedTuple):
+    """What one config came to."""
+
+    config: str
+    model_type: str
+    parameters: int
+    figures: list[Figure]
+    reason: str
+    """Why it was not compared; empty where it was."""
+
+    @property
+    def different(self) -> int:
+        """Figures that are not equal."""
+        return sum(figure.difference != 0 for figure in self.figures)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As a row of the table, `COLUMNS`."""
+        largest = max((abs(figure.difference) for figure in self.figures), default=0)
+        counted = bool(self.figures)
+        return (
+            self.config,
+            self.model_type,
+            f"{self.parameters:,}" if counted else "",
+            f"{len(self.figures)}" if counted else "",
+            f"{self.different}" if counted else "",
+            f"{largest:,}" if counted else "",
+            self.reason,
+        )
+
+
+def shipped_configs() -> list[Path]:
+    """Configs of the extra `silicon`.
+
+    Raises
+    ------
+    InputError
+        When it is not installed.
+    """
+    spec = find_spec("aiconfigurator_core")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "aiconfigurator-core is not installed: expected the extra, "
+            "pip install 'sweepengine[silicon]'"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model_configs"
+    return configs_in(folder)
+
+
+def configs_in(folder: Path) -> list[Path]:
+    """Configs in a folder, by name; descriptions of quantisation alone are none."""
+    found = sorted(folder.glob("*config.json"))
+    return [path for path in found if "model_type" in json.loads(path.read_text("utf-8"))]
+
+
+def census(paths: list[Path]) -> list[Row]:
+    """Compare each config; those of one decoder share what was measured."""
+    measured: dict[Architecture, list[Figure]] = {}
+    rows = []
+    for path in paths:
+        whole = json.loads(path.read_text("utf-8"))
+        part = whole.get("text_config") or whole.get("language_config") or {}
+        kind = str(
+            (part if isinstance(part, dict) else {}).get("model_type") or whole["model_type"]
+        )
+        name = path.name.removesuffix("_config.json").replace("--", "/")
+        try:
+            arch = load_model(path).architecture
+            if arch not in measured:
+                measured[arch] = measure(path)
+            figures = measured[arch]
+            rows.append(Row(name, kind, figures[0].analytic, figures, ""))
+        except InputError as error:
+            reason = str(error).removeprefix(f"{path}: ").split(": expected")[0]
+            rows.append(Row(name, kind, 0, [], reason))
+        print(" ".join(rows[-1].cells), flush=True)
+    return rows
+
+
+def verdict(rows: list[Row]) -> str:
+    """N of M, in words."""
+    equal = [row for row in rows if row.figures and not row.different]
+    figures = sum(len(row.figures) for row in equal)
+    return (
+        f"{len(equal)} of {len(rows)} configs equal torch in every figure ({figures:,} figures); "
+        f"{sum(1 for row in rows if row.different)} differ, "
+        f"{sum(1 for row in rows if row.reason)} are not compared"
+    )
+
+
+def main() -> None:
+    """Compare, print, write a Markdown table."""
+    warnings.filterwarnings("ignore")
+    out = Path(sys.argv[1])
+    rows = census(configs_in(Path(sys.argv[2])) if len(sys.argv) > 2 else shipped_configs())
+    lines = ["# Configs against torch", "", f"{verdict(rows)}.", ""]
+    lines += ["| " + " | ".join(COLUMNS) + " |", "|---|---|---:|---:|---:|---:|---|"]
+    lines += ["| " + " | ".join(row.cells) + " |" for row in rows]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(verdict(rows))
+    sys.exit(any(row.different for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Any config against transformers on the meta device."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import CONFIG_MAPPING
+
+from sweepengine.data.configs import families
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import load_model
+from sweepengine.validation.census import Row, census, verdict
+from sweepengine.validation.configs import STAND_INS, Figure, measure
+from tests.data.configs import FIGURES, all_configs, part_of
+
+pytestmark = pytest.mark.slow
+
+WHOLE = ("Llama-2-7b-hf", "gemma-3-1b-pt", "DeepSeek-OCR", "gpt-oss-20b", "GLM-5.2",
+         "Qwen3.5-35B-A3B", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "MiMo-V2-Flash")  # fmt: skip
+"""Measured with all their layers here; `make configs` measures every config so."""
+FEW_LAYERS = 6
+
+
+def write(folder, config):
+    path = folder / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return path
+
+
+def differences(path):
+    return [figure for figure in measure(path) if figure.difference]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_models_equal_torch_in_every_figure(name, tmp_path):
+    assert differences(write(tmp_path, all_configs()[name])) == []
+
+
+def shortened(config):
+    """The same config with few layers; costs are linear in the layers of each kind."""
+    config = json.loads(json.dumps(config))
+    part = part_of(config)
+    count = part.get("num_hidden_layers") or len(part.get("layers_block_type", []))
+    part["num_hidden_layers"] = min(FEW_LAYERS, count)
+    for key, value in part.items():
+        if isinstance(value, list | str) and len(value) >= count > FEW_LAYERS:
+            part[key] = value[:FEW_LAYERS]
+    return config
+
+
+def covered():
+    tables = families()
+    kinds = {}
+    for name, config in all_configs().items():
+        kind = part_of(config).get("model_type") or tables["parts"].get(config["model_type"])
+        if kind in tables["families"]:
+            kinds.setdefault(kind, name)
+    return kinds
+
+
+@pytest.mark.parametrize("kind", covered())
+def test_every_family_equals_torch_in_every_figure(kind, tmp_path):
+    assert differences(write(tmp_path, shortened(all_configs()[covered()[kind]]))) == []
+
+
+@st.composite
+def configs(draw):
+    """Small decoders of groups: windows, grouped heads, norms, latents, experts, biases."""
+    kind = draw(st.sampled_from(["llama", "qwen3", "gemma2", "gemma3_text", "gpt_oss", "qwen3_moe",
+                                 "qwen2_moe", "deepseek_v3", "olmo2", "mixtral",
+                                 "qwen3_next"]))  # fmt: skip
+    kv_heads = draw(st.sampled_from([1, 2, 3]))
+    width = 8 * draw(st.integers(1, 4))
+    config = {
+        "model_type": kind,
+        "hidden_size": 8 * draw(st.integers(1, 8)),
+        "vocab_size": draw(st.integers(10, 300)),
+        "num_hidden_layers": draw(st.integers(1, 7)),
+        "num_key_value_heads": kv_heads,
+        "num_attention_heads": kv_heads * draw(st.integers(1, 3)),
+        "head_dim": width,
+        "intermediate_size": draw(st.integers(1, 90)),
+        "tie_word_embeddings": draw(st.booleans()),
+    }
+    if kind in ("llama", "qwen3", "gemma2", "gemma3_text", "gpt_oss", "qwen3_moe", "olmo2"):
+        config["attention_bias"] = draw(st.booleans())
+    if kind == "olmo2":
+        config["hidden_size"] = width * config["num_attention_heads"]
+    if kind in ("gemma2", "gemma3_text", "gpt_oss", "mixtral"):
+        config["sliding_window"] = draw(st.integers(2, 1500))
+    if kind in ("gpt_oss", "mixtral", "qwen3_moe", "qwen2_moe", "deepseek_v3", "qwen3_next"):
+        experts = draw(st.integers(2, 9))
+        name = {"gpt_oss": "num_local_experts", "mixtral": "num_local_experts",
+                "deepseek_v3": "n_routed_experts"}.get(kind, "num_experts")  # fmt: skip
+        config[name] = experts
+        config["num_experts_per_tok"] = draw(st.integers(1, experts))
+    if kind in ("qwen3_moe", "qwen2_moe", "deepseek_v3", "qwen3_next"):
+        config["moe_intermediate_size"] = draw(st.integers(1, 40))
+    if kind in ("qwen3_moe", "qwen2_moe", "qwen3_next"):
+        config["decoder_sparse_step"] = draw(st.integers(1, 3))
+    if kind in ("qwen2_moe", "qwen3_next"):
+        config["shared_expert_intermediate_size"] = draw(st.integers(1, 40))
+    if kind == "qwen2_moe":
+        config["hidden_size"] = width * config["num_attention_heads"]
+        del config["head_dim"]
+    if kind == "qwen3_next":
+        heads = draw(st.integers(1, 3))
+        config |= {"linear_num_key_heads": heads, "linear_num_value_heads": 2 * heads,
+                   "linear_key_head_dim": 8, "linear_value_head_dim": 16,
+                   "linear_conv_kernel_dim": 4, "full_attention_interval": 2}  # fmt: skip
+    if kind in ("llama", "mixtral", "gemma2", "gemma3_text"):
+        config["hidden_size"] *= config["num_attention_heads"]
+    if kind == "deepseek_v3":
+        del config["head_dim"]
+        config |= {
+            "num_key_value_heads": config["num_attention_heads"],
+            "q_lora_rank": draw(st.sampled_from([None, 12, 24])),
+            "kv_lora_rank": 4 * draw(st.integers(1, 9)),
+            "qk_nope_head_dim": 4 * draw(st.integers(1, 5)),
+            "qk_rope_head_dim": 4 * draw(st.integers(1, 5)),
+            "v_head_dim": draw(st.integers(1, 30)),
+            "n_shared_experts": draw(st.integers(1, 3)),
+            "first_k_dense_replace": draw(st.integers(0, 3)),
+            "n_routed_experts": 8,
+            "num_experts_per_tok": draw(st.integers(1, 8)),
+            "n_group": 1,
+            "topk_group": 1,
+        }
+    return config
+
+
+@settings(max_examples=40)
+@given(configs())
+def test_any_decoder_of_groups_equals_torch(tmp_path_factory, config):
+    assert differences(write(tmp_path_factory.getbasetemp(), config)) == []
+
+
+def loaded(path):
+    """A model, or what is wrong with its file."""
+    try:
+        return load_model(path), ""
+    except InputError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize("kind", covered())
+def test_key_that_is_gone_is_an_error_or_the_default_of_transformers(kind, tmp_path):
+    config = all_configs()[covered()[kind]]
+    whole = load_model(write(tmp_path, config)).architecture
+    harmless = set(families()["harmless"]["keys"])
+    stand_in = STAND_INS.get(kind, kind)
+    for key in set(part_of(config)) - harmless:
+        less = json.loads(json.dumps(config))
+        del part_of(less)[key]
+        model, error = loaded(write(tmp_path, less))
+        if model is None:
+            assert key in error or "missing" in error, key
+            continue
+        if model.architecture == whole:
+            continue
+        assert key in model.assumed, f"{kind}: {key} changes a cost without a word"
+        if stand_in in CONFIG_MAPPING:
+            given = {k: v for k, v in part_of(less).items() if k not in ("model_type", "use_mla")}
+            theirs = CONFIG_MAPPING[stand_in](**given)
+            # What no configuration class holds, the modules take from others, as the table does.
+            assert getattr(theirs, key, model.assumed[key]) == model.assumed[key], key
+
+
+def test_census_tells_what_is_equal_from_what_is_not_compared(tmp_path):
+    first = tmp_path / "a--small_config.json"
+    small = FIGURES["Llama-2-7b-hf"] | {"num_hidden_layers": 1}
+    first.write_text(json.dumps(small))
+    second = tmp_path / "a--other_config.json"
+    second.write_text('{"model_type": "deepseek_v4"}')
+    rows = census([first, second])
+    assert [row.different for row in rows] == [0, 0]
+    assert rows[1].reason == 'model_type: "deepseek_v4" is not covered yet'
+    assert verdict(rows).startswith("1 of 2 configs equal torch in every figure (11 figures)")
+    wrong = Row("x", "llama", 1, [Figure("a", "FLOP", 1, 2)], "")
+    assert wrong.different == 1
+
+
+def test_command_prints_figures_and_fails_on_a_config_that_is_not_covered(command, tmp_path):
+    small = FIGURES["gemma-3-1b-pt"] | {"num_hidden_layers": 2}
+    done = command("validate", "--config", write(tmp_path, small), "--json", tmp_path / "f.json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "11 of 11 figures equal"
+    facts = json.loads((tmp_path / "f.json").read_text())
+    assert all(fact["measured"] == fact["analytic"] for fact in facts)
+    refused = command("validate", "--config", write(tmp_path, small | {"odd": 1}))
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
