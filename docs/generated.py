@@ -1,5 +1,6 @@
 """Pages that mkdocs makes from the code and its data: accountings, columns, commands, devices."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,10 +16,17 @@ from sweepengine.formulas.points import INPUTS, Input, Point
 from sweepengine.grid.columns import OUTPUTS
 from sweepengine.show.tables import markdown
 
+CONFIGS = Path(__file__).parent.parent / "results" / "configs" / "README.md"
+"""What `make configs` wrote."""
+
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages."""
-    pages = {"accountings.md": accountings(), "reference.md": reference()}
+    pages = {
+        "accountings.md": accountings(),
+        "configs.md": CONFIGS.read_text(encoding="utf-8"),
+        "reference.md": reference(),
+    }
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files

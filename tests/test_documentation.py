@@ -20,13 +20,13 @@ NOT_RUN_HERE = ("make ", "eval ")
 def snippets(path):
     """Blocks of code with their language, in order."""
     return re.findall(
-        r"^```(sh|python|toml)\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S
+        r"^```(sh|python|toml|json)\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S
     )
 
 
 def file_names(text):
     """Names of files that the text tells a reader to save TOML as, in order of the blocks."""
-    return re.findall(r"[Ss]aved? (?:this )?as `([\w-]+\.toml)`", text)
+    return re.findall(r"[Ss]aved? (?:this )?as `([\w-]+\.(?:toml|json))`", text)
 
 
 def run_python(root, folder, *arguments):
@@ -45,7 +45,7 @@ def test_every_snippet_runs(root, tmp_path, page):
     names = iter(file_names(text))
     ran = 0
     for language, code in snippets(root / page):
-        if language == "toml":
+        if language in ("toml", "json"):
             if page != "README.md":
                 (tmp_path / next(names)).write_text(code, encoding="utf-8")
             continue

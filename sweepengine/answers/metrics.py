@@ -11,9 +11,14 @@ import polars as pl
 
 from sweepengine.data.devices import TERA, Device
 from sweepengine.data.errors import InputError
+from sweepengine.data.models import Model
+from sweepengine.formulas.decoder import cached_values
+from sweepengine.formulas.recurrent import state_values
 from sweepengine.grid.columns import STAGES
 
 GIB = 2**30
+PAGE_TOKENS = 16
+"""Tokens of a page, as vLLM and SGLang keep them by default."""
 BITS_PER_BYTE = 8
 
 
@@ -161,6 +166,46 @@ def bytes_per_sequence(stages: Sequence[str] = STAGES) -> pl.Expr:
 def memory_needed_bytes(stages: Sequence[str] = STAGES) -> pl.Expr:
     """Bytes a device must hold: weights, key-value cache after decoding, activations."""
     return pl.col("weight_bytes") + bytes_per_sequence(stages) * pl.col("batch_size")
+
+
+def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.Expr:
+    """Bytes of cache that an engine reserves after decoding: whole pages for each sequence.
+
+    The exact bytes are `decode_kv_cache_bytes`. Layers of each kind of attention have pages of
+    their own, as hybrid engines keep them; a window keeps the pages that its W - 1 tokens lie on,
+    at most one more than they fill, since engines free whole pages. States of recurrent layers are
+    as they are.
+
+    Raises
+    ------
+    InputError
+        When a page holds no token.
+    """
+    if page_tokens < 1:
+        raise InputError(f"page_tokens = {page_tokens}: expected an integer of at least 1")
+    arch = model.architecture
+    batch = pl.col("batch_size").cast(pl.Int64)
+    steps, context = pl.col("decode_steps").cast(pl.Int64), pl.col("context_tokens").cast(pl.Int64)
+    left_out = (1 - arch.convention.cache_holds_last_token) * pl.min_horizontal(steps, pl.lit(1))
+    tokens = context + steps - left_out
+
+    def pages(window: int) -> pl.Expr:
+        filled = (tokens + page_tokens - 1) // page_tokens
+        if not window:
+            return filled
+        most = -(-(window - 1) // page_tokens) + 1
+        return pl.min_horizontal(filled, pl.lit(most))
+
+    if model.has["heads"]:  # of one kind, as wide as each point's heads make it
+        window = arch.attentions[0].window
+        held = pl.min_horizontal(tokens, pl.lit(window - 1)) if window else tokens
+        return pl.col("decode_kv_cache_bytes") // held * pages(window) * page_tokens
+    size, found = arch.convention.dtype_bytes, pl.lit(0, pl.Int64)
+    for group in arch.groups:
+        a_token = group.layers * cached_values(group.attention) * size
+        found += a_token * page_tokens * pages(group.attention.window)
+        found += group.layers * state_values(group.recurrent) * size
+    return batch * found
 
 
 def largest_batch(device: Device, stages: Sequence[str] = STAGES) -> pl.Expr:

@@ -34,6 +34,8 @@ class Source(NamedTuple):
     point_count: int
     columns: tuple[str, ...]
     """Inputs, then outputs."""
+    value_bytes: int
+    """Of a weight, an activation and a cached value."""
     points: pl.LazyFrame
 
     @property
@@ -73,6 +75,7 @@ def open_source(place: str | Path) -> Source:
             manifest.report,
             manifest.points,
             manifest.columns,
+            manifest.value_bytes,
             points,
         )
     grid = load_grid(place)
@@ -87,5 +90,6 @@ def open_source(place: str | Path) -> Source:
         grid.report,
         grid.points,
         (*grid.model.inputs, *output_names(grid.model)),
+        grid.model.architecture.convention.dtype_bytes,
         scan(grid),
     )

@@ -31,4 +31,6 @@ def explain(model: str, formulas: bool, as_json: bool, **axes: object) -> None:
         say_json(facts)
         return
     said = ", ".join(f"{name} {value}" for name, value in inputs.items())
+    size = grid.model.architecture.convention.dtype_bytes
+    said += f"; {size} bytes a value of weights, activations and cache"
     show_explanation(f"{grid.model.name}: {said}", total, formulas)

@@ -18,6 +18,7 @@ def plan(grid: str, as_json: bool) -> None:
     loaded = load_grid(grid)
     loaded.check()
     model = loaded.model
+    size = model.architecture.convention.dtype_bytes
     columns = (*model.inputs, *output_names(model))
     per_point = sum(DTYPES[TYPES[name]].size for name in columns)
     axes = {axis.name: len(axis.values) for axis in loaded.axes if axis.name != "defaults"}
@@ -37,6 +38,7 @@ def plan(grid: str, as_json: bool) -> None:
     varying = ", ".join(f"{name} {count:,}" for name, count in axes.items() if count > 1)
     rows = [
         ("model", loaded.model.name),
+        ("values", f"{size} bytes each, of weights, activations and cache"),
         ("points", f"{loaded.points:,}"),
         ("axes", varying or "one point"),
         ("columns", f"{len(model.inputs)} inputs, {len(columns) - len(model.inputs)} outputs"),

@@ -97,6 +97,7 @@ def slo(
         facts = {
             "source": source.place,
             "model": source.model,
+            "value_bytes": source.value_bytes,
             "targets": targets._asdict(),
             "achievable": {"compute": compute_fraction, "bandwidth": bandwidth_fraction},
             "answers": [answer.as_dict() for answer in answers],

@@ -38,8 +38,9 @@ def read_config(path: Path) -> Reading:
         When it is not JSON, of a family that is not covered, or has a key that is not known; the
         message names file, key and the way out.
     """
+    text = read_text(path)
     try:
-        config = json.loads(read_text(path))
+        config = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):

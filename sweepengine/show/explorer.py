@@ -14,50 +14,72 @@ def _():
     import sweepengine as se
     from sweepengine import metrics
     from sweepengine.data.files import known
-    from sweepengine.grid.columns import STAGES
+    from sweepengine.grid.points import stages_of
 
-    return STAGES, alt, known, metrics, mo, pl, se
+    return alt, known, metrics, mo, pl, se, stages_of
 
 
 @app.cell
 def _(known, mo):
-    crops = mo.ui.dropdown(
-        ["none", "1x2", "2x2", "2x3", "3x3", "3x4", "4x4", "4x5", "5x5"], "2x3", label="crops"
-    )
+    device = mo.ui.dropdown(list(known("devices")), "h100-sxm", label="device")
+    model = mo.ui.dropdown(list(known("models")), "deepseek-ocr-3b", label="model")
     steps = mo.ui.slider(100, 8000, 100, 1000, label="decode steps (K)", show_value=True)
     batch = mo.ui.slider(steps=[1, 2, 4, 8, 16, 32, 64, 128, 256], value=8,
                          label="batch size (B)", show_value=True)  # fmt: skip
-    heads = mo.ui.dropdown(["10/10", "10/5", "10/2", "10/1"], "10/10", label="heads / KV heads")
     attention = mo.ui.dropdown(["flash", "eager"], "flash", label="attention")
-    device = mo.ui.dropdown(list(known("devices")), "h100-sxm", label="device")
-    model = mo.ui.dropdown(list(known("models")), "deepseek-ocr-3b", label="model")
-    return attention, batch, crops, device, heads, model, steps
+    return attention, batch, device, model, steps
 
 
 @app.cell
-def _(attention, batch, crops, device, heads, mo, model, steps):
+def _(model, se):
+    loaded = se.load_model(model.value)
+    return (loaded,)
+
+
+@app.cell
+def _(loaded, mo):
+    # Controls of what this model has: an image or a prompt, heads that may be regrouped.
+    crops = mo.ui.dropdown(
+        ["none", "1x2", "2x2", "2x3", "3x3", "3x4", "4x4", "4x5", "5x5"], "2x3", label="crops"
+    )
+    prompt = mo.ui.slider(steps=[2**power for power in range(5, 18)], value=1024,
+                          label="prompt tokens", show_value=True)  # fmt: skip
+    _own, _kv_heads = loaded.heads
+    _options = [f"{_own}/{kv}" for kv in range(_own, 0, -1) if _own % kv == 0] or ["own"]
+    heads = mo.ui.dropdown(
+        _options, f"{_own}/{_kv_heads}" if _own else "own", label="heads / KV heads"
+    )
+    return crops, heads, prompt
+
+
+@app.cell
+def _(attention, batch, crops, device, heads, loaded, mo, model, prompt, steps):
+    asked = crops if loaded.has_vision else prompt
+    shown = [asked, heads] if loaded.has["heads"] else [asked]
     mo.vstack(
         [
             mo.md("# What will it cost?"),
-            mo.hstack([crops, heads, attention, device, model], justify="start"),
+            mo.hstack([model, device, *shown, attention], justify="start"),
             mo.hstack([steps, batch], justify="start"),
         ]
     )
 
 
 @app.cell
-def _(attention, batch, crops, device, heads, model, pl, se, steps):
-    rows, cols = (0, 0) if crops.value == "none" else map(int, crops.value.split("x"))
-    query_heads, kv_heads = map(int, heads.value.split("/"))
+def _(attention, batch, crops, device, heads, loaded, model, pl, prompt, se, steps):
+    inputs = {"decode_steps": steps.value, "attention": attention.value}
+    if loaded.has_vision:
+        rows, cols = (0, 0) if crops.value == "none" else map(int, crops.value.split("x"))
+        inputs |= {"crop_rows": rows, "crop_cols": cols}
+    else:
+        inputs["prompt_tokens"] = prompt.value
+    if loaded.has["heads"]:
+        query_heads, kv_heads_chosen = map(int, heads.value.split("/"))
+        inputs |= {"attention_heads": query_heads, "key_value_heads": kv_heads_chosen}
     batches = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, batch.value})
     points = se.evaluate(
         pl.DataFrame({"batch_size": batches}).with_columns(
-            crop_rows=rows,
-            crop_cols=cols,
-            decode_steps=steps.value,
-            attention_heads=query_heads,
-            key_value_heads=kv_heads,
-            attention=pl.lit(attention.value),
+            **{name: pl.lit(value) for name, value in inputs.items()}
         ),
         model.value,
     )
@@ -66,17 +88,18 @@ def _(attention, batch, crops, device, heads, model, pl, se, steps):
 
 
 @app.cell
-def _(batch, card, metrics, pl, points):
+def _(batch, card, loaded, metrics, pl, points, stages_of):
+    stages = stages_of(loaded)
     figures = points.filter(pl.col("batch_size") == batch.value).select(
-        ttft_s=metrics.ttft_seconds(card),
+        ttft_s=metrics.ttft_seconds(card, stages=stages),
         tpot_ms=metrics.tpot_seconds(card) * 1000,
-        device_tokens_per_s=metrics.tokens_per_second(card),
-        memory_gb=metrics.memory_needed_bytes() / 1e9,
-        largest_batch=metrics.largest_batch(card),
+        device_tokens_per_s=metrics.tokens_per_second(card, stages=stages),
+        memory_gb=metrics.memory_needed_bytes(stages) / 1e9,
+        largest_batch=metrics.largest_batch(card, stages),
         decode_bound=metrics.bound(card, "decode"),
     )
     figures = figures.row(0, named=True)
-    return (figures,)
+    return figures, stages
 
 
 @app.cell
@@ -95,7 +118,7 @@ def _(card, figures, mo):
 
 
 @app.cell
-def _(STAGES, batch, mo, pl, points):
+def _(batch, mo, pl, points, stages):
     chosen = points.filter(pl.col("batch_size") == batch.value).row(0, named=True)
     costs = [
         {
@@ -106,10 +129,10 @@ def _(STAGES, batch, mo, pl, points):
             "weight GB": chosen[f"{stage}_weight_io_bytes"] / 1e9,
             "KV GB": chosen[f"{stage}_kv_io_bytes"] / 1e9,
         }
-        for stage in STAGES
+        for stage in stages
     ]
-    shown = dict.fromkeys(list(costs[0])[1:], "{:,.4g}")
-    mo.ui.table(costs, selection=None, format_mapping=shown)
+    formats = dict.fromkeys(list(costs[0])[1:], "{:,.4g}")
+    mo.ui.table(costs, selection=None, format_mapping=formats)
 
 
 @app.cell

@@ -130,6 +130,7 @@ def show_answers(
 ) -> None:
     """Print what devices can do: a line each, the cheapest, fronts, and a picture of them."""
     said = f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms"
+    said += f"; weights and KV cache of {source.value_bytes} bytes a value"
     print_table(
         f"{source.name}, model {source.model}: {said}",
         [_answer_row(answer) for answer in answers],

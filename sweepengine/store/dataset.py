@@ -35,6 +35,8 @@ class Manifest(BaseModel):
     engine: str = COMPILED
     """Which computed it; one dataset never mixes the floats of two."""
     columns: tuple[str, ...]
+    value_bytes: int
+    """Of a weight, an activation and a cached value."""
     points: int
     rows_per_file: int
     targets: dict[str, float | None]

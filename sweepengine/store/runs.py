@@ -187,6 +187,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         model=grid.model.name,
         engine=engine_for(points),
         columns=(*grid.model.inputs, *output_names(grid.model)),
+        value_bytes=grid.model.architecture.convention.dtype_bytes,
         points=points,
         rows_per_file=ROWS_PER_FILE,
         targets=grid.targets.model_dump(),

@@ -117,6 +117,28 @@ def test_weights_follow_the_heads():
     assert found[0] == RELEASED.weight_bytes
 
 
+@pytest.mark.parametrize("tokens", [1, 15, 16, 17, 127, 128, 129, 145, 5000])
+def test_engines_reserve_whole_pages_and_no_more_of_a_window_than_it_can_lie_on(tokens):
+    frame = pl.DataFrame({"prompt_tokens": [tokens], "decode_steps": [0], "batch_size": [3]})
+    point = se.evaluate(frame, "gpt-oss-20b")
+    model = se.load_model("gpt-oss-20b")
+    reserved = point.select(metrics.reserved_kv_cache_bytes(model)).item()
+    layer = 2 * 8 * 64 * 2
+    pages = -(-tokens // 16)
+    assert reserved == 3 * 12 * layer * 16 * (pages + min(pages, -(-127 // 16) + 1))
+    assert reserved >= point["decode_kv_cache_bytes"].item()
+    one = point.select(metrics.reserved_kv_cache_bytes(model, 1)).item()
+    assert one >= point["decode_kv_cache_bytes"].item()
+    with pytest.raises(se.InputError, match="page_tokens = 0"):
+        metrics.reserved_kv_cache_bytes(model, 0)
+
+
+def test_reserved_pages_follow_the_heads_of_each_point():
+    frame = pl.DataFrame({"key_value_heads": [10, 5], "decode_steps": [7, 7]})
+    found = se.evaluate(frame).select(metrics.reserved_kv_cache_bytes(RELEASED)).to_series()
+    assert found.to_list() == [2 * 12 * 1280 * 2 * 304, 2 * 12 * 640 * 2 * 304]
+
+
 def test_device_too_small_for_the_weights_holds_no_batch():
     tiny = H100._replace(memory_bytes=6_000_000_000)
     points = se.evaluate(pl.DataFrame({"batch_size": [1]}))

@@ -35,7 +35,7 @@ def test_app_follows_its_controls():
     from sweepengine.show.explorer import app
 
     values = {"attention": "eager", "batch": 256, "crops": "none", "device": "rtx-4090",
-              "heads": "10/1", "model": "deepseek-ocr-3b", "steps": 100}  # fmt: skip
+              "heads": "10/1", "model": "deepseek-ocr-3b", "steps": 100, "prompt": 1}  # fmt: skip
     _, defined = app.run(defs={name: Chosen(value) for name, value in values.items()})
     chosen = defined["points"].filter(defined["points"]["batch_size"] == 256).row(0, named=True)
     assert (chosen["crop_rows"], chosen["key_value_heads"], chosen["attention"]) == (0, 1, "eager")
@@ -45,6 +45,19 @@ def test_app_follows_its_controls():
         pl.DataFrame({"batch_size": [256], "key_value_heads": [1], "attention": ["eager"]})
     )
     expected = points.select(metrics.tpot_seconds(device)).item() * 1000
+    assert defined["figures"]["tpot_ms"] == expected
+
+
+def test_app_of_a_text_model_has_a_prompt_and_no_vision():
+    from sweepengine.show.explorer import app
+
+    values = {"attention": "flash", "batch": 64, "device": "h200", "model": "gpt-oss-20b",
+              "prompt": 4096, "steps": 500, "heads": "own", "crops": "none"}  # fmt: skip
+    _, defined = app.run(defs={name: Chosen(value) for name, value in values.items()})
+    assert [row["stage"] for row in defined["costs"]] == ["prefill", "decode"]
+    frame = pl.DataFrame({"prompt_tokens": [4096], "batch_size": [64], "decode_steps": [500]})
+    points = se.evaluate(frame, "gpt-oss-20b")
+    expected = points.select(metrics.tpot_seconds(se.load_device("h200"))).item() * 1000
     assert defined["figures"]["tpot_ms"] == expected
 
 
