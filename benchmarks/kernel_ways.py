@@ -6,6 +6,7 @@ figures. Results are compared before they are timed.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numexpr
@@ -20,13 +21,16 @@ from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import Figures, Keys
 from sweepengine.formulas.points import Point
 from sweepengine.grid.columns import OUTPUT_NAMES
-from sweepengine.grid.grid import load_grid
+from sweepengine.grid.grid import load_grid, parse_grid
 from sweepengine.grid.plain import point_columns
+from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand
 
 GROUP = "kernel"
 POINTS = 2_000_000
 PYTHON_POINTS = 2_000
+TEXT_MODELS = ("qwen3-32b", "gpt-oss-20b")
+"""One kind of attention, and two, of which one looks back a window."""
 COLUMNS = (
     "context_tokens", "prefill_tensor_flops", "decode_tensor_flops", "decode_activation_bytes",
     "decode_kv_cache_bytes", "vision_weight_io_bytes", "prefill_weight_io_bytes",
@@ -192,6 +196,7 @@ def measurements(points: int = POINTS) -> list[Measurement]:
     if plain() != [{name: whole[name][i] for name in OUTPUT_NAMES} for i in range(few)]:
         raise SystemExit("plain Python and kernel differ")
     shape = (len(OUTPUT_NAMES), rows)
+    texts = [text_kernel(name) for name in TEXT_MODELS]
     eight = f"{len(COLUMNS)} columns"
     return [
         measure(GROUP, "fill with a constant", rows,
@@ -203,4 +208,24 @@ def measurements(points: int = POINTS) -> list[Measurement]:
         measure(GROUP, f"numexpr, {eight}", rows, lambda: by_numexpr(arch, table, w, k, b)),
         measure(GROUP, f"NumPy, {eight}", rows, lambda: by_numpy(arch, table, w, k, b)),
         measure(GROUP, "plain Python", few, plain),
+        *(measure(GROUP, f"kernel, {name}", rows, work)
+          for name, (rows, work) in zip(TEXT_MODELS, texts, strict=True)),
     ]  # fmt: skip
+
+
+def text_kernel(name: str) -> tuple[int, Callable[[], object]]:
+    """Points of a grid of prompts, batches and steps of a text model, and all their columns."""
+    axes = {
+        "prompt_tokens": [2**power for power in range(5, 15)],
+        "batch_size": [1, 4, 16, 64],
+        "decode_steps": {"start": 1, "stop": 50_000, "step": 1},
+    }
+    grid = parse_grid({"name": "text", "model": name, "axes": axes}, "text")
+    product, arch = product_of(grid.axes), grid.model.architecture
+    outputs = output_names(grid.model)
+
+    def work() -> object:
+        tables = tabulate(arch, product.workloads)
+        return fill_columns(arch, product, tables, grid.points, outputs, cores())
+
+    return grid.points, work

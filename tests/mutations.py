@@ -75,7 +75,7 @@ def mutants() -> Iterator[Mutant]:
 
 
 def record() -> dict[int, list[Any]]:
-    """Run the measurements once and keep what torch found, in order."""
+    """Run the measurements once and keep what torch found, in order; all tests have to pass."""
     found: dict[int, list[Any]] = {i: [] for i in range(len(MEASURED))}
 
     def recorder(original: Callable[..., Any], kept: list[Any]) -> Callable[..., Any]:
@@ -88,7 +88,8 @@ def record() -> dict[int, list[Any]]:
     originals = [getattr(home, name) for home, name in MEASURED]
     for i, (home, name) in enumerate(MEASURED):
         setattr(home, name, recorder(originals[i], found[i]))
-    run()
+    if failed := run():
+        sys.exit(f"{failed[0]} fails before any formula is changed")
     for (home, name), original in zip(MEASURED, originals, strict=True):
         setattr(home, name, original)
     return found

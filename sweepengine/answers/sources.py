@@ -7,13 +7,14 @@ import polars as pl
 
 from sweepengine import __version__
 from sweepengine.data.errors import InputError
+from sweepengine.data.models import Model, build
 from sweepengine.engine.frames import SCHEMA
 from sweepengine.engine.lazy import scan
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import STAGES
 from sweepengine.grid.grid import Targets, load_grid
 from sweepengine.grid.points import output_names
-from sweepengine.store.dataset import read_manifest, scan_files
+from sweepengine.store.dataset import MANIFEST, read_manifest, scan_files
 from sweepengine.store.storage import is_remote, open_storage
 
 
@@ -25,7 +26,9 @@ class Source(NamedTuple):
     name: str
     description: str
     model: str
-    """Name or path of the model."""
+    """Name of the model."""
+    loaded: Model
+    """The model itself; a dataset carries its own."""
     grid_hash: str
     engine_version: str
     targets: Targets
@@ -69,6 +72,7 @@ def open_source(place: str | Path) -> Source:
             manifest.grid_name,
             manifest.description,
             manifest.model,
+            build(manifest.model_data, f"{place}/{MANIFEST}: model_data"),
             manifest.grid_hash,
             manifest.engine_version,
             Targets(**manifest.targets),
@@ -83,7 +87,8 @@ def open_source(place: str | Path) -> Source:
         grid.source,
         grid.name,
         grid.description,
-        grid.model_name,
+        grid.model.name,
+        grid.model,
         grid.hash,
         __version__,
         grid.targets,

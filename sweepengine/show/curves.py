@@ -31,7 +31,7 @@ from sweepengine.show.plans import Plan
 LABEL_WIDTH = 27
 """Pixels that a label such as 1x29 takes, with its margin."""
 DASHES = {"eager": [6, 3], "CUDA cores": [6, 3], "after decoding": [6, 3], "LM head": [2, 2]}
-PROMPT = (*IMAGE_COLUMNS, "text_tokens", "prompt_tokens", "cached_tokens")
+PROMPT = (*IMAGE_COLUMNS, "text_tokens", "prompt_tokens")
 """What the rows of a chart's frame are for, as far as a model has it."""
 MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attention_heads": 10,
                "key_value_heads": 10}  # fmt: skip
@@ -68,13 +68,13 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
         for plan in chosen
         if plan.measured
     ]
-    label = pl.format("{}", "context_tokens")
+    label = pl.format("{}", tokens_column(source))
     if "crop_rows" in source.columns:
         crops = pl.format("{}x{}", "crop_rows", "crop_cols")
         whole = pl.format("{} px", "view_size")
         label = pl.when(pl.col("crop_rows") > 0).then(crops).otherwise(whole)
     tokens = tokens_column(source)
-    keys = [name for name in (*PROMPT, "context_tokens", tokens) if name in source.columns]
+    keys = [name for name in (*PROMPT, tokens) if name in source.columns]
     keys = list(dict.fromkeys(keys))
     stepping = source.points.with_columns(pl.col("decode_steps").replace(0, None))
     return (
@@ -87,8 +87,8 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
 
 
 def tokens_column(source: Source) -> str:
-    """What charts stand over: tokens of the image, or of the context of a model without vision."""
-    return "image_tokens" if "image_tokens" in source.columns else "context_tokens"
+    """What charts stand over: tokens of the image, or of the prompt of a model without vision."""
+    return "image_tokens" if "image_tokens" in source.columns else "prompt_tokens"
 
 
 def line_chart(

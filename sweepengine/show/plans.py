@@ -61,7 +61,7 @@ def _vision_plans() -> list[Plan]:
 
 def _prefill_plans(source: Source, model: Model) -> list[Plan]:
     stages = tuple(stage for stage in source.stages_there if stage != "decode")
-    what = " + ".join(stages).capitalize()
+    name, what = "_".join(stages), " + ".join(stages).capitalize()
     arch = model.architecture
     held = [pl.col(f"{stage}_activation_bytes") for stage in stages]
     summed = arch.convention.sums_activations
@@ -76,14 +76,14 @@ def _prefill_plans(source: Source, model: Model) -> list[Plan]:
         Curve(head / TERA, "LM head"),
     )
     found = [
-        _flops_plan("vision_prefill_flops", what, stages, "vision_prefill"),
-        Plan("vision_prefill_components", f"{what} by component", "TFLOP", components),
-        *_traffic_plans("vision_prefill", what, stages),
-        Plan("vision_prefill_activation_memory", f"{what} activation memory", "GiB",
+        _flops_plan(f"{name}_flops", what, stages, "vision_prefill"),
+        Plan(f"{name}_components", f"{what} by component", "TFLOP", components),
+        *_traffic_plans(name, what, stages),
+        Plan(f"{name}_activation_memory", f"{what} activation memory", "GiB",
              (Curve(activations / metrics.GIB),)),
-        Plan("vision_prefill_kv_cache", "KV cache after prefill", "GiB",
+        Plan(f"{name}_kv_cache", "KV cache after prefill", "GiB",
              (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB),)),
-        _split_plan("vision_prefill", what, stages),
+        _split_plan(name, what, stages),
     ]  # fmt: skip
     if source.targets.ttft_s is not None:
         need = metrics.required_tflops_for_ttft(source.targets.ttft_s, stages)

@@ -119,7 +119,7 @@ def write_report(
 
 
 def _section(source: Source) -> Section:
-    model = load_model(source.model)
+    model = source.loaded
     chosen = plans(source, model)
     frame = chart_frame(source, chosen)
     measured = measured_stages()
@@ -181,7 +181,7 @@ class _Beside(NamedTuple):
 
 def _accountings(sections: list[Section], first: Model) -> _Beside:
     source = sections[0].source
-    second = load_model(source.model)
+    second = source.loaded
     if first.inputs != second.inputs:
         raise InputError(
             f"report: --against {first.name}: has other inputs than {second.name}: "
@@ -209,9 +209,14 @@ def _accountings(sections: list[Section], first: Model) -> _Beside:
     return _Beside(first, second, found, causes(first, second, *middle), middle[0])
 
 
+def _sentence(text: str) -> str:
+    """A description as a sentence; nothing where there is none."""
+    return f"{text}. " if text else ""
+
+
 def _provenance(source: Source) -> str:
     return (
-        f"{source.description}. Model {source.model}, grid {source.name} "
+        f"{_sentence(source.description)}Model {source.model}, grid {source.name} "
         f"({source.grid_hash[:12]}), sweepengine {source.engine_version}."
     )
 
@@ -312,7 +317,7 @@ def _page(sections: list[Section], compared: list[Comparison], beside: _Beside |
         "report.html",
         charts=[(c.name, c.drawn.to_dict()) for section in sections for c in section.charts],
         title=f"What {names} costs",
-        description=" ".join(dict.fromkeys(f"{s.source.description}." for s in sections)),
+        description=" ".join(dict.fromkeys(_sentence(s.source.description) for s in sections)),
         tables=tables,
         notes=notes,
         comparison=compared,

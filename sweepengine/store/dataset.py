@@ -32,6 +32,8 @@ class Manifest(BaseModel):
     grid_name: str
     description: str
     model: str
+    model_data: dict[str, Any]
+    """What the model's files hold, so that a dataset answers wherever it is."""
     engine: str = COMPILED
     """Which computed it; one dataset never mixes the floats of two."""
     columns: tuple[str, ...]

@@ -185,6 +185,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         grid_name=grid.name,
         description=grid.description,
         model=grid.model.name,
+        model_data=grid.model.data,
         engine=engine_for(points),
         columns=(*grid.model.inputs, *output_names(grid.model)),
         value_bytes=grid.model.architecture.convention.dtype_bytes,

@@ -186,7 +186,7 @@ def _stage_peaks(arch: Architecture, heads: Heads, reference: DecoderReference) 
     filling = live_peak(modules, lambda: reference.run(1, TOKENS, cache)) - TOKENS * per_token
     stepping = live_peak(modules, lambda: reference.run(1, 1, cache)) - (TOKENS + 1) * per_token
     size = arch.convention.dtype_bytes
-    filled = prefill_figures(arch, TOKENS, 0, *heads).prefill_activation_bytes // size
+    filled = prefill_figures(arch, TOKENS, 0, 0, *heads).prefill_activation_bytes // size
     lines = step_figures(arch, *heads).keys[0]
     lengths = (lines.attention_bytes, lines.attention_growth, lines.other_bytes, lines.other_growth)
     step = step_bytes(*lengths, TOKENS + 1) // size

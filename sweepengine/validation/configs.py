@@ -53,7 +53,7 @@ class Built(NamedTuple):
     @property
     def parameters(self) -> int:
         """Of both; a tied head is the token table."""
-        tied = self.config.tie_word_embeddings
+        tied = getattr(self.config, "tie_word_embeddings", False)
         return parameters(self.body) + (0 if tied else parameters(self.head))
 
     def flops(self, batch: int, tokens: int, cache: DynamicCache) -> int:
