@@ -1,6 +1,7 @@
 """Data files of models and devices: shipped ones by their stem, a user's own by path."""
 
 import tomllib
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def _stem(path: Path) -> str:
     return path.stem
 
 
+@cache
 def known(kind: str) -> dict[str, Path]:
     """Data files of `kind` ("models", "devices") that come with the package, by stem."""
     folder = Path(str(resources.files("sweepengine.data") / kind))

@@ -26,7 +26,7 @@ from sweepengine.grid.columns import COLUMNS, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
-from sweepengine.grid.points import checked_point, default_value, output_names, refuse_input
+from sweepengine.grid.points import checked_point, default_values, output_names, refuse_input
 from sweepengine.grid.products import distinct
 
 Integers = NDArray[np.int64]
@@ -164,13 +164,14 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
         if name not in model.inputs:
             raise refuse_input(model, f"points: {name}", "column", name, model.inputs)
     found: dict[str, Integers] = {}
+    defaults = default_values(model)
     for name, column in INPUTS.items():
         if name in points.columns:
             found[name] = _valid(points[name], column)
         elif name == "key_value_heads" and "attention_heads" in points.columns:
             found[name] = found["attention_heads"]
         else:
-            found[name] = np.broadcast_to(np.int64(default_value(model, name)), points.height)
+            found[name] = np.broadcast_to(np.int64(defaults[name]), points.height)
     heads, kv_heads = found["attention_heads"], found["key_value_heads"]
     width = model.query_width
     if {"attention_heads", "key_value_heads"} & set(points.columns):

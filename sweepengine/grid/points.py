@@ -8,15 +8,15 @@ from sweepengine.formulas.points import INPUTS, NEEDS, Point
 from sweepengine.grid.columns import OUTPUTS, STAGES
 
 
-def default_value(model: Model, name: str) -> int:
-    """Value of an input column that is not given; heads default to the model's own.
+def default_values(model: Model) -> dict[str, int]:
+    """Values of the input columns that are not given; heads default to the model's own.
 
-    What a model does not have is 0, or the least that is valid where nothing depends on it.
+    What a model does not have is 0.
     """
-    if not model.has[INPUTS[name].needs]:
-        return 0
-    own = dict(zip(("attention_heads", "key_value_heads"), model.heads, strict=True))
-    return int(own.get(name, INPUTS[name].default))
+    has = model.has
+    values = {name: column.default if has[column.needs] else 0 for name, column in INPUTS.items()}
+    values["attention_heads"], values["key_value_heads"] = model.heads
+    return values
 
 
 def output_names(model: Model) -> tuple[str, ...]:
@@ -48,10 +48,11 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
     InputError
         For an unknown input, or values that are not valid, alone or together.
     """
-    values = {name: default_value(model, name) for name in INPUTS}
+    has = model.has
+    values = default_values(model)
     for name, value in given.items():
         column = INPUTS.get(name)
-        if column is None or not model.has[column.needs]:
+        if column is None or not has[column.needs]:
             raise refuse_input(model, f"point: {name}", "input", name, model.inputs)
         if column.choices and value in column.choices:
             values[name] = column.choices.index(str(value))
@@ -68,7 +69,7 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
     if "attention_heads" in given and "key_value_heads" not in given:
         values["key_value_heads"] = values["attention_heads"]
     point = Point(**values)
-    if not model.has["heads"]:
+    if not has["heads"]:
         return _with_crops(point)
     if model.query_width % point.attention_heads:
         raise InputError(

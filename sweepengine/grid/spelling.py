@@ -13,7 +13,7 @@ from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.models import Model
 from sweepengine.formulas.points import INPUT_NAMES, INPUTS
 from sweepengine.grid.axes import AXES, Axis
-from sweepengine.grid.points import default_value, refuse_input
+from sweepengine.grid.points import default_values, refuse_input
 
 Integers = NDArray[np.int64]
 LONGEST_AXIS = 10_000_000
@@ -249,7 +249,8 @@ class _AxisReader:
         constant = tuple(name for name in INPUT_NAMES if name not in named)
         if not constant:
             return tuple(axes)
-        values = [[default_value(self.model, name) for name in constant]]
+        defaults = default_values(self.model)
+        values = [[defaults[name] for name in constant]]
         return (Axis("defaults", constant, np.array(values, np.int64)), *axes)
 
 
