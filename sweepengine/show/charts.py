@@ -212,7 +212,8 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
         x=x, y=y,
         color=alt.Color("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
-        shape=alt.Shape("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top")),
+        shape=alt.Shape("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
+                        scale=alt.Scale(domain=stages)),
         tooltip=["stage", "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
                  alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
     )  # fmt: skip

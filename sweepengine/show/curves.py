@@ -68,7 +68,7 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
         for plan in chosen
         if plan.measured
     ]
-    label = pl.format("{}", tokens_column(source))
+    label = pl.format("{} tokens", tokens_column(source))
     if "crop_rows" in source.columns:
         crops = pl.format("{}x{}", "crop_rows", "crop_cols")
         whole = pl.format("{} px", "view_size")
@@ -148,6 +148,8 @@ def line_chart(
     finding = _finding(plan, curves, off)
     subtitle = note_of(source) + ("; bands from least to largest over all else" if banded else "")
     plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    if "crop_rows" not in source.columns:
+        return Chart(plan.name, finding, styled(plot, finding, subtitle))
     drawn = alt.vconcat(plot, _labels(curves, domain), spacing=2).resolve_scale(x="shared")
     return Chart(plan.name, finding, styled(drawn, finding, subtitle))
 
@@ -204,7 +206,7 @@ def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
     first, last = ends[names[0]]
     said = f"{plan.what}: {figure(first['value'])}"
     if abs(last["value"] / first["value"] - 1) < 5e-4:
-        said += f" {plan.unit} for every image"
+        said += f" {plan.unit} everywhere"
     else:
         said += f" to {figure(last['value'])} {plan.unit}, {first['crops']} to {last['crops']}"
     if off is not None:

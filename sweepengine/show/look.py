@@ -38,7 +38,7 @@ def styled(drawn: alt.TopLevelMixin, title: str, subtitle: str) -> alt.TopLevelM
         .configure(font="Liberation Sans", background="white")
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
-        .configure_legend(labelFontSize=11, symbolStrokeWidth=2)
+        .configure_legend(labelFontSize=11, symbolStrokeWidth=2, symbolOpacity=1)
     )
     return look
 
