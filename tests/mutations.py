@@ -27,7 +27,8 @@ from sweepengine.validation.references import DecoderReference, VisionReference
 
 FOLDER = Path(__file__).parent
 SUITES = ("data/test_huggingface.py", "formulas", "validation/test_per_layer.py",
-          "validation/test_end_to_end.py", "validation/test_activation_memory.py")  # fmt: skip
+          "validation/test_families.py", "validation/test_end_to_end.py",
+          "validation/test_activation_memory.py")  # fmt: skip
 MEASURED: tuple[tuple[Any, str], ...] = (
     (per_layer, "counted_flops"),
     (per_layer, "outer_product_flops"),

@@ -4,6 +4,9 @@ from sweepengine.formulas.architecture import Convention
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.tokens import held_tokens, keys_of_last_step, keys_of_steps
 
+SATURATED = 40
+"""Tokens an expert from which on all are touched, to every bit of a double."""
+
 
 @formula
 def over_steps(steps: int, step: int) -> int:
@@ -52,7 +55,7 @@ def touched_experts(experts: int, per_token: int, tokens: int) -> float:
     `E*(1 - (1 - k/E)^t)`: routing is taken as uniform. From 40 E tokens on that is E in every
     bit, as `(1 - k/E)^(40 E) < e^-40 < 2^-54`.
     """
-    if tokens >= 40 * experts:
+    if tokens >= SATURATED * experts:
         return float(experts)
     untouched: float = (1.0 - per_token / experts) ** float(tokens)
     return experts * (1.0 - untouched)

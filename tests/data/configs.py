@@ -4,6 +4,8 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+from sweepengine.data.configs import families
+
 LLAMA_2 = {"model_type": "llama", "vocab_size": 32000, "hidden_act": "silu",
            "tie_word_embeddings": False}  # fmt: skip
 FIGURES = {
@@ -85,6 +87,7 @@ FIGURES = {
     },
 }  # fmt: skip
 """Public figures, as their config.json states them."""
+FEW_LAYERS = 6
 
 
 def shipped():
@@ -106,3 +109,33 @@ def all_configs():
 def part_of(config):
     """The part that describes the decoder."""
     return config.get("text_config") or config.get("language_config") or config
+
+
+def write(folder, config):
+    """Path of a config, written."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return path
+
+
+def shortened(config):
+    """The same config with few layers; costs are linear in the layers of each kind."""
+    config = json.loads(json.dumps(config))
+    part = part_of(config)
+    count = part.get("num_hidden_layers") or len(part.get("layers_block_type", []))
+    part["num_hidden_layers"] = min(FEW_LAYERS, count)
+    for key, value in part.items():
+        if isinstance(value, list | str) and len(value) >= count > FEW_LAYERS:
+            part[key] = value[:FEW_LAYERS]
+    return config
+
+
+def covered():
+    """One config of each family that is read, by the family."""
+    tables = families()
+    kinds = {}
+    for name, config in all_configs().items():
+        kind = part_of(config).get("model_type") or tables["parts"].get(config["model_type"])
+        if kind in tables["families"]:
+            kinds.setdefault(kind, name)
+    return kinds

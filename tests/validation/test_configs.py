@@ -11,57 +11,20 @@ from sweepengine.data.configs import families
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.validation.census import Row, census, verdict
-from sweepengine.validation.configs import STAND_INS, Figure, measure
-from tests.data.configs import FIGURES, all_configs, part_of
+from sweepengine.validation.configs import STAND_INS, Figure
+from tests.data.configs import FIGURES, all_configs, covered, part_of, shortened, write
+from tests.validation.test_families import differences
 
 pytestmark = pytest.mark.slow
 
 WHOLE = ("Llama-2-7b-hf", "gemma-3-1b-pt", "DeepSeek-OCR", "gpt-oss-20b", "GLM-5.2",
          "Qwen3.5-35B-A3B", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "MiMo-V2-Flash")  # fmt: skip
 """Measured with all their layers here; `make configs` measures every config so."""
-FEW_LAYERS = 6
-
-
-def write(folder, config):
-    path = folder / "config.json"
-    path.write_text(json.dumps(config), encoding="utf-8")
-    return path
-
-
-def differences(path):
-    return [figure for figure in measure(path) if figure.difference]
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_models_equal_torch_in_every_figure(name, tmp_path):
     assert differences(write(tmp_path, all_configs()[name])) == []
-
-
-def shortened(config):
-    """The same config with few layers; costs are linear in the layers of each kind."""
-    config = json.loads(json.dumps(config))
-    part = part_of(config)
-    count = part.get("num_hidden_layers") or len(part.get("layers_block_type", []))
-    part["num_hidden_layers"] = min(FEW_LAYERS, count)
-    for key, value in part.items():
-        if isinstance(value, list | str) and len(value) >= count > FEW_LAYERS:
-            part[key] = value[:FEW_LAYERS]
-    return config
-
-
-def covered():
-    tables = families()
-    kinds = {}
-    for name, config in all_configs().items():
-        kind = part_of(config).get("model_type") or tables["parts"].get(config["model_type"])
-        if kind in tables["families"]:
-            kinds.setdefault(kind, name)
-    return kinds
-
-
-@pytest.mark.parametrize("kind", covered())
-def test_every_family_equals_torch_in_every_figure(kind, tmp_path):
-    assert differences(write(tmp_path, shortened(all_configs()[covered()[kind]]))) == []
 
 
 @pytest.mark.parametrize(

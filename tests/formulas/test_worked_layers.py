@@ -1,0 +1,49 @@
+"""Layers beside attention, their figures worked by hand from the docstrings' formulas."""
+
+import pytest
+
+from sweepengine.data.models import load_model
+from sweepengine.formulas.architecture import NO_RECURRENT, Recurrent
+from sweepengine.formulas.cost import Cost
+from sweepengine.formulas.decoder import indexer
+from sweepengine.formulas.recurrent import recurrent_layer
+
+HIDDEN = 5
+DELTA = Recurrent(heads=2, key_heads=1, key_width=3, value_width=4, convolution=4, chunk=64,
+                  mamba=0)  # fmt: skip
+"""14 channels of convolution; 5 x (14 + 16 + 4) = 170 projected; tables 14*4 + 2*2 + 4."""
+MAMBA = DELTA._replace(chunk=8, mamba=1)
+"""5 x (14 + 16 + 2) = 160 projected; tables 14*5 + 3*2 + 2*4."""
+STATE = 2 * (2 * 3 * 4 + 14 * 4)
+"""Read and written: heads' states and the convolution's last columns."""
+
+
+def cost(tensor, cuda, moved, weights):
+    return Cost(tensor, cuda, moved, weights, 0, STATE, moved, moved, weights)
+
+
+@pytest.mark.parametrize(
+    ("recurrent", "tokens", "cached", "expected"),
+    [
+        (DELTA, 70, 0, cost(23_800 + 8_176 + 346_112, 0, 2_800, 234)),  # two chunks, 73 columns
+        (DELTA, 3, 9, cost(1_020 + 1_120 + 173_056, 0, 120, 234)),  # one chunk, 10 columns
+        (DELTA, 1, 0, cost(340 + 784 + 173_056, 0, 40, 234)),  # padded to 7 columns
+        (DELTA, 1, 9, cost(340 + 224, 168, 40, 234)),
+        (MAMBA, 10, 0, cost(3_200 + 1_456 + 5_552, 0, 400, 244)),
+        (MAMBA, 1, 9, cost(320 + 224 + 48, 0, 40, 244)),
+    ],
+)
+def test_passes_cost_what_was_worked_by_hand(recurrent, tokens, cached, expected):
+    assert recurrent_layer(recurrent, HIDDEN, tokens, cached) == expected
+
+
+def test_layers_without_a_recurrent_mixer_cost_nothing():
+    assert recurrent_layer(NO_RECURRENT, HIDDEN, 10, 3) == Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_indexer_costs_what_was_worked_by_hand():
+    grouped = load_model("qwen3-8b").architecture.groups[0].attention
+    assert indexer(grouped, HIDDEN, 4, 9) == Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    sparse = grouped._replace(query_rank=7, index_heads=2, index_width=3)
+    # 7*2*3 + 5*3 + 5*2 = 67 projected; a score a head and key, 3 + 1 wide; 6 + 6 + 2 values moved
+    assert indexer(sparse, HIDDEN, 4, 9) == Cost(536 + 576, 0, 56, 73, 0, 0, 56, 56, 73)
