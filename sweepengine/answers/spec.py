@@ -100,6 +100,8 @@ def _attention_text(attention: Attention) -> str:
         said.append(f"{attention.rotary_width} rotated")
     for flag, text in (
         (attention.query_norm or attention.key_norm, "query and key norms"),
+        (attention.value_norm, "value norms"),
+        (attention.keys_as_values, "keys as values"),
         (attention.input_bias, "input bias"),
         (attention.output_bias, "output bias"),
         (attention.sinks, "sinks"),

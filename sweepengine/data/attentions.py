@@ -44,6 +44,11 @@ class AttentionReader(ConfigValues):
                 Mixer(recurrent=linear, attends=not linear)
                 for linear in linear_layers(self, layers)
             ]
+        if kind == "global_heads" and (wide := self.number("hidden_size_per_layer_input", 0)):
+            raise self.fail(
+                "hidden_size_per_layer_input",
+                f"= {wide}: expected 0, inputs of single layers are not covered yet",
+            )
         windows = self._windows(layers)
         indexed = [bool(self.family.get("indexer"))] * layers
         if self.family.get("indexer") and (types := self.listed("indexer_types", layers)):
@@ -96,6 +101,8 @@ class AttentionReader(ConfigValues):
                 if entry not in known:
                     raise self.fail("layer_types", f'"{entry}": expected {" or ".join(known)}')
             looks = [known[entry] for entry in types]
+        if self.family.get("last_is_full"):
+            looks[-1] = False
         if not any(looks):
             return [0] * layers
         if window is None and pattern in ("all", "if_used"):
@@ -118,8 +125,18 @@ class AttentionReader(ConfigValues):
         two = self.family.get("attention") == "two_kinds"
         prefix = "swa_" if two and window else ""
         heads = self.number("swa_num_attention_heads") if prefix else self.size("heads")
+        if window and self.family.get("attention") == "sliding_heads":
+            heads = self._sliding_heads(heads)
         kv_heads = self._key_value_heads(heads, prefix)
         width = self.number("swa_head_dim") if prefix else self._head_width(heads)
+        apart = self.family.get("attention") == "global_heads" and not window
+        shared = apart and bool(self.flag("attention_k_eq_v"))
+        if apart:
+            width = self.number("global_head_dim")
+        if shared and self.value("num_global_key_value_heads") is not None:
+            kv_heads = self.number("num_global_key_value_heads")
+        elif shared:
+            self.assumed["num_global_key_value_heads"] = kv_heads
         value_width = self.number(f"{prefix}v_head_dim") if two else width
         norm = self._query_norm()
         return {
@@ -136,8 +153,20 @@ class AttentionReader(ConfigValues):
             "sinks": self.switch("sinks")
             or bool(prefix and self.given("add_swa_attention_sink_bias")),
             "softcap": self.switch("softcap"),
-            "output_gate": self.switch("output_gate"),
+            "output_gate": {"none": 0, "head": 1, "whole": value_width}[
+                self.family.get("output_gate", "none")
+            ],
+            "keys_as_values": shared,
+            "value_norm": self.switch("value_norm"),
         }
+
+    def _sliding_heads(self, heads: int) -> int:
+        key = "num_sliding_attention_heads"
+        found = heads if self.value(key) is None else self.number(key)
+        for layer, own in (self.value("per_layer_config") or {}).items():
+            if own != {"num_attention_heads": found}:
+                raise self.fail("per_layer_config", f'"{layer}": expected {key} = {found} alone')
+        return found
 
     def _key_value_heads(self, heads: int, prefix: str) -> int:
         if prefix:

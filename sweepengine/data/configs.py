@@ -117,6 +117,8 @@ class ConfigValues:
     def flag(self, key: str) -> Any:
         """Value of a key that says yes or no, or a number that does."""
         value = self.value(key)
+        if key not in self.part:
+            self.assumed[key] = value
         if value is not None and not isinstance(value, bool | float | int):
             raise self.fail(key, f"= {value!r}: expected true or false")
         return value

@@ -95,7 +95,8 @@ class _Reader(AttentionReader):
                 "source": source,
                 "hidden": self.size("hidden"),
                 "vocabulary": self.size("vocabulary"),
-                "norms": self.family.get("norms", 2),
+                "norms": self.family.get("norms", 2)
+                + self.family.get("mixture_norms", 0) * ("experts" in forward),
                 "tied": bool(self.of("tied")[1]),
                 "scaled_embedding": self.switch("scaled_embedding"),
                 "logit_softcap": self.switch("logit_softcap"),
@@ -159,6 +160,7 @@ class _Reader(AttentionReader):
             "expert_width": width,
             "router_flops": self.family.get("router_flops", 6),
             "shared_gate": self.switch("shared_gate"),
+            "router_norm": self.switch("router_norm"),
             "expert_latent": 0 if latent is None else self.whole("moe_latent_size", latent),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),

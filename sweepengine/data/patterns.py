@@ -35,6 +35,12 @@ def _hybrid(reader: ConfigValues, layers: int) -> list[bool]:
     return [bool(entry) for entry in pattern]
 
 
+def _listed(reader: ConfigValues, layers: int) -> list[bool]:
+    if reader.listed("layer_types", layers) is None:
+        raise reader.fail("layer_types", f"required key is missing: expected {layers} entries")
+    return [False] * layers
+
+
 def _chunks(reader: ConfigValues, layers: int) -> list[bool]:
     rotated = reader.listed("no_rope_layers", layers)
     if rotated is not None:
@@ -46,6 +52,7 @@ def _chunks(reader: ConfigValues, layers: int) -> list[bool]:
 Pattern = Callable[[ConfigValues, int], list[bool]]
 WINDOWS: dict[str, Pattern] = {
     "none": lambda _, layers: [False] * layers,
+    "listed": _listed,
     "all": lambda _, layers: [True] * layers,
     "if_used": lambda reader, layers: [bool(reader.flag("use_sliding_window"))] * layers,
     "from_max_window_layers": _from_max,
@@ -78,6 +85,23 @@ def _sparse_step(reader: ConfigValues, layers: int) -> list[bool]:
     if not isinstance(dense, list):
         raise reader.fail("mlp_only_layers", "expected a list of layers")
     return [layer not in dense and (layer + 1) % step == 0 for layer in range(layers)]
+
+
+def _enumerated(reader: ConfigValues, layers: int) -> list[bool]:
+    types = reader.listed("mlp_layer_types", layers)
+    if types is not None:
+        return [entry == "sparse" for entry in types]
+    written = reader.value("moe_layers_enum")
+    if written is None:
+        first = reader.number("first_k_dense_replace", 0)
+        return [layer >= first for layer in range(layers)]
+    try:
+        named = [int(entry) for entry in written.split(",")]
+    except (AttributeError, ValueError):
+        raise reader.fail(
+            "moe_layers_enum", f"= {written!r}: expected layers, as in 3,4,5"
+        ) from None
+    return [layer in named for layer in range(layers)]
 
 
 def _interleaved(reader: ConfigValues, layers: int) -> list[bool]:
@@ -131,6 +155,8 @@ MIXTURES: dict[str, Pattern] = {
     "from_first": _from_first,
     "sparse_step": _sparse_step,
     "interleaved": _interleaved,
+    "enumerated": _enumerated,
+    "if_enabled": lambda reader, layers: [bool(reader.flag("enable_moe_block"))] * layers,
     "blocks": lambda _, layers: [False] * layers,
 }
 """Which layers have routed experts, by the name that `families.toml` calls the pattern."""

@@ -128,13 +128,17 @@ class Attention(NamedTuple):
     output_bias: No
     sinks: No
     softcap: No
-    output_gate: No
-    """Mixed values are multiplied by a gate that the input projects to."""
+    output_gate: Annotated[int, Quantity("values a head", 0, 0)]
+    """Gates that the input projects to, by which mixed values are multiplied: each, or a head's."""
     index_heads: Annotated[int, Quantity("heads", 0, 0)]
     """Of the indexer that chooses which keys are attended to; 0: none."""
     index_width: NoChannels
     index_keys: Annotated[int, Quantity("keys", 0, 0)]
     """Keys it chooses. Counts meet all keys all the same, as transformers masks the others."""
+    keys_as_values: No
+    """Values are what keys are projected to: they have no projection of their own."""
+    value_norm: No
+    """Values are normed, without weights."""
 
 
 class FeedForward(NamedTuple):
@@ -155,6 +159,8 @@ class FeedForward(NamedTuple):
     """3 gated, 2 plain."""
     activation_flops: Annotated[int, Quantity("FLOPs a hidden value", 0, 4)]
     """SwiGLU 4, GeGLU 5, both with the gate's product; relu squared 2."""
+    router_norm: No
+    """The router norms what it reads, and scales channels and chosen experts."""
     expert_latent: NoChannels
     """Width that routed experts work in, between a projection down and one up; 0: the hidden."""
 
@@ -184,7 +190,7 @@ class Group(NamedTuple):
 
     layers: int
     norms: int
-    """Block norms a layer: 2, or 4."""
+    """Block norms a layer: 2, 4, or 7 where an MLP and experts beside it have their own."""
     attention: Attention
     feed_forward: FeedForward
     recurrent: Recurrent = NO_RECURRENT

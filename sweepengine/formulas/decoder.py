@@ -64,10 +64,12 @@ def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attent
         attention.output_bias,
         attention.sinks,
         attention.softcap,
-        attention.output_gate,
+        attention.heads * attention.output_gate // heads,
         attention.index_heads,
         attention.index_width,
         attention.index_keys,
+        attention.keys_as_values,
+        attention.value_norm,
     )
 
 
@@ -97,13 +99,14 @@ def projected(attention: Attention) -> int:
     """Values a token that projections put out of the hidden state, biases included.
 
     Grouped heads: queries, keys, values. Latent: down to queries' rank (or queries at once), and
-    to the latent with the rotated part.
+    to the latent with the rotated part. Keys that serve as values are projected once.
     """
     queries = attention.heads * attention.key_width
     if attention.latent > 0:
         down = attention.query_rank if attention.query_rank > 0 else queries
         return down + attention.latent + attention.rotary_width
-    return queries + attended_values(attention)
+    shared = attention.keys_as_values * attention.key_value_heads * attention.value_width
+    return queries + attended_values(attention) - shared
 
 
 @formula
@@ -113,8 +116,8 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
     Grouped heads: `P = h*(Nh*dk + Nkv*(dk+dv)) + Nh*dv*h`. Latent:
     `P = h*q + q*Nh*dk + h*(c+r) + U + Nh*dv*h`, without a rank `h*Nh*dk` for the first two.
     Expanded, every earlier latent expands again: `2*(L-T)*U` more; absorbed, `U` is applied to
-    queries and mixed latents, which costs what expanding T tokens costs. An output gate has
-    `h*Nh*dv` more, CUDA `4*T*Nh*dv`. Moves `T*2h`.
+    queries and mixed latents, which costs what expanding T tokens costs. An output gate of
+    g values a head has `h*Nh*g` more, CUDA `T*Nh*(3g + dv)`. Moves `T*2h`.
     """
     queries = attention.heads * attention.key_width
     expanded = expansion(attention)
@@ -124,15 +127,16 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
         + expanded
         + attention.heads * attention.value_width * hidden
     )
-    gated = attention.heads * attention.value_width * attention.output_gate
-    matrices += hidden * gated
+    gates = attention.heads * attention.output_gate
+    gated = 3 * gates + min(gates, 1) * attention.heads * attention.value_width
+    matrices += hidden * gates
     again = (1 - absorbed) * (keys - tokens) * expanded
     weights = matrices + attention.input_bias * projected(attention)
     weights += attention.output_bias * hidden
     moved = 2 * tokens * hidden * min(attention.heads, 1)
     return Cost(
         2 * tokens * matrices + 2 * again,
-        4 * tokens * gated,
+        tokens * gated,
         moved,
         weights,
         0,
@@ -198,10 +202,8 @@ def indexer(attention: Attention, hidden: int, tokens: int, keys: int) -> Cost:
     matrices = attention.query_rank * heads * width + present * hidden * width + hidden * heads
     weights = matrices + 2 * width * present
     moved = tokens * (heads * width + 2 * width + heads) * present
-    scores = 2 * tokens * keys * heads * (width + 1)
-    return Cost(
-        2 * tokens * matrices + scores, 0, moved, weights, 0, 0, moved, moved, weights
-    )  # fmt: skip
+    flops = 2 * tokens * (matrices + keys * heads * (width + 1))
+    return Cost(flops, 0, moved, weights, 0, 0, moved, moved, weights)
 
 
 @formula
@@ -226,11 +228,12 @@ def rms_norm(tokens: int, width: int) -> Cost:
 
 @formula
 def inner_norms(attention: Attention, tokens: int) -> Cost:
-    """Norms of queries and keys, and of latents: CUDA 3 a value; each reads and writes it."""
+    """Norms of queries, keys and values, and of latents: CUDA 3 a value; each reads and writes."""
     queries = min(attention.query_norm, 1) * attention.heads * attention.key_width
     keys = min(attention.key_norm, 1) * attention.key_value_heads * attention.key_width
+    mixed = attention.value_norm * attention.key_value_heads * attention.value_width
     latents = attention.query_rank + attention.latent
-    values = tokens * (queries + keys + latents)
+    values = tokens * (queries + keys + mixed + latents)
     weights = attention.query_norm + attention.key_norm + latents
     return norm(values, 3, weights, 2 * values)
 
@@ -288,7 +291,7 @@ def decoder_layer(
         indexer(attention, hidden, tokens, keys),
         recurrent_layer(group.recurrent, hidden, tokens, cached),
         router(tokens, hidden, forward.experts, forward.experts_per_token, forward.router_flops,
-               forward.bias),
+               forward.bias, forward.router_norm),
         routed_experts(forward, hidden, tokens),
         shared_gate(forward, hidden, tokens),
         mlp(tokens, hidden, forward.width, forward.matrices, forward.activation_flops,

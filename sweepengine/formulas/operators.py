@@ -59,19 +59,22 @@ def read_by_expert(experts: Cost, held: int) -> Cost:
 
 
 @formula
-def router(tokens: int, hidden: int, experts: int, chosen: int, flops: int, bias: int) -> Cost:
+def router(
+    tokens: int, hidden: int, experts: int, chosen: int, flops: int, bias: int, normed: int
+) -> Cost:
     """Router: one logit an expert. tensor `2*T*h*E`; CUDA router_flops x `T*E`.
 
     Reads h, writes logits and the weights of the k chosen: `T*(h+E+k)`. The published sum holds
-    what it writes.
+    what it writes. One that norms its input has `h+E` weights more, scales of channels and of
+    experts: CUDA `T*(3h + 2h + k)`, moves `2*T*h` more.
     """
     present = min(experts, 1)
     written = tokens * (experts + chosen)
-    moved = (tokens * hidden + written) * present
-    weights = experts * (hidden + bias)
+    moved = (tokens * hidden * (1 + 2 * normed) + written) * present
+    weights = experts * (hidden + bias) + normed * (hidden + experts)
     return Cost(
         2 * tokens * hidden * experts,
-        flops * tokens * experts,
+        flops * tokens * experts + normed * tokens * (5 * hidden + chosen),
         moved,
         weights,
         0,

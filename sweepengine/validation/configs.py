@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModel, DynamicCache
+from transformers.integrations.moe import use_experts_implementation
 from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
+from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts, Step3p7TextModel
 
 from sweepengine.data.configs import PARTS
 from sweepengine.data.errors import InputError
@@ -19,9 +21,12 @@ from sweepengine.grid.plain import point_columns
 from sweepengine.validation.counters import counted_flops, parameters
 
 OCR_TEXT = "deepseek_ocr2_text"
-"""Its model is in no automatic list of transformers."""
-STAND_INS = {"kimi_k2": "deepseek_v3", "mimo": "qwen2", "deepseek_vl_v2": OCR_TEXT}
+UNLISTED = {OCR_TEXT: DeepseekOcr2TextModel, "step3p5": Step3p7TextModel}
+"""Decoders that are in no automatic list of transformers."""
+STAND_INS = {"kimi_k2": "deepseek_v3", "mimo": "qwen2", "step3p7": "step3p5",
+             "deepseek_vl_v2": OCR_TEXT}  # fmt: skip
 """Types that transformers has not got, and the one whose code runs the same layers."""
+use_experts_implementation(Step3p7Experts)  # the meta device cannot say which experts are met
 PROMPTS = ((1, 128), (2, 1000))
 """Sequences and tokens of prefills."""
 CHUNK = 100
@@ -87,7 +92,7 @@ def build(path: Path, model: Model) -> Built:
     Raises
     ------
     InputError
-        When transformers cannot build it; the message says why.
+        When transformers cannot build or run it; the message says why.
     """
     part = dict(text_part(path))
     kind = str(part.pop("model_type", ""))
@@ -105,15 +110,17 @@ def build(path: Path, model: Model) -> Built:
         config._attn_implementation = "eager"
         config._experts_implementation = "batched_mm"
         with torch.device("meta"):
-            if kind == OCR_TEXT:
-                body = DeepseekOcr2TextModel(config).eval()
+            if kind in UNLISTED:
+                body = UNLISTED[kind](config).eval()
             else:
                 body = AutoModel.from_config(config, attn_implementation="eager").eval()
             head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        built = Built(body, head, config)
+        built.flops(1, 1, DynamicCache(config=config))
     except Exception as error:  # whatever a config makes transformers raise
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: transformers does not build it: {reason}") from None
-    return Built(body, head, config)
+        raise InputError(f"{path}: transformers does not run it: {reason}") from None
+    return built
 
 
 def measure(name: str | Path) -> list[Figure]:

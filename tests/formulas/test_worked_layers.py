@@ -5,7 +5,8 @@ import pytest
 from sweepengine.data.models import load_model
 from sweepengine.formulas.architecture import NO_RECURRENT, Recurrent
 from sweepengine.formulas.cost import Cost
-from sweepengine.formulas.decoder import indexer
+from sweepengine.formulas.decoder import indexer, inner_norms, projections
+from sweepengine.formulas.operators import router
 from sweepengine.formulas.recurrent import recurrent_layer
 
 HIDDEN = 5
@@ -47,3 +48,27 @@ def test_indexer_costs_what_was_worked_by_hand():
     sparse = grouped._replace(query_rank=7, index_heads=2, index_width=3)
     # 7*2*3 + 5*3 + 5*2 = 67 projected; a score a head and key, 3 + 1 wide; 6 + 6 + 2 values moved
     assert indexer(sparse, HIDDEN, 4, 9) == Cost(536 + 576, 0, 56, 73, 0, 0, 56, 56, 73)
+
+
+def test_keys_that_serve_as_values_are_projected_once():
+    own = load_model("qwen3-8b").architecture.groups[0].attention
+    own = own._replace(heads=4, key_value_heads=2, key_width=3, value_width=3)
+    shared = own._replace(keys_as_values=1)
+    assert projections(own, HIDDEN, 4, 4, 0).weights == HIDDEN * (12 + 6 + 6 + 12)
+    assert projections(shared, HIDDEN, 4, 4, 0).weights == HIDDEN * (12 + 6 + 12)
+    assert projections(shared, HIDDEN, 4, 4, 0).tensor_flops == 2 * 4 * HIDDEN * (12 + 6 + 12)
+
+
+def test_norm_of_values_has_no_weights():
+    own = load_model("qwen3-8b").architecture.groups[0].attention
+    own = own._replace(key_value_heads=2, value_width=3)
+    normed = inner_norms(own._replace(value_norm=1), 4)
+    assert normed.weights == inner_norms(own, 4).weights
+    assert normed.cuda_flops - inner_norms(own, 4).cuda_flops == 3 * 4 * 6
+
+
+def test_router_that_norms_costs_what_was_worked_by_hand():
+    plain, normed = (router(4, HIDDEN, 7, 2, 6, 0, norms) for norms in (0, 1))
+    assert plain == Cost(280, 168, 56, 35, 0, 0, 56, 36, 35)
+    # 4 x (5*5 + 2) more on CUDA cores, 2*4*5 more moved, 5 + 7 scales
+    assert normed == Cost(280, 168 + 108, 56 + 40, 47, 0, 0, 56 + 40, 36, 47)

@@ -47,7 +47,7 @@ def test_published_charts_are_all_there(grid):
     assert set(charts) == PUBLISHED[grid]
     for chart in charts.values():
         assert ":" in chart.title
-        assert "to" in chart.title or "every image" in chart.title
+        assert "to" in chart.title or "everywhere" in chart.title
 
 
 def expected(points, measure):
