@@ -5,7 +5,13 @@ import pytest
 from sweepengine.data.models import load_model
 from sweepengine.formulas.architecture import NO_RECURRENT, Recurrent
 from sweepengine.formulas.cost import Cost
-from sweepengine.formulas.decoder import indexer, inner_norms, projections
+from sweepengine.formulas.decoder import (
+    cached_values,
+    indexer,
+    inner_norms,
+    projected,
+    projections,
+)
 from sweepengine.formulas.operators import router
 from sweepengine.formulas.recurrent import recurrent_layer
 
@@ -30,6 +36,7 @@ def cost(tensor, cuda, moved, weights):
         (DELTA, 3, 9, cost(1_020 + 1_120 + 173_056, 0, 120, 234)),  # one chunk, 10 columns
         (DELTA, 1, 0, cost(340 + 784 + 173_056, 0, 40, 234)),  # padded to 7 columns
         (DELTA, 1, 9, cost(340 + 224, 168, 40, 234)),
+        (DELTA._replace(chunk=1), 3, 0, cost(1_020 + 784 + 552, 0, 120, 234)),
         (MAMBA, 10, 0, cost(3_200 + 1_456 + 5_552, 0, 400, 244)),
         (MAMBA, 1, 9, cost(320 + 224 + 48, 0, 40, 244)),
     ],
@@ -72,3 +79,21 @@ def test_router_that_norms_costs_what_was_worked_by_hand():
     assert plain == Cost(280, 168, 56, 35, 0, 0, 56, 36, 35)
     # 4 x (5*5 + 2) more on CUDA cores, 2*4*5 more moved, 5 + 7 scales
     assert normed == Cost(280, 168 + 108, 56 + 40, 47, 0, 0, 56 + 40, 36, 47)
+
+
+@pytest.mark.parametrize(("gates", "cuda"), [(0, 0), (1, 4 * (12 + 12)), (3, 4 * (36 + 12))])
+def test_gates_are_a_sigmoid_each_and_one_product_a_mixed_value(gates, cuda):
+    own = load_model("qwen3-8b").architecture.groups[0].attention
+    own = own._replace(heads=4, key_value_heads=2, key_width=3, value_width=3)
+    gated = projections(own._replace(output_gate=gates), HIDDEN, 4, 4, 0)
+    assert gated.cuda_flops == cuda
+    assert gated.weights == HIDDEN * (12 + 6 + 6 + 12 + 4 * gates)
+
+
+def test_latents_and_ranks_of_one_channel_are_not_none():
+    own = load_model("qwen3-8b").architecture.groups[0].attention
+    own = own._replace(heads=4, key_value_heads=2, key_width=3, value_width=3, rotary_width=2)
+    assert (cached_values(own), projected(own)) == (12, 12 + 12)
+    latent = own._replace(latent=1)
+    assert (cached_values(latent), projected(latent)) == (1 + 2, 12 + 1 + 2)
+    assert projected(latent._replace(query_rank=1)) == 1 + 1 + 2
