@@ -11,6 +11,8 @@ from sweepengine.formulas.decoder import (
     inner_norms,
     projected,
     projections,
+    routed_experts,
+    shared_gate,
 )
 from sweepengine.formulas.operators import router
 from sweepengine.formulas.recurrent import recurrent_layer
@@ -36,6 +38,7 @@ def cost(tensor, cuda, moved, weights):
         (DELTA, 3, 9, cost(1_020 + 1_120 + 173_056, 0, 120, 234)),  # one chunk, 10 columns
         (DELTA, 1, 0, cost(340 + 784 + 173_056, 0, 40, 234)),  # padded to 7 columns
         (DELTA, 1, 9, cost(340 + 224, 168, 40, 234)),
+        (DELTA, 1, 1, cost(340 + 224, 168, 40, 234)),
         (DELTA._replace(chunk=1), 3, 0, cost(1_020 + 784 + 552, 0, 120, 234)),
         (MAMBA, 10, 0, cost(3_200 + 1_456 + 5_552, 0, 400, 244)),
         (MAMBA, 1, 9, cost(320 + 224 + 48, 0, 40, 244)),
@@ -72,6 +75,8 @@ def test_norm_of_values_has_no_weights():
     normed = inner_norms(own._replace(value_norm=1), 4)
     assert normed.weights == inner_norms(own, 4).weights
     assert normed.cuda_flops - inner_norms(own, 4).cuda_flops == 3 * 4 * 6
+    alone = own._replace(query_norm=0, key_norm=0, value_norm=1)
+    assert inner_norms(alone, 4) == Cost(0, 72, 48, 0, 0, 0, 48, 48, 0)
 
 
 def test_router_that_norms_costs_what_was_worked_by_hand():
@@ -97,3 +102,21 @@ def test_latents_and_ranks_of_one_channel_are_not_none():
     latent = own._replace(latent=1)
     assert (cached_values(latent), projected(latent)) == (1 + 2, 12 + 1 + 2)
     assert projected(latent._replace(query_rank=1)) == 1 + 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("latent", "tensor_flops", "weights"),
+    [(0, 720, 7 * 45), (1, 144 + 80, 7 * 9 + 10), (2, 288 + 160, 7 * 18 + 20)],
+)
+def test_experts_may_work_in_a_latent(latent, tensor_flops, weights):
+    dense = load_model("qwen3-8b").architecture.groups[0].feed_forward
+    experts = dense._replace(experts=7, experts_held=7, experts_per_token=2, expert_width=3)
+    cost = routed_experts(experts._replace(expert_latent=latent), HIDDEN, 4)
+    assert (cost.tensor_flops, cost.weights) == (tensor_flops, weights)
+
+
+def test_gate_of_shared_experts_costs_what_was_worked_by_hand():
+    dense = load_model("qwen3-8b").architecture.groups[0].feed_forward
+    gate = shared_gate(dense._replace(shared_gate=1), HIDDEN, 4)
+    assert gate == Cost(40, 32, 44, 5, 0, 0, 0, 0, 5)
+    assert shared_gate(dense, HIDDEN, 4) == Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
