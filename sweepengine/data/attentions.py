@@ -8,6 +8,22 @@ from sweepengine.data.patterns import WINDOWS, linear_layers
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 
 
+DELTA = {
+    "heads": "linear_num_value_heads",
+    "key_heads": "linear_num_key_heads",
+    "key_width": "linear_key_head_dim",
+    "value_width": "linear_value_head_dim",
+    "convolution": "linear_conv_kernel_dim",
+}
+MAMBA = {
+    "heads": "mamba_num_heads",
+    "key_heads": "n_groups",
+    "key_width": "ssm_state_size",
+    "value_width": "mamba_head_dim",
+    "convolution": "conv_kernel",
+    "chunk": "chunk_size",
+}
+"""Numbers of a recurrent mixer, and the keys that hold them."""
 DELTA_CHUNK = 64
 """Tokens that transformers' gated delta rule takes together."""
 LOOKS = {"full_attention": False, "sliding_attention": True, "chunked_attention": True,
@@ -60,26 +76,9 @@ class AttentionReader(ConfigValues):
 
     def recurrent(self) -> Config:
         """The recurrent mixer, by the keys of its family."""
-        if self.family.get("attention") == "delta_nets":
-            numbers = {
-                "heads": "linear_num_value_heads",
-                "key_heads": "linear_num_key_heads",
-                "key_width": "linear_key_head_dim",
-                "value_width": "linear_value_head_dim",
-                "convolution": "linear_conv_kernel_dim",
-            }
-            found = {name: self.number(key) for name, key in numbers.items()}
-            return {"recurrent": {**found, "chunk": DELTA_CHUNK}}
-        numbers = {
-            "heads": "mamba_num_heads",
-            "key_heads": "n_groups",
-            "key_width": "ssm_state_size",
-            "value_width": "mamba_head_dim",
-            "convolution": "conv_kernel",
-            "chunk": "chunk_size",
-        }
-        found = {name: self.number(key) for name, key in numbers.items()}
-        return {"recurrent": {**found, "mamba": True}}
+        delta = self.family.get("attention") == "delta_nets"
+        found = {name: self.number(key) for name, key in (DELTA if delta else MAMBA).items()}
+        return {"recurrent": found | ({"chunk": DELTA_CHUNK} if delta else {"mamba": True})}
 
     def _windows(self, layers: int) -> list[int]:
         """Window of each layer; 0: it meets all tokens."""

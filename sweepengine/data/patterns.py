@@ -65,18 +65,26 @@ WINDOWS: dict[str, Pattern] = {
 """Which layers look back a window, by the name that `families.toml` calls the pattern."""
 
 
-def _from_first(reader: ConfigValues, layers: int) -> list[bool]:
+def _said_sparse(reader: ConfigValues, layers: int) -> list[bool] | None:
     types = reader.listed("mlp_layer_types", layers)
-    if types is not None:
-        return [entry == "sparse" for entry in types]
+    return None if types is None else [entry == "sparse" for entry in types]
+
+
+def _behind_dense(reader: ConfigValues, layers: int) -> list[bool]:
+    first = reader.number("first_k_dense_replace", 0)
+    return [layer >= first for layer in range(layers)]
+
+
+def _from_first(reader: ConfigValues, layers: int) -> list[bool]:
+    if (sparse := _said_sparse(reader, layers)) is not None:
+        return sparse
     pattern = reader.listed("moe_layer_freq", layers)
     if pattern is not None:
         return [bool(entry) for entry in pattern]
     frequency = reader.value("moe_layer_freq")
     if frequency not in (None, 1):
         raise reader.fail("moe_layer_freq", f"= {frequency}: expected 1, or a list")
-    first = reader.number("first_k_dense_replace", 0)
-    return [layer >= first for layer in range(layers)]
+    return _behind_dense(reader, layers)
 
 
 def _sparse_step(reader: ConfigValues, layers: int) -> list[bool]:
@@ -88,13 +96,11 @@ def _sparse_step(reader: ConfigValues, layers: int) -> list[bool]:
 
 
 def _enumerated(reader: ConfigValues, layers: int) -> list[bool]:
-    types = reader.listed("mlp_layer_types", layers)
-    if types is not None:
-        return [entry == "sparse" for entry in types]
+    if (sparse := _said_sparse(reader, layers)) is not None:
+        return sparse
     written = reader.value("moe_layers_enum")
     if written is None:
-        first = reader.number("first_k_dense_replace", 0)
-        return [layer >= first for layer in range(layers)]
+        return _behind_dense(reader, layers)
     try:
         named = [int(entry) for entry in written.split(",")]
     except (AttributeError, ValueError):
