@@ -4,24 +4,24 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sweepengine.formulas import clip, decoder, operators, recurrent, sam
-from sweepengine.formulas.architecture import Architecture, Group
+from sweepengine.formulas import attention, clip, decoder, operators, recurrent, sam
+from sweepengine.formulas.architecture import Architecture, Group, Reach
 from sweepengine.formulas.cost import Cost, Roles, add, counted, scaled
 from sweepengine.formulas.decoder import Ends, Layer, decoder_ends, decoder_layer
-from sweepengine.formulas.figures import regrouped
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.tokens import ImageTokens, keys_of_pass
+from sweepengine.formulas.tokens import ImageTokens, entries_of_pass, keys_of_pass
 from sweepengine.formulas.vision import Joins, joins, projected_tokens, repeats, view
 from sweepengine.formulas.ways import keys_met, read_once, touched_experts
+from sweepengine.formulas.workloads import regrouped
 from sweepengine.grid.plain import image_of, text_of
 
 COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes")
 STATED: dict[type, tuple[Callable[..., Any], ...]] = {
-    Layer: (decoder.rms_norm, decoder.projections, decoder.rotary, decoder.attention_core,
-            decoder.indexer, recurrent.recurrent_layer,
+    Layer: (operators.rms_norm, attention.projections, attention.rotary, attention.attention_core,
+            attention.compressor, attention.indexer, recurrent.recurrent_layer,
             operators.router, decoder.routed_experts, decoder.shared_gate, operators.mlp,
-            operators.residual_add),
-    Ends: (decoder.decoder_ends, decoder.rms_norm, operators.linear),
+            operators.residual_add, decoder.hyper_connection),
+    Ends: (decoder.decoder_ends, decoder.decoder_ends, operators.rms_norm, operators.linear),
     sam.SamBlock: (operators.norm, sam.sam_projections, sam.relative_positions, sam.sam_attention,
                    operators.mlp, operators.residual_add),
     sam.SamEnds: (operators.linear, sam.position_tables, sam.neck, sam.layer_norm_2d),
@@ -167,10 +167,11 @@ def _vision(arch: Architecture, image: ImageTokens, flash: int) -> list[Node]:
 
 def _name(group: Group) -> str:
     """What kind of layers a group is."""
-    attention, forward = group.attention, group.feed_forward
+    own, forward = group.attention, group.feed_forward
     mixture = f"{forward.experts} experts" if forward.experts else "dense"
-    window = f", window of {attention.window:,}" if attention.window else ""
-    return f"layers, {mixture}{window}"
+    window = f", window of {own.window:,}" if own.window else ""
+    entries = f", an entry each {own.stride:,}" if own.stride else ""
+    return f"layers, {mixture}{window}{entries}"
 
 
 def _grouped(group: Group, layers: list[Node]) -> Node:
@@ -186,44 +187,49 @@ def _grouped(group: Group, layers: list[Node]) -> Node:
 
 
 def _prefill(arch: Architecture, tokens: int, point: Point) -> list[Node]:
-    embedding, norm, head = _operators(decoder_ends(arch.trunk, tokens), arch.counts.ends)
+    before, *after = _operators(decoder_ends(arch.trunk, tokens), arch.counts.ends)
     found = []
     for group in regrouped(arch, point.attention_heads, point.key_value_heads):
-        keys = keys_of_pass(tokens, point.cached_tokens, group.attention.window)
-        layer = decoder_layer(
-            group, arch.trunk, tokens, keys, point.attention, 0, point.cached_tokens
-        )
+        cached = point.cached_tokens
+        keys = keys_of_pass(tokens, cached, group.attention.window)
+        entries = entries_of_pass(tokens, cached, group.attention.stride)
+        layer = decoder_layer(group, arch.trunk, tokens, keys, entries, point.attention, 0, cached)
         found.append(_grouped(group, _operators(layer, arch.counts.layer, group.layers)))
-    return [embedding, *found, norm, head]
+    return [before, *found, *after]
 
 
 def _decode(arch: Architecture, context: int, point: Point) -> list[Node]:
     steps = point.decode_steps
-    once = _operators(decoder_ends(arch.trunk, 1), arch.counts.ends, steps, 1)
-    embedding, norm, head = once
+    before, *after = _operators(decoder_ends(arch.trunk, 1), arch.counts.ends, steps, 1)
     found = []
     for group in regrouped(arch, point.attention_heads, point.key_value_heads):
-        met = keys_met(arch.convention, context, steps, group.attention.window)
-        none, one = (
+        own = group.attention
+        met = keys_met(arch.convention, context, steps, Reach(own.window, 0, 1))
+        entries = 0
+        if own.stride:
+            compressed = Reach(0, own.stride, own.series)
+            entries = keys_met(arch.convention, context, steps, compressed)
+        none, key, entry = (
             _operators(
-                decoder_layer(group, arch.trunk, 1, keys, point.attention, point.latent, 1),
+                decoder_layer(group, arch.trunk, 1, *one, point.attention, point.latent, 1),
                 arch.counts.layer,
                 group.layers,
             )
-            for keys in (0, 1)
+            for one in ((0, 0), (1, 0), (0, 1))
         )
-        layers = [
-            first._replace(cost=_over_steps(first.cost, second.cost, steps, met))
-            for first, second in zip(none, one, strict=True)
-        ]
+        layers = []
+        for first, *others in zip(none, key, entry, strict=True):
+            cost = scaled(first.cost, steps, 1)
+            for other, count in zip(others, (met, entries), strict=True):
+                cost = add(cost, scaled(_growth(first.cost, other.cost), count, 0))
+            layers.append(first._replace(cost=cost))
         found.append(_grouped(group, layers))
-    return [embedding, *found, norm, head]
+    return [before, *found, *after]
 
 
-def _over_steps(none: Cost, one: Cost, steps: int, met: int) -> Cost:
-    """Counts of K steps that meet `met` keys; how often weights are read is up to the stage."""
-    growth = Cost(*(b - a for a, b in zip(none, one, strict=True)))
-    return add(scaled(none, steps, 1), scaled(growth, met, 0))
+def _growth(none: Cost, one: Cost) -> Cost:
+    """What a key more costs; how often weights are read is up to the stage."""
+    return Cost(*(b - a for a, b in zip(none, one, strict=True)))
 
 
 def _stage(

@@ -12,7 +12,7 @@ import polars as pl
 from sweepengine.data.devices import TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
-from sweepengine.formulas.decoder import cached_values
+from sweepengine.formulas.attention import cached_values, entry_values
 from sweepengine.formulas.recurrent import state_values
 from sweepengine.grid.columns import STAGES
 
@@ -189,8 +189,8 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
     left_out = (1 - arch.convention.cache_holds_last_token) * pl.min_horizontal(steps, pl.lit(1))
     tokens = context + steps - left_out
 
-    def pages(window: int) -> pl.Expr:
-        filled = (tokens + page_tokens - 1) // page_tokens
+    def pages(window: int, stride: int = 1) -> pl.Expr:
+        filled = (tokens // stride + page_tokens - 1) // page_tokens
         if not window:
             return filled
         most = -(-(window - 1) // page_tokens) + 1
@@ -205,6 +205,11 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
         a_token = group.layers * cached_values(group.attention) * size
         found += a_token * page_tokens * pages(group.attention.window)
         found += group.layers * state_values(group.recurrent) * size
+        own = group.attention
+        if own.stride:  # pages of as many entries, and what waits for the next one
+            entry = group.layers * entry_values(own) * size
+            waiting = 2 * own.stride * (2 * own.series - 1)
+            found += entry * (page_tokens * pages(0, own.stride) + waiting)
     return batch * found
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from sweepengine.data.models import Model
 from sweepengine.formulas.architecture import FLASH, Architecture, Attention, FeedForward, Group
+from sweepengine.formulas.attention import cached_values, growth_values
 from sweepengine.formulas.cost import total
-from sweepengine.formulas.decoder import cached_values, decoder_layer
+from sweepengine.formulas.decoder import decoder_layer
 
 Rows = list[tuple[str, ...]]
 
@@ -50,6 +51,7 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
         ("weights", f"{model.weight_bytes:,} bytes, {size} a value"),
         ("layers", f"{sum(group.layers for group in arch.groups):,}"),
         ("hidden", f"{arch.trunk.hidden:,}"),
+        *([("residual streams", f"{arch.trunk.streams}")] if arch.trunk.streams else []),
         ("vocabulary", f"{arch.trunk.vocabulary:,}" + (", tied" if arch.trunk.tied else "")),
         ("KV cache", f"{model.kv_bytes_per_token:,} bytes a token, {size} a value"),
         ("of it without a window", f"{_endless_bytes(model):,} bytes a token"),
@@ -80,13 +82,17 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
 
 def _layer_weights(arch: Architecture, group: Group) -> int:
     """Parameters of one layer of a group."""
-    return total(decoder_layer(group, arch.trunk, 1, 1, FLASH, 0, 1), arch.counts.layer).weights
+    return total(decoder_layer(group, arch.trunk, 1, 1, 0, FLASH, 0, 1), arch.counts.layer).weights
 
 
 def _endless_bytes(model: Model) -> int:
     """Bytes a token of the cache of layers that meet all tokens."""
-    groups = [group for group in model.architecture.groups if not group.attention.window]
-    values = sum(group.layers * cached_values(group.attention) for group in groups)
+    groups = model.architecture.groups
+    values = sum(
+        group.layers * (growth_values(group.attention) - bool(window) * cached_values(own))
+        for group in groups
+        for own, window in [(group.attention, group.attention.window)]
+    )
     return values * model.architecture.convention.dtype_bytes
 
 
@@ -102,6 +108,18 @@ def _attention_text(attention: Attention) -> str:
         (attention.query_norm or attention.key_norm, "query and key norms"),
         (attention.value_norm, "value norms"),
         (attention.keys_as_values, "keys as values"),
+        (attention.shared_cache, "keys are the values"),
+        (attention.output_gate, "output gate"),
+        (
+            attention.output_rank,
+            f"outputs in {attention.output_groups} groups of rank {attention.output_rank}",
+        ),
+        (attention.stride, f"an entry each {attention.stride} tokens"),
+        (
+            attention.index_heads,
+            f"indexer of {attention.index_heads} heads, "
+            f"{attention.index_width} wide, picks {attention.index_keys:,}",
+        ),
         (attention.input_bias, "input bias"),
         (attention.output_bias, "output bias"),
         (attention.sinks, "sinks"),

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sweepengine.data.configs import Config, ConfigValues
-from sweepengine.data.patterns import WINDOWS, linear_layers
+from sweepengine.data.patterns import WINDOWS, compressed_layers, linear_layers
 
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 
@@ -27,7 +27,8 @@ MAMBA = {
 DELTA_CHUNK = 64
 """Tokens that transformers' gated delta rule takes together."""
 LOOKS = {"full_attention": False, "sliding_attention": True, "chunked_attention": True,
-         "indexed_attention": False, "deepseek_sparse_attention": False}  # fmt: skip
+         "indexed_attention": False, "deepseek_sparse_attention": False,
+         "minimax_m3_sparse": False}  # fmt: skip
 """Entries of `layer_types` to whether such a layer looks back a window."""
 
 
@@ -39,6 +40,7 @@ class Mixer(NamedTuple):
     rotated: bool = True
     recurrent: bool = False
     attends: bool = True
+    stride: int = 0
 
     @property
     def name(self) -> str:
@@ -46,6 +48,7 @@ class Mixer(NamedTuple):
         if not self.attends:
             return "none"
         name = f"window-{self.window}" if self.window else "full"
+        name += f"-stride-{self.stride}" if self.stride else ""
         return name + ("" if self.rotated else "-unrotated") + ("-indexed" if self.indexed else "")
 
 
@@ -65,7 +68,16 @@ class AttentionReader(ConfigValues):
                 "hidden_size_per_layer_input",
                 f"= {wide}: expected 0, inputs of single layers are not covered yet",
             )
+        if kind == "compressed":
+            window = self.size("window")
+            return [
+                Mixer(window, indexed, stride=stride)
+                for stride, indexed in compressed_layers(self, layers)
+            ]
         windows = self._windows(layers)
+        if kind == "block_sparse":
+            sparse = self._sparse_layers(layers)
+            return [Mixer(*each) for each in zip(windows, sparse, strict=True)]
         indexed = [bool(self.family.get("indexer"))] * layers
         if self.family.get("indexer") and (types := self.listed("indexer_types", layers)):
             indexed = [entry == "full" for entry in types]
@@ -117,6 +129,8 @@ class AttentionReader(ConfigValues):
             self.family.get("attention") == "latent_or_grouped" and self.value("use_mla")
         ):
             return self._latent(mixer.indexed)
+        if self.family.get("attention") == "compressed":
+            return self._compressed(mixer)
         kept = {key: self.value(key) for key in LATENT_KEYS if key in self.family.get("keys", ())}
         if self.family.get("attention") == "latent_or_grouped" and any(kept.values()):
             key = next(key for key, value in kept.items() if value)
@@ -157,6 +171,77 @@ class AttentionReader(ConfigValues):
             ],
             "keys_as_values": shared,
             "value_norm": self.switch("value_norm"),
+            **(self._blocks() if mixer.indexed else {}),
+        }
+
+    def _sparse_layers(self, layers: int) -> list[bool]:
+        """Which layers choose blocks of keys, as MiniMax M3 says it."""
+        types = self.listed("layer_types", layers)
+        if types is not None:
+            return [entry == "minimax_m3_sparse" for entry in types]
+        sparse = self._sparse()
+        frequency = sparse.get("sparse_attention_freq")
+        if frequency is None:
+            self.assumed |= {"layer_types": "full_attention", "sparse_attention_config": None}
+            return [False] * layers
+        if not isinstance(frequency, list) or len(frequency) < layers:
+            raise self.fail(
+                "sparse_attention_config",
+                f"sparse_attention_freq: expected a list of {layers} entries, one a layer",
+            )
+        return [bool(entry) for entry in frequency[:layers]]
+
+    def _sparse(self) -> Config:
+        key = "sparse_attention_config"
+        found = self.value(key)
+        if found is not None and not isinstance(found, dict):
+            raise self.fail(key, f"= {found!r}: expected a table")
+        if found and found.get("use_sparse_attention", True) is not True:
+            raise self.fail(key, "use_sparse_attention: expected true, or no such table")
+        return found or {}
+
+    def _blocks(self) -> Config:
+        """The indexer that chooses blocks of keys for each key-value head."""
+        sparse = self._sparse()
+
+        def number(flat: str, nested: str) -> int:
+            if nested in sparse:
+                return self.whole("sparse_attention_config", sparse[nested])
+            return self.number(flat)
+
+        block = number("index_block_size", "sparse_block_size")
+        return {
+            "index_heads": number("index_n_heads", "sparse_num_index_heads"),
+            "index_width": number("index_head_dim", "sparse_index_dim"),
+            "index_keys": block * number("index_topk_blocks", "sparse_topk_blocks"),
+            "index_weighted": False,
+        }
+
+    def _compressed(self, mixer: Mixer) -> Config:
+        """A window, and behind it entries that each stand for several tokens (DeepSeek V4)."""
+        width = self.size("head_width")
+        rotary, indexed = self.value("qk_rope_head_dim"), mixer.indexed
+        if rotary is None:
+            rotary = self._rotary_width(width)
+        return {
+            "heads": self.size("heads"),
+            "key_value_heads": self.size("key_value_heads"),
+            "key_width": width,
+            "value_width": width,
+            "rotary_width": self.whole("qk_rope_head_dim", rotary, 0),
+            "window": mixer.window,
+            "query_rank": self.number("q_lora_rank"),
+            "query_unit": True,
+            "key_norm": width,
+            "sinks": True,
+            "shared_cache": True,
+            "output_groups": self.number("o_groups"),
+            "output_rank": self.number("o_lora_rank"),
+            "stride": mixer.stride,
+            "series": 1 + indexed,
+            "index_heads": self.number("index_n_heads") if indexed else 0,
+            "index_width": self.number("index_head_dim") if indexed else 0,
+            "index_keys": self.number("index_topk") if indexed else 0,
         }
 
     def _sliding_heads(self, heads: int) -> int:

@@ -72,6 +72,8 @@ class _Reader(AttentionReader):
             mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
         }
         forward = {}
+        if not attention:  # a model of recurrent layers alone may hold its keys too
+            self.attention(Mixer())
         if "dense" in forwards:
             forward["dense"] = self._dense()
         if "experts" in forwards:
@@ -100,6 +102,12 @@ class _Reader(AttentionReader):
                 "tied": bool(self.of("tied")[1]),
                 "scaled_embedding": self.switch("scaled_embedding"),
                 "logit_softcap": self.switch("logit_softcap"),
+                "streams": self.number(self.family["streams"]) if "streams" in self.family else 0,
+                "stream_rounds": (
+                    self.number(self.family["stream_rounds"])
+                    if "stream_rounds" in self.family
+                    else 0
+                ),
                 "angle_products": self.type == "deepseek_v2" and not self.value("use_mla"),
                 "attention": attention,
                 "feed_forward": forward,
@@ -181,8 +189,10 @@ class _Reader(AttentionReader):
             for number in ("experts", "experts_per_token", "expert_width", "width"):
                 self.read.update(self.spelled(number))
             self.read.update(self.family.get(key, "") for key in ("shared_width", "shared_experts"))
-        neutral = tables["neutral"] | self.family.get("neutral", {})
-        known = self.read | set(tables["harmless"]["keys"]) | set(self.family.get("keys", ()))
+        own = self.family.get("keys", ())
+        neutral = {key: kept for key, kept in tables["neutral"].items() if key not in own}
+        neutral |= self.family.get("neutral", {})
+        known = self.read | set(tables["harmless"]["keys"]) | set(own)
         for key, value in self.part.items():
             if key in neutral:
                 if value is not None and value not in neutral[key]:

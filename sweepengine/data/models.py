@@ -10,8 +10,9 @@ from sweepengine.data.files import find, known, read_toml
 from sweepengine.data.huggingface import read_config
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
 from sweepengine.formulas.architecture import FLASH, Architecture
+from sweepengine.formulas.attention import growth_values
 from sweepengine.formulas.cost import counted
-from sweepengine.formulas.decoder import cached_values, decoder_ends, decoder_layer
+from sweepengine.formulas.decoder import decoder_ends, decoder_layer
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 
@@ -89,7 +90,7 @@ class Model(NamedTuple):
         for group in self.architecture.groups:
             forward = group.feed_forward
             if forward.experts:
-                layer = decoder_layer(group, self.architecture.trunk, 1, 1, FLASH, 0, 1)
+                layer = decoder_layer(group, self.architecture.trunk, 1, 1, 0, FLASH, 0, 1)
                 idle = forward.experts_held - min(forward.experts_per_token, forward.experts_held)
                 unused += group.layers * idle * layer.routed.expert_io
         return self.parameter_count - unused
@@ -98,7 +99,7 @@ class Model(NamedTuple):
     def kv_bytes_per_token(self) -> int:
         """Bytes that the cache grows by a token in all layers, while no window is full."""
         groups = self.architecture.groups
-        values = sum(group.layers * cached_values(group.attention) for group in groups)
+        values = sum(group.layers * growth_values(group.attention) for group in groups)
         return values * self.architecture.convention.dtype_bytes
 
     @property

@@ -87,6 +87,16 @@ def _from_first(reader: ConfigValues, layers: int) -> list[bool]:
     return _behind_dense(reader, layers)
 
 
+def _listed_sparse(reader: ConfigValues, layers: int) -> list[bool]:
+    if (sparse := _said_sparse(reader, layers)) is not None:
+        return sparse
+    pattern = reader.listed("moe_layer_freq", layers)
+    if pattern is None:
+        reader.assumed["moe_layer_freq"] = 1
+        return [True] * layers
+    return [bool(entry) for entry in pattern]
+
+
 def _sparse_step(reader: ConfigValues, layers: int) -> list[bool]:
     step = reader.number("decoder_sparse_step")
     dense = reader.value("mlp_only_layers") or []
@@ -155,6 +165,37 @@ def linear_layers(reader: ConfigValues, layers: int) -> list[bool]:
     return [entry == "linear_attention" for entry in types]
 
 
+RATIOS = {0: "sliding_attention", 4: "compressed_sparse_attention",
+          128: "heavily_compressed_attention"}  # fmt: skip
+"""Entries of `compress_ratios` to what `layer_types` calls such a layer, as transformers reads."""
+
+
+def compressed_layers(reader: ConfigValues, layers: int) -> list[tuple[int, bool]]:
+    """Tokens that an entry of each layer stands for (0: no entries), and whether it picks some."""
+    types = reader.listed("layer_types", layers)
+    if types is None:
+        ratios = reader.listed("compress_ratios", layers)
+        if ratios is None:
+            raise reader.fail(
+                "compress_ratios", f"required key is missing: expected {layers} entries"
+            )
+        for ratio in ratios:
+            if ratio not in RATIOS:
+                expected = ", ".join(map(str, RATIOS))
+                raise reader.fail("compress_ratios", f"{ratio!r}: expected one of {expected}")
+        types = [RATIOS[ratio] for ratio in ratios]
+    _, sparse, heavy = RATIOS.values()
+    strides = {name: stride for stride, name in RATIOS.items()}
+    strides |= reader.value("compress_rates") or {}
+    for name, key in ((sparse, "compress_rate_csa"), (heavy, "compress_rate_hca")):
+        if reader.value(key) is not None:
+            strides[name] = reader.number(key)
+    for entry in types:
+        if entry not in RATIOS.values():
+            raise reader.fail("layer_types", f'"{entry}": expected {" or ".join(RATIOS.values())}')
+    return [(reader.whole("compress_rates", strides[entry], 0), entry == sparse) for entry in types]
+
+
 MIXTURES: dict[str, Pattern] = {
     "none": lambda _, layers: [False] * layers,
     "every": lambda _, layers: [True] * layers,
@@ -162,6 +203,7 @@ MIXTURES: dict[str, Pattern] = {
     "sparse_step": _sparse_step,
     "interleaved": _interleaved,
     "enumerated": _enumerated,
+    "listed": _listed_sparse,
     "if_enabled": lambda reader, layers: [bool(reader.flag("enable_moe_block"))] * layers,
     "blocks": lambda _, layers: [False] * layers,
 }

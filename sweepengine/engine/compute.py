@@ -100,12 +100,12 @@ def fill_columns(
     whole = [name for name in columns if name not in real]
     integers = np.empty((len(whole), rows), np.int64)
     floats = np.empty((len(real), rows), np.float64)
-    windows = np.array([attention.window for attention in arch.attentions], np.int64)
+    reaches = np.array(arch.reaches, np.int64)
     routings = np.array(arch.routings, np.int64).reshape(-1, 2)
 
     def work(start: int) -> None:
         stop = min(rows, start + RANGE_ROWS)
-        fill(arch.convention, Tables(*tables), windows, routings, start, stop, product.axes,
+        fill(arch.convention, Tables(*tables), reaches, routings, start, stop, product.axes,
              product.lengths, plan, integers, floats)  # fmt: skip
 
     starts = range(0, rows, RANGE_ROWS)

@@ -14,9 +14,9 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from sweepengine.engine.compiled import compiled
-from sweepengine.formulas.architecture import Convention, Counts, Group, Towers, Trunk
+from sweepengine.formulas.architecture import Convention, Counts, Group, Reach, Towers, Trunk
+from sweepengine.formulas.attention import with_heads
 from sweepengine.formulas.cost import FORMULAS, Roles
-from sweepengine.formulas.decoder import with_heads
 from sweepengine.formulas.figures import (
     SUMMED_FIGURES,
     SUMMED_KEYS,
@@ -71,7 +71,7 @@ class Tables(NamedTuple):
     figures: Integers
     """Shape (fields of `Figures`, W)."""
     keys: Integers
-    """Shape (kinds of attention, fields of `Keys`, W)."""
+    """Shape (kinds of keys, fields of `Keys`, W)."""
     experts: Integers
     """Bytes of one expert; shape (kinds of routing, W)."""
 
@@ -164,20 +164,21 @@ def _locate(start: int, axes: Integers, lengths: Integers, found: Integers) -> N
 
 
 @_inner
-def _met(convention: Convention, tables: Tables, windows: Integers, found: Integers,
+def _met(convention: Convention, tables: Tables, reaches: Integers, found: Integers,
          met: Integers) -> None:  # fmt: skip
     """Keys that all steps of each point meet, for each kind of attention."""
     context = tables.figures[CONTEXT]
-    for kind in range(len(windows)):
+    for kind in range(len(reaches)):
+        reach = Reach(reaches[kind, 0], reaches[kind, 1], reaches[kind, 2])
         for i in range(found.shape[1]):
-            met[kind, i] = keys_met(convention, context[found[0, i]], found[1, i], windows[kind])
+            met[kind, i] = keys_met(convention, context[found[0, i]], found[1, i], reach)
 
 
 @_inner
 def _integer_column(
     convention: Convention,
     tables: Tables,
-    windows: Integers,
+    reaches: Integers,
     plan: Integers,
     found: Integers,
     met: Integers,
@@ -194,7 +195,7 @@ def _integer_column(
     elif way == OVER_STEPS:
         for i in range(len(out)):
             out[i] = over_steps(found[1, i], figures[found[0, i]])
-        for kind in range(len(windows)):
+        for kind in range(len(reaches)):
             growth = tables.keys[kind, plan[2]]
             for i in range(len(out)):
                 out[i] += met[kind, i] * growth[found[0, i]]
@@ -204,9 +205,10 @@ def _integer_column(
         for i in range(len(out)):
             row, steps = found[0, i], found[1, i]
             held = 0
-            for kind in range(len(windows)):
+            for kind in range(len(reaches)):
                 keys = tables.keys[kind]
-                last = last_keys(convention, context[row], steps, windows[kind])
+                reach = Reach(reaches[kind, 0], reaches[kind, 1], reaches[kind, 2])
+                last = last_keys(convention, context[row], steps, reach)
                 step = step_bytes(
                     keys[ATTENDING, row],
                     keys[ATTENDING + 1, row],
@@ -220,8 +222,9 @@ def _integer_column(
         for i in range(len(out)):
             row = found[0, i]
             held = figures[row]
-            for kind in range(len(windows)):
-                tokens = cached_after(convention, context[row], found[1, i], windows[kind])
+            for kind in range(len(reaches)):
+                reach = Reach(reaches[kind, 0], reaches[kind, 1], reaches[kind, 2])
+                tokens = cached_after(convention, context[row], found[1, i], reach)
                 held += tables.keys[kind, CACHE_BYTES, row] * tokens
             out[i] = found[2, i] * held
 
@@ -254,7 +257,7 @@ def _float_column(
 def fill(
     convention: Convention,
     tables: Tables,
-    windows: Integers,
+    reaches: Integers,
     routings: Integers,
     start: int,
     stop: int,
@@ -266,22 +269,22 @@ def fill(
 ) -> None:
     """Fill columns of points `start` to `stop`; `integers` and `floats` hold those of all points.
 
-    `windows` is of each kind of attention, `routings` (experts, experts a token) of each kind of
+    `reaches` is of each kind of keys, `routings` (experts, experts a token) of each kind of
     mixture; `axes` and `lengths` are as `compute.product_of` makes them; `plan` has a row a
     column, its `Column.plan`.
     """
     found = np.empty((3, RUN), np.int64)
-    met = np.empty((len(windows), RUN), np.int64)
+    met = np.empty((len(reaches), RUN), np.int64)
     for low in range(start, stop, RUN):
         high = min(stop, low + RUN)
         here = found[:, : high - low]
         _locate(low, axes, lengths, here)
-        _met(convention, tables, windows, here, met)
+        _met(convention, tables, reaches, here, met)
         whole, real = 0, 0
         for column in range(len(plan)):
             if plan[column, 0] < READ_ONCE:
                 _integer_column(
-                    convention, tables, windows, plan[column], here, met, integers[whole, low:high]
+                    convention, tables, reaches, plan[column], here, met, integers[whole, low:high]
                 )
                 whole += 1
             else:

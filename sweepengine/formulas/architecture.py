@@ -139,6 +139,28 @@ class Attention(NamedTuple):
     """Values are what keys are projected to: they have no projection of their own."""
     value_norm: No
     """Values are normed, without weights."""
+    query_unit: No
+    """Each head's query is normed, without weights."""
+    shared_cache: No
+    """Values are the keys, rotated part and all: neither projected nor held of their own."""
+    output_rank: NoChannels
+    """A group of heads is projected to this width first, all groups together to the hidden; 0: no
+    groups."""
+    output_groups: Annotated[int, Quantity("groups", 0, 0)]
+    index_weighted: Yes
+    """The indexer adds its heads up by weights that the hidden state is projected to."""
+    stride: Annotated[int, Quantity("tokens", 0, 0)]
+    """Tokens that one entry stands for, which all later queries meet beside the window; 0: none."""
+    series: Annotated[int, Quantity("series", 1, 1)]
+    """Values that a token gives to entries: 2 where it adds to its own and to the next."""
+
+
+class Reach(NamedTuple):
+    """Which keys a step meets: those of a window (0: all), or an entry each `stride` tokens."""
+
+    window: int
+    stride: int
+    series: int
 
 
 class FeedForward(NamedTuple):
@@ -207,6 +229,10 @@ class Trunk(NamedTuple):
     logit_softcap: No
     angle_products: No
     """Rotary angles are a matrix product in each layer, as in DeepSeek-OCR's own code."""
+    streams: Annotated[int, Quantity("streams", 0, 0)]
+    """Residual streams that hyper-connections mix around each branch; 0: one that is added to."""
+    stream_rounds: Annotated[int, Quantity("rounds", 0, 0)]
+    """Times that the mixing matrix's rows and columns are scaled to sum to one."""
 
 
 class Convention(NamedTuple):
@@ -249,8 +275,17 @@ class Architecture(NamedTuple):
 
     @property
     def attentions(self) -> tuple[Attention, ...]:
-        """Distinct kinds of attention: a step's costs grow with the keys that each meets."""
+        """Distinct kinds of attention."""
         return tuple(dict.fromkeys(group.attention for group in self.groups))
+
+    @property
+    def reaches(self) -> tuple[Reach, ...]:
+        """Which keys steps meet: of each kind of attention, then those of each that compresses."""
+        kinds = self.attentions
+        return (
+            *(Reach(attention.window, 0, 1) for attention in kinds),
+            *(Reach(0, each.stride, each.series) for each in kinds if each.stride),
+        )
 
     @property
     def routings(self) -> tuple[tuple[int, int], ...]:

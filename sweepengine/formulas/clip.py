@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Clip, Image, Projector
+from sweepengine.formulas.attention import score_values
 from sweepengine.formulas.cost import Cost, formula, scaled
-from sweepengine.formulas.decoder import score_values
 from sweepengine.formulas.operators import linear, mlp, norm, residual_add
 
 

@@ -5,7 +5,15 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Attention, FeedForward, Group, Trunk
+from sweepengine.formulas.architecture import FeedForward, Group, Trunk
+from sweepengine.formulas.attention import (
+    attention_core,
+    compressor,
+    indexer,
+    inner_norms,
+    projections,
+    rotary,
+)
 from sweepengine.formulas.cost import Cost, add, formula, scaled
 from sweepengine.formulas.operators import (
     linear,
@@ -13,6 +21,7 @@ from sweepengine.formulas.operators import (
     norm,
     read_by_expert,
     residual_add,
+    rms_norm,
     router,
 )
 from sweepengine.formulas.recurrent import recurrent_layer
@@ -25,6 +34,7 @@ class Layer(NamedTuple):
     projections: Cost
     rotary: Cost
     attention: Cost
+    compressor: Cost
     indexer: Cost
     recurrent: Cost
     router: Cost
@@ -33,209 +43,18 @@ class Layer(NamedTuple):
     mlp: Cost
     """The MLP that every token takes: dense, or the shared experts."""
     residuals: Cost
+    streams: Cost
+    """Hyper-connections, where residual streams are mixed instead of added to."""
 
 
 class Ends(NamedTuple):
     """What stands before and behind the layers."""
 
     embedding: Cost
+    collapse: Cost
+    """Of residual streams to one."""
     final_norm: Cost
     head: Cost
-
-
-@formula
-def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attention:
-    """The same attention split into other heads: all queries together stay as wide; 0: its own."""
-    if heads == 0:
-        return attention
-    width = attention.heads * attention.key_width // heads
-    return Attention(
-        heads,
-        key_value_heads,
-        width,
-        attention.heads * attention.value_width // heads,
-        attention.rotary_width * width // attention.key_width,
-        attention.window,
-        attention.query_rank,
-        attention.latent,
-        attention.query_norm,
-        attention.key_norm,
-        attention.input_bias,
-        attention.output_bias,
-        attention.sinks,
-        attention.softcap,
-        attention.heads * attention.output_gate // heads,
-        attention.index_heads,
-        attention.index_width,
-        attention.index_keys,
-        attention.keys_as_values,
-        attention.value_norm,
-    )
-
-
-@formula
-def cached_values(attention: Attention) -> int:
-    """Values that the cache holds of a token in one layer, the key of an indexer among them."""
-    return attended_values(attention) + min(attention.index_heads, 1) * attention.index_width
-
-
-@formula
-def attended_values(attention: Attention) -> int:
-    """Keys and values of a token in one layer: `Nkv*(dk+dv)`; latent `c+r`."""
-    if attention.latent > 0:
-        return attention.latent + attention.rotary_width
-    return attention.key_value_heads * (attention.key_width + attention.value_width)
-
-
-@formula
-def expansion(attention: Attention) -> int:
-    """Weights that expand a latent into keys and values, `U = c*Nh*(dk-r+dv)`; grouped: none."""
-    plain = attention.key_width - attention.rotary_width + attention.value_width
-    return attention.latent * attention.heads * plain
-
-
-@formula
-def projected(attention: Attention) -> int:
-    """Values a token that projections put out of the hidden state, biases included.
-
-    Grouped heads: queries, keys, values. Latent: down to queries' rank (or queries at once), and
-    to the latent with the rotated part. Keys that serve as values are projected once.
-    """
-    queries = attention.heads * attention.key_width
-    if attention.latent > 0:
-        down = attention.query_rank if attention.query_rank > 0 else queries
-        return down + attention.latent + attention.rotary_width
-    shared = attention.keys_as_values * attention.key_value_heads * attention.value_width
-    return queries + attended_values(attention) - shared
-
-
-@formula
-def projections(attention: Attention, hidden: int, tokens: int, keys: int, absorbed: int) -> Cost:
-    """Projections around attention: tensor `2*T*P`.
-
-    Grouped heads: `P = h*(Nh*dk + Nkv*(dk+dv)) + Nh*dv*h`. Latent:
-    `P = h*q + q*Nh*dk + h*(c+r) + U + Nh*dv*h`, without a rank `h*Nh*dk` for the first two.
-    Expanded, every earlier latent expands again: `2*(L-T)*U` more; absorbed, `U` is applied to
-    queries and mixed latents, which costs what expanding T tokens costs. An output gate of
-    g values a head has `h*Nh*g` more, CUDA `T*Nh*(3g + dv)`. Moves `T*2h`.
-    """
-    queries = attention.heads * attention.key_width
-    expanded = expansion(attention)
-    matrices = (
-        hidden * projected(attention)
-        + attention.query_rank * queries
-        + expanded
-        + attention.heads * attention.value_width * hidden
-    )
-    gates = attention.heads * attention.output_gate
-    gated = 3 * gates + min(gates, 1) * attention.heads * attention.value_width
-    matrices += hidden * gates
-    again = (1 - absorbed) * (keys - tokens) * expanded
-    weights = matrices + attention.input_bias * projected(attention)
-    weights += attention.output_bias * hidden
-    moved = 2 * tokens * hidden * min(attention.heads, 1)
-    return Cost(
-        2 * tokens * matrices + 2 * again,
-        tokens * gated,
-        moved,
-        weights,
-        0,
-        0,
-        moved,
-        moved,
-        weights,
-    )
-
-
-@formula
-def score_values(heads: int, tokens: int, keys: int, flash: int) -> int:
-    """Values of the score matrix that eager attention writes out; flash keeps none."""
-    return (1 - flash) * heads * tokens * keys
-
-
-@formula
-def attention_core(attention: Attention, tokens: int, keys: int, flash: int, absorbed: int) -> Cost:
-    """Scores, softmax and mixing over the full rectangle: no causal saving, as torch counts.
-
-    tensor `2*Nh*T*L*(dk+dv)`, absorbed latents `2*Nh*T*L*(2c+r)`; CUDA softmax
-    `5*Nh*T*(L+sinks)`, softcap `3*Nh*T*L`. Moves queries, keys and values once, eager also
-    writes and reads the scores. KV: cached values of L tokens; prefill (L=T) writes them, a
-    decode step reads L-1 and writes one. Alive at once: what it moves, mixed values; eager:
-    scores and probabilities. Keys and values of earlier tokens are the cache's.
-    """
-    heads = attention.heads
-    queries = heads * attention.key_width
-    both = attention.key_width + attention.value_width
-    streams = tokens * (queries + attended_values(attention))
-    if attention.latent > 0:
-        streams += tokens * attention.query_rank
-        if absorbed > 0:
-            both = 2 * attention.latent + attention.rotary_width
-            streams += tokens * heads * both
-        else:
-            streams += keys * heads * both
-    scores = heads * tokens * keys
-    moved = streams + 2 * score_values(heads, tokens, keys, flash)
-    mixed = tokens * heads * attention.value_width
-    softmax = 5 * heads * tokens * (keys + attention.sinks)
-    return Cost(
-        2 * scores * both,
-        softmax + 3 * attention.softcap * scores,
-        moved,
-        attention.sinks * heads,
-        0,
-        keys * cached_values(attention),
-        moved + mixed,
-        moved + flash * mixed,
-        attention.sinks * heads,
-    )
-
-
-@formula
-def indexer(attention: Attention, hidden: int, tokens: int, keys: int) -> Cost:
-    """Indexer of sparse attention, I heads of d: tensor `2*T*(q*I*d + h*d + h*I) + 2*T*L*I*(d+1)`.
-
-    Weights `q*I*d + h*d + h*I + 2*d`.
-    """
-    heads, width = attention.index_heads, attention.index_width
-    present = min(heads, 1)
-    matrices = attention.query_rank * heads * width + present * hidden * width + hidden * heads
-    weights = matrices + 2 * width * present
-    moved = tokens * (heads * width + 2 * width + heads) * present
-    flops = 2 * tokens * (matrices + keys * heads * (width + 1))
-    return Cost(flops, 0, moved, weights, 0, 0, moved, moved, weights)
-
-
-@formula
-def rotary(attention: Attention, tokens: int, angle_products: int) -> Cost:
-    """Rotary embedding: CUDA `3*T*(Nh+Nkv)*r` to apply (latent: one rotated key).
-
-    Where angles are a matrix product (`LlamaRotaryEmbedding` of the release) also tensor `T*r`,
-    `2*T*r/2`. Cosines and sines are a rounding error of the layer's I/O and are not counted.
-    """
-    keys = 1 if attention.latent > 0 else attention.key_value_heads
-    width = attention.rotary_width
-    applied = 3 * tokens * (attention.heads + keys) * width
-    return Cost(angle_products * tokens * width, applied, 0, 0, 0, 0, 0, 0, 0)
-
-
-@formula
-def rms_norm(tokens: int, width: int) -> Cost:
-    """RMSNorm: CUDA `3*T*h`; reads and writes, `2*T*h`."""
-    values = tokens * width
-    return norm(values, 3, width, 2 * values)
-
-
-@formula
-def inner_norms(attention: Attention, tokens: int) -> Cost:
-    """Norms of queries, keys and values, and of latents: CUDA 3 a value; each reads and writes."""
-    queries = min(attention.query_norm, 1) * attention.heads * attention.key_width
-    keys = min(attention.key_norm, 1) * attention.key_value_heads * attention.key_width
-    mixed = attention.value_norm * attention.key_value_heads * attention.value_width
-    latents = attention.query_rank + attention.latent
-    values = tokens * (queries + keys + mixed + latents)
-    weights = attention.query_norm + attention.key_norm + latents
-    return norm(values, 3, weights, 2 * values)
 
 
 @formula
@@ -274,21 +93,51 @@ def shared_gate(experts: FeedForward, hidden: int, tokens: int) -> Cost:
 
 
 @formula
+def hyper_connection(trunk: Trunk, tokens: int) -> Cost:
+    """Hyper-connection around one branch, n streams: tensor `2*T*n*h*n*(n+2) + 2*T*n*n*h`.
+
+    All streams project to n weights that collapse them into the branch's input, n that spread its
+    output and n*n that mix streams; R rounds scale the last to rows and columns of one. Weights
+    `n*(n+2)*(n*h+1) + 3`; CUDA `T*(8*n*h + n*n*(4*R+5))`: norm 3, collapse 2, spread and add 2,
+    one residual sum. Moves `T*(3*n*h + 2*h)`. Source: transformers 5.23, modeling_deepseek_v4.py.
+    """
+    streams, hidden = trunk.streams, trunk.hidden
+    present = min(streams, 1)
+    wide, mixes = streams * hidden, streams * (streams + 2)
+    weights = mixes * (wide + 1) + 3 * present
+    flops = 2 * tokens * wide * (mixes + streams)
+    element_wise = 8 * wide + streams * streams * (4 * trunk.stream_rounds + 5)
+    moved = tokens * (3 * wide + 2 * hidden * present)
+    return Cost(flops, tokens * element_wise, moved, weights, 0, 0, moved, moved, weights)
+
+
+@formula
 def decoder_layer(
-    group: Group, trunk: Trunk, tokens: int, keys: int, flash: int, absorbed: int, cached: int
+    group: Group,
+    trunk: Trunk,
+    tokens: int,
+    keys: int,
+    entries: int,
+    flash: int,
+    absorbed: int,
+    cached: int,
 ) -> Layer:
     """Pre-norm layer over T tokens that meet L keys each: `x + attention`, `x + feed-forward`.
 
-    `cached` says how many tokens went before; a layer of one branch has one norm and one add.
+    `cached` says how many tokens went before, `entries` which stand for earlier tokens are met;
+    a layer of one branch has one norm and one add.
     """
     attention, forward, hidden = group.attention, group.feed_forward, trunk.hidden
+    branches = min(group.norms, 2)
+    added = branches * (1 - min(trunk.streams, 1))
     return Layer(
         add(scaled(rms_norm(tokens, hidden), group.norms, group.norms),
             inner_norms(attention, tokens)),
         projections(attention, hidden, tokens, keys, absorbed),
         rotary(attention, tokens, trunk.angle_products),
-        attention_core(attention, tokens, keys, flash, absorbed),
-        indexer(attention, hidden, tokens, keys),
+        attention_core(attention, tokens, keys, entries, flash, absorbed),
+        compressor(attention, attention.key_width, hidden, tokens),
+        indexer(attention, hidden, tokens, keys, entries),
         recurrent_layer(group.recurrent, hidden, tokens, cached),
         router(tokens, hidden, forward.experts, forward.experts_per_token, forward.router_flops,
                forward.bias, forward.router_norm),
@@ -296,7 +145,8 @@ def decoder_layer(
         shared_gate(forward, hidden, tokens),
         mlp(tokens, hidden, forward.width, forward.matrices, forward.activation_flops,
             forward.bias),
-        scaled(residual_add(tokens * hidden), min(group.norms, 2), min(group.norms, 2)),
+        scaled(residual_add(tokens * hidden), added, added),
+        scaled(hyper_connection(trunk, tokens), branches, branches),
     )  # fmt: skip
 
 
@@ -304,7 +154,8 @@ def decoder_layer(
 def attention_peak(layer: Layer, stream: int) -> int:
     """Values alive at once while a layer attends: the residual stream of `stream`, and its own."""
     attending = layer.projections.activation_peak + layer.attention.activation_peak
-    return stream + max(attending + layer.indexer.activation_peak, layer.recurrent.activation_peak)
+    beside = layer.indexer.activation_peak + layer.compressor.activation_peak
+    return stream + max(attending + beside, layer.recurrent.activation_peak)
 
 
 @formula
@@ -322,19 +173,34 @@ def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
 
 @formula
 def decoder_ends(trunk: Trunk, tokens: int) -> Ends:
-    """Token table, last norm and head, over all T positions.
+    """Token table, last norm and head, over all T positions; streams collapse before them.
 
     Table: held, read one row a token (`figures.expected_reads`); scaled: CUDA `T*h`. Head:
     tensor `2*T*h*V`; moves `T*(h+V)`, all positions' logits being written; softcap CUDA `3*T*V`;
-    tied to the table it is read, but held once.
+    tied to the table it is read, but held once. Collapse of n streams: tensor `2*T*n*n*h`, weights
+    `n*n*h + n + 1`.
     """
     hidden, vocabulary = trunk.hidden, trunk.vocabulary
     table = hidden * vocabulary
     scaling = trunk.scaled_embedding * tokens * hidden
     head = linear(tokens, hidden, vocabulary, 0)
     capped = 3 * trunk.logit_softcap * tokens * vocabulary
+    wide, present = trunk.streams * hidden, min(trunk.streams, 1)
+    collapsed = wide * trunk.streams + trunk.streams + present
+    gathered = tokens * (wide + hidden) * present
     return Ends(
         Cost(0, scaling, 0, 0, 0, 0, 0, 0, table),
+        Cost(
+            2 * tokens * wide * trunk.streams,
+            5 * tokens * wide,
+            gathered,
+            collapsed,
+            0,
+            0,
+            gathered,
+            gathered,
+            collapsed,
+        ),
         norm(tokens * hidden, 3, hidden, 0),
         Cost(
             head.tensor_flops,

@@ -8,27 +8,28 @@ what a part does not touch is 0. The kernel keeps a table, row i of which is fie
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import (
-    Architecture,
-    Attention,
     Convention,
     Counts,
     Group,
+    Reach,
     Towers,
     Trunk,
+)
+from sweepengine.formulas.attention import (
+    cached_values,
+    entry_values,
+    score_values,
 )
 from sweepengine.formulas.cost import Cost, Roles, formula, scaled, total
 from sweepengine.formulas.decoder import (
     Layer,
     attention_peak,
-    cached_values,
     decoder_ends,
     decoder_layer,
     feed_forward_peak,
-    score_values,
-    with_heads,
 )
 from sweepengine.formulas.recurrent import state_values
-from sweepengine.formulas.tokens import ImageTokens, held_tokens, keys_of_pass
+from sweepengine.formulas.tokens import ImageTokens, entries_of_pass, held_tokens, keys_of_pass
 from sweepengine.formulas.vision import vision
 
 
@@ -69,6 +70,8 @@ class Figures(NamedTuple):
 class Keys(NamedTuple):
     """What each key that a step meets adds, of all layers with one kind of attention.
 
+    Keys are tokens, or entries that stand for several (`Architecture.reaches`).
+
     A step's activations are the larger of two lines in the keys it meets: while it attends, and
     beside that (feed-forward, head), where only eager attention's scores grow.
     """
@@ -90,12 +93,12 @@ class GroupFigures(NamedTuple):
 
     figures: Figures
     keys: Keys
+    entries: Keys
+    """Of a layer that compresses: what each entry that a step meets adds."""
     expert_bytes: int
     """Of one expert in all layers of the group."""
 
 
-NO_FIGURES = Figures(*[0] * len(Figures._fields))
-NO_KEYS = Keys(*[0] * len(Keys._fields))
 SUMMED_FIGURES = Figures._fields.index("vision_activation_bytes")
 SUMMED_KEYS = Keys._fields.index("attention_bytes")
 """Fields before these add up; of the others, memory, the largest remains."""
@@ -197,15 +200,20 @@ def group_prefill(
     Eager attention's scores stand beside the head as well: modules return them to their caller.
     """
     size = convention.dtype_bytes
-    window = group.attention.window
-    keys = keys_of_pass(tokens, cached, window)
-    layer = decoder_layer(group, trunk, tokens, keys, flash, 0, cached)
+    attention = group.attention
+    stride = attention.stride
+    keys = keys_of_pass(tokens, cached, attention.window)
+    entries = entries_of_pass(tokens, cached, stride)
+    layer = decoder_layer(group, trunk, tokens, keys, entries, flash, 0, cached)
     cost = scaled(total(layer, counts), group.layers, group.layers)
     peak = max(
-        attention_peak(layer, tokens * trunk.hidden),
-        other_peak(layer, trunk, group.attention.heads, tokens, keys, flash),
+        attention_peak(layer, residuals(trunk, tokens)),
+        other_peak(layer, trunk, attention.heads, tokens, keys + entries, flash),
     )
-    held = cached_values(group.attention) * held_tokens(tokens + cached, window)
+    held = cached_values(attention) * held_tokens(tokens + cached, Reach(attention.window, 0, 1))
+    if stride > 0:
+        compressed = Reach(0, stride, attention.series)
+        held += entry_values(attention) * held_tokens(tokens + cached, compressed)
     held = group.layers * (held + state_values(group.recurrent))
     return Figures(
         0, 0, 0, 0, 0, 0, 0, 0,
@@ -220,11 +228,55 @@ def group_prefill(
 
 
 @formula
+def residuals(trunk: Trunk, tokens: int) -> int:
+    """Values of the residual streams of T tokens."""
+    return tokens * trunk.hidden * max(trunk.streams, 1)
+
+
+@formula
 def other_peak(layer: Layer, trunk: Trunk, heads: int, tokens: int, keys: int, flash: int) -> int:
     """Values alive at once in a layer's feed-forward, or in the head, with eager scores beside."""
     scores = score_values(heads, tokens, keys, flash)
     head = tokens * (trunk.hidden + trunk.vocabulary) + scores
-    return max(feed_forward_peak(layer, tokens * trunk.hidden, scores), head)
+    return max(feed_forward_peak(layer, residuals(trunk, tokens), scores), head)
+
+
+@formula
+def step_keys(
+    trunk: Trunk,
+    group: Group,
+    counts: tuple[Roles, ...],
+    convention: Convention,
+    flash: int,
+    absorbed: int,
+    entries: int,
+) -> Keys:
+    """What one more key of a step adds to a group of layers; with `entries` one more entry."""
+    size, count, attention = convention.dtype_bytes, group.layers, group.attention
+    met = entries * attention.window
+    more = 1 - entries
+    none = decoder_layer(group, trunk, 1, met, 0, flash, absorbed, 1)
+    one = decoder_layer(group, trunk, 1, met + more, entries, flash, absorbed, 1)
+    at_none = scaled(total(none, counts), count, count)
+    at_one = scaled(total(one, counts), count, count)
+    stream = residuals(trunk, 1)
+    attending = activation(convention, at_none, attention_peak(none, stream))
+    attending_one = activation(convention, at_one, attention_peak(one, stream))
+    alive = (1 - convention.sums_activations) * size
+    beside = alive * other_peak(none, trunk, attention.heads, 1, met, flash)
+    beside_one = alive * other_peak(one, trunk, attention.heads, 1, met + 1, flash)
+    held = entries * entry_values(attention) + more * cached_values(attention)
+    return Keys(
+        at_one.tensor_flops - at_none.tensor_flops,
+        at_one.cuda_flops - at_none.cuda_flops,
+        (at_one.activation_io - at_none.activation_io) * size,
+        (at_one.kv_io - at_none.kv_io) * size,
+        count * held * size,
+        attending,
+        attending_one - attending,
+        beside,
+        beside_one - beside,
+    )
 
 
 @formula
@@ -239,17 +291,13 @@ def group_steps(
     """Figures of one-token steps through one group of layers: meeting no key, and each key more.
 
     Every count of a step is affine in the keys it meets, and so are the two lines of its peak.
+    Entries' lines stand beside a full window.
     """
-    size, count, heads = convention.dtype_bytes, group.layers, group.attention.heads
-    none = decoder_layer(group, trunk, 1, 0, flash, absorbed, 1)
-    one = decoder_layer(group, trunk, 1, 1, flash, absorbed, 1)
+    size, count = convention.dtype_bytes, group.layers
+    none = decoder_layer(group, trunk, 1, 0, 0, flash, absorbed, 1)
     at_none = scaled(total(none, counts), count, count)
-    at_one = scaled(total(one, counts), count, count)
-    attending = activation(convention, at_none, attention_peak(none, trunk.hidden))
-    attending_one = activation(convention, at_one, attention_peak(one, trunk.hidden))
-    alive = (1 - convention.sums_activations) * size
-    beside = alive * other_peak(none, trunk, heads, 1, 0, flash)
-    beside_one = alive * other_peak(one, trunk, heads, 1, 1, flash)
+    keys = step_keys(trunk, group, counts, convention, flash, absorbed, 0)
+    entries = step_keys(trunk, group, counts, convention, flash, absorbed, 1)
     return GroupFigures(
         Figures(
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -263,67 +311,7 @@ def group_steps(
             count * state_values(group.recurrent) * size,
             0, 0, 0,
         ),
-        Keys(
-            at_one.tensor_flops - at_none.tensor_flops,
-            at_one.cuda_flops - at_none.cuda_flops,
-            (at_one.activation_io - at_none.activation_io) * size,
-            (at_one.kv_io - at_none.kv_io) * size,
-            count * cached_values(group.attention) * size,
-            attending,
-            attending_one - attending,
-            beside,
-            beside_one - beside,
-        ),
+        keys,
+        entries,
         at_none.expert_io * size,
     )  # fmt: skip
-
-
-class Workload(NamedTuple):
-    """Figures of one workload, for the ways."""
-
-    figures: Figures
-    keys: tuple[Keys, ...]
-    """For each of `Architecture.attentions`."""
-    expert_bytes: tuple[int, ...]
-    """For each of `Architecture.routings`."""
-
-
-def merged_figures(one: Figures, other: Figures, sums: int) -> Figures:
-    """Figures of two parts together."""
-    return Figures(
-        *(
-            a + b if i < SUMMED_FIGURES else larger(a, b, sums)
-            for i, (a, b) in enumerate(zip(one, other, strict=True))
-        )
-    )
-
-
-def merged_keys(one: Keys, other: Keys, sums: int) -> Keys:
-    """Keys of two groups of one kind of attention together."""
-    return Keys(
-        *(
-            a + b if i < SUMMED_KEYS else larger(a, b, sums)
-            for i, (a, b) in enumerate(zip(one, other, strict=True))
-        )
-    )
-
-
-def regrouped(arch: Architecture, heads: int, key_value_heads: int) -> tuple[Group, ...]:
-    """Groups of a model with other heads; 0: its own."""
-    return tuple(
-        group._replace(attention=with_heads(group.attention, heads, key_value_heads))
-        for group in arch.groups
-    )
-
-
-def kinds(arch: Architecture) -> list[tuple[int, int]]:
-    """For each group, the positions of its attention and of its routing; -1: no experts."""
-    attentions: tuple[Attention, ...] = arch.attentions
-    routings = [*arch.routings, (0, 0)]
-    last = len(routings) - 1
-    found = []
-    for group in arch.groups:
-        forward = group.feed_forward
-        routing = routings.index((forward.experts, forward.experts_per_token))
-        found.append((attentions.index(group.attention), -1 if routing == last else routing))
-    return found

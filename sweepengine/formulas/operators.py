@@ -95,6 +95,13 @@ def norm(values: int, flops: int, weights: int, kept: int) -> Cost:
 
 
 @formula
+def rms_norm(tokens: int, width: int) -> Cost:
+    """RMSNorm: CUDA `3*T*h`; reads and writes, `2*T*h`."""
+    values = tokens * width
+    return norm(values, 3, width, 2 * values)
+
+
+@formula
 def residual_add(values: int) -> Cost:
     """Residual addition: CUDA one a value; reads two operands, writes the sum."""
     return Cost(0, values, 3 * values, 0, 0, 0, 2 * values, 0, 0)

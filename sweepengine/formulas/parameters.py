@@ -27,7 +27,7 @@ def parameter_parts(arch: Architecture) -> dict[str, int]:
     head = total((ends.head,), counts.ends[2:]).weights
     layer_weights = sum(
         scaled(
-            total(decoder_layer(group, arch.trunk, 1, 1, FLASH, 0, 1), counts.layer),
+            total(decoder_layer(group, arch.trunk, 1, 1, 0, FLASH, 0, 1), counts.layer),
             group.layers,
             group.layers,
         ).weights

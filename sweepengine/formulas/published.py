@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import FLASH, Architecture, Group
+from sweepengine.formulas.attention import rotary, score_values, with_heads
 from sweepengine.formulas.clip import (
     ClipBlock,
     ClipEnds,
@@ -25,12 +26,8 @@ from sweepengine.formulas.decoder import (
     decoder_ends,
     decoder_layer,
     feed_forward_peak,
-    rms_norm,
-    rotary,
-    score_values,
-    with_heads,
 )
-from sweepengine.formulas.operators import mlp
+from sweepengine.formulas.operators import mlp, rms_norm
 from sweepengine.formulas.sam import (
     SamBlock,
     SamEnds,
@@ -179,7 +176,7 @@ def projector(arch: Architecture, tokens: int) -> Cost:
 
 
 def _layer(arch: Architecture, group: Group, tokens: int, keys: int, flash: int) -> Layer:
-    return decoder_layer(group, arch.trunk, tokens, keys, flash, 0, 0)
+    return decoder_layer(group, arch.trunk, tokens, keys, 0, flash, 0, 0)
 
 
 def deepseek_v2_mlp(arch: Architecture, tokens: int, width: int) -> Cost:
@@ -214,7 +211,9 @@ def deepseek_v2_rms_norm(arch: Architecture, tokens: int) -> Cost:
 def _decoder_layer(arch: Architecture, group: Group, tokens: int, keys: int, heads: Heads) -> Cost:
     own = group._replace(attention=with_heads(group.attention, *heads[:2]))
     # Its rotary angles are a layer of their own in the published table.
-    layer = decoder_layer(own, arch.trunk._replace(angle_products=0), tokens, keys, heads[2], 0, 0)
+    layer = decoder_layer(
+        own, arch.trunk._replace(angle_products=0), tokens, keys, 0, heads[2], 0, 0
+    )
     stream = tokens * arch.trunk.hidden
     scores = score_values(heads[0], tokens, keys, heads[2])
     peak = max(attention_peak(layer, stream), feed_forward_peak(layer, stream, scores))
@@ -241,7 +240,9 @@ def llama_attention(arch: Architecture, tokens: int, keys: int, heads: Heads) ->
     """Attention of the decoder: projections, rotation, core; flash as `heads` says."""
     group = arch.groups[-1]
     own = group._replace(attention=with_heads(group.attention, *heads[:2]))
-    layer = decoder_layer(own, arch.trunk._replace(angle_products=0), tokens, keys, heads[2], 0, 0)
+    layer = decoder_layer(
+        own, arch.trunk._replace(angle_products=0), tokens, keys, 0, heads[2], 0, 0
+    )
     parts = {name: getattr(layer, name) for name in ("projections", "rotary", "attention")}
     return _only(arch, "layer", **parts)
 

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Image, Sam
+from sweepengine.formulas.attention import score_values
 from sweepengine.formulas.cost import Cost, add, formula, scaled
-from sweepengine.formulas.decoder import score_values
 from sweepengine.formulas.operators import held, linear, mlp, norm, residual_add
 from sweepengine.formulas.tokens import ceil_div, patches_per_edge
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Image
+from sweepengine.formulas.architecture import Image, Reach
 from sweepengine.formulas.cost import formula
 
 
@@ -69,24 +69,54 @@ def keys_of_pass(tokens: int, cached: int, window: int) -> int:
 
 
 @formula
-def keys_of_steps(cached: int, steps: int, window: int) -> int:
+def entries_of_pass(tokens: int, cached: int, stride: int) -> int:
+    """Entries that each of T tokens of a pass on C cached ones meets: `(C+T)//m`, m the stride."""
+    return 0 if stride == 0 else (cached + tokens) // stride
+
+
+@formula
+def entries_up_to(tokens: int, stride: int) -> int:
+    """Entries that steps at contexts of 1 to N tokens meet in all: `sum n//m`, in closed form.
+
+    `m*q*(q-1)/2 + q*(N - m*q + 1)`, `q = N//m`.
+    """
+    whole = tokens // stride
+    return stride * whole * (whole - 1) // 2 + whole * (tokens - stride * whole + 1)
+
+
+@formula
+def keys_of_steps(cached: int, steps: int, reach: Reach) -> int:
     """Keys that K one-token steps meet in all, the first one C cached ones and its own.
 
     `S(C, K, W) = n*(C+1) + n*(n-1)/2 + (K-n)*W`, `n = min(K, max(0, W-C))` steps that the window
-    does not cut; without a window n = K.
+    does not cut; without a window n = K. Entries: `E(C+K) - E(C)`, E being `entries_up_to`.
     """
+    if reach.stride > 0:
+        return entries_up_to(cached + steps, reach.stride) - entries_up_to(cached, reach.stride)
+    window = reach.window
     uncut = steps if window == 0 else min(steps, max(0, window - cached))
     return uncut * (cached + 1) + uncut * (uncut - 1) // 2 + (steps - uncut) * window
 
 
 @formula
-def keys_of_last_step(cached: int, steps: int, window: int) -> int:
+def keys_of_last_step(cached: int, steps: int, reach: Reach) -> int:
     """Keys that the last of K steps meets, which are the most."""
     keys = cached + max(steps, 1)
-    return keys if window == 0 else min(keys, window)
+    if reach.stride > 0:
+        return keys // reach.stride
+    return keys if reach.window == 0 else min(keys, reach.window)
 
 
 @formula
-def held_tokens(tokens: int, window: int) -> int:
-    """Tokens of `tokens` that a layer's cache holds: a window keeps W-1, the next is the W-th."""
-    return tokens if window == 0 else min(tokens, window - 1)
+def held_tokens(tokens: int, reach: Reach) -> int:
+    """Tokens of N that a layer's cache holds: a window keeps W-1, the next is the W-th.
+
+    Of entries `N//m`, and beside them values and gates of tokens that none stands for yet,
+    `2*s*(N mod m)` in their width; two series (s) also keep those of the last m tokens that have
+    one, `2*m`.
+    """
+    if reach.stride == 0:
+        return tokens if reach.window == 0 else min(tokens, reach.window - 1)
+    entries = tokens // reach.stride
+    waiting = 2 * reach.series * (tokens - entries * reach.stride)
+    return entries + waiting + (reach.series - 1) * 2 * reach.stride * min(entries, 1)

@@ -1,6 +1,6 @@
 """The ways from figures to columns. `batch` (B) sequences, `steps` (K) decode steps."""
 
-from sweepengine.formulas.architecture import Convention
+from sweepengine.formulas.architecture import Convention, Reach
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.tokens import held_tokens, keys_of_last_step, keys_of_steps
 
@@ -21,15 +21,15 @@ def cached_before(convention: Convention, context: int) -> int:
 
 
 @formula
-def keys_met(convention: Convention, context: int, steps: int, window: int) -> int:
-    """Keys that K steps behind `context` tokens meet in layers of one window."""
-    return keys_of_steps(cached_before(convention, context), steps, window)
+def keys_met(convention: Convention, context: int, steps: int, reach: Reach) -> int:
+    """Keys that K steps behind `context` tokens meet in layers of one reach."""
+    return keys_of_steps(cached_before(convention, context), steps, reach)
 
 
 @formula
-def last_keys(convention: Convention, context: int, steps: int, window: int) -> int:
-    """Keys that the last of K steps meets in layers of one window: the largest step."""
-    return keys_of_last_step(cached_before(convention, context), steps, window)
+def last_keys(convention: Convention, context: int, steps: int, reach: Reach) -> int:
+    """Keys that the last of K steps meets in layers of one reach: the largest step."""
+    return keys_of_last_step(cached_before(convention, context), steps, reach)
 
 
 @formula
@@ -39,13 +39,13 @@ def step_bytes(attending: int, growth: int, beside: int, beside_growth: int, met
 
 
 @formula
-def cached_after(convention: Convention, context: int, steps: int, window: int) -> int:
+def cached_after(convention: Convention, context: int, steps: int, reach: Reach) -> int:
     """Tokens in a layer's cache after decoding: `context + K`, the last token's own included.
 
     The published accounting leaves that one out, as no step ever reads it: `context + K - 1`.
     """
     left_out = (1 - convention.cache_holds_last_token) * min(steps, 1)
-    return held_tokens(context + steps - left_out, window)
+    return held_tokens(context + steps - left_out, reach)
 
 
 @formula

@@ -9,23 +9,25 @@ from functools import lru_cache, reduce
 from sweepengine.formulas import ways
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import (
-    NO_FIGURES,
-    NO_KEYS,
     Figures,
     Keys,
-    Workload,
     ends_figures,
     group_prefill,
     group_steps,
-    kinds,
     larger,
-    merged_figures,
-    merged_keys,
-    regrouped,
     vision_figures,
 )
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.tokens import ImageTokens, image_tokens
+from sweepengine.formulas.workloads import (
+    NO_FIGURES,
+    NO_KEYS,
+    Workload,
+    kinds,
+    merged_figures,
+    merged_keys,
+    regrouped,
+)
 from sweepengine.grid import columns
 from sweepengine.grid.columns import OUTPUTS, Column
 
@@ -48,13 +50,15 @@ def step_figures(
     """What does not depend on the context: steps through all groups."""
     sums = arch.convention.sums_activations
     figures = NO_FIGURES
-    keys: list[Keys] = [NO_KEYS] * len(arch.attentions)
+    keys: list[Keys] = [NO_KEYS] * len(arch.reaches)
     experts = [0] * len(arch.routings)
     groups = regrouped(arch, heads, key_value_heads)
-    for group, (attention, routing) in zip(groups, kinds(arch), strict=True):
+    for group, (attention, entries, routing) in zip(groups, kinds(arch), strict=True):
         found = group_steps(arch.trunk, group, arch.counts.layer, arch.convention, flash, absorbed)
         figures = merged_figures(figures, found.figures, sums)
         keys[attention] = merged_keys(keys[attention], found.keys, sums)
+        if entries >= 0:
+            keys[entries] = merged_keys(keys[entries], found.entries, sums)
         if routing >= 0:
             experts[routing] += found.expert_bytes
     return Workload(figures, tuple(keys), tuple(experts))
@@ -123,11 +127,11 @@ def column_value(
     if way == columns.PER_SEQUENCE:
         return batch * value
     context = figures.context_tokens
-    windows = [attention.window for attention in arch.attentions]
+    reaches = arch.reaches
     if way == columns.OVER_STEPS:
         found = ways.over_steps(steps, value)
-        for keys, window in zip(workload.keys, windows, strict=True):
-            found += ways.keys_met(convention, context, steps, window) * keys[key]
+        for keys, reach in zip(workload.keys, reaches, strict=True):
+            found += ways.keys_met(convention, context, steps, reach) * keys[key]
         return batch * found
     if way == columns.LAST_STEP:
         lines = [
@@ -136,17 +140,17 @@ def column_value(
                 keys.attention_growth,
                 keys.other_bytes,
                 keys.other_growth,
-                ways.last_keys(convention, context, steps, window),
+                ways.last_keys(convention, context, steps, reach),
             )
-            for keys, window in zip(workload.keys, windows, strict=True)
+            for keys, reach in zip(workload.keys, reaches, strict=True)
         ]
         sums = convention.sums_activations
         held = reduce(lambda a, b: larger(a, b, sums), lines)
         return batch * (held + value) * min(steps, 1)
     if way == columns.CACHE_AFTER:
         return batch * value + batch * sum(
-            keys.cache_bytes * ways.cached_after(convention, context, steps, window)
-            for keys, window in zip(workload.keys, windows, strict=True)
+            keys.cache_bytes * ways.cached_after(convention, context, steps, reach)
+            for keys, reach in zip(workload.keys, reaches, strict=True)
         )
     tokens = batch * figures.prefill_tokens if way == columns.PREFILL_READS else batch
     read = ways.read_once(value, figures.table_row_bytes, figures.table_rows, tokens)

@@ -11,7 +11,7 @@ from transformers.integrations.moe import use_experts_implementation
 from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
 from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts, Step3p7TextModel
 
-from sweepengine.data.configs import PARTS
+from sweepengine.data.configs import PARTS, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
@@ -24,7 +24,8 @@ OCR_TEXT = "deepseek_ocr2_text"
 UNLISTED = {OCR_TEXT: DeepseekOcr2TextModel, "step3p5": Step3p7TextModel}
 """Decoders that are in no automatic list of transformers."""
 STAND_INS = {"kimi_k2": "deepseek_v3", "mimo": "qwen2", "step3p7": "step3p5",
-             "deepseek_vl_v2": OCR_TEXT}  # fmt: skip
+             "deepseek_vl_v2": OCR_TEXT, "deepseek_ref": "deepseek_v4",
+             "minimax_m3": "minimax_m3_vl_text"}  # fmt: skip
 """Types that transformers has not got, and the one whose code runs the same layers."""
 use_experts_implementation(Step3p7Experts)  # the meta device cannot say which experts are met
 PROMPTS = ((1, 128), (2, 1000))
@@ -83,6 +84,8 @@ def text_part(path: Path) -> dict[str, Any]:
     part = next((whole[key] for key in PARTS if isinstance(whole.get(key), dict)), whole)
     if "tie_word_embeddings" not in part and "tie_word_embeddings" in whole:
         part = {**part, "tie_word_embeddings": whole["tie_word_embeddings"]}
+    if "model_type" not in part and (kind := families()["parts"].get(whole.get("model_type"))):
+        part = {**part, "model_type": kind}
     return part
 
 
@@ -161,26 +164,31 @@ def measure(name: str | Path) -> list[Figure]:
 def _as_run(arch: Architecture, kind: str) -> Architecture:
     """The architecture as transformers runs it.
 
-    It makes rotary angles element-wise, which torch does not see, and lets Llama 4's every token
-    through every expert.
+    It makes rotary angles element-wise, which torch does not see, lets Llama 4's every token
+    through every expert, and keeps keys that are values twice in layers of a window alone.
     """
-    groups = tuple(
-        group._replace(
-            feed_forward=group.feed_forward._replace(experts_per_token=group.feed_forward.experts)
-        )
-        for group in arch.groups
-    )
-    if kind == "llama4_text":
-        arch = arch._replace(groups=groups)
+    groups = []
+    for group in arch.groups:
+        forward, attention = group.feed_forward, group.attention
+        if kind == "llama4_text":
+            forward = forward._replace(experts_per_token=forward.experts)
+        if attention.shared_cache and not attention.stride:
+            attention = attention._replace(shared_cache=0, keys_as_values=1)
+        groups.append(group._replace(feed_forward=forward, attention=attention))
+    arch = arch._replace(groups=tuple(groups))
     return arch._replace(trunk=arch.trunk._replace(angle_products=0))
 
 
 def _cache_bytes(cache: DynamicCache) -> int:
-    """Bytes of a cache of two bytes a value: keys and values, an indexer's keys, states."""
+    """Bytes of a cache of two bytes a value: whatever tensors its layers keep, each once."""
     values = 0
     for layer in cache.layers:
-        for name in ("keys", "values", "indexer_keys", "conv_states", "recurrent_states"):
-            held = getattr(layer, name, None)
-            tensors = held.values() if isinstance(held, dict) else [held]
-            values += sum(one.numel() for one in tensors if isinstance(one, torch.Tensor))
+        held = {id(one): one for part in vars(layer).values() for one in _tensors(part)}
+        values += sum(one.numel() for one in held.values())
     return VALUE_BYTES * values
+
+
+def _tensors(part: Any) -> list[torch.Tensor]:
+    """A tensor, or those of a dict of them."""
+    parts = part.values() if isinstance(part, dict) else [part]
+    return [one for one in parts if isinstance(one, torch.Tensor) and one.dim() > 1]

@@ -3,8 +3,8 @@ import pytest
 
 import sweepengine as se
 from sweepengine import metrics
-from sweepengine.formulas.figures import regrouped
 from sweepengine.formulas.parameters import parameter_parts
+from sweepengine.formulas.workloads import regrouped
 
 
 @pytest.fixture

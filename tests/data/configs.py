@@ -127,6 +127,10 @@ def shortened(config):
     for key, value in part.items():
         if isinstance(value, list | str) and len(value) >= count > FEW_LAYERS:
             part[key] = value[:FEW_LAYERS]
+        elif isinstance(value, dict):
+            for inner, listed in value.items():
+                if isinstance(listed, list) and len(listed) == count > FEW_LAYERS:
+                    value[inner] = listed[:FEW_LAYERS]
     return config
 
 

@@ -166,12 +166,20 @@ def test_config_is_read(name, config_file):
     assert not model.has_vision
 
 
+def test_recurrent_layers_alone_may_hold_keys_of_attention(config_file):
+    config = next(c for c in CONFIGS.values() if part_of(c).get("model_type") == "qwen3_5_moe_text")
+    config = json.loads(json.dumps(config))
+    part_of(config).update(num_hidden_layers=3, layer_types=["linear_attention"] * 3)
+    groups = load_model(config_file(config)).architecture.groups
+    assert [(group.layers, group.attention.heads) for group in groups] == [(3, 0)]
+
+
 BAD = {
     "not JSON": ("{", "not a JSON file"),
     "a list": ("[]", "expected a JSON object"),
     "no type": ("{}", "model_type: required key is missing"),
     "another type": ('{"model_type": "bert"}', '"bert" is not known: expected one of llama'),
-    "not covered": ('{"model_type": "deepseek_v4"}', '"deepseek_v4" is not covered yet'),
+    "not covered": ('{"model_type": "kimi_k3"}', '"kimi_k3" is not covered yet'),
     "deep": ('{"a": ' * 100_000, "not a JSON file"),
 }
 

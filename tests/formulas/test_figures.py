@@ -8,10 +8,11 @@ from sweepengine.formulas.decoder import (
     decoder_ends,
     decoder_layer,
 )
-from sweepengine.formulas.figures import other_peak, regrouped
+from sweepengine.formulas.figures import other_peak
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.tokens import image_tokens
 from sweepengine.formulas.ways import touched_experts
+from sweepengine.formulas.workloads import regrouped
 from sweepengine.grid.plain import point_columns
 from tests.points import points
 
@@ -77,7 +78,7 @@ def one_step(arch, keys, heads):
     cost = total(decoder_ends(arch.trunk, 1), arch.counts.ends)
     peak = 0
     for group in regrouped(arch, *heads[:2]):
-        layer = decoder_layer(group, arch.trunk, 1, keys, heads[2], 0, 0)
+        layer = decoder_layer(group, arch.trunk, 1, keys, 0, heads[2], 0, 0)
         cost = add(cost, scaled(total(layer, arch.counts.layer), group.layers, group.layers))
         peaks = (
             attention_peak(layer, arch.trunk.hidden),

@@ -4,13 +4,23 @@ import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.architecture import NO_RECURRENT, Recurrent
-from sweepengine.formulas.cost import Cost
-from sweepengine.formulas.decoder import (
+from sweepengine.formulas.attention import (
+    attention_core,
     cached_values,
+    compressor,
+    entry_values,
+    growth_values,
     indexer,
     inner_norms,
     projected,
     projections,
+    rotary,
+)
+from sweepengine.formulas.cost import Cost
+from sweepengine.formulas.decoder import (
+    decoder_ends,
+    decoder_layer,
+    hyper_connection,
     routed_experts,
     shared_gate,
 )
@@ -54,10 +64,10 @@ def test_layers_without_a_recurrent_mixer_cost_nothing():
 
 def test_indexer_costs_what_was_worked_by_hand():
     grouped = load_model("qwen3-8b").architecture.groups[0].attention
-    assert indexer(grouped, HIDDEN, 4, 9) == Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert indexer(grouped, HIDDEN, 4, 9, 0) == Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
     sparse = grouped._replace(query_rank=7, index_heads=2, index_width=3)
     # 7*2*3 + 5*3 + 5*2 = 67 projected; a score a head and key, 3 + 1 wide; 6 + 6 + 2 values moved
-    assert indexer(sparse, HIDDEN, 4, 9) == Cost(536 + 576, 0, 56, 73, 0, 0, 56, 56, 73)
+    assert indexer(sparse, HIDDEN, 4, 9, 0) == Cost(536 + 576, 0, 56, 73, 0, 0, 56, 56, 73)
 
 
 def test_keys_that_serve_as_values_are_projected_once():
@@ -120,3 +130,109 @@ def test_gate_of_shared_experts_costs_what_was_worked_by_hand():
     gate = shared_gate(dense._replace(shared_gate=1), HIDDEN, 4)
     assert gate == Cost(40, 32, 44, 5, 0, 0, 0, 0, 5)
     assert shared_gate(dense, HIDDEN, 4) == Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+NONE = Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def entries():
+    """A window of 8, and an entry each 4 tokens of which an indexer picks."""
+    own = load_model("qwen3-8b").architecture.groups[0].attention
+    return own._replace(
+        heads=4, key_value_heads=1, key_width=3, value_width=3, rotary_width=2, window=8,
+        query_rank=7, query_norm=0, key_norm=3, query_unit=1, shared_cache=1, output_rank=2,
+        output_groups=2, stride=4, series=2, index_heads=2, index_width=6,
+    )  # fmt: skip
+
+
+def test_indexer_whose_heads_are_not_weighted_costs_what_was_worked_by_hand():
+    own = load_model("qwen3-8b").architecture.groups[0].attention
+    blocks = own._replace(index_heads=2, index_width=3, index_weighted=0)
+    # 5*2*3 + 5*3 = 45 projected out of the hidden state; a score a head and key, 3 wide
+    found = indexer(blocks, HIDDEN, 4, 9, 0)
+    assert found == Cost(360 + 432, 0, 56, 51, 0, 0, 56, 56, 51)
+
+
+def test_entries_are_made_of_values_and_gates(entries):
+    assert compressor(entries._replace(stride=0), 3, HIDDEN, 9) == NONE
+    # 2 series of 3: 5 x 12 projected, a bias of 4 x 6, a norm of 3; CUDA 8 x 9 x 6
+    both = compressor(entries, 3, HIDDEN, 9)
+    assert both == Cost(1_080, 432, 9 * 17, 87, 0, 0, 9 * 17, 9 * 17, 87)
+    # of one series half, but for the norm
+    one = compressor(entries._replace(series=1), 3, HIDDEN, 9)
+    assert one == Cost(540, 216, 9 * 11, 45, 0, 0, 9 * 11, 9 * 11, 45)
+
+
+def test_indexer_of_entries_makes_their_keys_itself(entries):
+    own = compressor(entries, 6, HIDDEN, 9)
+    # 7*2*6 + 5*2 = 94 projected; 9 x 50 scores of 2 heads, summed element-wise
+    found = indexer(entries, HIDDEN, 9, 1_000, 50)
+    assert found.weights == 94 + own.weights
+    assert found.tensor_flops == 2 * 9 * 94 + 2 * 9 * 50 * 2 * 6 + own.tensor_flops
+    assert found.cuda_flops == 2 * 9 * 50 * 2 + own.cuda_flops
+    assert found.activation_io == 9 * (12 + 12 + 2) + own.activation_io
+
+
+def test_attention_meets_entries_beside_its_window(entries):
+    assert (cached_values(entries), entry_values(entries)) == (3, 3 + 6)
+    assert growth_values(entries) == 3 + 3  # 9 an entry, 4 tokens each
+    assert entry_values(entries._replace(stride=0)) == 0
+    assert entry_values(entries._replace(index_heads=0)) == 3
+    assert cached_values(entries._replace(stride=0)) == 3 + 6
+    found = attention_core(entries, 2, 8, 50, 0, 0)
+    assert found.tensor_flops == 2 * 4 * 2 * 58 * 6
+    assert found.cuda_flops == 5 * 4 * 2 * 58
+    assert found.kv_io == 8 * 3 + 50 * 9
+    assert found.activation_io == 2 * (12 + 3 + 7) + 2 * 4 * 2 * 58
+
+
+def test_queries_of_a_rank_and_outputs_of_groups_are_projected_twice(entries):
+    assert projected(entries) == 7 + 3
+    # down 5 x 10, up 7 x 12, out 12 x 2 in groups and 2*2 x 5
+    found = projections(entries, HIDDEN, 4, 8, 0)
+    assert found.weights == 50 + 84 + 24 + 20
+    assert found.tensor_flops == 2 * 4 * found.weights
+
+
+def test_keys_that_are_values_are_rotated_back(entries):
+    assert rotary(entries, 9, 0).cuda_flops == 3 * 9 * (4 + 4 + 1) * 2
+    assert rotary(entries._replace(shared_cache=0), 9, 0).cuda_flops == 3 * 9 * (4 + 1) * 2
+
+
+def test_norm_of_queries_may_have_no_weights(entries):
+    found = inner_norms(entries, 9)
+    assert found == Cost(0, 3 * 198, 396, 3 + 7, 0, 0, 396, 396, 10)
+    less = inner_norms(entries._replace(query_unit=0), 9)
+    assert found.cuda_flops - less.cuda_flops == 3 * 9 * 12
+
+
+@pytest.mark.parametrize(
+    ("streams", "rounds", "expected"),
+    [
+        (0, 0, NONE),
+        # 8 mixes out of 10 values each, 80 + 8 + 3 weights; 2*9*(80 + 20); CUDA 9*(80 + 4*(12+5))
+        (2, 3, Cost(1_800, 1_332, 360, 91, 0, 0, 360, 360, 91)),
+    ],
+)
+def test_hyper_connection_costs_what_was_worked_by_hand(streams, rounds, expected):
+    trunk = load_model("qwen3-8b").architecture.trunk
+    mixed = trunk._replace(hidden=HIDDEN, streams=streams, stream_rounds=rounds)
+    assert hyper_connection(mixed, 9) == expected
+    # they collapse before the head: 2 x 10 weights, a bias each, a scale
+    collapsed = decoder_ends(mixed, 9).collapse
+    assert collapsed.weights == (23 if streams else 0)
+    assert collapsed.tensor_flops == (360 if streams else 0)
+    assert (collapsed.cuda_flops, collapsed.activation_io) == ((450, 135) if streams else (0, 0))
+
+
+def test_streams_are_mixed_around_both_branches_instead_of_added_to():
+    arch = load_model("qwen3-8b").architecture
+    group, trunk = arch.groups[0], arch.trunk._replace(streams=2, stream_rounds=3)
+    layer = decoder_layer(group, trunk, 9, 9, 0, 1, 0, 0)
+    once = hyper_connection(trunk, 9)
+    assert layer.residuals.cuda_flops == 0
+    assert layer.streams.weights == 2 * once.weights
+    assert layer.streams.tensor_flops == 2 * once.tensor_flops
+    alone = decoder_layer(group._replace(norms=1), trunk, 9, 9, 0, 1, 0, 0)
+    assert alone.streams.weights == once.weights

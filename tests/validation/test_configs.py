@@ -55,7 +55,8 @@ def configs(draw):
     """Small decoders of groups: windows, grouped heads, norms, latents, experts, biases."""
     kind = draw(st.sampled_from(["llama", "qwen3", "gemma2", "gemma3_text", "gpt_oss", "qwen3_moe",
                                  "qwen2_moe", "deepseek_v3", "olmo2", "mixtral",
-                                 "qwen3_next"]))  # fmt: skip
+                                 "qwen3_next", "deepseek_v4",
+                                 "minimax_m3_vl_text"]))  # fmt: skip
     kv_heads = draw(st.sampled_from([1, 2, 3]))
     width = 8 * draw(st.integers(1, 4))
     config = {
@@ -95,6 +96,41 @@ def configs(draw):
         config |= {"linear_num_key_heads": heads, "linear_num_value_heads": 2 * heads,
                    "linear_key_head_dim": 8, "linear_value_head_dim": 16,
                    "linear_conv_kernel_dim": 4, "full_attention_interval": 2}  # fmt: skip
+        config["num_hidden_layers"] += 1  # transformers' cache needs a layer of attention
+    if kind == "deepseek_v4":
+        del config["intermediate_size"]
+        config |= {
+            "num_key_value_heads": 1,
+            "q_lora_rank": draw(st.integers(1, 20)),
+            "qk_rope_head_dim": 4,
+            "o_groups": config["num_attention_heads"],
+            "o_lora_rank": draw(st.integers(1, 20)),
+            "sliding_window": draw(st.integers(2, 300)),
+            "compress_ratios": draw(st.lists(st.sampled_from([0, 4, 128]), min_size=8)),
+            "num_hash_layers": 0,
+            "hc_mult": draw(st.integers(1, 5)),
+            "index_n_heads": draw(st.integers(1, 4)),
+            "index_head_dim": 8,
+            "index_topk": draw(st.integers(1, 300)),
+            "n_routed_experts": draw(st.integers(2, 9)),
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": draw(st.integers(1, 40)),
+        }
+    if kind == "minimax_m3_vl_text":
+        layers = config["num_hidden_layers"]
+        sparse = draw(st.lists(st.booleans(), min_size=layers, max_size=layers))
+        config |= {
+            "rotary_dim": 4,
+            "layer_types": ["minimax_m3_sparse" if one else "full_attention" for one in sparse],
+            "moe_layer_freq": [int(not one) for one in sparse],
+            "index_n_heads": kv_heads,
+            "index_head_dim": 8,
+            "index_block_size": draw(st.integers(1, 200)),
+            "dense_intermediate_size": draw(st.integers(1, 90)),
+            "shared_intermediate_size": draw(st.integers(1, 90)),
+            "num_local_experts": 4,
+            "num_experts_per_tok": draw(st.integers(1, 4)),
+        }
     if kind in ("llama", "mixtral", "gemma2", "gemma3_text"):
         config["hidden_size"] *= config["num_attention_heads"]
     if kind == "deepseek_v3":
@@ -151,10 +187,10 @@ def test_census_tells_what_is_equal_from_what_is_not_compared(tmp_path):
     small = FIGURES["Llama-2-7b-hf"] | {"num_hidden_layers": 1}
     first.write_text(json.dumps(small))
     second = tmp_path / "a--other_config.json"
-    second.write_text('{"model_type": "deepseek_v4"}')
+    second.write_text('{"model_type": "kimi_k3"}')
     rows = census([first, second])
     assert [row.different for row in rows] == [0, 0]
-    assert rows[1].reason == 'model_type: "deepseek_v4" is not covered yet'
+    assert rows[1].reason == 'model_type: "kimi_k3" is not covered yet'
     assert verdict(rows).startswith("1 of 2 configs equal torch in every figure (11 figures)")
     wrong = Row("x", "llama", 1, [Figure("a", "FLOP", 1, 2)], "")
     assert wrong.different == 1

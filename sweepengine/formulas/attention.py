@@ -1,0 +1,264 @@
+"""Attention of one layer: grouped heads or latent, windows, compressed entries, indexers.
+
+`tokens` (T) run through a layer and meet `keys` (L) keys each, their own among them, and beside
+them `entries` (E) that stand for earlier tokens together.
+"""
+
+from sweepengine.formulas.architecture import Attention
+from sweepengine.formulas.cost import Cost, add, formula
+from sweepengine.formulas.operators import norm
+from sweepengine.formulas.tokens import ceil_div
+
+
+@formula
+def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attention:
+    """The same attention split into other heads: all queries together stay as wide; 0: its own."""
+    if heads == 0:
+        return attention
+    width = attention.heads * attention.key_width // heads
+    return Attention(
+        heads,
+        key_value_heads,
+        width,
+        attention.heads * attention.value_width // heads,
+        attention.rotary_width * width // attention.key_width,
+        attention.window,
+        attention.query_rank,
+        attention.latent,
+        attention.query_norm,
+        attention.key_norm,
+        attention.input_bias,
+        attention.output_bias,
+        attention.sinks,
+        attention.softcap,
+        attention.heads * attention.output_gate // heads,
+        attention.index_heads,
+        attention.index_width,
+        attention.index_keys,
+        attention.keys_as_values,
+        attention.value_norm,
+        attention.query_unit,
+        attention.shared_cache,
+        attention.output_rank,
+        attention.output_groups,
+        attention.index_weighted,
+        attention.stride,
+        attention.series,
+    )
+
+
+@formula
+def cached_values(attention: Attention) -> int:
+    """Values that the cache holds of a token in one layer, the key of an indexer among them.
+
+    An indexer of entries keeps keys of entries alone.
+    """
+    indexed = min(attention.index_heads, 1) * (1 - min(attention.stride, 1))
+    return attended_values(attention) + indexed * attention.index_width
+
+
+@formula
+def entry_values(attention: Attention) -> int:
+    """Values that the cache holds of an entry in one layer, the key of an indexer among them."""
+    indexed = min(attention.index_heads, 1) * attention.index_width
+    return min(attention.stride, 1) * (attention.key_width + indexed)
+
+
+@formula
+def growth_values(attention: Attention) -> int:
+    """Values that the cache of one layer grows by a token while no window is full.
+
+    An entry is spread over the tokens that it stands for.
+    """
+    spread = ceil_div(entry_values(attention), max(attention.stride, 1))
+    return cached_values(attention) + spread
+
+
+@formula
+def attended_values(attention: Attention) -> int:
+    """Keys and values of a token in one layer: `Nkv*(dk+dv)`; latent `c+r`; shared `Nkv*dk`."""
+    if attention.latent > 0:
+        return attention.latent + attention.rotary_width
+    values = (1 - attention.shared_cache) * attention.value_width
+    return attention.key_value_heads * (attention.key_width + values)
+
+
+@formula
+def expansion(attention: Attention) -> int:
+    """Weights that expand a latent into keys and values, `U = c*Nh*(dk-r+dv)`; grouped: none."""
+    plain = attention.key_width - attention.rotary_width + attention.value_width
+    return attention.latent * attention.heads * plain
+
+
+@formula
+def projected(attention: Attention) -> int:
+    """Values a token that projections put out of the hidden state, biases included.
+
+    Down to queries' rank (or queries at once), and keys and values, latent: the latent with the
+    rotated part. Keys that serve as values are projected once.
+    """
+    queries = attention.heads * attention.key_width
+    down = attention.query_rank if attention.query_rank > 0 else queries
+    shared = attention.keys_as_values * attention.key_value_heads * attention.value_width
+    return down + attended_values(attention) - shared
+
+
+@formula
+def output_weights(attention: Attention, hidden: int) -> int:
+    """Weights of the output projection: `Nh*dv*h`; in g groups of rank r `Nh*dv*r + g*r*h`."""
+    mixed = attention.heads * attention.value_width
+    if attention.output_rank == 0:
+        return mixed * hidden
+    return (mixed + attention.output_groups * hidden) * attention.output_rank
+
+
+@formula
+def projections(attention: Attention, hidden: int, tokens: int, keys: int, absorbed: int) -> Cost:
+    """Projections around attention: tensor `2*T*P`.
+
+    Grouped heads: `P = h*(Nh*dk + Nkv*(dk+dv)) + O`, `O = Nh*dv*h` (`output_weights`). Latent:
+    `P = h*q + q*Nh*dk + h*(c+r) + U + O`, without a rank `h*Nh*dk` for the first two.
+    Expanded, every earlier latent expands again: `2*(L-T)*U` more; absorbed, `U` is applied to
+    queries and mixed latents, which costs what expanding T tokens costs. An output gate of
+    g values a head has `h*Nh*g` more, CUDA `T*Nh*(3g + dv)`. Moves `T*2h`.
+    """
+    queries = attention.heads * attention.key_width
+    expanded = expansion(attention)
+    matrices = (
+        hidden * projected(attention)
+        + attention.query_rank * queries
+        + expanded
+        + output_weights(attention, hidden)
+    )
+    gates = attention.heads * attention.output_gate
+    gated = 3 * gates + min(gates, 1) * attention.heads * attention.value_width
+    matrices += hidden * gates
+    again = (1 - absorbed) * (keys - tokens) * expanded
+    weights = matrices + attention.input_bias * projected(attention)
+    weights += attention.output_bias * hidden
+    moved = 2 * tokens * hidden * min(attention.heads, 1)
+    return Cost(
+        2 * tokens * matrices + 2 * again,
+        tokens * gated,
+        moved,
+        weights,
+        0,
+        0,
+        moved,
+        moved,
+        weights,
+    )
+
+
+@formula
+def score_values(heads: int, tokens: int, keys: int, flash: int) -> int:
+    """Values of the score matrix that eager attention writes out; flash keeps none."""
+    return (1 - flash) * heads * tokens * keys
+
+
+@formula
+def attention_core(
+    attention: Attention, tokens: int, keys: int, entries: int, flash: int, absorbed: int
+) -> Cost:
+    """Scores, softmax and mixing over the full rectangle: no causal saving, as torch counts.
+
+    tensor `2*Nh*T*L*(dk+dv)`, absorbed latents `2*Nh*T*L*(2c+r)`; CUDA softmax
+    `5*Nh*T*(L+sinks)`, softcap `3*Nh*T*L`; where entries stand for tokens, L+E instead of L.
+    Moves queries, keys and values once, eager also
+    writes and reads the scores. KV: cached values of L tokens; prefill (L=T) writes them, a
+    decode step reads L-1 and writes one; of E entries likewise. Alive at once: what it moves,
+    mixed values; eager: scores and probabilities. Keys and values of earlier tokens are the
+    cache's.
+    """
+    heads = attention.heads
+    queries = heads * attention.key_width
+    both = attention.key_width + attention.value_width
+    streams = tokens * (queries + attended_values(attention) + attention.query_rank)
+    if attention.latent > 0:
+        if absorbed > 0:
+            both = 2 * attention.latent + attention.rotary_width
+            streams += tokens * heads * both
+        else:
+            streams += keys * heads * both
+    scores = heads * tokens * (keys + entries)
+    moved = streams + 2 * score_values(heads, tokens, keys + entries, flash)
+    mixed = tokens * heads * attention.value_width
+    softmax = 5 * heads * tokens * (keys + entries + attention.sinks)
+    return Cost(
+        2 * scores * both,
+        softmax + 3 * attention.softcap * scores,
+        moved,
+        attention.sinks * heads,
+        0,
+        keys * cached_values(attention) + entries * entry_values(attention),
+        moved + mixed,
+        moved + flash * mixed,
+        attention.sinks * heads,
+    )
+
+
+@formula
+def compressor(attention: Attention, width: int, hidden: int, tokens: int) -> Cost:
+    """Makes one entry of d values of m tokens, s values of a token: tensor `2*T*2*s*h*d`.
+
+    An entry is the softmax-weighted sum of s*m values, channel by channel, of which the last pass
+    may have left some: CUDA `8*T*s*d`. Its norm, once in m tokens, is not counted. Weights
+    `2*s*h*d + m*s*d + d`; source: transformers 5.23, modeling_deepseek_v4.py.
+    """
+    given = min(attention.stride, 1) * attention.series * width
+    matrices = 2 * given * hidden
+    weights = matrices + attention.stride * given + min(given, width)
+    moved = tokens * (hidden * min(given, 1) + 2 * given)
+    return Cost(
+        2 * tokens * matrices, 8 * tokens * given, moved, weights, 0, 0, moved, moved, weights
+    )
+
+
+@formula
+def indexer(attention: Attention, hidden: int, tokens: int, keys: int, entries: int) -> Cost:
+    """Indexer of sparse attention, I heads of d: tensor `2*T*(q*I*d + h*d + h*I) + 2*T*L*I*(d+1)`.
+
+    Weights `q*I*d + h*d + h*I + 2*d`. Without a query rank h stands for q; heads that are not
+    weighted have no `h*I` and no `+1`. Of entries, E for L: a `compressor` of its own makes keys
+    instead of `h*d + 2*d`, and the weighted sum is element-wise, CUDA `2*T*E*I` instead of `+1`.
+    """
+    heads, width = attention.index_heads, attention.index_width
+    present = min(heads, 1)
+    single = present * (1 - min(attention.stride, 1))
+    source = attention.query_rank if attention.query_rank > 0 else hidden
+    matrices = source * heads * width + single * hidden * width
+    matrices += attention.index_weighted * hidden * heads
+    weights = matrices + 2 * width * single
+    moved = tokens * (heads * width + 2 * width + heads) * present
+    scores = tokens * (single * keys + entries) * heads
+    flops = 2 * tokens * matrices + 2 * scores * (width + attention.index_weighted * single)
+    summed = 2 * scores * attention.index_weighted * (1 - single)
+    own = Cost(flops, summed, moved, weights, 0, 0, moved, moved, weights)
+    return add(own, compressor(attention, present * width, hidden, tokens))
+
+
+@formula
+def rotary(attention: Attention, tokens: int, angle_products: int) -> Cost:
+    """Rotary embedding: CUDA `3*T*(Nh+Nkv)*r` to apply (latent: one rotated key).
+
+    Keys that are values too are rotated back in what is mixed of them: `Nh` twice.
+    Where angles are a matrix product (`LlamaRotaryEmbedding` of the release) also tensor `T*r`,
+    `2*T*r/2`. Cosines and sines are a rounding error of the layer's I/O and are not counted.
+    """
+    keys = 1 if attention.latent > 0 else attention.key_value_heads
+    width = attention.rotary_width
+    applied = 3 * tokens * (attention.heads * (1 + attention.shared_cache) + keys) * width
+    return Cost(angle_products * tokens * width, applied, 0, 0, 0, 0, 0, 0, 0)
+
+
+@formula
+def inner_norms(attention: Attention, tokens: int) -> Cost:
+    """Norms of queries, keys and values, and of latents: CUDA 3 a value; each reads and writes."""
+    normed = min(attention.query_norm, 1) + attention.query_unit
+    queries = normed * attention.heads * attention.key_width
+    keys = min(attention.key_norm, 1) * attention.key_value_heads * attention.key_width
+    mixed = attention.value_norm * attention.key_value_heads * attention.value_width
+    latents = attention.query_rank + attention.latent
+    values = tokens * (queries + keys + mixed + latents)
+    weights = attention.query_norm + attention.key_norm + latents
+    return norm(values, 3, weights, 2 * values)

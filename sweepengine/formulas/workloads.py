@@ -1,0 +1,65 @@
+"""Figures of a workload, put together of the figures of its parts."""
+
+from typing import NamedTuple
+
+from sweepengine.formulas.architecture import Architecture, Group
+from sweepengine.formulas.attention import with_heads
+from sweepengine.formulas.figures import SUMMED_FIGURES, SUMMED_KEYS, Figures, Keys, larger
+
+NO_FIGURES = Figures(*[0] * len(Figures._fields))
+NO_KEYS = Keys(*[0] * len(Keys._fields))
+
+
+class Workload(NamedTuple):
+    """Figures of one workload, for the ways."""
+
+    figures: Figures
+    keys: tuple[Keys, ...]
+    """For each of `Architecture.reaches`."""
+    expert_bytes: tuple[int, ...]
+    """For each of `Architecture.routings`."""
+
+
+def merged_figures(one: Figures, other: Figures, sums: int) -> Figures:
+    """Figures of two parts together."""
+    return Figures(
+        *(
+            a + b if i < SUMMED_FIGURES else larger(a, b, sums)
+            for i, (a, b) in enumerate(zip(one, other, strict=True))
+        )
+    )
+
+
+def merged_keys(one: Keys, other: Keys, sums: int) -> Keys:
+    """Keys of two groups of one kind of attention together."""
+    return Keys(
+        *(
+            a + b if i < SUMMED_KEYS else larger(a, b, sums)
+            for i, (a, b) in enumerate(zip(one, other, strict=True))
+        )
+    )
+
+
+def regrouped(arch: Architecture, heads: int, key_value_heads: int) -> tuple[Group, ...]:
+    """Groups of a model with other heads; 0: its own."""
+    return tuple(
+        group._replace(attention=with_heads(group.attention, heads, key_value_heads))
+        for group in arch.groups
+    )
+
+
+def kinds(arch: Architecture) -> list[tuple[int, int, int]]:
+    """For each group, the positions among reaches of its keys and entries, and of its routing.
+
+    -1: no entries, no experts.
+    """
+    attentions = arch.attentions
+    compressed = [attention for attention in attentions if attention.stride]
+    found = []
+    for group in arch.groups:
+        forward, attention = group.feed_forward, group.attention
+        entries = len(attentions) + compressed.index(attention) if attention.stride else -1
+        routing = (forward.experts, forward.experts_per_token)
+        chosen = arch.routings.index(routing) if forward.experts else -1
+        found.append((attentions.index(attention), entries, chosen))
+    return found
