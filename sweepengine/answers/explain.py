@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sweepengine.formulas import attention, clip, decoder, operators, recurrent, sam
+from sweepengine.formulas import attention, clip, decoder, encoder, operators, recurrent, sam
 from sweepengine.formulas.architecture import Architecture, Group, Reach
 from sweepengine.formulas.cost import Cost, Roles, add, counted, scaled
 from sweepengine.formulas.decoder import Ends, Layer, decoder_ends, decoder_layer
@@ -28,6 +28,9 @@ STATED: dict[type, tuple[Callable[..., Any], ...]] = {
     clip.ClipBlock: (operators.norm, clip.clip_block, clip.clip_attention, operators.mlp,
                      operators.residual_add),
     clip.ClipEnds: (clip.clip_ends, operators.norm),
+    encoder.EncoderBlock: (operators.rms_norm, encoder.encoder_projections, encoder.encoder_rotary,
+                           encoder.encoder_attention, operators.mlp, operators.residual_add),
+    encoder.EncoderEnds: (encoder.encoder_ends, operators.rms_norm),
     Joins: (clip.mlp_projector, operators.held),
 }  # fmt: skip
 """The formula that states each operator of a tuple."""
@@ -41,6 +44,8 @@ TITLES = {
     "windowed_blocks": "SAM blocks, windows",
     "clip_ends": "CLIP embeddings and norm",
     "clip_blocks": "CLIP blocks",
+    "encoder_ends": "encoder queries and norm",
+    "encoder_blocks": "encoder layers",
 }
 """How an operator or a kind of layers is called; others by their field's name."""
 
@@ -147,7 +152,7 @@ def _vision(arch: Architecture, image: ImageTokens, flash: int) -> list[Node]:
     times = repeats(towers)
     counts = arch.counts
     kinds = (counts.sam_ends, counts.sam_block, counts.sam_block, counts.clip_ends,
-             counts.clip_block)  # fmt: skip
+             counts.clip_block, counts.encoder_ends, counts.encoder_block)  # fmt: skip
 
     def seen(name: str, side: int, views: int, shared: bool) -> Node:
         layers = view(towers, side, flash)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from sweepengine.show.terminal import print_table, say, show_validation
 @click.option(
     "--config", help="A Hugging Face config.json, or its folder, instead of the default model."
 )
-def validate(json_file: Path | None, config: str | None) -> None:
+@click.option("--model", help="Another model that sees images: its stages, parameters and cache.")
+def validate(json_file: Path | None, config: str | None, model: str | None) -> None:
     """Compare formulas with torch, of the default model or of any config; exit 1 on a mismatch."""
     from sweepengine.data.errors import InputError
     from sweepengine.data.models import load_model
 
     try:
         from sweepengine.validation.configs import measure as measure_config
+        from sweepengine.validation.end_to_end import measure as measure_stages
         from sweepengine.validation.summary import measure
     except ModuleNotFoundError as error:
         raise InputError(
@@ -36,18 +39,18 @@ def validate(json_file: Path | None, config: str | None) -> None:
         ) from None
     if json_file is not None and not os.access(json_file.parent, os.W_OK | os.X_OK):
         raise InputError(f"{json_file}: cannot be written: expected a file in a writable directory")
+    if config is not None and model is not None:
+        raise InputError("--config beside --model: expected one of them")
     facts: Any
     if config is not None:
-        figures = measure_config(config)
-        equal = sum(not figure.difference for figure in figures)
-        facts, passed = [figure._asdict() for figure in figures], equal == len(figures)
-        rows = [
-            (f.what, f"{f.measured:,}", f"{f.analytic:,}", f"{f.difference:,}", f.unit)
-            for f in figures
-        ]
-        columns = ("figure", "torch", "formula", "difference", "unit")
-        print_table(f"{load_model(config).name} on the meta device", rows, columns)
-        say(f"{equal} of {len(figures)} figures equal")
+        facts, passed = _shown(load_model(config).name, measure_config(config))
+    elif model is not None:
+        chosen = load_model(model)
+        if not chosen.has_vision:
+            raise InputError(
+                f"--model {model}: sees no images: expected --config with its config.json"
+            )
+        facts, passed = _shown(chosen.name, measure_stages(chosen))
     else:
         found = measure(load_model())
         show_validation(found)
@@ -56,3 +59,15 @@ def validate(json_file: Path | None, config: str | None) -> None:
         json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     if not passed:
         sys.exit(1)
+
+
+def _shown(name: str, figures: Sequence[Any]) -> tuple[list[dict[str, Any]], bool]:
+    """Print figures beside torch's; their facts, and whether all are equal."""
+    different = [figure.analytic - figure.measured for figure in figures]
+    rows = [
+        (f.what, f"{f.measured:,}", f"{f.analytic:,}", f"{difference:,}", f.unit)
+        for f, difference in zip(figures, different, strict=True)
+    ]
+    print_table(f"{name} beside torch", rows, ("figure", "torch", "formula", "difference", "unit"))
+    say(f"{different.count(0)} of {len(figures)} figures equal")
+    return [figure._asdict() for figure in figures], not any(different)

@@ -8,12 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.formulas.architecture import (
+    NO_CLIP,
+    NO_ENCODER,
     NO_RECURRENT,
     Architecture,
     Attention,
     Clip,
     Convention,
     Counts,
+    Encoder,
     FeedForward,
     Group,
     Image,
@@ -27,6 +30,7 @@ from sweepengine.formulas.architecture import (
 from sweepengine.formulas.clip import ClipBlock, ClipEnds
 from sweepengine.formulas.cost import Roles
 from sweepengine.formulas.decoder import Ends, Layer
+from sweepengine.formulas.encoder import EncoderBlock, EncoderEnds
 from sweepengine.formulas.sam import SamBlock, SamEnds
 from sweepengine.formulas.vision import Joins
 
@@ -39,6 +43,8 @@ OPERATORS: dict[str, tuple[str, type[NamedTuple]]] = {
     "sam_block": ("sam", SamBlock),
     "clip_ends": ("clip", ClipEnds),
     "clip_block": ("clip", ClipBlock),
+    "encoder_ends": ("encoder", EncoderEnds),
+    "encoder_block": ("encoder", EncoderBlock),
     "joins": ("vision", Joins),
 }
 """Field of `Counts` to how a model file calls its operators: "decoder.norms", "sam.tables"."""
@@ -128,9 +134,12 @@ TOWERS: dict[str, type[NamedTuple]] = {
     "image": Image,
     "sam": Sam,
     "clip": Clip,
+    "encoder": Encoder,
     "projector": Projector,
 }
-"""Sections of a model that sees images, all or none of them."""
+"""Sections of a model that sees images; one that sees none has none of them."""
+EITHER: dict[str, NamedTuple] = {"clip": NO_CLIP, "encoder": NO_ENCODER}
+"""Sections of which it has one, and what stands for the other."""
 SECTIONS = (*TOWERS, "decoder", "accounting")
 
 
@@ -153,9 +162,12 @@ class _ModelFile(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "_ModelFile":
         given = [section for section in TOWERS if getattr(self, section) is not None]
-        if given and len(given) < len(TOWERS):
-            missing = next(section for section in TOWERS if section not in given)
-            raise ValueError(f"{missing}: required key is missing beside {given[0]}")
+        if given:
+            for section in TOWERS:
+                if section not in EITHER and section not in given:
+                    raise ValueError(f"{section}: required key is missing beside {given[0]}")
+            if len(set(EITHER) & set(given)) != 1:
+                raise ValueError(f"{given[0]}: expected one of {' or '.join(EITHER)} beside it")
         arch = architecture_of(self)
         for key, divisor, of_key, number in _divisions(self, arch):
             if number % divisor:
@@ -176,10 +188,14 @@ ModelFile: type[_ModelFile] = create_model(
 def _divisions(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
     """Numbers that must divide others."""
     if arch.towers is not None:
-        sam, clip = arch.towers.sam, arch.towers.clip
+        sam, clip, encoder = arch.towers.sam, arch.towers.clip, arch.towers.encoder
         yield "sam.heads", sam.heads, "sam.width", sam.width
         yield "clip.heads", clip.heads, "clip.width", clip.width
         yield "clip.patch_size", clip.patch_size, "clip.image_size", clip.image_size
+        yield "encoder.heads", encoder.heads, "encoder.width", encoder.width
+        if encoder.layers:
+            grouped = encoder.key_value_heads
+            yield "encoder.key_value_heads", grouped, "encoder.heads", encoder.heads
     for name, part in file.decoder.attention.items():
         key = f"decoder.attention.{name}"
         if part.heads and part.key_value_heads:
@@ -189,7 +205,13 @@ def _divisions(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, i
 def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
     """Numbers that others bound."""
     if arch.towers is not None:
-        sam = arch.towers.sam
+        sam, image = arch.towers.sam, arch.towers.image
+        few = ("image.few_queries", image.few_queries)
+        yield *few, "image.many_queries", image.many_queries
+        if arch.towers.encoder.layers:
+            yield "image.few_queries below 1", 1, "it", image.few_queries
+        else:
+            yield *few, "what is read without an encoder", 0
         yield "sam.global_blocks", sam.global_blocks, "sam.blocks", sam.blocks
     for name, part in file.decoder.attention.items():
         key = f"decoder.attention.{name}"
@@ -257,7 +279,10 @@ def architecture_of(file: Any) -> Architecture:
     """The numbers of a validated model file as the formulas take them."""
     towers = None
     if file.image is not None:
-        parts = {name: _numbers(getattr(file, name), part) for name, part in TOWERS.items()}
+        parts: dict[str, Any] = {
+            name: _numbers(getattr(file, name), part) if getattr(file, name) else EITHER[name]
+            for name, part in TOWERS.items()
+        }
         towers = Towers(**parts)
     return Architecture(
         _numbers(file.decoder, Trunk),

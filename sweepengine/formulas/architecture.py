@@ -46,6 +46,10 @@ class Image(NamedTuple):
     patch_size: Pixels
     channels: Annotated[int, Quantity("values a pixel")]
     patches_per_token: Patches
+    few_queries: Annotated[int, Quantity("tokens", 0, 0)]
+    """Queries that become the tokens of a view of at most as many features; 0: features do."""
+    many_queries: Annotated[int, Quantity("tokens", 0, "few_queries")]
+    """Of larger views."""
 
 
 class Sam(NamedTuple):
@@ -84,12 +88,29 @@ class Clip(NamedTuple):
     bias: Yes
 
 
+class Encoder(NamedTuple):
+    """Layers of a language model that see features and queries (DeepSeek-OCR 2)."""
+
+    width: Channels
+    heads: Heads
+    key_value_heads: Heads
+    mlp_width: Channels
+    layers: Annotated[int, Quantity("layers")]
+
+
+NO_CLIP = Clip(0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0)
+NO_ENCODER = Encoder(0, 1, 0, 0, 0)
+"""What stands for a tower that a model has not got."""
+
+
 class Projector(NamedTuple):
     """MlpProjector between the encoder and the decoder."""
 
     input_width: Channels
     output_width: Channels
     layers: Annotated[int, Quantity("layers")]
+    separators: Annotated[int, Quantity("embeddings", 1, 2)]
+    """A newline and a view separator, or the latter alone."""
     gelu: No
     newline_tokens: No
     repeats_tiles: No
@@ -102,6 +123,7 @@ class Towers(NamedTuple):
     image: Image
     sam: Sam
     clip: Clip
+    encoder: Encoder
     projector: Projector
 
 
@@ -254,6 +276,8 @@ class Counts(NamedTuple):
     sam_block: tuple[Roles, ...]
     clip_ends: tuple[Roles, ...]
     clip_block: tuple[Roles, ...]
+    encoder_ends: tuple[Roles, ...]
+    encoder_block: tuple[Roles, ...]
     joins: tuple[Roles, ...]
 
 

@@ -1,7 +1,7 @@
 """Parameters of a model by part: the weights of the operators that passes are made of."""
 
 from sweepengine.formulas.architecture import FLASH, Architecture
-from sweepengine.formulas.cost import scaled, total
+from sweepengine.formulas.cost import counted, scaled, total
 from sweepengine.formulas.decoder import decoder_ends, decoder_layer
 from sweepengine.formulas.vision import joins, repeats, view
 
@@ -16,6 +16,7 @@ def parameter_parts(arch: Architecture) -> dict[str, int]:
             "SAM": (("sam_ends", "sam_ends"), ("global_blocks", "sam_block"),
                     ("windowed_blocks", "sam_block")),
             "CLIP": (("clip_ends", "clip_ends"), ("clip_blocks", "clip_block")),
+            "encoder": (("encoder_ends", "encoder_ends"), ("encoder_blocks", "encoder_block")),
         }  # fmt: skip
         for part, kinds in layers.items():
             found[part] = sum(
@@ -24,7 +25,7 @@ def parameter_parts(arch: Architecture) -> dict[str, int]:
             )
         found["projector"] = total(joins(arch.towers.projector, 1), counts.joins).weights
     ends = decoder_ends(arch.trunk, 1)
-    head = total((ends.head,), counts.ends[2:]).weights
+    head = counted(ends.head, counts.ends[ends._fields.index("head")]).weights
     layer_weights = sum(
         scaled(
             total(decoder_layer(group, arch.trunk, 1, 1, 0, FLASH, 0, 1), counts.layer),
@@ -35,4 +36,4 @@ def parameter_parts(arch: Architecture) -> dict[str, int]:
     )
     found["decoder"] = layer_weights + total(ends, counts.ends).weights - head
     found["LM head"] = head
-    return found
+    return {part: weights for part, weights in found.items() if weights}

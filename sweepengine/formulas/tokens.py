@@ -40,14 +40,38 @@ def tokens_per_edge(image: Image, side: int) -> int:
 
 
 @formula
+def queries_of_view(image: Image, side: int) -> int:
+    """Queries that become a view's tokens, few where they are enough for its features; or none."""
+    edge = tokens_per_edge(image, side)
+    return image.few_queries if edge * edge <= image.few_queries else image.many_queries
+
+
+@formula
+def features_of_view(image: Image, side: int) -> int:
+    """Tokens of a view that go through the projector: one a query, or a feature `q*q`."""
+    edge = tokens_per_edge(image, side)
+    queries = queries_of_view(image, side)
+    return queries if queries > 0 else edge * edge
+
+
+@formula
 def image_tokens(
     image: Image, view_size: int, tile_size: int, crop_rows: int, crop_cols: int
 ) -> ImageTokens:
     """Geometry of one image (formulas.md, section 1).
 
     The global view gives `q_G*(q_G+1) + 1` tokens and the tiles `r*q_T * (c*q_T + 1)`, which is
-    0 without tiles.
+    0 without tiles. Tokens of queries have no newlines: `view + 1` and `r*c*tile`.
     """
+    if image.many_queries > 0:
+        tiles = crop_rows * crop_cols
+        return ImageTokens(
+            view_size,
+            tile_size,
+            tiles,
+            queries_of_view(image, view_size) + 1,
+            tiles * queries_of_view(image, tile_size),
+        )
     view_edge = tokens_per_edge(image, view_size)
     tile_edge = tokens_per_edge(image, tile_size)
     return ImageTokens(

@@ -1,4 +1,4 @@
-"""The vision stage: SAM and CLIP on the global view and on each tile, and the projector."""
+"""The vision stage: SAM and CLIP, or an encoder, on each view and tile, and the projector."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,22 @@ from sweepengine.formulas.clip import (
     mlp_projector,
 )
 from sweepengine.formulas.cost import Cost, add, formula, scaled, total
+from sweepengine.formulas.encoder import (
+    EncoderBlock,
+    EncoderEnds,
+    encoder_block,
+    encoder_block_peak,
+    encoder_ends,
+)
 from sweepengine.formulas.operators import held
 from sweepengine.formulas.sam import SamBlock, SamEnds, sam_block, sam_block_peak, sam_ends
-from sweepengine.formulas.tokens import ImageTokens, patches_per_edge, tokens_per_edge
+from sweepengine.formulas.tokens import (
+    ImageTokens,
+    features_of_view,
+    patches_per_edge,
+    queries_of_view,
+    tokens_per_edge,
+)
 
 
 class View(NamedTuple):
@@ -25,6 +38,8 @@ class View(NamedTuple):
     windowed_blocks: SamBlock
     clip_ends: ClipEnds
     clip_blocks: ClipBlock
+    encoder_ends: EncoderEnds
+    encoder_blocks: EncoderBlock
 
 
 class Repeats(NamedTuple):
@@ -35,6 +50,8 @@ class Repeats(NamedTuple):
     windowed_blocks: int
     clip_ends: int
     clip_blocks: int
+    encoder_ends: int
+    encoder_blocks: int
 
 
 class Joins(NamedTuple):
@@ -42,14 +59,15 @@ class Joins(NamedTuple):
 
     projector: Cost
     separators: Cost
-    """A newline and a view separator, embeddings of the decoder's width."""
+    """Newline and view separator, embeddings of the decoder's width."""
 
 
 @formula
 def repeats(towers: Towers) -> Repeats:
-    """4 global and 8 windowed blocks of SAM, 24 blocks of CLIP."""
+    """4 global and 8 windowed blocks of SAM, 24 blocks of CLIP, or as many layers of an encoder."""
     windowed = towers.sam.blocks - towers.sam.global_blocks
-    return Repeats(1, towers.sam.global_blocks, windowed, 1, towers.clip.blocks)
+    blocks, layers = towers.clip.blocks, towers.encoder.layers
+    return Repeats(1, towers.sam.global_blocks, windowed, 1, blocks, 1, layers)
 
 
 @formula
@@ -60,20 +78,29 @@ def clip_tokens(towers: Towers, side: int) -> int:
 
 
 @formula
+def encoder_tokens(towers: Towers, side: int) -> int:
+    """Tokens that the encoder sees of a view: its features and its queries."""
+    edge = tokens_per_edge(towers.image, side)
+    return edge * edge + queries_of_view(towers.image, side)
+
+
+@formula
 def view(towers: Towers, side: int, flash: int) -> View:
-    """SAM and CLIP on a view of `side` pixels.
+    """SAM and CLIP, or the encoder, on a view of `side` pixels.
 
     Check, tensor: SAM of 1024 px 976,909,172,736, of 640 px 325,620,793,344; CLIP of S=257
     161,715,683,328, of S=101 62,004,756,480.
     """
     edge = patches_per_edge(towers.image, side)
-    tokens = clip_tokens(towers, side)
+    tokens, seen = clip_tokens(towers, side), encoder_tokens(towers, side)
     return View(
         sam_ends(towers.image, towers.sam, side),
         sam_block(towers.sam, edge, 0, flash),
         sam_block(towers.sam, edge, towers.sam.window, flash),
         clip_ends(towers.image, towers.clip, tokens),
         clip_block(towers.clip, tokens, flash),
+        encoder_ends(towers.image, towers.encoder, seen),
+        encoder_block(towers.encoder, seen, flash),
     )
 
 
@@ -88,8 +115,11 @@ def view_total(seen: View, times: Repeats, counts: Counts) -> Cost:
         scaled(windowed, times.windowed_blocks, times.windowed_blocks),
     )
     clip = scaled(block, times.clip_blocks, times.clip_blocks)
+    layer = total(seen.encoder_blocks, counts.encoder_block)
+    encoder = scaled(layer, times.encoder_blocks, times.encoder_blocks)
     ends = add(total(seen.sam_ends, counts.sam_ends), total(seen.clip_ends, counts.clip_ends))
-    return add(ends, add(sam, clip))
+    ends = add(ends, total(seen.encoder_ends, counts.encoder_ends))
+    return add(add(ends, encoder), add(sam, clip))
 
 
 @formula
@@ -106,22 +136,27 @@ def view_peak(towers: Towers, seen: View, side: int, flash: int) -> int:
     whole = sam_block_peak(seen.global_blocks, sam, edge, 0, flash)
     windowed = sam_block_peak(seen.windowed_blocks, sam, edge, sam.window, flash)
     block = clip_block_peak(seen.clip_blocks, towers.clip, tokens, flash)
+    both = encoder_tokens(towers, side)
+    layer = encoder_block_peak(seen.encoder_blocks, towers.encoder, both, flash)
     return max(
         ends,
         whole * min(sam.global_blocks, 1),
         windowed * min(sam.blocks - sam.global_blocks, 1),
         block * min(towers.clip.blocks, 1),
+        layer * min(towers.encoder.layers, 1),
     )
 
 
 @formula
 def projected_tokens(towers: Towers, image: ImageTokens) -> int:
-    """Tokens through the projector: `q_G^2 + n*q_T^2`.
+    """Tokens through the projector: `q_G^2 + n*q_T^2`, or one for each query.
 
     The published accounting takes them with newlines, `q_G*(q_G+1)`, and takes the tokens of all
     tiles once for each tile, so that they grow with the square of the tiles.
     """
     projector = towers.projector
+    if towers.image.many_queries > 0:
+        return image.view_tokens - 1 + image.tile_tokens
     view_edge = tokens_per_edge(towers.image, image.view_size)
     tile_edge = tokens_per_edge(towers.image, image.tile_size)
     global_view = view_edge * (view_edge + projector.newline_tokens)
@@ -133,12 +168,13 @@ def projected_tokens(towers: Towers, image: ImageTokens) -> int:
 @formula
 def joins(projector: Projector, tokens: int) -> Joins:
     """Projector over `tokens` tokens, and the two separators."""
-    return Joins(mlp_projector(projector, tokens), held(2 * projector.output_width))
+    separators = held(projector.separators * projector.output_width)
+    return Joins(mlp_projector(projector, tokens), separators)
 
 
 @formula
 def vision(towers: Towers, counts: Counts, image: ImageTokens, flash: int) -> Cost:
-    """Vision stage of one image: SAM + CLIP on the global view and on each tile, projector.
+    """Vision stage of one image: towers on the global view and on each tile, projector.
 
     Views and tiles share the weights, which are read once a pass. The peak is that of all tiles
     of an image at once, or of the global view beside the tiles' projected tokens.
@@ -150,8 +186,8 @@ def vision(towers: Towers, counts: Counts, image: ImageTokens, flash: int) -> Co
     joined = joins(towers.projector, projected_tokens(towers, image))
     tiles = scaled(view_total(tile, times, counts), image.tiles, 0)
     cost = add(view_total(seen, times, counts), add(tiles, total(joined, counts.joins)))
-    tile_edge = tokens_per_edge(towers.image, image.tile_size)
-    kept = image.tiles * tile_edge * tile_edge * towers.projector.output_width
+    tile_features = features_of_view(towers.image, image.tile_size)
+    kept = image.tiles * tile_features * towers.projector.output_width
     peak = max(
         image.tiles * view_peak(towers, tile, image.tile_size, flash),
         kept + view_peak(towers, seen, image.view_size, flash),

@@ -9,7 +9,8 @@ from transformers.models.clip import modeling_clip as clip
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
 from sweepengine.formulas import published
-from sweepengine.formulas.architecture import ATTENTIONS, EAGER, Architecture, Group
+from sweepengine.formulas.architecture import ATTENTIONS, EAGER, Architecture, Encoder, Group
+from sweepengine.formulas.encoder import encoder_block, encoder_block_peak
 from sweepengine.formulas.published import Heads
 from sweepengine.formulas.ways import step_bytes
 from sweepengine.grid.plain import prefill_figures, step_figures
@@ -21,6 +22,7 @@ from sweepengine.validation.references import (
     random_weights,
     sam_config,
     text_config,
+    vision_config,
 )
 
 VALUE_BYTES = 4
@@ -80,6 +82,7 @@ def reduced(arch: Architecture) -> Architecture:
             clip=towers.clip._replace(
                 width=128, heads=4, mlp_width=512, blocks=2, eager_io_scores=8
             ),
+            encoder=Encoder(width=128, heads=4, key_value_heads=2, mlp_width=512, layers=2),
         ),
         trunk=arch.trunk._replace(hidden=160, vocabulary=900),
         groups=(Group(1, 2, attention, narrow), Group(2, 2, attention, few)),
@@ -95,11 +98,16 @@ def measure(arch: Architecture) -> list[Peak]:
     """
     torch.manual_seed(0)
     small = reduced(arch)
-    return [*_sam_peaks(small), *_clip_peaks(small), *_decoder_peaks(small)]
+    return [
+        *_sam_peaks(small),
+        *_clip_peaks(small),
+        *_encoder_peaks(small.vision.encoder, small),
+        *_decoder_peaks(small),
+    ]
 
 
 def _peak(what: str, kind: int, measured: int, analytic_values: int) -> Peak:
-    vision = what.startswith(("SAM", "CLIP"))
+    vision = what.startswith(("SAM", "CLIP", "encoder"))
     tolerance = VISION_TOLERANCE if vision else DECODER_TOLERANCE
     return Peak(what, ATTENTIONS[kind], measured, VALUE_BYTES * analytic_values, tolerance)
 
@@ -140,6 +148,23 @@ def _clip_peaks(arch: Architecture) -> list[Peak]:
              published.notp_transformer(arch, TOKENS, kind)),
         ):  # fmt: skip
             peaks.append(_peak(what, kind, measured, cost.activation_peak))
+    return peaks
+
+
+def _encoder_peaks(encoder: Encoder, arch: Architecture) -> list[Peak]:
+    """A layer of DeepSeek-OCR 2's encoder, on as many tokens as the others."""
+    tokens = torch.randn(1, TOKENS, encoder.width)
+    peaks = []
+    for kind, name in enumerate(ATTENTIONS):
+        config = vision_config(arch, IMPLEMENTATIONS[name]).encoder_config
+        angles = modeling.DeepseekOcr2VisionRotaryEmbedding(config)(
+            tokens, torch.arange(TOKENS)[None]
+        )
+        layer = random_weights(modeling.DeepseekOcr2VisionEncoderLayer(config, 0))
+        run = partial(layer, tokens, position_embeddings=angles)
+        block = encoder_block(encoder, TOKENS, kind)
+        analytic = encoder_block_peak(block, encoder, TOKENS, kind)
+        peaks.append(_peak("encoder layer", kind, live_peak([layer], run, tokens), analytic))
     return peaks
 
 

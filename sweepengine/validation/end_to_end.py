@@ -15,12 +15,13 @@ from sweepengine.grid.plain import point_columns, step_figures
 from sweepengine.validation.counters import counted_flops, parameters
 from sweepengine.validation.references import (
     DecoderReference,
-    VisionReference,
     cache_bytes,
     text_config,
+    vision_reference,
 )
 
 CROPS = ((0, 0), (1, 2), (1, 3), (2, 3), (3, 3))
+"""Tiles of the mode that has some."""
 MODE_CROPS = (2, 3)
 DECODE_STEPS = 3
 CACHE_DTYPE_BYTES = 4
@@ -54,9 +55,11 @@ def measure(model: Model) -> list[Check]:
 def vision_checks(model: Model) -> list[Check]:
     """Vision FLOPs without tiles and with 2, 3, 6 and 9, and in a batch."""
     arch = model.architecture
-    reference = VisionReference(arch)
-    cases = [(f"gundam {r}x{c}", 1024, 640, r, c, 1) for r, c in CROPS]
-    cases.append(("gundam 1x2, batch 2", 1024, 640, 1, 2, 2))
+    reference = vision_reference(arch)
+    gundam = model.modes["gundam"]
+    sizes = (gundam.view_size, gundam.tile_size or 640)
+    cases = [(f"gundam {r}x{c}", *sizes, r, c, 1) for r, c in CROPS]
+    cases.append(("gundam 1x2, batch 2", *sizes, 1, 2, 2))
     checks = []
     for name, view, tile, rows, cols, batch in cases:
 
@@ -78,7 +81,7 @@ def mode_checks(model: Model) -> list[Check]:
     runs over is as long as they are.
     """
     arch = model.architecture
-    vision, decoder = VisionReference(arch), DecoderReference(arch, own_heads(arch))
+    vision, decoder = vision_reference(arch), DecoderReference(arch, own_heads(arch))
     checks = []
     for name, mode in model.modes.items():
         rows, cols = MODE_CROPS if mode.tile_size else (0, 0)
@@ -129,21 +132,17 @@ def decoder_checks(model: Model) -> list[Check]:
 def parameter_checks(model: Model) -> list[Check]:
     """Parameters of every part, and the bytes of all of them, on the modules themselves."""
     arch = model.architecture
-    reference = VisionReference(arch)
+    reference = vision_reference(arch)
     with torch.device("meta"):
         decoder = modeling.DeepseekOcr2TextModel(text_config(arch, own_heads(arch)))
         head = nn.Linear(arch.trunk.hidden, arch.trunk.vocabulary, bias=False)
     language = parameters(decoder) + parameters(head)
-    sam, projector = parameters(reference.sam), parameters(reference.projector)
-    seen = sum(parameters(m) for m in (reference.embeddings, reference.norm, reference.clip))
-    separators = reference.newline.numel() + reference.view_separator.numel()
-    total = sam + seen + projector + separators + language
+    seen = reference.parts()
+    total = sum(seen.values()) + language
     held = total * torch.bfloat16.itemsize
     parts = parameter_parts(arch)
     found = [
-        ("SAM", sam, parts["SAM"]),
-        ("CLIP", seen, parts["CLIP"]),
-        ("projector and separators", projector + separators, parts["projector"]),
+        *((part, weights, parts[part]) for part, weights in seen.items()),
         ("decoder and head", language, parts["decoder"] + parts["LM head"]),
         ("all", total, model.parameter_count),
     ]

@@ -15,7 +15,7 @@ from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
 from sweepengine.formulas.architecture import Architecture, FeedForward
 from sweepengine.formulas.published import Heads
-from sweepengine.validation.counters import counted_flops, outer_product_flops
+from sweepengine.validation.counters import counted_flops, outer_product_flops, parameters
 
 
 def sam_config(arch: Architecture) -> configuration.DeepseekOcr2SamVisionConfig:
@@ -101,6 +101,83 @@ def random_weights(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
+def vision_config(
+    arch: Architecture, attention: str = "eager"
+) -> configuration.DeepseekOcr2VisionConfig:
+    """Configuration of SAM and the encoder of DeepSeek-OCR 2."""
+    encoder = arch.vision.encoder
+    return configuration.DeepseekOcr2VisionConfig(
+        sam_config=sam_config(arch),
+        encoder_config=configuration.DeepseekOcr2VisionEncoderConfig(
+            hidden_size=encoder.width,
+            intermediate_size=encoder.mlp_width,
+            num_hidden_layers=encoder.layers,
+            num_attention_heads=encoder.heads,
+            num_key_value_heads=encoder.key_value_heads,
+            attn_implementation=attention,
+        ),
+        attn_implementation="eager",
+    )
+
+
+class QueriedReference:
+    """SAM, encoder with its queries, projector and separator of DeepSeek-OCR 2, on meta."""
+
+    def __init__(self, arch: Architecture) -> None:
+        self.arch = arch
+        projector = arch.vision.projector
+        with torch.device("meta"):
+            self.tower = modeling.DeepseekOcr2VisionModel(vision_config(arch)).eval()
+            self.projector = nn.Linear(projector.input_width, projector.output_width)
+            self.view_separator = nn.Parameter(torch.empty(projector.output_width))
+
+    def parts(self) -> dict[str, int]:
+        """Parameters of each part, named as `parameter_parts` does."""
+        sam, tower = parameters(self.tower.sam_encoder), parameters(self.tower)
+        projector = parameters(self.projector) + self.view_separator.numel()
+        return {"SAM": sam, "encoder": tower - sam, "projector": projector}
+
+    def encode(self, side: int, images: int) -> Tensor:
+        """Run `images` views of `side` pixels through tower and projector.
+
+        Returns
+        -------
+        Tensor, shape (images, queries, 1280)
+        """
+        with torch.device("meta"):
+            pixels = torch.empty(images, self.arch.vision.image.channels, side, side)
+            projected: Tensor = self.projector(self.tower(pixels).last_hidden_state)
+        return projected
+
+    def image_embeddings(self, view: int, tile: int, rows: int, cols: int) -> Tensor:
+        """Embeddings that one image puts into the context: tiles, view, separator.
+
+        Returns
+        -------
+        Tensor, shape (image tokens, 1280)
+        """
+        parts = [self.encode(tile, rows * cols).flatten(0, 1)] if rows else []
+        return torch.cat([*parts, self.encode(view, 1)[0], self.view_separator[None]])
+
+    def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
+        """FLOPs of `image_embeddings` and how many tokens it makes."""
+        return measured_image(self, view, tile, rows, cols)
+
+
+def vision_reference(arch: Architecture) -> "VisionReference | QueriedReference":
+    """The modules that see images as a model's towers do."""
+    return QueriedReference(arch) if arch.vision.encoder.layers else VisionReference(arch)
+
+
+def measured_image(
+    reference: "VisionReference | QueriedReference", view: int, tile: int, rows: int, cols: int
+) -> tuple[int, int]:
+    """FLOPs of an image's embeddings and how many tokens they are."""
+    made: list[Tensor] = []
+    flops = counted_flops(lambda: made.append(reference.image_embeddings(view, tile, rows, cols)))
+    return flops, len(made[0])
+
+
 class VisionReference:
     """SAM, CLIP, projector and the two separators, all on the meta device."""
 
@@ -116,6 +193,13 @@ class VisionReference:
             )
             self.newline = nn.Parameter(torch.empty(arch.vision.projector.output_width))
             self.view_separator = nn.Parameter(torch.empty(arch.vision.projector.output_width))
+
+    def parts(self) -> dict[str, int]:
+        """Parameters of each part, named as `parameter_parts` does."""
+        seen = sum(parameters(m) for m in (self.embeddings, self.norm, self.clip))
+        separators = self.newline.numel() + self.view_separator.numel()
+        projector = parameters(self.projector) + separators
+        return {"SAM": parameters(self.sam), "CLIP": seen, "projector": projector}
 
     def encode(self, side: int, images: int) -> Tensor:
         """Run `images` views of `side` pixels through encoder, transformer and projector.
@@ -153,9 +237,7 @@ class VisionReference:
 
     def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
         """FLOPs of `image_embeddings` and how many tokens it makes."""
-        made: list[Tensor] = []
-        flops = counted_flops(lambda: made.append(self.image_embeddings(view, tile, rows, cols)))
-        return flops, len(made[0])
+        return measured_image(self, view, tile, rows, cols)
 
     def _with_newlines(self, features: Tensor) -> Tensor:
         newlines = self.newline.expand(len(features), 1, -1)

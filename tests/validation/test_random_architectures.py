@@ -6,17 +6,19 @@ from transformers import DynamicCache
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas import published
-from sweepengine.formulas.architecture import FLASH, Group
+from sweepengine.formulas.architecture import FLASH, Encoder, Group
+from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.tokens import image_tokens
 from sweepengine.formulas.vision import clip_tokens, vision
 from sweepengine.grid.plain import point_columns
 from sweepengine.validation.counters import counted_flops, parameters
-from sweepengine.validation.references import DecoderReference, VisionReference
+from sweepengine.validation.references import DecoderReference, QueriedReference, VisionReference
 
 pytestmark = pytest.mark.slow
 
 RELEASED = load_model().architecture
+SECOND = load_model("deepseek-ocr-2").architecture
 HEADS = st.sampled_from([1, 2, 4])
 
 
@@ -81,6 +83,37 @@ def test_any_crop_grid_makes_the_tokens_and_flops_of_its_modules(arch, view, til
     image = image_tokens(arch.vision.image, *sizes)
     assert tokens == image.view_tokens + image.tile_tokens
     assert flops == vision(arch.vision, arch.counts, image, FLASH).tensor_flops
+
+
+@st.composite
+def queried_architectures(draw):
+    """Towers of DeepSeek-OCR 2 in other sizes; its module has 144 and 256 queries in any."""
+    kv_heads, width = draw(st.integers(1, 3)), 2 * draw(st.integers(1, 8))
+    heads = kv_heads * draw(st.integers(1, 3))
+    encoder = Encoder(heads * width, heads, kv_heads, draw(st.integers(1, 90)),
+                      draw(st.integers(1, 3)))  # fmt: skip
+    sees = SECOND.vision
+    sam = sees.sam._replace(width=16, heads=2, mlp_width=20, blocks=2, global_blocks=1,
+                            neck_width=8, downsample_width=8, output_width=encoder.width,
+                            relative_position_flops=16)  # fmt: skip
+    projector = sees.projector._replace(
+        input_width=encoder.width, output_width=draw(st.integers(1, 60))
+    )
+    return SECOND._replace(towers=sees._replace(sam=sam, encoder=encoder, projector=projector))
+
+
+@settings(max_examples=15)
+@given(queried_architectures(), st.integers(1, 20), st.integers(1, 20), st.integers(0, 3),
+       st.integers(1, 3))  # fmt: skip
+def test_any_encoder_of_queries_equals_its_modules(arch, view, tile, rows, cols):
+    sizes = (64 * view, 64 * tile, rows, cols if rows else 0)
+    reference = QueriedReference(arch)
+    flops, tokens = reference.measure_image(*sizes)
+    image = image_tokens(arch.vision.image, *sizes)
+    assert tokens == image.view_tokens + image.tile_tokens
+    assert flops == vision(arch.vision, arch.counts, image, FLASH).tensor_flops
+    parts = parameter_parts(arch)
+    assert {part: parts[part] for part in reference.parts()} == reference.parts()
 
 
 @st.composite
