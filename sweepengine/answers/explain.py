@@ -143,7 +143,7 @@ def _line(formula: Callable[..., Any]) -> str:
 
 def _group(name: str, copies: int, parts: Sequence[Node]) -> Node:
     """A group of what costs anything."""
-    kept = tuple(part for part in parts if part.parts or any(part.cost))
+    kept = tuple(p for p in parts if p.parts or any(p.cost._replace(activation_peak=0)))
     return Node(name, copies, Cost(*[0] * len(Cost._fields)), parts=kept)
 
 

@@ -77,7 +77,9 @@ class Mode(BaseModel):
 def quantities(numbers: type[NamedTuple]) -> dict[str, Quantity]:
     """What each number of a tuple is, as its annotation says."""
     hints = get_type_hints(numbers, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+    return {
+        name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
+    }
 
 
 def _schema(numbers: type[NamedTuple], **more: Any) -> type[BaseModel]:

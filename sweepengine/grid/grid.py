@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import read_toml
 from sweepengine.data.models import Model, load_model
+from sweepengine.data.stated import stated
 from sweepengine.formulas.points import Point
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.limits import check_axes
@@ -84,7 +85,7 @@ class Grid(NamedTuple):
     @property
     def hash(self) -> str:
         """SHA-256 of what decides the result: the axes and the model's numbers."""
-        digest = hashlib.sha256(json.dumps(self.model.architecture).encode())
+        digest = hashlib.sha256(json.dumps(stated(self.model)).encode())
         for axis in self.axes:
             digest.update(json.dumps([axis.columns, axis.values.shape]).encode())
             digest.update(axis.values.astype("<i8").tobytes())

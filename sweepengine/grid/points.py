@@ -11,10 +11,13 @@ from sweepengine.grid.columns import OUTPUTS, STAGES
 def default_values(model: Model) -> dict[str, int]:
     """Values of the input columns that are not given; heads default to the model's own.
 
-    What a model does not have is 0.
+    Sizes are those of the model's first mode with tiles. What a model does not have is 0.
     """
     has = model.has
     values = {name: column.default if has[column.needs] else 0 for name, column in INPUTS.items()}
+    tiled = next((mode for mode in model.modes.values() if mode.tile_size), None)
+    if model.has_vision and tiled is not None:
+        values |= {"view_size": tiled.view_size, "tile_size": tiled.tile_size or 0}
     values["attention_heads"], values["key_value_heads"] = model.heads
     return values
 

@@ -190,7 +190,7 @@ class _AxisReader:
                     else f'crops, such as "{name}:2x3", as mode "{name}" has tiles'
                 )
                 raise self.fail(place, value, expected)
-            tile = mode.tile_size or INPUTS["tile_size"].default
+            tile = mode.tile_size or default_values(self.model)["tile_size"]
             found += [(mode.view_size, tile, *crop) for crop in crops]
         return found
 

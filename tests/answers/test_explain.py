@@ -59,7 +59,7 @@ BAD = {
     "--batch-size": ("0", "1..65,536"),
     "--heads": ("10,3", "divide 10"),
     "--mode": ("huge", "one of tiny"),
-    "--model": ("nope", "one of deepseek-ocr-3b"),
+    "--model": ("nope", "one of deepseek-ocr-2, deepseek-ocr-3b"),
     "--attention": ("fast", "eager"),
 }
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine.data.configs import families
+from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.engine import tables
 from sweepengine.engine.compute import COMPILED, compute_arrays
@@ -164,6 +166,24 @@ def test_config_is_read(name, config_file):
     model = load_model(config_file(CONFIGS[name]))
     assert model.parameter_count > model.active_parameter_count / 2 > 0
     assert not model.has_vision
+
+
+def stated(name):
+    """Name of the config that a shipped model says it is from; none where it is from code."""
+    source = load_model(name).sources["decoder"]
+    return source.removesuffix(", config.json").split("/")[-1]
+
+
+@pytest.mark.parametrize("name", [name for name in known("models") if stated(name) in CONFIGS])
+def test_shipped_models_are_what_their_configs_say(name, config_file):
+    read = load_model(config_file(CONFIGS[stated(name)])).architecture
+    shipped = load_model(name).architecture
+    assert shipped.trunk == read.trunk
+    assert Counter(shipped.groups) == Counter(read.groups)
+
+
+def test_models_from_configs_are_most_of_the_shipped_ones():
+    assert sum(stated(name) in CONFIGS for name in known("models")) >= 15
 
 
 def test_recurrent_layers_alone_may_hold_keys_of_attention(config_file):

@@ -119,7 +119,7 @@ BAD = {
     "model": (
         {"model": "gpt", "axes": {}},
         'model: model "gpt" does not exist: expected a path to a TOML file or one of '
-        "deepseek-ocr-3b, deepseek-ocr-3b-modelmeter",
+        "deepseek-ocr-2, deepseek-ocr-3b, deepseek-ocr-3b-modelmeter",
     ),
     "target": ({"axes": {}, "targets": {"ttft_s": 0}}, "targets.ttft_s: "),
     "stage": ({"axes": {}, "report": ["train"]}, "report: expected some of vision, prefill"),
