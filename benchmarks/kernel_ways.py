@@ -18,8 +18,9 @@ from sweepengine.engine.compute import fill_columns, product_of
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.figures import Figures, Keys
+from sweepengine.formulas.figures import Figures
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.steps import Keys
 from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.grid.grid import load_grid, parse_grid
 from sweepengine.grid.plain import point_columns

@@ -7,15 +7,25 @@ from typing import Any, NamedTuple
 from sweepengine.formulas import attention, clip, decoder, encoder, operators, recurrent, sam
 from sweepengine.formulas.architecture import Architecture, Group, Reach
 from sweepengine.formulas.cost import Cost, Roles, add, counted, scaled
-from sweepengine.formulas.decoder import Ends, Layer, decoder_ends, decoder_layer
+from sweepengine.formulas.decoder import Ends, Layer, decoder_layer
+from sweepengine.formulas.figures import QUARTERS, held_ends
+from sweepengine.formulas.formats import cache_bits, formats_of, layer_savings
+from sweepengine.formulas.layout import (
+    ends_held,
+    ends_links,
+    expert_groups,
+    layer_links,
+    share_trunk,
+)
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.tokens import ImageTokens, entries_of_pass, keys_of_pass
+from sweepengine.formulas.tokens import ImageTokens, ceil_div, entries_of_pass, keys_of_pass
 from sweepengine.formulas.vision import Joins, joins, projected_tokens, repeats, view
 from sweepengine.formulas.ways import keys_met, read_once, touched_experts
 from sweepengine.formulas.workloads import regrouped
-from sweepengine.grid.plain import image_of, text_of
+from sweepengine.grid.plain import image_of, layout_of, text_of
 
-COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes")
+COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes",
+          "link_bytes")  # fmt: skip
 STATED: dict[type, tuple[Callable[..., Any], ...]] = {
     Layer: (operators.rms_norm, attention.projections, attention.rotary, attention.attention_core,
             attention.compressor, attention.indexer, recurrent.recurrent_layer,
@@ -57,8 +67,14 @@ class Node(NamedTuple):
     copies: int
     cost: Cost
     formula: str = ""
-    routing: tuple[int, int] = (0, 0)
-    """Experts, and experts a token, of which its weights are read."""
+    routing: tuple[int, int, int] = (0, 0, 0)
+    """Experts held, of how many, and experts a token, of which its weights are read."""
+    saved: int = 0
+    """Bytes of weights that formats save in each pass."""
+    expert_saved: int = 0
+    """Bytes that they save of one expert in all layers."""
+    link: int = 0
+    """Values that are sent to other devices."""
     parts: "tuple[Node, ...]" = ()
 
 
@@ -76,6 +92,7 @@ class Part(NamedTuple):
     kv_io_bytes: int
     weight_io_bytes: float
     """Expected: routed experts are read as far as the batch touches them."""
+    link_bytes: int
     parts: "tuple[Part, ...]"
 
     @property
@@ -102,6 +119,8 @@ class Part(NamedTuple):
 def explain(arch: Architecture, point: Point) -> Part:
     """Cost of one workload, operator by operator; operators add up to stages, stages to the total.
 
+    Of a layout it is that of the busiest device.
+
     Integer figures add up exactly and equal the columns of `evaluate`. The weights are read by
     the global view; tiles share its pass. Of the activation memory, a maximum and no sum, the
     tree says nothing.
@@ -109,15 +128,15 @@ def explain(arch: Architecture, point: Point) -> Part:
     image = image_of(arch, point)
     tokens = image.view_tokens + image.tile_tokens + text_of(point)
     context = tokens + point.cached_tokens
-    batch, steps = point.batch_size, point.decode_steps
+    batch, steps = ceil_div(point.batch_size, point.data_parallel), point.decode_steps
     stages = []
     if arch.towers is not None:
         seen = _vision(arch, image, point.attention)
-        stages.append(_stage("vision", arch, seen, batch, 1, 0))
+        stages.append(_stage("vision", arch, point, seen, batch, 1, 0))
     filled = _prefill(arch, tokens, point)
-    stages.append(_stage("prefill", arch, filled, batch, 1, batch * tokens))
+    stages.append(_stage("prefill", arch, point, filled, batch, 1, batch * tokens))
     decoded = _decode(arch, context, point)
-    stages.append(_stage("decode", arch, decoded, batch, steps, batch))
+    stages.append(_stage("decode", arch, point, decoded, batch, steps, batch))
     return _sum("total", 1, tuple(stages))
 
 
@@ -143,8 +162,18 @@ def _line(formula: Callable[..., Any]) -> str:
 
 def _group(name: str, copies: int, parts: Sequence[Node]) -> Node:
     """A group of what costs anything."""
-    kept = tuple(p for p in parts if p.parts or any(p.cost._replace(activation_peak=0)))
+    kept = tuple(p for p in parts if _costs(p))
     return Node(name, copies, Cost(*[0] * len(Cost._fields)), parts=kept)
+
+
+def _costs(part: Node) -> bool:
+    """Whether a node is more than nothing."""
+    return bool(part.parts or part.link or any(part.cost._replace(activation_peak=0)))
+
+
+def _collectives(name: str, values: int, stated: Callable[..., Any]) -> Node:
+    """What a device sends."""
+    return Node(name, 1, Cost(*[0] * len(Cost._fields)), _line(stated), link=values)
 
 
 def _vision(arch: Architecture, image: ImageTokens, flash: int) -> list[Node]:
@@ -179,35 +208,59 @@ def _name(group: Group) -> str:
     return f"layers, {mixture}{window}{entries}"
 
 
-def _grouped(group: Group, layers: list[Node]) -> Node:
-    """Operators of one group of layers, with the routing of its experts."""
-    forward = group.feed_forward
-    routing = (forward.experts, forward.experts_per_token)
+def _grouped(
+    arch: Architecture, point: Point, group: Group, layers: list[Node], tokens: int, passes: int
+) -> Node:
+    """Operators of one group of layers, with the routing of its experts and its formats."""
+    forward, layout, count = group.feed_forward, layout_of(point), group.layers
+    held = ceil_div(forward.experts, layout.expert)
+    routing = (held, forward.experts, forward.experts_per_token)
+    formats = formats_of(arch, point.weight_format)
+    less = layer_savings(group, arch.trunk.hidden, formats, arch.convention.dtype_bytes)
+    by_name = {TITLES.get(name, name): count * saved for name, saved in less._asdict().items()}
     shared = "shared experts" if forward.experts else TITLES["mlp"]
     named = [
-        node._replace(name=shared if node.name == TITLES["mlp"] else node.name, routing=routing)
+        node._replace(
+            name=shared if node.name == TITLES["mlp"] else node.name,
+            routing=routing,
+            saved=by_name.get(node.name, 0) * min(node.cost.weight_io, 1),
+            expert_saved=by_name["expert"] * min(node.cost.expert_io, 1),
+        )
         for node in layers
     ]
-    return _group(_name(group), group.layers, named)
+    sent = passes * count * layer_links(group, arch.trunk.hidden, tokens, layout)
+    links = _collectives("collectives", sent, layer_links)
+    return _group(_name(group), count, [*named, links])
+
+
+def _around(
+    arch: Architecture, point: Point, layers: list[Node], tokens: int, passes: int
+) -> list[Node]:
+    """Layers between table and head, where the device has those, and what both send."""
+    layout = layout_of(point)
+    trunk, held = share_trunk(arch.trunk, layout.tensor), ends_held(arch.groups, layout)
+    parts = held_ends(trunk, tokens, *held)
+    before, *after = _operators(parts, arch.counts.ends, passes, 1)
+    sent = passes * ends_links(trunk, tokens, layout, *held)
+    return [before, *layers, *after, _collectives("collectives", sent, ends_links)]
 
 
 def _prefill(arch: Architecture, tokens: int, point: Point) -> list[Node]:
-    before, *after = _operators(decoder_ends(arch.trunk, tokens), arch.counts.ends)
-    found = []
-    for group in regrouped(arch, point.attention_heads, point.key_value_heads):
+    found, heads = [], (point.attention_heads, point.key_value_heads)
+    for group in regrouped(arch, *heads, layout_of(point)):
         cached = point.cached_tokens
         keys = keys_of_pass(tokens, cached, group.attention.window)
         entries = entries_of_pass(tokens, cached, group.attention.stride)
         layer = decoder_layer(group, arch.trunk, tokens, keys, entries, point.attention, 0, cached)
-        found.append(_grouped(group, _operators(layer, arch.counts.layer, group.layers)))
-    return [before, *found, *after]
+        layers = _operators(layer, arch.counts.layer, group.layers)
+        found.append(_grouped(arch, point, group, layers, tokens, 1))
+    return _around(arch, point, found, tokens, 1)
 
 
 def _decode(arch: Architecture, context: int, point: Point) -> list[Node]:
     steps = point.decode_steps
-    before, *after = _operators(decoder_ends(arch.trunk, 1), arch.counts.ends, steps, 1)
-    found = []
-    for group in regrouped(arch, point.attention_heads, point.key_value_heads):
+    found, heads = [], (point.attention_heads, point.key_value_heads)
+    for group in regrouped(arch, *heads, layout_of(point)):
         own = group.attention
         met = keys_met(arch.convention, context, steps, Reach(own.window, 0, 1))
         entries = 0
@@ -228,8 +281,8 @@ def _decode(arch: Architecture, context: int, point: Point) -> list[Node]:
             for other, count in zip(others, (met, entries), strict=True):
                 cost = add(cost, scaled(_growth(first.cost, other.cost), count, 0))
             layers.append(first._replace(cost=cost))
-        found.append(_grouped(group, layers))
-    return [before, *found, *after]
+        found.append(_grouped(arch, point, group, layers, 1, steps))
+    return _around(arch, point, found, 1, steps)
 
 
 def _growth(none: Cost, one: Cost) -> Cost:
@@ -238,21 +291,31 @@ def _growth(none: Cost, one: Cost) -> Cost:
 
 
 def _stage(
-    name: str, arch: Architecture, nodes: list[Node], batch: int, passes: int, tokens: int
+    name: str,
+    arch: Architecture,
+    point: Point,
+    nodes: list[Node],
+    batch: int,
+    passes: int,
+    tokens: int,
 ) -> Part:
-    """A stage of `passes` passes over the weights, each with `tokens` tokens of the batch."""
-    size = arch.convention.dtype_bytes
+    """A stage of `passes` passes over the weights, each with `tokens` tokens of a device."""
+    size, cache = arch.convention.dtype_bytes, cache_bits(arch, point.cache_format)
+    met = tokens * expert_groups(layout_of(point))
     row = arch.trunk.hidden * arch.counts.ends[0].weight_io
 
     def part(node: Node) -> Part:
         if node.parts:
             return _sum(node.name, node.copies, tuple(part(inner) for inner in node.parts))
         cost = node.cost
-        read = float(cost.weight_io)
+        read = float(cost.weight_io * size - node.saved)
         if cost.expert_io:
-            read += touched_experts(*node.routing, tokens) * cost.expert_io
+            one = cost.expert_io * size - node.expert_saved
+            read += touched_experts(*node.routing, met) * one
         if node.name == TITLES["embedding"]:
-            read = read_once(0, row, arch.trunk.vocabulary, tokens)
+            rows = ceil_div(arch.trunk.vocabulary, point.tensor_parallel)
+            read = read_once(0, row * size, rows, tokens)
+        kept = size * QUARTERS if node.name == "recurrent" else cache
         return Part(
             node.name,
             node.copies,
@@ -260,14 +323,17 @@ def _stage(
             batch * cost.tensor_flops,
             batch * cost.cuda_flops,
             batch * cost.activation_io * size,
-            batch * cost.kv_io * size,
-            passes * read * size,
+            batch * (cost.kv_io * kept // QUARTERS),
+            passes * read,
+            batch * node.link * size,
             (),
         )
 
-    return _sum(name, 1, tuple(part(node) for node in nodes if node.parts or any(node.cost)))
+    return _sum(name, 1, tuple(part(node) for node in nodes if _costs(node)))
 
 
 def _sum(name: str, count: int, parts: tuple[Part, ...]) -> Part:
-    tensor, cuda, moved, cache, read = (sum(getattr(p, field) for p in parts) for field in COUNTS)
-    return Part(name, count, "", tensor, cuda, moved, cache, read, parts)
+    tensor, cuda, moved, cache, read, link = (
+        sum(getattr(part, field) for part in parts) for field in COUNTS
+    )
+    return Part(name, count, "", tensor, cuda, moved, cache, read, link, parts)

@@ -15,7 +15,15 @@ from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, read_text
 from sweepengine.data.patterns import MIXTURES, block_types
+from sweepengine.data.quantization import (
+    MODULES,
+    Quantized,
+    UnknownFormatError,
+    read_quantization,
+)
 
+SIDECAR = "hf_quant_config.json"
+"""What ModelOpt says of formats beside a config.json, or in its name instead of it."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -78,6 +86,7 @@ class _Reader(AttentionReader):
             forward["dense"] = self._dense()
         if "experts" in forwards:
             forward["experts"] = self._mixture()
+        self.formats = self._quantized(mixers, forwards, forward)
         data = self._data(attention, forward, kinds)
         self._refuse_unknown()
         return Reading(data, self.assumed, self._said())
@@ -118,7 +127,43 @@ class _Reader(AttentionReader):
                 ],
             },
             "accounting": {"source": source, "dtype_bytes": BYTES.get(dtype, 2)},
+            **({"checkpoint": self.formats.formats} if self.formats.formats else {}),
         }
+
+    def _quantized(self, mixers: list[Mixer], forwards: list[str], described: Config) -> Quantized:
+        key = "quantization_config"
+        config = self.part.get(key) or self.outer.get(key) or self._sidecar()
+        if not config:
+            return Quantized({}, ())
+        if not isinstance(config, dict):
+            raise self.fail(key, f"= {config!r}: expected a table")
+        modules = dict(self.family.get("modules", {}))
+        # Shared experts stand for the MLP that every token takes, where mixtures have some.
+        every = "experts" if described.get("experts", {}).get("width") else "dense"
+        if every == "experts" and "mlp" not in modules:
+            modules["mlp"] = MODULES["shared"]
+        mixing = [i for i, m in enumerate(mixers) if m.attends or m.recurrent]
+        roles = {"attention": mixing} | {
+            role: [i for i, forward in enumerate(forwards) if forward == kind]
+            for role, kind in (("mlp", every), ("experts", "experts"))
+        }
+        has = {role: layers for role, layers in roles.items() if layers}
+        try:
+            return read_quantization(config, self.part, has, modules)
+        except UnknownFormatError as error:
+            raise self.fail(key, str(error)) from None
+
+    def _sidecar(self) -> Config | None:
+        """What ModelOpt writes beside a config.json; None where there is no such file."""
+        path = Path(self.source)
+        beside = path.with_name(path.name.replace(CONFIG, SIDECAR))
+        if not path.name.endswith(CONFIG) or not beside.is_file():
+            return None
+        try:
+            found = json.loads(read_text(beside))["quantization"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{beside}: quantization: expected a table") from None
+        return found if isinstance(found, dict) else None
 
     def _name(self) -> str:
         path = Path(self.source)
@@ -213,7 +258,4 @@ class _Reader(AttentionReader):
             said.append("the text part alone: what sees images or sounds is not costed")
         if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
             said.append("layers that predict further tokens (MTP) are no part of it")
-        formats = self.part.get("quantization_config") or self.outer.get("quantization_config")
-        if formats:
-            said.append("its quantisation is not costed: weights, activations and cache in bf16")
-        return tuple(said)
+        return (*said, *self.formats.said)

@@ -13,6 +13,8 @@ from sweepengine.formulas.architecture import FLASH, Architecture
 from sweepengine.formulas.attention import growth_values
 from sweepengine.formulas.cost import counted
 from sweepengine.formulas.decoder import decoder_ends, decoder_layer
+from sweepengine.formulas.figures import QUARTERS
+from sweepengine.formulas.formats import cache_bits, own_cache, saved_bytes
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 
@@ -100,12 +102,13 @@ class Model(NamedTuple):
         """Bytes that the cache grows by a token in all layers, while no window is full."""
         groups = self.architecture.groups
         values = sum(group.layers * growth_values(group.attention) for group in groups)
-        return values * self.architecture.convention.dtype_bytes
+        return values * cache_bits(self.architecture, own_cache(self.architecture)) // QUARTERS
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all parameters."""
-        return self.parameter_count * self.architecture.convention.dtype_bytes
+        """Bytes of all parameters, in the formats of the checkpoint."""
+        whole = self.parameter_count * self.architecture.convention.dtype_bytes
+        return whole - saved_bytes(self.architecture)
 
 
 def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

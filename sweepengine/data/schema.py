@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -13,6 +13,7 @@ from sweepengine.formulas.architecture import (
     NO_RECURRENT,
     Architecture,
     Attention,
+    Checkpoint,
     Clip,
     Convention,
     Counts,
@@ -31,6 +32,8 @@ from sweepengine.formulas.clip import ClipBlock, ClipEnds
 from sweepengine.formulas.cost import Roles
 from sweepengine.formulas.decoder import Ends, Layer
 from sweepengine.formulas.encoder import EncoderBlock, EncoderEnds
+from sweepengine.formulas.formats import CACHES
+from sweepengine.formulas.formats import NAMES as FORMAT_NAMES
 from sweepengine.formulas.sam import SamBlock, SamEnds
 from sweepengine.formulas.vision import Joins
 
@@ -60,7 +63,7 @@ _Layers = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
 
 ABSENT = {
     "attention": Attention(0, 0, 1, 1, *[0] * (len(Attention._fields) - 4)),
-    "feed_forward": FeedForward(*[0] * len(FeedForward._fields))._replace(matrices=3),
+    "feed_forward": FeedForward(*[0] * len(FeedForward._fields))._replace(matrices=3, apart=1),
     "recurrent": NO_RECURRENT,
 }
 """What stands for a part that a layer does not have."""
@@ -132,6 +135,11 @@ _Decoder = _schema(
     ),
 )
 _Accounting = _schema(Convention, **_Sourced, counts=(dict[str, _Count], {}))
+_FORMATS: dict[str, Any] = {
+    field: (Literal[CACHES[1:] if field == "cache" else FORMAT_NAMES], "bf16")
+    for field in Checkpoint._fields
+}
+_Checkpoint: Any = create_model("Checkpoint", __config__=_STRICT, **_FORMATS)
 TOWERS: dict[str, type[NamedTuple]] = {
     "image": Image,
     "sam": Sam,
@@ -158,6 +166,7 @@ class _ModelFile(BaseModel):
     accounting: _Accounting = _Accounting(  # type: ignore[valid-type]
         source="transformers' modules; weights, activations and cache in bf16", dtype_bytes=2
     )
+    checkpoint: _Checkpoint = _Checkpoint()
     modes: dict[str, Mode] = {}
     why: dict[str, Annotated[str, Field(strict=True)]] = {}
 
@@ -292,4 +301,5 @@ def architecture_of(file: Any) -> Architecture:
         towers,
         _numbers(file.accounting, Convention),
         _counts(file),
+        Checkpoint(*(FORMAT_NAMES.index(getattr(file.checkpoint, f)) for f in Checkpoint._fields)),
     )

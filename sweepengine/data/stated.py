@@ -8,8 +8,9 @@ from typing import Any
 
 from sweepengine.data.models import Model
 from sweepengine.data.schema import ABSENT, EITHER, quantities
+from sweepengine.formulas.architecture import Checkpoint
 
-_NOTHING = (*ABSENT.values(), *EITHER.values())
+_NOTHING = (*ABSENT.values(), *EITHER.values(), Checkpoint())
 
 
 def stated(model: Model) -> dict[str, Any]:

@@ -21,12 +21,20 @@ from sweepengine.engine.compute import (
 )
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import cores
+from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
 from sweepengine.grid.columns import COLUMNS, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
-from sweepengine.grid.points import checked_point, default_values, output_names, refuse_input
+from sweepengine.grid.points import (
+    checked_point,
+    default_values,
+    format_problem,
+    layout_problem,
+    output_names,
+    refuse_input,
+)
 from sweepengine.grid.products import distinct
 
 Integers = NDArray[np.int64]
@@ -177,11 +185,24 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
     if {"attention_heads", "key_value_heads"} & set(points.columns):
         _require(width % heads == 0, "attention_heads", heads, f"a divisor of {width}")
         _require(heads % kv_heads == 0, "key_value_heads", kv_heads, "a divisor of attention_heads")
+    _check_layouts(found, model)
     if {"crop_rows", "crop_cols"} & set(points.columns):
         one_sided = (found["crop_rows"] == 0) == (found["crop_cols"] == 0)
         expected = "crop_rows and crop_cols both 0 (no tiles) or both 1..1000"
         _require(one_sided, "crop_rows", found["crop_rows"], expected)
     return found
+
+
+def _check_layouts(found: Mapping[str, Integers], model: Model) -> None:
+    """Refuse the first row whose layout or weights the model cannot have."""
+    names = (*(f"{kind}_parallel" for kind in Layout._fields), "weight_format", "attention_heads")
+    rows, codes = distinct([found[name] for name in names])
+    for code, row in enumerate(rows.tolist()):
+        *layout, weights, heads = (int(found[name][row]) for name in names)
+        problem = layout_problem(model, Layout(*layout), heads) or format_problem(model, weights)
+        if problem:
+            first = int(np.argmax(codes == code))
+            raise InputError(f"points: row {first}: {problem}")
 
 
 def _valid(series: pl.Series, column: Input) -> Integers:

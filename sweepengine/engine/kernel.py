@@ -19,15 +19,15 @@ from sweepengine.formulas.attention import with_heads
 from sweepengine.formulas.cost import FORMULAS, Roles
 from sweepengine.formulas.figures import (
     SUMMED_FIGURES,
-    SUMMED_KEYS,
     Figures,
-    Keys,
     ends_figures,
     group_prefill,
     larger,
     vision_figures,
 )
-from sweepengine.formulas.tokens import image_tokens
+from sweepengine.formulas.layout import Layout, share_group, share_trunk
+from sweepengine.formulas.steps import SUMMED_KEYS, Keys
+from sweepengine.formulas.tokens import ceil_div, image_tokens
 from sweepengine.formulas.ways import (
     cached_after,
     keys_met,
@@ -52,10 +52,10 @@ Floats = NDArray[np.float64]
 
 RUN = 512
 """Points handled together: their index arrays stay in the first-level cache."""
-IMAGE_TOKENS, CONTEXT, PREFILL_TOKENS, TABLE_ROW, TABLE_ROWS = (
+IMAGE_TOKENS, CONTEXT, PREFILL_TOKENS, TABLE_ROW, TABLE_ROWS, DATA, EXPERT_GROUPS = (
     Figures._fields.index(name)
     for name in ("image_tokens", "context_tokens", "prefill_tokens", "table_row_bytes",
-                 "table_rows")
+                 "table_rows", "data_parallel", "expert_groups")
 )  # fmt: skip
 CACHE_BYTES, ATTENDING = Keys._fields.index("cache_bytes"), SUMMED_KEYS
 
@@ -73,7 +73,7 @@ class Tables(NamedTuple):
     keys: Integers
     """Shape (kinds of keys, fields of `Keys`, W)."""
     experts: Integers
-    """Bytes of one expert; shape (kinds of routing, W)."""
+    """Bytes of one expert, and how many a device holds; shape (kinds of routing, 2, W)."""
 
 
 @_inner
@@ -107,25 +107,49 @@ def add_prefill(
     convention: Convention,
     texts: Integers,
     cached: Integers,
-    heads: Integers,
+    chosen: Integers,
+    held: Integers,
     table: Integers,
     first: int,
 ) -> None:
     """Add the prefill of a group of layers; with the first group also the ends of the decoder.
 
     The image's tokens are in `table` already, `texts` stand beside them, behind `cached`.
-    `heads` has the attention heads, key-value heads and attention code of each workload.
+    `chosen` has the attention heads, key-value heads, attention code, cache format and the four
+    of the layout of each workload; `held` quarter bits of a cached value, and whether the device
+    has the table and the head.
     """
     sums = convention.sums_activations
-    for row in range(len(heads)):
+    for row in range(len(chosen)):
+        layout = Layout(chosen[row, 4], chosen[row, 5], chosen[row, 6], chosen[row, 7])
+        part = share_trunk(trunk, layout.tensor)
         if first > 0:
             image = table[IMAGE_TOKENS, row]
-            ends = ends_figures(trunk, end_counts, convention, texts[row], image, cached[row])
+            ends = ends_figures(
+                part,
+                end_counts,
+                convention,
+                layout,
+                held[row, 1],
+                held[row, 2],
+                texts[row],
+                image,
+                cached[row],
+            )
             _add_figures(ends, table, row, sums)
-        attention = with_heads(group.attention, heads[row, 0], heads[row, 1])
+        attention = with_heads(group.attention, chosen[row, 0], chosen[row, 1])
         own = Group(group.layers, group.norms, attention, group.feed_forward, group.recurrent)
-        tokens, flash = table[PREFILL_TOKENS, row], heads[row, 2]
-        found = group_prefill(trunk, own, counts, convention, tokens, cached[row], flash)
+        found = group_prefill(
+            part,
+            share_group(own, layout),
+            counts,
+            convention,
+            layout,
+            held[row, 0],
+            table[PREFILL_TOKENS, row],
+            cached[row],
+            chosen[row, 2],
+        )
         _add_figures(found, table, row, sums)
 
 
@@ -164,6 +188,15 @@ def _locate(start: int, axes: Integers, lengths: Integers, found: Integers) -> N
 
 
 @_inner
+def _share(tables: Tables, found: Integers) -> None:
+    """Sequences of one device: a data-parallel layout has `ceil(B/a)` of them on each."""
+    data = tables.figures[DATA]
+    for i in range(found.shape[1]):
+        if data[found[0, i]] > 1:
+            found[2, i] = ceil_div(found[2, i], data[found[0, i]])
+
+
+@_inner
 def _met(convention: Convention, tables: Tables, reaches: Integers, found: Integers,
          met: Integers) -> None:  # fmt: skip
     """Keys that all steps of each point meet, for each kind of attention."""
@@ -195,7 +228,7 @@ def _integer_column(
     elif way == OVER_STEPS:
         for i in range(len(out)):
             out[i] = over_steps(found[1, i], figures[found[0, i]])
-        for kind in range(len(reaches)):
+        for kind in range(len(reaches) if plan[2] >= 0 else 0):
             growth = tables.keys[kind, plan[2]]
             for i in range(len(out)):
                 out[i] += met[kind, i] * growth[found[0, i]]
@@ -246,9 +279,10 @@ def _float_column(
         if row != known_row or tokens != known_tokens:
             table_row = tables.figures[TABLE_ROW, row]
             read = read_once(figures[row], table_row, tables.figures[TABLE_ROWS, row], tokens)
+            met = tokens * tables.figures[EXPERT_GROUPS, row]
             for kind in range(len(routings)):
-                touched = touched_experts(routings[kind, 0], routings[kind, 1], tokens)
-                read += touched * tables.experts[kind, row]
+                one, held = tables.experts[kind, 0, row], tables.experts[kind, 1, row]
+                read += touched_experts(held, routings[kind, 0], routings[kind, 1], met) * one
             known_row, known_tokens = row, tokens
         out[i] = read if prefill else found[1, i] * read
 
@@ -279,6 +313,7 @@ def fill(
         high = min(stop, low + RUN)
         here = found[:, : high - low]
         _locate(low, axes, lengths, here)
+        _share(tables, here)
         _met(convention, tables, reaches, here, met)
         whole, real = 0, 0
         for column in range(len(plan)):

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import Figures
+from sweepengine.formulas.formats import cache_bits
+from sweepengine.formulas.layout import Layout, ends_held
 from sweepengine.formulas.points import IMAGE_COLUMNS, WORKLOAD_COLUMNS
 from sweepengine.formulas.tokens import image_tokens
 from sweepengine.grid.plain import prefill_figures, step_figures, vision_of
@@ -14,10 +16,18 @@ Integers = NDArray[np.int64]
 FEW = 1_000
 """Figures that plain Python makes in the time that compiling their formulas would take."""
 IMAGE = [WORKLOAD_COLUMNS.index(name) for name in (*IMAGE_COLUMNS, "attention")]
-HEADS = [
-    WORKLOAD_COLUMNS.index(name) for name in ("attention_heads", "key_value_heads", "attention")
-]
-STEPS = [*HEADS, WORKLOAD_COLUMNS.index("latent")]
+
+
+def _places(*names: str) -> list[int]:
+    return [WORKLOAD_COLUMNS.index(name) for name in names]
+
+
+HEADS = _places("attention_heads", "key_value_heads", "attention")
+LAYOUT = _places("tensor_parallel", "expert_parallel", "pipeline_parallel", "data_parallel")
+FORMATS = _places("latent", "weight_format", "cache_format")
+STEPS = [*HEADS, *FORMATS, *LAYOUT]
+FILLED = [*HEADS, FORMATS[-1], *LAYOUT]
+"""What prefill depends on beside tokens."""
 TEXT = [WORKLOAD_COLUMNS.index(name) for name in ("text_tokens", "prompt_tokens")]
 CACHED = WORKLOAD_COLUMNS.index("cached_tokens")
 IMAGE_TOKENS = Figures._fields.index("image_tokens")
@@ -36,11 +46,15 @@ def tabulate(arch: Architecture, workloads: Integers) -> tuple[Integers, Integer
         figures[:] = _vision(arch, workloads[rows][:, IMAGE])[:, codes]
     _add_prefill(arch, workloads, figures)
     rows, codes = distinct([workloads[:, i] for i in STEPS])
-    steps = [step_figures(arch, *heads) for heads in workloads[rows][:, STEPS].tolist()]
+    steps = [
+        step_figures(arch, *chosen[:-4], Layout(*chosen[-4:]))
+        for chosen in workloads[rows][:, STEPS].tolist()
+    ]
     figures += np.array([step.figures for step in steps], np.int64).T[:, codes]
     keys = np.array([step.keys for step in steps], np.int64).transpose(1, 2, 0)[:, :, codes]
-    experts = np.array([step.expert_bytes for step in steps], np.int64).reshape(len(steps), -1)
-    return figures, np.ascontiguousarray(keys), np.ascontiguousarray(experts.T[:, codes])
+    experts = np.array([step.expert_bytes for step in steps], np.int64).reshape(len(steps), -1, 2)
+    routed = np.ascontiguousarray(experts.transpose(1, 2, 0)[:, :, codes])
+    return figures, np.ascontiguousarray(keys), routed
 
 
 def _vision(arch: Architecture, images: Integers) -> Integers:
@@ -66,15 +80,21 @@ def _add_prefill(arch: Architecture, workloads: Integers, figures: Integers) -> 
     if len(workloads) <= FEW:
         prompts = zip(texts.tolist(), figures[IMAGE_TOKENS].tolist(), cached.tolist(), strict=True)
         found = [
-            prefill_figures(arch, *tokens, *heads)
-            for tokens, heads in zip(prompts, workloads[:, HEADS].tolist(), strict=True)
+            prefill_figures(arch, *tokens, *chosen[:-4], Layout(*chosen[-4:]))
+            for tokens, chosen in zip(prompts, workloads[:, FILLED].tolist(), strict=True)
         ]
         figures += np.array(found, np.int64).T
         return
     from sweepengine.engine.kernel import add_prefill
 
-    heads = np.ascontiguousarray(workloads[:, HEADS])
+    chosen = np.ascontiguousarray(workloads[:, FILLED])
+    rows, codes = distinct([chosen[:, len(HEADS) + i] for i in range(len(FILLED) - len(HEADS))])
+    beside = [
+        (cache_bits(arch, cache), *ends_held(arch.groups, Layout(*layout)))
+        for cache, *layout in chosen[rows][:, len(HEADS) :].tolist()
+    ]
+    held = np.array(beside, np.int64)[codes]
     counts = arch.counts
     for i, group in enumerate(arch.groups):
         add_prefill(arch.trunk, group, counts.layer, counts.ends, arch.convention, texts, cached,
-                    heads, figures, int(i == 0))  # fmt: skip
+                    chosen, held, figures, int(i == 0))  # fmt: skip

@@ -207,6 +207,8 @@ class FeedForward(NamedTuple):
     """The router norms what it reads, and scales channels and chosen experts."""
     expert_latent: NoChannels
     """Width that routed experts work in, between a projection down and one up; 0: the hidden."""
+    apart: int = 1
+    """Devices that the experts of a token are spread over, of which this is one's share."""
 
 
 class Recurrent(NamedTuple):
@@ -281,6 +283,19 @@ class Counts(NamedTuple):
     joins: tuple[Roles, ...]
 
 
+class Checkpoint(NamedTuple):
+    """Formats that a checkpoint is in: its linear layers by role, activations and cache.
+
+    Positions among `formats.NAMES`; 0 is bf16.
+    """
+
+    attention: int = 0
+    mlp: int = 0
+    experts: int = 0
+    activation: int = 0
+    cache: int = 0
+
+
 class Architecture(NamedTuple):
     """Every number of a model that the formulas use."""
 
@@ -290,6 +305,7 @@ class Architecture(NamedTuple):
     towers: Towers | None
     convention: Convention
     counts: Counts
+    checkpoint: Checkpoint = Checkpoint()
 
     @property
     def vision(self) -> Towers:

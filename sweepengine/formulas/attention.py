@@ -11,27 +11,35 @@ from sweepengine.formulas.tokens import ceil_div
 
 
 @formula
-def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attention:
-    """The same attention split into other heads: all queries together stay as wide; 0: its own."""
-    if heads == 0:
-        return attention
-    width = attention.heads * attention.key_width // heads
+def resized(
+    attention: Attention,
+    heads: int,
+    key_value_heads: int,
+    key_width: int,
+    value_width: int,
+    rotary_width: int,
+    query_norm: int,
+    key_norm: int,
+    output_gate: int,
+    output_groups: int,
+) -> Attention:
+    """The same attention in other sizes."""
     return Attention(
         heads,
         key_value_heads,
-        width,
-        attention.heads * attention.value_width // heads,
-        attention.rotary_width * width // attention.key_width,
+        key_width,
+        value_width,
+        rotary_width,
         attention.window,
         attention.query_rank,
         attention.latent,
-        attention.query_norm,
-        attention.key_norm,
+        query_norm,
+        key_norm,
         attention.input_bias,
         attention.output_bias,
         attention.sinks,
         attention.softcap,
-        attention.heads * attention.output_gate // heads,
+        output_gate,
         attention.index_heads,
         attention.index_width,
         attention.index_keys,
@@ -40,10 +48,30 @@ def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attent
         attention.query_unit,
         attention.shared_cache,
         attention.output_rank,
-        attention.output_groups,
+        output_groups,
         attention.index_weighted,
         attention.stride,
         attention.series,
+    )
+
+
+@formula
+def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attention:
+    """The same attention split into other heads: all queries together stay as wide; 0: its own."""
+    if heads == 0:
+        return attention
+    width = attention.heads * attention.key_width // heads
+    return resized(
+        attention,
+        heads,
+        key_value_heads,
+        width,
+        attention.heads * attention.value_width // heads,
+        attention.rotary_width * width // attention.key_width,
+        attention.query_norm,
+        attention.key_norm,
+        attention.heads * attention.output_gate // heads,
+        attention.output_groups,
     )
 
 

@@ -98,6 +98,22 @@ def scaled(cost: Cost, count: int, copies: int) -> Cost:
 
 
 @formula
+def spread(cost: Cost, devices: int) -> Cost:
+    """A device's part of work that is spread over several; it holds the weights that it has."""
+    return Cost(
+        -(-cost.tensor_flops // devices),
+        -(-cost.cuda_flops // devices),
+        -(-cost.activation_io // devices),
+        cost.weight_io,
+        cost.expert_io,
+        cost.kv_io,
+        -(-cost.activation_peak // devices),
+        -(-cost.activation_sum // devices),
+        cost.weights,
+    )
+
+
+@formula
 def counted(cost: Cost, roles: Roles) -> Cost:
     """What an accounting counts of an operator; memory alive at once is no matter of counting."""
     return Cost(

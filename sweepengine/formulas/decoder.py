@@ -14,7 +14,7 @@ from sweepengine.formulas.attention import (
     projections,
     rotary,
 )
-from sweepengine.formulas.cost import Cost, add, formula, scaled
+from sweepengine.formulas.cost import Cost, add, formula, scaled, spread
 from sweepengine.formulas.operators import (
     linear,
     mlp,
@@ -62,8 +62,8 @@ def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
     """Routed experts: each token goes through k of them, k times an MLP.
 
     tensor `2*T*k*m*h*e`; in a latent of l instead of h, also `2*T*2*h*l` to go there and back.
-    Weights are read by expert: `expert_io` for each distinct one that the
-    pass touches.
+    Where experts are spread over devices one does its part, in expectation. Weights are read by
+    expert: `expert_io` for each distinct one that the pass touches.
     """
     copies = tokens * experts.experts_per_token
     latent = experts.expert_latent
@@ -78,7 +78,7 @@ def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
     down = linear(tokens, hidden, latent, 0)
     up = linear(tokens, latent, hidden, 0)
     around = scaled(add(down, up), min(latent, 1), min(latent, 1))
-    return add(read_by_expert(one, experts.experts_held), around)
+    return add(read_by_expert(spread(one, experts.apart), experts.experts_held), around)
 
 
 @formula

@@ -22,11 +22,21 @@ from sweepengine.formulas.attention import (
 )
 from sweepengine.formulas.cost import Cost, Roles, formula, scaled, total
 from sweepengine.formulas.decoder import (
+    Ends,
     Layer,
     attention_peak,
     decoder_ends,
     decoder_layer,
     feed_forward_peak,
+)
+from sweepengine.formulas.layout import (
+    Layout,
+    devices,
+    ends_collectives,
+    ends_links,
+    expert_groups,
+    layer_collectives,
+    layer_links,
 )
 from sweepengine.formulas.recurrent import state_values
 from sweepengine.formulas.tokens import ImageTokens, entries_of_pass, held_tokens, keys_of_pass
@@ -44,15 +54,21 @@ class Figures(NamedTuple):
     vision_activation_io_bytes: int
     vision_weight_io_bytes: int
     vision_kv_io_bytes: int
+    vision_link_bytes: int
+    """Towers are not split: each device sees the images of its own sequences."""
     prefill_tensor_flops: int
     prefill_cuda_flops: int
     prefill_activation_io_bytes: int
     prefill_kv_io_bytes: int
     prefill_kv_cache_bytes: int
+    prefill_link_bytes: int
+    prefill_collectives: int
     decode_tensor_flops: int
     decode_cuda_flops: int
     decode_activation_io_bytes: int
     decode_kv_io_bytes: int
+    decode_link_bytes: int
+    decode_collectives: int
     pass_weight_io_bytes: int
     """Weights that every decoder pass reads once."""
     table_row_bytes: int
@@ -61,47 +77,20 @@ class Figures(NamedTuple):
     weight_bytes: int
     state_bytes: int
     """Of recurrent layers, as large whatever the context."""
+    devices: int
+    data_parallel: int
+    expert_groups: int
+    """Tensor groups that share experts, which meet the tokens of all of them."""
     decode_activation_bytes: int
     """Of a step beside its layers, where an accounting adds activations up."""
     vision_activation_bytes: int
     prefill_activation_bytes: int
 
 
-class Keys(NamedTuple):
-    """What each key that a step meets adds, of all layers with one kind of attention.
-
-    Keys are tokens, or entries that stand for several (`Architecture.reaches`).
-
-    A step's activations are the larger of two lines in the keys it meets: while it attends, and
-    beside that (feed-forward, head), where only eager attention's scores grow.
-    """
-
-    decode_tensor_flops: int
-    decode_cuda_flops: int
-    decode_activation_io_bytes: int
-    decode_kv_io_bytes: int
-    cache_bytes: int
-    """Of a token in the cache."""
-    attention_bytes: int
-    attention_growth: int
-    other_bytes: int
-    other_growth: int
-
-
-class GroupFigures(NamedTuple):
-    """What one group of layers gives."""
-
-    figures: Figures
-    keys: Keys
-    entries: Keys
-    """Of a layer that compresses: what each entry that a step meets adds."""
-    expert_bytes: int
-    """Of one expert in all layers of the group."""
-
-
+QUARTERS = 32
+"""Quarter bits of a byte."""
 SUMMED_FIGURES = Figures._fields.index("vision_activation_bytes")
-SUMMED_KEYS = Keys._fields.index("attention_bytes")
-"""Fields before these add up; of the others, memory, the largest remains."""
+"""Fields before this add up; of the others, memory, the largest remains."""
 
 
 @formula
@@ -134,13 +123,40 @@ def vision_figures(
         cost.activation_io * size,
         cost.weight_io * size,
         cost.kv_io * size,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         cost.weights * size,
-        0,
-        0,
+        0, 0, 0, 0, 0,
         activation(convention, cost, cost.activation_peak),
         0,
     )  # fmt: skip
+
+
+@formula
+def held_ends(trunk: Trunk, tokens: int, has_table: int, has_head: int) -> Ends:
+    """What stands before and behind the layers, of which a stage of a pipeline has one or none.
+
+    A head that is tied to a table elsewhere is a table of its own.
+    """
+    ends = decoder_ends(trunk, tokens)
+    head = ends.head
+    again = trunk.tied * (1 - has_table) * head.weight_io
+    head = Cost(
+        head.tensor_flops,
+        head.cuda_flops,
+        head.activation_io,
+        head.weight_io,
+        0,
+        0,
+        head.activation_peak * has_head,
+        head.activation_sum,
+        head.weights + again,
+    )
+    return Ends(
+        scaled(ends.embedding, has_table, has_table),
+        scaled(ends.collapse, has_head, has_head),
+        scaled(ends.final_norm, has_head, has_head),
+        scaled(head, has_head, has_head),
+    )
 
 
 @formula
@@ -148,37 +164,47 @@ def ends_figures(
     trunk: Trunk,
     counts: tuple[Roles, ...],
     convention: Convention,
+    layout: Layout,
+    has_table: int,
+    has_head: int,
     text: int,
     image: int,
     cached: int,
 ) -> Figures:
-    """Figures of token table, last norm and head.
+    """Figures of token table, last norm and head, those that the device has.
 
     `text` tokens stand beside `image` ones, which are counted by vision, behind `cached` ones.
     """
     size, tokens = convention.dtype_bytes, text + image
-    prefill = total(decoder_ends(trunk, tokens), counts)
-    step = total(decoder_ends(trunk, 1), counts)
-    row = trunk.hidden * counts[0].weight_io
+    prefill = total(held_ends(trunk, tokens, has_table, has_head), counts)
+    step = total(held_ends(trunk, 1, has_table, has_head), counts)
+    row = has_table * trunk.hidden * counts[0].weight_io
     return Figures(
         0,
         text + cached,
         text,
-        0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0,
         prefill.tensor_flops,
         prefill.cuda_flops,
         prefill.activation_io * size,
         0,
         0,
+        ends_links(trunk, tokens, layout, has_table, has_head) * size,
+        ends_collectives(layout, has_table, has_head),
         step.tensor_flops,
         step.cuda_flops,
         step.activation_io * size,
         0,
+        ends_links(trunk, 1, layout, has_table, has_head) * size,
+        ends_collectives(layout, has_table, has_head),
         step.weight_io * size,
         row * size,
         trunk.vocabulary,
         step.weights * size,
         0,
+        devices(layout),
+        layout.data,
+        expert_groups(layout),
         convention.sums_activations * step.activation_sum * size,
         0,
         activation(convention, prefill, prefill.activation_peak),
@@ -191,13 +217,16 @@ def group_prefill(
     group: Group,
     counts: tuple[Roles, ...],
     convention: Convention,
+    layout: Layout,
+    cache: int,
     tokens: int,
     cached: int,
     flash: int,
 ) -> Figures:
-    """Figures of the prefill of T tokens on C cached ones through one group of layers.
+    """Figures of the prefill of T tokens on C cached ones through a device's group of layers.
 
-    Eager attention's scores stand beside the head as well: modules return them to their caller.
+    Cached values take `cache` quarter bits. Eager attention's scores stand beside the head as
+    well: modules return them to their caller.
     """
     size = convention.dtype_bytes
     attention = group.attention
@@ -214,17 +243,27 @@ def group_prefill(
     if stride > 0:
         compressed = Reach(0, stride, attention.series)
         held += entry_values(attention) * held_tokens(tokens + cached, compressed)
-    held = group.layers * (held + state_values(group.recurrent))
+    state = state_values(group.recurrent) * size
+    links = group.layers * layer_links(group, trunk.hidden, tokens, layout)
     return Figures(
-        0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0,
         cost.tensor_flops,
         cost.cuda_flops,
         cost.activation_io * size,
-        cost.kv_io * size,
-        held * size,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        cached_bytes(cost.kv_io, group, size, cache),
+        group.layers * (held * cache // QUARTERS + state),
+        links * size,
+        group.layers * layer_collectives(group, layout),
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         activation(convention, cost, peak),
     )  # fmt: skip
+
+
+@formula
+def cached_bytes(values: int, group: Group, size: int, cache: int) -> int:
+    """Bytes of cached values that a group moves, of which recurrent states keep their width."""
+    states = min(values, 2 * group.layers * state_values(group.recurrent))
+    return (values - states) * cache // QUARTERS + states * size
 
 
 @formula
@@ -239,79 +278,3 @@ def other_peak(layer: Layer, trunk: Trunk, heads: int, tokens: int, keys: int, f
     scores = score_values(heads, tokens, keys, flash)
     head = tokens * (trunk.hidden + trunk.vocabulary) + scores
     return max(feed_forward_peak(layer, residuals(trunk, tokens), scores), head)
-
-
-@formula
-def step_keys(
-    trunk: Trunk,
-    group: Group,
-    counts: tuple[Roles, ...],
-    convention: Convention,
-    flash: int,
-    absorbed: int,
-    entries: int,
-) -> Keys:
-    """What one more key of a step adds to a group of layers; with `entries` one more entry."""
-    size, count, attention = convention.dtype_bytes, group.layers, group.attention
-    met = entries * attention.window
-    more = 1 - entries
-    none = decoder_layer(group, trunk, 1, met, 0, flash, absorbed, 1)
-    one = decoder_layer(group, trunk, 1, met + more, entries, flash, absorbed, 1)
-    at_none = scaled(total(none, counts), count, count)
-    at_one = scaled(total(one, counts), count, count)
-    stream = residuals(trunk, 1)
-    attending = activation(convention, at_none, attention_peak(none, stream))
-    attending_one = activation(convention, at_one, attention_peak(one, stream))
-    alive = (1 - convention.sums_activations) * size
-    beside = alive * other_peak(none, trunk, attention.heads, 1, met, flash)
-    beside_one = alive * other_peak(one, trunk, attention.heads, 1, met + 1, flash)
-    held = entries * entry_values(attention) + more * cached_values(attention)
-    return Keys(
-        at_one.tensor_flops - at_none.tensor_flops,
-        at_one.cuda_flops - at_none.cuda_flops,
-        (at_one.activation_io - at_none.activation_io) * size,
-        (at_one.kv_io - at_none.kv_io) * size,
-        count * held * size,
-        attending,
-        attending_one - attending,
-        beside,
-        beside_one - beside,
-    )
-
-
-@formula
-def group_steps(
-    trunk: Trunk,
-    group: Group,
-    counts: tuple[Roles, ...],
-    convention: Convention,
-    flash: int,
-    absorbed: int,
-) -> GroupFigures:
-    """Figures of one-token steps through one group of layers: meeting no key, and each key more.
-
-    Every count of a step is affine in the keys it meets, and so are the two lines of its peak.
-    Entries' lines stand beside a full window.
-    """
-    size, count = convention.dtype_bytes, group.layers
-    none = decoder_layer(group, trunk, 1, 0, 0, flash, absorbed, 1)
-    at_none = scaled(total(none, counts), count, count)
-    keys = step_keys(trunk, group, counts, convention, flash, absorbed, 0)
-    entries = step_keys(trunk, group, counts, convention, flash, absorbed, 1)
-    return GroupFigures(
-        Figures(
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-            at_none.tensor_flops,
-            at_none.cuda_flops,
-            at_none.activation_io * size,
-            at_none.kv_io * size,
-            at_none.weight_io * size,
-            0, 0,
-            at_none.weights * size,
-            count * state_values(group.recurrent) * size,
-            0, 0, 0,
-        ),
-        keys,
-        entries,
-        at_none.expert_io * size,
-    )  # fmt: skip

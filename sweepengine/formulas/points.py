@@ -3,6 +3,7 @@
 from typing import Annotated, NamedTuple, get_type_hints
 
 from sweepengine.formulas.architecture import ATTENTIONS, LATENT
+from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
 
 
 class Input(NamedTuple):
@@ -11,7 +12,7 @@ class Input(NamedTuple):
     unit: str
     meaning: str
     default: int
-    """Where an input is missing; the model's own heads stand in for 0."""
+    """Where an input is missing; the model's own heads stand in for 0, its own formats too."""
     minimum: int
     maximum: int
     multiple: int = 1
@@ -29,6 +30,11 @@ class Input(NamedTuple):
     def dtype(self) -> str:
         """Type of the column."""
         return "Enum" if self.choices else "Int32"
+
+    @property
+    def without(self) -> int:
+        """The value at which a model is as if it had no such input: not split, its own, none."""
+        return 1 if self.name.endswith("_parallel") else 0
 
     @property
     def allowed(self) -> str:
@@ -101,6 +107,33 @@ class Point(NamedTuple):
             needs="latent",
         ),
     ] = 0
+    weight_format: Annotated[
+        int,
+        Input("", "format of linear layers; checkpoint: its own", 0, 0, len(FORMATS) - 1, 1, False,
+              FORMATS),
+    ] = 0  # fmt: skip
+    activation_format: Annotated[
+        int,
+        Input("", "what products of linear layers take; the checkpoint's own, else bf16", 0, 0,
+              len(NAMES) - 1, 1, True, NAMES, False),
+    ] = 0  # fmt: skip
+    cache_format: Annotated[
+        int,
+        Input("", "format of cached values; the checkpoint's own, else bf16", 0, 0,
+              len(CACHES) - 1, 1, False, CACHES),
+    ] = 0  # fmt: skip
+    tensor_parallel: Annotated[
+        int, Input("devices", "devices that share heads and widths", 1, 1, 1024, grows=False)
+    ] = 1
+    expert_parallel: Annotated[
+        int, Input("devices", "devices that share the routed experts", 1, 1, 1024, grows=False)
+    ] = 1
+    pipeline_parallel: Annotated[
+        int, Input("stages", "stages that share the layers", 1, 1, 1024, grows=False)
+    ] = 1
+    data_parallel: Annotated[
+        int, Input("groups", "tensor groups with sequences of their own", 1, 1, 1024, grows=False)
+    ] = 1
 
 
 INPUTS = {

@@ -49,16 +49,16 @@ def cached_after(convention: Convention, context: int, steps: int, reach: Reach)
 
 
 @formula
-def touched_experts(experts: int, per_token: int, tokens: int) -> float:
-    """Distinct routed experts that a pass over t tokens touches, in expectation.
+def touched_experts(held: int, experts: int, per_token: int, tokens: int) -> float:
+    """Distinct routed experts of H held that a pass over t tokens touches, in expectation.
 
-    `E*(1 - (1 - k/E)^t)`: routing is taken as uniform. From 40 E tokens on that is E in every
+    `H*(1 - (1 - k/E)^t)`: routing is taken as uniform. From 40 E tokens on that is H in every
     bit, as `(1 - k/E)^(40 E) < e^-40 < 2^-54`.
     """
     if tokens >= SATURATED * experts:
-        return float(experts)
+        return float(held)
     untouched: float = (1.0 - per_token / experts) ** float(tokens)
-    return experts * (1.0 - untouched)
+    return held * (1.0 - untouched)
 
 
 @formula

@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Architecture, Group
 from sweepengine.formulas.attention import with_heads
-from sweepengine.formulas.figures import SUMMED_FIGURES, SUMMED_KEYS, Figures, Keys, larger
+from sweepengine.formulas.figures import SUMMED_FIGURES, Figures, larger
+from sweepengine.formulas.layout import WHOLE, Layout, share_group
+from sweepengine.formulas.steps import SUMMED_KEYS, Keys
 
 NO_FIGURES = Figures(*[0] * len(Figures._fields))
 NO_KEYS = Keys(*[0] * len(Keys._fields))
@@ -16,8 +18,8 @@ class Workload(NamedTuple):
     figures: Figures
     keys: tuple[Keys, ...]
     """For each of `Architecture.reaches`."""
-    expert_bytes: tuple[int, ...]
-    """For each of `Architecture.routings`."""
+    expert_bytes: tuple[tuple[int, int], ...]
+    """For each of `Architecture.routings`: of one expert, and how many the device holds."""
 
 
 def merged_figures(one: Figures, other: Figures, sums: int) -> Figures:
@@ -40,10 +42,14 @@ def merged_keys(one: Keys, other: Keys, sums: int) -> Keys:
     )
 
 
-def regrouped(arch: Architecture, heads: int, key_value_heads: int) -> tuple[Group, ...]:
-    """Groups of a model with other heads; 0: its own."""
+def regrouped(
+    arch: Architecture, heads: int, key_value_heads: int, layout: Layout = WHOLE
+) -> tuple[Group, ...]:
+    """A device's groups of a model with other heads; 0: its own."""
     return tuple(
-        group._replace(attention=with_heads(group.attention, heads, key_value_heads))
+        share_group(
+            group._replace(attention=with_heads(group.attention, heads, key_value_heads)), layout
+        )
         for group in arch.groups
     )
 

@@ -36,8 +36,14 @@ _JOINT: Final = {
     "crops": AxisKind(("crop_rows", "crop_cols"), "crops", 'crop grid, or "none"', "2x3"),
     "heads": AxisKind(("attention_heads", "key_value_heads"), "heads",
                       "query heads and key-value heads", "10,5"),
+    "precision": AxisKind(("weight_format", "activation_format", "cache_format"), "precision",
+                          "formats of weights, activations and cache together", "fp8-kv8"),
+    "layout": AxisKind(("tensor_parallel", "expert_parallel", "pipeline_parallel",
+                        "data_parallel"), "layout", "how a model lies on devices", "tp4-pp2"),
 }  # fmt: skip
-_WHOLE: Final = {"crop_rows", "crop_cols", "attention_heads", "key_value_heads"}
+_WHOLE: Final = {"crop_rows", "crop_cols", "attention_heads", "key_value_heads",
+                 "tensor_parallel", "expert_parallel", "pipeline_parallel",
+                 "data_parallel"}  # fmt: skip
 """Columns that have no axis of their own, as they are valid together only."""
 AXES: Final = _JOINT | {
     name: AxisKind(

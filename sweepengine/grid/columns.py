@@ -6,8 +6,9 @@ and documentation read it.
 
 from typing import Final, NamedTuple
 
-from sweepengine.formulas.figures import Figures, Keys
+from sweepengine.formulas.figures import Figures
 from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.steps import Keys
 
 SCHEMA_VERSION: Final = 2
 """Of datasets."""
@@ -53,8 +54,9 @@ class Column(NamedTuple):
 
     @property
     def plan(self) -> tuple[int, int, int]:
-        """Way, position of its figure, and of what each key adds (0 where nothing does)."""
-        key = Keys._fields.index(self.figure) if self.way == OVER_STEPS else 0
+        """Way, position of its figure, and of what each key adds (-1 where nothing does)."""
+        grows = self.way == OVER_STEPS and self.figure in Keys._fields
+        key = Keys._fields.index(self.figure) if grows else -1
         return self.way, Figures._fields.index(self.figure), key
 
 
@@ -66,6 +68,7 @@ def _stage(stage: str, way: int, reads: int, peak: int, what: str, large: str = 
         ("cuda_flops", "FLOP", "CUDA-core work"),
         ("activation_io_bytes", "byte", "activations read and written"),
         ("kv_io_bytes", "byte", "key-value cache read and written"),
+        ("link_bytes", "byte", "sent to other devices"),
     )
     columns = [
         Column(f"{stage}_{measure}", "Int64", unit, f"{meaning}: {what}", way, f"{stage}_{measure}")
@@ -97,6 +100,12 @@ OUTPUTS: Final = (
            "cache after decoding: context + K tokens (modelmeter: context + K - 1)", CACHE_AFTER,
            "state_bytes"),
     Column("weight_bytes", "Int64", "byte", "weights held in memory", AS_IS, "weight_bytes"),
+    Column("prefill_collectives", "Int32", "", "collectives and sends of a prefill", AS_IS,
+           "prefill_collectives"),
+    Column("decode_collectives", "Int32", "", "collectives and sends of one decode step", AS_IS,
+           "decode_collectives"),
+    Column("devices", "Int32", "devices", "of the layout; all other columns are of the busiest one",
+           AS_IS, "devices"),
 )  # fmt: skip
 BY_NAME: Final = {column.name: column for column in OUTPUTS}
 OUTPUT_NAMES: Final = tuple(BY_NAME)

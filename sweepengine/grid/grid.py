@@ -15,11 +15,11 @@ from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import read_toml
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.stated import stated
-from sweepengine.formulas.points import Point
+from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.limits import check_axes
 from sweepengine.grid.points import stages_of
-from sweepengine.grid.spelling import read_axes
+from sweepengine.grid.spelling import DEFAULTS, read_axes
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _SECONDS = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -87,6 +87,11 @@ class Grid(NamedTuple):
         """SHA-256 of what decides the result: the axes and the model's numbers."""
         digest = hashlib.sha256(json.dumps(stated(self.model)).encode())
         for axis in self.axes:
+            if axis.name == DEFAULTS:  # but for those that change nothing, which newer inputs have
+                values = dict(zip(axis.columns, axis.values[0].tolist(), strict=True))
+                kept = {n: value for n, value in values.items() if value != INPUTS[n].without}
+                digest.update(json.dumps(kept).encode())
+                continue
             digest.update(json.dumps([axis.columns, axis.values.shape]).encode())
             digest.update(axis.values.astype("<i8").tobytes())
         return digest.hexdigest()

@@ -10,15 +10,16 @@ from sweepengine.formulas import ways
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import (
     Figures,
-    Keys,
     ends_figures,
     group_prefill,
-    group_steps,
     larger,
     vision_figures,
 )
+from sweepengine.formulas.formats import cache_bits, formats_of
+from sweepengine.formulas.layout import WHOLE, Layout, ends_held, share_trunk
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.tokens import ImageTokens, image_tokens
+from sweepengine.formulas.steps import Keys, group_steps
+from sweepengine.formulas.tokens import ImageTokens, ceil_div, image_tokens
 from sweepengine.formulas.workloads import (
     NO_FIGURES,
     NO_KEYS,
@@ -45,23 +46,35 @@ def vision_of(arch: Architecture, image: ImageTokens, flash: int) -> Figures:
 
 @lru_cache(KEPT)
 def step_figures(
-    arch: Architecture, heads: int, key_value_heads: int, flash: int, absorbed: int = 0
+    arch: Architecture,
+    heads: int,
+    key_value_heads: int,
+    flash: int,
+    absorbed: int = 0,
+    weights: int = 0,
+    cache: int = 0,
+    layout: Layout = WHOLE,
 ) -> Workload:
-    """What does not depend on the context: steps through all groups."""
-    sums = arch.convention.sums_activations
+    """What does not depend on the context: steps through all groups of a device."""
+    sums, convention, counts = arch.convention.sums_activations, arch.convention, arch.counts
     figures = NO_FIGURES
     keys: list[Keys] = [NO_KEYS] * len(arch.reaches)
     experts = [0] * len(arch.routings)
-    groups = regrouped(arch, heads, key_value_heads)
+    trunk = share_trunk(arch.trunk, layout.tensor)
+    formats, bits = formats_of(arch, weights), cache_bits(arch, cache)
+    groups = regrouped(arch, heads, key_value_heads, layout)
     for group, (attention, entries, routing) in zip(groups, kinds(arch), strict=True):
-        found = group_steps(arch.trunk, group, arch.counts.layer, arch.convention, flash, absorbed)
+        found = group_steps(
+            trunk, group, counts.layer, convention, layout, formats, bits, flash, absorbed
+        )
         figures = merged_figures(figures, found.figures, sums)
         keys[attention] = merged_keys(keys[attention], found.keys, sums)
         if entries >= 0:
             keys[entries] = merged_keys(keys[entries], found.entries, sums)
         if routing >= 0:
             experts[routing] += found.expert_bytes
-    return Workload(figures, tuple(keys), tuple(experts))
+    held = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
+    return Workload(figures, tuple(keys), tuple(zip(experts, held, strict=True)))
 
 
 @lru_cache(KEPT)
@@ -73,15 +86,30 @@ def prefill_figures(
     heads: int,
     key_value_heads: int,
     flash: int,
+    cache: int = 0,
+    layout: Layout = WHOLE,
 ) -> Figures:
-    """What depends on the context: ends, and prefill through all groups."""
-    sums = arch.convention.sums_activations
-    trunk, counts, convention = arch.trunk, arch.counts.layer, arch.convention
-    found = ends_figures(arch.trunk, arch.counts.ends, arch.convention, text, image, cached)
-    for group in regrouped(arch, heads, key_value_heads):
-        filled = group_prefill(trunk, group, counts, convention, text + image, cached, flash)
+    """What depends on the context: ends, and prefill through all groups of a device."""
+    sums, convention, counts = arch.convention.sums_activations, arch.convention, arch.counts
+    trunk, bits = share_trunk(arch.trunk, layout.tensor), cache_bits(arch, cache)
+    held = ends_held(arch.groups, layout)
+    found = ends_figures(trunk, counts.ends, convention, layout, *held, text, image, cached)
+    for group in regrouped(arch, heads, key_value_heads, layout):
+        filled = group_prefill(
+            trunk, group, counts.layer, convention, layout, bits, text + image, cached, flash
+        )
         found = merged_figures(found, filled, sums)
     return found
+
+
+def layout_of(point: Point) -> Layout:
+    """How a point's model lies on devices."""
+    return Layout(
+        point.tensor_parallel,
+        point.expert_parallel,
+        point.pipeline_parallel,
+        point.data_parallel,
+    )
 
 
 def image_of(arch: Architecture, point: Point) -> ImageTokens:
@@ -102,11 +130,12 @@ def workload_of(arch: Architecture, point: Point, image: ImageTokens | None = No
     """Figures of a point's workload; `image` instead of its own geometry, for bounds."""
     image = image or image_of(arch, point)
     heads = (point.attention_heads, point.key_value_heads, point.attention)
-    steps = step_figures(arch, *heads, point.latent)
+    layout, cache = layout_of(point), point.cache_format
+    steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout)
     tokens = image.view_tokens + image.tile_tokens
     parts = (
         vision_of(arch, image, point.attention),
-        prefill_figures(arch, text_of(point), tokens, point.cached_tokens, *heads),
+        prefill_figures(arch, text_of(point), tokens, point.cached_tokens, *heads, cache, layout),
         steps.figures,
     )
     sums = arch.convention.sums_activations
@@ -124,15 +153,16 @@ def column_value(
         return value
     if way == columns.READ_ONCE:
         return float(value)
+    local = ceil_div(batch, figures.data_parallel)
     if way == columns.PER_SEQUENCE:
-        return batch * value
+        return local * value
     context = figures.context_tokens
     reaches = arch.reaches
     if way == columns.OVER_STEPS:
         found = ways.over_steps(steps, value)
-        for keys, reach in zip(workload.keys, reaches, strict=True):
+        for keys, reach in zip(workload.keys, reaches, strict=True) if key >= 0 else ():
             found += ways.keys_met(convention, context, steps, reach) * keys[key]
-        return batch * found
+        return local * found
     if way == columns.LAST_STEP:
         lines = [
             ways.step_bytes(
@@ -146,18 +176,19 @@ def column_value(
         ]
         sums = convention.sums_activations
         held = reduce(lambda a, b: larger(a, b, sums), lines)
-        return batch * (held + value) * min(steps, 1)
+        return local * (held + value) * min(steps, 1)
     if way == columns.CACHE_AFTER:
-        return batch * value + batch * sum(
+        return local * value + local * sum(
             keys.cache_bytes * ways.cached_after(convention, context, steps, reach)
             for keys, reach in zip(workload.keys, reaches, strict=True)
         )
-    tokens = batch * figures.prefill_tokens if way == columns.PREFILL_READS else batch
+    tokens = local * figures.prefill_tokens if way == columns.PREFILL_READS else local
     read = ways.read_once(value, figures.table_row_bytes, figures.table_rows, tokens)
-    for (experts, per_token), expert_bytes in zip(
+    met = tokens * figures.expert_groups
+    for routing, (expert_bytes, held_experts) in zip(
         arch.routings, workload.expert_bytes, strict=True
     ):
-        read += ways.touched_experts(experts, per_token, tokens) * expert_bytes
+        read += ways.touched_experts(held_experts, *routing, met) * expert_bytes
     return read if way == columns.PREFILL_READS else steps * read
 
 

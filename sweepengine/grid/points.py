@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
+from sweepengine.formulas.formats import FORMATS, NAMES, ROLES, own_activation, own_cache, row_of
+from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, NEEDS, Point
 from sweepengine.grid.columns import OUTPUTS, STAGES
+from sweepengine.grid.plain import layout_of
 
 
 def default_values(model: Model) -> dict[str, int]:
@@ -18,6 +21,8 @@ def default_values(model: Model) -> dict[str, int]:
     tiled = next((mode for mode in model.modes.values() if mode.tile_size), None)
     if model.has_vision and tiled is not None:
         values |= {"view_size": tiled.view_size, "tile_size": tiled.tile_size or 0}
+    values["activation_format"] = own_activation(model.architecture)
+    values["cache_format"] = own_cache(model.architecture)
     values["attention_heads"], values["key_value_heads"] = model.heads
     return values
 
@@ -41,6 +46,54 @@ def refuse_input(
     if column is None or model.has[column.needs]:
         return InputError(f"{place}: unknown {what}: {known}")
     return InputError(f"{place}: only a model that {NEEDS[column.needs]} has it: {known}")
+
+
+def layout_problem(model: Model, layout: Layout, heads: int = 0) -> str:
+    """Which rule a layout breaks, in words; empty where it breaks none.
+
+    `heads` are the attention heads of a point, 0 the model's own.
+    """
+    tensor, expert, pipeline, data = layout
+    arch = model.architecture
+    for group in arch.groups:
+        own = group.attention
+        queries = heads or own.heads
+        if queries % tensor:
+            return f"tensor_parallel = {tensor} does not divide {queries} attention heads"
+        grouped = 0 if own.latent or heads else own.key_value_heads
+        if grouped and grouped % tensor and tensor % grouped:
+            return (
+                f"tensor_parallel = {tensor} neither divides {grouped} key-value heads "
+                "nor is a multiple of them"
+            )
+        if group.recurrent.heads % tensor:
+            return f"tensor_parallel = {tensor} does not divide {group.recurrent.heads} state heads"
+    layers = sum(group.layers for group in arch.groups)
+    if pipeline > layers:
+        return f"pipeline_parallel = {pipeline} is more than {layers} layers"
+    if expert == 1:
+        return ""
+    most = max((experts for experts, _ in arch.routings), default=0)
+    if not most:
+        return f"expert_parallel = {expert}: expected 1, the model has no routed experts"
+    if expert > most:
+        return f"expert_parallel = {expert} is more than {most} experts"
+    if tensor % expert and (expert % tensor or (tensor * data) % expert):
+        return (
+            f"expert_parallel = {expert}: expected a divisor of tensor_parallel = {tensor}, or a "
+            f"multiple of it that divides tensor_parallel x data_parallel = {tensor * data}"
+        )
+    return ""
+
+
+def format_problem(model: Model, weights: int) -> str:
+    """Why a model has no such weights; empty where it may."""
+    name = FORMATS[weights]
+    covers = {"checkpoint": ROLES} | {each: row_of(each).get("covers", ROLES) for each in NAMES}
+    mixture = any(experts for experts, _ in model.architecture.routings)
+    if set(covers[name]) == {"experts"} and not mixture:
+        return f'weight_format = "{name}" is of routed experts, the model has none'
+    return ""
 
 
 def checked_point(model: Model, given: Mapping[str, object]) -> Point:
@@ -72,6 +125,10 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
     if "attention_heads" in given and "key_value_heads" not in given:
         values["key_value_heads"] = values["attention_heads"]
     point = Point(**values)
+    if problem := layout_problem(model, layout_of(point), point.attention_heads):
+        raise InputError(f"point: {problem}")
+    if problem := format_problem(model, point.weight_format):
+        raise InputError(f"point: {problem}")
     if not has["heads"]:
         return _with_crops(point)
     if model.query_width % point.attention_heads:

@@ -13,10 +13,18 @@ from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.models import Model
 from sweepengine.formulas.points import INPUT_NAMES, INPUTS
 from sweepengine.grid.axes import AXES, Axis
-from sweepengine.grid.points import default_values, refuse_input
+from sweepengine.grid.points import (
+    default_values,
+    format_problem,
+    layout_problem,
+    refuse_input,
+)
+from sweepengine.grid.served import read_layout, read_precision
 
 Integers = NDArray[np.int64]
 LONGEST_AXIS = 10_000_000
+DEFAULTS = "defaults"
+"""Name of the first axis, of what a table leaves out."""
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _WHOLE = Annotated[int, Field(strict=True)]
 
@@ -211,13 +219,42 @@ class _AxisReader:
             found.append((heads, kv_heads))
         return found
 
+    def precision(self, key: str, written: object) -> list[tuple[int, ...]]:
+        found: list[tuple[int, ...]] = []
+        for i, value in enumerate(self.values(key, written)):
+            try:
+                formats = read_precision(self.model.architecture, value)
+            except ValueError as error:
+                raise self.fail(f"{key}[{i}]", value, str(error)) from None
+            if problem := format_problem(self.model, formats[0]):
+                raise InputError(f"{self.source}: axes.{key}[{i}]: {problem}")
+            found.append(formats)
+        return found
+
+    def layout(self, key: str, written: object) -> list[tuple[int, ...]]:
+        found: list[tuple[int, ...]] = []
+        for i, value in enumerate(self.values(key, written)):
+            try:
+                layout = read_layout(value)
+            except ValueError as error:
+                raise self.fail(f"{key}[{i}]", value, str(error)) from None
+            for name, number in zip(AXES[key].columns, layout, strict=True):
+                self.number(f"{key}[{i}]", number, name)
+            if problem := layout_problem(self.model, layout):
+                raise InputError(f'{self.source}: axes.{key}[{i}] = "{value}": {problem}')
+            found.append(tuple(layout))
+        return found
+
     def choices(self, key: str, written: object) -> list[tuple[int, ...]]:
         found: list[tuple[int, ...]] = []
         column = INPUTS[key]
         for i, value in enumerate(self.values(key, written)):
             if value not in column.choices:
                 raise self.fail(f"{key}[{i}]", value, column.allowed)
-            found.append((column.choices.index(str(value)),))
+            code = column.choices.index(str(value))
+            if key == "weight_format" and (problem := format_problem(self.model, code)):
+                raise InputError(f"{self.source}: axes.{key}[{i}]: {problem}")
+            found.append((code,))
         return found
 
     def axis(self, key: str, written: object) -> Axis:
@@ -239,11 +276,18 @@ class _AxisReader:
         return Axis(key, columns, np.array(values, np.int64))
 
     def axes(self, table: dict[str, Any]) -> tuple[Axis, ...]:
-        joint = sorted({"crops", "view_size", "tile_size"} & set(table))
-        if "mode" in table and joint:
-            raise InputError(
-                f"{self.source}: axes.mode: sets view, tile and crops: expected no axes.{joint[0]}"
-            )
+        for key in ("mode", "precision"):
+            columns = set(AXES[key].columns)
+            beside = [
+                name
+                for name in table
+                if key in table and name != key and name in AXES and columns & {*AXES[name].columns}
+            ]
+            if beside:
+                raise InputError(
+                    f"{self.source}: axes.{key}: sets {', '.join(AXES[key].columns)}: "
+                    f"expected no axes.{beside[0]}"
+                )
         axes = [self.axis(key, written) for key, written in table.items()]
         named = {name for axis in axes for name in axis.columns}
         constant = tuple(name for name in INPUT_NAMES if name not in named)
@@ -251,7 +295,7 @@ class _AxisReader:
             return tuple(axes)
         defaults = default_values(self.model)
         values = [[defaults[name] for name in constant]]
-        return (Axis("defaults", constant, np.array(values, np.int64)), *axes)
+        return (Axis(DEFAULTS, constant, np.array(values, np.int64)), *axes)
 
 
 def read_axes(source: str, model: Model, table: dict[str, Any]) -> tuple[Axis, ...]:

@@ -75,7 +75,7 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     if steps.height < 2 or not arch.routings or not steps["bytes"].sum():
         return None
     experts, per_token = arch.routings[0]
-    touched = [touched_experts(experts, per_token, batch) for batch in steps["batch_size"]]
+    touched = [touched_experts(experts, experts, per_token, batch) for batch in steps["batch_size"]]
     shown = steps.with_columns(experts=pl.Series(touched))
     first, last = shown.row(0, named=True), shown.row(-1, named=True)
     title = (

@@ -74,11 +74,13 @@ def show_explanation(title: str, total: "Part", formulas: bool) -> None:
                 f"{part.weight_io_bytes:,.0f}",
                 f"{part.kv_io_bytes:,}",
                 f"{part.moved_bytes / total.moved_bytes:.2%}",
+                *([f"{part.link_bytes:,}"] if total.link_bytes else []),
                 *([part.formula] if formulas else []),
             )
         )
     columns = ("layer", "tensor FLOPs", "CUDA FLOPs", "of FLOPs", "activation bytes",
-               "weight bytes", "KV bytes", "of bytes")  # fmt: skip
+               "weight bytes", "KV bytes", "of bytes",
+               *(["link bytes"] if total.link_bytes else []))  # fmt: skip
     print_table(title, rows, (*columns, "formula") if formulas else columns)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.architecture import Architecture, Checkpoint
 from sweepengine.validation.configs import Figure, measure
 
 COLUMNS = ("config", "model_type", "parameters", "figures", "different", "largest difference",
@@ -89,7 +89,7 @@ def census(paths: list[Path]) -> list[Row]:
         )
         name = path.name.removesuffix("_config.json").replace("--", "/")
         try:
-            arch = load_model(path).architecture
+            arch = load_model(path).architecture._replace(checkpoint=Checkpoint())
             if arch not in measured:
                 measured[arch] = measure(path)
             figures = measured[arch]

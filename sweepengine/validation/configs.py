@@ -15,7 +15,7 @@ from sweepengine.data.configs import PARTS, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
-from sweepengine.formulas.architecture import EAGER, Architecture
+from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
 from sweepengine.formulas.points import Point
 from sweepengine.grid.plain import point_columns
 from sweepengine.validation.counters import counted_flops, parameters
@@ -164,8 +164,9 @@ def measure(name: str | Path) -> list[Figure]:
 def _as_run(arch: Architecture, kind: str) -> Architecture:
     """The architecture as transformers runs it.
 
-    It makes rotary angles element-wise, which torch does not see, lets Llama 4's every token
-    through every expert, and keeps keys that are values twice in layers of a window alone.
+    It runs all in bf16, makes rotary angles element-wise, which torch does not see, lets Llama 4's
+    every token through every expert, and keeps keys that are values twice in layers of a window
+    alone.
     """
     groups = []
     for group in arch.groups:
@@ -176,7 +177,7 @@ def _as_run(arch: Architecture, kind: str) -> Architecture:
             attention = attention._replace(shared_cache=0, keys_as_values=1)
         groups.append(group._replace(feed_forward=forward, attention=attention))
     arch = arch._replace(groups=tuple(groups))
-    return arch._replace(trunk=arch.trunk._replace(angle_products=0))
+    return arch._replace(trunk=arch.trunk._replace(angle_products=0), checkpoint=Checkpoint())
 
 
 def _cache_bytes(cache: DynamicCache) -> int:

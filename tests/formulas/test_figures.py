@@ -166,10 +166,14 @@ def test_eager_does_the_same_flops_and_moves_and_holds_more(point):
 
 
 def test_experts_touched_grow_from_six_to_all():
-    assert touched_experts(64, 6, 0) == 0
-    assert abs(touched_experts(64, 6, 1) - 6) < 1e-12
-    assert abs(touched_experts(64, 6, 2) - (12 - 36 / 64)) < 1e-12
-    assert touched_experts(64, 6, 10_000) == 64
+    assert touched_experts(64, 64, 6, 0) == 0
+    assert abs(touched_experts(64, 64, 6, 1) - 6) < 1e-12
+    assert abs(touched_experts(64, 64, 6, 2) - (12 - 36 / 64)) < 1e-12
+    assert touched_experts(64, 64, 6, 10_000) == 64
+    # decoders.md, section 8: DeepSeek-V3 on 32 and on 8 devices, 128 tokens
+    assert round(touched_experts(8, 256, 8, 128), 3) == 7.863
+    assert round(touched_experts(32, 256, 8, 128), 3) == 31.450
+    assert touched_experts(8, 256, 8, 40 * 256) == 8
 
 
 def test_a_pass_that_touches_all_experts_reads_all_parameters_but_unused_ones():

@@ -1,0 +1,194 @@
+"""What a config.json says of its checkpoint's number formats: `quantization_config`.
+
+Spellings of fp8 (transformers), mxfp4, GPTQ, AWQ, compressed-tensors and ModelOpt are read. The
+format of a role is that of most of its layers; where some stay as they are, it is said.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from sweepengine.formulas.formats import NAMES, row_of
+
+Config = dict[str, Any]
+PREFIXES = ("model.layers.", "model.language_model.layers.", "language_model.model.layers.",
+            "layers.", "backbone.layers.")  # fmt: skip
+MODULES = {
+    "attention": ("self_attn.q_proj", "self_attn.q_a_proj", "self_attn.q_b_proj",
+                  "self_attn.o_proj", "linear_attn.out_proj", "attn.wq_b", "mixer.q_proj",
+                  "mixer.out_proj"),
+    "mlp": ("mlp.gate_proj", "mlp.up_proj"),
+    "shared": ("mlp.shared_experts.up_proj", "mlp.shared_expert.up_proj",
+               "ffn.shared_experts.w1", "block_sparse_moe.shared_experts.up_proj",
+               "mixer.shared_experts.up_proj"),
+    "experts": ("mlp.experts.0.up_proj", "block_sparse_moe.experts.0.w1", "ffn.experts.0.w1",
+                "experts.0.up_proj", "mixer.experts.0.up_proj"),
+}  # fmt: skip
+"""Modules that stand for a role, as checkpoints call them."""
+ALGORITHMS = {"NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "FP8": "fp8-tensor", "MXFP8": "mxfp8",
+              "FP8_PB_WO": "fp8", "W4A16_AWQ": "int4-zeros"}  # fmt: skip
+"""ModelOpt's names of formats."""
+
+
+class Quantized(NamedTuple):
+    """What was understood."""
+
+    formats: dict[str, str]
+    """Role, "activation" and "cache" to the name of a format; what is bf16 is left out."""
+    said: tuple[str, ...]
+
+
+class UnknownFormatError(ValueError):
+    """A format that is not known; the message says which key, and what is."""
+
+
+def read_quantization(
+    config: Config, part: Config, roles: Mapping[str, Sequence[int]], modules: Config
+) -> Quantized:
+    """Formats of the checkpoint that a config.json describes.
+
+    Parameters
+    ----------
+    config : dict
+        Its `quantization_config`.
+    part : dict
+        The part that describes the decoder.
+    roles : mapping of str to sequence of int
+        Which layers have a role; one that none has is no key.
+    modules : dict
+        Role to the modules that stand for it, where those of `MODULES` do not.
+
+    Raises
+    ------
+    UnknownFormatError
+        When its format is not one that is known.
+    """
+    base = _base(config)
+    named = config.get("quantized_layers") or {}
+    # Lists beside fp8 are of what was quantised anew; the rest is as it was.
+    ignored = [] if named and config.get("quant_method") == "fp8" else _ignored(config)
+    found: dict[str, str] = {}
+    said = []
+    for role, layers in roles.items():
+        names = tuple(modules.get(role) or MODULES[role])
+        each = (_of_layer(layer, names, base, ignored, named) for layer in layers)
+        votes = Counter(vote for vote in each if vote)
+        chosen, most = votes.most_common(1)[0] if votes else ("bf16", 0)
+        if most < votes.total():
+            said.append(
+                f"{votes.total() - most} of {votes.total()} layers have other formats of {role}; "
+                f"all are taken as {chosen}"
+            )
+        if chosen != "bf16":
+            found[role] = chosen
+    if part.get("expert_dtype") == "fp4" and found.get("experts") == base == "fp8":
+        found["experts"] = "mxfp4"
+    kept = config.get("kv_cache_scheme") or config.get("kv_cache_quant_algo")
+    if kept:
+        bits = kept.get("num_bits") if isinstance(kept, dict) else kept
+        if bits not in (8, "FP8"):
+            raise UnknownFormatError(f"kv_cache_scheme = {kept!r}: expected 8 bits")
+        found["cache"] = "fp8"
+    if found:
+        activation = _activation(config, base)
+        if activation != "bf16":
+            found["activation"] = activation
+    return Quantized(found, tuple(said))
+
+
+def _base(config: Config) -> str:
+    """The format of a linear layer that nothing else is said of."""
+    method = str(config.get("quant_method", "modelopt"))
+    if method == "mxfp4":
+        return "mxfp4"
+    if method in ("gptq", "awq"):
+        if (config.get("bits"), config.get("group_size")) != (4, 128):
+            raise UnknownFormatError("bits, group_size: expected 4 bits in groups of 128")
+        return "int4" if method == "gptq" and config.get("sym", True) else "int4-zeros"
+    if method == "fp8":
+        block = config.get("weight_block_size")
+        if block not in (None, [128, 128]):
+            raise UnknownFormatError(f"weight_block_size = {block}: expected [128, 128]")
+        return "fp8-tensor" if block is None else "fp8"
+    if method not in ("compressed-tensors", "modelopt"):
+        raise UnknownFormatError(
+            f'quant_method = "{method}": expected fp8, mxfp4, gptq, awq, compressed-tensors '
+            "or modelopt"
+        )
+    algorithm = config.get("quant_algo")
+    if algorithm in ALGORITHMS:
+        return ALGORITHMS[algorithm]
+    if algorithm == "MIXED_PRECISION":
+        return "bf16"
+    groups = config.get("config_groups") or {}
+    if not groups:
+        raise UnknownFormatError("config_groups: required key is missing")
+    return _weights(next(iter(groups.values())).get("weights") or {})
+
+
+def _weights(said: Config) -> str:
+    """Format of a group of compressed-tensors."""
+    bits, kind, size = said.get("num_bits"), said.get("type"), said.get("group_size")
+    known: dict[tuple[Any, Any, Any], str] = {
+        (4, "float", 16): "nvfp4", (4, "float", 32): "mxfp4", (4, "int", 32): "int4-32",
+        (4, "int", 128): "int4" if said.get("symmetric", True) else "int4-zeros",
+        (8, "float", None): "fp8-row" if said.get("strategy") == "channel" else "fp8-tensor",
+        (8, "int", None): "int8",
+    }  # fmt: skip
+    found = known.get((bits, kind, size))
+    if found is None:
+        raise UnknownFormatError(
+            f"weights of {bits} bits, {kind}, groups of {size}: expected one of {', '.join(NAMES)}"
+        )
+    return found
+
+
+def _activation(config: Config, base: str) -> str:
+    groups = config.get("config_groups") or {}
+    if groups:
+        taken = next(iter(groups.values())).get("input_activations")
+        if not taken:
+            return "bf16"
+        if taken.get("num_bits") == 4:
+            return "nvfp4"
+        return "fp8" if taken.get("type") == "float" else "int8"
+    taken = row_of(base).get("activations", base)
+    return str(taken)
+
+
+def _ignored(config: Config) -> list[str]:
+    found: list[str] = []
+    for key in ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules"):
+        found += config.get(key) or []
+    return found
+
+
+def _of_layer(
+    layer: int, modules: tuple[str, ...], base: str, ignored: list[str], named: Config
+) -> str:
+    """Format of a role in one layer; empty where a list of all that is quantised has it not."""
+    names = [f"{prefix}{layer}.{module}" for prefix in PREFIXES for module in modules]
+    for name in names:
+        for key in (name, name.rsplit(".", 1)[0], name.rsplit(".", 2)[0]):
+            if key in named and not key.endswith("."):
+                algorithm = str(named[key].get("quant_algo"))
+                if algorithm not in ALGORITHMS:
+                    known = ", ".join(ALGORITHMS)
+                    raise UnknownFormatError(
+                        f'quant_algo = "{algorithm}" of {key}: expected one of {known}'
+                    )
+                return ALGORITHMS[algorithm]
+    if named and base == "bf16":
+        return ""
+    return "bf16" if any(_matches(name, p) for name in names for p in ignored) else base
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a pattern of a list names a module or one that holds it."""
+    if pattern.startswith("re:"):
+        return re.match(pattern[3:], name) is not None
+    if "*" in pattern:
+        return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+    return name == pattern or name.startswith(f"{pattern}.") or pattern in name.split(".")

@@ -1,0 +1,176 @@
+"""Number formats, and what a checkpoint's matrices take in them (decoders.md, section 8).
+
+Activations are kept in the accounting's width whatever a product takes: engines quantise them in
+the operator that makes them. A format of activations decides which tensor peak products run at.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sweepengine.formulas.architecture import Architecture, Group
+from sweepengine.formulas.cost import formula
+from sweepengine.formulas.recurrent import convolved_width
+from sweepengine.formulas.tokens import ceil_div
+
+ROLES = ("attention", "mlp", "experts")
+"""Linear layers that a format may cover."""
+
+
+class Format(NamedTuple):
+    """How a matrix is held; blocks of 0 rows or columns span all."""
+
+    bits: int
+    rows: int
+    columns: int
+    scale_bits: int
+    cache_bits: int
+    """Quarter bits of a cached value; 0: no cache has it."""
+
+
+_TABLE: dict[str, dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("formats.toml").read_text(encoding="utf-8")
+)
+NAMES = tuple(_TABLE)
+OWN = "checkpoint"
+FORMATS = (OWN, *NAMES)
+"""Values of the column `weight_format`; the first is what the checkpoint itself says."""
+CACHES = tuple(name for name in NAMES if "cache_bits" in _TABLE[name])
+"""Values of the column `cache_format`."""
+BY_NAME = {
+    name: Format(
+        row["bits"],
+        row.get("rows", 0),
+        row.get("columns", 0),
+        row.get("scale_bits", 0),
+        row.get("cache_bits", 0),
+    )
+    for name, row in _TABLE.items()
+}
+BF16 = BY_NAME["bf16"]
+
+
+def row_of(name: str) -> dict[str, Any]:
+    """What the file says of a format."""
+    return _TABLE[name]
+
+
+@formula
+def matrix_bytes(kept: Format, rows: int, columns: int) -> int:
+    """Bytes of a matrix: `(r*c*bits + ceil(r/br)*ceil(c/bc)*scale_bits) / 8`, rounded up."""
+    blocks = 1
+    if kept.rows > 0:
+        blocks = ceil_div(rows, kept.rows)
+    if kept.columns > 0:
+        blocks *= ceil_div(columns, kept.columns)
+    return ceil_div(rows * columns * kept.bits + blocks * kept.scale_bits, 8)
+
+
+@formula
+def saved(kept: Format, size: int, rows: int, columns: int) -> int:
+    """Bytes that a matrix takes less than with `size` bytes a value."""
+    if kept.bits == 8 * size or rows * columns == 0:
+        return 0
+    return size * rows * columns - matrix_bytes(kept, rows, columns)
+
+
+class Formats(NamedTuple):
+    """Formats of the linear layers of a pass, by role."""
+
+    attention: Format
+    mlp: Format
+    experts: Format
+
+
+class Savings(NamedTuple):
+    """Bytes that a layer's matrices take less than unquantised, by operator, and one expert."""
+
+    projections: int
+    recurrent: int
+    mlp: int
+    expert: int
+
+
+@formula
+def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Savings:
+    """What formats save in one layer, matrix by matrix as a checkpoint holds them."""
+    own, mixer, forward = group.attention, group.recurrent, group.feed_forward
+    kept = formats.attention
+    queries = own.heads * own.key_width
+    values = own.heads * own.value_width
+    keys = own.key_value_heads * own.key_width
+    if own.query_rank > 0:
+        found = saved(kept, size, own.query_rank, hidden)
+        found += saved(kept, size, queries, own.query_rank)
+    else:
+        found = saved(kept, size, queries, hidden)
+    if own.latent > 0:
+        expanded = own.heads * (own.key_width - own.rotary_width + own.value_width)
+        found += saved(kept, size, own.latent + own.rotary_width, hidden)
+        found += saved(kept, size, expanded, own.latent)
+    else:
+        apart = (1 - own.keys_as_values) * (1 - own.shared_cache)
+        found += saved(kept, size, keys, hidden)
+        found += saved(kept, size, apart * own.key_value_heads * own.value_width, hidden)
+    if own.output_rank > 0:
+        groups = max(own.output_groups, 1)
+        found += saved(kept, size, own.output_groups * own.output_rank, values // groups)
+        found += saved(kept, size, hidden, own.output_groups * own.output_rank)
+    else:
+        found += saved(kept, size, hidden, values)
+    found += saved(kept, size, own.heads * own.output_gate, hidden)
+    inner = mixer.heads * mixer.value_width
+    gates = mixer.heads * (2 - mixer.mamba)
+    state = saved(kept, size, convolved_width(mixer) + inner + gates, hidden)
+    state += saved(kept, size, hidden, inner)
+    every = (forward.matrices - 1) * saved(formats.mlp, size, forward.width, hidden)
+    every += saved(formats.mlp, size, hidden, forward.width)
+    outer = forward.expert_latent if forward.expert_latent > 0 else hidden
+    one = (forward.matrices - 1) * saved(formats.experts, size, forward.expert_width, outer)
+    one += saved(formats.experts, size, outer, forward.expert_width)
+    return Savings(found, state, every, one)
+
+
+@formula
+def saved_in_layer(less: Savings) -> int:
+    """Of all matrices but experts."""
+    return less.projections + less.recurrent + less.mlp
+
+
+def formats_of(arch: Architecture, weights: int) -> Formats:
+    """Formats of the linear layers for a value of the column `weight_format`."""
+    if weights == 0:
+        own = [NAMES[code] for code in arch.checkpoint[: len(ROLES)]]
+        return Formats(*(BY_NAME[name] for name in own))
+    name = FORMATS[weights]
+    covers = _TABLE[name].get("covers", ROLES)
+    return Formats(*(BY_NAME[name] if role in covers else BF16 for role in ROLES))
+
+
+def saved_bytes(arch: Architecture, weights: int = 0) -> int:
+    """Bytes that formats save of all weights, for a value of the column `weight_format`."""
+    formats, size = formats_of(arch, weights), arch.convention.dtype_bytes
+    found = 0
+    for group in arch.groups:
+        less = layer_savings(group, arch.trunk.hidden, formats, size)
+        experts = less.expert * group.feed_forward.experts_held
+        found += group.layers * (saved_in_layer(less) + experts)
+    return found
+
+
+def cache_bits(arch: Architecture, cache: int) -> int:
+    """Quarter bits of a cached value for a value of the column `cache_format`."""
+    name = CACHES[cache]
+    if name == "bf16":  # as wide as the accounting's values
+        return 32 * arch.convention.dtype_bytes
+    return BY_NAME[name].cache_bits
+
+
+def own_activation(arch: Architecture) -> int:
+    """The checkpoint's own value of the column `activation_format`."""
+    return arch.checkpoint.activation
+
+
+def own_cache(arch: Architecture) -> int:
+    """The checkpoint's own value of the column `cache_format`."""
+    return CACHES.index(NAMES[arch.checkpoint.cache])
