@@ -22,7 +22,7 @@ from sweepengine.formulas.figures import Figures
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.steps import Keys
 from sweepengine.grid.columns import OUTPUT_NAMES
-from sweepengine.grid.grid import load_grid, parse_grid
+from sweepengine.grid.grid import Grid, load_grid, parse_grid
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand
@@ -38,6 +38,17 @@ COLUMNS = (
     "decode_weight_io_bytes",
 )  # fmt: skip
 Table = dict[str, np.ndarray]
+
+
+DENSE = ["tp1", "tp2", "tp4", "tp8", "tp2-pp2", "tp4-pp2", "tp8-pp2", "pp2", "pp4", "dp2",
+         "tp2-dp2", "tp4-dp2"]  # fmt: skip
+SMALL = ["tp1", "tp2", "tp4", "tp4-ep4", "tp2-pp2", "ep8", "tp2-ep8", "tp4-ep8", "pp4", "dp2",
+         "ep4", "ep16"]  # fmt: skip
+LARGE = ["tp8", "tp16", "tp8-ep8", "tp8-pp2", "ep8", "ep16", "ep32", "ep64", "tp2-ep16",
+         "tp4-ep32", "dp8-ep64", "tp8-ep32"]  # fmt: skip
+SERVED = {"llama-3.1-8b": DENSE, "qwen3-32b": DENSE, "qwen3-30b-a3b": SMALL,
+          "gpt-oss-120b": SMALL, "deepseek-v3": LARGE, "deepseek-v4-pro": LARGE}  # fmt: skip
+"""Models and 12 layouts of each."""
 
 
 def figures_table(arch: Architecture, workloads: np.ndarray) -> Table:
@@ -198,6 +209,7 @@ def measurements(points: int = POINTS) -> list[Measurement]:
         raise SystemExit("plain Python and kernel differ")
     shape = (len(OUTPUT_NAMES), rows)
     texts = [text_kernel(name) for name in TEXT_MODELS]
+    served_points, served = served_kernel()
     eight = f"{len(COLUMNS)} columns"
     return [
         measure(GROUP, "fill with a constant", rows,
@@ -211,7 +223,42 @@ def measurements(points: int = POINTS) -> list[Measurement]:
         measure(GROUP, "plain Python", few, plain),
         *(measure(GROUP, f"kernel, {name}", rows, work)
           for name, (rows, work) in zip(TEXT_MODELS, texts, strict=True)),
+        measure(GROUP, "kernel, 12 layouts, 5 precisions, 6 models", served_points, served),
     ]  # fmt: skip
+
+
+def served_kernel() -> tuple[int, Callable[[], object]]:
+    """Points of how six models may be served, and all their columns, from the grid's text on."""
+
+    def grids() -> list[Grid]:
+        return [
+            parse_grid(
+                {
+                    "name": "served",
+                    "model": name,
+                    "axes": {
+                        "layout": layouts,
+                        "precision": ["bf16", "fp8", "fp8-kv8", "w4a16", "nvfp4"],
+                        "batch_size": [1, 2, *range(4, 256, 14)][:20],
+                        "prompt_tokens": {"start": 256, "stop": 5120, "step": 256},
+                        "decode_steps": {"start": 100, "stop": 1000, "step": 100},
+                    },
+                },
+                "served",
+            )
+            for name, layouts in SERVED.items()
+        ]
+
+    def work() -> object:
+        found = []
+        for grid in grids():
+            product, arch = product_of(grid.axes), grid.model.architecture
+            tables = tabulate(arch, product.workloads)
+            outputs = output_names(grid.model)
+            found.append(fill_columns(arch, product, tables, grid.points, outputs, cores()))
+        return found
+
+    return sum(grid.points for grid in grids()), work
 
 
 def text_kernel(name: str) -> tuple[int, Callable[[], object]]:

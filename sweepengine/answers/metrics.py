@@ -12,8 +12,13 @@ import polars as pl
 from sweepengine.data.devices import TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
+from sweepengine.formulas.architecture import Architecture, Group
 from sweepengine.formulas.attention import cached_values, entry_values
+from sweepengine.formulas.figures import QUARTERS
+from sweepengine.formulas.formats import CACHES, NAMES, cache_bits, row_of
+from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.recurrent import state_values
+from sweepengine.formulas.workloads import regrouped
 from sweepengine.grid.columns import STAGES
 
 GIB = 2**30
@@ -90,7 +95,8 @@ def roofline_seconds(
     A stage takes the longer of its work, tensor / peak + CUDA / peak, and its traffic, bytes /
     bandwidth, bytes being those of activations, weights and key-value cache. As all fields of a
     stage's pass overlap, this is a lower bound; the published rooflines (Williams et al. 2009)
-    take the same maximum.
+    take the same maximum. Behind it come what links take (`link_seconds`); stages of a pipeline,
+    each as long as the busiest, follow each other, one batch being on its way.
 
     Raises
     ------
@@ -103,16 +109,64 @@ def roofline_seconds(
                 compute_seconds(device, stage, achievable),
                 memory_seconds(device, stage, achievable),
             )
+            + link_seconds(device, stage)
             for stage in stages
         ]
-    )
+    ) * pl.col("pipeline_parallel")
 
 
 def compute_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Seconds of a stage's work: tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak."""
+    """Seconds of a stage's work: tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak.
+
+    The peak is that of what linear layers take, `activation_format`; attention and head, which
+    stay in bf16, are taken at it too, as in a lower bound. Vision is in bf16.
+    """
     reached = _fraction("compute", achievable.compute)
-    tensor = pl.col(f"{stage}_tensor_flops") / (device.tensor_flops_per_s * reached)
+    tensor = pl.col(f"{stage}_tensor_flops") / (tensor_peak(device, stage) * reached)
     return tensor + pl.col(f"{stage}_cuda_flops") / (device.cuda_flops_per_s * reached)
+
+
+def tensor_peak(device: Device, stage: str) -> pl.Expr:
+    """FLOP/s of tensor cores for what a stage's products take; bf16's where there is no other."""
+    if stage == "vision":
+        return pl.lit(device.tensor_flops_per_s)
+    peaks = {
+        name: device.peaks.get(row_of(name).get("peak", "bf16"), device.tensor_flops_per_s)
+        for name in NAMES
+    }
+    return (
+        pl.col("activation_format").cast(pl.String).replace_strict(peaks, return_dtype=pl.Float64)
+    )
+
+
+def link_seconds(device: Device, stage: str) -> pl.Expr:
+    """Seconds of what a stage sends: collectives x latency + bytes / bandwidth one way.
+
+    A tensor group within a node is on its links, a larger one on the network, and so are stages
+    where devices are more than a node's. Of what goes to experts over several nodes the part in a
+    device's own node, `node/g`, stays on its links, at the same time. A device without a network
+    takes for ever beyond its node.
+    """
+    if stage == "vision" or device.links is None:
+        return pl.lit(0.0)
+    links = device.links
+    passes = pl.col("decode_steps") if stage == "decode" else pl.lit(1)
+    tensor, expert = pl.col("tensor_parallel"), pl.col("expert_parallel")
+    reach = pl.when(tensor > 1).then(tensor).otherwise(pl.col("pipeline_parallel"))
+    beyond = pl.lit(links.network_bytes_per_s or 0.0)
+    node = links.devices_a_node
+    exchanged = pl.col(f"{stage}_exchange_bytes")
+    kept = pl.col(f"{stage}_link_bytes") - exchanged
+    rate = pl.when(reach <= node).then(pl.lit(links.bytes_per_s)).otherwise(beyond)
+    moving = pl.when(kept > 0).then(kept / rate).otherwise(0.0)
+    elsewhere = exchanged * (1 - node / expert) / beyond
+    inside = exchanged / links.bytes_per_s
+    moving += pl.when(exchanged > 0).then(
+        pl.when(expert <= node).then(inside).otherwise(elsewhere)
+    ).otherwise(0.0)  # fmt: skip
+    near = pl.max_horizontal(reach, expert) <= node
+    latency = pl.when(near).then(links.latency_s).otherwise(links.network_latency_s)
+    return moving + passes * pl.col(f"{stage}_collectives") * latency
 
 
 def memory_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
@@ -148,7 +202,7 @@ def tokens_per_second(
 
     A device is taken to read a batch of images and then decode it, one batch after the other.
     """
-    whole = roofline_seconds(device, stages, achievable)
+    whole = roofline_seconds(device, stages, achievable) * pl.col("devices")
     return pl.col("batch_size") * pl.col("decode_steps") / whole
 
 
@@ -160,12 +214,18 @@ def tokens_per_second_per_user(device: Device, achievable: Achievable = AT_PEAK)
 def bytes_per_sequence(stages: Sequence[str] = STAGES) -> pl.Expr:
     """Key-value cache after decoding and the largest stage's activations, of one sequence."""
     activations = pl.max_horizontal([pl.col(f"{stage}_activation_bytes") for stage in stages])
-    return (activations + pl.col("decode_kv_cache_bytes")) // pl.col("batch_size").cast(pl.Int64)
+    return (activations + pl.col("decode_kv_cache_bytes")) // device_sequences()
+
+
+def device_sequences() -> pl.Expr:
+    """Sequences of one device: `ceil(B / data_parallel)`."""
+    batch, data = pl.col("batch_size").cast(pl.Int64), pl.col("data_parallel").cast(pl.Int64)
+    return (batch + data - 1) // data
 
 
 def memory_needed_bytes(stages: Sequence[str] = STAGES) -> pl.Expr:
     """Bytes a device must hold: weights, key-value cache after decoding, activations."""
-    return pl.col("weight_bytes") + bytes_per_sequence(stages) * pl.col("batch_size")
+    return pl.col("weight_bytes") + bytes_per_sequence(stages) * device_sequences()
 
 
 def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.Expr:
@@ -183,8 +243,33 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
     """
     if page_tokens < 1:
         raise InputError(f"page_tokens = {page_tokens}: expected an integer of at least 1")
-    arch = model.architecture
-    batch = pl.col("batch_size").cast(pl.Int64)
+    named = (*(f"{kind}_parallel" for kind in Layout._fields), "cache_format", "attention_heads",
+             "key_value_heads")  # fmt: skip
+    asked = [name for name in named if name in model.inputs]
+    needed = (*asked, "context_tokens", "decode_steps", "batch_size")
+
+    def reserved(points: pl.Series) -> pl.Series:
+        frame = points.struct.unnest()
+        parts = []
+        for values, part in frame.with_row_index("row").partition_by(asked, as_dict=True).items():
+            chosen = dict(zip(asked, values, strict=True))
+            layout = Layout(*(int(chosen[f"{kind}_parallel"]) for kind in Layout._fields))
+            heads = (int(chosen.get("attention_heads", 0)), int(chosen.get("key_value_heads", 0)))
+            cache = cache_bits(model.architecture, CACHES.index(str(chosen["cache_format"])))
+            held = _reserved(model.architecture, regrouped(model.architecture, *heads, layout),
+                             cache, page_tokens)  # fmt: skip
+            sequences = (part["batch_size"].cast(pl.Int64) + layout.data - 1) // layout.data
+            tokens = part.select(held.alias("held"))["held"] * sequences
+            parts.append(pl.DataFrame({"row": part["row"], "held": tokens}))
+        return pl.concat(parts).sort("row")["held"]
+
+    return pl.struct(needed).map_batches(reserved, return_dtype=pl.Int64)
+
+
+def _reserved(
+    arch: Architecture, groups: tuple[Group, ...], cache: int, page_tokens: int
+) -> pl.Expr:
+    """Bytes that an engine reserves for one sequence on a device with these groups."""
     steps, context = pl.col("decode_steps").cast(pl.Int64), pl.col("context_tokens").cast(pl.Int64)
     left_out = (1 - arch.convention.cache_holds_last_token) * pl.min_horizontal(steps, pl.lit(1))
     tokens = context + steps - left_out
@@ -196,21 +281,17 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
         most = -(-(window - 1) // page_tokens) + 1
         return pl.min_horizontal(filled, pl.lit(most))
 
-    if model.has["heads"]:  # of one kind, as wide as each point's heads make it
-        window = arch.attentions[0].window
-        held = pl.min_horizontal(tokens, pl.lit(window - 1)) if window else tokens
-        return pl.col("decode_kv_cache_bytes") // held * pages(window) * page_tokens
-    size, found = arch.convention.dtype_bytes, pl.lit(0, pl.Int64)
-    for group in arch.groups:
-        a_token = group.layers * cached_values(group.attention) * size
-        found += a_token * page_tokens * pages(group.attention.window)
-        found += group.layers * state_values(group.recurrent) * size
+    found = pl.lit(0, pl.Int64)
+    for group in groups:
         own = group.attention
+        a_token = group.layers * (cached_values(own) * cache // QUARTERS)
+        found += a_token * page_tokens * pages(own.window)
+        found += group.layers * state_values(group.recurrent) * arch.convention.dtype_bytes
         if own.stride:  # pages of as many entries, and what waits for the next one
-            entry = group.layers * entry_values(own) * size
+            entry = group.layers * (entry_values(own) * cache // QUARTERS)
             waiting = 2 * own.stride * (2 * own.series - 1)
             found += entry * (page_tokens * pages(0, own.stride) + waiting)
-    return batch * found
+    return found
 
 
 def largest_batch(device: Device, stages: Sequence[str] = STAGES) -> pl.Expr:
@@ -220,7 +301,8 @@ def largest_batch(device: Device, stages: Sequence[str] = STAGES) -> pl.Expr:
     whatever its own batch size.
     """
     free = device.memory_bytes - pl.col("weight_bytes")
-    return pl.max_horizontal(free // bytes_per_sequence(stages), pl.lit(0, pl.Int64))
+    most = free // bytes_per_sequence(stages) * pl.col("data_parallel")
+    return pl.max_horizontal(most, pl.lit(0, pl.Int64))
 
 
 def _fraction(name: str, value: float) -> float:

@@ -134,7 +134,7 @@ def find_answers(
 
 def _columns(device: Device, stages: Sequence[str], inputs: Sequence[str]) -> list[str]:
     measures = _measures(device, AT_PEAK, stages)
-    names = {name for measure in measures for name in measure.meta.root_names()}
+    names = {name for measure in measures for name in measure.meta.root_names()} | {"devices"}
     return sorted(names - set(inputs))
 
 
@@ -157,6 +157,11 @@ def _add(
     inputs: Sequence[str],
     stages: Sequence[str],
 ) -> Answer:
+    if answer.device.links is None and batch["devices"].max() != 1:
+        raise InputError(
+            f"slo: {answer.device.name}: its file has no link: expected one, as points lie on "
+            "several devices"
+        )
     shown = batch.select(*inputs, *_measures(answer.device, achievable, stages))
     fitting = shown.filter(pl.col("memory_bytes") <= answer.device.memory_bytes)
     prompt = fitting.filter(pl.col("ttft_s") <= targets.ttft_s)

@@ -7,6 +7,8 @@ from sweepengine.formulas.architecture import FLASH, Architecture, Attention, Fe
 from sweepengine.formulas.attention import cached_values, growth_values
 from sweepengine.formulas.cost import total
 from sweepengine.formulas.decoder import decoder_layer
+from sweepengine.formulas.figures import QUARTERS
+from sweepengine.formulas.formats import NAMES, ROLES, cache_bits, own_cache
 
 Rows = list[tuple[str, ...]]
 
@@ -26,6 +28,7 @@ def facts_of(model: Model) -> dict[str, Any]:
         "hidden": arch.trunk.hidden,
         "vocabulary": arch.trunk.vocabulary,
         "dtype_bytes": arch.convention.dtype_bytes,
+        "checkpoint": {f: NAMES[code] for f, code in arch.checkpoint._asdict().items()},
         "groups": [
             {
                 "layers": group.layers,
@@ -44,16 +47,17 @@ def facts_of(model: Model) -> dict[str, Any]:
 def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
     """Titles and rows: the whole, its layers by kind, what was assumed."""
     arch = model.architecture
-    size = arch.convention.dtype_bytes
+    cache = NAMES[arch.checkpoint.cache]
     whole: Rows = [
         ("parameters", f"{model.parameter_count:,}"),
         ("parameters a token passes", f"{model.active_parameter_count:,}"),
-        ("weights", f"{model.weight_bytes:,} bytes, {size} a value"),
+        ("weights", f"{model.weight_bytes:,} bytes"),
+        ("checkpoint", formats_text(arch)),
         ("layers", f"{sum(group.layers for group in arch.groups):,}"),
         ("hidden", f"{arch.trunk.hidden:,}"),
         *([("residual streams", f"{arch.trunk.streams}")] if arch.trunk.streams else []),
         ("vocabulary", f"{arch.trunk.vocabulary:,}" + (", tied" if arch.trunk.tied else "")),
-        ("KV cache", f"{model.kv_bytes_per_token:,} bytes a token, {size} a value"),
+        ("KV cache", f"{model.kv_bytes_per_token:,} bytes a token, {cache}"),
         ("of it without a window", f"{_endless_bytes(model):,} bytes a token"),
         ("sees images", "yes" if model.has_vision else "no"),
     ]
@@ -93,7 +97,16 @@ def _endless_bytes(model: Model) -> int:
         for group in groups
         for own, window in [(group.attention, group.attention.window)]
     )
-    return values * model.architecture.convention.dtype_bytes
+    arch = model.architecture
+    return values * cache_bits(arch, own_cache(arch)) // QUARTERS
+
+
+def formats_text(arch: Architecture) -> str:
+    """Formats of a checkpoint, in words."""
+    names = dict(zip(arch.checkpoint._fields, map(NAMES.__getitem__, arch.checkpoint), strict=True))
+    roles = [f"{role} {names[role]}" for role in ROLES if names[role] != "bf16"]
+    weights = f"{', '.join(roles)}, the rest bf16" if roles else "bf16"
+    return f"weights in {weights}; products of {names['activation']}; cache in {names['cache']}"
 
 
 def _attention_text(attention: Attention) -> str:

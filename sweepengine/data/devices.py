@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sweepengine.data.errors import from_validation
+from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import DEVICE_SCHEMA_VERSION, find, read_toml
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -13,6 +13,7 @@ _Text = Annotated[str, Field(min_length=1, strict=True)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 TERA = 1e12
 GIGA = 1e9
+MICRO = 1e-6
 
 
 class _Figure(BaseModel):
@@ -25,12 +26,28 @@ class _Rate(_Figure):
     unit: Literal["TFLOP/s"]
 
 
+class _Integers(_Figure):
+    unit: Literal["TOP/s"]
+
+
 class _Bandwidth(_Figure):
     unit: Literal["GB/s"]
 
 
 class _Memory(_Figure):
     unit: Literal["GB"]
+
+
+class _Latency(_Figure):
+    unit: Literal["us"]
+
+
+class _Count(_Figure):
+    unit: Literal["devices"]
+
+
+class _Power(_Figure):
+    unit: Literal["W"]
 
 
 class DeviceFile(BaseModel):
@@ -46,6 +63,28 @@ class DeviceFile(BaseModel):
     cuda_fp32: _Rate
     bandwidth: _Bandwidth
     memory: _Memory
+    tensor_fp8: _Rate | None = None
+    tensor_fp4: _Rate | None = None
+    tensor_int8: _Integers | None = None
+    link: _Bandwidth | None = None
+    link_latency: _Latency | None = None
+    devices_a_node: _Count | None = None
+    network: _Bandwidth | None = None
+    network_latency: _Latency | None = None
+    watts: _Power | None = None
+
+
+class Links(NamedTuple):
+    """What connects devices, one way, a device."""
+
+    devices_a_node: int
+    bytes_per_s: float
+    """Within a node."""
+    latency_s: float
+    """Of a collective within a node."""
+    network_bytes_per_s: float | None
+    """Beyond a node; None: it has no network."""
+    network_latency_s: float
 
 
 class Device(NamedTuple):
@@ -61,6 +100,11 @@ class Device(NamedTuple):
     """Memory bandwidth."""
     memory_bytes: int
     """Memory, a GB taken as 1e9 bytes."""
+    peaks: dict[str, float]
+    """FLOP/s of tensor cores by what products take: "bf16", and "fp8", "fp4", "int8" as far as
+    the device has them; others run at bf16's."""
+    links: Links | None
+    watts: float | None
     sources: dict[str, str]
     """Figure to where it comes from."""
 
@@ -71,7 +115,7 @@ def load_device(name: str | Path) -> Device:
     Parameters
     ----------
     name : str or Path
-        A stem under ``sweepengine/devices`` or a path to a TOML file.
+        A stem under ``sweepengine/data/devices`` or a path to a TOML file.
 
     Raises
     ------
@@ -83,7 +127,13 @@ def load_device(name: str | Path) -> Device:
         file = DeviceFile.model_validate(read_toml(path))
     except ValidationError as error:
         raise from_validation(path, error) from None
-    figures = ("tensor_bf16", "cuda_fp32", "bandwidth", "memory")
+    named = {name: getattr(file, name) for name in DeviceFile.model_fields}
+    figures = {name: figure for name, figure in named.items() if isinstance(figure, _Figure)}
+    beside = ("link_latency", "devices_a_node")
+    if file.link is None and any(name in figures for name in (*beside, "network")):
+        raise InputError(f"{path}: link: required key is missing beside other links")
+    if file.link is not None and (missing := next((n for n in beside if n not in figures), "")):
+        raise InputError(f"{path}: {missing}: required key is missing beside link")
     return Device(
         file.name,
         file.description,
@@ -91,5 +141,27 @@ def load_device(name: str | Path) -> Device:
         file.cuda_fp32.value * TERA,
         file.bandwidth.value * GIGA,
         int(file.memory.value * GIGA),
-        {figure: getattr(file, figure).source for figure in figures},
+        {
+            kind: figures[f"tensor_{kind}"].value * TERA
+            for kind in ("bf16", "fp8", "fp4", "int8")
+            if f"tensor_{kind}" in figures
+        },
+        _links(figures),
+        figures["watts"].value if "watts" in figures else None,
+        {name: figure.source for name, figure in figures.items()},
+    )
+
+
+def _links(figures: dict[str, _Figure]) -> Links | None:
+    if "link" not in figures:
+        return None
+    latency = figures["link_latency"].value * MICRO
+    beyond = figures.get("network")
+    further = figures.get("network_latency")
+    return Links(
+        int(figures["devices_a_node"].value),
+        figures["link"].value * GIGA,
+        latency,
+        beyond.value * GIGA if beyond else None,
+        further.value * MICRO if further else latency,
     )

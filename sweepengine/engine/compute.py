@@ -13,7 +13,7 @@ from sweepengine.engine.threads import in_order
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.points import WORKLOAD_COLUMNS, Point
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.columns import BY_NAME
+from sweepengine.grid.columns import AS_IS, BY_NAME, OVER_STEPS, PER_SEQUENCE, READ_ONCE, Column
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.plain import column_value, workload_of
 from sweepengine.grid.points import output_names
@@ -91,13 +91,20 @@ def fill_columns(
     Returns
     -------
     dict of str to int64 or float64 array, shape (rows,)
-        In the order of `columns`. Nothing is checked for overflow here.
+        In the order of `columns`; one that is the same at all points is one value, repeated.
+        Nothing is checked for overflow here.
     """
     from sweepengine.engine.kernel import Tables, fill
 
-    plan = np.array([BY_NAME[name].plan for name in columns], np.int64).reshape(-1, 3)
-    real = [name for name in columns if BY_NAME[name].dtype == "Float64"]
-    whole = [name for name in columns if name not in real]
+    same = {
+        name: np.broadcast_to(value, rows)
+        for name in columns
+        if (value := _constant(BY_NAME[name], tables)) is not None
+    }
+    varied = [name for name in columns if name not in same]
+    plan = np.array([BY_NAME[name].plan for name in varied], np.int64).reshape(-1, 3)
+    real = [name for name in varied if BY_NAME[name].dtype == "Float64"]
+    whole = [name for name in varied if name not in real]
     integers = np.empty((len(whole), rows), np.int64)
     floats = np.empty((len(real), rows), np.float64)
     reaches = np.array(arch.reaches, np.int64)
@@ -115,7 +122,29 @@ def fill_columns(
     else:
         deque(in_order(work, starts, workers, wait=True), 0)
     found: dict[str, NDArray[Any]] = dict(zip([*whole, *real], [*integers, *floats], strict=True))
+    found |= same
     return {name: found[name] for name in columns}
+
+
+def _constant(
+    column: Column, tables: tuple[Integers, Integers, Integers]
+) -> np.int64 | np.float64 | None:
+    """The one value that a column has whatever the point, where its figures tell; else None.
+
+    On one device nothing is sent, say, and a model's weights are the same at every point.
+    """
+    figures, keys, _ = tables
+    way, figure, key = column.plan
+    row = figures[figure]
+    if not row.size or (row != row[0]).any():
+        return None
+    if way == AS_IS:
+        return np.int64(row[0])
+    if way not in (PER_SEQUENCE, OVER_STEPS, READ_ONCE) or row[0]:
+        return None
+    if way == OVER_STEPS and key >= 0 and keys[:, key].any():
+        return None
+    return np.float64(0) if way == READ_ONCE else np.int64(0)
 
 
 def plain_columns(

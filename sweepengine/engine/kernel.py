@@ -116,8 +116,7 @@ def add_prefill(
 
     The image's tokens are in `table` already, `texts` stand beside them, behind `cached`.
     `chosen` has the attention heads, key-value heads, attention code, cache format and the four
-    of the layout of each workload; `held` quarter bits of a cached value, and whether the device
-    has the table and the head.
+    of the layout of each workload; `held` quarter bits of a cached value and what `ends_held` says.
     """
     sums = convention.sums_activations
     for row in range(len(chosen)):
@@ -132,6 +131,7 @@ def add_prefill(
                 layout,
                 held[row, 1],
                 held[row, 2],
+                held[row, 3],
                 texts[row],
                 image,
                 cached[row],

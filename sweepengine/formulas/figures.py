@@ -34,6 +34,7 @@ from sweepengine.formulas.layout import (
     devices,
     ends_collectives,
     ends_links,
+    exchanged_values,
     expert_groups,
     layer_collectives,
     layer_links,
@@ -62,12 +63,15 @@ class Figures(NamedTuple):
     prefill_kv_io_bytes: int
     prefill_kv_cache_bytes: int
     prefill_link_bytes: int
+    prefill_exchange_bytes: int
+    """Of them those to experts of other tensor groups."""
     prefill_collectives: int
     decode_tensor_flops: int
     decode_cuda_flops: int
     decode_activation_io_bytes: int
     decode_kv_io_bytes: int
     decode_link_bytes: int
+    decode_exchange_bytes: int
     decode_collectives: int
     pass_weight_io_bytes: int
     """Weights that every decoder pass reads once."""
@@ -123,7 +127,7 @@ def vision_figures(
         cost.activation_io * size,
         cost.weight_io * size,
         cost.kv_io * size,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         cost.weights * size,
         0, 0, 0, 0, 0,
         activation(convention, cost, cost.activation_peak),
@@ -132,7 +136,7 @@ def vision_figures(
 
 
 @formula
-def held_ends(trunk: Trunk, tokens: int, has_table: int, has_head: int) -> Ends:
+def held_ends(trunk: Trunk, tokens: int, has_table: int, has_head: int, is_last: int) -> Ends:
     """What stands before and behind the layers, of which a stage of a pipeline has one or none.
 
     A head that is tied to a table elsewhere is a table of its own.
@@ -153,8 +157,8 @@ def held_ends(trunk: Trunk, tokens: int, has_table: int, has_head: int) -> Ends:
     )
     return Ends(
         scaled(ends.embedding, has_table, has_table),
-        scaled(ends.collapse, has_head, has_head),
-        scaled(ends.final_norm, has_head, has_head),
+        scaled(ends.collapse, is_last, is_last),
+        scaled(ends.final_norm, is_last, is_last),
         scaled(head, has_head, has_head),
     )
 
@@ -167,6 +171,7 @@ def ends_figures(
     layout: Layout,
     has_table: int,
     has_head: int,
+    is_last: int,
     text: int,
     image: int,
     cached: int,
@@ -176,8 +181,8 @@ def ends_figures(
     `text` tokens stand beside `image` ones, which are counted by vision, behind `cached` ones.
     """
     size, tokens = convention.dtype_bytes, text + image
-    prefill = total(held_ends(trunk, tokens, has_table, has_head), counts)
-    step = total(held_ends(trunk, 1, has_table, has_head), counts)
+    prefill = total(held_ends(trunk, tokens, has_table, has_head, is_last), counts)
+    step = total(held_ends(trunk, 1, has_table, has_head, is_last), counts)
     row = has_table * trunk.hidden * counts[0].weight_io
     return Figures(
         0,
@@ -189,14 +194,16 @@ def ends_figures(
         prefill.activation_io * size,
         0,
         0,
-        ends_links(trunk, tokens, layout, has_table, has_head) * size,
-        ends_collectives(layout, has_table, has_head),
+        ends_links(trunk, tokens, layout, has_table, has_head, is_last) * size,
+        0,
+        ends_collectives(layout, has_table, has_head, is_last),
         step.tensor_flops,
         step.cuda_flops,
         step.activation_io * size,
         0,
-        ends_links(trunk, 1, layout, has_table, has_head) * size,
-        ends_collectives(layout, has_table, has_head),
+        ends_links(trunk, 1, layout, has_table, has_head, is_last) * size,
+        0,
+        ends_collectives(layout, has_table, has_head, is_last),
         step.weight_io * size,
         row * size,
         trunk.vocabulary,
@@ -253,8 +260,9 @@ def group_prefill(
         cached_bytes(cost.kv_io, group, size, cache),
         group.layers * (held * cache // QUARTERS + state),
         links * size,
+        group.layers * exchanged_values(group, trunk.hidden, tokens, layout) * size,
         group.layers * layer_collectives(group, layout),
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         activation(convention, cost, peak),
     )  # fmt: skip
 

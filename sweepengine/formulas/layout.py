@@ -152,7 +152,7 @@ def exchanged_values(group: Group, hidden: int, tokens: int, layout: Layout) -> 
     each; the all-reduce behind a layer is then a reduce-scatter before and an all-gather after.
     """
     if expert_groups(layout) == 1:
-        return 0
+        return 0  # experts are in the tensor group
     copies = tokens * group.feed_forward.experts_per_token * hidden
     return ceil_div(2 * copies * (layout.expert - 1), layout.expert * layout.tensor)
 
@@ -172,9 +172,9 @@ def layer_collectives(group: Group, layout: Layout) -> int:
 
 
 @formula
-def ends_collectives(layout: Layout, has_table: int, has_head: int) -> int:
+def ends_collectives(layout: Layout, has_table: int, has_head: int, is_last: int) -> int:
     """Collectives behind table and head, and sending to the next stage of a pipeline."""
-    onward = min(layout.pipeline - 1, 1) * (1 - has_head)
+    onward = 1 - is_last
     return (has_table + has_head) * min(layout.tensor - 1, 1) + onward
 
 
@@ -189,7 +189,9 @@ def layer_links(group: Group, hidden: int, tokens: int, layout: Layout) -> int:
 
 
 @formula
-def ends_links(trunk: Trunk, tokens: int, layout: Layout, has_table: int, has_head: int) -> int:
+def ends_links(
+    trunk: Trunk, tokens: int, layout: Layout, has_table: int, has_head: int, is_last: int
+) -> int:
     """Values that a device sends before and behind its layers, over T tokens.
 
     `trunk` is its share. Behind the table an all-reduce of `T*h`, behind the head `T*V/p*(p-1)`
@@ -198,18 +200,19 @@ def ends_links(trunk: Trunk, tokens: int, layout: Layout, has_table: int, has_he
     tensor = layout.tensor
     table = reduced_values(tokens * trunk.hidden, tensor)
     logits = tokens * trunk.vocabulary * (tensor - 1)
-    onward = min(layout.pipeline - 1, 1) * (1 - has_head)
+    onward = 1 - is_last
     passed = ceil_div(tokens * trunk.hidden * max(trunk.streams, 1), tensor)
     return has_table * table + has_head * logits + onward * passed
 
 
-def ends_held(groups: tuple[Group, ...], layout: Layout) -> tuple[int, int]:
-    """Whether the busiest device of a pipeline has the table, and the head.
+def ends_held(groups: tuple[Group, ...], layout: Layout) -> tuple[int, int, int]:
+    """Whether the busiest device has the table, the head, and is of the last stage.
 
-    Where stages have as many layers each it is one of the last stage, which has the head; else
-    one of the first, which has more layers than the last, and the table.
+    Where stages of a pipeline have as many layers each it is one of the last stage, which has the
+    head. Else the first stage has most layers and the table, the last fewer and the head; as the
+    head is as large as the table, most layers and the head bound both, of which no figure is
+    beyond a layer.
     """
     if layout.pipeline == 1:
-        return 1, 1
-    even = all(group.layers % layout.pipeline == 0 for group in groups)
-    return (0, 1) if even else (1, 0)
+        return 1, 1, 1
+    return 0, 1, int(all(group.layers % layout.pipeline == 0 for group in groups))

@@ -15,7 +15,7 @@ from sweepengine.formulas.figures import (
     residuals,
 )
 from sweepengine.formulas.formats import Formats, layer_savings, saved_in_layer
-from sweepengine.formulas.layout import Layout, layer_collectives, layer_links
+from sweepengine.formulas.layout import Layout, exchanged_values, layer_collectives, layer_links
 from sweepengine.formulas.recurrent import state_values
 
 
@@ -122,12 +122,13 @@ def group_steps(
     state = state_values(group.recurrent) * size
     return GroupFigures(
         Figures(
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             at_none.tensor_flops,
             at_none.cuda_flops,
             at_none.activation_io * size,
             cached_bytes(at_none.kv_io, group, size, cache),
             count * layer_links(group, trunk.hidden, 1, layout) * size,
+            count * exchanged_values(group, trunk.hidden, 1, layout) * size,
             count * layer_collectives(group, layout),
             at_none.weight_io * size - count * layer * min(at_none.weight_io, 1),
             0, 0,

@@ -11,6 +11,8 @@ from sweepengine.grid.axes import Axis
 Integers = NDArray[np.int64]
 WIDEST = 1 << 22
 """Widest span of keys that is looked up in a table; wider ones are sorted."""
+SPARSE = 64
+"""Span for each key from which on sorting is faster too."""
 
 
 def expand(
@@ -74,7 +76,7 @@ def bounds(values: Integers) -> tuple[int, int]:
 
 def _compressed(keys: Integers, span: int) -> tuple[Integers, int]:
     """Keys as positions among the distinct ones, and how many those are."""
-    if span > WIDEST:
+    if span > min(WIDEST, SPARSE * len(keys)):
         values, codes = np.unique(keys, return_inverse=True)
         return codes.astype(np.int64), len(values)
     seen = np.zeros(span, np.bool_)

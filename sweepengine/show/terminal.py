@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from sweepengine.answers.explain import Part
+    from sweepengine.answers.roofs import OnDevice
     from sweepengine.answers.slo import Answer, Objectives
     from sweepengine.answers.sources import Source
     from sweepengine.validation.summary import Validation
@@ -84,6 +85,29 @@ def show_explanation(title: str, total: "Part", formulas: bool) -> None:
     print_table(title, rows, (*columns, "formula") if formulas else columns)
 
 
+def show_place(place: "OnDevice") -> None:
+    """Print least times of each stage on a device, and whether it fits."""
+    rows = [
+        (
+            time.stage,
+            *(f"{seconds * 1000:,.3f}" for seconds in time[1:5]),
+            time.bound,
+        )
+        for time in place.stages
+    ]
+    many = f" x {place.devices}" if place.devices > 1 else ""
+    say()
+    print_table(
+        f"{place.device.name}{many}: least milliseconds at the data sheet's peaks",
+        rows,
+        ("stage", "compute", "memory", "links", "all", "bound by"),
+    )
+    used, has = place.memory_bytes / 1e9, place.device.memory_bytes / 1e9
+    fits = "fits" if place.fits else "does not fit"
+    most = f"largest batch {place.largest_batch:,}"
+    say(f"memory a device: {used:,.1f} of {has:,.1f} GB, {fits}; {most}")
+
+
 def show_validation(found: "Validation") -> None:
     """Print formulas beside torch: layers, stages, activation memory, and how many agree."""
     layers = [
@@ -131,8 +155,10 @@ def show_answers(
     answers: "Sequence[Answer]", targets: "Objectives", source: "Source", top: int
 ) -> None:
     """Print what devices can do: a line each, the cheapest, fronts, and a picture of them."""
+    from sweepengine.answers.spec import formats_text
+
     said = f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms"
-    said += f"; weights and KV cache of {source.value_bytes} bytes a value"
+    said += f"; unless a point says otherwise, {formats_text(source.loaded.architecture)}"
     print_table(
         f"{source.name}, model {source.model}: {said}",
         [_answer_row(answer) for answer in answers],
@@ -172,7 +198,7 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
 
 
 def _point_text(point: dict[str, object]) -> str:
-    """A point in short: crops, steps, batch, heads, attention."""
+    """A point in short: crops, steps, batch, heads, attention, layout and formats."""
     said = []
     if "crop_rows" in point:
         crops = f"{point['crop_rows']}x{point['crop_cols']}"
@@ -182,7 +208,19 @@ def _point_text(point: dict[str, object]) -> str:
     said += [f"K {point['decode_steps']}", f"B {point['batch_size']}"]
     if "attention_heads" in point:
         said.append(f"heads {point['attention_heads']}/{point['key_value_heads']}")
-    return ", ".join([*said, str(point["attention"])])
+    said.append(str(point["attention"]))
+    letters = {"tensor": "tp", "expert": "ep", "pipeline": "pp", "data": "dp"}
+    layout = [
+        f"{letter}{size}"
+        for kind, letter in letters.items()
+        if isinstance(size := point.get(f"{kind}_parallel", 1), int) and size > 1
+    ]
+    said += ["-".join(layout)] if layout else []
+    if point.get("weight_format", "checkpoint") != "checkpoint":
+        said.append(f"weights {point['weight_format']}, products {point['activation_format']}")
+    if point.get("cache_format", "bf16") != "bf16":
+        said.append(f"cache {point['cache_format']}")
+    return ", ".join(said)
 
 
 def _show_front(answer: "Answer", top: int) -> None:

@@ -156,7 +156,8 @@ def _encoder_peaks(encoder: Encoder, arch: Architecture) -> list[Peak]:
     tokens = torch.randn(1, TOKENS, encoder.width)
     peaks = []
     for kind, name in enumerate(ATTENTIONS):
-        config = vision_config(arch, IMPLEMENTATIONS[name]).encoder_config
+        config = vision_config(arch).encoder_config
+        config._attn_implementation = IMPLEMENTATIONS[name]
         angles = modeling.DeepseekOcr2VisionRotaryEmbedding(config)(
             tokens, torch.arange(TOKENS)[None]
         )

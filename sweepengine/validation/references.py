@@ -101,9 +101,7 @@ def random_weights(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def vision_config(
-    arch: Architecture, attention: str = "eager"
-) -> configuration.DeepseekOcr2VisionConfig:
+def vision_config(arch: Architecture) -> configuration.DeepseekOcr2VisionConfig:
     """Configuration of SAM and the encoder of DeepSeek-OCR 2."""
     encoder = arch.vision.encoder
     return configuration.DeepseekOcr2VisionConfig(
@@ -114,7 +112,6 @@ def vision_config(
             num_hidden_layers=encoder.layers,
             num_attention_heads=encoder.heads,
             num_key_value_heads=encoder.key_value_heads,
-            attn_implementation=attention,
         ),
         attn_implementation="eager",
     )

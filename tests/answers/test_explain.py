@@ -6,6 +6,7 @@ from hypothesis import given
 from sweepengine.answers.explain import COUNTS, explain
 from sweepengine.data.models import load_model
 from sweepengine.grid.columns import STAGES
+from sweepengine.grid.grid import parse_grid
 from sweepengine.grid.plain import point_columns
 from tests.conftest import MODELS
 from tests.points import points
@@ -30,6 +31,29 @@ def test_layers_add_up_to_stages_and_stages_to_the_total(point):
             if part.parts:
                 for count in COUNTS[:4]:
                     assert getattr(part, count) == sum(getattr(p, count) for p in part.parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "precision"),
+    [
+        ("qwen3-8b", "tp4", "fp8-kv8"),
+        ("qwen3-30b-a3b", "tp2-ep8-pp6", "nvfp4"),
+        ("deepseek-v3", "dp8-ep64", "checkpoint"),
+        ("deepseek-v4-flash", "tp8", "bf16-kv4"),
+        ("gemma-3-27b", "tp4-pp2", "w4a16"),
+        ("deepseek-ocr-3b", "tp2-dp2", "int8-kv8"),
+    ],
+)
+def test_layers_of_a_device_add_up_to_its_columns(name, layout, precision):
+    axes = {"layout": [layout], "precision": [precision], "batch_size": [9], "decode_steps": [7]}
+    grid = parse_grid({"name": "g", "model": name, "axes": axes}, "g")
+    arch = grid.model.architecture
+    total, columns = explain(arch, grid.point), point_columns(arch, grid.point)
+    assert total.link_bytes > 0
+    for stage in total.parts:
+        for count in COUNTS:
+            found, expected = getattr(stage, count), columns[f"{stage.name}_{count}"]
+            assert found == pytest.approx(expected, rel=1e-12), (stage.name, count)
 
 
 def test_leaves_state_their_formula(released):

@@ -8,6 +8,7 @@ import sweepengine as se
 from sweepengine.answers.metrics import Achievable
 from sweepengine.answers.slo import Objectives, find_answers, pareto_front, seconds_target
 from sweepengine.answers.sources import open_source
+from sweepengine.formulas.formats import NAMES
 from sweepengine.formulas.points import Point
 from sweepengine.grid.grid import load_grid
 from sweepengine.grid.plain import point_columns
@@ -155,7 +156,7 @@ def test_nothing_meets_impossible_targets(command, grid_file, tmp_path):
 
 H100 = ["--device", "h100-sxm"]
 BAD = {
-    "unknown device": (["--device", "abacus"], "one of a100-80gb, b200, h100-sxm"),
+    "unknown device": (["--device", "abacus"], "one of a100-40gb, a100-80gb, b200"),
     "price of another device": (
         [*H100, "--price", "l40s=1"],
         "price of l40s: expected one of h100-sxm",
@@ -197,3 +198,94 @@ def test_bad_datasets_are_refused(command, grid_file, tmp_path):
         assert expected in done.stderr
     manifest.write_text(good.replace('"points": 120', '"points": 0'))
     assert "is empty" in command("slo", tmp_path / "d", *H100).stderr
+
+
+SERVED = """
+name = "served"
+model = "qwen3-30b-a3b"
+[axes]
+prompt_tokens = [512]
+decode_steps = [0, 100]
+batch_size = [1, 64, 1000]
+layout = ["tp1", "tp4", "tp4-ep16", "ep32", "tp2-pp4"]
+precision = ["bf16", "fp8-kv8", "nvfp4"]
+[targets]
+ttft_s = 100
+tpot_s = 1
+"""
+
+
+def seconds_of(cost, point, stage, device):
+    """Least seconds of a stage, one after the other as `metrics` says it."""
+    taken = {"bf16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}[NAMES[point.activation_format]]
+    work = cost[f"{stage}_tensor_flops"] / device.peaks.get(taken, device.tensor_flops_per_s)
+    work += cost[f"{stage}_cuda_flops"] / device.cuda_flops_per_s
+    moved = sum(cost[f"{stage}_{m}_io_bytes"] for m in ("activation", "weight", "kv"))
+    links, tensor, expert = device.links, point.tensor_parallel, point.expert_parallel
+    reach = tensor if tensor > 1 else point.pipeline_parallel
+    network = links.network_bytes_per_s
+    exchanged = cost[f"{stage}_exchange_bytes"]
+    near = reach <= links.devices_a_node
+    sent = (cost[f"{stage}_link_bytes"] - exchanged) / (links.bytes_per_s if near else network)
+    if expert <= links.devices_a_node:
+        sent += exchanged / links.bytes_per_s
+    else:
+        sent += exchanged * (1 - links.devices_a_node / expert) / network
+    near = max(reach, expert) <= links.devices_a_node
+    passes = point.decode_steps if stage == "decode" else 1
+    latency = links.latency_s if near else links.network_latency_s
+    sent += passes * cost[f"{stage}_collectives"] * latency
+    return (max(work, moved / device.bytes_per_s) + sent) * point.pipeline_parallel
+
+
+@pytest.mark.parametrize("name", ["b200", "h100-sxm", "a100-80gb"])
+def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
+    device, grid = se.load_device(name), load_grid(grid_file(SERVED))
+    (answer,) = find_answers(open_source(grid_file(SERVED)), [device], Objectives(100, 1))
+    columns = expand(grid.axes)
+    fitting, best, sums = 0, 0.0, 0
+    for i in range(grid.points):
+        point = Point(**{field: int(columns[field][i]) for field in Point._fields})
+        cost = point_columns(grid.model.architecture, point)
+        held = cost["weight_bytes"] + cost["decode_kv_cache_bytes"]
+        held += max(cost[f"{stage}_activation_bytes"] for stage in ("prefill", "decode"))
+        if held > device.memory_bytes:
+            continue
+        fitting += 1
+        whole = sum(seconds_of(cost, point, stage, device) for stage in ("prefill", "decode"))
+        if point.decode_steps:
+            rate = point.batch_size * point.decode_steps / whole / cost["devices"]
+            best, sums = max(best, rate), sums + 1
+    assert answer.points == 90
+    assert answer.fitting == fitting
+    assert 0 < sums < fitting < 90 or name == "b200"
+    assert answer.best["device_tokens_per_s"] == pytest.approx(best, rel=1e-9)
+
+
+def test_a_device_without_links_is_refused_where_points_lie_on_several(grid_file):
+    own = se.load_device("h100-sxm")._replace(links=None)
+    with pytest.raises(se.InputError, match="slo: h100-sxm: its file has no link"):
+        find_answers(open_source(grid_file(SERVED)), [own], Objectives(100, 1))
+
+
+def test_explain_tells_what_fits_a_device(command):
+    asked = [
+        "explain",
+        "--model",
+        "llama-3.1-70b",
+        "--prompt-tokens",
+        "1000",
+        "--device",
+        "h100-sxm",
+    ]
+    assert "141.7 of 80.0 GB, does not fit; largest batch 0" in command(*asked).stdout
+    shown = command(*asked, "--layout", "tp8", "--precision", "fp8-kv8").stdout
+    assert "h100-sxm x 8: least milliseconds at the data sheet's peaks" in shown
+    assert "of 80.0 GB, fits; largest batch" in shown
+    facts = json.loads(command(*asked, "--layout", "tp8", "--json").stdout)
+    (place,) = facts["devices"]
+    assert place["device"] == "h100-sxm"
+    assert (place["devices"], place["fits"]) == (8, True)
+    assert {stage["stage"]: stage["bound"] for stage in place["stages"]} == {
+        "prefill": "compute", "decode": "bandwidth",
+    }  # fmt: skip

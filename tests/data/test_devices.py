@@ -3,7 +3,9 @@ import pytest
 import sweepengine as se
 from sweepengine.data.files import known
 
-DEVICES = {"rtx-5090", "rtx-4090", "l40s", "a100-80gb", "h20", "h100-sxm", "h200", "b200", "mi300x"}
+DEVICES = {"rtx-5090", "rtx-4090", "rtx-pro-6000", "l4", "l40s", "a100-40gb", "a100-80gb", "h20",
+           "h100-pcie", "h100-sxm", "h200", "b200", "b300", "gb200", "mi300x", "mi325x", "mi355x",
+           "gaudi-3"}  # fmt: skip
 OWN = """
 schema_version = 1
 name = "own"
@@ -63,3 +65,46 @@ def test_bad_file_names_the_key(grid_file, case):
 def test_unknown_device_names_the_known():
     with pytest.raises(se.InputError, match=r'device "h100" does not exist.*h100-sxm'):
         se.load_device("h100")
+
+
+def test_peaks_by_format_links_and_power_are_those_of_the_file():
+    h100, a100, ours = se.load_device("h100-sxm"), se.load_device("a100-80gb"), se.load_device("l4")
+    assert h100.peaks == {"bf16": 989.4e12, "fp8": 1978.9e12, "int8": 1978.9e12}
+    assert "fp8" not in a100.peaks
+    assert se.load_device("b200").peaks["fp4"] == 9e15
+    assert h100.links.bytes_per_s == 450e9
+    assert h100.links.network_bytes_per_s == 50e9
+    assert (h100.links.devices_a_node, h100.links.latency_s) == (8, pytest.approx(1e-5))
+    assert (h100.watts, ours.watts) == (700, 72)
+    assert se.load_device("gb200").links.devices_a_node == 72
+
+
+LINKED = (
+    OWN
+    + """
+[link]
+value = 32
+unit = "GB/s"
+source = "mine"
+[link_latency]
+value = 4
+unit = "us"
+source = "mine"
+[devices_a_node]
+value = 2
+unit = "devices"
+source = "mine"
+"""
+)
+
+
+def test_own_links_need_latency_and_node_and_no_network(grid_file):
+    assert se.load_device(grid_file(OWN, "own.toml")).links is None
+    links = se.load_device(grid_file(LINKED, "own.toml")).links
+    assert links == (2, 32e9, pytest.approx(4e-6), None, pytest.approx(4e-6))
+    less = LINKED.replace("[link_latency]", "[network]").replace('"us"', '"GB/s"')
+    with pytest.raises(se.InputError, match="link_latency: required key is missing beside link"):
+        se.load_device(grid_file(less, "own.toml"))
+    alone = OWN + LINKED[LINKED.index("[devices_a_node]") :]
+    with pytest.raises(se.InputError, match="link: required key is missing"):
+        se.load_device(grid_file(alone, "own.toml"))

@@ -146,7 +146,12 @@ def test_kernel_equals_plain_python_on_any_family(name, config_file, monkeypatch
     }
     if model.has["latent"]:
         axes["latent"] = ["expanded", "absorbed"]
-    grid = parse_grid({"name": "g", "model": str(path), "axes": axes}, "g")
+    compare(parse_grid({"name": "g", "model": str(path), "axes": axes}, "g"))
+
+
+def compare(grid):
+    """Compiled columns of a grid beside those of plain Python, to the bit."""
+    model = grid.model
     (chunk,) = grid.chunks(grid.points)
     found = compute_arrays(model, chunk, engine=COMPILED)
     names = [name for name in found if name not in model.inputs]
@@ -155,6 +160,26 @@ def test_kernel_equals_plain_python_on_any_family(name, config_file, monkeypatch
         point = text_point(1)._replace(**dict(zip(model.inputs, values, strict=True)))
         plain = point_columns(model.architecture, point)
         assert {name: found[name][i] for name in names} == {name: plain[name] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "layouts", "precisions"),
+    [
+        ("llama-3.1-8b", ["tp1", "tp8", "tp16", "tp2-pp3", "dp3", "tp4-pp32-dp2"],
+         ["checkpoint", "fp8-kv8", "w4a16", "nvfp4-kv4"]),
+        ("qwen3-30b-a3b", ["tp1", "tp4", "tp2-ep2", "ep8", "tp4-ep16", "tp2-ep8-pp5-dp4"],
+         ["checkpoint", "int8", "mxfp4-kv8"]),
+        ("deepseek-v4-flash", ["tp1", "tp8", "dp4-ep16", "pp7"], ["checkpoint", "bf16", "fp8-kv4"]),
+    ],
+)  # fmt: skip
+def test_kernel_equals_plain_python_in_any_layout_and_format(
+    name, layouts, precisions, monkeypatch
+):
+    monkeypatch.setattr(tables, "FEW", 0)
+    axes = {"prompt_tokens": [1, 130, 5000], "cached_tokens": [0, 77], "decode_steps": [0, 1, 200],
+            "batch_size": [1, 3, 16], "layout": layouts, "precision": precisions}  # fmt: skip
+    grid = parse_grid({"name": "g", "model": name, "axes": axes}, "g")
+    compare(grid)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

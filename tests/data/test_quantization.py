@@ -1,0 +1,136 @@
+"""Formats of checkpoints: what configs say of them, or a refusal by name."""
+
+import json
+
+import pytest
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import load_model
+from sweepengine.formulas.formats import NAMES
+from tests.data.configs import all_configs, part_of
+
+BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}
+FP8 = {"attention": "fp8", "mlp": "fp8", "experts": "fp8", "activation": "fp8"}
+NVFP4 = {"experts": "nvfp4", "activation": "nvfp4", "cache": "fp8"}
+
+
+def formats(model):
+    """Formats of a model's checkpoint that are not bf16."""
+    checkpoint = model.architecture.checkpoint
+    return {role: NAMES[code] for role, code in checkpoint._asdict().items() if code}
+
+
+@pytest.fixture
+def quantized(tmp_path):
+    def read(name, config, **beside):
+        described = json.loads(json.dumps(all_configs()[name]))
+        part_of(described).pop("quantization_config", None)
+        described["quantization_config"] = config
+        part_of(described).update(beside)
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(described), encoding="utf-8")
+        return load_model(path)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("DeepSeek-V3", FP8),
+        ("DeepSeek-V4-Flash", FP8 | {"experts": "mxfp4"}),
+        ("DeepSeek-V4-Flash-NVFP4", FP8 | {"experts": "nvfp4", "activation": "nvfp4"}),
+        ("gpt-oss-20b", {"experts": "mxfp4"}),
+        ("Kimi-K2.5", {"experts": "int4-32"}),
+        ("Qwen3-30B-A3B-FP8", {k: v for k, v in FP8.items() if k != "mlp"}),
+        ("Qwen3-32B-FP8-Static-PerTensor", {"attention": "fp8-tensor", "mlp": "fp8-tensor",
+                                            "activation": "fp8", "cache": "fp8"}),
+        ("GLM-5.1-NVFP4", NVFP4),
+        ("Kimi-K2.5-NVFP4", NVFP4 | {"mlp": "nvfp4"}),
+        ("Gemma-4-26B-A4B-NVFP4", NVFP4),
+        ("MiniMax-M3-NVFP4", {"attention": "mxfp8", "mlp": "mxfp8", "experts": "nvfp4"}),
+        ("Qwen3-8B", {}),
+    ],
+)  # fmt: skip
+def test_formats_of_public_checkpoints_are_read(name, expected, tmp_path):
+    if name not in all_configs():
+        pytest.skip(f"{name} is in no package")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(all_configs()[name]), encoding="utf-8")
+    assert formats(load_model(path)) == expected
+
+
+GROUP = {"quant_method": "compressed-tensors", "ignore": ["lm_head"]}
+
+
+def group(weights, activations=None):
+    return GROUP | {"config_groups": {"g": {"weights": weights, "input_activations": activations}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "weights", "activation"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "int4", "bf16"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": False}, "int4-zeros",
+         "bf16"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, "int4-zeros", "bf16"),
+        (group({"num_bits": 8, "type": "int"}, {"num_bits": 8, "type": "int"}), "int8", "int8"),
+        (group({"num_bits": 8, "type": "float", "strategy": "channel"},
+               {"num_bits": 8, "type": "float"}), "fp8-row", "fp8"),
+        (group({"num_bits": 4, "type": "int", "group_size": 128}), "int4", "bf16"),
+        (group({"num_bits": 4, "type": "float", "group_size": 32}), "mxfp4", "bf16"),
+        ({"quant_algo": "NVFP4"}, "nvfp4", "nvfp4"),
+        (BLOCKS, "fp8", "fp8"),
+    ],
+)  # fmt: skip
+def test_spellings_of_formats_are_known(quantized, config, weights, activation):
+    expected = {"attention": weights, "mlp": weights}
+    expected |= {"activation": activation} if activation != "bf16" else {}
+    assert formats(quantized("Qwen3-8B", config)) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"quant_method": "bitsandbytes"}, 'quant_method = "bitsandbytes": expected fp8'),
+        ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "expected 4 bits"),
+        ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "expected [128, 128]"),
+        (GROUP, "config_groups: required key is missing"),
+        (group({"num_bits": 2, "type": "int"}), "weights of 2 bits, int"),
+        (BLOCKS | {"kv_cache_scheme": {"num_bits": 4}}, "kv_cache_scheme"),
+        ({"quant_algo": "MIXED_PRECISION",
+          "quantized_layers": {"model.layers.0.self_attn.q_proj": {"quant_algo": "Q"}}},
+         'quant_algo = "Q"'),
+        ("fp8", "expected a table"),
+    ],
+)  # fmt: skip
+def test_formats_that_are_not_known_are_refused_by_name(quantized, config, expected):
+    with pytest.raises(InputError, match="quantization_config: ") as error:
+        quantized("Qwen3-8B", config)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_layers_that_stay_as_they_are_are_said(quantized):
+    few = BLOCKS | {"modules_to_not_convert": ["model.layers.0.self_attn", "lm_head"]}
+    model = quantized("Qwen3-8B", few)
+    assert formats(model)["attention"] == "fp8"
+    assert "1 of 36 layers have other formats of attention; all are taken as fp8" in model.said
+    most = BLOCKS | {"modules_to_not_convert": [f"model.layers.{i}.self_attn" for i in range(30)]}
+    assert "attention" not in formats(quantized("Qwen3-8B", most))
+    norms = BLOCKS | {"ignored_layers": ["model.layers.0.self_attn.q_norm", "gate"]}
+    assert formats(quantized("Qwen3-8B", norms)).keys() == {"attention", "mlp", "activation"}
+
+
+def test_what_modelopt_writes_beside_a_config_is_read(tmp_path):
+    described = json.loads(json.dumps(all_configs()["Qwen3-8B"]))
+    (tmp_path / "config.json").write_text(json.dumps(described), encoding="utf-8")
+    beside = tmp_path / "hf_quant_config.json"
+    beside.write_text('{"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}')
+    assert formats(load_model(tmp_path)) == {
+        "attention": "fp8-tensor", "mlp": "fp8-tensor", "activation": "fp8", "cache": "fp8",
+    }  # fmt: skip
+    beside.write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps(described) + " ", encoding="utf-8")
+    with pytest.raises(InputError, match=r"hf_quant_config\.json: quantization: expected a table"):
+        load_model(tmp_path)

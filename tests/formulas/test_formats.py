@@ -1,0 +1,143 @@
+"""Bytes of checkpoints in number formats: releases, worked examples, laws."""
+
+import pytest
+
+from sweepengine.data.models import load_model
+from sweepengine.formulas.architecture import Checkpoint
+from sweepengine.formulas.formats import (
+    BF16,
+    BY_NAME,
+    CACHES,
+    FORMATS,
+    NAMES,
+    Format,
+    cache_bits,
+    formats_of,
+    layer_savings,
+    matrix_bytes,
+    saved,
+    saved_bytes,
+)
+from sweepengine.formulas.points import Point
+from sweepengine.grid.plain import point_columns
+
+
+def weight_bytes(name, weights):
+    arch = load_model(name).architecture
+    point = Point(0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 8)
+    found = point_columns(arch, point._replace(weight_format=FORMATS.index(weights)))
+    return found["weight_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "expected"),
+    [
+        # What `model.safetensors.index.json` of the release states as `total_size`:
+        ("llama-3.1-8b", "bf16", 16_060_522_496),
+        ("llama-3.1-70b", "bf16", 141_107_412_992),
+        ("qwen3-8b", "bf16", 16_381_470_720),
+        ("mixtral-8x7b", "bf16", 93_405_585_408),
+        ("gpt-oss-20b", "checkpoint", 13_761_264_768),
+        ("gpt-oss-120b", "checkpoint", 65_248_815_744),
+        # The modules that transformers replaces (decoders.md, section 8):
+        ("qwen3-8b", "fp8", 9_437_399_040),
+        ("qwen3-30b-a3b", "fp8", 31_174_545_408),
+        ("deepseek-v3", "checkpoint", 673_150_552_416),
+        # Formula only (the same table):
+        ("llama-3.1-8b", "int4", 5_700_591_616),
+        ("llama-3.1-8b", "int4-zeros", 5_727_854_592),
+        ("llama-3.1-70b", "fp8-row", 72_683_241_472),
+        ("qwen3-235b-a22b", "nvfp4", 134_101_359_616),
+    ],
+)
+def test_weights_take_what_releases_state(name, weights, expected):
+    assert weight_bytes(name, weights) == expected
+
+
+def test_release_of_deepseek_v3_is_these_formulas_and_its_layer_that_predicts():
+    """By dtype F8 680,571,043,840, BF16 3,918,786,560, F32 41,555,600 (decoders.md, section 8)."""
+    arch = load_model("deepseek-v3").architecture
+    dense, mixture = arch.groups
+    hidden, vocabulary = arch.trunk.hidden, arch.trunk.vocabulary
+    eight = Format(8, 0, 0, 0, 0)
+
+    def values(group):
+        """Values of the matrices that are in 8 bits: one byte less each than in 16."""
+        less = layer_savings(group, hidden, formats_of(arch, 0)._replace(
+            attention=eight, mlp=eight, experts=eight), 2)  # fmt: skip
+        return less.projections + less.mlp + less.expert * group.feed_forward.experts_held
+
+    def scales(group):
+        own = layer_savings(group, hidden, formats_of(arch, 0), 2)
+        blocks = own.projections + own.mlp + own.expert * group.feed_forward.experts_held
+        return (values(group) - blocks) // 4
+
+    assert 3 * values(dense) + 59 * values(mixture) == 680_571_043_840
+    biases = 59 * 256
+    assert 3 * scales(dense) + 59 * scales(mixture) + biases == 41_555_600
+    more = 2 * hidden * vocabulary + 2 * hidden * hidden + 3 * hidden  # of the further layer
+    whole = load_model("deepseek-v3").parameter_count + more + values(mixture)
+    norms_and_router = 2 * hidden + 1536 + 512 + 256 * hidden
+    kept = whole + norms_and_router - 680_571_043_840
+    assert kept == 3_918_786_560
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "columns", "expected"),
+    [
+        ("bf16", 3, 5, 30),
+        ("fp8", 129, 128, 129 * 128 + 2 * 4),  # two blocks of rows
+        ("fp8", 576, 7168, 576 * 7168 + 5 * 56 * 4),
+        ("fp8-row", 3, 5, 15 + 3 * 4),
+        ("fp8-tensor", 3, 5, 15 + 4),
+        ("int4", 2, 129, 129 + 2 * 2 * 2),
+        ("int4-zeros", 2, 128, 128 + 5),
+        ("mxfp4", 2, 33, 33 + 2 * 2),
+        ("nvfp4", 1, 16, 9),
+        ("nvfp4", 1, 1, 2),  # half a byte and a scale
+    ],
+)
+def test_matrices_take_their_values_and_their_scales(name, rows, columns, expected):
+    assert matrix_bytes(BY_NAME[name], rows, columns) == expected
+
+
+def test_a_matrix_that_stays_as_it_is_saves_nothing():
+    assert saved(BF16, 2, 100, 100) == 0
+    assert saved(BY_NAME["fp8"], 2, 0, 100) == 0
+    assert saved(BY_NAME["fp8"], 2, 128, 128) == 128 * 128 - 4
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v4-flash"])
+def test_fewer_bits_are_fewer_bytes(name):
+    ordered = ["bf16", "fp8", "nvfp4", "int4-zeros", "int4"]  # 16, 8.002, 4.5, 4.156, 4.125 bits
+    found = [weight_bytes(name, each) for each in ordered]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(found)
+
+
+def test_mixtures_of_formats_cover_their_roles_alone():
+    arch = load_model("qwen3-30b-a3b").architecture
+    experts = formats_of(arch, FORMATS.index("mxfp4"))
+    assert (experts.attention, experts.experts) == (BF16, BY_NAME["mxfp4"])
+    assert formats_of(arch, FORMATS.index("fp8")) == (BY_NAME["fp8"],) * 3
+    own = arch._replace(checkpoint=Checkpoint(mlp=NAMES.index("fp8")))
+    assert formats_of(own, 0) == (BF16, BY_NAME["fp8"], BF16)
+    assert saved_bytes(arch) == 0 < saved_bytes(arch, FORMATS.index("fp8"))
+
+
+@pytest.mark.parametrize(("cache", "part"), [("bf16", 1), ("fp8", 2), ("int8", 2)])
+def test_cached_values_take_their_own_format(cache, part):
+    arch = load_model("qwen3-8b").architecture
+    whole = Point(0, 0, 0, 0, 0, 50, 4, 0, 0, 1, 100)
+    found = point_columns(arch, whole._replace(cache_format=CACHES.index(cache)))
+    base = point_columns(arch, whole)
+    for column in ("prefill_kv_cache_bytes", "decode_kv_cache_bytes", "prefill_kv_io_bytes",
+                   "decode_kv_io_bytes"):  # fmt: skip
+        assert found[column] * part == base[column]
+    assert found["weight_bytes"] == base["weight_bytes"]
+
+
+def test_recurrent_states_keep_their_width():
+    arch = load_model("qwen3-8b").architecture
+    assert cache_bits(arch, CACHES.index("nvfp4")) == 18
+    assert cache_bits(arch, CACHES.index("bf16")) == 64
