@@ -8,8 +8,9 @@ from mkdocs.structure.files import File, Files
 
 import sweepengine
 from sweepengine.answers.accountings import causes
+from sweepengine.answers.peaks import HEADER, TITLE, row_of_device
 from sweepengine.cli import commands
-from sweepengine.data.devices import GIGA, TERA, load_device
+from sweepengine.data.devices import load_device
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.formulas.points import INPUTS, Input, Point
@@ -80,14 +81,11 @@ def reference() -> str:
     text += "\n::: sweepengine.answers.metrics\n"
     text += "\n## Devices\n\n"
     devices = [load_device(name) for name in known("devices")]
-    text += markdown(
-        ("device", "tensor TFLOP/s", "CUDA TFLOP/s", "GB/s", "GB", "source"),
-        [
-            (d.name, f"{d.tensor_flops_per_s / TERA:g}", f"{d.cuda_flops_per_s / TERA:g}",
-             f"{d.bytes_per_s / GIGA:g}", f"{d.memory_bytes / GIGA:g}", d.sources["tensor_bf16"])
-            for d in devices
-        ],
-    )  # fmt: skip
+    text += f"{TITLE}.\n\n"
+    text += markdown(HEADER, [row_of_device(device) for device in devices])
+    text += "\nWhere each figure comes from:\n\n"
+    said = [(d.name, figure, source) for d in devices for figure, source in d.sources.items()]
+    text += markdown(("device", "figure", "source"), said, "---")
     text += "\n## Models\n\n"
     sections = [
         (model.name, section, model.sources[section])

@@ -38,7 +38,7 @@ class Source(NamedTuple):
     columns: tuple[str, ...]
     """Inputs, then outputs."""
     value_bytes: int
-    """Of a weight, an activation and a cached value."""
+    """Of an activation, and of weights and cached values that no format says otherwise."""
     points: pl.LazyFrame
 
     @property

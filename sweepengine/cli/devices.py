@@ -9,24 +9,13 @@ from sweepengine.show.terminal import print_table, say_json
 @click.command()
 @as_json_option
 def devices(as_json: bool) -> None:
-    """List the devices that are known, with their peaks and sources."""
-    from sweepengine.data.devices import GIGA, TERA, load_device
+    """List the devices that are known, with their peaks; --json adds the source of each figure."""
+    from sweepengine.answers.peaks import HEADER, TITLE, row_of_device
+    from sweepengine.data.devices import load_device
     from sweepengine.data.files import known
 
     found = [load_device(name) for name in known("devices")]
     if as_json:
         say_json([device._asdict() for device in found])
         return
-    rows = [
-        (
-            device.name,
-            f"{device.tensor_flops_per_s / TERA:,g}",
-            f"{device.cuda_flops_per_s / TERA:,g}",
-            f"{device.bytes_per_s / GIGA:,g}",
-            f"{device.memory_bytes / GIGA:,g}",
-            device.sources["tensor_bf16"],
-        )
-        for device in found
-    ]
-    title = "Peaks: dense bf16 tensor and fp32 CUDA-core TFLOP/s, memory bandwidth, memory"
-    print_table(title, rows, ("device", "tensor", "CUDA", "GB/s", "GB", "source"))
+    print_table(TITLE, [row_of_device(device) for device in found], HEADER)

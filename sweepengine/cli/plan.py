@@ -18,7 +18,6 @@ def plan(grid: str, as_json: bool) -> None:
     loaded = load_grid(grid)
     loaded.check()
     model = loaded.model
-    size = model.architecture.convention.dtype_bytes
     columns = (*model.inputs, *output_names(model))
     per_point = sum(DTYPES[TYPES[name]].size for name in columns)
     axes = {axis.name: len(axis.values) for axis in loaded.axes if axis.name != "defaults"}
@@ -35,10 +34,12 @@ def plan(grid: str, as_json: bool) -> None:
     if as_json:
         say_json(facts)
         return
+    from sweepengine.answers.spec import formats_text
+
     varying = ", ".join(f"{name} {count:,}" for name, count in axes.items() if count > 1)
     rows = [
         ("model", loaded.model.name),
-        ("values", f"{size} bytes each, of weights, activations and cache"),
+        ("checkpoint", formats_text(model.architecture)),
         ("points", f"{loaded.points:,}"),
         ("axes", varying or "one point"),
         ("columns", f"{len(model.inputs)} inputs, {len(columns) - len(model.inputs)} outputs"),

@@ -14,9 +14,25 @@ def _():
     import sweepengine as se
     from sweepengine import metrics
     from sweepengine.data.files import known
-    from sweepengine.grid.points import stages_of
+    from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
+    from sweepengine.grid.points import format_problem, layout_problem, stages_of
+    from sweepengine.grid.served import read_layout, read_precision
 
-    return alt, known, metrics, mo, pl, se, stages_of
+    codes = (FORMATS, NAMES, CACHES)
+    return (
+        alt,
+        codes,
+        format_problem,
+        known,
+        layout_problem,
+        metrics,
+        mo,
+        pl,
+        read_layout,
+        read_precision,
+        se,
+        stages_of,
+    )
 
 
 @app.cell
@@ -37,6 +53,34 @@ def _(model, se):
 
 
 @app.cell
+def _(format_problem, layout_problem, loaded, mo, read_layout, read_precision):
+    # Layouts and formats that this model may have.
+    _layouts = [
+        "tp1", "tp2", "tp4", "tp8", "tp16", "tp2-pp2", "tp8-pp2", "dp2", "dp8", "tp8-ep8", "ep8",
+        "ep16", "ep32", "dp8-ep64",
+    ]  # fmt: skip
+    _precisions = [
+        "checkpoint", "checkpoint-kv8", "bf16", "fp8", "fp8-kv8", "int8", "w4a16", "mxfp4",
+        "nvfp4", "nvfp4-kv8",
+    ]  # fmt: skip
+    layout = mo.ui.dropdown(
+        [one for one in _layouts if not layout_problem(loaded, read_layout(one))],
+        "tp1",
+        label="layout",
+    )
+    precision = mo.ui.dropdown(
+        [
+            one
+            for one in _precisions
+            if not format_problem(loaded, read_precision(loaded.architecture, one)[0])
+        ],
+        "checkpoint",
+        label="precision",
+    )
+    return layout, precision
+
+
+@app.cell
 def _(loaded, mo):
     # Controls of what this model has: an image or a prompt, heads that may be regrouped.
     crops = mo.ui.dropdown(
@@ -53,21 +97,47 @@ def _(loaded, mo):
 
 
 @app.cell
-def _(attention, batch, crops, device, heads, loaded, mo, model, prompt, steps):
+def _(attention, batch, crops, device, heads, layout, loaded, mo, model, precision, prompt, steps):
     asked = crops if loaded.has_vision else prompt
     shown = [asked, heads] if loaded.has["heads"] else [asked]
     mo.vstack(
         [
             mo.md("# What will it cost?"),
             mo.hstack([model, device, *shown, attention], justify="start"),
-            mo.hstack([steps, batch], justify="start"),
+            mo.hstack([layout, precision, steps, batch], justify="start"),
         ]
     )
 
 
 @app.cell
-def _(attention, batch, crops, device, heads, loaded, model, pl, prompt, se, steps):
+def _(
+    attention,
+    batch,
+    codes,
+    crops,
+    device,
+    heads,
+    layout,
+    loaded,
+    model,
+    pl,
+    precision,
+    prompt,
+    read_layout,
+    read_precision,
+    se,
+    steps,
+):
     inputs = {"decode_steps": steps.value, "attention": attention.value}
+    for _kind, _size in read_layout(layout.value)._asdict().items():
+        inputs[f"{_kind}_parallel"] = _size
+    for _column, _names, _code in zip(
+        ("weight_format", "activation_format", "cache_format"),
+        codes,
+        read_precision(loaded.architecture, precision.value),
+        strict=True,
+    ):
+        inputs[_column] = _names[_code]
     if loaded.has_vision:
         rows, cols = (0, 0) if crops.value == "none" else map(int, crops.value.split("x"))
         inputs |= {"crop_rows": rows, "crop_cols": cols}
@@ -128,6 +198,7 @@ def _(batch, mo, pl, points, stages):
             "activation GB": chosen[f"{stage}_activation_io_bytes"] / 1e9,
             "weight GB": chosen[f"{stage}_weight_io_bytes"] / 1e9,
             "KV GB": chosen[f"{stage}_kv_io_bytes"] / 1e9,
+            "link GB": chosen[f"{stage}_link_bytes"] / 1e9,
         }
         for stage in stages
     ]

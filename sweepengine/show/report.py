@@ -236,6 +236,7 @@ def _figure_rows(beside: _Beside) -> list[tuple[str, ...]]:
     return [
         (f.workload, f.column, f"{f.first:,.0f}", f"{f.second:,.0f}", _percent(f.change))
         for f in beside.figures
+        if f.first or f.second
     ]
 
 

@@ -38,7 +38,7 @@ class Manifest(BaseModel):
     """Which computed it; one dataset never mixes the floats of two."""
     columns: tuple[str, ...]
     value_bytes: int
-    """Of a weight, an activation and a cached value."""
+    """Of an activation, and of weights and cached values that no format says otherwise."""
     points: int
     rows_per_file: int
     targets: dict[str, float | None]

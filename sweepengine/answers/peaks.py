@@ -1,0 +1,27 @@
+"""Devices as a table: peaks by format, memory, links, power."""
+
+from sweepengine.data.devices import GIGA, TERA, Device
+
+HEADER = ("device", "bf16", "fp8", "fp4", "int8", "CUDA", "GB/s", "GB", "link GB/s", "a node",
+          "network GB/s", "W")  # fmt: skip
+TITLE = (
+    "Peaks: dense tensor TFLOP/s by format, fp32 CUDA-core TFLOP/s; memory; links one way a device"
+)
+
+
+def row_of_device(device: Device) -> tuple[str, ...]:
+    """Cells of one device, in the order of `HEADER`; empty where its file says nothing."""
+    peaks = [device.peaks.get(kind) for kind in ("bf16", "fp8", "fp4", "int8")]
+    links = device.links
+    network = links.network_bytes_per_s if links else None
+    return (
+        device.name,
+        *("" if peak is None else f"{peak / TERA:,g}" for peak in peaks),
+        f"{device.cuda_flops_per_s / TERA:,g}",
+        f"{device.bytes_per_s / GIGA:,g}",
+        f"{device.memory_bytes / GIGA:,g}",
+        f"{links.bytes_per_s / GIGA:,g}" if links else "",
+        f"{links.devices_a_node}" if links else "",
+        f"{network / GIGA:,g}" if network else "",
+        "" if device.watts is None else f"{device.watts:,g}",
+    )
