@@ -5,15 +5,14 @@ import subprocess
 import pytest
 
 
-def test_answer_of_slo_in_the_readme_is_what_the_command_prints(root, command):
+def test_answers_of_slo_in_the_readme_are_what_the_command_prints(root, command):
     text = (root / "README.md").read_text()
-    asked, answer = re.search(
-        r"```sh\n(\S*sweepengine slo .*?)```.*?```\n(.*?)```", text, re.S
-    ).groups()
-    arguments = shlex.split(asked.replace("\\\n", " "))[1:]
-    shown = command(*arguments).stdout
-    lines = [line.rstrip() for line in shown.splitlines()]
-    assert lines[: answer.count("\n")] == answer.splitlines()
+    found = re.findall(r"```sh\n(\S*sweepengine slo .*?)```.*?```\n(.*?)```", text, re.S)
+    assert len(found) == 2
+    for asked, answer in found:
+        arguments = shlex.split(asked.replace("\\\n", " "))[1:]
+        lines = [line.rstrip() for line in command(*arguments).stdout.splitlines()]
+        assert lines[: answer.count("\n")] == answer.splitlines()
 
 
 def test_every_claim_names_commands_that_are_there(root):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sweepengine.data.devices import TERA, Device
+from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.formulas.architecture import Architecture, Group
@@ -127,16 +127,30 @@ def compute_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK
 
 
 def tensor_peak(device: Device, stage: str) -> pl.Expr:
-    """FLOP/s of tensor cores for what a stage's products take; bf16's where there is no other."""
+    """FLOP/s of tensor cores for what a stage's products take; bf16's where there is no other.
+
+    Where a point says another bf16 peak, other formats keep their ratio to it.
+    """
+    whole = device.tensor_flops_per_s
+    own = _instead("device_tensor_tflops", TERA, whole)
     if stage == "vision":
-        return pl.lit(device.tensor_flops_per_s)
-    peaks = {
-        name: device.peaks.get(row_of(name).get("peak", "bf16"), device.tensor_flops_per_s)
-        for name in NAMES
+        return own
+    times = {
+        name: device.peaks.get(row_of(name).get("peak", "bf16"), whole) / whole for name in NAMES
     }
-    return (
-        pl.col("activation_format").cast(pl.String).replace_strict(peaks, return_dtype=pl.Float64)
-    )
+    taken = pl.col("activation_format").cast(pl.String)
+    return own * taken.replace_strict(times, return_dtype=pl.Float64)
+
+
+def _instead(column: str, unit: float, own: float) -> pl.Expr:
+    """A device's figure, or what a point says instead."""
+    said = pl.col(column)
+    return pl.when(said > 0).then(said * unit).otherwise(own)
+
+
+def memory_bytes(device: Device) -> pl.Expr:
+    """Bytes that a device has, or what a point says instead."""
+    return _instead("device_memory_gb", GIGA, float(device.memory_bytes)).cast(pl.Int64)
 
 
 def link_seconds(device: Device, stage: str) -> pl.Expr:
@@ -157,10 +171,11 @@ def link_seconds(device: Device, stage: str) -> pl.Expr:
     node = links.devices_a_node
     exchanged = pl.col(f"{stage}_exchange_bytes")
     kept = pl.col(f"{stage}_link_bytes") - exchanged
-    rate = pl.when(reach <= node).then(pl.lit(links.bytes_per_s)).otherwise(beyond)
+    near_rate = _instead("link_bandwidth_gbs", GIGA, links.bytes_per_s)
+    rate = pl.when(reach <= node).then(near_rate).otherwise(beyond)
     moving = pl.when(kept > 0).then(kept / rate).otherwise(0.0)
     elsewhere = exchanged * (1 - node / expert) / beyond
-    inside = exchanged / links.bytes_per_s
+    inside = exchanged / near_rate
     moving += pl.when(exchanged > 0).then(
         pl.when(expert <= node).then(inside).otherwise(elsewhere)
     ).otherwise(0.0)  # fmt: skip
@@ -172,7 +187,8 @@ def link_seconds(device: Device, stage: str) -> pl.Expr:
 def memory_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
     """Seconds of a stage's traffic: bytes moved / bandwidth."""
     reached = _fraction("bandwidth", achievable.bandwidth)
-    return moved_bytes((stage,)) / (device.bytes_per_s * reached)
+    rate = _instead("device_bandwidth_gbs", GIGA, device.bytes_per_s)
+    return moved_bytes((stage,)) / (rate * reached)
 
 
 def bound(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
@@ -300,7 +316,7 @@ def largest_batch(device: Device, stages: Sequence[str] = STAGES) -> pl.Expr:
     Cache and activations grow evenly with the batch, so this holds for every point of a workload
     whatever its own batch size.
     """
-    free = device.memory_bytes - pl.col("weight_bytes")
+    free = memory_bytes(device) - pl.col("weight_bytes")
     most = free // bytes_per_sequence(stages) * pl.col("data_parallel")
     return pl.max_horizontal(most, pl.lit(0, pl.Int64))
 

@@ -30,13 +30,14 @@ class OnDevice(NamedTuple):
     device: Device
     stages: list[StageTime]
     memory_bytes: int
+    has_bytes: int
     largest_batch: int
     devices: int
 
     @property
     def fits(self) -> bool:
         """Whether weights, cache and activations of a device's share do."""
-        return self.memory_bytes <= self.device.memory_bytes
+        return self.memory_bytes <= self.has_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON; the device by its name."""
@@ -47,10 +48,7 @@ class OnDevice(NamedTuple):
 
 def frame_of(model: Model, point: Point) -> pl.DataFrame:
     """One row of all columns that a model has."""
-    inputs = {
-        name: INPUTS[name].choices[value] if INPUTS[name].choices else value
-        for name, value in point._asdict().items()
-    }
+    inputs = {name: INPUTS[name].shown(value) for name, value in point._asdict().items()}
     found = inputs | point_columns(model.architecture, point)
     schema = schema_of(model)
     return pl.DataFrame({name: [found[name]] for name in schema}, schema=schema)
@@ -71,7 +69,9 @@ def on_device(model: Model, point: Point, device: Device) -> OnDevice:
         compute, memory, link, whole, bound = row
         slowest = "links" if link > max(compute, memory) else bound
         found.append(StageTime(stage, compute, memory, link, whole, slowest))
-    memory, largest = frame.select(
-        memory=metrics.memory_needed_bytes(stages), largest=metrics.largest_batch(device, stages)
+    memory, has, largest = frame.select(
+        memory=metrics.memory_needed_bytes(stages),
+        has=metrics.memory_bytes(device),
+        largest=metrics.largest_batch(device, stages),
     ).row(0)
-    return OnDevice(device, found, memory, largest, frame["devices"][0])
+    return OnDevice(device, found, memory, has, largest, frame["devices"][0])

@@ -124,7 +124,7 @@ def find_answers(
     ]
     points = source.points if where is None else source.points.filter(where)
     inputs, stages = source.inputs, source.stages_there
-    needed = points.select(*inputs, *_columns(devices[0], stages, inputs))
+    needed = points.select(*inputs, *_columns(devices, stages, inputs))
     for batch in needed.collect_batches(chunk_size=BATCH_ROWS):
         answers = [_add(answer, batch, targets, achievable, inputs, stages) for answer in answers]
     if not answers[0].points:
@@ -132,8 +132,8 @@ def find_answers(
     return answers
 
 
-def _columns(device: Device, stages: Sequence[str], inputs: Sequence[str]) -> list[str]:
-    measures = _measures(device, AT_PEAK, stages)
+def _columns(devices: Sequence[Device], stages: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    measures = [m for device in devices for m in _measures(device, AT_PEAK, stages)]
     names = {name for measure in measures for name in measure.meta.root_names()} | {"devices"}
     return sorted(names - set(inputs))
 
@@ -163,7 +163,7 @@ def _add(
             "several devices"
         )
     shown = batch.select(*inputs, *_measures(answer.device, achievable, stages))
-    fitting = shown.filter(pl.col("memory_bytes") <= answer.device.memory_bytes)
+    fitting = shown.filter(pl.col("memory_bytes") <= metrics.memory_bytes(answer.device))
     prompt = fitting.filter(pl.col("ttft_s") <= targets.ttft_s)
     meeting = prompt.filter((pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null())
     candidates = [answer.best] if answer.best else []

@@ -30,7 +30,7 @@ def explain(
     point = grid.point
     total = explain_point(grid.model.architecture, point)
     inputs = {
-        name: INPUTS[name].choices[value] if INPUTS[name].choices else value
+        name: INPUTS[name].shown(value)
         for name, value in point._asdict().items()
         if name in grid.model.inputs
     }

@@ -16,6 +16,8 @@ def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one option for each axis, its value spelled as in a grid file."""
     for name, axis in reversed(AXES.items()):
         kind: Any = int if axis.spelling == "numbers" else str
+        if name in INPUTS and INPUTS[name].scale > 1:
+            kind = float
         if axis.spelling == "choices":
             kind = click.Choice(INPUTS[name].choices)
         meaning = f"{axis.meaning[0].upper()}{axis.meaning[1:]}, such as {axis.example}."

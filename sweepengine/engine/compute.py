@@ -11,7 +11,7 @@ from sweepengine.data.models import Model
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import in_order
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.points import WORKLOAD_COLUMNS, Point
+from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import AS_IS, BY_NAME, OVER_STEPS, PER_SEQUENCE, READ_ONCE, Column
 from sweepengine.grid.grid import Chunk
@@ -189,5 +189,11 @@ def compute_arrays(
         product = product_of(chunk.axes)
         tables = tabulate(model.architecture, product.workloads)
         computed = fill_columns(model.architecture, product, tables, rows, outputs)
-    computed |= inputs
+    computed |= {name: shown_values(name, values) for name, values in inputs.items()}
     return {name: computed[name] for name in columns}
+
+
+def shown_values(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Values of an input column as they are shown: whole numbers that stand for others divided."""
+    scale = INPUTS[name].scale
+    return values / scale if scale > 1 else values

@@ -18,6 +18,7 @@ from sweepengine.engine.compute import (
     compute_arrays,
     fill_columns,
     plain_columns,
+    shown_values,
 )
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import cores
@@ -73,6 +74,8 @@ def column_of(name: str, values: NDArray[np.generic]) -> pl.Series:
     kind = SCHEMA[name]
     if values.strides == (0,) and len(values):
         return column_of(name, values[:1].copy()).new_from_index(0, len(values))
+    if name in INPUTS and values.dtype.kind == "i":
+        values = shown_values(name, values)
     if isinstance(kind, pl.Enum):
         return pl.Series(name, values.astype(np.uint8)).cat.to(kind)
     return pl.Series(name, values).cast(kind)
@@ -114,7 +117,7 @@ def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.
     computed = _computed(loaded, columns, workloads, codes)
     shown = [
         points[name].cast(SCHEMA[name])
-        if name in points.columns and not INPUTS[name].choices
+        if name in points.columns and INPUTS[name].dtype == "Int32"
         else column_of(name, values)
         for name, values in columns.items()
         if name in loaded.inputs
@@ -208,7 +211,8 @@ def _check_layouts(found: Mapping[str, Integers], model: Model) -> None:
 def _valid(series: pl.Series, column: Input) -> Integers:
     is_text = series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)
     allowed = column.allowed
-    if not (is_text if column.choices else series.dtype.is_integer()):
+    fitting = series.dtype.is_numeric() if column.scale > 1 else series.dtype.is_integer()
+    if not (is_text if column.choices else fitting):
         raise InputError(
             f"points: {series.name}: expected {column.dtype}, {allowed}; found {series.dtype}"
         )
@@ -220,6 +224,12 @@ def _valid(series: pl.Series, column: Input) -> Integers:
         if named.null_count():
             _require(named.is_not_null().to_numpy(), series.name, series, allowed)
         return named.to_physical().cast(pl.Int64).to_numpy()
+    if column.scale > 1:
+        whole = series.cast(pl.Float64) * column.scale
+        held = whole.round()
+        inside = ((whole - held).abs() <= 1e-6 * column.scale) & held.is_between(0, column.maximum)
+        _require(inside.to_numpy(), series.name, series, allowed)
+        return held.cast(pl.Int64).to_numpy()
     if series.len() and (
         series.min() < column.minimum or series.max() > column.maximum or column.multiple > 1  # type: ignore[operator]
     ):

@@ -22,6 +22,8 @@ class Input(NamedTuple):
     """Names of the values, whose positions are the values; empty: it is a number."""
     workload: bool = True
     """Whether figures of a workload depend on it; if not, columns scale with it."""
+    scale: int = 1
+    """Its value is held as so many times itself, a whole number; above 1 the column is Float64."""
     needs: str = ""
     """What a model must have to have this input, a key of `NEEDS`; empty: every model has it."""
     name: str = ""
@@ -29,7 +31,29 @@ class Input(NamedTuple):
     @property
     def dtype(self) -> str:
         """Type of the column."""
+        if self.scale > 1:
+            return "Float64"
         return "Enum" if self.choices else "Int32"
+
+    def held(self, value: object) -> int | None:
+        """The whole number that stands for a value; None where it is not a valid one."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        whole = value * self.scale
+        if whole != whole or abs(whole) == float("inf"):
+            return None
+        found = round(whole)
+        if isinstance(value, float) and (self.scale == 1 or abs(whole - found) > 1e-6 * self.scale):
+            return None
+        if not self.minimum <= found <= self.maximum or found % self.multiple:
+            return None
+        return found
+
+    def shown(self, value: int) -> int | float | str:
+        """The value that a held number stands for."""
+        if self.choices:
+            return self.choices[value]
+        return value if self.scale == 1 else value / self.scale
 
     @property
     def without(self) -> int:
@@ -41,6 +65,9 @@ class Input(NamedTuple):
         """What is valid, in words."""
         if self.choices:
             return " or ".join(f'"{choice}"' for choice in self.choices)
+        if self.scale > 1:
+            most = self.maximum // self.scale
+            return f"a number of at most three decimals, 0 (the device's own)..{most:,}"
         step = f"a multiple of {self.multiple}, " if self.multiple > 1 else "an integer, "
         return f"{step}{self.minimum:,}..{self.maximum:,}"
 
@@ -134,6 +161,21 @@ class Point(NamedTuple):
     data_parallel: Annotated[
         int, Input("groups", "tensor groups with sequences of their own", 1, 1, 1024, grows=False)
     ] = 1
+    device_tensor_tflops: Annotated[
+        int, Input("TFLOP/s", "bf16 tensor peak instead of a device's", 0, 0, 10**9, scale=1000,
+                   workload=False)
+    ] = 0  # fmt: skip
+    device_bandwidth_gbs: Annotated[
+        int, Input("GB/s", "memory bandwidth instead of a device's", 0, 0, 10**9, scale=1000,
+                   workload=False)
+    ] = 0  # fmt: skip
+    device_memory_gb: Annotated[
+        int, Input("GB", "memory instead of a device's", 0, 0, 10**9, scale=1000, workload=False)
+    ] = 0
+    link_bandwidth_gbs: Annotated[
+        int, Input("GB/s", "bandwidth of its links one way instead of a device's", 0, 0, 10**9,
+                   scale=1000, workload=False)
+    ] = 0  # fmt: skip
 
 
 INPUTS = {

@@ -112,16 +112,10 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
             raise refuse_input(model, f"point: {name}", "input", name, model.inputs)
         if column.choices and value in column.choices:
             values[name] = column.choices.index(str(value))
-        elif (
-            not isinstance(value, int)
-            or isinstance(value, bool)
-            or column.choices
-            or not column.minimum <= value <= column.maximum
-            or value % column.multiple
-        ):
+        elif column.choices or (held := column.held(value)) is None:
             raise InputError(f"point: {name} = {value!r}: expected {column.allowed}")
         else:
-            values[name] = value
+            values[name] = held
     if "attention_heads" in given and "key_value_heads" not in given:
         values["key_value_heads"] = values["attention_heads"]
     point = Point(**values)

@@ -117,11 +117,10 @@ class _AxisReader:
 
     def number(self, key: str, value: object, name: str) -> int:
         column = INPUTS[name]
-        if isinstance(value, bool) or not isinstance(value, int):
+        found: int | None = column.held(value)
+        if found is None:
             raise self.fail(key, value, column.allowed)
-        if not column.minimum <= value <= column.maximum or value % column.multiple:
-            raise self.fail(key, value, column.allowed)
-        return value
+        return found
 
     def span(self, key: str, written: dict[str, Any]) -> Integers:
         """Values of a range, without a Python object for each, as a range may be long."""
@@ -135,6 +134,7 @@ class _AxisReader:
             found = np.arange(values.start, values.stop, values.step, dtype=np.int64)
         else:
             found = np.array(values, dtype=np.int64)
+        found *= INPUTS[key].scale
         for value in found[found % INPUTS[key].multiple != 0][:1].tolist():
             self.number(key, value, key)
         return found[:, None]

@@ -102,7 +102,7 @@ def show_place(place: "OnDevice") -> None:
         rows,
         ("stage", "compute", "memory", "links", "all", "bound by"),
     )
-    used, has = place.memory_bytes / 1e9, place.device.memory_bytes / 1e9
+    used, has = place.memory_bytes / 1e9, place.has_bytes / 1e9
     fits = "fits" if place.fits else "does not fit"
     most = f"largest batch {place.largest_batch:,}"
     say(f"memory a device: {used:,.1f} of {has:,.1f} GB, {fits}; {most}")
@@ -220,6 +220,12 @@ def _point_text(point: dict[str, object]) -> str:
         said.append(f"weights {point['weight_format']}, products {point['activation_format']}")
     if point.get("cache_format", "bf16") != "bf16":
         said.append(f"cache {point['cache_format']}")
+    said += [
+        f"{value:,g} {unit}"
+        for column, unit in (("device_tensor_tflops", "TFLOP/s"), ("device_bandwidth_gbs", "GB/s"),
+                             ("device_memory_gb", "GB"), ("link_bandwidth_gbs", "GB/s links"))
+        if isinstance(value := point.get(column, 0.0), float) and value
+    ]  # fmt: skip
     return ", ".join(said)
 
 

@@ -268,6 +268,13 @@ def test_a_device_without_links_is_refused_where_points_lie_on_several(grid_file
         find_answers(open_source(grid_file(SERVED)), [own], Objectives(100, 1))
 
 
+def test_devices_with_and_without_links_are_asked_together(grid_file):
+    own = se.load_device("h100-sxm")
+    bare = own._replace(name="bare", links=None)
+    first, second = find_answers(open_source(grid_file(GRID)), [bare, own], TARGETS)
+    assert first.best == second.best
+
+
 def test_explain_tells_what_fits_a_device(command):
     asked = [
         "explain",

@@ -25,7 +25,7 @@ def test_plan_counts_and_computes_nothing(command):
     done = command("plan", "capacity", "--json")
     facts = json.loads(done.stdout)
     assert facts["points"] == 10_108_800
-    assert facts["columns"] == 49
+    assert facts["columns"] == 53
     assert "numba" not in done.stderr
     assert "10,108,800" in command("plan", "grids/capacity.toml").stdout
 
@@ -97,7 +97,7 @@ BAD_USES = {
     "no out": (["run", "capacity"], "Missing option '--out'"),
     "engine": (["run", "modes", "--out", "x", "--engine", "abacus"], "'abacus' is not"),
     "workers": (["run", "modes", "--out", "x", "--workers", "0"], "--workers"),
-    "grid": (["plan", "nope"], "one of capacity, modes, published-decode"),
+    "grid": (["plan", "nope"], "one of capacity, layouts, modes, published"),
     "directory": (["report", "tests", "--out", "x"], "tests: is no dataset"),
 }
 

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 import sweepengine as se
+from sweepengine.answers import metrics
 from sweepengine.data.models import load_model
 from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
 from sweepengine.formulas.layout import Layout
@@ -116,3 +117,69 @@ def test_overflow_of_a_layout_is_refused_before_it_starts():
         {"name": "g", "model": "llama-3.1-405b", "axes": {"layout": ["tp8", "tp16-pp2"]}}, "g.toml"
     )
     small.check()
+
+
+SPACE = {
+    "device_tensor_tflops": [100, 989.4],
+    "device_bandwidth_gbs": {"start": 1000, "stop": 5000, "step": 2000},
+    "device_memory_gb": [0, 24.5],
+    "link_bandwidth_gbs": [450],
+    "batch_size": [1, 8],
+}
+
+
+def test_hypothetical_hardware_is_a_grid(tmp_path):
+    grid = parse_grid({"name": "g", "model": "qwen3-8b", "axes": SPACE}, "g.toml")
+    frame = se.scan(grid).collect()
+    assert frame.height == 24
+    assert frame["device_tensor_tflops"].dtype == pl.Float64
+    assert frame["device_tensor_tflops"].unique(maintain_order=True).to_list() == [100, 989.4]
+    assert frame["device_bandwidth_gbs"].unique().sort().to_list() == [1000, 3000, 5000]
+    assert frame["device_memory_gb"].unique().sort().to_list() == [0, 24.5]
+    assert se.scan(grid).filter(pl.col("device_memory_gb") == 24.5).collect().height == 12
+    se.run(grid, tmp_path / "out")
+    written = pl.read_parquet(tmp_path / "out" / "*.parquet")
+    assert written["device_memory_gb"].to_list() == frame["device_memory_gb"].to_list()
+    given = frame.select("device_memory_gb", "device_tensor_tflops", "batch_size")
+    again = se.evaluate(given, "qwen3-8b")
+    assert again["device_tensor_tflops"].to_list() == frame["device_tensor_tflops"].to_list()
+
+
+@pytest.mark.parametrize("value", [-1, 0.12345, "80", True, 2e6, float("inf"), float("nan")])
+def test_hardware_that_is_none_is_refused(value):
+    with pytest.raises(se.InputError, match=r"three decimals, 0 \(the device's own\)\.\.1,000,000"):
+        parse_grid(
+            {"name": "g", "model": "qwen3-8b", "axes": {"device_memory_gb": [value]}}, "g.toml"
+        )
+    with pytest.raises(se.InputError, match="point: device_memory_gb"):
+        se.cost("qwen3-8b", device_memory_gb=value)
+    if not isinstance(value, str | bool):
+        with pytest.raises(se.InputError, match=r"points: device_memory_gb\[0\]"):
+            se.evaluate(pl.DataFrame({"device_memory_gb": [float(value)]}), "qwen3-8b")
+
+
+def test_rooflines_take_what_a_point_says_instead_of_the_device():
+    device = se.load_device("h100-sxm")
+    given = {"prompt_tokens": [1000], "weight_format": ["fp8"], "activation_format": ["fp8"],
+             "tensor_parallel": [2]}  # fmt: skip
+    said = {"device_tensor_tflops": 494.7, "device_bandwidth_gbs": 1675.0,
+            "device_memory_gb": 24.0, "link_bandwidth_gbs": 225.0}  # fmt: skip
+
+    def found(**more):
+        frame = se.evaluate(pl.DataFrame(given | {k: [v] for k, v in more.items()}), "qwen3-8b")
+        return frame.select(
+            peak=metrics.tensor_peak(device, "prefill"),
+            memory=metrics.memory_seconds(device, "decode"),
+            link=metrics.link_seconds(device, "prefill"),
+            has=metrics.memory_bytes(device),
+            batch=metrics.largest_batch(device, ("prefill", "decode")),
+        ).row(0, named=True)
+
+    own, other = found(), found(**said)
+    assert own["peak"] == pytest.approx(1978.9e12)
+    assert other["peak"] == pytest.approx(own["peak"] / 2)
+    assert other["memory"] == pytest.approx(2 * own["memory"])
+    latency = device.links.latency_s * (2 * 36 + 2)
+    assert other["link"] - latency == pytest.approx(2 * (own["link"] - latency))
+    assert (own["has"], other["has"]) == (80_000_000_000, 24_000_000_000)
+    assert other["batch"] < own["batch"] / 3
