@@ -56,7 +56,7 @@ def figures_table(arch: Architecture, workloads: np.ndarray) -> Table:
     figures, keys, experts = tabulate(arch, workloads)
     table = dict(zip(Figures._fields, figures, strict=True))
     table |= {f"key_{name}": values for name, values in zip(Keys._fields, keys[0], strict=True)}
-    return table | {"expert": experts[0]}
+    return table | {"expert": experts[0, 0]}
 
 
 def by_numpy(arch: Architecture, table: Table, w: Any, k: Any, b: Any) -> dict[str, Any]:

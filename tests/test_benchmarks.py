@@ -17,7 +17,7 @@ def test_every_way_computes_the_columns_of_the_kernel():
     assert [one.way for one in ways][1:] == [
         "kernel, all cores", "kernel, one core", "kernel, 8 columns",
         "Polars expressions, 8 columns", "numexpr, 8 columns", "NumPy, 8 columns", "plain Python",
-        "kernel, qwen3-32b", "kernel, gpt-oss-20b",
+        "kernel, qwen3-32b", "kernel, gpt-oss-20b", "kernel, 12 layouts, 5 precisions, 6 models",
     ]  # fmt: skip
     assert all(one.points > 0 and len(one.seconds) > 1 for one in ways)
 

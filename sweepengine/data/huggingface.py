@@ -148,6 +148,8 @@ class _Reader(AttentionReader):
             for role, kind in (("mlp", every), ("experts", "experts"))
         }
         has = {role: layers for role, layers in roles.items() if layers}
+        if "expert_dtype" in self.family.get("keys", ()) and self.value("expert_dtype") is None:
+            self.assumed["expert_dtype"] = None
         try:
             return read_quantization(config, self.part, has, modules)
         except UnknownFormatError as error:

@@ -196,4 +196,9 @@ def compute_arrays(
 def shown_values(name: str, values: NDArray[Any]) -> NDArray[Any]:
     """Values of an input column as they are shown: whole numbers that stand for others divided."""
     scale = INPUTS[name].scale
-    return values / scale if scale > 1 else values
+    if scale == 1:
+        return values
+    if values.strides == (0,) and len(values):
+        return np.broadcast_to(np.float64(values[0] / scale), len(values))
+    shown: NDArray[Any] = values / scale
+    return shown

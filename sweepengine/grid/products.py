@@ -18,7 +18,10 @@ SPARSE = 64
 def expand(
     axes: Sequence[Axis], dtype: type[np.integer] = np.int64
 ) -> dict[str, NDArray[np.integer]]:
-    """All points of a product of axes, a column each; the last axis is fastest."""
+    """All points of a product of axes, a column each; the last axis is fastest.
+
+    A column of one value is that value, repeated without memory of its own.
+    """
     total = prod(len(axis.values) for axis in axes)
     outer, inner = 1, total
     columns = {}
@@ -26,8 +29,12 @@ def expand(
         count = len(axis.values)
         inner //= count
         for i, name in enumerate(axis.columns):
-            values = axis.values[:, i].astype(dtype)[None, :, None]
-            columns[name] = np.broadcast_to(values, (outer, count, inner)).reshape(-1)
+            values = axis.values[:, i].astype(dtype)
+            if count == 1:
+                columns[name] = np.broadcast_to(values[0], total)
+                continue
+            spread = np.broadcast_to(values[None, :, None], (outer, count, inner))
+            columns[name] = spread.reshape(-1)
         outer *= count
     return columns
 

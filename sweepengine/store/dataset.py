@@ -116,6 +116,8 @@ def write_points(
 
 def _repeats(values: NDArray[Any]) -> bool:
     """Whether neighbours mostly hold the same value, judged by the first of a column."""
+    if values.strides == (0,):
+        return True
     part = values[: 1 << 12]
     return int(np.count_nonzero(part[1:] != part[:-1])) * 64 <= len(part)
 
@@ -125,14 +127,17 @@ def to_arrow(columns: Mapping[str, NDArray[Any]], schema: pa.Schema) -> pa.Table
     arrays = []
     for field in schema:
         values = columns[field.name]
+        wanted = np.int8 if pa.types.is_dictionary(field.type) else field.type.to_pandas_dtype()
+        if values.strides == (0,) and len(values):
+            codes = pa.array(np.full(len(values), values[0], wanted))
+        else:
+            codes = pa.array(values.astype(wanted, copy=False))
         if pa.types.is_dictionary(field.type):
-            codes = pa.array(values.astype(np.int8))
             arrays.append(
                 pa.DictionaryArray.from_arrays(codes, pa.array(INPUTS[field.name].choices))
             )
         else:
-            wanted = field.type.to_pandas_dtype()
-            arrays.append(pa.array(values.astype(wanted, copy=False)))
+            arrays.append(codes)
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
