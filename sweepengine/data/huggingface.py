@@ -6,6 +6,7 @@ wrong number.
 """
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,6 +155,9 @@ class _Reader(AttentionReader):
             return read_quantization(config, self.part, has, modules)
         except UnknownFormatError as error:
             raise self.fail(key, str(error)) from None
+        except (AttributeError, TypeError, KeyError, re.error):
+            expected = "expected the tables that transformers, compressed-tensors or ModelOpt write"
+            raise self.fail(key, expected) from None
 
     def _sidecar(self) -> Config | None:
         """What ModelOpt writes beside a config.json; None where there is no such file."""

@@ -161,7 +161,10 @@ def _activation(config: Config, base: str) -> str:
 def _ignored(config: Config) -> list[str]:
     found: list[str] = []
     for key in ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules"):
-        found += config.get(key) or []
+        listed = config.get(key) or []
+        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+            raise UnknownFormatError(f"{key}: expected a list of modules")
+        found += listed
     return found
 
 

@@ -198,11 +198,14 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
 
 def _check_layouts(found: Mapping[str, Integers], model: Model) -> None:
     """Refuse the first row whose layout or weights the model cannot have."""
-    names = (*(f"{kind}_parallel" for kind in Layout._fields), "weight_format", "attention_heads")
+    names = (*(f"{kind}_parallel" for kind in Layout._fields), "weight_format", "attention_heads",
+             "key_value_heads")  # fmt: skip
     rows, codes = distinct([found[name] for name in names])
     for code, row in enumerate(rows.tolist()):
-        *layout, weights, heads = (int(found[name][row]) for name in names)
-        problem = layout_problem(model, Layout(*layout), heads) or format_problem(model, weights)
+        *layout, weights, queries, keys = (int(found[name][row]) for name in names)
+        problem = layout_problem(model, Layout(*layout), (queries, keys)) or format_problem(
+            model, weights
+        )
         if problem:
             first = int(np.argmax(codes == code))
             raise InputError(f"points: row {first}: {problem}")

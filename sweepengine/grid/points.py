@@ -48,19 +48,19 @@ def refuse_input(
     return InputError(f"{place}: only a model that {NEEDS[column.needs]} has it: {known}")
 
 
-def layout_problem(model: Model, layout: Layout, heads: int = 0) -> str:
+def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)) -> str:
     """Which rule a layout breaks, in words; empty where it breaks none.
 
-    `heads` are the attention heads of a point, 0 the model's own.
+    `heads` are the attention heads and key-value heads of a point, 0 the model's own.
     """
     tensor, expert, pipeline, data = layout
     arch = model.architecture
     for group in arch.groups:
         own = group.attention
-        queries = heads or own.heads
+        queries = heads[0] or own.heads
         if queries % tensor:
             return f"tensor_parallel = {tensor} does not divide {queries} attention heads"
-        grouped = 0 if own.latent or heads else own.key_value_heads
+        grouped = 0 if own.latent else heads[1] or own.key_value_heads
         if grouped and grouped % tensor and tensor % grouped:
             return (
                 f"tensor_parallel = {tensor} neither divides {grouped} key-value heads "
@@ -119,7 +119,8 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
     if "attention_heads" in given and "key_value_heads" not in given:
         values["key_value_heads"] = values["attention_heads"]
     point = Point(**values)
-    if problem := layout_problem(model, layout_of(point), point.attention_heads):
+    heads = (point.attention_heads, point.key_value_heads)
+    if problem := layout_problem(model, layout_of(point), heads):
         raise InputError(f"point: {problem}")
     if problem := format_problem(model, point.weight_format):
         raise InputError(f"point: {problem}")

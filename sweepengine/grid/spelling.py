@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.models import Model
+from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUT_NAMES, INPUTS
 from sweepengine.grid.axes import AXES, Axis
 from sweepengine.grid.points import (
@@ -240,10 +241,17 @@ class _AxisReader:
                 raise self.fail(f"{key}[{i}]", value, str(error)) from None
             for name, number in zip(AXES[key].columns, layout, strict=True):
                 self.number(f"{key}[{i}]", number, name)
-            if problem := layout_problem(self.model, layout):
-                raise InputError(f'{self.source}: axes.{key}[{i}] = "{value}": {problem}')
             found.append(tuple(layout))
         return found
+
+    def check_layouts(self, axes: list[Axis], written: object) -> None:
+        """Refuse a layout that the model cannot have, with any of the heads that are swept."""
+        by_name = {axis.name: axis.values.tolist() for axis in axes}
+        for i, layout in enumerate(by_name.get("layout", [])):
+            for queries, keys in by_name.get("heads", [(0, 0)]):
+                if problem := layout_problem(self.model, Layout(*layout), (queries, keys)):
+                    value = self.values("layout", written)[i]
+                    raise InputError(f'{self.source}: axes.layout[{i}] = "{value}": {problem}')
 
     def choices(self, key: str, written: object) -> list[tuple[int, ...]]:
         found: list[tuple[int, ...]] = []
@@ -289,6 +297,7 @@ class _AxisReader:
                     f"expected no axes.{beside[0]}"
                 )
         axes = [self.axis(key, written) for key, written in table.items()]
+        self.check_layouts(axes, table.get("layout"))
         named = {name for axis in axes for name in axis.columns}
         constant = tuple(name for name in INPUT_NAMES if name not in named)
         if not constant:

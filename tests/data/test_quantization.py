@@ -102,6 +102,10 @@ def test_spellings_of_formats_are_known(quantized, config, weights, activation):
           "quantized_layers": {"model.layers.0.self_attn.q_proj": {"quant_algo": "Q"}}},
          'quant_algo = "Q"'),
         ("fp8", "expected a table"),
+        (BLOCKS | {"ignore": "lm_head"}, "ignore: expected a list of modules"),
+        (GROUP | {"config_groups": ["g"]}, "expected the tables that transformers"),
+        (group({"num_bits": 8, "type": "int"}) | {"ignore": ["re:("]}, "expected the tables that"),
+        ({"quant_algo": ["NVFP4"]}, "expected the tables that"),
     ],
 )  # fmt: skip
 def test_formats_that_are_not_known_are_refused_by_name(quantized, config, expected):

@@ -74,6 +74,18 @@ BAD = {
 }
 
 
+def test_layouts_are_checked_with_the_heads_that_are_swept():
+    axes = {"heads": [[10, 10], [20, 5]], "layout": ["tp5"]}
+    parse_grid({"name": "g", "axes": axes}, "g.toml")
+    with pytest.raises(se.InputError, match="neither divides 10 key-value heads"):
+        parse_grid({"name": "g", "axes": {"heads": [[20, 10]], "layout": ["tp4"]}}, "g.toml")
+    odd = axes | {"heads": [[10, 10], [16, 4]]}
+    with pytest.raises(se.InputError, match=r'axes.layout\[0\] = "tp5": .* divide 16 attention'):
+        parse_grid({"name": "g", "axes": odd}, "g.toml")
+    four = {"heads": [[20, 4]], "layout": "tp4"}  # the model's own 10 heads would not do
+    assert parse_grid({"name": "g", "axes": four}, "g.toml").points == 1
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_axis_is_one_line(case):
     axes, expected = BAD[case]
