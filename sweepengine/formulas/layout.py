@@ -58,8 +58,8 @@ def share_attention(attention: Attention, tensor: int) -> Attention:
     """
     kv_heads = ceil_div(attention.key_value_heads, tensor)
     heads = ceil_div(attention.heads, tensor)
-    whole_query = min(attention.query_norm // max(attention.key_width + 1, 1), 1)
-    whole_key = min(attention.key_norm // max(attention.key_width + 1, 1), 1)
+    whole_query = min(attention.query_norm // (attention.key_width + 1), 1)
+    whole_key = min(attention.key_norm // (attention.key_width + 1), 1)
     query_norm = whole_query * heads * attention.key_width
     key_norm = whole_key * kv_heads * attention.key_width
     return resized(

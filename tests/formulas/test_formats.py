@@ -1,9 +1,12 @@
 """Bytes of checkpoints in number formats: releases, worked examples, laws."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweepengine.data.models import load_model
-from sweepengine.formulas.architecture import Checkpoint
+from sweepengine.formulas.architecture import Checkpoint, Recurrent
+from sweepengine.formulas.attention import projections
 from sweepengine.formulas.formats import (
     BF16,
     BY_NAME,
@@ -11,6 +14,7 @@ from sweepengine.formulas.formats import (
     FORMATS,
     NAMES,
     Format,
+    Formats,
     cache_bits,
     formats_of,
     layer_savings,
@@ -101,8 +105,14 @@ def test_matrices_take_their_values_and_their_scales(name, rows, columns, expect
     assert matrix_bytes(BY_NAME[name], rows, columns) == expected
 
 
+def test_blocks_of_one_column_have_a_scale_a_value():
+    assert matrix_bytes(Format(8, 1, 1, 8, 0), 2, 3) == 6 + 6
+
+
 def test_a_matrix_that_stays_as_it_is_saves_nothing():
     assert saved(BF16, 2, 100, 100) == 0
+    assert saved(BY_NAME["fp8-tensor"], 2, 0, 100) == 0
+    assert saved(BY_NAME["fp8-tensor"], 2, 1, 1) == 2 - 5
     assert saved(BY_NAME["fp8"], 2, 0, 100) == 0
     assert saved(BY_NAME["fp8"], 2, 128, 128) == 128 * 128 - 4
 
@@ -113,6 +123,44 @@ def test_fewer_bits_are_fewer_bytes(name):
     found = [weight_bytes(name, each) for each in ordered]
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == len(found)
+
+
+RANKS = st.integers(0, 2)
+EIGHT = Format(8, 0, 0, 0, 0)
+"""A byte a value: it saves as many bytes as a matrix has values."""
+
+
+@given(RANKS, RANKS, RANKS, st.integers(1, 3), RANKS, st.booleans(), st.booleans())
+def test_every_matrix_of_a_layer_is_held_in_its_format(
+    rank, latent, output_rank, groups, gate, shared, keys_as_values
+):
+    group = load_model("qwen3-8b").architecture.groups[0]
+    own = group.attention._replace(
+        heads=6, key_value_heads=2, key_width=3, value_width=3, rotary_width=2, query_rank=rank,
+        latent=latent, output_rank=output_rank, output_groups=groups, output_gate=gate,
+        shared_cache=int(shared and not latent), input_bias=0, output_bias=0,
+        keys_as_values=int(keys_as_values and not latent and not shared),
+    )  # fmt: skip
+    formats = Formats(EIGHT, BF16, BF16)
+    less = layer_savings(group._replace(attention=own), 5, formats, 2)
+    assert less.projections == projections(own, 5, 4, 4, 0).weights
+    assert (less.mlp, less.expert, less.recurrent) == (0, 0, 0)
+
+
+@given(RANKS, st.booleans(), st.integers(0, 1))
+def test_experts_mlps_and_mixers_are_held_in_their_formats(latent, mamba, matrices):
+    group = load_model("qwen3-8b").architecture.groups[0]
+    forward = group.feed_forward._replace(
+        width=7, experts=4, experts_held=4, experts_per_token=2, expert_width=6,
+        expert_latent=latent, matrices=2 + matrices,
+    )  # fmt: skip
+    mixer = Recurrent(2, 1, 3, 4, 4, 8, int(mamba))
+    layer = group._replace(feed_forward=forward, recurrent=mixer)
+    less = layer_savings(layer, 5, Formats(EIGHT, EIGHT, EIGHT), 2)
+    assert less.mlp == (2 + matrices) * 5 * 7
+    assert less.expert == (2 + matrices) * 6 * (latent or 5)
+    # 14 channels of convolution, 8 of values, and gates of each head: one of Mamba, else two
+    assert less.recurrent == 5 * (14 + 8 + (2 if mamba else 4)) + 8 * 5
 
 
 def test_mixtures_of_formats_cover_their_roles_alone():

@@ -14,6 +14,7 @@ from sweepengine.formulas.layout import (
     layer_collectives,
     layer_links,
     reduced_values,
+    share_attention,
     share_group,
     share_trunk,
 )
@@ -52,6 +53,20 @@ def test_parameters_of_a_device_are_those_worked_by_hand(name, layout, expected)
     assert parameters(name, layout) == expected
 
 
+@pytest.mark.parametrize(("width", "heads"), [(1, 2), (4, 8)])
+def test_norms_of_all_heads_are_split_and_those_of_one_are_not(width, heads):
+    own = load_model("llama-3.1-8b").architecture.groups[0].attention
+    own = own._replace(heads=heads, key_value_heads=heads, key_width=width)
+    whole = own._replace(query_norm=heads * width, key_norm=heads * width)
+    found = share_attention(whole, 2)
+    assert (found.query_norm, found.key_norm) == (heads * width // 2, heads * width // 2)
+    single = share_attention(own._replace(query_norm=width, key_norm=width), 2)
+    assert (single.query_norm, single.key_norm) == (width, width)
+    none = share_attention(own, 2)
+    assert (none.query_norm, none.key_norm) == (0, 0)
+    assert share_attention(own._replace(output_groups=8), 2).output_groups == 4
+
+
 def point(prompt=1024, steps=1, **more):
     return Point(0, 0, 0, 0, 0, steps, 1, 0, 0, 1, prompt)._replace(**more)
 
@@ -88,6 +103,10 @@ def test_experts_of_other_groups_are_sent_to_and_touched_by_all():
     assert exchanged_values(group, 7168, 4, Layout(8, 8, 1, 1)) == 0
     assert layer_collectives(group, layout) == 2
     assert layer_collectives(group, Layout(8, 64, 1, 8)) == 4
+    assert layer_collectives(group, Layout(4, 8, 1, 2)) == 4
+    assert layer_collectives(arch.groups[0], Layout(4, 8, 1, 2)) == 2  # of no experts
+    assert layer_collectives(group._replace(feed_forward=group.feed_forward._replace(
+        experts=1)), layout) == 2  # fmt: skip
     assert layer_links(group, 7168, 4, layout) == exchanged_values(group, 7168, 4, layout)
     found = point_columns(arch, point(expert_parallel=32, data_parallel=32, batch_size=128))
     read = touched_experts(8, 256, 8, 128)
