@@ -47,7 +47,8 @@ BY_NAME = {
     )
     for name, row in _TABLE.items()
 }
-BF16 = BY_NAME["bf16"]
+UNQUANTISED = Format(0, 0, 0, 0, 0)
+"""Of a matrix that stays in the accounting's width."""
 
 
 def row_of(name: str) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def matrix_bytes(kept: Format, rows: int, columns: int) -> int:
 @formula
 def saved(kept: Format, size: int, rows: int, columns: int) -> int:
     """Bytes that a matrix takes less than with `size` bytes a value."""
-    if kept.bits == 8 * size or rows * columns == 0:
+    if kept.bits == 0 or rows * columns == 0:
         return 0
     return size * rows * columns - matrix_bytes(kept, rows, columns)
 
@@ -140,11 +141,11 @@ def saved_in_layer(less: Savings) -> int:
 def formats_of(arch: Architecture, weights: int) -> Formats:
     """Formats of the linear layers for a value of the column `weight_format`."""
     if weights == 0:
-        own = [NAMES[code] for code in arch.checkpoint[: len(ROLES)]]
-        return Formats(*(BY_NAME[name] for name in own))
+        own = arch.checkpoint[: len(ROLES)]
+        return Formats(*(BY_NAME[NAMES[code]] if code else UNQUANTISED for code in own))
     name = FORMATS[weights]
     covers = _TABLE[name].get("covers", ROLES)
-    return Formats(*(BY_NAME[name] if role in covers else BF16 for role in ROLES))
+    return Formats(*(BY_NAME[name] if role in covers else UNQUANTISED for role in ROLES))
 
 
 def saved_bytes(arch: Architecture, weights: int = 0) -> int:

@@ -18,6 +18,7 @@ from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.grid.points import checked_point
 from sweepengine.show.charts import heat_map, parameters_chart, roofline_chart, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
+from sweepengine.show.layouts import layout_table
 from sweepengine.show.look import Chart
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import render, save_chart
@@ -45,7 +46,8 @@ METHOD = (
      "decoder and head over the context. Decode is the sum over all K steps."),
     ("Required TFLOP/s", "Vision + prefill FLOPs / TTFT; decode FLOPs / K / TPOT."),
     ("Roofline", "A stage takes the longer of tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak "
-     "and bytes moved / bandwidth, at the full peaks of the data sheet."),
+     "and bytes moved / bandwidth, at the full peaks of the data sheet, and behind it what links "
+     "take."),
     ("Measured by torch", "FLOPs that torch's counter sees in modules of transformers with the "
      "released model's shapes; `sweepengine validate` repeats it."),
 )  # fmt: skip
@@ -133,7 +135,8 @@ def _section(source: Source) -> Section:
         weight_traffic_chart(source, model),
         heat_map(source, at),
     ]
-    tables = []
+    laid = layout_table(source, at)
+    tables = [] if laid is None else [laid]
     if source.point_count <= MOST_ROWS:
         points = source.points.collect()
         for stage in source.stages:

@@ -4,7 +4,7 @@ import json
 import math
 import string
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -209,13 +209,7 @@ def _point_text(point: dict[str, object]) -> str:
     if "attention_heads" in point:
         said.append(f"heads {point['attention_heads']}/{point['key_value_heads']}")
     said.append(str(point["attention"]))
-    letters = {"tensor": "tp", "expert": "ep", "pipeline": "pp", "data": "dp"}
-    layout = [
-        f"{letter}{size}"
-        for kind, letter in letters.items()
-        if isinstance(size := point.get(f"{kind}_parallel", 1), int) and size > 1
-    ]
-    said += ["-".join(layout)] if layout else []
+    said += [written] if (written := layout_text(point)) else []
     if point.get("weight_format", "checkpoint") != "checkpoint":
         said.append(f"weights {point['weight_format']}, products {point['activation_format']}")
     if point.get("cache_format", "bf16") != "bf16":
@@ -227,6 +221,13 @@ def _point_text(point: dict[str, object]) -> str:
         if isinstance(value := point.get(column, 0.0), float) and value
     ]  # fmt: skip
     return ", ".join(said)
+
+
+def layout_text(point: dict[str, Any]) -> str:
+    """A point's layout as grids spell it; empty on one device."""
+    letters = {"tensor": "tp", "expert": "ep", "pipeline": "pp", "data": "dp"}
+    sizes = {letter: int(point.get(f"{kind}_parallel", 1)) for kind, letter in letters.items()}
+    return "-".join(f"{letter}{size}" for letter, size in sizes.items() if size > 1)
 
 
 def _show_front(answer: "Answer", top: int) -> None:

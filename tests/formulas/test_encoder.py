@@ -62,5 +62,8 @@ def test_an_image_has_a_token_a_query_and_a_separator():
     image = image_tokens(IMAGE, 1024, 768, 2, 3)
     assert (image.view_tokens, image.tile_tokens, image.tiles) == (257, 6 * 144, 6)
     assert projected_tokens(SECOND, image) == 256 + 6 * 144
+    single = IMAGE._replace(few_queries=1, many_queries=1)
+    assert features_of_view(single, 1024) == 1
+    assert image_tokens(single, 1024, 768, 2, 3)[3:] == (2, 6)
     alone = image_tokens(IMAGE, 768, 768, 0, 0)
     assert (alone.view_tokens, alone.tile_tokens) == (145, 0)

@@ -8,11 +8,11 @@ from sweepengine.data.models import load_model
 from sweepengine.formulas.architecture import Checkpoint, Recurrent
 from sweepengine.formulas.attention import projections
 from sweepengine.formulas.formats import (
-    BF16,
     BY_NAME,
     CACHES,
     FORMATS,
     NAMES,
+    UNQUANTISED,
     Format,
     Formats,
     cache_bits,
@@ -110,7 +110,9 @@ def test_blocks_of_one_column_have_a_scale_a_value():
 
 
 def test_a_matrix_that_stays_as_it_is_saves_nothing():
-    assert saved(BF16, 2, 100, 100) == 0
+    assert saved(UNQUANTISED, 2, 100, 100) == saved(BY_NAME["bf16"], 2, 100, 100) == 0
+    assert saved(UNQUANTISED, 4, 100, 100) == 0
+    assert saved(BY_NAME["bf16"], 4, 100, 100) == 20_000  # of a checkpoint in fp32
     assert saved(BY_NAME["fp8-tensor"], 2, 0, 100) == 0
     assert saved(BY_NAME["fp8-tensor"], 2, 1, 1) == 2 - 5
     assert saved(BY_NAME["fp8"], 2, 0, 100) == 0
@@ -141,7 +143,7 @@ def test_every_matrix_of_a_layer_is_held_in_its_format(
         shared_cache=int(shared and not latent), input_bias=0, output_bias=0,
         keys_as_values=int(keys_as_values and not latent and not shared),
     )  # fmt: skip
-    formats = Formats(EIGHT, BF16, BF16)
+    formats = Formats(EIGHT, UNQUANTISED, UNQUANTISED)
     less = layer_savings(group._replace(attention=own), 5, formats, 2)
     assert less.projections == projections(own, 5, 4, 4, 0).weights
     assert (less.mlp, less.expert, less.recurrent) == (0, 0, 0)
@@ -166,10 +168,10 @@ def test_experts_mlps_and_mixers_are_held_in_their_formats(latent, mamba, matric
 def test_mixtures_of_formats_cover_their_roles_alone():
     arch = load_model("qwen3-30b-a3b").architecture
     experts = formats_of(arch, FORMATS.index("mxfp4"))
-    assert (experts.attention, experts.experts) == (BF16, BY_NAME["mxfp4"])
+    assert (experts.attention, experts.experts) == (UNQUANTISED, BY_NAME["mxfp4"])
     assert formats_of(arch, FORMATS.index("fp8")) == (BY_NAME["fp8"],) * 3
     own = arch._replace(checkpoint=Checkpoint(mlp=NAMES.index("fp8")))
-    assert formats_of(own, 0) == (BF16, BY_NAME["fp8"], BF16)
+    assert formats_of(own, 0) == (UNQUANTISED, BY_NAME["fp8"], UNQUANTISED)
     assert saved_bytes(arch) == 0 < saved_bytes(arch, FORMATS.index("fp8"))
 
 

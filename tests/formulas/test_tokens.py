@@ -9,6 +9,7 @@ from sweepengine.formulas.tokens import (
     entries_of_pass,
     held_tokens,
     keys_of_last_step,
+    keys_of_pass,
     keys_of_steps,
 )
 
@@ -30,6 +31,13 @@ def test_keys_of_steps_are_the_sum_over_them(reach, cached, steps):
     each = [met(reach, cached + step) for step in range(1, steps + 1)]
     assert keys_of_steps(cached, steps, reach) == sum(each)
     assert keys_of_last_step(cached, steps, reach) == met(reach, cached + max(steps, 1))
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"), [(0, 13), (20, 13), (11, 13), (10, 12), (4, 6), (2, 4), (1, 3)]
+)
+def test_a_pass_meets_what_the_window_leaves_of_the_cache(window, expected):
+    assert keys_of_pass(3, 10, window) == expected
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [(0, 0), (3, 0), (4, 1), (11, 2)])

@@ -103,6 +103,37 @@ def test_text_of_files_is_escaped_in_pages(grid_file, tmp_path):
         assert "console.error(1)</script>" not in page.read_text()
 
 
+LAYOUTS = """name = "laid"
+description = "three layouts, two formats"
+model = "llama-3.1-70b"
+[axes]
+layout = ["tp1", "tp4", "tp8"]
+precision = ["bf16", "w4a16"]
+batch_size = [1, 8]
+prompt_tokens = [1000]
+decode_steps = [100]
+"""
+
+
+def test_layouts_and_formats_stand_side_by_side(grid_file, tmp_path):
+    write_report([str(grid_file(LAYOUTS))], tmp_path)
+    table = pl.read_csv(tmp_path / "layouts.csv")
+    assert table["layout"].to_list()[::2] == ["one device", "tp4", "tp8"]
+    assert table["fit h100-sxm"].to_list() == ["0 of 2"] + ["2 of 2"] * 5
+    # 70.55 G parameters of 2 bytes; 4.125 bits a value but for table and head (2.1 G in bf16).
+    assert table["weights, GB"].to_list()[:2] == [141.1, 39.5]
+    fastest = table["tokens/s/user, at most"].to_list()
+    assert fastest[0] is None
+    assert fastest[1] < fastest[3] < fastest[5]
+
+
+def test_one_layout_needs_no_table_of_layouts(grid_file, tmp_path):
+    text = LAYOUTS.replace(', "tp4", "tp8"', "").replace(', "w4a16"', "")
+    write_report([str(grid_file(text))], tmp_path)
+    assert not (tmp_path / "layouts.csv").exists()
+    assert (tmp_path / "decode.csv").exists()
+
+
 def test_unknown_model_to_lay_beside_is_named(command, tmp_path):
     done = command("report", "published-vision", "--out", tmp_path / "o", "--against", "nope")
     assert done.returncode == 2

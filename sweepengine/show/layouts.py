@@ -1,0 +1,60 @@
+"""How layouts and formats compare on a device: what they hold, what fits, how fast at least."""
+
+import polars as pl
+
+from sweepengine.answers import metrics
+from sweepengine.answers.sources import Source
+from sweepengine.data.devices import Device
+from sweepengine.show.tables import Table
+from sweepengine.show.terminal import layout_text
+
+LAYOUT = ("tensor_parallel", "expert_parallel", "pipeline_parallel", "data_parallel")
+FORMATS = ("weight_format", "activation_format", "cache_format")
+
+
+def layout_table(source: Source, device: Device) -> Table | None:
+    """A row for each layout and formats of a source's points; None where all have the same.
+
+    Points fit where weights, cache and activations of one device do; times are the rooflines of
+    points that fit, of the best of them.
+    """
+    keys = [name for name in (*LAYOUT, *FORMATS) if name in source.inputs]
+    if source.points.select(keys).unique().collect(engine="streaming").height < 2:
+        return None
+    stages = source.stages_there
+    memory = metrics.memory_needed_bytes(stages)
+    fits = memory <= metrics.memory_bytes(device)
+    user = metrics.tokens_per_second_per_user(device)
+    rate = metrics.tokens_per_second(device, stages=stages)
+    found = (
+        source.points.group_by(keys, maintain_order=True)
+        .agg(
+            devices=pl.col("devices").first(),
+            weights=pl.col("weight_bytes").first() / 1e9,
+            least=memory.min() / 1e9,
+            most=memory.max() / 1e9,
+            points=pl.len(),
+            fitting=fits.sum(),
+            user=user.filter(fits).max(),
+            rate=rate.filter(fits).max(),
+        )
+        .collect(engine="streaming")
+    )
+    columns = ("layout", "weights", "products", "cache", "devices", "weights, GB",
+               "memory, GB", f"fit {device.name}", "tokens/s/user, at most",
+               "tokens/s/device, at most")  # fmt: skip
+    rows = [
+        (
+            layout_text(row) or "one device",
+            *(str(row[name]) for name in FORMATS),
+            f"{row['devices']:,}",
+            f"{row['weights']:,.1f}",
+            f"{row['least']:,.1f} to {row['most']:,.1f}",
+            f"{row['fitting']:,} of {row['points']:,}",
+            "" if row["user"] is None else f"{row['user']:,.1f}",
+            "" if row["rate"] is None else f"{row['rate']:,.1f}",
+        )
+        for row in found.iter_rows(named=True)
+    ]
+    title = f"Layouts and formats: figures of one device, rooflines of {device.name}"
+    return Table("layouts", title, columns, rows, 6)
