@@ -10,8 +10,11 @@ from sweepengine.answers.slo import Answer, Objectives
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import TERA, Device
 from sweepengine.data.models import Model
+from sweepengine.formulas.layout import Layout, expert_groups
 from sweepengine.formulas.parameters import parameter_parts
+from sweepengine.formulas.tokens import ceil_div
 from sweepengine.formulas.ways import touched_experts
+from sweepengine.show.layouts import LAYOUT, layout_name, varying_layouts
 from sweepengine.show.look import (
     BLUE,
     COLOURS,
@@ -61,10 +64,15 @@ def parameters_chart(source: Source, model: Model) -> Chart:
 
 
 def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
-    """Weights that a decode step reads against the batch; None with one batch size."""
+    """Weights that a device's decode step reads against the batch; None with one batch size.
+
+    Of several layouts and formats the source's first is shown, and the note says which.
+    """
     arch = model.architecture
+    first_laid = varying_layouts(source).head(1)
+    laid = first_laid.row(0, named=True) if first_laid.width else {}
     steps = (
-        source.points.filter(pl.col("decode_steps") > 0)
+        source.points.filter(pl.col("decode_steps") > 0, **laid)
         .group_by("batch_size")
         .agg(
             (pl.col("decode_weight_io_bytes") / pl.col("decode_steps")).mean().alias("bytes") / 1e9
@@ -75,13 +83,20 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     if steps.height < 2 or not arch.routings or not steps["bytes"].sum():
         return None
     experts, per_token = arch.routings[0]
-    touched = [touched_experts(experts, experts, per_token, batch) for batch in steps["batch_size"]]
+    layout = Layout(*(int(laid.get(name, 1)) for name in LAYOUT))
+    held = ceil_div(experts, layout.expert)
+    touched = [
+        touched_experts(
+            held, experts, per_token, ceil_div(batch, layout.data) * expert_groups(layout)
+        )
+        for batch in steps["batch_size"]
+    ]
     shown = steps.with_columns(experts=pl.Series(touched))
     first, last = shown.row(0, named=True), shown.row(-1, named=True)
     title = (
         f"A decode step reads {first['bytes']:.2f} GB of weights at batch {first['batch_size']}, "
         f"{last['bytes']:.2f} GB at {last['batch_size']}: "
-        f"{first['experts']:.3g} to {last['experts']:.3g} of {experts} experts a layer"
+        f"{first['experts']:.3g} to {last['experts']:.3g} of {held} experts a layer"
     )
     base = alt.Chart(shown).encode(
         x=alt.X("batch_size:Q", title="batch size (B)", axis=alt.Axis(
@@ -97,11 +112,12 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     lines = base.mark_line(color=BLUE, point=alt.OverlayMarkDef(color=BLUE))
     drawn = alt.layer(lines, text).properties(width=WIDTH, height=HEIGHT)
     note = f"{note_of(source)}; labels: distinct experts touched a layer, expected"
+    note += f"; {layout_name(laid)}" if laid else ""
     return Chart("weight_traffic", title, styled(drawn, title, note))
 
 
 def heat_map(source: Source, device: Device) -> Chart | None:
-    """TPOT over decode steps and batch size, the mean over all else; None without both axes."""
+    """TPOT over decode steps and batch size, the mean of all that fits; None without both axes."""
     axes = source.points.select(
         pl.col("decode_steps").n_unique().alias("K"),
         pl.col("decode_steps").min().alias("low"),
@@ -115,12 +131,12 @@ def heat_map(source: Source, device: Device) -> Chart | None:
     if binned:
         width = -(-(counts["high"] - counts["low"] + 1) // MOST_BINS)
         steps = (steps - counts["low"]) // width * width + counts["low"]
-    fits = metrics.memory_needed_bytes(source.stages_there) <= device.memory_bytes
+    fits = metrics.memory_needed_bytes(source.stages_there) <= metrics.memory_bytes(device)
     cells = (
         source.points.filter(pl.col("decode_steps") > 0)
         .group_by(steps.alias("decode_steps"), "batch_size")
         .agg(
-            (metrics.tpot_seconds(device).mean() * 1000).alias("tpot_ms"),
+            (metrics.tpot_seconds(device).filter(fits).mean() * 1000).alias("tpot_ms"),
             fits.any().alias("fits"),
         )
         .sort("batch_size", "decode_steps")
@@ -131,7 +147,7 @@ def heat_map(source: Source, device: Device) -> Chart | None:
         return None
     low, high = shown["tpot_ms"].min(), shown["tpot_ms"].max()
     title = f"On {device.name} a token takes {figure(low)} to {figure(high)} ms"  # type: ignore[arg-type]
-    note = f"{note_of(source)}, mean over all else; blank where memory does not hold the batch"
+    note = f"{note_of(source)}, mean of all that memory holds, blank where it holds none"
     note += f"; K in {cells['decode_steps'].n_unique()} bins" if binned else ""
     drawn = (
         alt.Chart(shown)

@@ -1,5 +1,7 @@
 """How layouts and formats compare on a device: what they hold, what fits, how fast at least."""
 
+from typing import Any
+
 import polars as pl
 
 from sweepengine.answers import metrics
@@ -12,14 +14,27 @@ LAYOUT = ("tensor_parallel", "expert_parallel", "pipeline_parallel", "data_paral
 FORMATS = ("weight_format", "activation_format", "cache_format")
 
 
+def varying_layouts(source: Source) -> pl.DataFrame:
+    """Layouts and formats of a source, as they come; without columns where all have the same."""
+    keys = [name for name in (*LAYOUT, *FORMATS) if name in source.inputs]
+    found = source.points.select(keys).unique(maintain_order=True).collect(engine="streaming")
+    return found if found.height > 1 else pl.DataFrame()
+
+
+def layout_name(row: dict[str, Any]) -> str:
+    """A layout with its formats."""
+    formats = "weights {weight_format}, products {activation_format}, cache {cache_format}"
+    return f"{layout_text(row) or 'one device'}, {formats.format(**row)}"
+
+
 def layout_table(source: Source, device: Device) -> Table | None:
     """A row for each layout and formats of a source's points; None where all have the same.
 
     Points fit where weights, cache and activations of one device do; times are the rooflines of
     points that fit, of the best of them.
     """
-    keys = [name for name in (*LAYOUT, *FORMATS) if name in source.inputs]
-    if source.points.select(keys).unique().collect(engine="streaming").height < 2:
+    keys = varying_layouts(source).columns
+    if not keys:
         return None
     stages = source.stages_there
     memory = metrics.memory_needed_bytes(stages)

@@ -8,7 +8,7 @@ from sweepengine import metrics
 from sweepengine.answers.sources import open_source
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
-from sweepengine.show.charts import heat_map, roofline_chart
+from sweepengine.show.charts import heat_map, roofline_chart, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import save_chart
@@ -146,6 +146,37 @@ def test_heat_map_holds_the_mean_time_of_its_cells():
     assert found == pytest.approx({key: wanted[key] for key in found}, rel=1e-12)
     assert len(found) > 200
     assert heat_map(open_source("released"), device) is None
+
+
+def test_weight_traffic_of_layouts_is_that_of_the_first(grid_file):
+    place = grid_file("""
+name = "laid"
+description = "two layouts"
+model = "deepseek-v3"
+[axes]
+layout = ["dp8-ep16-tp2", "tp8"]
+batch_size = [1, 64]
+prompt_tokens = [1000]
+decode_steps = [10]
+""")
+    chart = weight_traffic_chart(open_source(str(place)), load_model("deepseek-v3"))
+    rows = next(iter(chart.drawn.to_dict()["datasets"].values()))
+    wanted = [
+        se.cost(
+            "deepseek-v3", prompt_tokens=1000, decode_steps=10, batch_size=batch,
+            tensor_parallel=2, data_parallel=8, expert_parallel=16,
+        )["decode_weight_io_bytes"] / 10 / 1e9
+        for batch in (1, 64)
+    ]  # fmt: skip
+    assert [row["bytes"] for row in rows] == pytest.approx(wanted, rel=1e-12)
+    # 16 of 256 experts on a device; batches of 1 and 8 sequences a group, of 8 groups.
+    assert [row["experts"] for row in rows] == pytest.approx(
+        [16 * (1 - (1 - 8 / 256) ** 8), 16 * (1 - (1 - 8 / 256) ** 64)], rel=1e-12
+    )
+    assert (
+        "tp2-ep16-dp8, weights checkpoint, products fp8, cache bf16"
+        in (chart.drawn.to_dict()["title"]["subtitle"])
+    )
 
 
 def test_no_point_stands_above_its_roof():
