@@ -17,7 +17,6 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, read_text
 from sweepengine.data.patterns import MIXTURES, block_types
 from sweepengine.data.quantization import (
-    MODULES,
     Quantized,
     UnknownFormatError,
     read_quantization,
@@ -142,7 +141,7 @@ class _Reader(AttentionReader):
         # Shared experts stand for the MLP that every token takes, where mixtures have some.
         every = "experts" if described.get("experts", {}).get("width") else "dense"
         if every == "experts" and "mlp" not in modules:
-            modules["mlp"] = MODULES["shared"]
+            modules["mlp"] = families()["checkpoints"]["modules"]["shared"]
         mixing = [i for i, m in enumerate(mixers) if m.attends or m.recurrent]
         roles = {"attention": mixing} | {
             role: [i for i, forward in enumerate(forwards) if forward == kind]

@@ -1,35 +1,18 @@
 """What a config.json says of its checkpoint's number formats: `quantization_config`.
 
 Spellings of fp8 (transformers), mxfp4, GPTQ, AWQ, compressed-tensors and ModelOpt are read. The
-format of a role is that of most of its layers; where some stay as they are, it is said.
+format of a role is that of most of its layers; where some stay as they are, it is said. Names of
+modules, algorithms and formats are in `families.toml`.
 """
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from sweepengine.data.configs import Config, families
 from sweepengine.formulas.formats import NAMES, row_of
-
-Config = dict[str, Any]
-PREFIXES = ("model.layers.", "model.language_model.layers.", "language_model.model.layers.",
-            "layers.", "backbone.layers.")  # fmt: skip
-MODULES = {
-    "attention": ("self_attn.q_proj", "self_attn.q_a_proj", "self_attn.q_b_proj",
-                  "self_attn.o_proj", "linear_attn.out_proj", "attn.wq_b", "mixer.q_proj",
-                  "mixer.out_proj"),
-    "mlp": ("mlp.gate_proj", "mlp.up_proj"),
-    "shared": ("mlp.shared_experts.up_proj", "mlp.shared_expert.up_proj",
-               "ffn.shared_experts.w1", "block_sparse_moe.shared_experts.up_proj",
-               "mixer.shared_experts.up_proj"),
-    "experts": ("mlp.experts.0.up_proj", "block_sparse_moe.experts.0.w1", "ffn.experts.0.w1",
-                "experts.0.up_proj", "mixer.experts.0.up_proj"),
-}  # fmt: skip
-"""Modules that stand for a role, as checkpoints call them."""
-ALGORITHMS = {"NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "FP8": "fp8-tensor", "MXFP8": "mxfp8",
-              "FP8_PB_WO": "fp8", "W4A16_AWQ": "int4-zeros"}  # fmt: skip
-"""ModelOpt's names of formats."""
 
 
 class Quantized(NamedTuple):
@@ -58,7 +41,7 @@ def read_quantization(
     roles : mapping of str to sequence of int
         Which layers have a role; one that none has is no key.
     modules : dict
-        Role to the modules that stand for it, where those of `MODULES` do not.
+        Role to the modules that stand for it, where those of every family do not.
 
     Raises
     ------
@@ -69,10 +52,11 @@ def read_quantization(
     named = config.get("quantized_layers") or {}
     # Lists beside fp8 are of what was quantised anew; the rest is as it was.
     ignored = [] if named and config.get("quant_method") == "fp8" else _ignored(config)
+    known = families()["checkpoints"]["modules"]
     found: dict[str, str] = {}
     said = []
     for role, layers in roles.items():
-        names = tuple(modules.get(role) or MODULES[role])
+        names = tuple(modules.get(role) or known[role])
         each = (_of_layer(layer, names, base, ignored, named) for layer in layers)
         votes = Counter(vote for vote in each if vote)
         chosen, most = votes.most_common(1)[0] if votes else ("bf16", 0)
@@ -118,8 +102,9 @@ def _base(config: Config) -> str:
             "or modelopt"
         )
     algorithm = config.get("quant_algo")
-    if algorithm in ALGORITHMS:
-        return ALGORITHMS[algorithm]
+    known: dict[str, str] = families()["checkpoints"]["algorithms"]
+    if algorithm in known:
+        return known[algorithm]
     if algorithm == "MIXED_PRECISION":
         return "bf16"
     groups = config.get("config_groups") or {}
@@ -130,19 +115,15 @@ def _base(config: Config) -> str:
 
 def _weights(said: Config) -> str:
     """Format of a group of compressed-tensors."""
-    bits, kind, size = said.get("num_bits"), said.get("type"), said.get("group_size")
-    known: dict[tuple[Any, Any, Any], str] = {
-        (4, "float", 16): "nvfp4", (4, "float", 32): "mxfp4", (4, "int", 32): "int4-32",
-        (4, "int", 128): "int4" if said.get("symmetric", True) else "int4-zeros",
-        (8, "float", None): "fp8-row" if said.get("strategy") == "channel" else "fp8-tensor",
-        (8, "int", None): "int8",
-    }  # fmt: skip
-    found = known.get((bits, kind, size))
-    if found is None:
-        raise UnknownFormatError(
-            f"weights of {bits} bits, {kind}, groups of {size}: expected one of {', '.join(NAMES)}"
-        )
-    return found
+    stated = {"symmetric": True} | said
+    for known in families()["checkpoints"]["weights"]:
+        wanted = {"group_size": None} | known
+        if all(stated.get(key) == value for key, value in wanted.items() if key != "format"):
+            return str(known["format"])
+    raise UnknownFormatError(
+        f"weights of {said.get('num_bits')} bits, {said.get('type')}, groups of "
+        f"{said.get('group_size')}: expected one of {', '.join(NAMES)}"
+    )
 
 
 def _activation(config: Config, base: str) -> str:
@@ -172,17 +153,19 @@ def _of_layer(
     layer: int, modules: tuple[str, ...], base: str, ignored: list[str], named: Config
 ) -> str:
     """Format of a role in one layer; empty where a list of all that is quantised has it not."""
-    names = [f"{prefix}{layer}.{module}" for prefix in PREFIXES for module in modules]
+    known = families()["checkpoints"]
+    algorithms: dict[str, str] = known["algorithms"]
+    names = [f"{prefix}{layer}.{module}" for prefix in known["prefixes"] for module in modules]
     for name in names:
         for key in (name, name.rsplit(".", 1)[0], name.rsplit(".", 2)[0]):
             if key in named and not key.endswith("."):
                 algorithm = str(named[key].get("quant_algo"))
-                if algorithm not in ALGORITHMS:
-                    known = ", ".join(ALGORITHMS)
+                if algorithm not in algorithms:
                     raise UnknownFormatError(
-                        f'quant_algo = "{algorithm}" of {key}: expected one of {known}'
+                        f'quant_algo = "{algorithm}" of {key}: expected one of '
+                        f"{', '.join(algorithms)}"
                     )
-                return ALGORITHMS[algorithm]
+                return algorithms[algorithm]
     if named and base == "bf16":
         return ""
     return "bf16" if any(_matches(name, p) for name in names for p in ignored) else base
