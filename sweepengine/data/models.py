@@ -164,15 +164,16 @@ def build(data: dict[str, Any], source: str | Path) -> Model:
     )
 
 
-_LOADED: dict[Path, tuple[tuple[tuple[Path, int, int], ...], Model]] = {}
+Stamp = tuple[Path, int, int, int]
+_LOADED: dict[Path, tuple[tuple[Stamp, ...], Model]] = {}
 
 
-def _stamp(path: Path) -> tuple[Path, int, int]:
+def _stamp(path: Path) -> Stamp:
     try:
         state = path.stat()
     except OSError:
-        return path, 0, -1
-    return path, state.st_mtime_ns, state.st_size
+        return path, 0, 0, -1
+    return path, state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
@@ -191,7 +192,8 @@ def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
         When there is no such model or its file is not valid.
     """
     path = find("models", name)
-    stamps, model = _LOADED.get(path.resolve(), ((), None))
+    place = path.absolute()
+    stamps, model = _LOADED.get(place, ((), None))
     if model is None or any(_stamp(stamp[0]) != stamp for stamp in stamps):
         if path.suffix == ".json":
             reading = read_config(path)
@@ -200,5 +202,5 @@ def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
         else:
             data, read = _read_model(path, ())
             model = build(data, path)
-        _LOADED[path.resolve()] = (tuple(map(_stamp, read)), model)
+        _LOADED[place] = (tuple(map(_stamp, (place, *read))), model)
     return model

@@ -1,8 +1,9 @@
 """Figures of a workload, put together of the figures of its parts."""
 
+from operator import add
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Architecture, Group
+from sweepengine.formulas.architecture import Architecture, Group, Reach
 from sweepengine.formulas.attention import with_heads
 from sweepengine.formulas.figures import SUMMED_FIGURES, Figures, larger
 from sweepengine.formulas.layout import WHOLE, Layout, share_group
@@ -20,25 +21,26 @@ class Workload(NamedTuple):
     """For each of `Architecture.reaches`."""
     expert_bytes: tuple[tuple[int, int], ...]
     """For each of `Architecture.routings`: of one expert, and how many the device holds."""
+    reaches: tuple[Reach, ...]
+    """`Architecture.reaches`."""
 
 
 def merged_figures(one: Figures, other: Figures, sums: int) -> Figures:
     """Figures of two parts together."""
     return Figures(
+        *map(add, one[:SUMMED_FIGURES], other[:SUMMED_FIGURES]),
         *(
-            a + b if i < SUMMED_FIGURES else larger(a, b, sums)
-            for i, (a, b) in enumerate(zip(one, other, strict=True))
-        )
+            larger(*two, sums)
+            for two in zip(one[SUMMED_FIGURES:], other[SUMMED_FIGURES:], strict=True)
+        ),
     )
 
 
 def merged_keys(one: Keys, other: Keys, sums: int) -> Keys:
     """Keys of two groups of one kind of attention together."""
     return Keys(
-        *(
-            a + b if i < SUMMED_KEYS else larger(a, b, sums)
-            for i, (a, b) in enumerate(zip(one, other, strict=True))
-        )
+        *map(add, one[:SUMMED_KEYS], other[:SUMMED_KEYS]),
+        *(larger(*two, sums) for two in zip(one[SUMMED_KEYS:], other[SUMMED_KEYS:], strict=True)),
     )
 
 

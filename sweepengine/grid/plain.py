@@ -58,7 +58,8 @@ def step_figures(
     """What does not depend on the context: steps through all groups of a device."""
     sums, convention, counts = arch.convention.sums_activations, arch.convention, arch.counts
     figures = NO_FIGURES
-    keys: list[Keys] = [NO_KEYS] * len(arch.reaches)
+    reaches = arch.reaches
+    keys: list[Keys] = [NO_KEYS] * len(reaches)
     experts = [0] * len(arch.routings)
     trunk = share_trunk(arch.trunk, layout.tensor)
     formats, bits = formats_of(arch, weights), cache_bits(arch, cache)
@@ -74,7 +75,7 @@ def step_figures(
         if routing >= 0:
             experts[routing] += found.expert_bytes
     held = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
-    return Workload(figures, tuple(keys), tuple(zip(experts, held, strict=True)))
+    return Workload(figures, tuple(keys), tuple(zip(experts, held, strict=True)), reaches)
 
 
 @lru_cache(KEPT)
@@ -147,8 +148,8 @@ def column_value(
 ) -> int | float:
     """Value of one column, by its way."""
     figures, convention = workload.figures, arch.convention
-    way, figure, key = column.plan
-    value = figures[figure]
+    way, figure = column.way, column.figure
+    value: int = getattr(figures, figure)
     if way == columns.AS_IS:
         return value
     if way == columns.READ_ONCE:
@@ -157,11 +158,12 @@ def column_value(
     if way == columns.PER_SEQUENCE:
         return local * value
     context = figures.context_tokens
-    reaches = arch.reaches
+    reaches = workload.reaches
     if way == columns.OVER_STEPS:
         found = ways.over_steps(steps, value)
-        for keys, reach in zip(workload.keys, reaches, strict=True) if key >= 0 else ():
-            found += ways.keys_met(convention, context, steps, reach) * keys[key]
+        grows = figure in Keys._fields
+        for keys, reach in zip(workload.keys, reaches, strict=True) if grows else ():
+            found += ways.keys_met(convention, context, steps, reach) * getattr(keys, figure)
         return local * found
     if way == columns.LAST_STEP:
         lines = [
