@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sweepengine.formulas.architecture import Clip, Image, Projector
 from sweepengine.formulas.attention import score_values
 from sweepengine.formulas.cost import Cost, formula, scaled
-from sweepengine.formulas.operators import linear, mlp, norm, residual_add
+from sweepengine.formulas.operators import block_peak, linear, mlp, norm, residual_add
 
 
 class ClipBlock(NamedTuple):
@@ -58,11 +58,10 @@ def clip_attention(clip: Clip, tokens: int, flash: int) -> Cost:
 
 @formula
 def clip_block_peak(block: ClipBlock, clip: Clip, tokens: int, flash: int) -> int:
-    """Values alive at once: the residual stream beside attention, or beside the MLP."""
-    attention = block.projections.activation_peak + block.attention.activation_peak
+    """Values alive at once, `block_peak`."""
     scores = score_values(clip.heads, tokens, tokens, flash)
-    widest = max(attention, block.mlp.activation_peak + scores, block.norms.activation_peak)
-    return tokens * clip.width + widest
+    residual = tokens * clip.width
+    return block_peak(block.norms, block.projections, block.attention, block.mlp, residual, scores)
 
 
 @formula

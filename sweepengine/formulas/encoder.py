@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sweepengine.formulas.architecture import Encoder, Image
 from sweepengine.formulas.attention import score_values
 from sweepengine.formulas.cost import Cost, formula, scaled
-from sweepengine.formulas.operators import held, mlp, residual_add, rms_norm
+from sweepengine.formulas.operators import block_peak, held, mlp, residual_add, rms_norm
 
 
 class EncoderBlock(NamedTuple):
@@ -91,8 +91,7 @@ def encoder_ends(image: Image, encoder: Encoder, tokens: int) -> EncoderEnds:
 
 @formula
 def encoder_block_peak(block: EncoderBlock, encoder: Encoder, tokens: int, flash: int) -> int:
-    """Values alive at once: the residual stream beside attention, or beside the MLP."""
-    attention = block.projections.activation_peak + block.attention.activation_peak
+    """Values alive at once, `block_peak`."""
     scores = score_values(encoder.heads, tokens, tokens, flash)
-    widest = max(attention, block.mlp.activation_peak + scores, block.norms.activation_peak)
-    return tokens * encoder.width + widest
+    residual = tokens * encoder.width
+    return block_peak(block.norms, block.projections, block.attention, block.mlp, residual, scores)

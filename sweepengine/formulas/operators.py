@@ -111,3 +111,16 @@ def residual_add(values: int) -> Cost:
 def held(weights: int) -> Cost:
     """Weights that a pass reads and that take part in no product: tables, separators."""
     return Cost(0, 0, 0, weights, 0, 0, 0, 0, weights)
+
+
+@formula
+def block_peak(
+    norms: Cost, projections: Cost, attention: Cost, mlp: Cost, residual: int, scores: int
+) -> int:
+    """Values alive at once in an encoder's block: the residual stream beside its widest part.
+
+    That is attention with its projections, the MLP or the norms; eager attention's probabilities,
+    `scores` values, stand beside the MLP too.
+    """
+    attending = projections.activation_peak + attention.activation_peak
+    return residual + max(attending, mlp.activation_peak + scores, norms.activation_peak)

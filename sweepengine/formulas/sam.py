@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sweepengine.formulas.architecture import Image, Sam
 from sweepengine.formulas.attention import score_values
 from sweepengine.formulas.cost import Cost, add, formula, scaled
-from sweepengine.formulas.operators import held, linear, mlp, norm, residual_add
+from sweepengine.formulas.operators import block_peak, held, linear, mlp, norm, residual_add
 from sweepengine.formulas.tokens import ceil_div, patches_per_edge
 
 
@@ -97,16 +97,12 @@ def sam_attention(sam: Sam, windows: int, edge: int, flash: int) -> Cost:
 
 @formula
 def sam_block_peak(block: SamBlock, sam: Sam, grid_edge: int, window_edge: int, flash: int) -> int:
-    """Values alive at once: the residual stream beside attention, or beside the MLP.
-
-    Eager attention's probabilities stand beside the MLP too.
-    """
+    """Values alive at once, `block_peak`."""
     edge = window_edge if window_edge > 0 else grid_edge
     padded = ceil_div(grid_edge, edge) * edge
     scores = score_values(sam.heads, padded * padded, edge * edge, flash)
-    attention = block.projections.activation_peak + block.attention.activation_peak
-    widest = max(attention, block.mlp.activation_peak + scores, block.norms.activation_peak)
-    return grid_edge * grid_edge * sam.width + widest
+    residual = grid_edge * grid_edge * sam.width
+    return block_peak(block.norms, block.projections, block.attention, block.mlp, residual, scores)
 
 
 @formula
