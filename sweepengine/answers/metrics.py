@@ -19,6 +19,7 @@ from sweepengine.formulas.formats import CACHES, NAMES, cache_bits, row_of
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.recurrent import state_values
 from sweepengine.formulas.workloads import regrouped
+from sweepengine.grid.axes import AXES
 from sweepengine.grid.columns import STAGES
 
 GIB = 2**30
@@ -259,8 +260,8 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
     """
     if page_tokens < 1:
         raise InputError(f"page_tokens = {page_tokens}: expected an integer of at least 1")
-    named = (*(f"{kind}_parallel" for kind in Layout._fields), "cache_format", "attention_heads",
-             "key_value_heads")  # fmt: skip
+    laid, heads_of = AXES["layout"].columns, AXES["heads"].columns
+    named = (*laid, "cache_format", *heads_of)
     asked = [name for name in named if name in model.inputs]
     needed = (*asked, "context_tokens", "decode_steps", "batch_size")
 
@@ -269,11 +270,11 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
         parts = []
         for values, part in frame.with_row_index("row").partition_by(asked, as_dict=True).items():
             chosen = dict(zip(asked, values, strict=True))
-            layout = Layout(*(int(chosen[f"{kind}_parallel"]) for kind in Layout._fields))
-            heads = (int(chosen.get("attention_heads", 0)), int(chosen.get("key_value_heads", 0)))
+            layout = Layout(*(int(chosen[name]) for name in laid))
+            queries, keys = (int(chosen.get(name, 0)) for name in heads_of)
             cache = cache_bits(model.architecture, CACHES.index(str(chosen["cache_format"])))
-            held = _reserved(model.architecture, regrouped(model.architecture, *heads, layout),
-                             cache, page_tokens)  # fmt: skip
+            groups = regrouped(model.architecture, queries, keys, layout)
+            held = _reserved(model.architecture, groups, cache, page_tokens)
             sequences = (part["batch_size"].cast(pl.Int64) + layout.data - 1) // layout.data
             tokens = part.select(held.alias("held"))["held"] * sequences
             parts.append(pl.DataFrame({"row": part["row"], "held": tokens}))

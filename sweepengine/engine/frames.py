@@ -24,6 +24,7 @@ from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import cores
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
+from sweepengine.grid.axes import AXES
 from sweepengine.grid.columns import COLUMNS, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
@@ -198,8 +199,7 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
 
 def _check_layouts(found: Mapping[str, Integers], model: Model) -> None:
     """Refuse the first row whose layout or weights the model cannot have."""
-    names = (*(f"{kind}_parallel" for kind in Layout._fields), "weight_format", "attention_heads",
-             "key_value_heads")  # fmt: skip
+    names = (*AXES["layout"].columns, "weight_format", *AXES["heads"].columns)
     rows, codes = distinct([found[name] for name in names])
     for code, row in enumerate(rows.tolist()):
         *layout, weights, queries, keys = (int(found[name][row]) for name in names)

@@ -41,9 +41,9 @@ _JOINT: Final = {
     "layout": AxisKind(("tensor_parallel", "expert_parallel", "pipeline_parallel",
                         "data_parallel"), "layout", "how a model lies on devices", "tp4-pp2"),
 }  # fmt: skip
-_WHOLE: Final = {"crop_rows", "crop_cols", "attention_heads", "key_value_heads",
-                 "tensor_parallel", "expert_parallel", "pipeline_parallel",
-                 "data_parallel"}  # fmt: skip
+_WHOLE: Final = {
+    column for joint in ("crops", "heads", "layout") for column in _JOINT[joint].columns
+}
 """Columns that have no axis of their own, as they are valid together only."""
 AXES: Final = _JOINT | {
     name: AxisKind(

@@ -1,6 +1,8 @@
 """How a layout and a precision are spelled: "tp4-ep8", "fp8-kv8"."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.formats import (
@@ -54,6 +56,12 @@ def read_layout(written: object) -> Layout:
     elif "tensor" not in found and "data" not in found:
         found["data"] = expert
     return Layout(*(found.get(name, 1) for name in Layout._fields))
+
+
+def layout_text(point: Mapping[str, Any]) -> str:
+    """A point's layout as it is spelled; empty on one device."""
+    sizes = {letter: int(point.get(f"{kind}_parallel", 1)) for letter, kind in LETTERS.items()}
+    return "-".join(f"{letter}{size}" for letter, size in sizes.items() if size > 1)
 
 
 def read_precision(arch: Architecture, written: object) -> tuple[int, int, int]:

@@ -7,11 +7,12 @@ import polars as pl
 from sweepengine.answers import metrics
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import Device
+from sweepengine.grid.axes import AXES
+from sweepengine.grid.served import layout_text
 from sweepengine.show.tables import Table
-from sweepengine.show.terminal import layout_text
 
-LAYOUT = ("tensor_parallel", "expert_parallel", "pipeline_parallel", "data_parallel")
-FORMATS = ("weight_format", "activation_format", "cache_format")
+LAYOUT = AXES["layout"].columns
+FORMATS = AXES["precision"].columns
 
 
 def varying_layouts(source: Source) -> pl.DataFrame:

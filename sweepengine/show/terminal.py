@@ -4,7 +4,7 @@ import json
 import math
 import string
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -199,6 +199,8 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
 
 def _point_text(point: dict[str, object]) -> str:
     """A point in short: crops, steps, batch, heads, attention, layout and formats."""
+    from sweepengine.grid.served import layout_text
+
     said = []
     if "crop_rows" in point:
         crops = f"{point['crop_rows']}x{point['crop_cols']}"
@@ -221,13 +223,6 @@ def _point_text(point: dict[str, object]) -> str:
         if isinstance(value := point.get(column, 0.0), float) and value
     ]  # fmt: skip
     return ", ".join(said)
-
-
-def layout_text(point: dict[str, Any]) -> str:
-    """A point's layout as grids spell it; empty on one device."""
-    letters = {"tensor": "tp", "expert": "ep", "pipeline": "pp", "data": "dp"}
-    sizes = {letter: int(point.get(f"{kind}_parallel", 1)) for kind, letter in letters.items()}
-    return "-".join(f"{letter}{size}" for letter, size in sizes.items() if size > 1)
 
 
 def _show_front(answer: "Answer", top: int) -> None:
