@@ -73,16 +73,20 @@ def test_any_vision_architecture_equals_its_modules(arch, side, images):
     assert parameters(reference.clip) == published.notp_transformer(arch, 1, FLASH).weights
 
 
-@settings(max_examples=15)
-@given(vision_architectures(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3),
-       st.integers(1, 3))  # fmt: skip
-def test_any_crop_grid_makes_the_tokens_and_flops_of_its_modules(arch, view, tile, rows, cols):
+def image_equals_its_modules(reference, arch, view, tile, rows, cols):
+    """Tokens and FLOPs of an image are those of the modules."""
     sizes = (64 * view, 64 * tile, rows, cols if rows else 0)
-    reference = VisionReference(arch)
     flops, tokens = reference.measure_image(*sizes)
     image = image_tokens(arch.vision.image, *sizes)
     assert tokens == image.view_tokens + image.tile_tokens
     assert flops == vision(arch.vision, arch.counts, image, FLASH).tensor_flops
+
+
+@settings(max_examples=15)
+@given(vision_architectures(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3),
+       st.integers(1, 3))  # fmt: skip
+def test_any_crop_grid_makes_the_tokens_and_flops_of_its_modules(arch, view, tile, rows, cols):
+    image_equals_its_modules(VisionReference(arch), arch, view, tile, rows, cols)
 
 
 @st.composite
@@ -106,12 +110,8 @@ def queried_architectures(draw):
 @given(queried_architectures(), st.integers(1, 20), st.integers(1, 20), st.integers(0, 3),
        st.integers(1, 3))  # fmt: skip
 def test_any_encoder_of_queries_equals_its_modules(arch, view, tile, rows, cols):
-    sizes = (64 * view, 64 * tile, rows, cols if rows else 0)
     reference = QueriedReference(arch)
-    flops, tokens = reference.measure_image(*sizes)
-    image = image_tokens(arch.vision.image, *sizes)
-    assert tokens == image.view_tokens + image.tile_tokens
-    assert flops == vision(arch.vision, arch.counts, image, FLASH).tensor_flops
+    image_equals_its_modules(reference, arch, view, tile, rows, cols)
     parts = parameter_parts(arch)
     assert {part: parts[part] for part in reference.parts()} == reference.parts()
 
