@@ -199,13 +199,18 @@ def _vision(arch: Architecture, image: ImageTokens, flash: int) -> list[Node]:
     ]
 
 
-def _name(group: Group) -> str:
+def group_name(group: Group) -> str:
     """What kind of layers a group is."""
     own, forward = group.attention, group.feed_forward
     mixture = f"{forward.experts} experts" if forward.experts else "dense"
     window = f", window of {own.window:,}" if own.window else ""
     entries = f", an entry each {own.stride:,}" if own.stride else ""
     return f"layers, {mixture}{window}{entries}"
+
+
+def mlp_name(group: Group) -> str:
+    """What the MLP of a group's layers is called that every token takes."""
+    return "shared experts" if group.feed_forward.experts else TITLES["mlp"]
 
 
 def _grouped(
@@ -218,10 +223,9 @@ def _grouped(
     formats = formats_of(arch, point.weight_format)
     less = layer_savings(group, arch.trunk.hidden, formats, arch.convention.dtype_bytes)
     by_name = {TITLES.get(name, name): count * saved for name, saved in less._asdict().items()}
-    shared = "shared experts" if forward.experts else TITLES["mlp"]
     named = [
         node._replace(
-            name=shared if node.name == TITLES["mlp"] else node.name,
+            name=mlp_name(group) if node.name == TITLES["mlp"] else node.name,
             routing=routing,
             saved=by_name.get(node.name, 0) * min(node.cost.weight_io, 1),
             expert_saved=by_name["expert"] * min(node.cost.expert_io, 1),
@@ -230,7 +234,7 @@ def _grouped(
     ]
     sent = passes * count * layer_links(group, arch.trunk.hidden, tokens, layout)
     links = _collectives("collectives", sent, layer_links)
-    return _group(_name(group), count, [*named, links])
+    return _group(group_name(group), count, [*named, links])
 
 
 def _around(

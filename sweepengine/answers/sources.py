@@ -8,7 +8,8 @@ import polars as pl
 from sweepengine import __version__
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, build
-from sweepengine.engine.frames import SCHEMA
+from sweepengine.data.speeds import on_devices
+from sweepengine.engine.frames import type_of
 from sweepengine.engine.lazy import scan
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import STAGES
@@ -64,7 +65,10 @@ def open_source(place: str | Path) -> Source:
         storage = open_storage(place)
         manifest = read_manifest(storage)
         points = scan_files(storage, manifest)
-        points = points.cast({name: SCHEMA[name] for name in manifest.columns})
+        loaded = build(manifest.model_data, f"{place}/{MANIFEST}: model_data")
+        if manifest.devices:
+            loaded = on_devices(loaded, manifest.devices, manifest.times)
+        points = points.cast({name: type_of(name, loaded) for name in manifest.columns})
         if not manifest.points:
             raise InputError(f"{place}: is empty: expected a dataset with points")
         return Source(
@@ -72,7 +76,7 @@ def open_source(place: str | Path) -> Source:
             manifest.grid_name,
             manifest.description,
             manifest.model,
-            build(manifest.model_data, f"{place}/{MANIFEST}: model_data"),
+            loaded,
             manifest.grid_hash,
             manifest.engine_version,
             Targets(**manifest.targets),

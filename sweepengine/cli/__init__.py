@@ -6,6 +6,7 @@ from typing import NoReturn
 import click
 
 from sweepengine import __version__
+from sweepengine.cli.calibrate import calibrate
 from sweepengine.cli.devices import devices
 from sweepengine.cli.explain import explain
 from sweepengine.cli.explore import explore
@@ -23,7 +24,19 @@ from sweepengine.show.terminal import say
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[plan, run, query, slo, report, explain, explore, devices, models, validate],
+    commands=[
+        plan,
+        run,
+        query,
+        slo,
+        report,
+        explain,
+        explore,
+        devices,
+        models,
+        validate,
+        calibrate,
+    ],
 )
 @click.version_option(
     __version__,

@@ -2,8 +2,10 @@
 
 import click
 
-from sweepengine.cli.options import as_json_option, axis_options, axis_values
+from sweepengine.cli.options import as_json_option, axis_options, axis_values, place_options
+from sweepengine.formulas.serving import SERVING
 from sweepengine.show.terminal import say_json, show_explanation, show_place
+from sweepengine.show.times import show_timeline
 
 
 @click.command()
@@ -14,11 +16,19 @@ from sweepengine.show.terminal import say_json, show_explanation, show_place
     "--device",
     "device_names",
     multiple=True,
-    help="Add least times and memory on this device, by name or file.",
+    help="Add the time of each operator, and memory, on this device, by name or file.",
 )
+@place_options
 @as_json_option
 def explain(
-    model: str, formulas: bool, device_names: tuple[str, ...], as_json: bool, **axes: object
+    model: str,
+    formulas: bool,
+    device_names: tuple[str, ...],
+    times: str | None,
+    framework: str,
+    serving: str,
+    as_json: bool,
+    **axes: object,
 ) -> None:
     """Show what one workload costs, operator by operator."""
     from sweepengine.answers.explain import explain as explain_point
@@ -34,12 +44,18 @@ def explain(
         for name, value in point._asdict().items()
         if name in grid.model.inputs
     }
-    places = []
+    places, timelines = [], []
     if device_names:
         from sweepengine.answers.roofs import on_device
+        from sweepengine.answers.timeline import timeline
         from sweepengine.data.devices import load_device
+        from sweepengine.data.speeds import place_of
 
-        places = [on_device(grid.model, point, load_device(name)) for name in device_names]
+        served = point._replace(serving=SERVING.index(serving))
+        for name in device_names:
+            device = load_device(name)
+            places.append(on_device(grid.model, point, device))
+            timelines.append(timeline(grid.model, served, place_of(device, framework, times)))
     if as_json:
         facts: dict[str, object] = {
             "model": grid.model.name,
@@ -48,9 +64,11 @@ def explain(
         }
         if places:
             facts["devices"] = [place.as_dict() for place in places]
+            facts["times"] = [found.as_dict() for found in timelines]
         say_json(facts)
         return
     said = ", ".join(f"{name} {value}" for name, value in inputs.items())
     show_explanation(f"{grid.model.name}: {said}", total, formulas)
-    for place in places:
+    for place, found in zip(places, timelines, strict=True):
         show_place(place)
+        show_timeline(found)

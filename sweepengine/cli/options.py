@@ -7,14 +7,22 @@ import click
 
 from sweepengine.data.errors import InputError
 from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.serving import SERVING
+from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.grid.axes import AXES
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
+BESIDE = ("device", "framework", "serving")
+"""Axes that only points on a device have; commands that take devices have options for them."""
+
+
 def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one option for each axis, its value spelled as in a grid file."""
     for name, axis in reversed(AXES.items()):
+        if name in BESIDE:
+            continue
         kind: Any = int if axis.spelling == "numbers" else str
         if name in INPUTS and INPUTS[name].scale > 1:
             kind = float
@@ -24,6 +32,22 @@ def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=meaning)(
             command
         )
+    return command
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say what times are of."""
+    for name, choices, meaning in (
+        ("serving", SERVING, "One batch after the other, or requests that join a running one."),
+        ("framework", FRAMEWORKS, "Serving engine whose kernels were measured."),
+        ("times", TIMES, "Times of measured kernels, or of the data sheet."),
+    ):
+        kind = click.Choice(choices)
+        shown = choices[0] if name != "times" else "silicon where a device has rates"
+        default = choices[0] if name != "times" else None
+        command = click.option(
+            f"--{name}", type=kind, default=default, help=f"{meaning} [default: {shown}]"
+        )(command)
     return command
 
 

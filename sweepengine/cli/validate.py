@@ -22,12 +22,20 @@ from sweepengine.show.terminal import print_table, say, show_validation
 @click.option(
     "--config", help="A Hugging Face config.json, or its folder, instead of the default model."
 )
+@click.option("--silicon", is_flag=True, help="Times beside measured operators and serving.")
 @click.option("--model", help="Another model that sees images: its stages, parameters and cache.")
-def validate(json_file: Path | None, config: str | None, model: str | None) -> None:
-    """Compare formulas with torch, of the default model or of any config; exit 1 on a mismatch."""
+def validate(json_file: Path | None, config: str | None, silicon: bool, model: str | None) -> None:
+    """Compare formulas with torch, or times with silicon; exit 1 on a mismatch."""
     from sweepengine.data.errors import InputError
     from sweepengine.data.models import load_model
 
+    if json_file is not None and not os.access(json_file.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{json_file}: cannot be written: expected a file in a writable directory")
+    if silicon:
+        if config is not None or model is not None:
+            raise InputError("--silicon beside --config or --model: expected one of them")
+        _write(json_file, _silicon())
+        return
     try:
         from sweepengine.validation.configs import measure as measure_config
         from sweepengine.validation.end_to_end import measure as measure_stages
@@ -37,8 +45,6 @@ def validate(json_file: Path | None, config: str | None, model: str | None) -> N
             f"validate: {error.name} is not installed: expected the extra, "
             "pip install 'sweepengine[validate]'"
         ) from None
-    if json_file is not None and not os.access(json_file.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{json_file}: cannot be written: expected a file in a writable directory")
     if config is not None and model is not None:
         raise InputError("--config beside --model: expected one of them")
     facts: Any
@@ -55,10 +61,34 @@ def validate(json_file: Path | None, config: str | None, model: str | None) -> N
         found = measure(load_model())
         show_validation(found)
         facts, passed = found.as_dict(), found.passed
+    _write(json_file, (facts, passed))
+
+
+def _write(json_file: Path | None, found: tuple[Any, bool]) -> None:
+    """Write facts, and exit with 1 where they did not pass."""
+    facts, passed = found
     if json_file is not None:
         json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     if not passed:
         sys.exit(1)
+
+
+def _silicon() -> tuple[dict[str, Any], bool]:
+    """Print times beside silicon; their facts, and whether none is worse than recorded."""
+    from sweepengine.data.errors import InputError
+
+    try:
+        from sweepengine.validation.silicon import measure
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"validate: {error.name} is not installed: expected the extra, "
+            "pip install 'sweepengine[silicon]'"
+        ) from None
+    from sweepengine.show.silicon import show_silicon
+
+    found = measure()
+    show_silicon(found)
+    return found.as_dict(), not found.problems
 
 
 def _shown(name: str, figures: Sequence[Any]) -> tuple[list[dict[str, Any]], bool]:

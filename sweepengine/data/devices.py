@@ -50,6 +50,20 @@ class _Power(_Figure):
     unit: Literal["W"]
 
 
+class _Processors(_Figure):
+    unit: Literal["SMs"]
+
+
+class _Rates(BaseModel):
+    """Where a device's rates come from."""
+
+    model_config = _STRICT
+    measured: _Text | None = None
+    """What the measured tables call it."""
+    like: _Text | None = None
+    """The device whose rates stand in, as shares of its own data sheet."""
+
+
 class DeviceFile(BaseModel):
     """A device file as written: every figure with its unit and source."""
 
@@ -72,6 +86,8 @@ class DeviceFile(BaseModel):
     network: _Bandwidth | None = None
     network_latency: _Latency | None = None
     watts: _Power | None = None
+    multiprocessors: _Processors | None = None
+    rates: _Rates = _Rates()
 
 
 class Links(NamedTuple):
@@ -107,6 +123,11 @@ class Device(NamedTuple):
     watts: float | None
     sources: dict[str, str]
     """Figure to where it comes from."""
+    multiprocessors: int | None
+    measured: str | None
+    """What the measured tables of operators call it; None: nobody measured it."""
+    like: str | None
+    """The device whose rates stand in where it has none of its own."""
 
 
 def load_device(name: str | Path) -> Device:
@@ -149,6 +170,9 @@ def load_device(name: str | Path) -> Device:
         _links(figures),
         figures["watts"].value if "watts" in figures else None,
         {name: figure.source for name, figure in figures.items()},
+        int(figures["multiprocessors"].value) if "multiprocessors" in figures else None,
+        file.rates.measured,
+        file.rates.like,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import find, known, read_toml
 from sweepengine.data.huggingface import read_config
@@ -36,11 +37,20 @@ class Model(NamedTuple):
     """Keys that a config.json leaves out, and the default that stands for each."""
     said: tuple[str, ...] = ()
     """What of a config.json is not costed."""
+    devices: tuple[Device, ...] = ()
+    """That it is timed on; a point's `device` is a position among them."""
+    times: str = ""
+    """What times are of, one of `speeds.TIMES`; empty: silicon where a device has rates."""
 
     @property
     def has_vision(self) -> bool:
         """Whether it sees images."""
         return self.architecture.towers is not None
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """Names of its devices, which a point's `device` is one of."""
+        return tuple(device.name for device in self.devices)
 
     @property
     def has(self) -> dict[str, bool]:
@@ -54,6 +64,7 @@ class Model(NamedTuple):
             "text": not self.has_vision,
             "heads": len(attentions) == 1 and not latent and not norms,
             "latent": latent,
+            "device": bool(self.devices),
         }
 
     @property
@@ -109,6 +120,14 @@ class Model(NamedTuple):
         """Bytes of all parameters, in the formats of the checkpoint."""
         whole = self.parameter_count * self.architecture.convention.dtype_bytes
         return whole - saved_bytes(self.architecture)
+
+
+def choices_of(model: Model, name: str) -> tuple[str, ...]:
+    """Names of the values of an input; of `device` those of the model's own."""
+    if name == "device" and model.devices:
+        return model.device_names
+    choices: tuple[str, ...] = INPUTS[name].choices
+    return choices
 
 
 def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

@@ -8,16 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
+from sweepengine.data.speeds import engine_of, place_of_code, speeds_of
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import in_order
+from sweepengine.engine.times import fill_times, served_of, tabulate_times
 from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.layout import devices
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.columns import AS_IS, BY_NAME, OVER_STEPS, PER_SEQUENCE, READ_ONCE, Column
+from sweepengine.grid.columns import (
+    AS_IS,
+    BY_NAME,
+    OVER_STEPS,
+    PER_SEQUENCE,
+    READ_ONCE,
+    SECONDS,
+    Column,
+)
 from sweepengine.grid.grid import Chunk
-from sweepengine.grid.plain import column_value, workload_of
+from sweepengine.grid.plain import column_value, layout_of, workload_of
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import distinct, expand
+from sweepengine.grid.timed import Timed, timed
 
 Integers = NDArray[np.int64]
 PLAIN, COMPILED = "plain", "compiled"
@@ -126,6 +138,24 @@ def fill_columns(
     return {name: found[name] for name in columns}
 
 
+def computed_columns(
+    model: Model, axes: Sequence[Axis], rows: int, columns: Sequence[str], workers: int = 1
+) -> dict[str, NDArray[Any]]:
+    """Counts and seconds of the first `rows` points of a product of axes, compiled."""
+    seconds = [name for name in columns if BY_NAME[name].way == SECONDS]
+    counts = [name for name in columns if name not in seconds]
+    found: dict[str, NDArray[Any]] = {}
+    if counts:
+        product = product_of(axes)
+        tables = tabulate(model.architecture, product.workloads)
+        found = fill_columns(model.architecture, product, tables, rows, counts, workers)
+    if seconds:
+        served = served_of(axes)
+        times = tabulate_times(model, served.columns)
+        found |= fill_times(model, served, times, rows, seconds, workers)
+    return {name: found[name] for name in columns}
+
+
 def _constant(
     column: Column, tables: tuple[Integers, Integers, Integers]
 ) -> np.int64 | np.float64 | None:
@@ -148,23 +178,40 @@ def _constant(
 
 
 def plain_columns(
-    arch: Architecture, inputs: dict[str, NDArray[Any]], columns: Sequence[str]
+    model: Model, inputs: dict[str, NDArray[Any]], columns: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
     """Compute output columns of points in plain Python, nothing compiled."""
     asked = [BY_NAME[name] for name in columns]
-    rows = []
-    for values in zip(*(inputs[name].tolist() for name in Point._fields), strict=True):
-        point = Point(*values)
-        workload = workload_of(arch, point)
-        rows.append(
-            [column_value(c, arch, workload, point.decode_steps, point.batch_size) for c in asked]
-        )
+    rows = [
+        point_values(model, Point(*values), asked)
+        for values in zip(*(inputs[name].tolist() for name in Point._fields), strict=True)
+    ]
     kinds = [np.float64 if column.dtype == "Float64" else np.int64 for column in asked]
     values_of = zip(*rows, strict=True) if rows else [[] for _ in asked]
     return {
         column.name: np.array(values, kind)
         for column, values, kind in zip(asked, values_of, kinds, strict=True)
     }
+
+
+def point_values(model: Model, point: Point, asked: Sequence[Column]) -> list[int | float]:
+    """Values of columns at one point, in plain Python."""
+    arch = model.architecture
+    workload = workload_of(arch, point)
+    seconds = seconds_of(model, point) if any(c.way == SECONDS for c in asked) else None
+    return [
+        getattr(seconds, c.figure)
+        if c.way == SECONDS
+        else column_value(c, arch, workload, point.decode_steps, point.batch_size)
+        for c in asked
+    ]
+
+
+def seconds_of(model: Model, point: Point) -> Timed:
+    """Seconds of one point on its device, in plain Python."""
+    place = place_of_code(model, point, devices(layout_of(point)) > 1)
+    speeds = speeds_of(model.architecture, point, place)
+    return timed(model.architecture, point, speeds, engine_of(place))
 
 
 def compute_arrays(
@@ -184,11 +231,9 @@ def compute_arrays(
     if engine == PLAIN or len(outputs) < len(columns):
         inputs = {name: values[:rows] for name, values in expand(chunk.axes, np.int32).items()}
     if engine == PLAIN:
-        computed = plain_columns(model.architecture, inputs, outputs)
+        computed = plain_columns(model, inputs, outputs)
     else:
-        product = product_of(chunk.axes)
-        tables = tabulate(model.architecture, product.workloads)
-        computed = fill_columns(model.architecture, product, tables, rows, outputs)
+        computed = computed_columns(model, chunk.axes, rows, outputs)
     computed |= {name: shown_values(name, values) for name, values in inputs.items()}
     return {name: computed[name] for name in columns}
 

@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
-from sweepengine.data.models import Model, load_model
+from sweepengine.data.models import Model, choices_of, load_model
+from sweepengine.data.speeds import on_devices
 from sweepengine.engine.compute import (
     COMPILED,
     PLAIN_POINTS,
@@ -18,14 +20,16 @@ from sweepengine.engine.compute import (
     compute_arrays,
     fill_columns,
     plain_columns,
+    seconds_of,
     shown_values,
 )
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import cores
+from sweepengine.engine.times import fill_times, served_rows, tabulate_times
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.columns import COLUMNS, TYPES
+from sweepengine.grid.columns import BY_NAME, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
@@ -42,21 +46,17 @@ from sweepengine.grid.products import distinct
 Integers = NDArray[np.int64]
 
 
-def _polars_type(name: str) -> pl.DataType:
+def type_of(name: str, model: Model) -> pl.DataType:
     """Type of a column; the types of columns are named as Polars names them."""
     if name in INPUTS and INPUTS[name].choices:
-        return pl.Enum(INPUTS[name].choices)
+        return pl.Enum(choices_of(model, name))
     found: pl.DataType = getattr(pl, TYPES[name])()
     return found
 
 
-SCHEMA = pl.Schema({column.name: _polars_type(column.name) for column in COLUMNS})
-"""Polars types of all columns, inputs first."""
-
-
 def schema_of(model: Model) -> pl.Schema:
     """Polars types of the columns that a model has, inputs first."""
-    return pl.Schema({name: SCHEMA[name] for name in (*model.inputs, *output_names(model))})
+    return pl.Schema({name: type_of(name, model) for name in (*model.inputs, *output_names(model))})
 
 
 def compute_chunk(
@@ -67,14 +67,14 @@ def compute_chunk(
 ) -> pl.DataFrame:
     """Compute `columns`, or all that the model has, of the points of one chunk as a frame."""
     computed = compute_arrays(model, chunk, columns, engine)
-    return pl.DataFrame([column_of(name, values) for name, values in computed.items()])
+    return pl.DataFrame([column_of(name, values, model) for name, values in computed.items()])
 
 
-def column_of(name: str, values: NDArray[np.generic]) -> pl.Series:
+def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series:
     """Values of one column, as computed, in the column's type."""
-    kind = SCHEMA[name]
+    kind = type_of(name, model)
     if values.strides == (0,) and len(values):
-        return column_of(name, values[:1].copy()).new_from_index(0, len(values))
+        return column_of(name, values[:1].copy(), model).new_from_index(0, len(values))
     if name in INPUTS and values.dtype.kind == "i":
         values = shown_values(name, values)
     if isinstance(kind, pl.Enum):
@@ -82,8 +82,10 @@ def column_of(name: str, values: NDArray[np.generic]) -> pl.Series:
     return pl.Series(name, values).cast(kind)
 
 
-def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.DataFrame:
-    """Cost of each given point.
+def evaluate(
+    points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b", times: str = ""
+) -> pl.DataFrame:
+    """Cost of each given point, and its seconds where a column `device` says on what.
 
     Parameters
     ----------
@@ -93,6 +95,8 @@ def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.
         are taken as long as their values are valid.
     model : str or Path
         Name of a shipped model or path of a model file.
+    times : str
+        What seconds are of, "silicon" or "roofline"; silicon where a device has rates.
 
     Returns
     -------
@@ -108,6 +112,7 @@ def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.
     loaded = load_model(model)
     if not isinstance(points, pl.DataFrame):
         raise InputError(f"points: expected a polars DataFrame, found {type(points).__name__}")
+    points, loaded = _on_devices(points, loaded, times)
     if not points.height:
         _inputs(points, loaded)
         return pl.DataFrame(schema=schema_of(loaded))
@@ -117,24 +122,46 @@ def evaluate(points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b") -> pl.
     check_points(loaded.architecture, columns, workloads)
     computed = _computed(loaded, columns, workloads, codes)
     shown = [
-        points[name].cast(SCHEMA[name])
+        points[name].cast(type_of(name, loaded))
         if name in points.columns and INPUTS[name].dtype == "Int32"
-        else column_of(name, values)
+        else column_of(name, values, loaded)
         for name, values in columns.items()
         if name in loaded.inputs
     ]
-    return pl.DataFrame([*shown, *(column_of(name, values) for name, values in computed.items())])
+    found = [column_of(name, values, loaded) for name, values in computed.items()]
+    return pl.DataFrame([*shown, *found])
 
 
-def cost(model: str | Path = "deepseek-ocr-3b", **point: int | str) -> dict[str, int | float]:
+def _on_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.DataFrame, Model]:
+    """The model on the devices that points name, and points that call those by their names."""
+    if "device" not in points.columns:
+        return points, model
+    series = points["device"]
+    if not (series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)):
+        raise InputError(f"points: device: expected names of devices; found {series.dtype}")
+    if series.null_count():
+        row = series.is_null().arg_true()[0]
+        raise InputError(f"points: device[{row}] is null: expected the name of a device")
+    names = series.cast(pl.String).unique(maintain_order=True).to_list()
+    named = {name: load_device(name).name for name in names}
+    found = series.cast(pl.String).replace(named)
+    return points.with_columns(found.alias("device")), on_devices(model, names, times)
+
+
+def cost(
+    model: str | Path = "deepseek-ocr-3b", times: str = "", **point: int | float | str
+) -> dict[str, int | float]:
     """Cost of one point, for programs that ask at every step: no frame, nothing compiled.
 
     Parameters
     ----------
     model : str or Path
         Name of a shipped model or path of a model file.
-    **point : int or str
-        Any of the input columns, as `evaluate` takes them: ``cost(crop_rows=2, crop_cols=3)``.
+    times : str
+        What seconds are of, "silicon" or "roofline"; silicon where a device has rates.
+    **point : int, float or str
+        Any of the input columns, as `evaluate` takes them: ``cost(crop_rows=2, crop_cols=3)``;
+        with ``device="h100-sxm"`` there are seconds.
 
     Returns
     -------
@@ -147,8 +174,14 @@ def cost(model: str | Path = "deepseek-ocr-3b", **point: int | str) -> dict[str,
         As `evaluate`.
     """
     loaded = load_model(model)
-    found = point_columns(loaded.architecture, checked_point(loaded, point))
+    if "device" in point:
+        loaded = on_devices(loaded, [str(point["device"])], times)
+        point["device"] = loaded.device_names[0]
+    asked = checked_point(loaded, point)
+    found = point_columns(loaded.architecture, asked)
     refuse_overflow("point", found)
+    if loaded.devices:
+        found |= seconds_of(loaded, asked)._asdict()
     return {name: found[name] for name in output_names(loaded)}
 
 
@@ -161,14 +194,21 @@ def _computed(
     """Output columns of rows, on all cores; `codes` says which of `workloads` each row has."""
     arch, outputs = model.architecture, output_names(model)
     if len(codes) <= PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
-        return plain_columns(arch, dict(columns), outputs)
+        return plain_columns(model, dict(columns), outputs)
+    counts = [name for name in outputs if not BY_NAME[name].timed]
     product = Product(
         np.stack(list(workloads.values()), axis=1),
         np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
         np.array([len(codes)], np.int64),
     )
     tables = tabulate(arch, product.workloads)
-    return fill_columns(arch, product, tables, len(codes), outputs, cores())
+    found = fill_columns(arch, product, tables, len(codes), counts, cores())
+    if model.devices:
+        served = served_rows(dict(columns))
+        times = tabulate_times(model, served.columns)
+        seconds = [name for name in outputs if name not in found]
+        found |= fill_times(model, served, times, len(codes), seconds, cores())
+    return found
 
 
 def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
@@ -179,7 +219,7 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
     defaults = default_values(model)
     for name, column in INPUTS.items():
         if name in points.columns:
-            found[name] = _valid(points[name], column)
+            found[name] = _valid(points[name], column._replace(choices=choices_of(model, name)))
         elif name == "key_value_heads" and "attention_heads" in points.columns:
             found[name] = found["attention_heads"]
         else:

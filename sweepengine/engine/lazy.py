@@ -8,7 +8,7 @@ from polars.io.plugins import register_io_source
 
 from sweepengine.data.models import Model
 from sweepengine.engine.compute import engine_for
-from sweepengine.engine.frames import SCHEMA, column_of, compute_chunk, schema_of
+from sweepengine.engine.frames import column_of, compute_chunk, schema_of, type_of
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import Axis
@@ -68,10 +68,10 @@ def grid_frames(
     conjuncts = [] if predicate is None else list(_conjuncts(predicate))
     remaining = conjuncts
     if n_rows is None:
-        axes, remaining = _filtered(grid.axes, conjuncts)
+        axes, remaining = _filtered(grid, conjuncts)
         grid = grid._replace(axes=axes)
     if grid.points == 0 or n_rows == 0:
-        yield pl.DataFrame(schema={name: SCHEMA[name] for name in columns})
+        yield pl.DataFrame(schema={name: type_of(name, grid.model) for name in columns})
         return
     rows = CHUNK_ROWS if n_rows is None else min(CHUNK_ROWS, n_rows)
     points = min(n_rows or grid.points, grid.points)
@@ -91,15 +91,16 @@ def computed_frames(
     on_inputs = [part for part in conditions if set(part.meta.root_names()) <= set(INPUTS)]
     rest = [part for part in conditions if not any(part is other for other in on_inputs)]
     asked = {name for part in rest for name in part.meta.root_names()}
-    needed = tuple(name for name in SCHEMA if name in asked or name in columns)
+    schema = schema_of(model)
+    needed = tuple(name for name in schema if name in asked or name in columns)
 
     def work(chunk: Chunk) -> pl.DataFrame:
         if on_inputs:
             names = {name for part in on_inputs for name in part.meta.root_names()}
-            kept = compute_chunk(model, chunk, tuple(n for n in SCHEMA if n in names), engine)
+            kept = compute_chunk(model, chunk, tuple(n for n in schema if n in names), engine)
             mask = kept.select(pl.all_horizontal(on_inputs).alias("kept"))["kept"]
             if not mask.any():
-                return pl.DataFrame(schema={name: SCHEMA[name] for name in columns})
+                return pl.DataFrame(schema={name: schema[name] for name in columns})
             return compute_chunk(model, chunk, needed, engine).filter(mask, *rest).select(columns)
         frame = compute_chunk(model, chunk, needed, engine)
         return frame.filter(*rest).select(columns) if rest else frame.select(columns)
@@ -120,18 +121,19 @@ def _conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:
     yield predicate
 
 
-def _filtered(
-    axes: tuple[Axis, ...], conjuncts: list[pl.Expr]
-) -> tuple[tuple[Axis, ...], list[pl.Expr]]:
+def _filtered(grid: Grid, conjuncts: list[pl.Expr]) -> tuple[tuple[Axis, ...], list[pl.Expr]]:
     """Axes without the values that a conjunct on them alone rejects, and the other conjuncts."""
     remaining = []
-    found = list(axes)
+    found, model = list(grid.axes), grid.model
     for part in conjuncts:
         names = set(part.meta.root_names())
         for i, axis in enumerate(found):
             if names and names <= set(axis.columns):
                 frame = pl.DataFrame(
-                    [column_of(name, axis.values[:, j]) for j, name in enumerate(axis.columns)]
+                    [
+                        column_of(name, axis.values[:, j], model)
+                        for j, name in enumerate(axis.columns)
+                    ]
                 )
                 kept = frame.select(part.alias("kept"))["kept"].fill_null(False)
                 found[i] = axis._replace(values=axis.values[kept.to_numpy()])

@@ -148,6 +148,15 @@ def formats_of(arch: Architecture, weights: int) -> Formats:
     return Formats(*(BY_NAME[name] if role in covers else UNQUANTISED for role in ROLES))
 
 
+def role_names(arch: Architecture, weights: int) -> tuple[str, ...]:
+    """Names of the formats of linear layers by role; bf16 where one is not quantised."""
+    if weights == 0:
+        return tuple(NAMES[code] for code in arch.checkpoint[: len(ROLES)])
+    name = FORMATS[weights]
+    covers = _TABLE[name].get("covers", ROLES)
+    return tuple(name if role in covers else NAMES[0] for role in ROLES)
+
+
 def saved_bytes(arch: Architecture, weights: int = 0) -> int:
     """Bytes that formats save of all weights, for a value of the column `weight_format`."""
     formats, size = formats_of(arch, weights), arch.convention.dtype_bytes

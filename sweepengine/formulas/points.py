@@ -4,6 +4,8 @@ from typing import Annotated, NamedTuple, get_type_hints
 
 from sweepengine.formulas.architecture import ATTENTIONS, LATENT
 from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
+from sweepengine.formulas.serving import SERVING
+from sweepengine.formulas.speeds import FRAMEWORKS
 
 
 class Input(NamedTuple):
@@ -77,6 +79,7 @@ NEEDS = {
     "text": "sees text alone",
     "heads": "has grouped heads of one kind, without norms of their own",
     "latent": "has latent attention",
+    "device": "is asked of a device",
 }
 """What a model must have for an input, in words."""
 
@@ -176,6 +179,18 @@ class Point(NamedTuple):
         int, Input("GB/s", "bandwidth of its links one way instead of a device's", 0, 0, 10**9,
                    scale=1000, workload=False)
     ] = 0  # fmt: skip
+    device: Annotated[
+        int, Input("", "device that runs it, by name or file; with one there are times", 0, 0, 126,
+                   choices=("none",), workload=False, needs="device")
+    ] = 0  # fmt: skip
+    framework: Annotated[
+        int, Input("", "serving engine whose kernels run", 0, 0, len(FRAMEWORKS) - 1,
+                   choices=FRAMEWORKS, workload=False, needs="device")
+    ] = 0  # fmt: skip
+    serving: Annotated[
+        int, Input("", "one batch after the other, or requests that join a running batch", 0, 0,
+                   len(SERVING) - 1, choices=SERVING, workload=False, needs="device")
+    ] = 0  # fmt: skip
 
 
 INPUTS = {
@@ -184,6 +199,8 @@ INPUTS = {
 }
 """Input column to its declaration, in the order of `Point`."""
 INPUT_NAMES = tuple(INPUTS)
+SERVED_COLUMNS = tuple(name for name in INPUTS if name != "decode_steps")
+"""Inputs that decide how long a prefill and a step take."""
 WORKLOAD_COLUMNS = tuple(name for name, column in INPUTS.items() if column.workload)
 """Inputs that make a workload."""
 IMAGE_COLUMNS = ("view_size", "tile_size", "crop_rows", "crop_cols")

@@ -49,7 +49,7 @@ def cached_after(convention: Convention, context: int, steps: int, reach: Reach)
 
 
 @formula
-def touched_experts(held: int, experts: int, per_token: int, tokens: int) -> float:
+def touched_experts(held: int, experts: int, per_token: int, tokens: float) -> float:
     """Distinct routed experts of H held that a pass over t tokens touches, in expectation.
 
     `H*(1 - (1 - k/E)^t)`: routing is taken as uniform. From 40 E tokens on that is H in every

@@ -16,9 +16,10 @@ STAGES: Final = ("vision", "prefill", "decode")
 
 AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
 READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)
+SECONDS = 8
 """Ways from figures to columns: of a workload as it is; for each sequence of the batch; the sum
 over all steps; the last step, which is the largest; the cache after decoding; and expected bytes
-of weights, read by a stage, by prefill, by all steps."""
+of weights, read by a stage, by prefill, by all steps. Seconds follow from operators' times."""
 
 
 class DataType(NamedTuple):
@@ -51,6 +52,8 @@ class Column(NamedTuple):
     """Field of `Figures` that it follows from; over steps also that of `Keys`."""
     vision: bool = False
     """Whether only models that see images have it."""
+    timed: bool = False
+    """Whether only points on a device have it."""
 
     @property
     def plan(self) -> tuple[int, int, int]:
@@ -113,8 +116,23 @@ OUTPUTS: Final = (
     Column("devices", "Int32", "devices", "of the layout; all other columns are of the busiest one",
            AS_IS, "devices"),
 )  # fmt: skip
-BY_NAME: Final = {column.name: column for column in OUTPUTS}
-OUTPUT_NAMES: Final = tuple(BY_NAME)
-COLUMNS: Final = (*INPUTS.values(), *OUTPUTS)
+
+
+def _seconds(name: str, meaning: str, vision: bool = False) -> Column:
+    return Column(f"{name}_seconds", "Float64", "s", meaning, SECONDS, f"{name}_seconds", vision,
+                  True)  # fmt: skip
+
+
+TIMED: Final = (
+    _seconds("vision", "towers over all images of the batch; continuous: of one request", True),
+    _seconds("prefill", "decoder over the contexts of the batch; continuous: of one request"),
+    _seconds("decode", "all decode steps, prefills that steps wait for included"),
+    _seconds("ttft", "until the first token"),
+    _seconds("tpot", "for each further token, the mean over all steps; 0 without steps"),
+)
+"""Columns of points on a device."""
+BY_NAME: Final = {column.name: column for column in (*OUTPUTS, *TIMED)}
+OUTPUT_NAMES: Final = tuple(column.name for column in OUTPUTS)
+COLUMNS: Final = (*INPUTS.values(), *OUTPUTS, *TIMED)
 """Inputs, then outputs."""
 TYPES: Final = {column.name: column.dtype for column in COLUMNS}

@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import read_toml
 from sweepengine.data.models import Model, load_model
+from sweepengine.data.speeds import on_devices, stated_device
 from sweepengine.data.stated import stated
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.axes import Axis
@@ -51,6 +53,7 @@ class GridFile(BaseModel):
     axes: dict[str, Any]
     targets: Targets = Targets()
     report: tuple[str, ...] | None = None
+    times: Literal["silicon", "roofline"] | None = None
 
 
 class Grid(NamedTuple):
@@ -65,6 +68,10 @@ class Grid(NamedTuple):
     """Stages that a report of this grid shows."""
     source: str
     """Where it was read from, for messages."""
+    devices: tuple[Device, ...] = ()
+    """That its points are timed on, one of its axis `device` each."""
+    times: str = ""
+    """What times are of; empty: silicon's where a device has rates."""
 
     @property
     def points(self) -> int:
@@ -74,7 +81,8 @@ class Grid(NamedTuple):
     @property
     def model(self) -> Model:
         """The model it is costed on."""
-        return load_model(self.model_name)
+        model = load_model(self.model_name)
+        return model._replace(devices=self.devices, times=self.times) if self.devices else model
 
     @property
     def point(self) -> Point:
@@ -86,6 +94,8 @@ class Grid(NamedTuple):
     def hash(self) -> str:
         """SHA-256 of what decides the result: the axes and the model's numbers."""
         digest = hashlib.sha256(json.dumps(stated(self.model)).encode())
+        if self.devices:
+            digest.update(json.dumps([self.times, *map(stated_device, self.devices)]).encode())
         for axis in self.axes:
             if axis.name == DEFAULTS:  # but for those that change nothing, which newer inputs have
                 values = dict(zip(axis.columns, axis.values[0].tolist(), strict=True))
@@ -188,5 +198,33 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
     report = stages if file.report is None else file.report
     if not report or not set(report) <= set(stages):
         raise InputError(f"{source}: report: expected some of {', '.join(stages)}")
+    model = _timed(source, model, file)
     axes = read_axes(source, model, file.axes)
-    return Grid(file.name, file.description, model_name, axes, file.targets, report, source)
+    return Grid(
+        file.name,
+        file.description,
+        model_name,
+        axes,
+        file.targets,
+        report,
+        source,
+        model.devices,
+        model.times,
+    )
+
+
+def _timed(source: str, model: Model, file: GridFile) -> Model:
+    """The model on the devices of the axis `device`, if there is one."""
+    if "device" not in file.axes:
+        if file.times is not None:
+            raise InputError(f"{source}: times: expected an axis `device` beside it")
+        return model
+    written = file.axes["device"]
+    names = written if isinstance(written, list) else [written]
+    for i, name in enumerate(names):
+        if not isinstance(name, str):
+            raise InputError(f"{source}: axes.device[{i}] = {name!r}: expected a device's name")
+    try:
+        return on_devices(model, names, file.times or "")
+    except InputError as error:
+        raise InputError(f"{source}: axes.device: {error}") from None

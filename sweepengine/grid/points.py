@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from sweepengine.data.errors import InputError
-from sweepengine.data.models import Model
+from sweepengine.data.models import Model, choices_of
 from sweepengine.formulas.formats import FORMATS, ROLES, own_activation, own_cache, row_of
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, NEEDS, Point
-from sweepengine.grid.columns import OUTPUTS, STAGES
+from sweepengine.grid.columns import OUTPUTS, STAGES, TIMED
 from sweepengine.grid.plain import layout_of
 
 
@@ -29,7 +29,8 @@ def default_values(model: Model) -> dict[str, int]:
 
 def output_names(model: Model) -> tuple[str, ...]:
     """Output columns that a model has."""
-    return tuple(column.name for column in OUTPUTS if model.has_vision or not column.vision)
+    columns = (*OUTPUTS, *TIMED) if model.devices else OUTPUTS
+    return tuple(column.name for column in columns if model.has_vision or not column.vision)
 
 
 def stages_of(model: Model) -> tuple[str, ...]:
@@ -110,8 +111,9 @@ def checked_point(model: Model, given: Mapping[str, object]) -> Point:
         column = INPUTS.get(name)
         if column is None or not has[column.needs]:
             raise refuse_input(model, f"point: {name}", "input", name, model.inputs)
-        if column.choices and value in column.choices:
-            values[name] = column.choices.index(str(value))
+        choices = choices_of(model, name)
+        if choices and value in choices:
+            values[name] = choices.index(str(value))
         elif column.choices or (held := column.held(value)) is None:
             raise InputError(f"point: {name} = {value!r}: expected {column.allowed}")
         else:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.models import Model
 from sweepengine.formulas.layout import Layout
@@ -253,7 +254,13 @@ class _AxisReader:
                     value = self.values("layout", written)[i]
                     raise InputError(f'{self.source}: axes.layout[{i}] = "{value}": {problem}')
 
+    def device(self, key: str, written: object) -> list[tuple[int, ...]]:
+        names = [load_device(str(value)).name for value in self.values(key, written)]
+        return [(self.model.device_names.index(name),) for name in names]
+
     def choices(self, key: str, written: object) -> list[tuple[int, ...]]:
+        if key == "device":
+            return self.device(key, written)
         found: list[tuple[int, ...]] = []
         column = INPUTS[key]
         for i, value in enumerate(self.values(key, written)):

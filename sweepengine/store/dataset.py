@@ -43,6 +43,10 @@ class Manifest(BaseModel):
     rows_per_file: int
     targets: dict[str, float | None]
     report: tuple[str, ...]
+    devices: tuple[str, ...] = ()
+    """That its points are timed on."""
+    times: str = ""
+    """What times are of; empty: silicon's where a device has rates."""
     complete: bool
 
 
@@ -83,7 +87,11 @@ def file_name(start: int, stop: int) -> str:
 
 
 def write_points(
-    storage: Storage, name: str, columns: Mapping[str, NDArray[Any]], schema: pa.Schema
+    storage: Storage,
+    name: str,
+    columns: Mapping[str, NDArray[Any]],
+    schema: pa.Schema,
+    devices: tuple[str, ...] = (),
 ) -> None:
     """Write one file of points, under its final name only when it is complete.
 
@@ -98,7 +106,7 @@ def write_points(
         for name, values in columns.items()
         if name not in INPUTS and not _repeats(values)
     }
-    table = to_arrow(columns, schema)
+    table = to_arrow(columns, schema, devices)
     inputs = [name for name in columns if name in INPUTS]
     storage.write(
         name,
@@ -122,7 +130,9 @@ def _repeats(values: NDArray[Any]) -> bool:
     return int(np.count_nonzero(part[1:] != part[:-1])) * 64 <= len(part)
 
 
-def to_arrow(columns: Mapping[str, NDArray[Any]], schema: pa.Schema) -> pa.Table:
+def to_arrow(
+    columns: Mapping[str, NDArray[Any]], schema: pa.Schema, devices: tuple[str, ...] = ()
+) -> pa.Table:
     """Arrow table of arrays of all columns; 64-bit numbers are not copied."""
     arrays = []
     for field in schema:
@@ -133,9 +143,8 @@ def to_arrow(columns: Mapping[str, NDArray[Any]], schema: pa.Schema) -> pa.Table
         else:
             codes = pa.array(values.astype(wanted, copy=False))
         if pa.types.is_dictionary(field.type):
-            arrays.append(
-                pa.DictionaryArray.from_arrays(codes, pa.array(INPUTS[field.name].choices))
-            )
+            names = devices if field.name == "device" else INPUTS[field.name].choices
+            arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(names)))
         else:
             arrays.append(codes)
     return pa.Table.from_arrays(arrays, schema=schema)

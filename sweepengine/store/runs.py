@@ -168,7 +168,9 @@ def write_shard(shards: Shards, chunk: Chunk) -> int:
     """Compute a chunk and write its file; the number of its points."""
     columns = compute_arrays(shards.model, chunk, engine=shards.manifest.engine)
     schema = arrow_schema(shards.manifest)
-    write_points(shards.storage, shard_name(chunk), columns, schema)
+    write_points(
+        shards.storage, shard_name(chunk), columns, schema, shards.manifest.devices
+    )  # fmt: skip
     return chunk.stop - chunk.start
 
 
@@ -193,6 +195,8 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         rows_per_file=ROWS_PER_FILE,
         targets=grid.targets.model_dump(),
         report=grid.report,
+        devices=grid.model.device_names,
+        times=grid.times,
         complete=False,
     )
 

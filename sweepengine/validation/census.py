@@ -9,7 +9,6 @@ the same decoder, in other formats say, are built once.
 import json
 import sys
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.formulas.architecture import Architecture, Checkpoint
 from sweepengine.validation.configs import Figure, measure
+from sweepengine.validation.measured_operators import silicon_folder
 
 COLUMNS = ("config", "model_type", "parameters", "figures", "different", "largest difference",
            "reason")  # fmt: skip
@@ -61,13 +61,7 @@ def shipped_configs() -> list[Path]:
     InputError
         When it is not installed.
     """
-    spec = find_spec("aiconfigurator_core")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            "aiconfigurator-core is not installed: expected the extra, "
-            "pip install 'sweepengine[silicon]'"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations))) / "model_configs"
+    folder = silicon_folder("model_configs")
     return configs_in(folder)
 
 

@@ -1,0 +1,214 @@
+"""Seconds of attention: its projections, its prefill, and its steps as lines in the keys they meet.
+
+Times are in microseconds, of one device's share.
+"""
+
+from typing import NamedTuple
+
+from sweepengine.formulas.architecture import Attention, Reach
+from sweepengine.formulas.attention import entry_values, projected
+from sweepengine.formulas.cost import formula
+from sweepengine.formulas.seconds import (
+    NO_LINE,
+    Line,
+    at_keys,
+    decode_line,
+    gemm,
+    latent_decode_line,
+    latent_prefill,
+    prefill_attention,
+    up_to,
+)
+from sweepengine.formulas.speeds import Speeds
+
+WIDE = 128
+"""Channels of a head from which on attention has kernels of its own."""
+
+
+@formula
+def projection_us(
+    attention: Attention, hidden: int, rows: float, expanded: float, speeds: Speeds
+) -> float:
+    """Projections around attention of `rows` tokens, as fused products.
+
+    Latents expand for `expanded` tokens; 0: steps, where they are absorbed as two products for
+    each head, in bf16.
+    """
+    if attention.heads == 0:
+        return 0.0
+    rates = speeds.attention
+    first = projected(attention) + attention.heads * attention.output_gate
+    found = gemm(rows, first, hidden, rates)
+    if attention.query_rank > 0:
+        found += gemm(rows, attention.heads * attention.key_width, attention.query_rank, rates)
+    if attention.latent > 0:
+        plain = attention.heads * (attention.key_width - attention.rotary_width)
+        values = attention.heads * attention.value_width
+        if expanded > 0.0:
+            found += gemm(expanded, plain + values, attention.latent, rates)
+        else:
+            found += gemm(rows, plain, attention.latent, speeds.plain)
+            found += gemm(rows, values, attention.latent, speeds.plain)
+    mixed = attention.heads * attention.value_width
+    if attention.output_rank > 0:
+        groups = max(attention.output_groups, 1)
+        wide = groups * attention.output_rank
+        found += gemm(rows, wide, mixed / groups, rates)
+        return found + gemm(rows, hidden, wide, rates)
+    return found + gemm(rows, hidden, mixed, rates)
+
+
+@formula
+def indexer_us(attention: Attention, hidden: int, rows: float, speeds: Speeds) -> float:
+    """Products of an indexer; its scores grow with the keys (`step_lines`, `index_scores`)."""
+    if attention.index_heads == 0:
+        return 0.0
+    source = attention.query_rank if attention.query_rank > 0 else hidden
+    queries = attention.index_heads * attention.index_width
+    found = gemm(rows, queries, source, speeds.attention)
+    return found + gemm(rows, attention.index_width + attention.index_heads, hidden, speeds.plain)
+
+
+@formula
+def time_window(attention: Attention) -> int:
+    """Keys that kernels attend to at most: of a window, or those that an indexer chose; 0: all.
+
+    Counts meet all keys of a sparse attention, as transformers masks the others; kernels do not.
+    """
+    if attention.index_heads > 0 and attention.stride == 0:
+        return attention.index_keys
+    return attention.window
+
+
+@formula
+def attended_us(
+    attention: Attention, sequences: float, tokens: int, cached: int, speeds: Speeds
+) -> float:
+    """Attention of a prefill."""
+    if attention.heads == 0:
+        return 0.0
+    if attention.latent > 0:
+        return latent_prefill(
+            sequences,
+            attention.heads,
+            attention.key_width,
+            attention.value_width,
+            tokens,
+            cached,
+            speeds.latent_prefill,
+        )
+    window = time_window(attention)
+    rates = speeds.prefill
+    if window > 0:
+        rates = speeds.prefill_window
+    elif attention.key_width > WIDE:
+        rates = speeds.prefill_wide
+    return prefill_attention(
+        sequences,
+        attention.heads,
+        attention.key_value_heads,
+        attention.key_width,
+        tokens,
+        cached,
+        window,
+        speeds.cached,
+        rates,
+    )
+
+
+@formula
+def index_scores(
+    attention: Attention, sequences: float, tokens: int, cached: int, speeds: Speeds
+) -> float:
+    """Scores of an indexer in a prefill, at the rate of its products."""
+    met = cached + tokens / 2.0
+    stride = max(attention.stride, 1)
+    flops = 2.0 * sequences * tokens * met / stride * attention.index_heads * attention.index_width
+    return flops / speeds.attention.flops
+
+
+class StepLines(NamedTuple):
+    """A step's attention in one layer: over keys within `time_window`, and over what is beside."""
+
+    attended: Line
+    beside: Line
+    """An indexer's scores of all keys, or compressed entries."""
+
+
+class TimeReaches(NamedTuple):
+    """Which keys the lines of `StepLines` are over."""
+
+    attended: Reach
+    beside: Reach
+
+
+@formula
+def time_reaches(attention: Attention) -> TimeReaches:
+    """Keys within `time_window`, and all keys or entries that an indexer scores."""
+    stride = attention.stride
+    return TimeReaches(Reach(time_window(attention), 0, 1), Reach(0, stride, attention.series))
+
+
+@formula
+def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLines:
+    """Attention of a step of b sequences, as lines in the keys that it meets; us."""
+    if attention.heads == 0:
+        return StepLines(NO_LINE, NO_LINE)
+    beside = NO_LINE
+    indexed = attention.index_heads * attention.index_width
+    if indexed > 0 or attention.stride > 0:
+        entry = entry_values(attention) if attention.stride > 0 else attention.index_width
+        heads = attention.heads * attention.key_width * min(attention.stride, 1)
+        beside = Line(
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            sequences * entry * speeds.cached / speeds.decode.bytes,
+            2.0 * sequences * (indexed + 2.0 * heads) / speeds.attention.flops,
+        )
+    if attention.latent > 0:
+        line = latent_decode_line(
+            sequences,
+            attention.heads,
+            attention.latent,
+            attention.rotary_width,
+            speeds.cached,
+            speeds.latent_decode,
+        )
+        return StepLines(line, beside)
+    rates = speeds.decode
+    if time_window(attention) > 0:
+        rates = speeds.decode_window
+    elif attention.key_width > WIDE:
+        rates = speeds.decode_wide
+    line = decode_line(
+        sequences,
+        attention.heads,
+        attention.key_value_heads,
+        attention.key_width,
+        speeds.cached,
+        rates,
+    )
+    return StepLines(line, beside)
+
+
+@formula
+def steps_us(line: Line, cached: int, steps: int, reach: Reach) -> float:
+    """Attention of K steps behind C cached tokens in one kind of layers, us.
+
+    The sum over all steps, exact: `up_to(C+K) - up_to(C)`, and beyond a window its last value.
+    Entries, one each `stride` tokens, are taken at their mean.
+    """
+    if steps == 0:
+        return 0.0
+    if reach.stride > 0:
+        mean = (cached + (steps + 1) / 2.0) / reach.stride
+        return steps * at_keys(line, mean)
+    if reach.window == 0:
+        return up_to(line, cached + steps) - up_to(line, cached)
+    uncut = min(steps, max(0, reach.window - cached))
+    found = 0.0
+    if uncut > 0:
+        found = up_to(line, cached + uncut) - up_to(line, cached)
+    return found + (steps - uncut) * at_keys(line, float(reach.window))

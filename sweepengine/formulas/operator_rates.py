@@ -1,0 +1,153 @@
+"""Rates of operators: what the forms of `seconds.py` take, each figure declared once.
+
+A form's rates are a tuple of plain figures of one device, framework and format, in microseconds. A
+rates file holds them as shares of data-sheet figures (`Rate.of`), so that a sibling of a device can
+borrow them; `sweepengine calibrate` fits them.
+"""
+
+from typing import Annotated, NamedTuple
+
+PEAK, BANDWIDTH, LINK = "peak", "bandwidth", "link"
+A_BYTE, A_PROCESSOR = "1/bandwidth", "1/multiprocessors"
+
+
+class Rate(NamedTuple):
+    """What a figure of a form is."""
+
+    unit: str
+    start: float
+    """Where a fit begins."""
+    of: str = ""
+    """The data-sheet figure that it is a share of, as a file holds it; empty: of none."""
+    least: float = 1e-9
+    most: float = 1e9
+
+
+_Launch = Annotated[float, Rate("us", 5.0, least=0.2, most=500)]
+_Flops = Annotated[float, Rate("FLOP/us", 0.7, PEAK, 0.01, 1.3)]
+_Bytes = Annotated[float, Rate("byte/us", 0.85, BANDWIDTH, 0.05, 1.3)]
+_Share = Annotated[float, Rate("", 0.3, most=1)]
+_WarmShare = Annotated[float, Rate("", 0.3, most=0.99)]
+_WarmBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1e9)]
+_WeightBytes = Annotated[float, Rate("byte a weight", 0)]
+
+
+class Gemm(NamedTuple):
+    """Rates of `gemm`."""
+
+    launch: _Launch
+    depth: Annotated[float, Rate("us a channel", 0.001, most=0.1)]
+    depth_cap: Annotated[float, Rate("channels", 3000.0, least=64, most=1e6)]
+    """The pipeline along k fills until here."""
+    quantise: Annotated[float, Rate("us a value", 2.0, A_BYTE, most=50)]
+    """Of activations, where a kernel before the product does it; bf16 and fused ones: 0."""
+    quantise_pad: Annotated[float, Rate("channels", 500.0, most=2e4)]
+    flops: _Flops
+    pad: Annotated[float, Rate("channels", 100.0, most=2e3)]
+    droop: Annotated[float, Rate("", 0.12, most=3)]
+    """Share that the clock gives up under long kernels."""
+    activations: Annotated[float, Rate("", 0.85, most=20)]
+    """Times that activations are moved."""
+    bytes: _Bytes
+    overlap: _Share
+    """Part of the shorter of work and traffic that does not hide behind the other."""
+    warm: _WarmShare
+    """Traffic that a collector's cache saves of small weights; 0 in serving."""
+    warm_bytes: _WarmBytes
+    weight_bytes: _WeightBytes
+
+
+class Decode(NamedTuple):
+    """Rates of `decode_line`."""
+
+    launch: _Launch
+    latency: Annotated[float, Rate("us a key", 0.005, most=0.2)]
+    latency_keys: Annotated[float, Rate("keys", 2000.0, least=32, most=3e5)]
+    """Keys that one processor goes through before more of them share a sequence."""
+    latency_single: Annotated[float, Rate("keys", 2000.0, least=32, most=3e5)]
+    """The same where each head has keys of its own."""
+    block: Annotated[float, Rate("us a head of keys", 1.5, A_PROCESSOR, most=20)]
+    query: Annotated[float, Rate("us a query head", 0.05, A_PROCESSOR, most=5)]
+    flops: Annotated[float, Rate("FLOP/us", 0.3, PEAK, 0.005, 1.3)]
+    bytes: _Bytes
+    warm: _WarmShare
+    warm_bytes: _WarmBytes
+
+
+class Prefill(NamedTuple):
+    """Rates of `prefill_attention`."""
+
+    launch: _Launch
+    latency: Annotated[float, Rate("us a token", 0.005, most=0.2)]
+    block: Annotated[float, Rate("us a head", 1.0, A_PROCESSOR, most=30)]
+    pad: Annotated[float, Rate("tokens", 200.0, most=5e3)]
+    width_pad: Annotated[float, Rate("channels", 60.0, most=3e3)]
+    flops: _Flops
+    bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.05, 20)]
+
+
+class Encoder(NamedTuple):
+    """Rates of `encoder_attention`."""
+
+    launch: _Launch
+    latency: Annotated[float, Rate("us a token", 0.005, most=0.2)]
+    block: Annotated[float, Rate("us a head", 1.0, A_PROCESSOR, most=30)]
+    pad: Annotated[float, Rate("tokens", 100.0, most=5e3)]
+    flops: _Flops
+    bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.05, 20)]
+    wide: Annotated[float, Rate("", 1.3, least=0.3, most=20)]
+    """Work of heads of 72 channels, those of 64 being 1."""
+    wider: Annotated[float, Rate("", 1.4, least=0.3, most=20)]
+    """Of 80."""
+
+
+class Mixture(NamedTuple):
+    """Rates of `mixture`."""
+
+    launch: _Launch
+    depth: Annotated[float, Rate("us a channel", 0.002, most=0.1)]
+    expert: Annotated[float, Rate("us an expert", 0.1, most=5)]
+    token: Annotated[float, Rate("us a token", 0.003, most=2)]
+    flops: _Flops
+    token_pad: Annotated[float, Rate("tokens an expert", 8.0, most=128)]
+    width_pad: Annotated[float, Rate("channels", 100.0, most=2e3)]
+    activations: Annotated[float, Rate("", 1.0, most=20)]
+    bytes: _Bytes
+    overlap: _Share
+    warm: _WarmShare
+    warm_bytes: _WarmBytes
+    weight_bytes: _WeightBytes
+
+
+class LatentDecode(NamedTuple):
+    """Rates of `latent_decode_line`."""
+
+    launch: _Launch
+    latency: Annotated[float, Rate("us a key", 0.005, most=0.5)]
+    latency_keys: Annotated[float, Rate("keys", 2000.0, least=32, most=1e6)]
+    query: Annotated[float, Rate("us a query head", 0.3, A_PROCESSOR, most=20)]
+    flops: _Flops
+    bytes: _Bytes
+
+
+class LatentPrefill(NamedTuple):
+    """Rates of `latent_prefill`."""
+
+    launch: _Launch
+    latency: Annotated[float, Rate("us a token", 0.005, most=0.2)]
+    pad: Annotated[float, Rate("tokens", 200.0, most=5e3)]
+    flops: _Flops
+    bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.02, 20)]
+
+
+class Reduce(NamedTuple):
+    """Rates of `all_reduce`."""
+
+    launch: Annotated[float, Rate("us", 5.0, least=0.2, most=500)]
+    device: Annotated[float, Rate("us a device", 0.5, most=50)]
+    two: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 3)]
+    """Reached by 2 devices."""
+    four: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 3)]
+    more: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 3)]
+    ramp: Annotated[float, Rate("us a byte", 1.0, "1/link", most=100)]
+    ramp_bytes: Annotated[float, Rate("byte", 1e6, least=1e3, most=1e9)]

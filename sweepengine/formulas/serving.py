@@ -1,0 +1,69 @@
+"""Serving: from the times of passes to what requests see.
+
+`prefill` is that of one request alone, `step` a decode step of a full batch at its mean context.
+Times are in microseconds. Source: silicon.md, section 5; the part of a prefill that a step waits
+for, by load generator, is ours (docs/times.md).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sweepengine.formulas.cost import formula
+
+SERVING = ("static", "continuous")
+"""A batch is filled and then decoded, or requests join a batch that runs; positions are codes."""
+STATIC, CONTINUOUS = range(2)
+ROUNDS = 24
+"""Of the damped fixed point of `disaggregated`, from which on nothing changes."""
+
+
+class Engine(NamedTuple):
+    """What a serving engine adds, and how its load comes; us."""
+
+    host: float
+    """Of each step."""
+    first: float
+    """Of each request before its first token."""
+    burst: float
+    """Part of all prefills of a batch that a request waits for."""
+    interference: float
+    """Part of other requests' prefills that a request's steps wait for."""
+
+
+@formula
+def continuous_tpot(step: float, prefill: float, batch: float, steps: float, host: Engine) -> float:
+    """Time between tokens: `h + td + e*B*p1/K`, K output tokens; us."""
+    if steps <= 0.0:
+        return 0.0
+    return host.host + step + host.interference * batch * prefill / steps
+
+
+@formula
+def continuous_ttft(step: float, prefill: float, batch: float, host: Engine) -> float:
+    """Time to the first token: `f + td + p1 + b*B*p1`; us."""
+    return host.first + step + prefill + host.burst * batch * prefill
+
+
+def disaggregated(
+    step: Callable[[float], float],
+    prefill: float,
+    concurrency: float,
+    output: int,
+    fillers: float,
+    decoders: float,
+) -> tuple[float, float, float]:
+    """TPOT, TTFT and batch of a decode rank, where some devices fill and others decode.
+
+    `T = td(B)`, `B = c*K*T/(K*T + F)/decoders`, `F = max(p, c*p/fillers - K*T)`: requests wait
+    for a filler, or fillers for requests. A fixed point, damped. `step` gives the time of a step
+    of B sequences in the unit of `prefill`; fillers and decoders count ranks.
+    """
+    batch = max(concurrency / decoders, 1.0)
+    each, waited = step(batch), prefill
+    for _ in range(ROUNDS):
+        spent = output * each
+        waited = max(prefill, concurrency * prefill / fillers - spent)
+        wanted = concurrency * spent / (spent + waited) / decoders
+        batch = max((batch + wanted) / 2.0, 1.0)
+        each = step(batch)
+    return each, waited + each, batch

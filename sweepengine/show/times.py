@@ -1,0 +1,38 @@
+"""Times on a terminal: what they rest on stands beside them, always."""
+
+from typing import TYPE_CHECKING
+
+from sweepengine.show.terminal import print_table, say
+
+if TYPE_CHECKING:
+    from sweepengine.answers.timeline import Timeline
+
+MICRO = 1e6
+MILLI = 1e3
+
+
+def show_timeline(found: "Timeline") -> None:
+    """Print microseconds of each operator, what binds it, and its share of the peak."""
+    rows = [
+        (
+            f"{time.stage}: {time.group}" if time.group else time.stage,
+            time.operator,
+            f"{time.seconds * MICRO:,.1f}",
+            f"{time.of_stage:.1%}",
+            time.bound,
+            f"{time.of_peak:.0%}",
+        )
+        for time in found.operators
+    ]
+    say()
+    columns = ("stage", "operator", "microseconds", "of stage", "bound by", "of peak")
+    print_table(found.basis, rows, columns)
+    timed = found.timed
+    said = [f"vision {timed.vision_seconds * MILLI:,.1f} ms"] if timed.vision_seconds else []
+    said += [
+        f"prefill {timed.prefill_seconds * MILLI:,.1f} ms",
+        f"decode {timed.decode_seconds * MILLI:,.1f} ms",
+        f"TTFT {timed.ttft_seconds * MILLI:,.1f} ms",
+        f"TPOT {timed.tpot_seconds * MILLI:,.2f} ms",
+    ]
+    say(", ".join(said))

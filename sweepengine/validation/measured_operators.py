@@ -1,0 +1,250 @@
+"""Measured operators: the tables of the extra `silicon`, or a folder of a user's own, as shapes.
+
+Each kind of operator says here which table it is in, which rows of it are its own, how a row
+becomes the shape that its form takes, and which format it is in. Latencies are in ms there.
+"""
+
+import hashlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sweepengine.data.errors import InputError
+from sweepengine.formulas import operator_rates
+
+Floats = NDArray[np.float64]
+MICROSECONDS = 1e3
+"""In a millisecond."""
+FORMATS = {
+    "bfloat16": "bf16",
+    "half": "bf16",
+    "fp8": "fp8-tensor",
+    "fp8_block": "fp8",
+    "nvfp4": "nvfp4",
+    "int4_wo": "int4",
+    "w4a16_mxfp4": "mxfp4",
+    "w4a8_mxfp4_mxfp8": "mxfp4-fp8",
+}
+"""What the tables call a format, to the rates' name for it."""
+GROUPED = 16
+"""Query heads a key head at most: no model has more, and kernels for more are other ones."""
+ENOUGH = 60
+"""Rows from which on a fit is judged."""
+
+
+class Kind(NamedTuple):
+    """One kind of operator as the tables have it."""
+
+    name: str
+    """Of the section of a rates file."""
+    rates: type
+    """Whose form it is."""
+    operator: str
+    """Folder of the tables."""
+    table: str
+    columns: tuple[str, ...]
+    """That make its shape; a shape is one row, the median of its measurements."""
+    shaped: Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]
+    """Numbers of the shape that the form takes, of those columns."""
+    of_format: pl.Expr
+    own: pl.Expr
+    """Rows that are of this kind."""
+    borrowed: str = ""
+    """Framework whose table stands in where another has none."""
+
+
+def _plain(*names: str) -> Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]:
+    return lambda _: [pl.col(name) for name in names]
+
+
+def _named(column: str) -> pl.Expr:
+    return pl.col(column).replace_strict(FORMATS, default="")
+
+
+_HEADS = pl.col("num_heads")
+_KEY_HEADS = (
+    pl.when(pl.col("num_key_value_heads") > 0).then("num_key_value_heads").otherwise(_HEADS)
+)
+_SIZE = pl.when(pl.col("kv_cache_dtype") == "fp8").then(1.0).otherwise(2.0)
+_ATTENDED = ("batch_size", "num_heads", "num_key_value_heads", "head_dim", "isl", "step",
+             "window_size")  # fmt: skip
+_NARROW = (pl.col("window_size") == 0) & (pl.col("head_dim") <= 128)
+_WIDE = (pl.col("window_size") == 0) & (pl.col("head_dim") > 128)
+_WINDOW = pl.col("window_size") > 0
+_REAL = (_HEADS <= GROUPED * _KEY_HEADS) & (pl.col("attn_dtype") == "bfloat16")
+
+
+def _attention(phase: str, name: str, rates: type, keys: pl.Expr, own: pl.Expr) -> Kind:
+    numbers = [pl.col("batch_size"), _HEADS, _KEY_HEADS, pl.col("head_dim"), keys,
+               pl.col("window_size"), _SIZE]  # fmt: skip
+    return Kind(name, rates, "attention", f"{phase}_attention", _ATTENDED, lambda _: [*numbers],
+                _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), own & _REAL)  # fmt: skip
+
+
+_DECODED, _FILLED = pl.col("isl") + pl.col("step"), pl.col("isl")
+_PLAIN_EXPERTS = (pl.col("topk") == 22) | (pl.col("hidden_size") == 2688)
+"""Nemotron's experts, which have no gate."""
+_MATRICES = pl.when(_PLAIN_EXPERTS).then(2.0).otherwise(3.0)
+_MOE = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size",
+        "moe_ep_size")  # fmt: skip
+KINDS = (
+    Kind("gemm", operator_rates.Gemm, "gemm", "gemm", ("m", "n", "k"), _plain("m", "n", "k"),
+         _named("gemm_dtype"), pl.lit(True)),
+    _attention("generation", "decode", operator_rates.Decode, _DECODED, _NARROW),
+    _attention("generation", "decode-wide", operator_rates.Decode, _DECODED, _WIDE),
+    _attention("generation", "decode-window", operator_rates.Decode, _DECODED, _WINDOW),
+    _attention("context", "prefill", operator_rates.Prefill, _FILLED, _NARROW),
+    _attention("context", "prefill-wide", operator_rates.Prefill, _FILLED, _WIDE),
+    _attention("context", "prefill-window", operator_rates.Prefill, _FILLED, _WINDOW),
+    Kind("encoder", operator_rates.Encoder, "encoder_attention", "encoder_attention",
+         ("batch_size", "num_heads", "head_dim", "isl"),
+         _plain("batch_size", "num_heads", "head_dim", "isl"), _named("attn_dtype"),
+         pl.lit(True)),
+    Kind("mixture", operator_rates.Mixture, "moe", "moe", _MOE,
+         lambda rows: [*map(pl.col, _MOE), _MATRICES,
+                       (pl.col("distribution") == "balanced").cast(pl.Float64)],
+         _named("moe_dtype"), ~pl.col("kernel_source").str.contains("min_latency")),
+    Kind("latent-decode", operator_rates.LatentDecode, "mla", "generation_mla",
+         ("num_heads", "batch_size", "isl", "step"),
+         lambda _: [pl.col("batch_size"), _HEADS, _DECODED, _SIZE],
+         _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), pl.lit(True), "trtllm"),
+    Kind("latent-prefill", operator_rates.LatentPrefill, "mla", "context_mla",
+         ("num_heads", "batch_size", "isl"),
+         lambda _: [pl.col("batch_size"), _HEADS, pl.col("isl")],
+         _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), pl.lit(True), "trtllm"),
+    Kind("all-reduce", operator_rates.Reduce, "comm", "custom_allreduce",
+         ("message_size", "num_gpus"),
+         lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],
+         _named("allreduce_dtype"), ~pl.col("kernel_source").str.contains("eager")),
+    Kind("nccl", operator_rates.Reduce, "comm", "nccl", ("message_size", "num_gpus"),
+         lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")], _named("nccl_dtype"),
+         pl.col("op_name") == "all_reduce"),
+)  # fmt: skip
+
+
+class Measured(NamedTuple):
+    """Measurements of one kind in one format."""
+
+    shapes: Floats
+    """Shape (N, numbers of the kind)."""
+    microseconds: Floats
+    training: NDArray[np.bool_]
+    """Rows to fit; the others judge."""
+    version: str
+
+
+class Tables(NamedTuple):
+    """Where measured tables are."""
+
+    folder: Path
+    system: str
+    """What the wheel calls the device; empty in a folder of one's own."""
+
+    def find(self, kind: Kind, framework: str) -> tuple[Path, str] | None:
+        """The newest whole table of a kind, and its version; None where there is none.
+
+        A version of which only a few shapes were measured anew is left for the whole one before.
+        """
+        if not self.system:
+            own = sorted(self.folder.rglob(f"{kind.table}_perf.*"))
+            return (own[0], "own") if own else None
+        of_nccl = "nccl" if kind.name == "nccl" else framework
+        home = self.folder / "data" / self.system / kind.operator / of_nccl
+        tables = sorted(home.glob(f"*/{kind.table}_perf.parquet"), key=lambda p: _order(p.parent))
+        if not tables and kind.borrowed and framework != kind.borrowed:
+            return self.find(kind, kind.borrowed)
+        if not tables:
+            return None
+        sizes = {path: pl.scan_parquet(path).select(pl.len()).collect().item() for path in tables}
+        whole = [path for path in tables if 2 * sizes[path] >= max(sizes.values())]
+        return whole[-1], whole[-1].parent.name
+
+    def read(self, kind: Kind, framework: str) -> dict[str, Measured]:
+        """Measurements of a kind by format.
+
+        Raises
+        ------
+        InputError
+            When a table lacks a column or holds no number where one is needed.
+        """
+        found = self.find(kind, framework)
+        if found is None:
+            return {}
+        path, version = found
+        reader: Any = pl.read_csv if path.suffix == ".csv" else pl.read_parquet
+        try:
+            table = reader(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        for name in ("window_size", "step"):
+            if name not in table.columns:
+                table = table.with_columns(pl.lit(0).alias(name))
+        if "distribution" in table.columns and (table["distribution"] == "balanced").any():
+            table = table.filter(pl.col("distribution") == "balanced")
+        try:
+            named = table.with_columns(kind.of_format.alias("rates_format"))
+            rows = named.filter(kind.own & (pl.col("rates_format") != "") & (pl.col("latency") > 0))
+            numbers = [n.cast(pl.Float64) for n in kind.shaped(rows)]
+            names = [f"number_{i}" for i in range(len(numbers))]
+            shaped = rows.select(
+                "rates_format",
+                "latency",
+                *(number.alias(name) for number, name in zip(numbers, names, strict=True)),
+            )
+        except pl.exceptions.ColumnNotFoundError as error:
+            missing = str(error).splitlines()[0]
+            raise InputError(f"{path}: column {missing}: required for {kind.name}") from None
+        except pl.exceptions.PolarsError as error:
+            raise InputError(f"{path}: {' '.join(str(error).split())}") from None
+        return {
+            str(name): _measured(part, names, version)
+            for (name,), part in shaped.sort("rates_format", *names).partition_by(
+                "rates_format", as_dict=True
+            ).items()
+            if part.height >= ENOUGH
+        }  # fmt: skip
+
+
+def _order(folder: Path) -> list[int]:
+    """Order of versions: their numbers, release candidates before what they became."""
+    digits = "".join(c if c.isdigit() else " " for c in folder.name).split()
+    return [int(number) for number in digits]
+
+
+def _measured(rows: pl.DataFrame, names: list[str], version: str) -> Measured:
+    single = rows.group_by(names, maintain_order=True).agg(pl.median("latency"))
+    keys = single.select(pl.concat_str(names, separator=" ")).to_series().to_list()
+    training = [hashlib.sha256(key.encode()).digest()[0] % 2 == 1 for key in keys]
+    return Measured(
+        np.ascontiguousarray(single.select(names).to_numpy()),
+        single["latency"].to_numpy() * MICROSECONDS,
+        np.array(training),
+        version,
+    )
+
+
+def silicon_folder(part: str) -> Path:
+    """A folder of the extra `silicon`: "systems" or "model_configs".
+
+    Raises
+    ------
+    InputError
+        When it is not installed.
+    """
+    spec = find_spec("aiconfigurator_core")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "aiconfigurator-core is not installed: expected the extra, "
+            "pip install 'sweepengine[silicon]'"
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / part
+
+
+def shipped_tables() -> Path:
+    """Folder of the systems of the extra `silicon`."""
+    return silicon_folder("systems")

@@ -1,0 +1,55 @@
+"""Throughputs that others published, beside ours for the same setting; nothing is fitted."""
+
+import tomllib
+from importlib import resources
+from typing import Any, NamedTuple
+
+from sweepengine.data.devices import load_device
+from sweepengine.data.models import load_model
+from sweepengine.data.speeds import engine_of, place_of, speeds_of
+from sweepengine.formulas.serving import CONTINUOUS, SERVING
+from sweepengine.grid.points import checked_point
+from sweepengine.grid.timed import timed
+
+DAY = 86_400
+
+
+class Throughput(NamedTuple):
+    """One published figure and ours."""
+
+    what: str
+    unit: str
+    published: float
+    ours: float
+    source: str
+
+    @property
+    def ratio(self) -> float:
+        """Ours over the published one."""
+        return self.ours / self.published
+
+
+def throughputs() -> list[Throughput]:
+    """All published figures, as data/measured/throughputs.toml states their settings."""
+    text = resources.files("sweepengine.data") / "measured" / "throughputs.toml"
+    rows: dict[str, dict[str, Any]] = tomllib.loads(text.read_text(encoding="utf-8"))
+    return [_throughput(name, row) for name, row in rows.items()]
+
+
+def _throughput(name: str, row: dict[str, Any]) -> Throughput:
+    model = load_model(row["model"])
+    point = checked_point(model, row["point"])
+    served = row["of"] in ("tokens", "pages")
+    point = point._replace(serving=CONTINUOUS if served else SERVING.index("static"))
+    place = place_of(load_device(row["device"]), row["framework"])
+    speeds = speeds_of(model.architecture, point, place)
+    seconds = timed(model.architecture, point, speeds, engine_of(place))
+    steps, batch = point.decode_steps, point.batch_size
+    groups = point.tensor_parallel * point.data_parallel
+    ours = {
+        "tokens": batch * steps / (seconds.ttft_seconds + seconds.decode_seconds),
+        "pages": DAY * batch / (seconds.ttft_seconds + seconds.decode_seconds),
+        "prefill": batch * point.prompt_tokens / seconds.prefill_seconds / groups,
+        "decode": batch * steps / max(seconds.decode_seconds, 1e-9) / groups,
+    }[row["of"]]
+    return Throughput(name, row["unit"], row["published"], ours, row["source"])
