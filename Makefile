@@ -3,7 +3,9 @@ PUBLISHED := vision prefill decode
 DATA := results/published/data
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: report test check bench mutants docs coverage quick configs
+MEASURED := a100-80gb h100-sxm h200 b200 b300 gb200 gb300 l40s rtx-pro-6000
+
+.PHONY: report test check bench mutants docs coverage quick configs silicon rates
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
@@ -39,6 +41,15 @@ mutants: .venv/everything
 
 configs: .venv/everything
 	$(BIN)/python -m sweepengine.validation.census results/configs/README.md
+
+silicon: .venv/everything
+	$(BIN)/sweepengine validate --silicon --page results/silicon/README.md
+
+rates: .venv/everything
+	for device in $(MEASURED); do for framework in vllm trtllm sglang; do \
+		$(BIN)/sweepengine calibrate $$device --framework $$framework \
+			--out sweepengine/data/rates/$$device-$$framework.toml || exit; \
+	done; done
 
 docs: .venv/everything
 	$(BIN)/mkdocs build

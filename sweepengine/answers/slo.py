@@ -11,6 +11,10 @@ from sweepengine.answers.metrics import AT_PEAK, Achievable
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
+from sweepengine.data.speeds import Place, basis, place_of
+from sweepengine.engine.frames import seconds_of_points
+from sweepengine.formulas.serving import CONTINUOUS, SERVING
+from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON
 
 BATCH_ROWS = 1 << 18
 SECONDS_PER_HOUR = 3600
@@ -24,6 +28,18 @@ class Objectives(NamedTuple):
 
     ttft_s: float
     tpot_s: float
+
+
+class Asked(NamedTuple):
+    """How devices are to serve, and what times are of."""
+
+    framework: str = FRAMEWORKS[0]
+    serving: str = SERVING[0]
+    times: str | None = None
+    """"silicon" or "roofline"; silicon where a device has rates."""
+
+
+DEFAULT = Asked()
 
 
 class Answer(NamedTuple):
@@ -44,6 +60,8 @@ class Answer(NamedTuple):
     many tokens/s/user, fastest for the user first: its inputs and `MEASURES`."""
     price_per_hour: float | None
     """USD for an hour of the device."""
+    basis: str
+    """What its times rest on, and how far off they are expected to be."""
 
     @property
     def usd_per_million_tokens(self) -> float | None:
@@ -88,6 +106,7 @@ def find_answers(
     prices: Mapping[str, float] | None = None,
     where: pl.Expr | None = None,
     achievable: Achievable = AT_PEAK,
+    asked: Asked = DEFAULT,
 ) -> list[Answer]:
     """Answer for each device, in one pass over the points, in bounded memory.
 
@@ -104,7 +123,9 @@ def find_answers(
     where : polars.Expr, optional
         Only these points; one workload, say.
     achievable : Achievable
-        Fractions of the peaks that kernels reach.
+        Fractions of the peaks that kernels reach, at the roofline.
+    asked : Asked
+        How devices serve, and what times are of.
 
     Raises
     ------
@@ -118,15 +139,26 @@ def find_answers(
             raise InputError(f"slo: price of {name}: expected one of {', '.join(names)}")
         if not 0 < price < float("inf"):
             raise InputError(f"slo: price of {name} = {price:g}: expected USD an hour above 0")
+    places = [place_of(device, asked.framework, asked.times) for device in devices]
+    if achievable != AT_PEAK and (place := next((p for p in places if p.times == SILICON), None)):
+        raise InputError(
+            f"slo: fractions of peaks beside times of {place.device.name}'s kernels: "
+            "expected --times roofline"
+        )
+    arch, serves = source.loaded.architecture, asked.serving == SERVING[CONTINUOUS]
     answers = [
-        Answer(device, 0, 0, 0, 0, None, pl.DataFrame(), prices.get(device.name))
-        for device in devices
-    ]
+        Answer(place.device, 0, 0, 0, 0, None, pl.DataFrame(), prices.get(place.device.name),
+               basis(arch, place, serves))
+        for place in places
+    ]  # fmt: skip
     points = source.points if where is None else source.points.filter(where)
     inputs, stages = source.inputs, source.stages_there
     needed = points.select(*inputs, *_columns(devices, stages, inputs))
     for batch in needed.collect_batches(chunk_size=BATCH_ROWS):
-        answers = [_add(answer, batch, targets, achievable, inputs, stages) for answer in answers]
+        answers = [
+            _add(answer, targets, _measured(source, batch, place, asked, achievable))
+            for answer, place in zip(answers, places, strict=True)
+        ]
     if not answers[0].points:
         raise InputError(f"{source.place}: holds no such points: expected at least one")
     return answers
@@ -149,20 +181,44 @@ def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> 
     ]
 
 
-def _add(
-    answer: Answer,
-    batch: pl.DataFrame,
-    targets: Objectives,
-    achievable: Achievable,
-    inputs: Sequence[str],
-    stages: Sequence[str],
-) -> Answer:
-    if answer.device.links is None and batch["devices"].max() != 1:
+def _measured(
+    source: Source, batch: pl.DataFrame, place: Place, asked: Asked, achievable: Achievable
+) -> pl.DataFrame:
+    """Inputs and `MEASURES` of points at a place."""
+    device, stages = place.device, source.stages_there
+    if device.links is None and batch["devices"].max() != 1:
         raise InputError(
-            f"slo: {answer.device.name}: its file has no link: expected one, as points lie on "
+            f"slo: {device.name}: its file has no link: expected one, as points lie on "
             "several devices"
         )
-    shown = batch.select(*inputs, *_measures(answer.device, achievable, stages))
+    if place.times == ROOFLINE:
+        return batch.select(*source.inputs, *_measures(device, achievable, stages))
+    model = source.loaded._replace(devices=(device,), times=place.times)
+    plain = [name for name in source.inputs if name in model.inputs]
+    points = batch.select(
+        *plain,
+        device=pl.lit(device.name),
+        framework=pl.lit(asked.framework),
+        serving=pl.lit(asked.serving),
+    )
+    seconds = seconds_of_points(points, model)
+    steps = pl.col("decode_steps") > 0
+    tpot = pl.when(steps).then("tpot_seconds")
+    made = pl.col("batch_size") * pl.col("decode_steps") / pl.col("devices")
+    measures = [
+        pl.col("ttft_seconds").alias("ttft_s"),
+        tpot.alias("tpot_s"),
+        (1.0 / tpot).alias("user_tokens_per_s"),
+        (made / (pl.col("ttft_seconds") + pl.col("decode_seconds"))).alias("device_tokens_per_s"),
+        metrics.memory_needed_bytes(stages).alias("memory_bytes"),
+        metrics.largest_batch(device, stages).alias("largest_batch"),
+    ]
+    beside = batch.drop([name for name in seconds.columns if name in batch.columns])
+    return beside.hstack(seconds).select(*source.inputs, *measures)
+
+
+def _add(answer: Answer, targets: Objectives, shown: pl.DataFrame) -> Answer:
+    """The answer with points more, of which `shown` has inputs and measures."""
     fitting = shown.filter(pl.col("memory_bytes") <= metrics.memory_bytes(answer.device))
     prompt = fitting.filter(pl.col("ttft_s") <= targets.ttft_s)
     meeting = prompt.filter((pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null())

@@ -12,7 +12,12 @@ from sweepengine.data.speeds import (
     speeds_of,
     with_figures,
 )
-from sweepengine.formulas.attention_times import step_lines, steps_us, time_reaches
+from sweepengine.formulas.attention_times import (
+    attended_share,
+    step_lines,
+    steps_us,
+    time_reaches,
+)
 from sweepengine.formulas.formats import NAMES, row_of
 from sweepengine.formulas.layer_times import end_times, layer_times
 from sweepengine.formulas.layout import ends_held, share_trunk
@@ -77,6 +82,8 @@ def timeline(model: Model, point: Point, place: Place) -> Timeline:
     for stage, times in _times(model, point, speeds).items():
         whole = sum(times.values())
         parts = _leaves(stages[stage])
+        if stage == "prefill":
+            parts = _as_engines_run(model, point, parts)
         for key, us in times.items():
             if us <= 0:
                 continue
@@ -119,6 +126,38 @@ def _title(name: str) -> str:
     return TITLES.get(name, name.replace("_", " "))
 
 
+def _as_engines_run(model: Model, point: Point, parts: dict[Key, Part]) -> dict[Key, Part]:
+    """Parts of a prefill without what counts hold and engines leave out.
+
+    Kernels skip what a mask hides, and the head puts out the last position's logits alone.
+    """
+    arch, layout = model.architecture, layout_of(point)
+    image = image_of(arch, point)
+    tokens = image.view_tokens + image.tile_tokens + text_of(point)
+    found = dict(parts)
+    heads = (point.attention_heads, point.key_value_heads)
+    for group in regrouped(arch, *heads, layout):
+        key = (group_name(group), "attention")
+        if key in found:
+            share = attended_share(group.attention, tokens, point.cached_tokens)
+            done = int(found[key].tensor_flops * share)
+            found[key] = found[key]._replace(tensor_flops=done, cuda_flops=0)
+    batch = ceil_div(point.batch_size, layout.data)
+    key = ("", TITLES["head"])
+    if key in found:
+        head = found[key]
+        found[key] = head._replace(
+            tensor_flops=head.tensor_flops // tokens,
+            activation_io_bytes=head.activation_io_bytes // tokens,
+        )
+        key = ("", "collectives")
+        rows = share_trunk(arch.trunk, layout.tensor).vocabulary
+        spared = batch * (tokens - 1) * rows * (layout.tensor - 1) * arch.convention.dtype_bytes
+        if key in found:
+            found[key] = found[key]._replace(link_bytes=found[key].link_bytes - spared)
+    return found
+
+
 def _least(part: Part | None, device: Device, point: Point, stage: str) -> tuple[float, str]:
     """Least microseconds of a part at the data sheet's peaks, and what binds there."""
     if part is None:
@@ -127,12 +166,9 @@ def _least(part: Part | None, device: Device, point: Point, stage: str) -> tuple
     if part.name in QUANTISED and stage != "vision":
         taken = row_of(NAMES[point.activation_format]).get("peak", "bf16")
         peak = device.peaks.get(taken, peak)
-    work = float(part.tensor_flops)
-    if stage == "prefill" and part.name == "attention":  # kernels skip what a mask would hide
-        work /= 2.0
     link = device.links.bytes_per_s if device.links else float("inf")
     bounds = {
-        "compute": work / peak + part.cuda_flops / device.cuda_flops_per_s,
+        "compute": part.tensor_flops / peak + part.cuda_flops / device.cuda_flops_per_s,
         "memory": part.moved_bytes / device.bytes_per_s,
         "links": part.link_bytes / link,
     }

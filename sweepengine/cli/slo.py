@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option
+from sweepengine.cli.options import as_json_option, place_options
 from sweepengine.show.terminal import say_json, show_answers
 
 
@@ -20,15 +20,16 @@ from sweepengine.show.terminal import say_json, show_answers
     type=float,
     default=1.0,
     show_default=True,
-    help="Fraction of the compute peaks that kernels reach.",
+    help="Fraction of the compute peaks that kernels reach, at the roofline.",
 )
 @click.option(
     "--bandwidth-fraction",
     type=float,
     default=1.0,
     show_default=True,
-    help="Fraction of the memory bandwidth that kernels reach.",
+    help="Fraction of the memory bandwidth that kernels reach, at the roofline.",
 )
+@place_options
 @click.option(
     "--top",
     type=click.IntRange(1),
@@ -51,13 +52,16 @@ def slo(
     where: str | None,
     compute_fraction: float,
     bandwidth_fraction: float,
+    times: str | None,
+    framework: str,
+    serving: str,
     top: int,
     chart: Path | None,
     as_json: bool,
 ) -> None:
     """Say what meets TTFT and TPOT on devices, and what serves most."""
     from sweepengine.answers.metrics import Achievable
-    from sweepengine.answers.slo import Objectives, find_answers, seconds_target
+    from sweepengine.answers.slo import Asked, Objectives, find_answers, seconds_target
     from sweepengine.answers.sources import open_source
     from sweepengine.answers.sql import condition, sql
     from sweepengine.data.devices import load_device
@@ -87,6 +91,7 @@ def slo(
             asked,
             chosen,
             Achievable(compute_fraction, bandwidth_fraction),
+            Asked(framework, serving, times),
         )
     if chart is not None:
         from sweepengine.show.charts import front_chart

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweepengine.data.devices import Device
-from sweepengine.data.errors import InputError, from_validation
+from sweepengine.data.errors import from_validation
 from sweepengine.data.files import read_toml
 from sweepengine.formulas import operator_rates
 from sweepengine.formulas.formats import BY_NAME, row_of
@@ -147,17 +147,15 @@ NO_LINKS = 1.0
 def scales_of(device: Device, operand: str) -> Scales:
     """Figures of a device for products of a format of activations.
 
-    Raises
-    ------
-    InputError
-        When the device's file does not say how many multiprocessors it has.
+    One whose file does not say how many multiprocessors it has is one: it has no rates for them.
     """
-    if device.multiprocessors is None:
-        raise InputError(f"{device.name}: multiprocessors: required for times of operators")
     peak = device.peaks.get(row_of(operand).get("peak", "bf16"), device.tensor_flops_per_s)
     link = NO_LINKS if device.links is None else device.links.bytes_per_s * A_MICROSECOND
     return Scales(
-        peak * A_MICROSECOND, device.bytes_per_s * A_MICROSECOND, link, device.multiprocessors
+        peak * A_MICROSECOND,
+        device.bytes_per_s * A_MICROSECOND,
+        link,
+        float(device.multiprocessors or 1),
     )
 
 

@@ -106,6 +106,8 @@ def place_of(device: Device, framework: str = "vllm", times: str | None = None) 
             f'{device.name}: has no rates: expected times = "roofline", a device of {measured}, '
             "or rates.like in its file"
         )
+    if found and device.multiprocessors is None:
+        raise InputError(f"{device.name}: multiprocessors: required for times of its kernels")
     return Place(device, framework, SILICON if found else ROOFLINE, found)
 
 

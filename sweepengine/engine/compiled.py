@@ -16,16 +16,32 @@ from typing import Any
 
 import numba
 from numba.core import config
+from numba.extending import register_jitable
+
+from sweepengine.formulas.cost import FORMULAS
 
 PACKAGE = "sweepengine."
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 """What every part is compiled with; a divisor of 0 is nobody's."""
 
 
+inner = register_jitable(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""For functions that only compiled code calls."""
+_known: list[FunctionType] = []
+
+
+def _register_formulas() -> None:
+    """Let compiled code call every formula that was imported so far."""
+    for formula in FORMULAS[len(_known) :]:
+        inner(formula)
+        _known.append(formula)
+
+
 def compiled(part: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Compile a function when it is first called, without Python's lock, and keep it for `part`."""
 
     def decorate(function: Any) -> Callable[..., None]:
+        _register_formulas()
         try:
             with _compiled_into(_cache_folder(part, function)):
                 kept: Callable[..., None] = numba.njit(cache=True, **OPTIONS)(function)

@@ -29,7 +29,7 @@ from sweepengine.engine.times import fill_times, served_rows, tabulate_times
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.columns import BY_NAME, TYPES
+from sweepengine.grid.columns import BY_NAME, TIMED, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
@@ -209,6 +209,19 @@ def _computed(
         seconds = [name for name in outputs if name not in found]
         found |= fill_times(model, served, times, len(codes), seconds, cores())
     return found
+
+
+def seconds_of_points(points: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """Columns of seconds of points that have all inputs of a model on its devices; in order."""
+    names = [column.name for column in TIMED if column.name in output_names(model)]
+    columns = _inputs(points, model)
+    if len(points) <= PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
+        found = plain_columns(model, dict(columns), names)
+    else:
+        served = served_rows(dict(columns))
+        times = tabulate_times(model, served.columns)
+        found = fill_times(model, served, times, len(points), names, cores())
+    return pl.DataFrame({name: found[name] for name in names})
 
 
 def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:

@@ -10,13 +10,12 @@ that threads run them side by side.
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from sweepengine.engine.compiled import compiled
+from sweepengine.engine.compiled import compiled, inner
 from sweepengine.formulas.architecture import Convention, Counts, Group, Reach, Towers, Trunk
 from sweepengine.formulas.attention import with_heads
-from sweepengine.formulas.cost import FORMULAS, Roles
+from sweepengine.formulas.cost import Roles
 from sweepengine.formulas.figures import (
     SUMMED_FIGURES,
     Figures,
@@ -59,11 +58,6 @@ IMAGE_TOKENS, CONTEXT, PREFILL_TOKENS, TABLE_ROW, TABLE_ROWS, DATA, EXPERT_GROUP
 )  # fmt: skip
 CACHE_BYTES, ATTENDING = Keys._fields.index("cache_bytes"), SUMMED_KEYS
 
-_inner = register_jitable(no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""For functions that only compiled code calls."""
-for _formula in FORMULAS:
-    _inner(_formula)
-
 
 class Tables(NamedTuple):
     """Figures of W distinct workloads."""
@@ -76,7 +70,7 @@ class Tables(NamedTuple):
     """Bytes of one expert, and how many a device holds; shape (kinds of routing, 2, W)."""
 
 
-@_inner
+@inner
 def _add_figures(figures: Figures, table: Integers, row: int, sums: int) -> None:
     for field in range(len(figures)):
         if field < SUMMED_FIGURES:
@@ -153,7 +147,7 @@ def add_prefill(
         _add_figures(found, table, row, sums)
 
 
-@_inner
+@inner
 def _locate(start: int, axes: Integers, lengths: Integers, found: Integers) -> None:
     """Decode `found.shape[1]` linear indices from `start` on: workload, decode steps, batch size.
 
@@ -187,7 +181,7 @@ def _locate(start: int, axes: Integers, lengths: Integers, found: Integers) -> N
         position += count
 
 
-@_inner
+@inner
 def _share(tables: Tables, found: Integers) -> None:
     """Sequences of one device: a data-parallel layout has `ceil(B/a)` of them on each."""
     data = tables.figures[DATA]
@@ -196,7 +190,7 @@ def _share(tables: Tables, found: Integers) -> None:
             found[2, i] = ceil_div(found[2, i], data[found[0, i]])
 
 
-@_inner
+@inner
 def _met(convention: Convention, tables: Tables, reaches: Integers, found: Integers,
          met: Integers) -> None:  # fmt: skip
     """Keys that all steps of each point meet, for each kind of attention."""
@@ -207,7 +201,7 @@ def _met(convention: Convention, tables: Tables, reaches: Integers, found: Integ
             met[kind, i] = keys_met(convention, context[found[0, i]], found[1, i], reach)
 
 
-@_inner
+@inner
 def _integer_column(
     convention: Convention,
     tables: Tables,
@@ -262,7 +256,7 @@ def _integer_column(
             out[i] = found[2, i] * held
 
 
-@_inner
+@inner
 def _float_column(
     tables: Tables, routings: Integers, plan: Integers, found: Integers, out: Floats
 ) -> None:

@@ -8,7 +8,6 @@ served row and its steps and sums those over the pieces of the model's windows.
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepengine.engine import kernel  # noqa: F401  (makes every formula one that compiles)
 from sweepengine.engine.compiled import compiled
 from sweepengine.formulas.architecture import Convention, Group, Reach, Towers, Trunk
 from sweepengine.formulas.attention import with_heads

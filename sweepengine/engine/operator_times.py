@@ -3,15 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from sweepengine.engine import kernel  # noqa: F401  (makes every formula one that compiles)
-from sweepengine.engine.compiled import compiled
+from sweepengine.engine.compiled import compiled, inner
 from sweepengine.formulas import operator_rates, seconds
 
 Floats = NDArray[np.float64]
-_inner = register_jitable(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @compiled("operators")
@@ -21,7 +18,7 @@ def _gemm(shapes: Floats, rates: operator_rates.Gemm, out: Floats) -> None:
         out[i] = seconds.gemm(m, n, k, rates)
 
 
-@_inner
+@inner
 def _decoded(line: seconds.Line, growth: float, keys: float) -> float:
     """At keys whose traffic a collector's cache partly serves."""
     cold = seconds.Line(

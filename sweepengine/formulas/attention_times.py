@@ -20,6 +20,7 @@ from sweepengine.formulas.seconds import (
     up_to,
 )
 from sweepengine.formulas.speeds import Speeds
+from sweepengine.formulas.tokens import entries_of_pass, keys_of_pass
 
 WIDE = 128
 """Channels of a head from which on attention has kernels of its own."""
@@ -66,6 +67,9 @@ def indexer_us(attention: Attention, hidden: int, rows: float, speeds: Speeds) -
     source = attention.query_rank if attention.query_rank > 0 else hidden
     queries = attention.index_heads * attention.index_width
     found = gemm(rows, queries, source, speeds.attention)
+    if attention.stride > 0:
+        made = 2 * attention.series * attention.index_width
+        found += gemm(rows, made, hidden, speeds.plain)
     return found + gemm(rows, attention.index_width + attention.index_heads, hidden, speeds.plain)
 
 
@@ -114,6 +118,17 @@ def attended_us(
         speeds.cached,
         rates,
     )
+
+
+def attended_share(attention: Attention, tokens: int, cached: int) -> float:
+    """Part of the rectangle that counts hold which kernels do: a causal half, a window's band."""
+    window = time_window(attention)
+    uncut = min(tokens, max(0, window - cached)) if window else tokens
+    pairs = uncut * cached + uncut * (uncut + 1) / 2 + (tokens - uncut) * window
+    keys = keys_of_pass(tokens, cached, attention.window)
+    entries = entries_of_pass(tokens, cached, attention.stride)
+    chosen = min(entries / 2, attention.index_keys or entries)
+    return (pairs + tokens * chosen) / (tokens * (keys + entries))
 
 
 @formula

@@ -186,7 +186,9 @@ def layer_times(
     reduced = branches * reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
     exchanged = exchange_us(forward, hidden, rows, layout, speeds)
     mixes = trunk.streams * (trunk.streams + 2)
+    mixed = VALUE * rows * (3 * trunk.streams + 2) * hidden * min(trunk.streams, 1)
     streamed = 2.0 * gemm(rows, mixes, trunk.streams * hidden, speeds.plain)
+    streamed += 2.0 * element_wise(mixed, launch, host.moved)
     attended = 0.0
     scored = 0.0
     if steps == 0:

@@ -14,13 +14,20 @@ def _():
     import sweepengine as se
     from sweepengine import metrics
     from sweepengine.data.files import known
+    from sweepengine.data.speeds import basis, place_of
     from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
+    from sweepengine.formulas.serving import SERVING
+    from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
     from sweepengine.grid.points import format_problem, layout_problem, stages_of
     from sweepengine.grid.served import read_layout, read_precision
 
     codes = (FORMATS, NAMES, CACHES)
     return (
+        FRAMEWORKS,
+        SERVING,
+        TIMES,
         alt,
+        basis,
         codes,
         format_problem,
         known,
@@ -28,11 +35,20 @@ def _():
         metrics,
         mo,
         pl,
+        place_of,
         read_layout,
         read_precision,
         se,
         stages_of,
     )
+
+
+@app.cell
+def _(FRAMEWORKS, SERVING, TIMES, known, mo):
+    framework = mo.ui.dropdown(list(FRAMEWORKS), FRAMEWORKS[0], label="framework")
+    serving = mo.ui.dropdown(list(SERVING), SERVING[0], label="serving")
+    times = mo.ui.dropdown(list(TIMES), TIMES[0], label="times")
+    return framework, serving, times
 
 
 @app.cell
@@ -97,7 +113,23 @@ def _(loaded, mo):
 
 
 @app.cell
-def _(attention, batch, crops, device, heads, layout, loaded, mo, model, precision, prompt, steps):
+def _(
+    attention,
+    batch,
+    crops,
+    device,
+    framework,
+    heads,
+    layout,
+    loaded,
+    mo,
+    model,
+    precision,
+    prompt,
+    serving,
+    steps,
+    times,
+):
     asked = crops if loaded.has_vision else prompt
     shown = [asked, heads] if loaded.has["heads"] else [asked]
     mo.vstack(
@@ -105,6 +137,7 @@ def _(attention, batch, crops, device, heads, layout, loaded, mo, model, precisi
             mo.md("# What will it cost?"),
             mo.hstack([model, device, *shown, attention], justify="start"),
             mo.hstack([layout, precision, steps, batch], justify="start"),
+            mo.hstack([framework, serving, times], justify="start"),
         ]
     )
 
@@ -116,17 +149,21 @@ def _(
     codes,
     crops,
     device,
+    framework,
     heads,
     layout,
     loaded,
     model,
     pl,
+    place_of,
     precision,
     prompt,
     read_layout,
     read_precision,
     se,
+    serving,
     steps,
+    times,
 ):
     inputs = {"decode_steps": steps.value, "attention": attention.value}
     for _kind, _size in read_layout(layout.value)._asdict().items():
@@ -146,24 +183,31 @@ def _(
     if loaded.has["heads"]:
         query_heads, kv_heads_chosen = map(int, heads.value.split("/"))
         inputs |= {"attention_heads": query_heads, "key_value_heads": kv_heads_chosen}
+    card = se.load_device(device.value)
+    # Silicon where the device has rates.
+    place = place_of(card, framework.value, "roofline" if times.value == "roofline" else None)
+    inputs |= {"device": device.value, "framework": framework.value, "serving": serving.value}
     batches = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, batch.value})
     points = se.evaluate(
         pl.DataFrame({"batch_size": batches}).with_columns(
             **{name: pl.lit(value) for name, value in inputs.items()}
         ),
         model.value,
+        place.times,
     )
-    card = se.load_device(device.value)
-    return card, points
+    return card, place, points
 
 
 @app.cell
 def _(batch, card, loaded, metrics, pl, points, stages_of):
     stages = stages_of(loaded)
     figures = points.filter(pl.col("batch_size") == batch.value).select(
-        ttft_s=metrics.ttft_seconds(card, stages=stages),
-        tpot_ms=metrics.tpot_seconds(card) * 1000,
-        device_tokens_per_s=metrics.tokens_per_second(card, stages=stages),
+        ttft_s="ttft_seconds",
+        tpot_ms=pl.col("tpot_seconds") * 1000,
+        device_tokens_per_s=pl.col("batch_size")
+        * pl.col("decode_steps")
+        / (pl.col("ttft_seconds") + pl.col("decode_seconds"))
+        / pl.col("devices"),
         memory_gb=metrics.memory_needed_bytes(stages) / 1e9,
         largest_batch=metrics.largest_batch(card, stages),
         decode_bound=metrics.bound(card, "decode"),
@@ -173,9 +217,9 @@ def _(batch, card, loaded, metrics, pl, points, stages_of):
 
 
 @app.cell
-def _(card, figures, mo):
+def _(basis, card, figures, loaded, mo, place, serving):
     fits = figures["memory_gb"] * 1e9 <= card.memory_bytes
-    mo.hstack(
+    _stats = mo.hstack(
         [
             mo.stat(f"{figures['ttft_s'] * 1000:,.4g} ms", label="TTFT"),
             mo.stat(f"{figures['tpot_ms']:,.4g} ms", label="TPOT"),
@@ -185,6 +229,9 @@ def _(card, figures, mo):
             mo.stat(figures["decode_bound"], label="decode is bound by"),
         ]
     )
+    said = basis(loaded.architecture, place, serving.value == "continuous")
+    mo.vstack([_stats, mo.md(said)])
+    return (said,)
 
 
 @app.cell
@@ -207,9 +254,9 @@ def _(batch, mo, pl, points, stages):
 
 
 @app.cell
-def _(alt, card, metrics, points):
-    times = points.select("batch_size", tpot_ms=metrics.tpot_seconds(card) * 1000)
-    alt.Chart(times).mark_line(point=True).encode(
+def _(alt, card, pl, points):
+    drawn = points.select("batch_size", tpot_ms=pl.col("tpot_seconds") * 1000)
+    alt.Chart(drawn).mark_line(point=True).encode(
         x=alt.X("batch_size:Q", scale=alt.Scale(type="log", base=2), title="batch size (B)"),
         y=alt.Y("tpot_ms:Q", title="TPOT, ms"),
     ).properties(width=640, height=260, title=f"TPOT on {card.name} against the batch")

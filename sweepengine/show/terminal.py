@@ -170,6 +170,8 @@ def show_answers(
         for answer in answers
         if (price := answer.usd_per_million_tokens) is not None
     ]
+    for answer in answers:
+        say(answer.basis)
     if priced:
         price, name = min(priced)
         say(f"cheapest: {name}, {price:.4f} USD for a million tokens")

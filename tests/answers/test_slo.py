@@ -6,7 +6,13 @@ import pytest
 
 import sweepengine as se
 from sweepengine.answers.metrics import Achievable
-from sweepengine.answers.slo import Objectives, find_answers, pareto_front, seconds_target
+from sweepengine.answers.slo import (
+    Asked,
+    Objectives,
+    find_answers,
+    pareto_front,
+    seconds_target,
+)
 from sweepengine.answers.sources import open_source
 from sweepengine.formulas.formats import NAMES
 from sweepengine.formulas.points import Point
@@ -27,6 +33,7 @@ ttft_s = 0.1
 tpot_s = 0.003
 """
 TARGETS = Objectives(0.1, 0.003)
+ROOF = Asked(times="roofline")
 
 
 def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutable
@@ -70,7 +77,9 @@ def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutab
 def test_answers_are_those_of_a_brute_force_scan(grid_file, name, achievable):
     path, device = grid_file(GRID), se.load_device(name)
     rows = brute_force(path, device, achievable)
-    (answer,) = find_answers(open_source(path), [device], TARGETS, achievable=achievable)
+    (answer,) = find_answers(
+        open_source(path), [device], TARGETS, achievable=achievable, asked=ROOF
+    )
     fitting = [row for row in rows if row["fits"]]
     prompt = [row for row in fitting if row["ttft"] <= TARGETS.ttft_s]
     meeting = [row for row in prompt if row["tpot"] is None or row["tpot"] <= TARGETS.tpot_s]
@@ -102,8 +111,8 @@ def test_dataset_gives_the_answers_of_its_grid(grid_file, tmp_path):
     path = grid_file(GRID)
     se.run(path, tmp_path / "d")
     devices = [se.load_device("h100-sxm"), se.load_device("l40s")]
-    of_grid = find_answers(open_source(path), devices, TARGETS)
-    of_dataset = find_answers(open_source(tmp_path / "d"), devices, TARGETS)
+    of_grid = find_answers(open_source(path), devices, TARGETS, asked=ROOF)
+    of_dataset = find_answers(open_source(tmp_path / "d"), devices, TARGETS, asked=ROOF)
     for one, other in zip(of_grid, of_dataset, strict=True):
         assert one.front.equals(other.front)
         assert one[:6] == other[:6]
@@ -121,7 +130,9 @@ def test_front_leaves_out_what_another_point_beats():
 
 def test_price_of_a_million_tokens(grid_file):
     device = se.load_device("h100-sxm")
-    (answer,) = find_answers(open_source(grid_file(GRID)), [device], TARGETS, {"h100-sxm": 3.6})
+    (answer,) = find_answers(
+        open_source(grid_file(GRID)), [device], TARGETS, {"h100-sxm": 3.6}, asked=ROOF
+    )
     expected = 0.001 / answer.best["device_tokens_per_s"] * 1e6
     assert answer.usd_per_million_tokens == pytest.approx(expected, rel=1e-12)
 
@@ -165,7 +176,18 @@ BAD = {
     "price of 0": ([*H100, "--price", "h100-sxm=0"], "expected USD an hour above 0"),
     "TTFT of 0": ([*H100, "--ttft", "0"], "ttft_s = 0: expected seconds above 0"),
     "negative TPOT": ([*H100, "--tpot", "-1"], "tpot_s = -1: expected seconds above 0"),
-    "fraction": ([*H100, "--compute-fraction", "2"], "achievable compute = 2.0: expected"),
+    "fraction": (
+        [*H100, "--times", "roofline", "--compute-fraction", "2"],
+        "achievable compute = 2.0: expected",
+    ),
+    "fraction of silicon": (
+        [*H100, "--compute-fraction", "0.5"],
+        "beside times of h100-sxm's kernels: expected --times roofline",
+    ),
+    "silicon of a device without rates": (
+        ["--device", "mi300x", "--times", "silicon"],
+        'mi300x: has no rates: expected times = "roofline", a device of',
+    ),
     "no such points": ([*H100, "--where", "batch_size = 7"], "holds no such points"),
     "SQL": ([*H100, "--where", "batch_size = = 7"], "--where: unable to parse"),
     "chart": ([*H100, "--chart", "x.gif"], "x.gif: expected a file name that ends in .svg"),
@@ -241,7 +263,9 @@ def seconds_of(cost, point, stage, device):
 @pytest.mark.parametrize("name", ["b200", "h100-sxm", "a100-80gb"])
 def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
     device, grid = se.load_device(name), load_grid(grid_file(SERVED))
-    (answer,) = find_answers(open_source(grid_file(SERVED)), [device], Objectives(100, 1))
+    (answer,) = find_answers(
+        open_source(grid_file(SERVED)), [device], Objectives(100, 1), asked=ROOF
+    )
     columns = expand(grid.axes)
     fitting, best, sums = 0, 0.0, 0
     for i in range(grid.points):
@@ -265,13 +289,13 @@ def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
 def test_a_device_without_links_is_refused_where_points_lie_on_several(grid_file):
     own = se.load_device("h100-sxm")._replace(links=None)
     with pytest.raises(se.InputError, match="slo: h100-sxm: its file has no link"):
-        find_answers(open_source(grid_file(SERVED)), [own], Objectives(100, 1))
+        find_answers(open_source(grid_file(SERVED)), [own], Objectives(100, 1), asked=ROOF)
 
 
 def test_devices_with_and_without_links_are_asked_together(grid_file):
     own = se.load_device("h100-sxm")
     bare = own._replace(name="bare", links=None)
-    first, second = find_answers(open_source(grid_file(GRID)), [bare, own], TARGETS)
+    first, second = find_answers(open_source(grid_file(GRID)), [bare, own], TARGETS, asked=ROOF)
     assert first.best == second.best
 
 

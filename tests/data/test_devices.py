@@ -4,8 +4,8 @@ import sweepengine as se
 from sweepengine.data.files import known
 
 DEVICES = {"rtx-5090", "rtx-4090", "rtx-pro-6000", "l4", "l40s", "a100-40gb", "a100-80gb", "h20",
-           "h100-pcie", "h100-sxm", "h800", "h200", "b200", "b300", "gb200", "gb300", "mi300x", "mi325x", "mi355x",
-           "gaudi-3"}  # fmt: skip
+           "h100-pcie", "h100-sxm", "h800", "h200", "b200", "b300", "gb200", "gb300", "mi300x",
+           "mi325x", "mi355x", "gaudi-3"}  # fmt: skip
 OWN = """
 schema_version = 1
 name = "own"

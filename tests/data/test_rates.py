@@ -1,0 +1,167 @@
+import pytest
+
+import sweepengine as se
+from sweepengine.data.rates import (
+    FORMS,
+    fields_of,
+    ideal,
+    load_rates,
+    operands,
+    resolved,
+    scales_of,
+    shipped_rates,
+    weight_bytes,
+)
+from sweepengine.data.speeds import SERVED, basis, kinds_of, place_of, speeds_of
+from sweepengine.formulas.speeds import FRAMEWORKS
+from sweepengine.grid.points import checked_point
+
+MEASURED = ("a100-80gb", "h100-sxm", "h200", "b200", "b300", "gb200", "gb300", "l40s",
+            "rtx-pro-6000")  # fmt: skip
+H100 = se.load_device("h100-sxm")
+
+
+def speeds(device="h100-sxm", framework="vllm", times=None, model="qwen3-8b", **point):
+    loaded = se.load_model(model)
+    place = place_of(se.load_device(device), framework, times)
+    return speeds_of(loaded.architecture, checked_point(loaded, point), place)
+
+
+def test_every_measured_device_ships_rates_of_every_framework():
+    assert set(shipped_rates()) == {(d, f) for d in MEASURED for f in FRAMEWORKS}
+    for (device, framework), path in shipped_rates().items():
+        file = load_rates(path)
+        assert (file.device, file.framework) == (device, framework)
+        assert {"gemm", "decode", "prefill", "mixture"} <= set(file.fits)
+        for kind, fits in file.fits.items():
+            assert set(fits) & {"bf16", "fp8"}, (path, kind)
+            for fit in fits.values():
+                assert fit.judged < fit.rows
+                assert fit.median < fit.roofline_median
+                declared = fields_of(FORMS[kind])
+                for name, value in fit.rates.items():
+                    assert value == 0 or declared[name].least <= value * 1.0001, (path, kind, name)
+                    assert value <= declared[name].most * 1.0001, (path, kind, name)
+
+
+def test_rates_are_shares_of_the_data_sheet():
+    fit = load_rates(shipped_rates()["h100-sxm", "vllm"]).fits["gemm"]["bf16"]
+    found = resolved(FORMS["gemm"], fit.rates, scales_of(H100, "bf16"), 2.0)
+    assert found.flops == pytest.approx(fit.rates["flops"] * 989.4e6)
+    assert found.bytes == pytest.approx(fit.rates["bytes"] * 3.35e6)
+    assert found.launch == fit.rates["launch"]
+    assert found.weight_bytes == 2.0
+    fp8 = resolved(FORMS["gemm"], fit.rates, scales_of(H100, "fp8"), 1.0)
+    assert fp8.flops == pytest.approx(2 * found.flops, rel=1e-3)
+
+
+def test_formats_of_rates():
+    assert operands("fp8") == ("fp8", "fp8")
+    assert operands("mxfp4-fp8") == ("mxfp4", "fp8")
+    assert weight_bytes("bf16") == 2
+    assert weight_bytes("mxfp4") == (4 + 8 / 32) / 8
+    assert weight_bytes("fp8") == pytest.approx(1 + 4 / 128**2)
+
+
+def test_roofline_reaches_every_peak_and_launches_nothing():
+    found = speeds(times="roofline")
+    assert found.attention.flops == pytest.approx(989.4e6)
+    assert found.decode.bytes == pytest.approx(3.35e6)
+    assert (found.attention.launch, found.host.step_launch, found.host.head) == (0, 0, 0)
+    assert set(ideal(FORMS["encoder"])) == set(fields_of(FORMS["encoder"]))
+
+
+def test_serving_finds_caches_cold():
+    found = speeds()
+    assert found.attention.warm == found.decode.warm == found.experts.warm == 0
+
+
+def test_formats_choose_rates_and_bytes():
+    plain, quantised = speeds(), speeds(weight_format="fp8-tensor", activation_format="fp8")
+    assert quantised.attention.weight_bytes == 1
+    assert quantised.attention.quantise > plain.attention.quantise == 0
+    assert quantised.plain == plain.plain  # head and router stay
+    weights = speeds(weight_format="int4", activation_format="bf16")
+    assert weights.mlp.weight_bytes == pytest.approx(0.515625)
+    assert weights.mlp.flops == plain.mlp.flops
+    assert speeds(cache_format="fp8").cached == 1
+
+
+def test_a_framework_that_fuses_quantisation_launches_as_in_bf16():
+    fused = speeds(framework="trtllm", weight_format="fp8-tensor", activation_format="fp8")
+    plain = speeds(framework="trtllm")
+    assert fused.attention.quantise == 0
+    assert fused.attention.launch == plain.attention.launch
+
+
+def test_products_measured_behind_their_host_are_passed_over():
+    file = load_rates(shipped_rates()["h100-sxm", "vllm"])
+    assert file.fits["gemm"]["fp8"].rates["launch"] > 30
+    found = speeds(weight_format="fp8", activation_format="fp8")
+    assert found.attention.launch == file.fits["gemm"]["fp8-tensor"].rates["launch"]
+
+
+def test_figures_of_a_point_replace_the_devices():
+    faster = speeds(device_bandwidth_gbs=6700, device_tensor_tflops=1978.8)
+    own = speeds()
+    assert faster.decode.bytes == pytest.approx(2 * own.decode.bytes)
+    assert faster.plain.flops == pytest.approx(2 * own.plain.flops)
+
+
+def test_unmeasured_devices_borrow_from_a_sibling_and_say_so():
+    arch = se.load_model("qwen3-8b").architecture
+    a100 = place_of(se.load_device("a100-40gb"))
+    assert a100.borrowed == "a100-80gb"
+    assert "rates borrowed from a100-80gb" in basis(arch, a100, served=False)
+    assert place_of(H100).borrowed == ""
+    said = basis(arch, place_of(H100), served=True)
+    assert said.startswith("h100-sxm, vllm 0.24.0: +-")
+    assert f"+-{SERVED['vllm']['tpot_median']:.0f} % served" in said
+
+
+def test_devices_without_rates_have_the_roofline_and_say_so():
+    place = place_of(se.load_device("mi300x"))
+    assert place.times == "roofline"
+    assert "lower bound" in basis(se.load_model("qwen3-8b").architecture, place, served=True)
+    with pytest.raises(se.InputError, match=r'mi300x: has no rates: expected times = "roofline"'):
+        place_of(se.load_device("mi300x"), times="silicon")
+    with pytest.raises(se.InputError, match=r'framework = "x": expected one of vllm'):
+        place_of(H100, "x")
+
+
+def test_kinds_of_operators_follow_the_model():
+    assert kinds_of(se.load_model("qwen3-8b").architecture) == ("gemm", "decode", "prefill")
+    assert kinds_of(se.load_model("deepseek-v3").architecture) == (
+        "gemm", "mixture", "latent-decode", "latent-prefill",
+    )  # fmt: skip
+
+
+BAD = {
+    "no TOML": ("= 1", "not a TOML file"),
+    "empty": ("", "schema_version: required key is missing"),
+    "schema": ("schema_version = 9", "schema_version"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_one_line(grid_file, case):
+    text, named = BAD[case]
+    path = grid_file(text, "rates.toml")
+    with pytest.raises(se.InputError) as caught:
+        load_rates(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert named in str(caught.value)
+
+
+def test_rates_that_are_missing_or_too_many_are_named(tmp_path):
+    text = shipped_rates()["h100-sxm", "vllm"].read_text()
+    for changed, named in (
+        (text.replace("launch = ", "lunch = ", 1), "gemm.bf16.rates.l"),
+        (text.replace("[fits.gemm.", "[fits.gem."), "gem: expected one of gemm"),
+        (text.replace("median = ", "median = -", 1), "median"),
+    ):
+        path = tmp_path / "rates.toml"
+        path.write_text(changed)
+        load_rates.cache_clear()
+        with pytest.raises(se.InputError, match=named):
+            load_rates(path)

@@ -1,0 +1,190 @@
+"""Times beside silicon: the errors that the issue of times asks for, on rows that no fit saw."""
+
+import json
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+import sweepengine as se
+from sweepengine.data.rates import load_rates, shipped_rates
+from sweepengine.validation import silicon as module
+from sweepengine.validation.calibration import as_toml, calibrate
+from sweepengine.validation.silicon import measure
+
+pytestmark = pytest.mark.slow
+
+BARS = {  # silicon.md, section 3, and a point: means over devices of the median, %
+    ("gemm", "bf16", "vllm"): 6.1,
+    ("gemm", "bf16", "trtllm"): 6.4,
+    ("gemm", "bf16", "sglang"): 6.5,
+    ("gemm", "fp8-tensor", "vllm"): 7.4,
+    ("gemm", "fp8-tensor", "trtllm"): 4.7,
+    ("decode", "bf16", "vllm"): 6.8,
+    ("decode", "bf16", "trtllm"): 8.0,
+    ("prefill", "bf16", "vllm"): 6.0,
+    ("prefill", "bf16", "trtllm"): 5.2,
+    ("encoder", "bf16", "vllm"): 6.8,
+    ("encoder", "bf16", "trtllm"): 4.8,
+    ("mixture", "bf16", "vllm"): 7.9,
+    ("mixture", "bf16", "trtllm"): 5.4,
+    ("nccl", "bf16", "vllm"): 5.2,
+}
+SKEWED = "a100-80gb"
+"""Its mixtures were measured with tokens that favour experts alone."""
+
+
+@pytest.fixture(scope="module")
+def found():
+    return measure()
+
+
+def test_nothing_is_worse_than_recorded(found):
+    assert found.problems == []
+
+
+@pytest.mark.parametrize("operator", BARS, ids="-".join)
+def test_operators_foretell_shapes_that_no_fit_saw(found, operator):
+    medians = [
+        e.median
+        for e in found.operators
+        if (e.kind, e.format, e.framework) == operator
+        and not (e.kind == "mixture" and e.device == SKEWED)
+    ]
+    assert len(medians) >= 8
+    assert sum(medians) / len(medians) <= BARS[operator] + 1
+
+
+def test_every_fit_beats_the_data_sheet(found):
+    assert all(e.median < e.roofline_median for e in found.operators)
+    assert all(e.median == pytest.approx(e.recorded_median, abs=0.05) for e in found.operators)
+
+
+def test_steps_are_the_sum_of_measured_operators(found):
+    cases = pl.DataFrame([(c.model, c.phase, c.error) for c in found.steps],
+                         schema=["model", "phase", "error"], orient="row")  # fmt: skip
+    assert len(cases) > 400
+    medians = cases.group_by("model", "phase").agg(pl.median("error"))
+    assert medians["error"].max() < 4
+
+
+def test_served_rows_of_the_half_that_judges(found):
+    (errors,) = found.served_errors()
+    assert errors["rows"] > 1400
+    assert errors["tpot_median"] <= 11
+    assert errors["tpot_mean"] <= 16.5
+    assert errors["ttft_median"] <= 25.5
+    assert errors["ttft_mean"] <= 36
+    halves = {row.judged for row in found.served.served}
+    assert halves == {True, False}
+
+
+def test_rows_that_cannot_be_predicted_are_counted_with_the_reason(found):
+    served = found.served
+    assert sum(served.reasons.values()) - served.reasons[
+        _full(served)
+    ] == 5221 - served.doubles - len(served.served)
+    assert all(count > 0 and reason for reason, count in served.reasons.items())
+
+
+def _full(served):
+    from sweepengine.validation.served import ABOVE_LIMIT
+
+    assert served.reasons[ABOVE_LIMIT] == sum(row.full for row in served.served)
+    return ABOVE_LIMIT
+
+
+def test_published_throughputs_stand_beside_ours(found):
+    by_name = {one.what: one for one in found.published}
+    pages = next(one for name, one in by_name.items() if "tokens" in name)
+    assert pages.published == 2500
+    cost = se.cost(crop_rows=2, crop_cols=3, decode_steps=1080, batch_size=100,
+                   device="a100-40gb", serving="continuous")  # fmt: skip
+    whole = cost["ttft_seconds"] + cost["decode_seconds"]
+    assert pages.ours == pytest.approx(100 * 1080 / whole)
+    assert pages.ratio == pages.ours / 2500
+    assert len(by_name) == 7
+
+
+def test_an_error_that_grew_fails(found, monkeypatch):
+    worse = {name: {key: value - 2 for key, value in errors.items()}
+             for name, errors in module.SERVED.items()}  # fmt: skip
+    monkeypatch.setattr(module, "SERVED", worse)
+    assert len(found.problems) > 10
+    grown = found._replace(
+        operators=[found.operators[0]._replace(recorded_median=found.operators[0].median - 1.1)]
+    )
+    assert any("gemm" in problem for problem in grown.problems)
+
+
+def test_shipped_rates_are_what_the_command_makes():
+    again = calibrate(se.load_device("a100-80gb"), "trtllm")
+    shipped = load_rates(shipped_rates()["a100-80gb", "trtllm"])
+    assert set(again.fits) == set(shipped.fits)
+    for kind, fits in again.fits.items():
+        for name, fit in fits.items():
+            other = shipped.fits[kind][name]
+            assert (fit.rows, fit.judged, fit.version) == (other.rows, other.judged, other.version)
+            assert fit.median == pytest.approx(other.median, abs=0.3)
+    assert as_toml(again) == as_toml(calibrate(se.load_device("a100-80gb"), "trtllm"))
+
+
+def test_measurements_of_ones_own_are_fitted(tmp_path):
+    rows = [
+        {"gemm_dtype": "bfloat16", "m": m, "n": n, "k": k,
+         "latency": (3 + max(2 * m * n * k / 8e8, 2 * n * k / 3e6)) / 1e3}
+        for m in (1, 4, 16, 64, 256, 1024, 4096)
+        for n in (512, 2048, 8192)
+        for k in (1024, 3072, 4096, 8192)
+    ]  # fmt: skip
+    pl.DataFrame(rows).write_csv(tmp_path / "gemm_perf.csv")
+    fit = calibrate(se.load_device("h100-sxm"), "vllm", tmp_path).fits["gemm"]["bf16"]
+    assert fit.median < 5
+    assert fit.rows == len(rows)
+    done = run("calibrate", "h100-sxm", "--data", tmp_path, "--out", tmp_path / "own.toml")
+    assert done.returncode == 0
+    assert "errors on rows that no fit saw" in done.stdout
+    assert load_rates(tmp_path / "own.toml").source == "own measurements"
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "sweepengine", *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def test_bad_measurements_are_one_line(tmp_path):
+    cases = {
+        "gemm_dtype,m,n\nbfloat16,1,2\n": "required for gemm",
+        "gemm_dtype,m,n,k,latency\nbfloat16,1,2,3,x\n": "gemm_perf.csv",
+        "\x00\x01": "gemm_perf.csv",
+    }
+    for text, expected in cases.items():
+        (tmp_path / "gemm_perf.csv").write_text(text)
+        done = run("calibrate", "h200", "--data", tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert expected in done.stderr
+        assert done.stderr.count("\n") == 1
+    (tmp_path / "gemm_perf.csv").unlink()
+    for arguments, expected in (
+        (("h200", "--data", tmp_path), "holds no measurements of h200"),
+        (("mi300x",), "mi300x: was not measured"),
+        (("h200", "--data", tmp_path / "none"), "does not exist"),
+        (("nope",), 'device "nope" does not exist'),
+    ):
+        done = run("calibrate", *arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert expected in done.stderr
+
+
+def test_command_prints_tables_and_writes_facts(tmp_path):
+    done = run("validate", "--silicon", "--json", tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr
+    for said in ("Operators: errors on rows that no fit saw", "Served, the half", "DeepSeek-OCR",
+                 "0 errors worse than recorded"):  # fmt: skip
+        assert said in done.stdout
+    facts = json.loads((tmp_path / "found.json").read_text())
+    assert facts["problems"] == []
+    beside = run("validate", "--silicon", "--model", "deepseek-ocr-2")
+    assert (beside.returncode, beside.stderr.count("\n")) == (2, 1)
