@@ -23,8 +23,19 @@ from sweepengine.show.terminal import print_table, say, show_validation
     "--config", help="A Hugging Face config.json, or its folder, instead of the default model."
 )
 @click.option("--silicon", is_flag=True, help="Times beside measured operators and serving.")
+@click.option(
+    "--page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the tables of --silicon to FILE.md.",
+)
 @click.option("--model", help="Another model that sees images: its stages, parameters and cache.")
-def validate(json_file: Path | None, config: str | None, silicon: bool, model: str | None) -> None:
+def validate(
+    json_file: Path | None,
+    config: str | None,
+    silicon: bool,
+    page: Path | None,
+    model: str | None,
+) -> None:
     """Compare formulas with torch, or times with silicon; exit 1 on a mismatch."""
     from sweepengine.data.errors import InputError
     from sweepengine.data.models import load_model
@@ -34,8 +45,10 @@ def validate(json_file: Path | None, config: str | None, silicon: bool, model: s
     if silicon:
         if config is not None or model is not None:
             raise InputError("--silicon beside --config or --model: expected one of them")
-        _write(json_file, _silicon())
+        _write(json_file, _silicon(page))
         return
+    if page is not None:
+        raise InputError("--page: expected --silicon beside it")
     try:
         from sweepengine.validation.configs import measure as measure_config
         from sweepengine.validation.end_to_end import measure as measure_stages
@@ -73,7 +86,7 @@ def _write(json_file: Path | None, found: tuple[Any, bool]) -> None:
         sys.exit(1)
 
 
-def _silicon() -> tuple[dict[str, Any], bool]:
+def _silicon(page: Path | None) -> tuple[dict[str, Any], bool]:
     """Print times beside silicon; their facts, and whether none is worse than recorded."""
     from sweepengine.data.errors import InputError
 
@@ -84,10 +97,13 @@ def _silicon() -> tuple[dict[str, Any], bool]:
             f"validate: {error.name} is not installed: expected the extra, "
             "pip install 'sweepengine[silicon]'"
         ) from None
-    from sweepengine.show.silicon import show_silicon
+    from sweepengine.show.silicon import as_markdown, show_silicon
 
     found = measure()
     show_silicon(found)
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(as_markdown(found), encoding="utf-8")
     return found.as_dict(), not found.problems
 
 

@@ -1,6 +1,5 @@
 """Times beside silicon, as tables: on a terminal and as Markdown."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepengine.show.terminal import print_table, say
@@ -123,9 +122,3 @@ def as_markdown(found: "Silicon") -> str:
         lines += ["", f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def write_page(found: "Silicon", path: Path) -> None:
-    """Write the tables where results are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_markdown(found), encoding="utf-8")

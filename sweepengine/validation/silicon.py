@@ -159,3 +159,7 @@ def recorded(found: Silicon) -> str:
     for name, one in wanted.items():
         lines += ["", f"[{name}]", *(f"{key} = {one[key]:.2f}" for key in JUDGED)]
     return "\n".join([*lines, "", f"[{STEPS}]", f"median = {found.step_median:.2f}", ""])
+
+
+if __name__ == "__main__":  # prints data/measured/served.toml, after rates or constants changed
+    print(recorded(measure()), end="")
