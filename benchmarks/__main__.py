@@ -10,14 +10,18 @@ from pathlib import Path
 import altair as alt
 import polars as pl
 
-from benchmarks import end_to_end, kernel_ways
+from benchmarks import end_to_end, kernel_ways, silicon_ways
 from benchmarks.measure import Measurement
 from sweepengine.show.look import BLUE, styled
 from sweepengine.show.rendering import save_chart
 from sweepengine.show.terminal import print_table
 
 FOLDER = Path(__file__).parent
-BASE = {"kernel": "kernel, all cores", "write": "run: computed, written and synced"}
+BASE = {
+    "kernel": "kernel, all cores",
+    "write": "run: computed, written and synced",
+    "times": "aiconfigurator, measured tables",
+}
 """Way that a group's ratios are against."""
 
 
@@ -60,7 +64,7 @@ def draw(found: list[Measurement], machine: str) -> None:
             {"group": one.group, "way": one.way, "rate": one.rate,
              "low": one.points / max(one.seconds), "high": one.points / min(one.seconds)}
             for one in found
-            if one.group in BASE
+            if one.group in ("kernel", "write")
         ]
     )  # fmt: skip
     base = alt.Chart(rows).encode(
@@ -92,6 +96,7 @@ def main() -> None:
     sizes = end_to_end.SIZES[:-1] if quick else end_to_end.SIZES
     found = [
         *kernel_ways.measurements(),
+        *silicon_ways.measurements(),
         *end_to_end.frame_measurements(),
         *end_to_end.writer_measurements(),
         *end_to_end.start_measurements(),

@@ -38,6 +38,15 @@ def tables(facts: dict[str, object]) -> str:
     starts = {one["way"]: one for one in of("start")}
     billion = ways["query", "axis filter on 1.06 billion points"]
     grouped = ways["query", "group by over 100 million points"]
+    theirs = ways["times", "aiconfigurator, measured tables"]
+    timed = [
+        (
+            one["way"],
+            rate(one["points_per_second"]),
+            f"{one['points_per_second'] / theirs['points_per_second']:,.3g}",
+        )
+        for one in of("times")
+    ]
     scale = [
         (f"{one['points']:,}", f"{one['median']:.1f}", rate(one["points_per_second"]),
          f"{one['megabytes']:,.0f}")
@@ -54,6 +63,11 @@ def tables(facts: dict[str, object]) -> str:
     text += "\nInto Parquet: `run` computes, encodes, writes and syncs all of "
     text += "`grids/capacity.toml`; the others\nonly write a table that is already in memory:\n\n"
     text += markdown(("way", "points/s", "size"), written)
+    text += (
+        "\nTimes of Llama-3.1-8B's static batches on an H100, ours beside those of the tool that\n"
+    )
+    text += f"comes with the measured tables ({theirs['note']}):\n\n"
+    text += markdown(("way", "points/s", "times the tool's own look-up"), timed)
     text += "\nWhole processes, start included, and their peak memory:\n\n"
     text += markdown(("points", "seconds", "points/s", "peak MB"), scale)
 

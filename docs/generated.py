@@ -14,11 +14,13 @@ from sweepengine.data.devices import load_device
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.formulas.points import INPUTS, Input, Point
-from sweepengine.grid.columns import OUTPUTS
+from sweepengine.grid.columns import OUTPUTS, TIMED
 from sweepengine.show.tables import markdown
 
 CONFIGS = Path(__file__).parent.parent / "results" / "configs" / "README.md"
 """What `make configs` wrote."""
+SILICON = CONFIGS.parent.parent / "silicon" / "README.md"
+"""What `make silicon` wrote."""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -26,6 +28,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {
         "accountings.md": accountings(),
         "configs.md": CONFIGS.read_text(encoding="utf-8"),
+        "silicon.md": SILICON.read_text(encoding="utf-8"),
         "reference.md": reference(),
     }
     for name, text in pages.items():
@@ -62,7 +65,7 @@ def reference() -> str:
     """Columns, commands, Python."""
     text = "# Reference\n\n## Columns\n\n"
     inputs = [(c.name, c.dtype, c.unit, default(c), c.allowed, c.meaning) for c in INPUTS.values()]
-    outputs = [(c.name, c.dtype, c.unit, c.meaning) for c in OUTPUTS]
+    outputs = [(c.name, c.dtype, c.unit, c.meaning) for c in (*OUTPUTS, *TIMED)]
     text += "### Inputs\n\n"
     text += markdown(("column", "type", "unit", "default", "valid", "meaning"), inputs, "---")
     text += "\n### Outputs\n\n"

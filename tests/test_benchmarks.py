@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import kernel_ways
+from benchmarks import kernel_ways, silicon_ways
 from benchmarks.measure import run_command
 from benchmarks.readme import tables
 
@@ -39,3 +39,11 @@ def test_process_is_watched_from_outside():
 def test_readme_holds_the_figures_of_the_results(root):
     facts = json.loads((root / "benchmarks" / "results.json").read_text())
     assert tables(facts) in (root / "README.md").read_text()
+
+
+def test_times_are_those_of_the_tool_that_knows_the_tables():
+    ways = silicon_ways.measurements(20_000)
+    assert len(ways) == 6
+    assert all(one.points > 0 and len(one.seconds) > 1 for one in ways)
+    (theirs,) = [one for one in ways if one.way == "aiconfigurator, measured tables"]
+    assert theirs.note.startswith("median difference of both ")
