@@ -125,7 +125,8 @@ def at_keys(line: Line, keys: float) -> float:
 
 
 @formula
-def _triangle(count: float) -> float:
+def triangle(count: float) -> float:
+    """1 + 2 + ... + n."""
     return count * (count + 1.0) / 2.0
 
 
@@ -134,13 +135,13 @@ def up_to(line: Line, keys: int) -> float:
     """Time of steps that meet 1, 2, ... N keys, us: the sum of `at_keys`, piece by piece."""
     count = float(keys)
     filling = min(count, float(int(line.latency_keys)))
-    found = line.launch * count + line.latency * _triangle(filling)
+    found = line.launch * count + line.latency * triangle(filling)
     found += line.latency * (count - filling) * line.latency_keys
     moved = count
     if line.work > line.growth:
         moved = min(count, float(int(line.base / (line.work - line.growth))))
-    found += line.base * moved + line.growth * _triangle(moved)
-    return found + line.work * (_triangle(count) - _triangle(moved))
+    found += line.base * moved + line.growth * triangle(moved)
+    return found + line.work * (triangle(count) - triangle(moved))
 
 
 @formula
