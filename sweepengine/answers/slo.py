@@ -139,6 +139,12 @@ def find_answers(
             raise InputError(f"slo: price of {name}: expected one of {', '.join(names)}")
         if not 0 < price < float("inf"):
             raise InputError(f"slo: price of {name} = {price:g}: expected USD an hour above 0")
+    for device in devices:
+        timed = source.loaded.device_names
+        if timed and device.name not in timed:
+            raise InputError(
+                f"slo: {device.name}: {source.place} has points on {', '.join(timed)} alone"
+            )
     places = [place_of(device, asked.framework, asked.times) for device in devices]
     if achievable != AT_PEAK and (place := next((p for p in places if p.times == SILICON), None)):
         raise InputError(
@@ -186,6 +192,9 @@ def _measured(
 ) -> pl.DataFrame:
     """Inputs and `MEASURES` of points at a place."""
     device, stages = place.device, source.stages_there
+    own = "device" in source.inputs
+    if own:  # of a grid of several devices each answers for its own points, as those say
+        batch = batch.filter(pl.col("device").cast(pl.String) == device.name)
     if device.links is None and batch["devices"].max() != 1:
         raise InputError(
             f"slo: {device.name}: its file has no link: expected one, as points lie on "
@@ -194,13 +203,13 @@ def _measured(
     if place.times == ROOFLINE:
         return batch.select(*source.inputs, *_measures(device, achievable, stages))
     model = source.loaded._replace(devices=(device,), times=place.times)
-    plain = [name for name in source.inputs if name in model.inputs]
-    points = batch.select(
-        *plain,
-        device=pl.lit(device.name),
-        framework=pl.lit(asked.framework),
-        serving=pl.lit(asked.serving),
-    )
+    asked_for = {
+        "device": pl.lit(device.name),
+        "framework": pl.col("framework") if own else pl.lit(asked.framework),
+        "serving": pl.col("serving") if own else pl.lit(asked.serving),
+    }
+    plain = [name for name in source.inputs if name in model.inputs and name not in asked_for]
+    points = batch.select(*plain, **asked_for)
     seconds = seconds_of_points(points, model)
     steps = pl.col("decode_steps") > 0
     tpot = pl.when(steps).then("tpot_seconds")

@@ -320,3 +320,66 @@ def test_explain_tells_what_fits_a_device(command):
     assert {stage["stage"]: stage["bound"] for stage in place["stages"]} == {
         "prefill": "compute", "decode": "bandwidth",
     }  # fmt: skip
+
+
+TIMED = """
+name = "timed"
+model = "qwen3-8b"
+[axes]
+device = ["h100-sxm", "b200"]
+framework = ["vllm", "trtllm"]
+serving = ["static", "continuous"]
+batch_size = [1, 8, 64]
+prompt_tokens = [1000, 4000]
+decode_steps = [0, 100, 1000]
+"""
+
+
+@pytest.mark.parametrize("of", ["grid", "dataset"])
+def test_answers_by_silicon_equal_points_one_by_one(grid_file, tmp_path, of):
+    place = grid_file(TIMED)
+    if of == "dataset":
+        se.run(place, tmp_path / "d")
+        place = tmp_path / "d"
+    targets = Objectives(0.5, 0.012)
+    devices = [se.load_device(name) for name in ("h100-sxm", "b200")]
+    for answer in find_answers(open_source(place), devices, targets):
+        frame = se.scan(grid_file(TIMED)).collect()
+        rows = frame.filter(pl.col("device") == answer.device.name)
+        assert answer.points == rows.height == 72
+        meets = []
+        names = [name for name in frame.columns if name in se.load_model("qwen3-8b").inputs]
+        names += ["device", "framework", "serving"]
+        for row in rows.select(names).iter_rows(named=True):
+            cost = se.cost("qwen3-8b", **row)
+            held = cost["weight_bytes"] + cost["decode_kv_cache_bytes"]
+            held += max(cost["prefill_activation_bytes"], cost["decode_activation_bytes"])
+            in_time = cost["ttft_seconds"] <= targets.ttft_s
+            if not in_time or cost["tpot_seconds"] > targets.tpot_s:
+                continue
+            if held > answer.device.memory_bytes:
+                continue
+            whole = cost["ttft_seconds"] + cost["decode_seconds"]
+            meets.append(row["batch_size"] * row["decode_steps"] / whole)
+        assert answer.meeting == len(meets)
+        assert answer.best["device_tokens_per_s"] == pytest.approx(max(meets), rel=1e-9)
+        assert answer.basis.startswith(f"{answer.device.name}, vllm")
+    with pytest.raises(se.InputError, match=r"l40s: .* has points on h100-sxm, b200 alone"):
+        find_answers(open_source(place), [se.load_device("l40s")], targets)
+
+
+def test_asked_framework_and_serving_are_taken(grid_file):
+    path = grid_file('name = "a"\nmodel = "qwen3-8b"\n[axes]\nbatch_size = [16]\n')
+    device = se.load_device("h100-sxm")
+    for asked in (Asked(), Asked("trtllm"), Asked("sglang", "continuous"), ROOF):
+        (answer,) = find_answers(
+            open_source(path), [device], Objectives(10, 1), asked=asked
+        )  # fmt: skip
+        cost = se.cost(
+            "qwen3-8b", asked.times or "silicon", batch_size=16, device="h100-sxm",
+            framework=asked.framework, serving=asked.serving,
+        )  # fmt: skip
+        if asked.times is None:
+            assert answer.best["tpot_s"] == pytest.approx(cost["tpot_seconds"], rel=1e-11)
+        else:  # a stage's roofline is below the sum of its operators'
+            assert answer.best["tpot_s"] <= cost["tpot_seconds"]

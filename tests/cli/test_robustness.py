@@ -123,12 +123,15 @@ def test_shipped_files_with_one_value_changed_load_or_say_what_is_wrong(
     one_line(load, path)
 
 
-COMMANDS = ("plan", "run", "query", "report", "explain", "slo", "models", "devices", "nope")
+COMMANDS = ("plan", "run", "query", "report", "explain", "slo", "models", "devices", "calibrate",
+            "nope")  # fmt: skip
 WORDS = st.one_of(
     st.sampled_from(["capacity", "modes", "serving", "nope", "--json", "--top", "--where", "--out",
                      "--device", "h100-sxm", "--ttft", "--crops", "2x3", "--batch-size", "0", "-1",
                      "1e9", "--limit", "--format", "csv", "--help", "--", "", "--model",
-                     "--engine", "--group-by", "--sort", "batch_size", "batch_size = 1"]),
+                     "--times", "silicon", "--serving", "continuous", "--framework", "trtllm",
+                     "--data", "mi300x", "--engine", "--group-by", "--sort", "batch_size",
+                     "batch_size = 1"]),
     st.text(max_size=8),
 )  # fmt: skip
 
