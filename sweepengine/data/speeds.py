@@ -234,7 +234,8 @@ _MOST = 1 << 12
 def _speeds(arch: Architecture, weights: int, operand: int, cache: int, place: Place) -> Speeds:
     device = place.device
     key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, device.name,
-           device.tensor_flops_per_s, device.bytes_per_s, device.links, place.framework,
+           device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
+           device.multiprocessors, device.like, device.links, place.framework,
            place.times)  # fmt: skip
     if (found := _KEPT.get(key)) is None:
         if len(_KEPT) >= _MOST:

@@ -39,12 +39,21 @@ class ViewTimes(NamedTuple):
 
 @formula
 def block_us(
-    rows: float, width: int, mlp_width: int, matrices: int, keys: int, speeds: Speeds
+    rows: float,
+    attended: float,
+    width: int,
+    mlp_width: int,
+    matrices: int,
+    keys: int,
+    speeds: Speeds,
 ) -> float:
-    """Products, norms, activation and residual adds of a block; `keys` is the width of its keys."""
+    """Products, norms, activation and residual adds of a block; `keys` is the width of its keys.
+
+    Attention is projected for `attended` rows, padded ones of windows included.
+    """
     host, launch = speeds.host, speeds.host.pass_launch
-    found = gemm(rows, width + 2 * keys, width, speeds.plain)
-    found += gemm(rows, width, width, speeds.plain)
+    found = gemm(attended, width + 2 * keys, width, speeds.plain)
+    found += gemm(attended, width, width, speeds.plain)
     found += gemm(rows, (matrices - 1) * mlp_width, width, speeds.plain)
     found += gemm(rows, width, mlp_width, speeds.plain)
     found += 2.0 * element_wise(2.0 * VALUE * rows * width, launch, host.moved)
@@ -59,7 +68,8 @@ def sam_block_us(sam: Sam, edge: int, window_edge: int, images: float, speeds: S
     across = ceil_div(edge, side)
     windows = images * across * across
     tokens = side * side
-    found = block_us(images * edge * edge, sam.width, sam.mlp_width, 2, sam.width, speeds)
+    rows, attended = images * edge * edge, windows * tokens
+    found = block_us(rows, attended, sam.width, sam.mlp_width, 2, sam.width, speeds)
     found += encoder_attention(windows, sam.heads, sam.width / sam.heads, tokens, speeds.encoder)
     bias = 2.0 * VALUE * windows * sam.heads * tokens * tokens
     moved = bias * min(sam.relative_position_flops, 1)
@@ -86,7 +96,8 @@ def sam_ends_us(image: Image, sam: Sam, edge: int, images: float, speeds: Speeds
 @formula
 def clip_block_us(clip: Clip, tokens: int, images: float, speeds: Speeds) -> float:
     """A block of CLIP."""
-    found = block_us(images * tokens, clip.width, clip.mlp_width, 2, clip.width, speeds)
+    rows = images * tokens
+    found = block_us(rows, rows, clip.width, clip.mlp_width, 2, clip.width, speeds)
     width = clip.width / clip.heads
     return found + encoder_attention(images, clip.heads, width, tokens, speeds.encoder)
 
@@ -96,7 +107,8 @@ def encoder_block_us(encoder: Encoder, tokens: int, images: float, speeds: Speed
     """A layer of an encoder of queries."""
     width = encoder.width / encoder.heads
     keys = encoder.key_value_heads * encoder.width // encoder.heads
-    found = block_us(images * tokens, encoder.width, encoder.mlp_width, 3, keys, speeds)
+    rows = images * tokens
+    found = block_us(rows, rows, encoder.width, encoder.mlp_width, 3, keys, speeds)
     return found + encoder_attention(images, encoder.heads, width, tokens, speeds.encoder)
 
 

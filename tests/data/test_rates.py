@@ -108,6 +108,17 @@ def test_figures_of_a_point_replace_the_devices():
     assert faster.plain.flops == pytest.approx(2 * own.plain.flops)
 
 
+def test_a_device_that_changes_is_resolved_anew():
+    model = se.load_model("qwen3-8b")
+    point = checked_point(model, {})
+    for sms in (132, 66):
+        device = H100._replace(multiprocessors=sms)
+        found = speeds_of(model.architecture, point, place_of(device))
+        file = load_rates(shipped_rates()["h100-sxm", "vllm"])
+        share = file.fits["decode"]["bf16"].rates["block"]
+        assert found.decode.block == pytest.approx(share / sms)
+
+
 def test_unmeasured_devices_borrow_from_a_sibling_and_say_so():
     arch = se.load_model("qwen3-8b").architecture
     a100 = place_of(se.load_device("a100-40gb"))
