@@ -41,6 +41,8 @@ class Source(NamedTuple):
     value_bytes: int
     """Of an activation, and of weights and cached values that no format says otherwise."""
     points: pl.LazyFrame
+    bases: tuple[str, ...] = ()
+    """What its times rest on, and how far off they are expected to be; empty: it has none."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ def open_source(place: str | Path) -> Source:
             manifest.columns,
             manifest.value_bytes,
             points,
+            manifest.bases,
         )
     grid = load_grid(place)
     return Source(
@@ -101,4 +104,5 @@ def open_source(place: str | Path) -> Source:
         (*grid.model.inputs, *output_names(grid.model)),
         grid.model.architecture.convention.dtype_bytes,
         scan(grid),
+        grid.bases,
     )

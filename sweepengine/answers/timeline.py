@@ -58,6 +58,8 @@ class Timeline(NamedTuple):
     basis: str
     """What times rest on, and how far off they are expected to be."""
     timed: Timed
+    steps: int
+    """That it decodes."""
     operators: list[OperatorTime]
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,7 +102,8 @@ def timeline(model: Model, point: Point, place: Place) -> Timeline:
                 )
             )
     seconds = timed(arch, point, speeds, engine_of(place))
-    return Timeline(place, basis(arch, place, point.serving == CONTINUOUS), seconds, found)
+    said = basis(arch, place, point.serving == CONTINUOUS)
+    return Timeline(place, said, seconds, point.decode_steps, found)
 
 
 Key = tuple[str, str]

@@ -30,6 +30,7 @@ def plan(grid: str, as_json: bool) -> None:
         "uncompressed_bytes": per_point * loaded.points,
         "fits_int64": True,
         "grid_hash": loaded.hash,
+        "times": loaded.bases,
     }
     if as_json:
         say_json(facts)
@@ -44,6 +45,7 @@ def plan(grid: str, as_json: bool) -> None:
         ("axes", varying or "one point"),
         ("columns", f"{len(model.inputs)} inputs, {len(columns) - len(model.inputs)} outputs"),
         ("size", f"at most {per_point * loaded.points:,} bytes before compression"),
+        *[("times", basis) for basis in loaded.bases],
         ("overflow", "none: the largest corner fits Int64"),
         ("grid hash", loaded.hash[:12]),
     ]

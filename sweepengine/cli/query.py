@@ -67,5 +67,7 @@ def query(
     else:
         turned = [(name, *(row[i] for row in cells)) for i, name in enumerate(rows.columns)]
         print_table(title, turned, ("column", *(f"row {i + 1}" for i in range(len(cells)))))
+    for basis in source.bases:
+        say(basis)
     if rows.height > shown:
         say("... and more rows: --top says how many, --format csv writes all")

@@ -15,9 +15,11 @@ from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import read_toml
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import on_devices, stated_device
+from sweepengine.data.speeds import basis, on_devices, place_of, stated_device
 from sweepengine.data.stated import stated
 from sweepengine.formulas.points import INPUTS, Point
+from sweepengine.formulas.serving import CONTINUOUS
+from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.limits import check_axes
 from sweepengine.grid.points import stages_of
@@ -83,6 +85,19 @@ class Grid(NamedTuple):
         """The model it is costed on."""
         model = load_model(self.model_name)
         return model._replace(devices=self.devices, times=self.times) if self.devices else model
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """What the times of its points rest on, and how far off they are expected to be."""
+        values = {name: a.values[:, i] for a in self.axes for i, name in enumerate(a.columns)}
+        arch, times = self.model.architecture, self.times or None
+        served = CONTINUOUS in values["serving"]
+        found = [
+            basis(arch, place_of(device, FRAMEWORKS[code], times), served)
+            for device in self.devices
+            for code in dict.fromkeys(values["framework"].tolist())
+        ]
+        return tuple(dict.fromkeys(found))
 
     @property
     def point(self) -> Point:

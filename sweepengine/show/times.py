@@ -12,12 +12,14 @@ MILLI = 1e3
 
 
 def show_timeline(found: "Timeline") -> None:
-    """Print microseconds of each operator, what binds it, and its share of the peak."""
+    """Print microseconds of each operator in a pass, what binds it, and its share of the peak."""
+    passes = {"decode": max(found.steps, 1)}
+    names = {"decode": "step"}
     rows = [
         (
-            f"{time.stage}: {time.group}" if time.group else time.stage,
+            ": ".join(filter(None, (names.get(time.stage, time.stage), time.group))),
             time.operator,
-            f"{time.seconds * MICRO:,.1f}",
+            f"{time.seconds * MICRO / passes.get(time.stage, 1):,.1f}",
             f"{time.of_stage:.1%}",
             time.bound,
             f"{time.of_peak:.0%}",
@@ -25,7 +27,7 @@ def show_timeline(found: "Timeline") -> None:
         for time in found.operators
     ]
     say()
-    columns = ("stage", "operator", "microseconds", "of stage", "bound by", "of peak")
+    columns = ("pass", "operator", "microseconds", "of stage", "bound by", "of peak")
     print_table(found.basis, rows, columns)
     timed = found.timed
     said = [f"vision {timed.vision_seconds * MILLI:,.1f} ms"] if timed.vision_seconds else []

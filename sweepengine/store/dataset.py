@@ -47,6 +47,8 @@ class Manifest(BaseModel):
     """That its points are timed on."""
     times: str = ""
     """What times are of; empty: silicon's where a device has rates."""
+    bases: tuple[str, ...] = ()
+    """What its times rest on, and how far off they are expected to be."""
     complete: bool
 
 
@@ -70,6 +72,7 @@ def arrow_schema(manifest: Manifest) -> pa.Schema:
             "grid_hash": manifest.grid_hash,
             "engine_version": manifest.engine_version,
             "schema_version": str(manifest.schema_version),
+            **({"times": "; ".join(manifest.bases)} if manifest.bases else {}),
         },
     )
 

@@ -197,6 +197,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         report=grid.report,
         devices=grid.model.device_names,
         times=grid.times,
+        bases=grid.bases,
         complete=False,
     )
 
