@@ -311,7 +311,7 @@ def _wires(place: Place) -> Wires:
 def kinds_of(arch: Architecture) -> tuple[str, ...]:
     """Kinds of operators that a model's decoder runs through."""
     kinds = ["gemm"]
-    if any(forward.experts for forward in (group.feed_forward for group in arch.groups)):
+    if any(group.feed_forward.experts for group in arch.groups):
         kinds.append("mixture")
     if any(attention.latent for attention in arch.attentions):
         kinds += ["latent-decode", "latent-prefill"]

@@ -1,6 +1,5 @@
 """Columns of points as arrays: one call for a chunk of a grid, with either engine."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import engine_of, place_of_code, speeds_of
 from sweepengine.engine.tables import tabulate
-from sweepengine.engine.threads import in_order
-from sweepengine.engine.times import fill_times, served_of, tabulate_times
+from sweepengine.engine.threads import in_ranges
+from sweepengine.engine.times import fill_times, served_of
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.layout import devices
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
@@ -28,7 +27,7 @@ from sweepengine.grid.columns import (
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.plain import column_value, layout_of, workload_of
 from sweepengine.grid.points import output_names
-from sweepengine.grid.products import distinct, expand
+from sweepengine.grid.products import expand, indexed
 from sweepengine.grid.timed import Timed, timed
 
 Integers = NDArray[np.int64]
@@ -58,36 +57,8 @@ class Product(NamedTuple):
 
 def product_of(axes: Sequence[Axis]) -> Product:
     """Workloads of a product of axes, and what each value adds."""
-    described = [axis for axis in axes if set(axis.columns) & set(WORKLOAD_COLUMNS)]
-    if len(described) == 1:
-        workloads, codes = _distinct_of(described[0])
-    else:
-        columns = expand(described)
-        workloads, codes = np.stack([columns[name] for name in WORKLOAD_COLUMNS], axis=1), None
-    parts = []
-    stride = len(workloads)
-    for axis in axes:
-        part = np.zeros((3, len(axis.values)), np.int64)
-        if codes is not None and axis is described[0]:
-            part[0] = codes
-        elif set(axis.columns) & set(WORKLOAD_COLUMNS):
-            stride //= len(axis.values)
-            part[0] = np.arange(len(axis.values)) * stride
-        for i, name in enumerate(axis.columns):
-            if name == "decode_steps":
-                part[1] = axis.values[:, i]
-            elif name == "batch_size":
-                part[2] = axis.values[:, i]
-        parts.append(part)
-    lengths = np.array([len(axis.values) for axis in axes], np.int64)
-    return Product(workloads, np.concatenate(parts, axis=1), lengths)
-
-
-def _distinct_of(axis: Axis) -> tuple[Integers, Integers]:
-    """Distinct workloads of one axis that holds all workload columns, and which each value has."""
-    places = [axis.columns.index(name) for name in WORKLOAD_COLUMNS]
-    rows, codes = distinct([axis.values[:, place] for place in places])
-    return np.stack([axis.values[rows, place] for place in places], axis=1), codes
+    columns, added, lengths = indexed(axes, WORKLOAD_COLUMNS, ("decode_steps", "batch_size"))
+    return Product(np.stack(list(columns.values()), axis=1), added, lengths)
 
 
 def fill_columns(
@@ -122,17 +93,11 @@ def fill_columns(
     reaches = np.array(arch.reaches, np.int64)
     routings = np.array(arch.routings, np.int64).reshape(-1, 2)
 
-    def work(start: int) -> None:
-        stop = min(rows, start + RANGE_ROWS)
+    def work(start: int, stop: int) -> None:
         fill(arch.convention, Tables(*tables), reaches, routings, start, stop, product.axes,
              product.lengths, plan, integers, floats)  # fmt: skip
 
-    starts = range(0, rows, RANGE_ROWS)
-    if workers == 1 or len(starts) < 2:
-        for start in starts:
-            work(start)
-    else:
-        deque(in_order(work, starts, workers, wait=True), 0)
+    in_ranges(work, rows, workers)
     found: dict[str, NDArray[Any]] = dict(zip([*whole, *real], [*integers, *floats], strict=True))
     found |= same
     return {name: found[name] for name in columns}
@@ -150,9 +115,7 @@ def computed_columns(
         tables = tabulate(model.architecture, product.workloads)
         found = fill_columns(model.architecture, product, tables, rows, counts, workers)
     if seconds:
-        served = served_of(axes)
-        times = tabulate_times(model, served.columns)
-        found |= fill_times(model, served, times, rows, seconds, workers)
+        found |= fill_times(model, served_of(axes), rows, seconds, workers)
     return {name: found[name] for name in columns}
 
 

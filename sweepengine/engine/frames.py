@@ -25,7 +25,7 @@ from sweepengine.engine.compute import (
 )
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import cores
-from sweepengine.engine.times import fill_times, served_rows, tabulate_times
+from sweepengine.engine.times import fill_times, served_rows
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
 from sweepengine.grid.axes import AXES
@@ -204,10 +204,8 @@ def _computed(
     tables = tabulate(arch, product.workloads)
     found = fill_columns(arch, product, tables, len(codes), counts, cores())
     if model.devices:
-        served = served_rows(dict(columns))
-        times = tabulate_times(model, served.columns)
         seconds = [name for name in outputs if name not in found]
-        found |= fill_times(model, served, times, len(codes), seconds, cores())
+        found |= fill_times(model, served_rows(dict(columns)), len(codes), seconds, cores())
     return found
 
 
@@ -218,9 +216,7 @@ def seconds_of_points(points: pl.DataFrame, model: Model) -> pl.DataFrame:
     if len(points) <= PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
         found = plain_columns(model, dict(columns), names)
     else:
-        served = served_rows(dict(columns))
-        times = tabulate_times(model, served.columns)
-        found = fill_times(model, served, times, len(points), names, cores())
+        found = fill_times(model, served_rows(dict(columns)), len(points), names, cores())
     return pl.DataFrame({name: found[name] for name in names})
 
 

@@ -113,20 +113,11 @@ def fill_seconds(
     `axes` has what each value of each axis adds to the served row and to decode steps; `served` of
     each row its context, batch, stages of a pipeline and way of serving.
     """
-    last = len(lengths) - 1
-    fastest = lengths[last]
-    first_of_last = 0
-    for axis in range(last):
-        first_of_last += lengths[axis]
     for index in range(start, stop):
         rest = index
         row, steps = 0, 0
-        offset = first_of_last
-        value = offset + rest % fastest
-        rest //= fastest
-        row += axes[0, value]
-        steps += axes[1, value]
-        for axis in range(last - 1, -1, -1):
+        offset = axes.shape[1]
+        for axis in range(len(lengths) - 1, -1, -1):
             offset -= lengths[axis]
             value = offset + rest % lengths[axis]
             rest //= lengths[axis]

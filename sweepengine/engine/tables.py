@@ -9,6 +9,7 @@ from sweepengine.formulas.formats import cache_bits
 from sweepengine.formulas.layout import Layout, ends_held
 from sweepengine.formulas.points import IMAGE_COLUMNS, WORKLOAD_COLUMNS
 from sweepengine.formulas.tokens import image_tokens
+from sweepengine.grid.axes import AXES
 from sweepengine.grid.plain import prefill_figures, step_figures, vision_of
 from sweepengine.grid.products import distinct
 
@@ -23,7 +24,7 @@ def _places(*names: str) -> list[int]:
 
 
 HEADS = _places("attention_heads", "key_value_heads", "attention")
-LAYOUT = _places("tensor_parallel", "expert_parallel", "pipeline_parallel", "data_parallel")
+LAYOUT = _places(*AXES["layout"].columns)
 FORMATS = _places("latent", "weight_format", "cache_format")
 STEPS = [*HEADS, *FORMATS, *LAYOUT]
 FILLED = [*HEADS, FORMATS[-1], *LAYOUT]

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+RANGE_ROWS = 1 << 16
+"""Points that one thread fills before it asks for more."""
 
 
 def cores() -> int:
@@ -34,3 +36,17 @@ def in_order(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def in_ranges(work: Callable[[int, int], None], rows: int, workers: int) -> None:
+    """Call `work(start, stop)` on ranges that cover so many rows, on so many threads."""
+
+    def one(start: int) -> None:
+        work(start, min(rows, start + RANGE_ROWS))
+
+    starts = range(0, rows, RANGE_ROWS)
+    if workers == 1 or len(starts) < 2:
+        for start in starts:
+            one(start)
+    else:
+        deque(in_order(one, starts, workers, wait=True), 0)

@@ -1,6 +1,5 @@
 """Columns of seconds as arrays: what is served alike is timed once, then every point."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,24 +8,23 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import engine_of, place_of_code, speeds_of
-from sweepengine.engine.threads import in_order
+from sweepengine.engine.threads import in_ranges
 from sweepengine.formulas.attention_times import time_reaches
 from sweepengine.formulas.layout import Layout, ends_held
 from sweepengine.formulas.points import IMAGE_COLUMNS, SERVED_COLUMNS, Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.tokens import ceil_div, image_tokens
-from sweepengine.grid.axes import Axis
+from sweepengine.grid.axes import AXES, Axis
 from sweepengine.grid.columns import TIMED
-from sweepengine.grid.products import distinct, expand
+from sweepengine.grid.products import distinct, indexed
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-RANGE_ROWS = 1 << 16
 SETTING = ("device", "framework", "weight_format", "activation_format", "cache_format",
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
            "link_bandwidth_gbs", "latent")  # fmt: skip
 """Inputs that decide which rates a point has."""
-LAYOUT = ("tensor_parallel", "expert_parallel", "pipeline_parallel", "data_parallel")
+LAYOUT = AXES["layout"].columns
 FIELDS = tuple(column.name for column in TIMED)
 
 
@@ -42,29 +40,7 @@ class Served(NamedTuple):
 
 def served_of(axes: Sequence[Axis]) -> Served:
     """Served rows of a product of axes."""
-    mine = [axis for axis in axes if set(axis.columns) & set(SERVED_COLUMNS)]
-    parts = []
-    codes = None
-    if len(mine) == 1 and "decode_steps" in mine[0].columns:
-        axis = mine[0]
-        places = [axis.columns.index(name) for name in SERVED_COLUMNS]
-        rows, codes = distinct([axis.values[:, place] for place in places])
-        columns = {n: axis.values[rows, p] for n, p in zip(SERVED_COLUMNS, places, strict=True)}
-    else:
-        columns = {n: np.asarray(v, np.int64) for n, v in expand(mine).items()}
-    stride = len(columns["batch_size"])
-    for axis in axes:
-        part = np.zeros((2, len(axis.values)), np.int64)
-        if codes is not None and axis is mine[0]:
-            part[0] = codes
-        elif set(axis.columns) & set(SERVED_COLUMNS):
-            stride //= len(axis.values)
-            part[0] = np.arange(len(axis.values)) * stride
-        if "decode_steps" in axis.columns:
-            part[1] = axis.values[:, axis.columns.index("decode_steps")]
-        parts.append(part)
-    lengths = np.array([len(axis.values) for axis in axes], np.int64)
-    return Served(columns, np.concatenate(parts, axis=1), lengths)
+    return Served(*indexed(axes, SERVED_COLUMNS, ("decode_steps",)))
 
 
 def served_rows(columns: dict[str, Integers]) -> Served:
@@ -86,14 +62,8 @@ class TimeTables(NamedTuple):
     """Of each kind of lines."""
 
 
-def tabulate_times(model: Model, columns: dict[str, Integers]) -> TimeTables:
-    """Vision, prefill and steps of served rows.
-
-    Raises
-    ------
-    InputError
-        When a device cannot run a point's layout, or has no rates.
-    """
+def _tabulated(model: Model, columns: dict[str, Integers]) -> TimeTables:
+    """Vision, prefill and steps of served rows."""
     from sweepengine.engine.kernel_times import LINE, LINES, add_images, add_passes
 
     arch = model.architecture
@@ -162,25 +132,26 @@ def _held(model: Model, layout: Integers) -> Integers:
 def fill_times(
     model: Model,
     served: Served,
-    tables: TimeTables,
     rows: int,
     names: Sequence[str],
     workers: int = 1,
 ) -> dict[str, NDArray[Any]]:
-    """Seconds of the first `rows` points of a product, on so many threads."""
+    """Seconds of the first `rows` points of a product, on so many threads.
+
+    Raises
+    ------
+    InputError
+        When a device cannot run a point's layout, or has no rates.
+    """
     from sweepengine.engine.kernel_times import fill_seconds
 
     out = np.empty((len(FIELDS), rows), np.float64)
 
-    def work(start: int) -> None:
-        stop = min(rows, start + RANGE_ROWS)
+    tables = _tabulated(model, served.columns)
+
+    def work(start: int, stop: int) -> None:
         fill_seconds(model.architecture.convention, *tables, start, stop, served.axes,
                      served.lengths, out)  # fmt: skip
 
-    starts = range(0, rows, RANGE_ROWS)
-    if workers == 1 or len(starts) < 2:
-        for start in starts:
-            work(start)
-    else:
-        deque(in_order(work, starts, workers, wait=True), 0)
+    in_ranges(work, rows, workers)
     return {name: out[FIELDS.index(name)] for name in names}

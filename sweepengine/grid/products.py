@@ -39,6 +39,47 @@ def expand(
     return columns
 
 
+def indexed(
+    axes: Sequence[Axis], keys: Sequence[str], beside: Sequence[str]
+) -> tuple[dict[str, Integers], Integers, Integers]:
+    """Distinct rows of some columns of a product of axes, and how each point finds its own.
+
+    Returns
+    -------
+    columns : dict of str to int64 array
+        The rows, by the names of `keys`.
+    added : int64 array, shape (1 + len(beside), sum of lengths)
+        What each value of each axis adds to the row's position and to each column of `beside`;
+        axes one after the other, the last one fastest.
+    lengths : int64 array
+        Values of each axis.
+    """
+    mine = [axis for axis in axes if set(axis.columns) & set(keys)]
+    codes = None
+    if len(mine) == 1:
+        places = [mine[0].columns.index(name) for name in keys]
+        rows, codes = distinct([mine[0].values[:, place] for place in places])
+        columns = {n: mine[0].values[rows, p] for n, p in zip(keys, places, strict=True)}
+    else:
+        expanded = expand(mine)
+        columns = {name: expanded[name] for name in keys}
+    parts = []
+    stride = len(columns[keys[0]])
+    for axis in axes:
+        part = np.zeros((1 + len(beside), len(axis.values)), np.int64)
+        if codes is not None and axis is mine[0]:
+            part[0] = codes
+        elif set(axis.columns) & set(keys):
+            stride //= len(axis.values)
+            part[0] = np.arange(len(axis.values)) * stride
+        for i, name in enumerate(beside, 1):
+            if name in axis.columns:
+                part[i] = axis.values[:, axis.columns.index(name)]
+        parts.append(part)
+    lengths = np.array([len(axis.values) for axis in axes], np.int64)
+    return columns, np.concatenate(parts, axis=1), lengths
+
+
 def distinct(columns: Sequence[Integers]) -> tuple[Integers, Integers]:
     """Rows that hold each distinct combination of values once, and which one each row holds.
 
