@@ -20,12 +20,11 @@ from sweepengine.show.terminal import print_table, say
     help="Folder of NAME_perf.parquet or .csv with the columns of the public tables.",
 )
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the rates to FILE.toml."
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the rates to FILE."
 )
 def calibrate(device: str, framework: str, data: Path | None, out: Path | None) -> None:
-    r"""Fit rates of operators to measured tables, as TOML; errors are of rows that no fit saw.
+    """Fit rates of operators to measured tables, as TOML; errors are of rows that no fit saw.
 
-    \b
     sweepengine calibrate h100-sxm --framework vllm --out h100-sxm-vllm.toml
     """
     from sweepengine.data.devices import load_device
