@@ -8,6 +8,7 @@ import polars as pl
 
 from sweepengine.answers import metrics
 from sweepengine.answers.metrics import AT_PEAK, Achievable
+from sweepengine.answers.objectives import SECONDS_PER_HOUR, Objectives, pareto_front
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
@@ -17,17 +18,9 @@ from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON
 
 BATCH_ROWS = 1 << 18
-SECONDS_PER_HOUR = 3600
 MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
             "largest_batch")  # fmt: skip
 _PREFER = ["device_tokens_per_s", "user_tokens_per_s"]
-
-
-class Objectives(NamedTuple):
-    """What an answer must meet: seconds to the first token, and for each further one."""
-
-    ttft_s: float
-    tpot_s: float
 
 
 class Asked(NamedTuple):
@@ -250,17 +243,3 @@ def _better(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """The point that makes more tokens/s, for the user where the device makes the same."""
     first, second = ([point[name] or 0.0 for name in _PREFER] for point in (one, other))
     return other if second > first else one
-
-
-def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
-    """Points that no other beats in one of tokens/s/user and tokens/s/device and matches in both.
-
-    Points without decode steps make no tokens and are left out; of points alike in both the first
-    stays.
-    """
-    user, device = "user_tokens_per_s", "device_tokens_per_s"
-    ordered = points.filter(pl.col(user).is_not_null()).sort(
-        [user, device], descending=True, maintain_order=True
-    )
-    before = pl.col(device).cum_max().shift(1)
-    return ordered.filter(before.is_null() | (pl.col(device) > before))

@@ -15,8 +15,6 @@ from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import STAGES
 from sweepengine.grid.grid import Targets, load_grid
 from sweepengine.grid.points import output_names
-from sweepengine.store.dataset import MANIFEST, read_manifest, scan_files
-from sweepengine.store.storage import is_remote, open_storage
 
 
 class Source(NamedTuple):
@@ -63,7 +61,10 @@ def open_source(place: str | Path) -> Source:
     InputError
         When it is neither, would overflow, or is a dataset that is not complete or is empty.
     """
-    if is_remote(place) or Path(place).is_dir():
+    if "://" in str(place) or Path(place).is_dir():
+        from sweepengine.store.dataset import MANIFEST, read_manifest, scan_files
+        from sweepengine.store.storage import open_storage
+
         storage = open_storage(place)
         manifest = read_manifest(storage)
         points = scan_files(storage, manifest)

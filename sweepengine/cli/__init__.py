@@ -1,5 +1,6 @@
 """Command line: parses, calls, prints. What costs time to import is imported where it is used."""
 
+import gc
 import sys
 from typing import NoReturn
 
@@ -7,9 +8,11 @@ import click
 
 from sweepengine import __version__
 from sweepengine.cli.calibrate import calibrate
+from sweepengine.cli.deploy import deploy
 from sweepengine.cli.devices import devices
 from sweepengine.cli.explain import explain
 from sweepengine.cli.explore import explore
+from sweepengine.cli.fit import fit
 from sweepengine.cli.models import models
 from sweepengine.cli.plan import plan
 from sweepengine.cli.query import query
@@ -29,6 +32,8 @@ from sweepengine.show.terminal import say
         run,
         query,
         slo,
+        fit,
+        deploy,
         report,
         explain,
         explore,
@@ -73,3 +78,5 @@ def main() -> None:
         _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
+    finally:
+        gc.freeze()  # else the interpreter looks through all that was compiled before it ends

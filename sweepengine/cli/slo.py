@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from sweepengine.cli.options import as_json_option, place_options
+from sweepengine.cli.requests import price_option, prices_of
 from sweepengine.show.terminal import say_json, show_answers
 
 
@@ -13,7 +14,7 @@ from sweepengine.show.terminal import say_json, show_answers
 @click.option("--device", "device_names", multiple=True, required=True, help="Name or file.")
 @click.option("--ttft", type=float, help="Seconds to the first token [default: the grid's].")
 @click.option("--tpot", type=float, help="Seconds for each further token [default: the grid's].")
-@click.option("--price", "prices", multiple=True, help="USD an hour, such as h100-sxm=2.5.")
+@price_option
 @click.option("--where", help='Only these points: an SQL condition, such as "crop_rows = 2".')
 @click.option(
     "--compute-fraction",
@@ -61,21 +62,13 @@ def slo(
 ) -> None:
     """Say what meets TTFT and TPOT on devices, and what serves most."""
     from sweepengine.answers.metrics import Achievable
-    from sweepengine.answers.slo import Asked, Objectives, find_answers, seconds_target
+    from sweepengine.answers.objectives import Objectives
+    from sweepengine.answers.slo import Asked, find_answers, seconds_target
     from sweepengine.answers.sources import open_source
     from sweepengine.answers.sql import condition, sql
     from sweepengine.data.devices import load_device
-    from sweepengine.data.errors import InputError
 
-    asked = {}
-    for price in prices:
-        name, _, usd = price.partition("=")
-        try:
-            asked[name] = float(usd)
-        except ValueError:
-            raise InputError(
-                f"slo: --price {price}: expected DEVICE=USD an hour, such as h100-sxm=2.5"
-            ) from None
+    asked = prices_of("slo", prices)
     devices = [load_device(name) for name in dict.fromkeys(device_names)]
     source = open_source(grid_or_dir)
     targets = Objectives(

@@ -148,7 +148,7 @@ def fill_seconds(
                 table[HOST, row], table[FIRST, row], table[BURST, row], table[INTERFERENCE, row]
             )
             alone, batch = first, float(served[row, 1])
-            first = continuous_ttft(each, alone, batch, host)
+            first = continuous_ttft(each, alone, alone, batch, host)
             each = continuous_tpot(each, alone, batch, steps, host)
             spent = each * steps
         out[0, index] = vision / A_SECOND

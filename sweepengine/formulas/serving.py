@@ -39,9 +39,21 @@ def continuous_tpot(step: float, prefill: float, batch: float, steps: float, hos
 
 
 @formula
-def continuous_ttft(step: float, prefill: float, batch: float, host: Engine) -> float:
-    """Time to the first token: `f + td + p1 + b*B*p1`; us."""
-    return host.first + step + prefill + host.burst * batch * prefill
+def continuous_ttft(
+    step: float, prefill: float, others: float, batch: float, host: Engine
+) -> float:
+    """Time to the first token: `f + td + p1 + b*B*p`, p the mean prefill of others; us."""
+    return host.first + step + prefill + host.burst * batch * others
+
+
+@formula
+def queued(prefill: float, square: float, busy: float) -> float:
+    """Mean wait for a group that prefills one request after the other, `u*E[p^2]/(2*p*(1-u))`.
+
+    Requests come at random, a part u of the time is busy, `square` is the mean of squared prefills
+    (Pollaczek and Khinchine's formula of a queue with one server); in the unit of `prefill`.
+    """
+    return busy * square / (2.0 * prefill * (1.0 - busy))
 
 
 def disaggregated(

@@ -90,3 +90,14 @@ def read_precision(arch: Architecture, written: object) -> tuple[int, int, int]:
     weights, activations = PRECISIONS.get(name, (name, ""))
     taken = activations or row_of(weights).get("activations", weights)
     return FORMATS.index(weights), NAMES.index(taken), CACHES.index(KEPT[kept])
+
+
+def precision_text(arch: Architecture, weights: str, activations: str, cache: str) -> str:
+    """The precision that three formats are, as it is spelled."""
+    name = weights
+    if weights != OWN and activations != row_of(weights).get("activations", weights):
+        named = {pair: short for short, pair in PRECISIONS.items()}
+        name = named.get((weights, activations), f"{weights} x {activations}")
+    usual = CACHES[own_cache(arch)] if weights == OWN else "bf16"
+    kept = {value: short for short, value in KEPT.items()}
+    return name if cache == usual else f"{name}-{kept.get(cache, cache)}"

@@ -106,7 +106,7 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: Engine) -> T
     first, each = vision + prefill, spent / steps if steps else 0.0
     if alone:
         one = first
-        first = continuous_ttft(each, one, batch, engine)
+        first = continuous_ttft(each, one, one, batch, engine)
         each = continuous_tpot(each, one, batch, steps, engine)
         spent = each * steps
     return Timed(*(us / A_SECOND for us in (vision, prefill, spent, first, each)))

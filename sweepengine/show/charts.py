@@ -6,7 +6,8 @@ import altair as alt
 import polars as pl
 
 from sweepengine.answers import metrics
-from sweepengine.answers.slo import Answer, Objectives
+from sweepengine.answers.objectives import Objectives
+from sweepengine.answers.slo import Answer
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import TERA, Device
 from sweepengine.data.models import Model
@@ -284,15 +285,22 @@ def front_chart(
     if best is not None and best.best is not None:
         made = best.best["device_tokens_per_s"] or 0.0
         title = f"{best.device.name} makes most within {said}: {made:,.0f} tokens/s"
-    names = [answer.device.name for answer in answers]
+    note = f"{note_of(source)}; Pareto fronts of what fits the memory and meets the TTFT"
+    return fronts_drawn(rows, [answer.device.name for answer in answers], title, note)
+
+
+def fronts_drawn(
+    rows: pl.DataFrame, names: Sequence[str], title: str, note: str
+) -> alt.TopLevelMixin:
+    """Fronts as lines, a colour each: `rows` has `device`, both rates and `batch_size`."""
     colours = [BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, GREY, "#000000", YELLOW]
     base = alt.Chart(rows).encode(
         x=alt.X("user_tokens_per_s:Q", title="tokens/s/user", scale=alt.Scale(type="log"),
                 axis=alt.Axis(format=",~g", gridOpacity=0.4)),
         y=alt.Y("device_tokens_per_s:Q", title="tokens/s/device", scale=alt.Scale(type="log"),
                 axis=alt.Axis(format=",~g", gridOpacity=0.4)),
-        color=alt.Color("device:N", sort=names, title=None, legend=alt.Legend(orient="top"),
-                        scale=alt.Scale(domain=names, range=colours[: len(names)])),
+        color=alt.Color("device:N", sort=list(names), title=None, legend=alt.Legend(orient="top"),
+                        scale=alt.Scale(domain=list(names), range=colours[: len(names)])),
     )  # fmt: skip
     points = base.mark_point(filled=True, size=50).encode(
         tooltip=["device", "batch_size", alt.Tooltip("user_tokens_per_s:Q", format=",.4~g"),
@@ -305,5 +313,4 @@ def front_chart(
     if rows.height <= 60:
         layers.append(labels)
     drawn = alt.layer(*layers).properties(width=WIDTH - 60, height=400)
-    note = f"{note_of(source)}; Pareto fronts of what fits the memory and meets the TTFT"
     return styled(drawn, title, note)

@@ -3,15 +3,18 @@
 import json
 import math
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sweepengine.answers.explain import Part
+    from sweepengine.answers.objectives import Objectives
     from sweepengine.answers.roofs import OnDevice
-    from sweepengine.answers.slo import Answer, Objectives
+    from sweepengine.answers.slo import Answer
     from sweepengine.answers.sources import Source
     from sweepengine.validation.summary import Validation
 
@@ -181,7 +184,8 @@ def show_answers(
             _show_front(answer, top)
     if any(answer.front.height for answer in answers):
         say()
-        say(front_picture(answers, targets))
+        fronts = {answer.device.name: answer.front for answer in answers}
+        say(front_picture(fronts, targets.tpot_s))
 
 
 def _answer_row(answer: "Answer") -> tuple[str, ...]:
@@ -259,18 +263,19 @@ def _spread(count: int, top: int) -> list[int]:
     return sorted({round(i * (count - 1) / (top - 1)) for i in range(top)})
 
 
-def front_picture(answers: "Sequence[Answer]", targets: "Objectives") -> str:
-    """Draw the Pareto fronts in characters, a letter a device, both axes logarithmic.
+def front_picture(fronts: Mapping[str, "pl.DataFrame"], tpot_s: float) -> str:
+    """Draw Pareto fronts in characters, a letter each, both axes logarithmic.
 
-    Where letters meet the first device's stays. The dotted line is the TPOT target.
+    Where letters meet the first one's stays. The dotted line is the TPOT target.
     """
     width, height = PICTURE
     marks = [
         (math.log10(user), math.log10(device), letter)
-        for answer, letter in zip(answers, string.ascii_uppercase * 8, strict=False)
-        for user, device in answer.front.select("user_tokens_per_s", "device_tokens_per_s").rows()
+        for front, letter in zip(fronts.values(), string.ascii_uppercase * 8, strict=False)
+        if front.height
+        for user, device in front.select("user_tokens_per_s", "device_tokens_per_s").rows()
     ]
-    target = math.log10(1 / targets.tpot_s)
+    target = math.log10(1 / tpot_s)
     left, right = _span([x for x, _, _ in marks])
     low, high = _span([y for _, y, _ in marks])
     canvas = [[" "] * width for _ in range(height)]
@@ -289,8 +294,8 @@ def front_picture(answers: "Sequence[Answer]", targets: "Objectives") -> str:
     first, last = f"{10**left:,.0f}", f"{10**right:,.0f} tokens/s/user"
     lines.append(f"{'':>{edge}} +{'-' * width}")
     lines.append(f"{'':>{edge}}  {first}{last:>{width - len(first)}}")
-    names = zip(string.ascii_uppercase * 8, answers, strict=False)
-    return "\n".join([*lines, "  ".join(f"{letter} {a.device.name}" for letter, a in names)])
+    names = zip(string.ascii_uppercase * 8, fronts, strict=False)
+    return "\n".join([*lines, "  ".join(f"{letter} {name}" for letter, name in names)])
 
 
 def _span(values: list[float]) -> tuple[float, float]:

@@ -216,11 +216,6 @@ def open_storage(place: str | Path) -> Storage:
     return RemoteFolder(text.rstrip("/")) if "://" in text else LocalFolder(Path(text))
 
 
-def is_remote(place: str | Path) -> bool:
-    """Whether a place is a URI of something else than a local file."""
-    return isinstance(open_storage(place), RemoteFolder)
-
-
 @cache
 def _from_uri(uri: str) -> tuple[Any, str]:
     try:

@@ -287,7 +287,8 @@ def _served(
     """TPOT and TTFT of a continuous batch, ms."""
     us = MILLISECOND
     tpot = continuous_tpot(step * us, prefill * us, batch, output, engine)
-    return tpot / us, continuous_ttft(step * us, prefill * us, batch, engine) / us
+    alone = prefill * us
+    return tpot / us, continuous_ttft(step * us, alone, alone, batch, engine) / us
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:

@@ -28,6 +28,7 @@ from sweepengine.validation.served import Rows, as_frame, errors_by, read_rows
 
 TOLERANCE = 1.0
 """Points that an error may be worse than the recorded one."""
+DISAGGREGATED = "disaggregated"
 JUDGED = ("tpot_median", "tpot_mean", "ttft_median", "ttft_mean")
 MEASURES = ("median", "p90")
 
@@ -71,6 +72,13 @@ class Silicon(NamedTuple):
         judged = as_frame(self.served).filter("aggregated", "judged")
         return list(errors_by(judged if full else judged.filter(~pl.col("full")), *names))
 
+    def recorded_errors(self) -> dict[str, dict[str, Any]]:
+        """Errors of serving that are kept beside times: of all rows, by engine, disaggregated."""
+        found = {"all": self.served_errors()[0]}
+        found |= {errors["engine"]: errors for errors in self.served_errors("engine")}
+        split = as_frame(self.served).filter("judged", ~pl.col("aggregated"))
+        return found | {DISAGGREGATED: next(iter(errors_by(split)))}
+
     def operators_by_kind(self) -> list[dict[str, Any]]:
         """Errors of operators by framework, kind and format, means over devices."""
         grouped = pl.DataFrame(self.operators).group_by("kind", "format", "framework")
@@ -87,9 +95,7 @@ class Silicon(NamedTuple):
             for e in self.operators
             if e.worse
         ]
-        wanted = {"all": self.served_errors()[0]}
-        wanted |= {errors["engine"]: errors for errors in self.served_errors("engine")}
-        for name, errors_found in wanted.items():
+        for name, errors_found in self.recorded_errors().items():
             found += [
                 f"served, {name}, {key}: {errors_found[key]:.1f} %, recorded "
                 f"{SERVED[name][key]:.1f} %"
@@ -154,9 +160,7 @@ def measure() -> Silicon:
 def recorded(found: Silicon) -> str:
     """Errors of serving and of steps as data/measured/served.toml holds them."""
     lines = ["# Errors that `validate --silicon` found when rates and constants were made, %."]
-    wanted = {"all": found.served_errors()[0]}
-    wanted |= {one["engine"]: one for one in found.served_errors("engine")}
-    for name, one in wanted.items():
+    for name, one in found.recorded_errors().items():
         lines += ["", f"[{name}]", *(f"{key} = {one[key]:.2f}" for key in JUDGED)]
     return "\n".join([*lines, "", f"[{STEPS}]", f"median = {found.step_median:.2f}", ""])
 

@@ -1,0 +1,236 @@
+"""What a running engine makes of points: continuous batches of requests of many lengths.
+
+A fold over a sweep whose last axis is `lengths`: each candidate, which is a value of every other
+axis, becomes one row. Requests of a batch are drawn from the lengths: a step meets the mean of
+their contexts, a request waits for the mean of others' prefills (formulas/serving.py).
+"""
+
+from collections.abc import Iterator
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sweepengine.data.devices import GIGA
+from sweepengine.data.errors import InputError
+from sweepengine.data.speeds import Place, engine_of
+from sweepengine.engine.lazy import CHUNK_ROWS, grid_frames
+from sweepengine.formulas.serving import Engine, continuous_ttft
+from sweepengine.grid.axes import AXES
+from sweepengine.grid.grid import Grid
+from sweepengine.grid.lengths import AXIS, Lengths, quantile
+from sweepengine.grid.points import output_names
+
+Floats = NDArray[np.float64]
+CHUNK_TOKENS = 8192
+"""Tokens of a prefill that engines run at once on data-centre devices, and so its activations."""
+MEMORY_SHARE = 0.9
+"""Of a device's memory that engines take, as vLLM long did by default."""
+SHARE = 0.95
+"""Of requests that targets hold for."""
+SECONDS_PER_DAY = 86_400
+MEASURES = {
+    "ttft_s": "seconds to the first token that so many of the requests see at most",
+    "ttft_mean_s": "their mean",
+    "tpot_s": "seconds between tokens, the mean; null where nothing is decoded",
+    "step_s": "seconds of a decode step by itself",
+    "prefill_s": "seconds of a request's prefill and vision by itself, the mean",
+    "prefill_square_s2": "the mean of its square, in square seconds",
+    "prefill_share_s": "that so many of the requests take at most",
+    "requests_per_s": "of one copy of the model",
+    "tokens_per_s": "output tokens of one copy",
+    "device_tokens_per_s": "that, of each of its devices",
+    "user_tokens_per_s": "output tokens that one user sees",
+    "room_bytes": "that an engine may take of a device",
+    "memory_bytes": "that a device needs, in so many of the batches at most",
+    "prefill_bytes": "of it the activations of a prefill",
+    "sequence_bytes": "of it for each sequence, the mean",
+    "largest_batch": "that a copy has the memory for",
+}
+"""Columns of a served frame beside inputs, `weight_bytes` and `devices`; times are seconds."""
+
+
+class Setting(NamedTuple):
+    """How points are served."""
+
+    share: float = SHARE
+    """Part of the requests that TTFT and memory hold for."""
+    memory_share: float = MEMORY_SHARE
+    """Part of a device's memory that may be taken."""
+    chunk_tokens: int = CHUNK_TOKENS
+
+    def checked(self, command: str) -> "Setting":
+        """Itself.
+
+        Raises
+        ------
+        InputError
+            When a part is not above 0 and at most 1.
+        """
+        for name in ("share", "memory_share"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{command}: {option} {value:g}: expected above 0, at most 1")
+        return self
+
+
+DEFAULT = Setting()
+MEMORY = "device_memory_gb"
+LENGTHS = ("decode_steps", "cached_tokens")
+LAID, FORMATS = AXES["layout"].columns, AXES["precision"].columns
+_PARTS = ("context_tokens", "weight_bytes", "devices", "decode_kv_cache_bytes",
+          "decode_activation_bytes", "prefill_activation_bytes", "vision_activation_bytes",
+          "vision_seconds", "prefill_seconds", "ttft_seconds", "tpot_seconds")  # fmt: skip
+
+
+def served_frames(
+    grid: Grid, lengths: Lengths, place: Place, setting: Setting = DEFAULT
+) -> Iterator[pl.DataFrame]:
+    """Fold a sweep over its lengths, chunk by chunk, in order.
+
+    Parameters
+    ----------
+    grid : Grid
+        On one device, continuous, with the axis `lengths` last (`grid.lengths.with_lengths`).
+    lengths : Lengths
+    place : Place
+        The device and framework of its points.
+    setting : Setting
+
+    Yields
+    ------
+    polars.DataFrame
+        A row a candidate: batch, layout, formats and every input that varies beside lengths,
+        `weight_bytes`, `devices` and `MEASURES`.
+    """
+    assert grid.axes[-1].name == AXIS
+    model, count = grid.model, lengths.requests
+    varied = [name for axis in grid.axes[:-1] for name in axis.columns if len(axis.values) > 1]
+    inputs = tuple(dict.fromkeys(("batch_size", *LAID, *FORMATS, *varied)))
+    asked = (*inputs, *(name for name in LENGTHS if name not in inputs))
+    outputs = tuple(name for name in _PARTS if name in output_names(model))
+    grid.check()
+    frames = grid_frames(grid, (*asked, *outputs))
+    if count > CHUNK_ROWS:
+        frames = _whole(frames, count)
+    for frame in frames:
+        arrays = {
+            name: frame[name].to_numpy().reshape(-1, count)
+            for name in (*outputs, *LENGTHS, "batch_size", "data_parallel")
+        }
+        held = np.full(len(frame) // count, place.device.memory_bytes * setting.memory_share)
+        if MEMORY in varied:
+            own = frame[MEMORY].gather_every(count).to_numpy()
+            held = np.where(own > 0, own * GIGA * setting.memory_share, held)
+        found = _measured(arrays, lengths, engine_of(place), setting, held)
+        measures = pl.DataFrame(found).with_columns(
+            pl.col("tpot_s", "user_tokens_per_s").fill_nan(None)
+        )
+        yield frame.select(inputs).gather_every(count).hstack(measures)
+
+
+def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:
+    """Frames that hold every length of a candidate, where a chunk holds some."""
+    kept: list[pl.DataFrame] = []
+    for frame in frames:
+        kept.append(frame)
+        if sum(map(len, kept)) >= count:
+            joined = pl.concat(kept)
+            yield joined[:count]
+            kept = [joined[count:]] if len(joined) > count else []
+
+
+def _measured(
+    of: dict[str, NDArray[Any]],
+    lengths: Lengths,
+    engine: Engine,
+    setting: Setting,
+    room: Floats,
+) -> dict[str, NDArray[Any]]:
+    """Measures of candidates, each shape (N,); `of` has their columns, shape (N, L)."""
+    weights = lengths.weights
+    steps = of["decode_steps"].astype(np.float64)
+    data = of["data_parallel"][:, 0].astype(np.int64)
+    batch = of["batch_size"][:, 0].astype(np.int64)
+    sequences = -(-batch // data)
+    alone = of["prefill_seconds"] + of.get("vision_seconds", 0.0)
+    prefill, output = alone @ weights, steps @ weights
+    us = 1e-6
+    waited = sequences * prefill
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tpot = (of["tpot_seconds"] * steps) @ weights / output
+        silent = (alone * (steps == 0)) @ weights  # prefills of requests that decode nothing
+        tpot += engine.interference * sequences * silent / output
+        step = tpot - engine.host * us - engine.interference * waited / output
+    first = (of["ttft_seconds"] - alone * (1 + engine.burst * sequences[:, None])) @ weights
+    # Where nothing is decoded no step is run but the one that gives the first token.
+    step = np.where(output > 0, step, first - engine.first * us)
+    tpot = np.where(output > 0, tpot, np.nan)
+    base = continuous_ttft(step / us, 0.0, prefill / us, sequences, engine) * us  # type: ignore[arg-type]
+    longest = quantile(alone, weights, setting.share)
+    mean = base + prefill
+    decoding = np.where(np.isnan(tpot), 0.0, tpot) * output
+    requests = batch / (mean + decoding)
+    devices = of["devices"][:, 0]
+    weights_held = of["weight_bytes"][:, 0]
+    filling, each, spread = _memory(of, lengths, sequences, setting)
+    reach = max(NormalDist().inv_cdf(setting.share), 0.0) if setting.share < 1 else 0.0
+    held = sequences * each + reach * np.sqrt(sequences) * spread
+    free = np.maximum(room - weights_held - filling, 0.0)
+    # n sequences of a device fit where n*each + reach*sqrt(n)*spread <= free.
+    beside = reach * spread
+    root = (np.sqrt(beside * beside + 4 * each * free) - beside) / (2 * each)
+    return {
+        "weight_bytes": weights_held,
+        "devices": devices,
+        "ttft_s": base + longest,
+        "ttft_mean_s": mean,
+        "tpot_s": tpot,
+        "step_s": step,
+        "prefill_s": prefill,
+        "prefill_square_s2": alone * alone @ weights,
+        "prefill_share_s": longest,
+        "requests_per_s": requests,
+        "tokens_per_s": requests * output,
+        "device_tokens_per_s": requests * output / devices,
+        "user_tokens_per_s": 1.0 / tpot,
+        "room_bytes": room.astype(np.int64),
+        "memory_bytes": np.ceil(weights_held + filling + held).astype(np.int64),
+        "prefill_bytes": np.ceil(filling).astype(np.int64),
+        "sequence_bytes": np.ceil(each).astype(np.int64),
+        "largest_batch": np.floor(root * root * (1 + 1e-12)).astype(np.int64) * data,
+    }
+
+
+def _memory(
+    of: dict[str, NDArray[Any]],
+    lengths: Lengths,
+    sequences: NDArray[np.int64],
+    setting: Setting,
+) -> tuple[Floats, Floats, Floats]:
+    """Bytes of a device that a prefill takes, that each sequence adds, and how that spreads.
+
+    An engine prefills at most a chunk of tokens at once, beside the steps of all sequences. Of
+    sequences that are under way, long answers are more: as many times as they are longer. With a
+    share of 1 every sequence is taken to be as large as the largest.
+    """
+    tokens = of["context_tokens"]
+    new = np.maximum(tokens - of["cached_tokens"], 1)
+    steps = np.maximum(of["decode_steps"], 1)
+    of = {name: values.astype(np.float64) for name, values in of.items() if "bytes" in name}
+    each = sequences[:, None]
+    filling = of["prefill_activation_bytes"] / each * np.minimum(1.0, setting.chunk_tokens / new)
+    if "vision_activation_bytes" in of:
+        filling = np.maximum(filling, of["vision_activation_bytes"] / each)
+    kept = (of["decode_kv_cache_bytes"] + of["decode_activation_bytes"]) / each
+    under_way = lengths.weights * steps
+    under_way = under_way / under_way.sum(axis=1, keepdims=True)
+    if setting.share < 1:
+        mean = (kept * under_way).sum(axis=1)
+    else:
+        mean = kept.max(axis=1)
+    spread = np.sqrt(((kept - mean[:, None]) ** 2 * under_way).sum(axis=1))
+    return filling.max(axis=1), mean, spread

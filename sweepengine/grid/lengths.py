@@ -1,0 +1,244 @@
+"""Lengths of requests as a distribution: the last axis of a grid, with a weight for each value."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import Model
+from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
+from sweepengine.grid.axes import AXES, Axis
+from sweepengine.grid.grid import Grid
+from sweepengine.grid.points import default_values
+from sweepengine.grid.products import distinct
+from sweepengine.grid.spelling import read_axes
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+AXIS = "lengths"
+WEIGHT = "weight"
+SPELLED = ("mode", "crops")
+"""Joint axes that a table of lengths may have a column for."""
+SHORT = {"answer": "decode_steps"}
+"""Other names of columns; `prompt` is the text of a request, whatever a model calls it."""
+CLASSES = 64
+"""Most classes that a search over many candidates sees."""
+
+
+class Lengths(NamedTuple):
+    """Distinct lengths of requests."""
+
+    columns: tuple[str, ...]
+    """Input columns that they set."""
+    values: Integers
+    """Shape (L, columns)."""
+    weights: Floats
+    """Part of all requests that each is, shape (L,); they add up to 1."""
+    source: str
+    """Where they are from, for messages."""
+
+    @property
+    def requests(self) -> int:
+        """Distinct lengths."""
+        return len(self.weights)
+
+    def column(self, name: str, model: Model) -> Integers:
+        """Values of an input column, shape (L,); the model's default where they set none."""
+        if name in self.columns:
+            return self.values[:, self.columns.index(name)]
+        return np.full(self.requests, default_values(model)[name], np.int64)
+
+    def mean(self, name: str, model: Model) -> float:
+        """Mean of an input column over requests."""
+        return float(self.column(name, model) @ self.weights)
+
+
+def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) -> Lengths:
+    """Lengths of a table: a column for each input, and optionally `weight`.
+
+    Parameters
+    ----------
+    source : str
+        What to call it in messages.
+    model : Model
+    table : mapping of str to sequence
+        `prompt` or `prompt_tokens` (of models with vision `text_tokens`), `answer` or
+        `decode_steps`, `cached_tokens`; of models with vision also `mode` or `crops`, or the
+        four image columns. `weight` counts requests; 1 where it is missing.
+
+    Raises
+    ------
+    InputError
+        For an unknown column, a value that is not valid, or no rows.
+    """
+    names = SHORT | {"prompt": "text_tokens" if model.has_vision else "prompt_tokens"}
+    known = ("decode_steps", "cached_tokens", "prompt_tokens", "text_tokens", *IMAGE_COLUMNS)
+    columns: dict[str, Integers] = {}
+    weights: Floats | None = None
+    for written, values in table.items():
+        name = names.get(written, written)
+        if written == WEIGHT:
+            weights = _weights(source, values)
+            continue
+        spelled = name in SPELLED and model.has_vision
+        if not spelled and (name not in known or name not in model.inputs):
+            mine = [*names, *(n for n in known if n in model.inputs), WEIGHT]
+            mine += SPELLED if model.has_vision else ()
+            raise InputError(f"{source}: {written}: expected columns of {', '.join(mine)}")
+        found = _spelled(source, model, name, values) if spelled else _numbers(source, name, values)
+        if twice := set(found) & set(columns):
+            raise InputError(f"{source}: {written}: sets {min(twice)}, as another column does")
+        columns |= found
+    if not columns:
+        raise InputError(f"{source}: expected a column of lengths, such as prompt or answer")
+    count = len(next(iter(columns.values())))
+    if not count:
+        raise InputError(f"{source}: expected at least one row")
+    if weights is None:
+        weights = np.ones(count)
+    crops = [columns.get(name, np.zeros(count, np.int64)) for name in AXES["crops"].columns]
+    if len(one_sided := np.flatnonzero((crops[0] == 0) != (crops[1] == 0))):
+        raise InputError(f"{source}: crop_rows[{one_sided[0]}]: expected rows and columns or none")
+    return _merged(source, columns, weights)
+
+
+def _merged(source: str, columns: Mapping[str, Integers], weights: Floats) -> Lengths:
+    """Each distinct row once, with the weights of all its like."""
+    rows, codes = distinct(list(columns.values()))
+    summed = np.bincount(codes, weights, len(rows))
+    kept = summed > 0
+    values = np.stack([values[rows] for values in columns.values()], axis=1)
+    return Lengths(tuple(columns), values[kept], summed[kept] / summed.sum(), source)
+
+
+def _weights(source: str, values: Sequence[Any]) -> Floats:
+    try:
+        found = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        found = np.array([np.nan])
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong):
+        raise InputError(f"{source}: {WEIGHT}[{wrong[0]}]: expected a number of at least 0")
+    if not found.sum() > 0 or not np.isfinite(found.sum()):
+        raise InputError(f"{source}: {WEIGHT}: expected a number above 0 somewhere")
+    return found
+
+
+def _numbers(source: str, name: str, values: Sequence[Any]) -> dict[str, Integers]:
+    column = INPUTS[name]
+    found = np.asarray(values)
+    if found.dtype.kind not in "iu":
+        wrong: Any = next((i for i, value in enumerate(values) if column.held(value) is None), 0)
+        shown = values[wrong] if len(values) else "nothing"
+        raise InputError(f"{source}: {name}[{wrong}] = {shown!r}: expected {column.allowed}")
+    outside = (found < column.minimum) | (found > column.maximum) | (found % column.multiple != 0)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise InputError(f"{source}: {name}[{row}] = {found[row]}: expected {column.allowed}")
+    return {name: found.astype(np.int64)}
+
+
+def _spelled(source: str, model: Model, name: str, values: Sequence[Any]) -> dict[str, Integers]:
+    """Columns of a joint axis, each distinct spelling read once."""
+    texts = [str(value) for value in values]
+    codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+    if not codes:
+        return {column: np.zeros(0, np.int64) for column in AXES[name].columns}
+    read = {text: read_axes(source, model, {name: [text]}) for text in codes}
+    axes = [next(axis for axis in found if axis.name == name) for found in read.values()]
+    rows = np.array([codes[text] for text in texts])
+    each = np.concatenate([axis.values for axis in axes])
+    return {column: each[rows, i] for i, column in enumerate(AXES[name].columns)}
+
+
+def with_lengths(grid: Grid, lengths: Lengths) -> Grid:
+    """The grid with lengths as its last and fastest axis.
+
+    Raises
+    ------
+    InputError
+        When another of its axes sets a column of theirs.
+    """
+    axes = []
+    for axis in grid.axes:
+        kept = [i for i, name in enumerate(axis.columns) if name not in lengths.columns]
+        if len(kept) < len(axis.columns) and len(axis.values) > 1:
+            raise InputError(
+                f"{grid.source}: axes.{axis.name}: {lengths.source} sets "
+                f"{', '.join(lengths.columns)}: expected no such axis beside it"
+            )
+        if kept:
+            names = tuple(axis.columns[i] for i in kept)
+            axes.append(Axis(axis.name, names, axis.values[:, kept]))
+    return grid._replace(axes=(*axes, Axis(AXIS, lengths.columns, lengths.values)))
+
+
+def condensed(lengths: Lengths, classes: int = CLASSES) -> Lengths:
+    """At most so many classes of requests with the same mean lengths, rounded to tokens.
+
+    Requests are ordered by what they decode and cut into as many parts of like weight as a square
+    root of `classes`, and each of those by all that they hold: tokens and image. Of a class with
+    images the one in its middle stands for all.
+    """
+    if lengths.requests <= classes:
+        return lengths
+    parts = int(classes**0.5)
+    columns = dict(zip(lengths.columns, lengths.values.T, strict=True))
+    steps = columns.get("decode_steps", np.zeros(lengths.requests, np.int64))
+    first = _binned(steps, lengths.weights, parts)
+    tiles = columns.get("crop_rows", 0) * columns.get("crop_cols", 1)
+    size = tiles * 1000 + sum(  # an image's tokens grow with its tiles first
+        columns.get(name, 0) for name in ("view_size", "prompt_tokens", "text_tokens")
+    ) + np.zeros(lengths.requests, np.int64)  # fmt: skip
+    rows = []
+    weights = []
+    for part in range(parts):
+        mine = np.flatnonzero(first == part)
+        if not len(mine):
+            continue
+        second = _binned(size[mine], lengths.weights[mine], parts)
+        for code in np.unique(second):
+            inside = mine[second == code]
+            inside = inside[np.argsort(size[inside], kind="stable")]
+            share = lengths.weights[inside]
+            middle = inside[np.searchsorted(np.cumsum(share), share.sum() / 2)]
+            rows.append(
+                [
+                    values[middle] if name in IMAGE_COLUMNS
+                    else round(float(np.average(values[inside], weights=share)))
+                    for name, values in columns.items()
+                ]
+            )  # fmt: skip
+            weights.append(share.sum())
+    table = np.array(rows, np.int64)
+    named = dict(zip(lengths.columns, table.T, strict=True))
+    return _merged(lengths.source, named, np.array(weights))
+
+
+def _binned(values: Integers, weights: Floats, parts: int) -> Integers:
+    """Which of `parts` parts of like weight each value is in, smallest values first."""
+    order = np.argsort(values, kind="stable")
+    before = np.cumsum(weights[order]) - weights[order] / 2
+    found = np.empty(len(values), np.int64)
+    found[order] = np.minimum(before / weights.sum() * parts, parts - 1).astype(np.int64)
+    return found
+
+
+def quantile(values: Floats, weights: Floats, share: float) -> Floats:
+    """Least value that `share` of the weight does not exceed, along the last axis.
+
+    Parameters
+    ----------
+    values : float64 array, shape (..., L)
+    weights : float64 array, shape (L,)
+    share : float
+        Above 0, at most 1.
+    """
+    order = np.argsort(values, axis=-1, kind="stable")
+    reached = np.cumsum(weights[order], axis=-1)
+    place = (reached < share * reached[..., -1:] * (1 - 1e-12)).sum(axis=-1)
+    place = np.minimum(place, values.shape[-1] - 1)
+    taken = np.take_along_axis(order, place[..., None], axis=-1)
+    return np.take_along_axis(values, taken, axis=-1)[..., 0]
