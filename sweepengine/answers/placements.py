@@ -1,6 +1,7 @@
 """What a search places: layouts, formats and batches that a model can have on devices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sweepengine.answers.plans import spelled
 from sweepengine.data.devices import Device
@@ -107,8 +108,11 @@ def search_grid(
     lengths: Lengths,
     times: str | None = None,
     source: str = "deploy",
+    beside: Mapping[str, Any] | None = None,
 ) -> Grid:
     """One sweep: all of these on one device, by name or file, under continuous batching.
+
+    `beside` are further axes, as a grid file has them, faster than batches.
 
     Raises
     ------
@@ -122,6 +126,7 @@ def search_grid(
         "precision": list(precisions),
         "layout": list(layouts),
         "batch_size": list(batches),
+        **(beside or {}),
     }
     data = {"name": source, "model": model, "axes": axes}
     grid = parse_grid(data | ({"times": times} if times else {}), source)

@@ -112,7 +112,7 @@ def served_frames(
     inputs = tuple(dict.fromkeys(("batch_size", *LAID, *FORMATS, *varied)))
     asked = (*inputs, *(name for name in LENGTHS if name not in inputs))
     outputs = tuple(name for name in _PARTS if name in output_names(model))
-    grid.check()
+    grid.check(outputs)
     frames = grid_frames(grid, (*asked, *outputs))
     if count > CHUNK_ROWS:
         frames = _whole(frames, count)
@@ -228,9 +228,6 @@ def _memory(
     kept = (of["decode_kv_cache_bytes"] + of["decode_activation_bytes"]) / each
     under_way = lengths.weights * steps
     under_way = under_way / under_way.sum(axis=1, keepdims=True)
-    if setting.share < 1:
-        mean = (kept * under_way).sum(axis=1)
-    else:
-        mean = kept.max(axis=1)
+    mean = (kept * under_way).sum(axis=1) if setting.share < 1 else kept.max(axis=1)
     spread = np.sqrt(((kept - mean[:, None]) ** 2 * under_way).sum(axis=1))
     return filling.max(axis=1), mean, spread

@@ -13,6 +13,7 @@ from sweepengine.cli.devices import devices
 from sweepengine.cli.explain import explain
 from sweepengine.cli.explore import explore
 from sweepengine.cli.fit import fit
+from sweepengine.cli.map import limits_map
 from sweepengine.cli.models import models
 from sweepengine.cli.plan import plan
 from sweepengine.cli.query import query
@@ -34,6 +35,7 @@ from sweepengine.show.terminal import say
         slo,
         fit,
         deploy,
+        limits_map,
         report,
         explain,
         explore,

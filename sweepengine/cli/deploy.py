@@ -12,6 +12,7 @@ from sweepengine.cli.requests import (
     prices_of,
     setting_of,
     setting_options,
+    targets_of,
 )
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.show.terminal import say_json
@@ -75,18 +76,14 @@ def deploy(
     sweepengine deploy llama-3.1-70b --device h100-sxm --rate 20 --prompt 4000 --answer 500
     """
     from sweepengine.answers.deploy import Asked, find_deployment
-    from sweepengine.answers.objectives import Objectives
     from sweepengine.answers.plans import MODES
-    from sweepengine.data.errors import InputError
     from sweepengine.data.models import load_model
 
-    for name, value in (("ttft", ttft), ("tpot", tpot)):
-        if not 0 < value < float("inf"):
-            raise InputError(f"deploy: --{name} {value:g}: expected seconds above 0")
+    targets = targets_of("deploy", ttft, tpot)
     loaded = load_model(model)
     lengths = lengths_of_options("deploy", loaded, lengths_file, given)
     asked = Asked(
-        Objectives(ttft, tpot), devices, rate, frameworks or FRAMEWORKS[:1], modes or MODES,
+        targets, devices, rate, frameworks or FRAMEWORKS[:1], modes or MODES,
         precisions, layouts, batch, times, setting_of(share, memory_share),
     )  # fmt: skip
     found = find_deployment(model, kinds, lengths, asked, prices_of("deploy", prices))

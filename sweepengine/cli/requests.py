@@ -10,6 +10,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.formulas.points import INPUTS
 
 if TYPE_CHECKING:
+    from sweepengine.answers.objectives import Objectives
     from sweepengine.answers.served import Setting
     from sweepengine.data.models import Model
     from sweepengine.grid.lengths import Lengths
@@ -66,7 +67,7 @@ def lengths_of_options(
         if name in said and not model.has_vision:
             raise InputError(f"{command}: --{name}: {model.name} sees no images")
     table = {name: [value] for name, value in said.items()}
-    return lengths_of(command, model, table or {"answer": [INPUTS["decode_steps"].default]})
+    return lengths_of(command, model, table)
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,3 +112,19 @@ def prices_of(command: str, written: Sequence[str]) -> dict[str, float]:
                 f"{command}: --price {price}: expected DEVICE=USD an hour, such as h100-sxm=2.5"
             ) from None
     return found
+
+
+def targets_of(command: str, ttft: float, tpot: float) -> "Objectives":
+    """What `--ttft` and `--tpot` say.
+
+    Raises
+    ------
+    InputError
+        When one is no time above 0.
+    """
+    from sweepengine.answers.objectives import Objectives
+
+    for name, value in (("ttft", ttft), ("tpot", tpot)):
+        if not 0 < value < float("inf"):
+            raise InputError(f"{command}: --{name} {value:g}: expected seconds above 0")
+    return Objectives(ttft, tpot)

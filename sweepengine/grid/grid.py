@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -21,6 +21,7 @@ from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import Axis
+from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.grid.limits import check_axes
 from sweepengine.grid.points import stages_of
 from sweepengine.grid.spelling import DEFAULTS, read_axes
@@ -150,15 +151,15 @@ class Grid(NamedTuple):
                 yield Chunk(start, stop, (*leading, part, *self.axes[pivot + 1 :]))
                 start = stop
 
-    def check(self) -> None:
-        """Refuse the grid when its largest corner does not fit the columns' types.
+    def check(self, names: Sequence[str] = OUTPUT_NAMES) -> None:
+        """Refuse the grid when its largest corner does not fit the types of some columns.
 
         Raises
         ------
         InputError
             Naming the column and the corner.
         """
-        check_axes(self.source, self.model.architecture, self.axes)
+        check_axes(self.source, self.model.architecture, self.axes, names)
 
 
 def first_chunks(grid: Grid, points: int, rows: int) -> Iterator[Chunk]:

@@ -66,7 +66,8 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
     table : mapping of str to sequence
         `prompt` or `prompt_tokens` (of models with vision `text_tokens`), `answer` or
         `decode_steps`, `cached_tokens`; of models with vision also `mode` or `crops`, or the
-        four image columns. `weight` counts requests; 1 where it is missing.
+        four image columns. `weight` counts requests; 1 where it is missing. An empty table is
+        one request of the model's default lengths.
 
     Raises
     ------
@@ -92,6 +93,8 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
             raise InputError(f"{source}: {written}: sets {min(twice)}, as another column does")
         columns |= found
     if not columns:
+        if not table:
+            return Lengths((), np.zeros((1, 0), np.int64), np.ones(1), source)
         raise InputError(f"{source}: expected a column of lengths, such as prompt or answer")
     count = len(next(iter(columns.values())))
     if not count:

@@ -13,7 +13,7 @@ from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.points import IMAGE_COLUMNS, INPUT_NAMES, INPUTS, Point
 from sweepengine.formulas.tokens import ImageTokens, image_tokens
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.columns import DTYPES, OUTPUTS, Column
+from sweepengine.grid.columns import DTYPES, OUTPUT_NAMES, OUTPUTS, Column
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import bounds, distinct, expand
 
@@ -21,8 +21,13 @@ Integers = NDArray[np.int64]
 UNORDERED = tuple(name for name, column in INPUTS.items() if not column.grows)
 
 
-def check_axes(source: str, arch: Architecture, axes: Sequence[Axis]) -> None:
-    """Check that no output column overflows at the largest corner of a product of axes.
+def check_axes(
+    source: str,
+    arch: Architecture,
+    axes: Sequence[Axis],
+    names: Sequence[str] = OUTPUT_NAMES,
+) -> None:
+    """Check that none of some output columns overflows at the largest corner of a product of axes.
 
     Raises
     ------
@@ -40,7 +45,7 @@ def check_axes(source: str, arch: Architecture, axes: Sequence[Axis]) -> None:
     ]
     unordered = expand([_of(axis, UNORDERED) for axis in axes if set(axis.columns) & {*UNORDERED}])
     image = _largest_image(arch, expand(images))
-    error = _overflow(arch, largest, image, _combinations(unordered))
+    error = _overflow(arch, largest, image, _combinations(unordered), names)
     if error:
         raise InputError(f"{source}: {error}")
 
@@ -110,12 +115,13 @@ def _overflow(
     largest: Mapping[str, int],
     image: ImageTokens,
     combinations: Iterator[tuple[int, ...]],
+    names: Sequence[str] = OUTPUT_NAMES,
 ) -> str:
     """What does not fit at a corner, in words; empty where all does."""
     for values in combinations:
         point = Point(**{**largest, **dict(zip(UNORDERED, values, strict=True))})
         found = point_columns(arch, point, image)
-        if column := _misfit(found):
+        if column := _misfit(found, names):
             corner = (
                 f"{image.tiles} tiles, {point.text_tokens} text tokens, "
                 f"{point.decode_steps} decode steps, batch {point.batch_size}"
@@ -124,9 +130,10 @@ def _overflow(
     return ""
 
 
-def _misfit(found: Mapping[str, float]) -> Column | None:
-    """The first column whose value its type does not hold."""
-    return next((c for c in OUTPUTS if found[c.name] > DTYPES[c.dtype].largest), None)
+def _misfit(found: Mapping[str, float], names: Sequence[str] = OUTPUT_NAMES) -> Column | None:
+    """The first of some columns whose value its type does not hold."""
+    asked = (column for column in OUTPUTS if column.name in names)
+    return next((c for c in asked if found[c.name] > DTYPES[c.dtype].largest), None)
 
 
 def _said(column: Column, value: float, where: str) -> str:
