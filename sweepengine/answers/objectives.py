@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import polars as pl
 
+from sweepengine.data.errors import InputError
+
 SECONDS_PER_HOUR = 3600
 
 
@@ -26,3 +28,21 @@ def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
     )
     before = pl.col(device).cum_max().shift(1)
     return ordered.filter(before.is_null() | (pl.col(device) > before))
+
+
+def seconds_target(command: str, name: str, value: float | None, of_grid: float | None) -> float:
+    """A target as given, or else the grid's own.
+
+    Raises
+    ------
+    InputError
+        When there is neither, or it is no time above 0.
+    """
+    found = of_grid if value is None else value
+    if found is None:
+        raise InputError(
+            f"{command}: the grid has no {name}: expected --{name.removesuffix('_s')} SECONDS"
+        )
+    if not 0 < found < float("inf"):
+        raise InputError(f"{command}: {name} = {found:g}: expected seconds above 0")
+    return found

@@ -110,7 +110,7 @@ def served_frames(
     model, count = grid.model, lengths.requests
     varied = [name for axis in grid.axes[:-1] for name in axis.columns if len(axis.values) > 1]
     inputs = tuple(dict.fromkeys(("batch_size", *LAID, *FORMATS, *varied)))
-    asked = (*inputs, *(name for name in LENGTHS if name not in inputs))
+    asked = (*inputs, *(name for name in (*LENGTHS, MEMORY) if name not in inputs))
     outputs = tuple(name for name in _PARTS if name in output_names(model))
     grid.check(outputs)
     frames = grid_frames(grid, (*asked, *outputs))
@@ -121,11 +121,9 @@ def served_frames(
             name: frame[name].to_numpy().reshape(-1, count)
             for name in (*outputs, *LENGTHS, "batch_size", "data_parallel")
         }
-        held = np.full(len(frame) // count, place.device.memory_bytes * setting.memory_share)
-        if MEMORY in varied:
-            own = frame[MEMORY].gather_every(count).to_numpy()
-            held = np.where(own > 0, own * GIGA * setting.memory_share, held)
-        found = _measured(arrays, lengths, engine_of(place), setting, held)
+        own = frame[MEMORY].gather_every(count).to_numpy() * GIGA
+        room = np.where(own > 0, own, place.device.memory_bytes) * setting.memory_share
+        found = _measured(arrays, lengths, engine_of(place), setting, room)
         measures = pl.DataFrame(found).with_columns(
             pl.col("tpot_s", "user_tokens_per_s").fill_nan(None)
         )

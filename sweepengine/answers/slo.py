@@ -74,24 +74,6 @@ class Answer(NamedTuple):
         }
 
 
-def seconds_target(name: str, value: float | None, of_grid: float | None) -> float:
-    """A target as given, or else the grid's own.
-
-    Raises
-    ------
-    InputError
-        When there is neither, or it is no time above 0.
-    """
-    found = of_grid if value is None else value
-    if found is None:
-        raise InputError(
-            f"slo: the grid has no {name}: expected --{name.removesuffix('_s')} SECONDS"
-        )
-    if not 0 < found < float("inf"):
-        raise InputError(f"slo: {name} = {found:g}: expected seconds above 0")
-    return found
-
-
 def find_answers(
     source: Source,
     devices: Sequence[Device],

@@ -9,6 +9,7 @@ import click
 from sweepengine import __version__
 from sweepengine.cli.calibrate import calibrate
 from sweepengine.cli.deploy import deploy
+from sweepengine.cli.design import design
 from sweepengine.cli.devices import devices
 from sweepengine.cli.explain import explain
 from sweepengine.cli.explore import explore
@@ -36,6 +37,7 @@ from sweepengine.show.terminal import say
         fit,
         deploy,
         limits_map,
+        design,
         report,
         explain,
         explore,

@@ -62,8 +62,8 @@ def slo(
 ) -> None:
     """Say what meets TTFT and TPOT on devices, and what serves most."""
     from sweepengine.answers.metrics import Achievable
-    from sweepengine.answers.objectives import Objectives
-    from sweepengine.answers.slo import Asked, find_answers, seconds_target
+    from sweepengine.answers.objectives import Objectives, seconds_target
+    from sweepengine.answers.slo import Asked, find_answers
     from sweepengine.answers.sources import open_source
     from sweepengine.answers.sql import condition, sql
     from sweepengine.data.devices import load_device
@@ -72,8 +72,8 @@ def slo(
     devices = [load_device(name) for name in dict.fromkeys(device_names)]
     source = open_source(grid_or_dir)
     targets = Objectives(
-        seconds_target("ttft_s", ttft, source.targets.ttft_s),
-        seconds_target("tpot_s", tpot, source.targets.tpot_s),
+        seconds_target("slo", "ttft_s", ttft, source.targets.ttft_s),
+        seconds_target("slo", "tpot_s", tpot, source.targets.tpot_s),
     )
     with sql("slo: --where"):
         chosen = None if where is None else condition("slo: --where", where)

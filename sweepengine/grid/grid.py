@@ -22,6 +22,7 @@ from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import OUTPUT_NAMES
+from sweepengine.grid.lengths import Lengths, lengths_of, rows_of, with_lengths
 from sweepengine.grid.limits import check_axes
 from sweepengine.grid.points import stages_of
 from sweepengine.grid.spelling import DEFAULTS, read_axes
@@ -57,6 +58,8 @@ class GridFile(BaseModel):
     targets: Targets = Targets()
     report: tuple[str, ...] | None = None
     times: Literal["silicon", "roofline"] | None = None
+    lengths: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] | None = None
+    cost: Annotated[str, Field(min_length=1, strict=True)] | None = None
 
 
 class Grid(NamedTuple):
@@ -75,6 +78,10 @@ class Grid(NamedTuple):
     """That its points are timed on, one of its axis `device` each."""
     times: str = ""
     """What times are of; empty: silicon's where a device has rates."""
+    lengths: Lengths | None = None
+    """Of its last axis, which are requests of different weights; None: it has no such axis."""
+    cost: str = ""
+    """What a device costs, an SQL expression over its figures; empty: nobody says."""
 
     @property
     def points(self) -> int:
@@ -216,7 +223,7 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
         raise InputError(f"{source}: report: expected some of {', '.join(stages)}")
     model = _timed(source, model, file)
     axes = read_axes(source, model, file.axes)
-    return Grid(
+    grid = Grid(
         file.name,
         file.description,
         model_name,
@@ -226,7 +233,12 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
         source,
         model.devices,
         model.times,
+        cost=file.cost or "",
     )
+    if file.lengths is None:
+        return grid
+    place = f"{source}: lengths"
+    return with_lengths(grid, lengths_of(place, model, rows_of(place, file.lengths)))
 
 
 def _timed(source: str, model: Model, file: GridFile) -> Model:

@@ -1,7 +1,7 @@
 """Lengths of requests as a distribution: the last axis of a grid, with a weight for each value."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,12 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
 from sweepengine.grid.axes import AXES, Axis
-from sweepengine.grid.grid import Grid
 from sweepengine.grid.points import default_values
 from sweepengine.grid.products import distinct
 from sweepengine.grid.spelling import read_axes
+
+if TYPE_CHECKING:
+    from sweepengine.grid.grid import Grid
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -107,6 +109,20 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
     return _merged(source, columns, weights)
 
 
+def rows_of(source: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows that a grid file lists, as columns.
+
+    Raises
+    ------
+    InputError
+        When one has other keys than the first.
+    """
+    for i, row in enumerate(rows):
+        if set(row) != set(rows[0]):
+            raise InputError(f"{source}[{i}]: expected the keys {', '.join(rows[0])}")
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
 def _merged(source: str, columns: Mapping[str, Integers], weights: Floats) -> Lengths:
     """Each distinct row once, with the weights of all its like."""
     rows, codes = distinct(list(columns.values()))
@@ -156,7 +172,7 @@ def _spelled(source: str, model: Model, name: str, values: Sequence[Any]) -> dic
     return {column: each[rows, i] for i, column in enumerate(AXES[name].columns)}
 
 
-def with_lengths(grid: Grid, lengths: Lengths) -> Grid:
+def with_lengths(grid: "Grid", lengths: Lengths) -> "Grid":
     """The grid with lengths as its last and fastest axis.
 
     Raises
@@ -175,7 +191,8 @@ def with_lengths(grid: Grid, lengths: Lengths) -> Grid:
         if kept:
             names = tuple(axis.columns[i] for i in kept)
             axes.append(Axis(axis.name, names, axis.values[:, kept]))
-    return grid._replace(axes=(*axes, Axis(AXIS, lengths.columns, lengths.values)))
+    whole = (*axes, Axis(AXIS, lengths.columns, lengths.values))
+    return grid._replace(axes=whole, lengths=lengths)
 
 
 def condensed(lengths: Lengths, classes: int = CLASSES) -> Lengths:

@@ -6,13 +6,8 @@ import pytest
 
 import sweepengine as se
 from sweepengine.answers.metrics import Achievable
-from sweepengine.answers.slo import (
-    Asked,
-    Objectives,
-    find_answers,
-    pareto_front,
-    seconds_target,
-)
+from sweepengine.answers.objectives import Objectives, pareto_front, seconds_target
+from sweepengine.answers.slo import Asked, find_answers
 from sweepengine.answers.sources import open_source
 from sweepengine.formulas.formats import NAMES
 from sweepengine.formulas.points import Point
@@ -140,7 +135,7 @@ def test_price_of_a_million_tokens(grid_file):
 @pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan])
 def test_target_is_a_time(seconds):
     with pytest.raises(se.InputError, match="expected seconds above 0"):
-        seconds_target("ttft_s", seconds, 1.0)
+        seconds_target("slo", "ttft_s", seconds, 1.0)
 
 
 def test_command_answers_in_words_and_json(command, grid_file, tmp_path):
