@@ -79,17 +79,21 @@ def timeline(model: Model, point: Point, place: Place) -> Timeline:
     arch = model.architecture
     speeds = speeds_of(arch, point, place)
     device = with_figures(place.device, point)
-    stages = {part.name: part for part in explain(arch, point).parts}
+    # Where requests join a running batch, each is filled by itself.
+    filled = point._replace(batch_size=1) if point.serving == CONTINUOUS else point
+    asked = {"decode": point}
     found: list[OperatorTime] = []
     for stage, times in _times(model, point, speeds).items():
         whole = sum(times.values())
+        mine = asked.get(stage, filled)
+        stages = {part.name: part for part in explain(arch, mine).parts}
         parts = _leaves(stages[stage])
         if stage == "prefill":
-            parts = _as_engines_run(model, point, parts)
+            parts = _as_engines_run(model, mine, parts)
         for key, us in times.items():
             if us <= 0:
                 continue
-            least, bound = _least(parts.get(key), device, point, stage)
+            least, bound = _least(parts.get(key), device, mine, stage)
             share = least / us
             found.append(
                 OperatorTime(

@@ -8,6 +8,7 @@ import click
 
 from sweepengine import __version__
 from sweepengine.cli.calibrate import calibrate
+from sweepengine.cli.compare import compare
 from sweepengine.cli.deploy import deploy
 from sweepengine.cli.design import design
 from sweepengine.cli.devices import devices
@@ -38,6 +39,7 @@ from sweepengine.show.terminal import say
         deploy,
         limits_map,
         design,
+        compare,
         report,
         explain,
         explore,

@@ -100,8 +100,8 @@ def designs_chart(found: Designs) -> alt.TopLevelMixin:
         ends = lines.group_by("level", maintain_order=True).agg(pl.all().sort_by(x).last())
         texts = [f"{figure(level)} {name}".strip() for level in ends["level"]]
         named = ends.with_columns(text=pl.Series(texts, dtype=pl.String))
-        layers.append(alt.Chart(named).mark_text(color=colour, fontSize=10, align="left", dx=4, dy=-6)
-                      .encode(x=f"{x}:Q", y=f"{y}:Q", text="text:N"))  # fmt: skip
+        label = alt.Chart(named).mark_text(color=colour, fontSize=10, align="left", dx=4, dy=-6)
+        layers.append(label.encode(x=f"{x}:Q", y=f"{y}:Q", text="text:N"))
     serving = designs.with_columns(
         serves=pl.when(pl.col("cost_per_request").is_not_null())
         .then(pl.lit("serves within the targets"))

@@ -1,0 +1,70 @@
+"""`compare`: measured runs beside the model."""
+
+from pathlib import Path
+
+import click
+
+from sweepengine.cli.options import as_json_option
+from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
+from sweepengine.show.terminal import say, say_json
+
+
+@click.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--device", required=True, help="That they ran on, by name or file.")
+@click.option("--model", help="That they ran [default: the one that a benchmark's JSON names].")
+@click.option("--layout", help="Such as tp4, where runs say none [default: one device].")
+@click.option("--framework", type=click.Choice(FRAMEWORKS), default=FRAMEWORKS[0],
+              show_default=True, help="Serving engine that ran.")  # fmt: skip
+@click.option("--times", type=click.Choice(TIMES),
+              help="Of measured kernels, or of the data sheet.")  # fmt: skip
+@click.option("--calibrate", is_flag=True, help="Fit a host constant and one factor to the runs.")
+@click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Runs shown.")
+@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write FILE.svg, .png or .html.")  # fmt: skip
+@as_json_option
+def compare(
+    runs: Path,
+    device: str,
+    model: str | None,
+    layout: str | None,
+    framework: str,
+    times: str | None,
+    calibrate: bool,
+    top: int,
+    chart: Path | None,
+    as_json: bool,
+) -> None:
+    """Lay measured RUNS beside the model: shares of the peaks, predicted times, where the gap lies.
+
+    RUNS is a CSV or Parquet of inputs and ttft_ms, tpot_ms, seconds or tokens_per_s, or the JSON
+    that the serving benchmarks of vLLM and SGLang write.
+
+    sweepengine compare runs.csv --device h100-sxm --model llama-3.1-8b --calibrate
+    """
+    from sweepengine.answers.compare import find_comparison
+    from sweepengine.data.errors import InputError
+    from sweepengine.grid.axes import AXES
+    from sweepengine.grid.served import read_layout
+
+    laid = None
+    if layout is not None:
+        try:
+            sizes = read_layout(layout)
+        except ValueError as error:
+            raise InputError(f"compare: --layout {layout}: expected {error}") from None
+        laid = dict(zip(AXES["layout"].columns, sizes, strict=True))
+    found = find_comparison(runs, device, model, framework, times, laid, calibrate)
+    if chart is not None:
+        from sweepengine.show.comparisons import comparison_chart
+        from sweepengine.show.rendering import save_chart
+
+        save_chart(comparison_chart(found), chart)
+    if as_json:
+        say_json(found.as_dict())
+        return
+    from sweepengine.show.comparisons import show_comparison
+
+    show_comparison(found, top)
+    if chart is not None:
+        say(f"{chart}: written")

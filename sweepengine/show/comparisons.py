@@ -1,0 +1,145 @@
+"""Measured runs beside the model, in a terminal and as a chart."""
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from sweepengine.answers.compare import MEASURES, Compared
+from sweepengine.grid.points import stages_of
+from sweepengine.grid.served import layout_text
+from sweepengine.show.look import BLUE, GREY, VERMILION, styled
+from sweepengine.show.terminal import print_table, say
+
+TITLES = {"ttft": "TTFT", "tpot": "TPOT", "whole": "whole request"}
+MOST_DOTS = 2_000
+
+
+def show_comparison(found: Compared, top: int) -> None:
+    """Print runs, what the gap is made of, warnings, and a calibration."""
+    runs, model = found.runs, found.model
+    for text in found.warnings:
+        say(f"warning: {text}")
+    rows = []
+    for i, run in enumerate(runs.head(top).to_dicts()):
+        cells = [str(i), _asked(run)]
+        for name in MEASURES:
+            cells += [_ms(run[f"measured_{name}_s"]), _ms(run[f"predicted_{name}_s"]),
+                      _number(run[f"{name}_ratio"], ".2f")]  # fmt: skip
+        rows.append(tuple(cells))
+    columns = ["run", "at"]
+    for name in MEASURES:
+        columns += [f"{TITLES[name]} ms", "predicted", "ratio"]
+    keep = [i for i, _ in enumerate(columns) if i < 2 or any(row[i - (i - 2) % 3] for row in rows)]
+    shown = f", {top} of {runs.height}" if runs.height > top else ""
+    print_table(f"{model.name} on {found.device.name}{shown}",
+                [tuple(row[i] for i in keep) for row in rows],
+                tuple(columns[i] for i in keep))  # fmt: skip
+    _show_shares(found, top)
+    if found.gap.height:
+        say()
+        gap = [(row["stage"], row["operator"], f"{row['of_gap']:.1%}")
+               for row in found.gap.to_dicts() if abs(row["of_gap"]) >= 0.005]  # fmt: skip
+        print_table("Of the time beyond the data sheet's least, mean over runs", gap,
+                    ("stage", "operator", "share"))  # fmt: skip
+    if (fit := found.calibration) is not None:
+        say(f"calibrated on {fit.runs} runs: {fit.factor:.3f} x predicted + {fit.host_ms:.3f} ms a "
+            f"step ({TITLES[fit.of]})")  # fmt: skip
+        before = f"{fit.before_median:.1f} % median, {fit.before_mean:.1f} % mean"
+        left = f"{fit.left_median:.1f} %, {fit.left_mean:.1f} %"
+        say(f"error before {before}; left on runs that the fit did not see {left}")
+    for text in (found.basis, *(f"assumed: {text}" for text in found.said)):
+        say(text)
+
+
+def _show_shares(found: Compared, top: int) -> None:
+    """MFU and MBU of stages with what they are made of."""
+    stages = [stage for stage in stages_of(found.model)
+              if found.runs[f"{stage}_mfu"].is_not_null().any()]  # fmt: skip
+    rows = []
+    for i, run in enumerate(found.runs.head(top).to_dicts()):
+        rows += [
+            (
+                str(i),
+                stage,
+                f"{run[f'{stage}_numerator_flops']:,}",
+                f"{run[f'{stage}_peak_flops_per_s'] / 1e12:,g}",
+                f"{run[f'{stage}_mfu']:.1%}",
+                f"{run[f'{stage}_numerator_bytes']:,.0f}",
+                f"{run[f'{stage}_mbu']:.1%}",
+            )
+            for stage in stages
+            if run[f"{stage}_mfu"] is not None
+        ]
+    if rows:
+        say()
+        print_table("Shares of the peaks, of the busiest device", rows,
+                    ("run", "stage", "tensor FLOPs", "dense peak TFLOP/s", "MFU", "bytes moved",
+                     "MBU"))  # fmt: skip
+    whole = found.runs.drop_nulls("whole_mfu")
+    if whole.height:
+        mfu, mbu = whole.select(pl.median("whole_mfu", "whole_mbu")).row(0)
+        say(f"whole requests: MFU {mfu:.1%}, MBU {mbu:.1%} in the median")
+
+
+def _asked(run: dict[str, Any]) -> str:
+    prompt = run.get("prompt_tokens", run["context_tokens"])
+    said = f"prompt {prompt:,}, K {run['decode_steps']:,}, B {run['batch_size']:,}"
+    laid = layout_text(run)
+    return f"{said}, {laid}" if laid else said
+
+
+def _ms(seconds: float | None) -> str:
+    return _number(None if seconds is None else seconds * 1000, ",.4g")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def comparison_chart(found: Compared) -> alt.TopLevelMixin:
+    """Measured against predicted times, and what the gap is made of."""
+    runs = found.runs.head(MOST_DOTS)
+    dots = pl.concat(
+        [
+            runs.select(
+                pl.lit(TITLES[name]).alias("time"),
+                (pl.col(f"measured_{name}_s") * 1000).alias("measured"),
+                (pl.col(f"predicted_{name}_s") * 1000).alias("predicted"),
+                pl.col(f"{name}_ratio").alias("ratio"),
+                "batch_size",
+            ).drop_nulls()
+            for name in MEASURES
+        ]
+    )
+    low, high = float(dots["measured"].min() or 1), float(dots["measured"].max() or 1)  # type: ignore[arg-type]
+    low = min(low, float(dots["predicted"].min() or 1)) * 0.8  # type: ignore[arg-type]
+    high = max(high, float(dots["predicted"].max() or 1)) * 1.25  # type: ignore[arg-type]
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    line = alt.Chart(pl.DataFrame({"measured": [low, high], "predicted": [low, high]}))
+    diagonal = line.mark_line(color=GREY, strokeDash=[4, 3]).encode(
+        x=alt.X("measured:Q", scale=scale, title="measured, ms", axis=alt.Axis(format=",~g")),
+        y=alt.Y("predicted:Q", scale=scale, title="predicted, ms", axis=alt.Axis(format=",~g")),
+    )
+    points = alt.Chart(dots).mark_point(filled=True, size=45, opacity=0.7).encode(
+        x=alt.X("measured:Q", scale=scale), y=alt.Y("predicted:Q", scale=scale),
+        color=alt.Color("time:N", title=None, legend=alt.Legend(orient="top"),
+                        scale=alt.Scale(domain=list(TITLES.values()),
+                                        range=[BLUE, VERMILION, GREY])),
+        tooltip=["time", "batch_size", alt.Tooltip("measured:Q", format=",.4~g"),
+                 alt.Tooltip("predicted:Q", format=",.4~g"), alt.Tooltip("ratio:Q", format=".2f")],
+    )  # fmt: skip
+    shown = found.gap.filter(pl.col("of_gap").abs() >= 0.005)
+    bars = alt.Chart(shown).mark_bar(color=BLUE).encode(
+        x=alt.X("of_gap:Q", title="share of the gap", axis=alt.Axis(format="%")),
+        y=alt.Y("operator:N", title=None,
+                sort=alt.EncodingSortField("of_gap", op="sum", order="descending")),
+        row=alt.Row("stage:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")),
+        tooltip=["stage", "operator", alt.Tooltip("of_gap:Q", format=".1%")],
+    ).properties(width=280)  # fmt: skip
+    left: Any = alt.layer(diagonal, points).properties(width=420, height=380)
+    drawn = alt.HConcatChart(hconcat=[left, bars.resolve_scale(y="independent")])
+    ratios = found.runs.select(pl.median(f"{name}_ratio").alias(TITLES[name]) for name in MEASURES)
+    medians = [f"{name} {ratio:.2f}" for name, ratio in ratios.row(0, named=True).items() if ratio]
+    title = f"{found.model.name} on {found.device.name}: predicted / measured {', '.join(medians)}"
+    return styled(drawn, title, f"{found.runs.height:,} runs; medians; {found.basis}")
