@@ -7,6 +7,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sweepengine.answers import metrics
+    from sweepengine.answers.frames import compare, deploy, fit
+    from sweepengine.answers.reasons import NothingServesError
     from sweepengine.data.devices import Device, load_device
     from sweepengine.data.errors import InputError
     from sweepengine.data.models import Model, load_model
@@ -19,9 +21,13 @@ _HOMES = {
     "Device": "data.devices",
     "InputError": "data.errors",
     "Model": "data.models",
+    "NothingServesError": "answers.reasons",
     "Summary": "store.runs",
+    "compare": "answers.frames",
     "cost": "engine.frames",
+    "deploy": "answers.frames",
     "evaluate": "engine.frames",
+    "fit": "answers.frames",
     "load_device": "data.devices",
     "load_grid": "grid.grid",
     "load_model": "data.models",
@@ -34,9 +40,13 @@ __all__ = [
     "Device",
     "InputError",
     "Model",
+    "NothingServesError",
     "Summary",
+    "compare",
     "cost",
+    "deploy",
     "evaluate",
+    "fit",
     "load_device",
     "load_grid",
     "load_model",

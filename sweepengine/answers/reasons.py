@@ -25,6 +25,14 @@ class Reason(NamedTuple):
     """What it is, with its figure."""
 
 
+class NothingServesError(ValueError):
+    """No candidate does what is asked; `kind` is that of the reason."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.text)
+        self.kind = reason.kind
+
+
 class Tally(NamedTuple):
     """What a search over one or more kinds of devices met so far."""
 

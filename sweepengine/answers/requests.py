@@ -33,19 +33,29 @@ def read_lengths(path: Path, model: Model) -> Lengths:
     InputError
         When the file cannot be read, or its columns are not valid.
     """
-    frame = read_frame(path)
+    return lengths_of_frame(str(path), model, read_frame(path))
+
+
+def lengths_of_frame(source: str, model: Model, frame: pl.DataFrame) -> Lengths:
+    """Lengths of a frame with such columns.
+
+    Raises
+    ------
+    InputError
+        When they are not valid.
+    """
     if frame.height > MOST:
-        raise InputError(f"{path}: {frame.height:,} rows: expected at most {MOST:,}")
+        raise InputError(f"{source}: {frame.height:,} rows: expected at most {MOST:,}")
     table: dict[str, Any] = {}
     for name in frame.columns:
         if frame[name].null_count():
             row = frame[name].is_null().arg_true()[0]
-            raise InputError(f"{path}: {name}[{row}] is empty: expected a value")
+            raise InputError(f"{source}: {name}[{row}] is empty: expected a value")
         kind = frame[name].dtype
         if not (kind.is_numeric() or kind == pl.String) or isinstance(kind, pl.Decimal):
-            raise InputError(f"{path}: {name}: expected numbers or texts, found {kind}")
+            raise InputError(f"{source}: {name}: expected numbers or texts, found {kind}")
         table[name] = frame[name].to_numpy() if kind.is_numeric() else frame[name].to_list()
-    return lengths_of(str(path), model, table)
+    return lengths_of(source, model, table)
 
 
 def read_frame(path: Path) -> pl.DataFrame:

@@ -262,5 +262,45 @@ def _(alt, card, pl, points):
     ).properties(width=640, height=260, title=f"TPOT on {card.name} against the batch")
 
 
+@app.cell
+def _(mo):
+    ttft = mo.ui.slider(steps=[0.1, 0.2, 0.5, 1, 2, 5, 10], value=2, label="TTFT, s",
+                        show_value=True)  # fmt: skip
+    tpot = mo.ui.slider(steps=[5, 10, 20, 30, 50, 100, 200], value=50, label="TPOT, ms",
+                        show_value=True)  # fmt: skip
+    mo.vstack([mo.md("## What stops it"), mo.hstack([ttft, tpot], justify="start")])
+    return tpot, ttft
+
+
+@app.cell
+def _(
+    crops,
+    device,
+    framework,
+    layout,
+    loaded,
+    model,
+    place,
+    precision,
+    steps,
+    tpot,
+    ttft,
+):
+    from sweepengine.answers.limits_map import Asked, find_maps
+    from sweepengine.answers.objectives import Objectives
+    from sweepengine.grid.lengths import lengths_of
+    from sweepengine.show.maps import maps_chart
+
+    # A map of so few points needs no compiler.
+    _asked = Asked(
+        Objectives(ttft.value, tpot.value / 1000), cells=2500, layout=layout.value,
+        precision=precision.value, framework=framework.value, times=place.times,
+    )  # fmt: skip
+    _request = {"crops": [crops.value]} if loaded.has_vision else {"answer": [steps.value]}
+    maps = find_maps(model.value, [device.value], lengths_of("explore", loaded, _request), _asked)
+    maps_chart(maps)
+    return (maps,)
+
+
 if __name__ == "__main__":
     app.run()

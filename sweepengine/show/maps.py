@@ -1,6 +1,7 @@
 """Limits maps: batch against length, coloured by what stops a point, as chart and in characters."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,8 +9,23 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from sweepengine.answers.limits_map import MEMORY, SERVES, STOPS, LimitsMap, Maps
-from sweepengine.show.look import BLUE, GREY, ORANGE, PINK, figure, styled
+from sweepengine.answers.limits_map import (
+    MEMORY,
+    SERVES,
+    STOPS,
+    Asked,
+    LimitsMap,
+    Maps,
+    find_maps,
+)
+from sweepengine.answers.objectives import Objectives
+from sweepengine.answers.sources import Source
+from sweepengine.data.files import known
+from sweepengine.data.models import load_model
+from sweepengine.data.stated import stated
+from sweepengine.formulas.points import IMAGE_COLUMNS
+from sweepengine.grid.lengths import lengths_of
+from sweepengine.show.look import BLUE, GREY, ORANGE, PINK, Chart, figure, styled
 from sweepengine.show.terminal import PICTURE, print_table, say
 
 LETTERS = ".MFT"
@@ -19,6 +35,10 @@ ROWS = 90
 """Bands of batches that a panel draws; of each the middle batch."""
 PANEL = 420
 LEVELS = 6
+REPORT_CELLS = 10_000
+"""Points of a panel of a report."""
+LENGTH_COLUMNS = (*IMAGE_COLUMNS, "text_tokens", "cached_tokens")
+"""What a report's map takes from its source; the prompt or the answer is its axis."""
 
 
 def maps_chart(maps: Maps) -> alt.TopLevelMixin:
@@ -153,6 +173,28 @@ def contours(panel: LimitsMap) -> list[dict[str, float]]:
             length = math.exp(logs[at] + part * (logs[at + 1] - logs[at]))
             found.append({"level": level, "length": length, "batch": float(panel.batches[row])})
     return found
+
+
+def report_map(source: Source, devices: Sequence[str]) -> Chart | None:
+    """The map of a source with both targets: the requests of its first point over lengths.
+
+    None where a target is missing, the model is none that is shipped, or its accounting adds
+    activations up over layers, as no memory would hold them.
+    """
+    targets, model = source.targets, source.loaded
+    if targets.ttft_s is None or targets.tpot_s is None or source.model not in known("models"):
+        return None
+    if model.architecture.convention.sums_activations:
+        return None
+    if stated(load_model(source.model)) != stated(model):
+        return None
+    names = [name for name in LENGTH_COLUMNS if name in source.inputs]
+    first = source.points.select(names).head(1).collect().to_dict(as_series=False)
+    lengths = lengths_of(source.place, model, first)
+    asked = Asked(Objectives(targets.ttft_s, targets.tpot_s), cells=REPORT_CELLS)
+    maps = find_maps(source.model, devices, lengths, asked)
+    drawn = maps_chart(maps)
+    return Chart("limits", str(drawn.to_dict()["title"]["text"]), drawn)
 
 
 def show_maps(maps: Maps) -> None:

@@ -20,6 +20,7 @@ from sweepengine.show.charts import heat_map, parameters_chart, roofline_chart, 
 from sweepengine.show.curves import chart_frame, line_chart
 from sweepengine.show.layouts import layout_table
 from sweepengine.show.look import Chart
+from sweepengine.show.maps import report_map
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import render, save_chart
 from sweepengine.show.tables import (
@@ -52,6 +53,8 @@ METHOD = (
      "released model's shapes; `sweepengine validate` repeats it."),
 )  # fmt: skip
 ROOFLINE_DEVICE = "h100-sxm"
+MAPPED = ("a100-40gb", ROOFLINE_DEVICE)
+"""Devices of a limits map."""
 
 
 class Section(NamedTuple):
@@ -134,6 +137,7 @@ def _section(source: Source) -> Section:
         roofline_chart(source, roofs, at),
         weight_traffic_chart(source, model),
         heat_map(source, at),
+        report_map(source, MAPPED),
     ]
     laid = layout_table(source, at)
     tables = [] if laid is None else [laid]
@@ -163,7 +167,8 @@ def _named(sections: list[Section]) -> list[Section]:
     for source, charts, tables in sections:
         kept = []
         for chart in charts:
-            of = {"parameters": source.model, "roofline": source.grid_hash}.get(chart.name)
+            of = {"parameters": source.model, "roofline": source.grid_hash,
+                  "limits": source.model}.get(chart.name)  # fmt: skip
             if of is None or (chart.name, of) not in shown:
                 shown.add((chart.name, of or ""))
                 kept.append(chart._replace(name=own("chart ", chart.name, source)))

@@ -97,7 +97,7 @@ BAD_USES = {
     "no out": (["run", "capacity"], "Missing option '--out'"),
     "engine": (["run", "modes", "--out", "x", "--engine", "abacus"], "'abacus' is not"),
     "workers": (["run", "modes", "--out", "x", "--workers", "0"], "--workers"),
-    "grid": (["plan", "nope"], "one of capacity, layouts, modes, published"),
+    "grid": (["plan", "nope"], "one of accelerators, capacity, layouts, modes, published"),
     "directory": (["report", "tests", "--out", "x"], "tests: is no dataset"),
 }
 

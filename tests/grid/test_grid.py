@@ -143,7 +143,9 @@ def test_file_that_is_no_toml_or_no_file_is_named(grid_file, tmp_path):
         load_grid(grid_file("= ="))
     with pytest.raises(InputError, match=r"none\.toml: cannot be read: No such file"):
         load_grid(tmp_path / "none.toml")
-    with pytest.raises(InputError, match=r'grid "none" does not exist: .* one of capacity'):
+    with pytest.raises(
+        InputError, match=r'grid "none" does not exist: .* one of accelerators, capacity'
+    ):
         load_grid("none")
 
 
