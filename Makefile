@@ -32,7 +32,11 @@ check: .venv/everything
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/everything
+.venv/bench: .venv/everything
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[bench]'
+	touch $@
+
+bench: .venv/bench
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.readme
 

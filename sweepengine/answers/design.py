@@ -171,7 +171,8 @@ def _designs(
         part = _folded(frame.with_columns(figures), targets)
         folded = _merged(pl.concat([folded, part])) if folded.width else part
     with sql(f"{grid.source}: cost"):
-        cost = folded.select(condition(f"{grid.source}: cost", grid.cost).alias("cost"))["cost"]
+        asked = condition(f"{grid.source}: cost", grid.cost)
+        cost = folded.with_columns(asked.alias("cost"))["cost"]
     if not cost.dtype.is_numeric() or not (cost.cast(pl.Float64) > 0).fill_null(False).all():
         raise InputError(f"{grid.source}: cost: expected numbers above 0 for every design")
     whole = folded.with_columns(cost.cast(pl.Float64))

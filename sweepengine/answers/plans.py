@@ -117,8 +117,9 @@ def _laid(plans: pl.DataFrame) -> pl.DataFrame:
 
 def spelled_layouts(frame: pl.DataFrame) -> pl.Series:
     """Layouts of rows as grid files spell them."""
-    texts = [spelled(Layout(*row)) for row in frame.select(LAID).rows()]
-    return pl.Series("layout", texts, pl.String)
+    rows = frame.select(LAID).rows()
+    texts = {row: spelled(Layout(*row)) for row in dict.fromkeys(rows)}
+    return pl.Series("layout", [texts[row] for row in rows], pl.String)
 
 
 def spelled(layout: Layout) -> str:

@@ -54,7 +54,8 @@ def lengths_of_frame(source: str, model: Model, frame: pl.DataFrame) -> Lengths:
         kind = frame[name].dtype
         if not (kind.is_numeric() or kind == pl.String) or isinstance(kind, pl.Decimal):
             raise InputError(f"{source}: {name}: expected numbers or texts, found {kind}")
-        table[name] = frame[name].to_numpy() if kind.is_numeric() else frame[name].to_list()
+        plain = kind in (pl.Int64, pl.Int32, pl.UInt32, pl.Float64)
+        table[name] = frame[name].to_numpy() if plain else frame[name].to_list()
     return lengths_of(source, model, table)
 
 

@@ -60,27 +60,36 @@ def add_passes(
 
     `asked` has tokens, cached tokens, heads, key-value heads, the four of the layout and what
     `ends_held` says; `filled` how many sequences a prefill runs over. `kind` and `beside` are the
-    places of the group's lines, -1 where it has none.
+    places of the group's lines, -1 where it has none. A row whose prefill is that of the row before
+    it, as where only batches vary, takes it from there.
     """
+    last = -1
+    ends, filling = 0.0, 0.0
     for row in rows:
         at = asked[row]
+        alike = last >= 0 and filled[row] == filled[last]
+        for field in range(asked.shape[1]):
+            alike = alike and at[field] == asked[last, field]
+        last = row
         tokens, cached = at[0], at[1]
         layout = Layout(at[4], at[5], at[6], at[7])
         part = share_trunk(trunk, layout.tensor)
         batch = batches[row]
         if first > 0:
-            before = end_times(
-                part, layout, filled[row], tokens, at[8], at[9], at[10], 0, speeds
-            )  # fmt: skip
-            table[PREFILL, row] += summed(before)
+            if not alike:
+                before = end_times(
+                    part, layout, filled[row], tokens, at[8], at[9], at[10], 0, speeds
+                )  # fmt: skip
+                ends = summed(before)
+            table[PREFILL, row] += ends
             after = end_times(part, layout, batch, 1, at[8], at[9], at[10], 1, speeds)
             table[STEP, row] += summed(after)
         attention = with_heads(group.attention, at[2], at[3])
         own = Group(group.layers, group.norms, attention, group.feed_forward, group.recurrent)
         mine = share_group(own, layout)
-        table[PREFILL, row] += group_prefill_us(
-            mine, part, layout, filled[row], tokens, cached, speeds
-        )  # fmt: skip
+        if not alike:
+            filling = group_prefill_us(mine, part, layout, filled[row], tokens, cached, speeds)
+        table[PREFILL, row] += filling
         table[STEP, row] += group_step_us(mine, part, layout, batch, speeds)
         lines = step_lines(mine.attention, batch, speeds)
         for index in range(2):

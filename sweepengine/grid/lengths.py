@@ -147,10 +147,13 @@ def _weights(source: str, values: Sequence[Any]) -> Floats:
 
 def _numbers(source: str, name: str, values: Sequence[Any]) -> dict[str, Integers]:
     column = INPUTS[name]
-    found = np.asarray(values)
+    try:
+        found = np.asarray(values if len(values) else np.zeros(0, np.int64))
+    except ValueError:  # lists among numbers
+        found = np.array([None])
     if found.dtype.kind not in "iu":
-        wrong: Any = next((i for i, value in enumerate(values) if column.held(value) is None), 0)
-        shown = values[wrong] if len(values) else "nothing"
+        wrong = next((i for i, value in enumerate(values) if column.held(value) is None), 0)
+        shown = values[wrong].item() if hasattr(values[wrong], "item") else values[wrong]
         raise InputError(f"{source}: {name}[{wrong}] = {shown!r}: expected {column.allowed}")
     outside = (found < column.minimum) | (found > column.maximum) | (found % column.multiple != 0)
     if outside.any():
