@@ -10,7 +10,7 @@ from pathlib import Path
 import altair as alt
 import polars as pl
 
-from benchmarks import end_to_end, kernel_ways, silicon_ways
+from benchmarks import deployments, end_to_end, kernel_ways, silicon_ways
 from benchmarks.measure import Measurement
 from sweepengine.show.look import BLUE, styled
 from sweepengine.show.rendering import save_chart
@@ -97,6 +97,7 @@ def main() -> None:
     found = [
         *kernel_ways.measurements(),
         *silicon_ways.measurements(),
+        *deployments.measurements(),
         *end_to_end.frame_measurements(),
         *end_to_end.writer_measurements(),
         *end_to_end.start_measurements(),

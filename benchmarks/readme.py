@@ -53,6 +53,10 @@ def tables(facts: dict[str, object]) -> str:
         for one in of("scale")
         if one["way"].endswith("2 threads")
     ]  # fmt: skip
+    *answers, large = of("deploy")
+    asked = [
+        (one["way"], f"{one['points']:,}", f"{one['median']:.2f}", one["note"]) for one in answers
+    ]
     text = f"On {facts['machine']}, medians of several runs (`make bench`; all figures in\n"
     text += "[benchmarks/results.json](benchmarks/results.json)). Ways to compute the same\n"
     text += (
@@ -68,6 +72,12 @@ def tables(facts: dict[str, object]) -> str:
     )
     text += f"comes with the measured tables ({theirs['note']}):\n\n"
     text += markdown(("way", "points/s", "times the tool's own look-up"), timed)
+    text += "\nThree questions that aiconfigurator's README asks (Qwen3-32B in fp8 on H200, 4,000 "
+    text += "tokens in,\nTensorRT-LLM's kernels), asked of it and of `deploy` in the same run; "
+    text += "candidates are what each considered\nand says so:\n\n"
+    text += markdown(("question, tool", "candidates", "seconds", "answer"), asked)
+    text += f"\n{large['points']:,} candidates take a whole process {large['median']:.1f} s and "
+    text += f"{large['megabytes']:,.0f} MB.\n"
     text += "\nWhole processes, start included, and their peak memory:\n\n"
     text += markdown(("points", "seconds", "points/s", "peak MB"), scale)
 

@@ -13,6 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+PAGES = ("index", "how-to", "answers")
 NOT_RUN_HERE = ("make ", "eval ")
 """CI itself runs the two make commands; completion is for a shell."""
 
@@ -38,7 +39,7 @@ def run_python(root, folder, *arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/how-to.md"])
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p}.md" for p in PAGES)])
 def test_every_snippet_runs(root, tmp_path, page):
     (tmp_path / "grids").symlink_to(root / "grids")
     text = (root / page).read_text(encoding="utf-8")

@@ -5,10 +5,11 @@ import subprocess
 import pytest
 
 
-def test_answers_of_slo_in_the_readme_are_what_the_command_prints(root, command):
+def test_answers_in_the_readme_are_what_the_commands_print(root, command):
     text = (root / "README.md").read_text()
-    found = re.findall(r"```sh\n(\S*sweepengine slo .*?)```.*?```\n(.*?)```", text, re.S)
-    assert len(found) == 2
+    pattern = r"```sh\n(\S*sweepengine (?:slo|fit) .*?)```.*?```\n(.*?)```"
+    found = re.findall(pattern, text, re.S)
+    assert len(found) == 3
     for asked, answer in found:
         arguments = shlex.split(asked.replace("\\\n", " "))[1:]
         lines = [line.rstrip() for line in command(*arguments).stdout.splitlines()]
