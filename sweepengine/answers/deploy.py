@@ -38,8 +38,11 @@ from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import SERVED, Place, basis, place_of
+from sweepengine.formulas.layout import devices as devices_of
 from sweepengine.formulas.speeds import FRAMEWORKS, SILICON
+from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, condensed
+from sweepengine.grid.served import read_layout
 
 
 class Asked(NamedTuple):
@@ -141,38 +144,22 @@ def find_deployment(
     loaded, seen, prices = load_model(model), condensed(lengths), prices or {}
     kinds = [load_device(name) for name in devices]
     _check(asked, kinds, prices)
-    kept, tally, points, looked, bases, tried = Kept(), Tally(), 0, 0, [], []
+    found, bases, tried = _Found(), list[str](), list[tuple[str, ...]]()
     limits: dict[str, int] = {}
     goal = Goal(asked.targets, asked.devices, asked.rate, prices)
     for name, device in zip(devices, kinds, strict=True):
-        limit = asked.devices or group_limit(loaded, device, asked.setting.memory_share)
-        limits[device.name] = limit
-        here = goal._replace(most=limit) if asked.rate is None else goal
+        limit = limits[device.name] = _limit(loaded, device, asked)
         precisions = asked.precisions or tuple(precisions_of(loaded, device))
+        layouts = asked.layouts or layouts_of(loaded, limit if device.links else 1)
         tried.append(precisions)
         for framework in asked.frameworks:
             place = place_of(device, framework, asked.times)
             bases += _bases(loaded, place, asked)
-            grid = search_grid(
-                str(model), str(name), framework, precisions,
-                asked.layouts or layouts_of(loaded, limit if device.links else 1),
-                batches_of(asked.most_batch, seen), seen, asked.times,
-            )  # fmt: skip
-            points += grid.points
-            groups, output = Groups(), seen.mean("decode_steps", loaded)
-            for frame in served_frames(grid, seen, place, asked.setting):
-                named = frame.with_columns(
-                    device=pl.lit(device.name), framework=pl.lit(framework)
-                ).filter(pl.col("devices") <= limit)
-                tally = tally.beside(named, asked.targets)
-                fitting = named.filter(pl.col("memory_bytes") <= pl.col("room_bytes"))
-                if AGGREGATED in asked.modes:
-                    kept = kept.beside(aggregated(fitting, here), here)
-                if DISAGGREGATED in asked.modes:
-                    groups = groups.beside(fitting, output)
-            plans, many = combined(groups, output, here)
-            looked += many
-            kept = kept.beside(plans, here)
+            grid = search_grid(str(model), str(name), framework, precisions, layouts,
+                               batches_of(asked.most_batch, seen), seen, asked.times)  # fmt: skip
+            here = goal if asked.rate is not None else goal._replace(most=limit)
+            found = _searched(found, grid, place, seen, asked, here, limit)
+    kept, tally = found.kept, found.tally
     plans, front = (
         priced(goal.ordered(frame) if frame.width else pl.DataFrame(schema=_EMPTY),
                {kind.name: kind for kind in kinds}, prices)
@@ -180,7 +167,8 @@ def find_deployment(
     )  # fmt: skip
     best = plans.row(0, named=True) if plans.height else None
     share = asked.setting.memory_share
-    reason = None if best else reason_of(tally, goal, loaded, kinds, tried, share)
+    apart = AGGREGATED not in asked.modes
+    reason = None if best else reason_of(tally, goal, loaded, kinds, tried, share, apart)
     requests, started = pl.DataFrame(), list[Launch]()
     if best:
         at = next(i for i, kind in enumerate(kinds) if kind.name == best["device"])
@@ -190,10 +178,59 @@ def find_deployment(
         longest = longest_tokens(used, lengths)
         started = launches(best, loaded, asked.setting, longest)
     return Deployment(
-        loaded.name, asked, lengths, tally.candidates + looked, points, best, reason, plans,
+        loaded.name, asked, lengths, found.looked, found.points, best, reason, plans,
         front.sort("user_tokens_per_s", descending=True), requests, tuple(started),
         tuple(dict.fromkeys(bases)), _assumed(asked, lengths, seen, limits),
     )  # fmt: skip
+
+
+class _Found(NamedTuple):
+    """What a search found so far."""
+
+    kept: Kept = Kept()
+    tally: Tally = Tally()
+    points: int = 0
+    looked: int = 0
+
+
+def _searched(
+    found: _Found,
+    grid: Grid,
+    place: Place,
+    lengths: Lengths,
+    asked: Asked,
+    goal: Goal,
+    limit: int,
+) -> _Found:
+    """With the sweep of one device and framework more; a copy has at most `limit` devices."""
+    kept, tally, groups = found.kept, found.tally, Groups()
+    output, looked = lengths.mean("decode_steps", grid.model), 0
+    named = {"device": place.device.name, "framework": place.framework}
+    for frame in served_frames(grid, lengths, place, asked.setting):
+        candidates = frame.filter(pl.col("devices") <= limit).with_columns(
+            pl.lit(value).alias(name) for name, value in named.items()
+        )
+        looked += candidates.height
+        tally = tally.beside(candidates, asked.targets)
+        fitting = candidates.filter(pl.col("memory_bytes") <= pl.col("room_bytes"))
+        if AGGREGATED in asked.modes:
+            kept = kept.beside(aggregated(fitting, goal), goal)
+        if DISAGGREGATED in asked.modes:
+            groups = groups.beside(fitting, output)
+    plans, combinations = combined(groups, output, goal)
+    looked += found.looked + combinations
+    return _Found(kept.beside(plans, goal), tally, found.points + grid.points, looked)
+
+
+def _limit(model: Model, device: Device, asked: Asked) -> int:
+    """Devices of a copy at most."""
+    if asked.devices is not None:
+        return asked.devices
+    try:
+        named = [devices_of(read_layout(layout)) for layout in asked.layouts]
+    except ValueError:  # a layout that is none is named when the sweep reads it
+        named = []
+    return max(group_limit(model, device, asked.setting.memory_share), *named, 1)
 
 
 _EMPTY = {

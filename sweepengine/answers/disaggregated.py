@@ -17,6 +17,8 @@ from sweepengine.formulas.serving import queued
 
 BUSY = 0.8
 """Part of the time that a group prefills at most: beyond it queues grow without bound."""
+GROUPS = 128
+"""Numbers of groups that are tried one by one."""
 MORE = 4
 """Groups that prefill tried beyond what a rate takes, as those wait less."""
 WHOLE = 1 - 1e-12
@@ -89,9 +91,9 @@ def _of_one_key(
         y = np.ceil(goal.rate / holds[d] * WHOLE).astype(np.int64)
     else:
         most = goal.most or 0
-        shape = (most // int(fill.min()), len(fill), len(hold))
-        x, p, d = (index.ravel() for index in np.indices(shape))
-        x += 1
+        counts = _counts(most // int(fill.min()))
+        x, p, d = (index.ravel() for index in np.indices((len(counts), len(fill), len(hold))))
+        x = counts[x]
         y = (most - x * fill[p]) // hold[d]
     looked = len(x)
     kept = np.flatnonzero(y > 0)
@@ -120,6 +122,13 @@ def _of_one_key(
         pl.Series("memory_bytes", memory),
     )
     return plans.select(*PLAN), looked
+
+
+def _counts(most: int) -> NDArray[np.int64]:
+    """How many groups may prefill: every number, of many ever larger steps."""
+    if most <= GROUPS:
+        return np.arange(1, most + 1)
+    return np.unique(np.geomspace(1, most, 2 * GROUPS).round().astype(np.int64))
 
 
 def _sizes(groups: pl.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -8,6 +8,7 @@ import polars as pl
 
 from sweepengine.answers.placements import group_limit, layouts_of, search_grid
 from sweepengine.answers.plans import spelled_layouts
+from sweepengine.answers.requests import percentiles
 from sweepengine.answers.served import DEFAULT, SECONDS_PER_DAY, Setting, served_frames
 from sweepengine.answers.spec import formats_text
 from sweepengine.answers.timeline import timeline
@@ -51,6 +52,8 @@ class Card(NamedTuple):
     """Largest batch by tokens of a request, prompt and answer."""
     bound: dict[str, dict[str, float]]
     """Stage to what binds it, as parts of its time, at the largest batch shown."""
+    requests: pl.DataFrame
+    """What requests see at the largest batch shown (`requests.percentiles`)."""
     basis: str
 
     @property
@@ -61,8 +64,8 @@ class Card(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON; the device by its name."""
-        beside = {"device": self.device.name, "fits": self.fits, "served": self.served.to_dicts()}
-        return self._asdict() | beside
+        frames = {"served": self.served.to_dicts(), "requests": self.requests.to_dicts()}
+        return self._asdict() | frames | {"device": self.device.name, "fits": self.fits}
 
 
 class Fit(NamedTuple):
@@ -149,8 +152,11 @@ def _card(model: str, loaded: Model, name: str, lengths: Lengths, wanted: Wanted
     grid = search_grid(model, name, wanted.framework, [wanted.precision], [layout],
                        [rows["batch_size"][-1]], condensed(lengths, 1), wanted.times)  # fmt: skip
     bound = _bound(grid.model, grid.point, place)
+    plan = rows.row(-1, named=True)
+    plan |= {"layout": layout, "framework": wanted.framework, "prefill_groups": 0}
+    seen = percentiles(loaded, plan, place, (model, name), lengths, wanted.setting)
     said = basis(loaded.architecture, place, True)
-    return Card(device, layout, int(chosen["devices"][0]), rows, largest, bound, said)
+    return Card(device, layout, int(plan["devices"]), rows, largest, bound, seen, said)
 
 
 def _contexts(model: Model) -> tuple[int, ...]:

@@ -60,15 +60,17 @@ class Goal(NamedTuple):
     def ordered(self, plans: pl.DataFrame) -> pl.DataFrame:
         """Best plans first.
 
-        With a rate those of least cost, which is USD an hour, or devices where nothing is priced;
-        else those that serve most requests, for each USD where devices are priced.
+        With a rate those of least cost, which is USD an hour, or devices where nothing is priced.
+        Else those that serve most requests on the devices that there are, for each USD where those
+        are priced; where nobody says how many there are, on each device that is used.
         """
         if self.prices:
             price = pl.col("device").replace_strict(dict(self.prices), return_dtype=pl.Float64)
         else:
             price = pl.lit(1.0)
         cost, made = pl.col("devices") * price, pl.col("requests_per_s")
-        first = cost if self.rate is not None else -made / price
+        worth = made / price if self.most is not None else made / cost
+        first = cost if self.rate is not None else -worth
         last = pl.col("user_tokens_per_s").fill_null(0.0)
         return plans.sort(first, pl.col("devices"), -made, -last, maintain_order=True)
 

@@ -11,8 +11,8 @@ from sweepengine.answers.plans import Goal
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 
-WEIGHTS, CACHE, TTFT, TPOT, BOTH, RATE = (
-    "weights", "cache", "ttft", "tpot", "both targets", "rate",
+WEIGHTS, CACHE, TTFT, TPOT, BOTH, RATE, RATIO = (
+    "weights", "cache", "ttft", "tpot", "both targets", "rate", "ratio",
 )  # fmt: skip
 
 
@@ -84,10 +84,12 @@ def reason_of(
     devices: Sequence[Device],
     precisions: Sequence[Sequence[str]],
     memory_share: float,
+    apart: bool = False,
 ) -> Reason:
     """The first wall, in the order of memory, targets, rate; figures are of the best candidate.
 
-    `precisions` are those that were tried on each device.
+    `precisions` are those that were tried on each device; `apart` says that groups of devices
+    prefill or decode, and never both.
     """
     targets = goal.targets
     if not tally.held:
@@ -98,6 +100,8 @@ def reason_of(
         ]
         many, name, device = min(needed)
         limit = "" if goal.most is None else f", there are {goal.most}"
+        if all(kind.links is None for kind in devices):
+            limit = ", which have no links"
         return Reason(
             WEIGHTS,
             f"weights alone need {many:.1f} devices of {device} in {name}{limit}: expected more "
@@ -110,6 +114,12 @@ def reason_of(
             f"{tally.least_memory:.2f} times what a device has: expected more devices, shorter "
             "requests, or a smaller cache",
         )
+    if apart:
+        limit = "" if goal.most is None else f" of {goal.most} devices"
+        return Reason(
+            RATIO, f"no ratio of groups that prefill and groups that decode{limit} serves within "
+            "the targets: expected more devices, or copies that do both",
+        )  # fmt: skip
     if not tally.prompt:
         return Reason(
             TTFT,

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import polars as pl
+
 from sweepengine.answers.fit import Card, Fit
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
@@ -11,6 +13,9 @@ from sweepengine.show.terminal import print_table, say
 
 LENGTHS = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
            "cached_tokens": "cached tokens", "decode_steps": "tokens decoded"}  # fmt: skip
+SHARED = (("TTFT s of 50, 95, 99 %", "ttft_s", 1.0), ("device s of those", "device_seconds", 1.0),
+          ("cache MB of those", "cache_bytes", 1e-6))  # fmt: skip
+"""Of requests of many lengths: what so many of them see at most."""
 BAR = 30
 """Characters of a memory bar."""
 
@@ -30,6 +35,9 @@ def show_fit(found: Fit, named: str) -> None:
         rows.append(("batch: TTFT, TPOT", *(_served(card, i) for card in cards)))
     rows += [(f"{stage} bound by", *(_bound(card.bound.get(stage, {})) for card in cards))
              for stage in ("prefill", "decode")]  # fmt: skip
+    if found.lengths.requests > 1:
+        rows += [(title, *(_shares(card, name, unit) for card in cards))
+                 for title, name, unit in SHARED]  # fmt: skip
     made = "pages a day" if model.has_vision else "output tokens/s"
     rows += [(made, *(_made(card, model) for card in cards))]
     title = (
@@ -93,6 +101,11 @@ def _served(card: Card, i: int) -> str:
     row = card.served.row(i, named=True)
     tpot = "" if row["tpot_s"] is None else f", {row['tpot_s'] * 1000:,.3g} ms"
     return f"{row['batch_size']:,}: {row['ttft_s'] * 1000:,.4g} ms{tpot}"
+
+
+def _shares(card: Card, name: str, unit: float) -> str:
+    kept = card.requests.filter(pl.col("share").is_in([0.5, 0.95, 0.99]))
+    return ", ".join(f"{value * unit:,.3g}" for value in kept[name])
 
 
 def _bound(parts: Mapping[str, float]) -> str:

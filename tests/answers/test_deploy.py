@@ -170,6 +170,38 @@ def test_reason_is_the_first_wall_with_its_figure(kind, said, model, changes):
     assert json.dumps(found.as_dict())
 
 
+def test_reason_of_groups_apart_is_their_ratio():
+    found = found_of(MIX[:1], devices=1, modes=("disaggregated",))
+    assert found.reason.kind == "ratio"
+    assert "of 1 devices" in found.reason.text
+
+
+def test_devices_without_links_say_so():
+    lengths = lengths_of("test", load_model("llama-3.1-70b"), {"prompt": [100]})
+    ways = Asked(Objectives(9, 9), precisions=("checkpoint",), most_batch=2)
+    found = find_deployment("llama-3.1-70b", ["l4"], lengths, ways)
+    if load_device("l4").links is None:
+        assert "which have no links" in found.reason.text
+    else:
+        assert found.best["devices"] > 1
+
+
+def test_groups_of_many_devices_are_tried_in_steps_that_find_nearly_as_much():
+    whole = found_of(MIX[:1], devices=120, modes=("disaggregated",)).best
+    most = found_of(MIX[:1], devices=1200, modes=("disaggregated",)).best
+    assert most["requests_per_s"] == pytest.approx(10 * whole["requests_per_s"], rel=0.05)
+    assert most["devices"] <= 1200
+
+
+def test_without_devices_or_a_rate_kinds_are_compared_by_each_device():
+    lengths = lengths_of("test", load_model(MODEL), table_of(MIX[:1]))
+    ways = asked()._replace(targets=Objectives(5, 0.1), precisions=("checkpoint",))
+    found = find_deployment(MODEL, ["h200", "a100-80gb"], lengths, ways)
+    first, *others = found.plans["device_tokens_per_s"].to_list()
+    assert all(first >= other for other in others)
+    assert any(text.startswith("devices: 8 h200") for text in found.assumed)
+
+
 def test_percentiles_are_of_all_lengths_and_share_the_devices():
     model = load_model(MODEL)
     lengths = lengths_of("test", model, table_of(MIX))

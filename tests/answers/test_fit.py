@@ -12,6 +12,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.grid.lengths import lengths_of
 from tests.answers.by_hand import Requests, formats_of, served
+from tests.answers.test_served import table_of
 
 MODEL = "llama-3.1-8b"
 ONE = Requests(4000, 500, 1.0)
@@ -121,3 +122,17 @@ def test_trace_is_read_from_a_file(tmp_path, command):
     done = command("fit", MODEL, "--device", "h100-sxm", "--lengths", path)
     assert done.returncode == 0, done.stderr
     assert f"2 lengths from {path}" in done.stdout.replace("\n", " ")
+    assert "cache MB of those" in done.stdout
+
+
+def test_percentiles_of_a_trace_are_those_of_single_costs():
+    mix = [Requests(300, 400, 5.0), Requests(4000, 100, 3.0), Requests(20_000, 60, 1.0)]
+    (card,) = fitted("h100-sxm", table=table_of(mix)).cards
+    batch = card.served["batch_size"][-1]
+    whole = served(MODEL, "h100-sxm", mix, batch, formats_of(MODEL, "checkpoint", "tp1"))
+    mean = card.requests.row(-1, named=True)
+    assert mean["ttft_s"] == pytest.approx(whole["ttft_mean_s"])
+    assert mean["device_seconds"] == pytest.approx(1 / whole["requests_per_s"])
+    latency = whole["ttft_mean_s"] + whole["output"] * whole["tpot_s"]
+    assert mean["latency_s"] == pytest.approx(latency)
+    assert card.requests["cache_bytes"][0] < card.requests["cache_bytes"][3]

@@ -16,16 +16,17 @@ NUMBERS = st.sampled_from(
      "99999999999999999999", "0x10", "\u0661"]
 )  # fmt: skip
 NAMES = st.sampled_from(
-    ["h100-sxm", "l4", "mi300x", "rtx-4090", "nope", "", "h100-sxm.toml", "../x", "tp2", "fp8-kv8",
-     "checkpoint", "w4a16", "ep8", "tp3", "tp0", "dp8-ep64", "gundam:2x3", "2x3", "none", "tiny",
-     "llama-3.1-8b", "gpt-oss-20b", "deepseek-ocr-3b", "a=b", "h100-sxm=2", "l4=-1", "=", "\x1b[1m"]
+    ["h100-sxm", "l4", "mi300x", "rtx-4090", "nope", "", "h100-sxm.toml", "../x", "tp2",
+     "fp8-kv8", "checkpoint", "w4a16", "ep8", "tp3", "tp0", "dp8-ep64", "gundam:2x3", "2x3",
+     "none", "tiny", "llama-3.1-8b", "gpt-oss-20b", "deepseek-ocr-3b", "a=b", "disaggregated",
+     "sglang", "roofline", "h100-sxm=2", "l4=-1", "=", "\x1b[1m"]
 )  # fmt: skip
 OPTIONS = {
     "fit": ["--prompt", "--answer", "--mode", "--crops", "--cached-tokens", "--layout",
-            "--precision", "--share", "--memory-share", "--device"],
+            "--precision", "--share", "--memory-share", "--device", "--framework", "--times"],
     "deploy": ["--prompt", "--answer", "--mode", "--crops", "--layout", "--precision", "--share",
                "--memory-share", "--devices", "--rate", "--ttft", "--tpot", "--batch", "--price",
-               "--device"],
+               "--device", "--mode-of-serving", "--framework", "--times"],
     "map": ["--prompt", "--answer", "--mode", "--crops", "--layout", "--precision", "--share",
             "--ttft", "--tpot", "--batch", "--longest", "--cells", "--over", "--device"],
 }  # fmt: skip
