@@ -56,7 +56,7 @@ def compare(
         laid = dict(zip(AXES["layout"].columns, sizes, strict=True))
     found = find_comparison(runs, device, model, framework, times, laid, calibrate)
     if chart is not None:
-        from sweepengine.show.comparisons import comparison_chart
+        from sweepengine.show.comparison_chart import comparison_chart
         from sweepengine.show.rendering import save_chart
 
         save_chart(comparison_chart(found), chart)

@@ -88,7 +88,7 @@ def deploy(
     )  # fmt: skip
     found = find_deployment(model, kinds, lengths, asked, prices_of("deploy", prices))
     if chart is not None:
-        from sweepengine.show.deployments import deployment_chart
+        from sweepengine.show.deployment_chart import deployment_chart
         from sweepengine.show.rendering import save_chart
 
         save_chart(deployment_chart(found), chart)

@@ -43,7 +43,7 @@ def design(
     )
     found = find_designs(loaded, targets, setting_of(share, memory_share))
     if chart is not None:
-        from sweepengine.show.designs import designs_chart
+        from sweepengine.show.design_chart import designs_chart
         from sweepengine.show.rendering import save_chart
 
         save_chart(designs_chart(found), chart)

@@ -74,7 +74,7 @@ def limits_map(
                   times, setting_of(share, memory_share))  # fmt: skip
     maps = find_maps(model, devices, lengths, asked)
     if chart is not None:
-        from sweepengine.show.maps import maps_chart
+        from sweepengine.show.map_chart import maps_chart
         from sweepengine.show.rendering import save_chart
 
         save_chart(maps_chart(maps), chart)

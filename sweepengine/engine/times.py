@@ -87,8 +87,9 @@ def _tabulated(model: Model, columns: dict[str, Integers]) -> TimeTables:
     )  # fmt: skip
     asked = np.ascontiguousarray(asked, np.int64)
     settings, codes = distinct([columns[name] for name in SETTING])
-    for code, setting in enumerate(settings.tolist()):
-        rows = np.flatnonzero(codes == code) if len(settings) > 1 else np.arange(count)
+    ends = np.cumsum(np.bincount(codes, minlength=len(settings)))
+    groups = np.split(np.argsort(codes, kind="stable"), ends[:-1])
+    for setting, rows in zip(settings.tolist(), groups, strict=True):
         point = _point(columns, setting)
         place = place_of_code(model, point, bool((layout[rows].prod(axis=1) > 1).any()))
         speeds = speeds_of(arch, point, place)

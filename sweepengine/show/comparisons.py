@@ -1,18 +1,15 @@
-"""Measured runs beside the model, in a terminal and as a chart."""
+"""Measured runs beside the model, in a terminal."""
 
 from typing import Any
 
-import altair as alt
 import polars as pl
 
 from sweepengine.answers.compare import MEASURES, Compared
 from sweepengine.grid.points import stages_of
 from sweepengine.grid.served import layout_text
-from sweepengine.show.look import BLUE, GREY, VERMILION, styled
 from sweepengine.show.terminal import print_table, say
 
 TITLES = {"ttft": "TTFT", "tpot": "TPOT", "whole": "whole request"}
-MOST_DOTS = 2_000
 
 
 def show_comparison(found: Compared, top: int) -> None:
@@ -95,51 +92,3 @@ def _ms(seconds: float | None) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else f"{value:{form}}"
-
-
-def comparison_chart(found: Compared) -> alt.TopLevelMixin:
-    """Measured against predicted times, and what the gap is made of."""
-    runs = found.runs.head(MOST_DOTS)
-    dots = pl.concat(
-        [
-            runs.select(
-                pl.lit(TITLES[name]).alias("time"),
-                (pl.col(f"measured_{name}_s") * 1000).alias("measured"),
-                (pl.col(f"predicted_{name}_s") * 1000).alias("predicted"),
-                pl.col(f"{name}_ratio").alias("ratio"),
-                "batch_size",
-            ).drop_nulls()
-            for name in MEASURES
-        ]
-    )
-    low, high = float(dots["measured"].min() or 1), float(dots["measured"].max() or 1)  # type: ignore[arg-type]
-    low = min(low, float(dots["predicted"].min() or 1)) * 0.8  # type: ignore[arg-type]
-    high = max(high, float(dots["predicted"].max() or 1)) * 1.25  # type: ignore[arg-type]
-    scale = alt.Scale(type="log", domain=[low, high], nice=False)
-    line = alt.Chart(pl.DataFrame({"measured": [low, high], "predicted": [low, high]}))
-    diagonal = line.mark_line(color=GREY, strokeDash=[4, 3]).encode(
-        x=alt.X("measured:Q", scale=scale, title="measured, ms", axis=alt.Axis(format=",~g")),
-        y=alt.Y("predicted:Q", scale=scale, title="predicted, ms", axis=alt.Axis(format=",~g")),
-    )
-    points = alt.Chart(dots).mark_point(filled=True, size=45, opacity=0.7).encode(
-        x=alt.X("measured:Q", scale=scale), y=alt.Y("predicted:Q", scale=scale),
-        color=alt.Color("time:N", title=None, legend=alt.Legend(orient="top"),
-                        scale=alt.Scale(domain=list(TITLES.values()),
-                                        range=[BLUE, VERMILION, GREY])),
-        tooltip=["time", "batch_size", alt.Tooltip("measured:Q", format=",.4~g"),
-                 alt.Tooltip("predicted:Q", format=",.4~g"), alt.Tooltip("ratio:Q", format=".2f")],
-    )  # fmt: skip
-    shown = found.gap.filter(pl.col("of_gap").abs() >= 0.005)
-    bars = alt.Chart(shown).mark_bar(color=BLUE).encode(
-        x=alt.X("of_gap:Q", title="share of the gap", axis=alt.Axis(format="%")),
-        y=alt.Y("operator:N", title=None,
-                sort=alt.EncodingSortField("of_gap", op="sum", order="descending")),
-        row=alt.Row("stage:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")),
-        tooltip=["stage", "operator", alt.Tooltip("of_gap:Q", format=".1%")],
-    ).properties(width=280)  # fmt: skip
-    left: Any = alt.layer(diagonal, points).properties(width=420, height=380)
-    drawn = alt.HConcatChart(hconcat=[left, bars.resolve_scale(y="independent")])
-    ratios = found.runs.select(pl.median(f"{name}_ratio").alias(TITLES[name]) for name in MEASURES)
-    medians = [f"{name} {ratio:.2f}" for name, ratio in ratios.row(0, named=True).items() if ratio]
-    title = f"{found.model.name} on {found.device.name}: predicted / measured {', '.join(medians)}"
-    return styled(drawn, title, f"{found.runs.height:,} runs; medians; {found.basis}")

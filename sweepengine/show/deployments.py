@@ -1,9 +1,8 @@
-"""The answer of a search in a terminal, and its front as a chart."""
+"""The answer of a search in a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import altair as alt
 import polars as pl
 
 from sweepengine.answers.deploy import Deployment
@@ -12,7 +11,6 @@ from sweepengine.answers.served import SECONDS_PER_DAY
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
 from sweepengine.show.cards import lengths_text
-from sweepengine.show.charts import fronts_drawn
 from sweepengine.show.terminal import front_picture, print_table, say
 
 KIND = "device"
@@ -35,7 +33,7 @@ def show_deployment(found: Deployment, model: Model, top: int) -> None:
         print_table(f"The best of each format and mode{_of(found.plans, top)}", rows, COLUMNS)
     if found.front.height > 1:
         say()
-        say(front_picture(_fronts(found.front), targets.tpot_s))
+        say(front_picture(fronts_of(found.front), targets.tpot_s))
     say()
     for said in (*found.bases, *(f"assumed: {text}" for text in found.assumed)):
         say(said)
@@ -124,31 +122,10 @@ def _show_best(best: Mapping[str, Any], model: Model, requests: pl.DataFrame) ->
         print_table("Requests by their length", rows, columns)
 
 
-def _fronts(front: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def fronts_of(front: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Fronts by kind of device and mode."""
     named = front.with_columns(kind=pl.format("{}, {}", KIND, "mode"))
     return {
         str(name): part
         for (name,), part in named.partition_by("kind", as_dict=True, maintain_order=True).items()
     }
-
-
-def deployment_chart(found: Deployment) -> alt.TopLevelMixin:
-    """Front of a search: tokens/s of a device against those of a user."""
-    fronts = _fronts(found.front)
-    columns = ("user_tokens_per_s", "device_tokens_per_s", "batch_size")
-    rows = pl.concat(
-        [part.select(pl.lit(name).alias("device"), *columns) for name, part in fronts.items()]
-        or [found.front.select("device", *columns)]
-    )
-    targets = found.asked.targets
-    said = f"TTFT {targets.ttft_s:g} s and TPOT {targets.tpot_s * 1000:g} ms"
-    title = f"Nothing serves {found.model} within {said}"
-    if found.best is not None:
-        best = found.best
-        title = (
-            f"{found.model} within {said}: {best['device_tokens_per_s']:,.0f} tokens/s/device, "
-            f"{best['mode']} on {best['devices']} {best['device']}"
-        )
-    note = f"{found.candidates:,} candidates; all that fit the memory and meet the TTFT"
-    return fronts_drawn(rows, list(fronts), title, note)

@@ -289,7 +289,7 @@ def _(
     from sweepengine.answers.limits_map import Asked, find_maps
     from sweepengine.answers.objectives import Objectives
     from sweepengine.grid.lengths import lengths_of
-    from sweepengine.show.maps import maps_chart
+    from sweepengine.show.map_chart import maps_chart
 
     # A map of so few points needs no compiler.
     _asked = Asked(

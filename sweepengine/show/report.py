@@ -20,7 +20,7 @@ from sweepengine.show.charts import heat_map, parameters_chart, roofline_chart, 
 from sweepengine.show.curves import chart_frame, line_chart
 from sweepengine.show.layouts import layout_table
 from sweepengine.show.look import Chart
-from sweepengine.show.maps import report_map
+from sweepengine.show.map_chart import report_map
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import render, save_chart
 from sweepengine.show.tables import (

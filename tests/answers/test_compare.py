@@ -10,7 +10,7 @@ from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
-from sweepengine.show.comparisons import comparison_chart
+from sweepengine.show.comparison_chart import comparison_chart
 
 MODEL, DEVICE = "llama-3.1-8b", "h100-sxm"
 BENCHMARK = {

@@ -9,7 +9,7 @@ from sweepengine.answers.objectives import Objectives
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.grid.grid import load_grid, parse_grid
-from sweepengine.show.designs import designs_chart, equal_lines
+from sweepengine.show.design_chart import designs_chart, equal_lines
 from tests.answers.by_hand import Requests, formats_of, served
 
 MIX = [Requests(500, 300, 2.0), Requests(6000, 100, 1.0)]

@@ -9,7 +9,8 @@ from sweepengine.answers.objectives import Objectives
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.grid.lengths import lengths_of
-from sweepengine.show.maps import bands, contours, maps_chart, picture, rectangles
+from sweepengine.show.map_chart import bands, contours, maps_chart, rectangles
+from sweepengine.show.maps import picture
 from tests.answers.by_hand import Requests, formats_of, served
 
 MODEL = "llama-3.1-8b"

@@ -1,0 +1,114 @@
+"""Designs of devices as a chart: lines of equal latency and of equal cost."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from sweepengine.answers.design import DESIGN, NAMES, Designs
+from sweepengine.show.look import BLUE, GREY, HEIGHT, VERMILION, WIDTH, figure, styled
+
+LINES = 6
+"""Lines of equal latency, and of equal cost."""
+
+
+def plane(found: Designs) -> tuple[str, str, pl.DataFrame]:
+    """The two figures that a chart lies over, and designs like the best in the others."""
+    varied = [name for name in NAMES if found.designs[name].n_unique() > 1]
+    at = found.best_value or found.designs.row(0, named=True)
+    x, y = (varied[1], varied[0]) if len(varied) > 1 else (varied[0], "")
+    beside = [pl.col(name) == at[name] for name in NAMES if name not in (x, y)]
+    return x, y, found.designs.filter(*beside)
+
+
+def designs_chart(found: Designs) -> alt.TopLevelMixin:
+    """Lines of equal latency and of equal cost over two figures; designs that serve as dots."""
+    x, y, designs = plane(found)
+    best = found.best_value
+    title = "No design serves within the targets"
+    if best is not None:
+        shown = ", ".join(f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in NAMES)
+        title = f"Best value for {found.grid.model.name}: {shown}"
+    note = f"{found.candidates:,} candidates; lines: least latency of a request, dashed: cost"
+    if best is not None:
+        beside = [f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in NAMES
+                  if name not in (x, y)]  # fmt: skip
+        note += f"; at {', '.join(beside)}; circle: least cost for what it serves"
+    note += f"; {found.basis}"
+    if not y:
+        drawn: Any = alt.Chart(designs).mark_line(color=BLUE, point=True).encode(
+            x=_axis("X", x, designs), y=alt.Y("latency_s:Q", title="least latency of a request, s")
+        )  # fmt: skip
+        return styled(drawn.properties(width=WIDTH - 100, height=HEIGHT), title, note)
+    layers: list[Any] = []
+    for measure, colour, dash, name in (("latency_s", BLUE, [1, 0], "s"),
+                                        ("cost", GREY, [4, 3], "")):  # fmt: skip
+        schema = {"level": pl.Float64, x: pl.Float64, y: pl.Float64}
+        lines = pl.DataFrame(equal_lines(designs, x, y, measure), schema=schema)
+        lines = lines.with_row_index("order")
+        base = alt.Chart(lines).encode(x=_axis("X", x, designs), y=_axis("Y", y, designs))
+        layers.append(base.mark_line(color=colour, strokeDash=dash, strokeWidth=1.5).encode(
+            detail="level:N", order="order:Q"))  # fmt: skip
+        ends = lines.group_by("level", maintain_order=True).agg(pl.all().sort_by(x).last())
+        texts = [f"{figure(level)} {name}".strip() for level in ends["level"]]
+        named = ends.with_columns(text=pl.Series(texts, dtype=pl.String))
+        label = alt.Chart(named).mark_text(color=colour, fontSize=10, align="left", dx=4, dy=-6)
+        layers.append(label.encode(x=f"{x}:Q", y=f"{y}:Q", text="text:N"))
+    serving = designs.with_columns(
+        serves=pl.when(pl.col("cost_per_request").is_not_null())
+        .then(pl.lit("serves within the targets"))
+        .otherwise(pl.lit("does not"))
+    )
+    dots = alt.Chart(serving).mark_point(filled=True, size=28).encode(
+        x=f"{x}:Q", y=f"{y}:Q",
+        color=alt.Color("serves:N", title=None, legend=alt.Legend(orient="top"),
+                        scale=alt.Scale(domain=["serves within the targets", "does not"],
+                                        range=[BLUE, "#CCCCCC"])),
+        tooltip=[x, y, alt.Tooltip("latency_s:Q", format=".3g"),
+                 alt.Tooltip("cost:Q", format=",.0f"),
+                 alt.Tooltip("device_tokens_per_s:Q", format=",.0f")],
+    )  # fmt: skip
+    layers.insert(0, dots)
+    if best is not None:
+        mark = alt.Chart(pl.DataFrame({x: [best[x]], y: [best[y]]}))
+        layers.append(mark.mark_point(size=130, strokeWidth=2.5, color=VERMILION, filled=False)
+                      .encode(x=f"{x}:Q", y=f"{y}:Q"))  # fmt: skip
+    drawn = alt.layer(*layers).properties(width=WIDTH - 120, height=420)
+    return styled(drawn, title, f"{note}")
+
+
+def _axis(kind: str, name: str, designs: pl.DataFrame) -> Any:
+    values = [float(value) for value in designs[name].unique().sort()]
+    scale = alt.Scale(type="log", nice=False, domain=[values[0], values[-1] * 1.1])
+    axis = alt.Axis(format=",~g", values=values, gridOpacity=0.3, labelOverlap=True)
+    return getattr(alt, kind)(f"{name}:Q", title=DESIGN[name], scale=scale, axis=axis)
+
+
+def equal_lines(designs: pl.DataFrame, x: str, y: str, measure: str) -> list[dict[str, float]]:
+    """Points at which a measure has one of a few levels: between neighbours in either figure."""
+    known = designs.drop_nulls(measure)
+    levels = levels_of(known[measure].to_list())
+    found = set()
+    for along, across in ((y, x), (x, y)):
+        rows = known.sort(across, along).partition_by(across, as_dict=True, maintain_order=True)
+        for (at,), row in rows.items():
+            places, values = np.log(row[along].to_numpy()), np.log(row[measure].to_numpy())
+            for level in levels:
+                side = values - math.log(level)
+                for i in np.flatnonzero(side[:-1] * side[1:] < 0)[:1]:
+                    part = side[i] / (side[i] - side[i + 1])
+                    place = math.exp(places[i] + part * (places[i + 1] - places[i]))
+                    found.add((level, *((place, float(at)) if along == x else (float(at), place))))
+    ordered = sorted(found, key=lambda one: (one[0], one[1], -one[2]))
+    return [{"level": level, x: one, y: other} for level, one, other in ordered]
+
+
+def levels_of(values: Sequence[float]) -> list[float]:
+    """A few levels between values, evenly on a logarithmic scale, of two digits."""
+    if not values or min(values) == max(values):
+        return []
+    inside = np.geomspace(min(values), max(values), LINES + 2)[1:-1]
+    return sorted({float(f"{level:.2g}") for level in inside})
