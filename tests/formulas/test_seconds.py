@@ -36,6 +36,7 @@ from sweepengine.formulas.serving import (
     continuous_tpot,
     continuous_ttft,
     disaggregated,
+    queued,
 )
 
 GEMM = Gemm(launch=2, depth=0.001, depth_cap=1000, quantise=0, quantise_pad=0, flops=1e6, pad=100,
@@ -165,6 +166,13 @@ def test_steps_within_a_window_are_exact(line, cached, steps, window):
     whole = math.fsum(at_keys(line, min(key, window) if window else key) for key in met)
     found = steps_us(line, cached, steps, Reach(window, 0, 1))
     assert found == pytest.approx(whole, rel=1e-9, abs=1e-6)
+
+
+def test_queue_by_hand():
+    """All prefills alike and half busy: half a prefill; of two lengths more, as long ones block."""
+    assert queued(2.0, 4.0, 0.5) == 1.0
+    assert queued(2.0, (1.0 + 9.0) / 2, 0.8) == 0.8 * 5.0 / (2 * 2.0 * 0.2)
+    assert queued(2.0, 4.0, 0.0) == 0
 
 
 def test_serving_by_hand():
