@@ -24,6 +24,7 @@ COLOURS = ("#DCEBDD", GREY, ORANGE, PINK)
 ROWS = 90
 """Bands of batches that a panel draws; of each the middle batch."""
 PANEL = 420
+OVERLAP = 1.02
 LEVELS = 6
 REPORT_CELLS = 10_000
 """Points of a panel of a report."""
@@ -66,13 +67,14 @@ def _panel(maps: Maps, panel: LimitsMap) -> alt.TopLevelMixin:
     y = alt.Y("low:Q", title="batch size (B)",
               scale=alt.Scale(type="log", base=2, domain=[1, int(batches[-1])], nice=False),
               axis=alt.Axis(format=",d", grid=False))  # fmt: skip
-    areas = alt.Chart(pl.DataFrame(rectangles(panel))).mark_rect(strokeWidth=0.5).encode(
-        x=x, x2="to:Q", y=y, y2="high:Q",
+    # Bands reach a little under the next one, else a hair of the page shows between them.
+    top = pl.min_horizontal(pl.col("high") * OVERLAP, pl.lit(float(batches[-1])))
+    drawn = pl.DataFrame(rectangles(panel)).with_columns(top.alias("top"))
+    areas = alt.Chart(drawn).mark_rect().encode(
+        x=x, x2="to:Q", y=y, y2="top:Q",
         color=alt.Color("stop:N", title="stopped by", sort=list(STOPS),
                         scale=alt.Scale(domain=list(STOPS), range=list(COLOURS)),
                         legend=alt.Legend(orient="top")),
-        stroke=alt.Stroke("stop:N", scale=alt.Scale(domain=list(STOPS), range=list(COLOURS)),
-                          legend=None),
         tooltip=["stop", alt.Tooltip("low:Q", title="batch", format=",.0f"),
                  alt.Tooltip("from:Q", format=",.0f"), alt.Tooltip("to:Q", format=",.0f")],
     )  # fmt: skip
