@@ -39,8 +39,8 @@ class Compared(NamedTuple):
     device: Device
     runs: pl.DataFrame
     """A row a run: its inputs; for each of `MEASURES` `measured_X_s`, `predicted_X_s` and `X_ratio`
-    (predicted / measured); for each stage `X_tensor_flops`, `X_moved_bytes`, `X_peak_flops_per_s`,
-    `X_mfu` and `X_mbu` of a device where its time was measured."""
+    (predicted / measured); for each stage `X_numerator_flops`, `X_numerator_bytes`,
+    `X_peak_flops_per_s`, `X_mfu` and `X_mbu` of a device where its time was measured."""
     gap: pl.DataFrame
     """By stage and operator: part of what runs take beyond the data sheet's least time that it
     explains; `unexplained` is what measured times have beyond predicted ones."""
