@@ -23,7 +23,9 @@ from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import basis, on_devices, place_of
 from sweepengine.engine.frames import evaluate
+from sweepengine.grid.axes import AXES
 from sweepengine.grid.points import checked_point, stages_of
+from sweepengine.grid.served import read_layout
 
 GAP_RUNS = 200
 """Runs whose gap is looked at operator by operator; of more evenly spread ones."""
@@ -70,7 +72,7 @@ def find_comparison(
     model: str | Path | None = None,
     framework: str = "vllm",
     times: str | None = None,
-    layout: Mapping[str, int] | None = None,
+    layout: str | None = None,
     calibrating: bool = False,
 ) -> Compared:
     """Lay runs beside the model.
@@ -85,8 +87,8 @@ def find_comparison(
         That they ran; a benchmark's JSON may name a shipped one.
     framework, times : str
         As everywhere.
-    layout : mapping of str to int, optional
-        Columns of a layout, for runs that say none.
+    layout : str, optional
+        Such as "tp4", for runs that say none.
     calibrating : bool
         Whether to fit a host constant and one factor to the runs.
 
@@ -103,7 +105,7 @@ def find_comparison(
     named = _model_of(found, model)
     loaded, card = load_model(named), load_device(device)
     place = place_of(card, framework, times)
-    points = _points(found, loaded, device, framework, layout or {})
+    points = _points(found, loaded, device, framework, _laid(layout))
     try:
         costs = evaluate(points, named, times or "")
     except InputError as error:
@@ -118,6 +120,17 @@ def find_comparison(
         loaded, card, joined, _gap(points, joined, timed, framework, times), warnings, fitted,
         basis(loaded.architecture, place, continuous), said,
     )  # fmt: skip
+
+
+def _laid(layout: str | None) -> dict[str, int]:
+    """Columns of a layout as it is spelled."""
+    if layout is None:
+        return {}
+    try:
+        sizes = read_layout(layout)
+    except ValueError as error:
+        raise InputError(f"compare: --layout {layout}: expected {error}") from None
+    return dict(zip(AXES["layout"].columns, sizes, strict=True))
 
 
 def _model_of(runs: Runs, model: str | Path | None) -> str | Path:

@@ -12,7 +12,7 @@ import polars as pl
 
 from sweepengine.answers.disaggregated import BUSY, Groups, combined
 from sweepengine.answers.engine_arguments import Launch, launches
-from sweepengine.answers.objectives import Objectives
+from sweepengine.answers.objectives import Objectives, check_prices
 from sweepengine.answers.placements import (
     BATCHES,
     batches_of,
@@ -33,7 +33,7 @@ from sweepengine.answers.plans import (
 )
 from sweepengine.answers.reasons import Reason, Tally, reason_of
 from sweepengine.answers.requests import longest_tokens, percentiles
-from sweepengine.answers.served import DEFAULT, Setting, served_frames
+from sweepengine.answers.served import DEFAULT, FITS, Setting, served_frames
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
@@ -212,7 +212,7 @@ def _searched(
         )
         looked += candidates.height
         tally = tally.beside(candidates, asked.targets)
-        fitting = candidates.filter(pl.col("memory_bytes") <= pl.col("room_bytes"))
+        fitting = candidates.filter(FITS)
         if AGGREGATED in asked.modes:
             kept = kept.beside(aggregated(fitting, goal), goal)
         if DISAGGREGATED in asked.modes:
@@ -252,11 +252,7 @@ def _check(asked: Asked, kinds: Sequence[Device], prices: Mapping[str, float]) -
         raise InputError("deploy: expected at least one device")
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise InputError(f"deploy: --device {twice}: is named twice")
-    for name, price in prices.items():
-        if name not in names:
-            raise InputError(f"deploy: price of {name}: expected one of {', '.join(names)}")
-        if not 0 < price < float("inf"):
-            raise InputError(f"deploy: price of {name} = {price:g}: expected USD an hour above 0")
+    check_prices("deploy", prices, names)
     if prices and (missing := next((name for name in names if name not in prices), "")):
         raise InputError(f"deploy: {missing} has no price beside others: expected --price of all")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sweepengine.answers.objectives import Objectives
-from sweepengine.answers.served import DEFAULT, Setting, served_frames
+from sweepengine.answers.served import DEFAULT, FITS, Setting, served_frames
 from sweepengine.answers.sql import condition, sql
 from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
@@ -184,9 +184,8 @@ def _folded(served: pl.DataFrame, targets: Objectives) -> pl.DataFrame:
     """Of each design the least latency of what fits, and the candidate that serves most."""
     fitting = served.with_columns(
         (pl.col("requests_per_s") / pl.col("devices")).alias(EACH)
-    ).filter(pl.col("memory_bytes") <= pl.col("room_bytes"))
-    smooth = (pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null()
-    meeting = fitting.filter(smooth, pl.col("ttft_s") <= targets.ttft_s)
+    ).filter(FITS)
+    meeting = fitting.filter(targets.smooth, targets.prompt)
     # A request is answered after as long as a batch takes for as many.
     latency = (pl.col("batch_size") / pl.col("requests_per_s")).alias("latency_s")
     least = fitting.select(*NAMES, latency).group_by(NAMES, maintain_order=True).min()

@@ -9,7 +9,7 @@ import polars as pl
 from sweepengine.answers.placements import group_limit, layouts_of, search_grid
 from sweepengine.answers.plans import spelled_layouts
 from sweepengine.answers.requests import percentiles
-from sweepengine.answers.served import DEFAULT, SECONDS_PER_DAY, Setting, served_frames
+from sweepengine.answers.served import DEFAULT, FITS, SECONDS_PER_DAY, Setting, served_frames
 from sweepengine.answers.spec import formats_text
 from sweepengine.answers.timeline import timeline
 from sweepengine.data.devices import Device, load_device
@@ -135,7 +135,7 @@ def _card(model: str, loaded: Model, name: str, lengths: Lengths, wanted: Wanted
     limit = group_limit(loaded, device, wanted.setting.memory_share)
     tried = [wanted.layout] if wanted.layout else layouts_of(loaded, limit, simple=True)
     found = served(tried, [1], lengths)
-    fitting = found.filter(pl.col("memory_bytes") <= pl.col("room_bytes"))
+    fitting = found.filter(FITS)
     chosen = (fitting if fitting.height else found[-1:]).sort("devices", "ttft_s").head(1)
     (layout,) = spelled_layouts(chosen)
     if not fitting.height:

@@ -13,11 +13,10 @@ from sweepengine.answers.objectives import Objectives
 from sweepengine.answers.plans import MODES
 from sweepengine.answers.reasons import NothingServesError
 from sweepengine.answers.requests import lengths_of_frame, read_lengths
-from sweepengine.answers.served import MEMORY_SHARE, SHARE, Setting
+from sweepengine.answers.served import FITS, MEMORY_SHARE, SHARE, Setting
 from sweepengine.data.models import load_model
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.lengths import Lengths, lengths_of
-from sweepengine.grid.served import read_layout
 
 Names = str | Path | Sequence[str | Path]
 Requests = Path | pl.DataFrame | Mapping[str, Any] | None
@@ -72,7 +71,7 @@ def fit(
         card.served.select(
             pl.lit(card.device.name).alias("device"),
             pl.lit(card.layout).alias("layout"),
-            (pl.col("memory_bytes") <= pl.col("room_bytes")).alias("fits"),
+            FITS.alias("fits"),
             pl.all(),
         )
         for card in found.cards
@@ -173,9 +172,7 @@ def compare(
     InputError
         When something that is asked for is not valid.
     """
-    laid = read_layout(layout)._asdict() if layout is not None else {}
-    columns = {f"{name}_parallel": size for name, size in laid.items()}
-    return find_comparison(runs, device, model, framework, times, columns).runs
+    return find_comparison(runs, device, model, framework, times, layout).runs
 
 
 def _names(device: Names) -> list[str | Path]:

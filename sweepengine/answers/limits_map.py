@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sweepengine.answers.objectives import Objectives
 from sweepengine.answers.placements import search_grid
 from sweepengine.answers.plans import spelled_layouts
-from sweepengine.answers.served import DEFAULT, SECONDS_PER_DAY, Setting, served_frames
+from sweepengine.answers.served import DEFAULT, FITS, SECONDS_PER_DAY, Setting, served_frames
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
@@ -168,17 +168,16 @@ def _panel(
                        {column: values.tolist()})  # fmt: skip
     frame = pl.concat(served_frames(grid, lengths, place, asked.setting))
     shape = (len(batches), len(values))
-    smooth = (pl.col("tpot_s") <= asked.targets.tpot_s) | pl.col("tpot_s").is_null()
     made = pl.col("device_tokens_per_s")
     if unit == "pages a day":
         made = pl.col("requests_per_s") * SECONDS_PER_DAY / pl.col("devices")
     found = frame.with_columns(
         made=made,
-        stop=pl.when(pl.col("memory_bytes") > pl.col("room_bytes"))
+        stop=pl.when(~FITS)
         .then(MEMORY)
-        .when(pl.col("ttft_s") > asked.targets.ttft_s)
+        .when(~asked.targets.prompt)
         .then(TTFT)
-        .when(~smooth)
+        .when(~asked.targets.smooth)
         .then(TPOT)
         .otherwise(SERVES),
     )

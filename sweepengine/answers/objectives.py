@@ -1,5 +1,6 @@
 """What answers must meet, and what is best where two things are wanted."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -14,6 +15,16 @@ class Objectives(NamedTuple):
 
     ttft_s: float
     tpot_s: float
+
+    @property
+    def prompt(self) -> pl.Expr:
+        """Whether a point's first token comes in time; `ttft_s` is a column."""
+        return pl.col("ttft_s") <= self.ttft_s
+
+    @property
+    def smooth(self) -> pl.Expr:
+        """Whether its further tokens do, or it has none; `tpot_s` is a column."""
+        return (pl.col("tpot_s") <= self.tpot_s) | pl.col("tpot_s").is_null()
 
 
 def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
@@ -46,3 +57,20 @@ def seconds_target(command: str, name: str, value: float | None, of_grid: float 
     if not 0 < found < float("inf"):
         raise InputError(f"{command}: {name} = {found:g}: expected seconds above 0")
     return found
+
+
+def check_prices(command: str, prices: Mapping[str, float], names: Sequence[str]) -> None:
+    """Refuse a price of a device that is not asked for, or that is no price.
+
+    Raises
+    ------
+    InputError
+        Naming it.
+    """
+    for name, price in prices.items():
+        if name not in names:
+            raise InputError(f"{command}: price of {name}: expected one of {', '.join(names)}")
+        if not 0 < price < float("inf"):
+            raise InputError(
+                f"{command}: price of {name} = {price:g}: expected USD an hour above 0"
+            )

@@ -76,8 +76,7 @@ class Goal(NamedTuple):
 
     def meeting(self, plans: pl.DataFrame) -> pl.DataFrame:
         """Plans that meet the targets, on no more devices than there are."""
-        smooth = (pl.col("tpot_s") <= self.targets.tpot_s) | pl.col("tpot_s").is_null()
-        found = plans.filter(smooth, pl.col("ttft_s") <= self.targets.ttft_s)
+        found = plans.filter(self.targets.smooth, self.targets.prompt)
         return found if self.most is None else found.filter(pl.col("devices") <= self.most)
 
 
@@ -94,7 +93,7 @@ class Kept(NamedTuple):
         best = goal.ordered(goal.meeting(plans)).unique(
             ["mode", *KEY], keep="first", maintain_order=True
         )
-        prompt = plans.filter(pl.col("ttft_s") <= goal.targets.ttft_s)
+        prompt = plans.filter(goal.targets.prompt)
         if goal.most is not None:
             prompt = prompt.filter(pl.col("devices") <= goal.most)
         front = pareto_front(prompt)

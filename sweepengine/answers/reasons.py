@@ -8,6 +8,7 @@ import polars as pl
 from sweepengine.answers.objectives import Objectives
 from sweepengine.answers.placements import devices_for_weights
 from sweepengine.answers.plans import Goal
+from sweepengine.answers.served import FITS
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 
@@ -53,9 +54,8 @@ class Tally(NamedTuple):
     def beside(self, frame: pl.DataFrame, targets: Objectives) -> "Tally":
         """With candidates more, which have the columns `served.MEASURES`."""
         held = frame.filter(pl.col("weight_bytes") <= pl.col("room_bytes"))
-        fitting = held.filter(pl.col("memory_bytes") <= pl.col("room_bytes"))
-        prompt = pl.col("ttft_s") <= targets.ttft_s
-        smooth = (pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null()
+        fitting = held.filter(FITS)
+        prompt, smooth = targets.prompt, targets.smooth
         least = fitting.select(
             ttft=pl.col("ttft_s").min(),
             tpot=pl.col("tpot_s").min(),

@@ -78,6 +78,8 @@ class Setting(NamedTuple):
 
 
 DEFAULT = Setting()
+FITS = pl.col("memory_bytes") <= pl.col("room_bytes")
+"""Whether a candidate does."""
 MEMORY = "device_memory_gb"
 LENGTHS = ("decode_steps", "cached_tokens")
 LAID, FORMATS = AXES["layout"].columns, AXES["precision"].columns

@@ -8,7 +8,12 @@ import polars as pl
 
 from sweepengine.answers import metrics
 from sweepengine.answers.metrics import AT_PEAK, Achievable
-from sweepengine.answers.objectives import SECONDS_PER_HOUR, Objectives, pareto_front
+from sweepengine.answers.objectives import (
+    SECONDS_PER_HOUR,
+    Objectives,
+    check_prices,
+    pareto_front,
+)
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
@@ -109,11 +114,7 @@ def find_answers(
     """
     prices = prices or {}
     names = [device.name for device in devices]
-    for name, price in prices.items():
-        if name not in names:
-            raise InputError(f"slo: price of {name}: expected one of {', '.join(names)}")
-        if not 0 < price < float("inf"):
-            raise InputError(f"slo: price of {name} = {price:g}: expected USD an hour above 0")
+    check_prices("slo", prices, names)
     for device in devices:
         timed = source.loaded.device_names
         if timed and device.name not in timed:
@@ -204,8 +205,8 @@ def _measured(
 def _add(answer: Answer, targets: Objectives, shown: pl.DataFrame) -> Answer:
     """The answer with points more, of which `shown` has inputs and measures."""
     fitting = shown.filter(pl.col("memory_bytes") <= metrics.memory_bytes(answer.device))
-    prompt = fitting.filter(pl.col("ttft_s") <= targets.ttft_s)
-    meeting = prompt.filter((pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null())
+    prompt = fitting.filter(targets.prompt)
+    meeting = prompt.filter(targets.smooth)
     candidates = [answer.best] if answer.best else []
     if meeting.height:
         candidates += meeting.sort(_PREFER, descending=True, maintain_order=True).head(1).to_dicts()

@@ -43,18 +43,8 @@ def compare(
     sweepengine compare runs.csv --device h100-sxm --model llama-3.1-8b --calibrate
     """
     from sweepengine.answers.compare import find_comparison
-    from sweepengine.data.errors import InputError
-    from sweepengine.grid.axes import AXES
-    from sweepengine.grid.served import read_layout
 
-    laid = None
-    if layout is not None:
-        try:
-            sizes = read_layout(layout)
-        except ValueError as error:
-            raise InputError(f"compare: --layout {layout}: expected {error}") from None
-        laid = dict(zip(AXES["layout"].columns, sizes, strict=True))
-    found = find_comparison(runs, device, model, framework, times, laid, calibrate)
+    found = find_comparison(runs, device, model, framework, times, layout, calibrate)
     if chart is not None:
         from sweepengine.show.comparison_chart import comparison_chart
         from sweepengine.show.rendering import save_chart

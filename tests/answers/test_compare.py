@@ -69,7 +69,7 @@ def test_gap_adds_up_and_says_what_is_unexplained():
 
 
 def test_runs_without_a_layout_of_their_own_take_the_given_one():
-    found = find_comparison(runs(), DEVICE, MODEL, layout={"tensor_parallel": 2})
+    found = find_comparison(runs(), DEVICE, MODEL, layout="tp2")
     assert found.runs["devices"].to_list() == [2] * 10
     spelled = find_comparison(runs(layout="tp2", precision="fp8-kv8"), DEVICE, MODEL)
     assert spelled.runs["tensor_parallel"].to_list() == [2] * 10
@@ -79,7 +79,7 @@ def test_runs_without_a_layout_of_their_own_take_the_given_one():
 def test_world_size_that_is_forgotten_is_noticed():
     fast = find_comparison(runs(0.25), DEVICE, MODEL)
     assert any("is a world size forgotten" in text for text in fast.warnings)
-    told = find_comparison(runs(0.25), DEVICE, MODEL, layout={"tensor_parallel": 8})
+    told = find_comparison(runs(0.25), DEVICE, MODEL, layout="tp8")
     assert told.warnings == ()
 
 
