@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option
-from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
+from sweepengine.cli.options import as_json_option, framework_option, times_option
 from sweepengine.show.terminal import say, say_json
 
 
@@ -14,10 +13,8 @@ from sweepengine.show.terminal import say, say_json
 @click.option("--device", required=True, help="That they ran on, by name or file.")
 @click.option("--model", help="That they ran [default: the one that a benchmark's JSON names].")
 @click.option("--layout", help="Such as tp4, where runs say none [default: one device].")
-@click.option("--framework", type=click.Choice(FRAMEWORKS), default=FRAMEWORKS[0],
-              show_default=True, help="Serving engine that ran.")  # fmt: skip
-@click.option("--times", type=click.Choice(TIMES),
-              help="Of measured kernels, or of the data sheet.")  # fmt: skip
+@framework_option
+@times_option
 @click.option("--calibrate", is_flag=True, help="Fit a host constant and one factor to the runs.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Runs shown.")
 @click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option
+from sweepengine.cli.options import as_json_option, times_option
 from sweepengine.cli.requests import (
     lengths_of_options,
     lengths_options,
@@ -14,7 +14,7 @@ from sweepengine.cli.requests import (
     setting_options,
     targets_of,
 )
-from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
+from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.show.terminal import say_json
 
 
@@ -41,8 +41,7 @@ from sweepengine.show.terminal import say_json
 @click.option("--batch", type=int, default=1024, show_default=True, help="Largest tried.")
 @price_option
 @setting_options
-@click.option("--times", type=click.Choice(TIMES),
-              help="Of measured kernels, or of the data sheet.")  # fmt: skip
+@times_option
 @click.option("--top", type=click.IntRange(1), default=8, show_default=True, help="Rows shown.")
 @click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the front to FILE.svg, .png or .html.")  # fmt: skip

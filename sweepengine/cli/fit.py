@@ -4,14 +4,13 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option
+from sweepengine.cli.options import as_json_option, framework_option, times_option
 from sweepengine.cli.requests import (
     lengths_of_options,
     lengths_options,
     setting_of,
     setting_options,
 )
-from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.show.terminal import say_json
 
 
@@ -21,10 +20,8 @@ from sweepengine.show.terminal import say_json
 @lengths_options
 @click.option("--layout", help="Such as tp2 [default: the fewest devices that hold the model].")
 @click.option("--precision", default="checkpoint", show_default=True, help="Such as fp8-kv8.")
-@click.option("--framework", type=click.Choice(FRAMEWORKS), default=FRAMEWORKS[0],
-              show_default=True, help="Serving engine whose kernels were measured.")  # fmt: skip
-@click.option("--times", type=click.Choice(TIMES),
-              help="Of measured kernels, or of the data sheet.")  # fmt: skip
+@framework_option
+@times_option
 @setting_options
 @as_json_option
 def fit(

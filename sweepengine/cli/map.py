@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option
+from sweepengine.cli.options import as_json_option, framework_option, times_option
 from sweepengine.cli.requests import (
     lengths_of_options,
     lengths_options,
@@ -12,7 +12,6 @@ from sweepengine.cli.requests import (
     setting_options,
     targets_of,
 )
-from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.show.terminal import say, say_json
 
 
@@ -31,10 +30,8 @@ from sweepengine.show.terminal import say, say_json
 @click.option("--cells", type=int, default=40_000, show_default=True, help="Points a panel.")
 @click.option("--layout", default="tp1", show_default=True, help="Such as tp4-ep8.")
 @click.option("--precision", default="checkpoint", show_default=True, help="Such as fp8-kv8.")
-@click.option("--framework", type=click.Choice(FRAMEWORKS), default=FRAMEWORKS[0],
-              show_default=True, help="Serving engine whose kernels were measured.")  # fmt: skip
-@click.option("--times", type=click.Choice(TIMES),
-              help="Of measured kernels, or of the data sheet.")  # fmt: skip
+@framework_option
+@times_option
 @setting_options
 @click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
               help="Write FILE.svg, .png or .html.")  # fmt: skip

@@ -35,19 +35,31 @@ def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+PLACE = {
+    "serving": (SERVING, "One batch after the other, or requests that join a running one."),
+    "framework": (FRAMEWORKS, "Serving engine whose kernels were measured."),
+    "times": (TIMES, "Times of measured kernels, or of the data sheet."),
+}
+"""Options that say what times are of: choices and meaning."""
+
+
+def _place_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    choices, meaning = PLACE[name]
+    shown = choices[0] if name != "times" else "silicon where a device has rates"
+    default = choices[0] if name != "times" else None
+    kind = click.Choice(choices)
+    return click.option(
+        f"--{name}", type=kind, default=default, help=f"{meaning} [default: {shown}]"
+    )
+
+
+framework_option, times_option = _place_option("framework"), _place_option("times")
+
+
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say what times are of."""
-    for name, choices, meaning in (
-        ("serving", SERVING, "One batch after the other, or requests that join a running one."),
-        ("framework", FRAMEWORKS, "Serving engine whose kernels were measured."),
-        ("times", TIMES, "Times of measured kernels, or of the data sheet."),
-    ):
-        kind = click.Choice(choices)
-        shown = choices[0] if name != "times" else "silicon where a device has rates"
-        default = choices[0] if name != "times" else None
-        command = click.option(
-            f"--{name}", type=kind, default=default, help=f"{meaning} [default: {shown}]"
-        )(command)
+    for name in PLACE:
+        command = _place_option(name)(command)
     return command
 
 
