@@ -5,7 +5,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 
 MEASURED := a100-80gb h100-sxm h200 b200 b300 gb200 gb300 l40s rtx-pro-6000
 
-.PHONY: report test check bench mutants docs coverage quick configs silicon rates
+.PHONY: report test check bench attack mutants docs coverage quick configs silicon rates
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
@@ -39,6 +39,10 @@ check: .venv/everything
 bench: .venv/bench
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.readme
+
+attack: .venv/everything
+	$(BIN)/python -m tests.attacks
+	SWEEPENGINE_KILLS=50 $(BIN)/pytest -k killed tests/store
 
 mutants: .venv/everything
 	$(BIN)/python -m tests.mutations

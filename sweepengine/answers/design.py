@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sweepengine.answers.objectives import Objectives
+from sweepengine.answers.reading import told
 from sweepengine.answers.served import DEFAULT, FITS, Setting, served_frames
-from sweepengine.answers.sql import condition, sql
+from sweepengine.answers.sql import condition
 from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import basis, place_of
@@ -170,7 +171,7 @@ def _designs(
         count += frame.height
         part = _folded(frame.with_columns(figures), targets)
         folded = _merged(pl.concat([folded, part])) if folded.width else part
-    with sql(f"{grid.source}: cost"):
+    with told(f"{grid.source}: cost"):
         asked = condition(f"{grid.source}: cost", grid.cost)
         cost = folded.with_columns(asked.alias("cost"))["cost"]
     if not cost.dtype.is_numeric() or not (cost.cast(pl.Float64) > 0).fill_null(False).all():

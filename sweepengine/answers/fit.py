@@ -133,7 +133,7 @@ def _card(model: str, loaded: Model, name: str, lengths: Lengths, wanted: Wanted
         return pl.concat(served_frames(grid, asked, place, wanted.setting))
 
     limit = group_limit(loaded, device, wanted.setting.memory_share)
-    tried = [wanted.layout] if wanted.layout else layouts_of(loaded, limit, simple=True)
+    tried = layouts_of(loaded, limit, simple=True) if wanted.layout is None else [wanted.layout]
     found = served(tried, [1], lengths)
     fitting = found.filter(FITS)
     chosen = (fitting if fitting.height else found[-1:]).sort("devices", "ttft_s").head(1)

@@ -5,8 +5,9 @@ import re
 import polars as pl
 from polars.exceptions import PolarsError
 
+from sweepengine.answers.reading import told
 from sweepengine.answers.sources import Source
-from sweepengine.answers.sql import condition, sql
+from sweepengine.answers.sql import checked, filtered
 from sweepengine.data.errors import InputError
 from sweepengine.grid.columns import TYPES
 
@@ -42,7 +43,8 @@ def query(
     Returns
     -------
     polars.LazyFrame
-        Sums are exact: Int64 columns are summed as 128-bit integers, as Polars would wrap.
+        Arithmetic is exact: integers are 128 bits wide in SQL, which a sum over any grid and a
+        product of two costs, or of four inputs, fits; in 32 or 64 bits Polars would wrap.
 
     Raises
     ------
@@ -50,11 +52,12 @@ def query(
         When the SQL is not valid or names an unknown column.
     """
     points = source.points
-    with sql("query"):
-        if where is not None:
-            points = points.filter(condition("query: --where", where))
-        keys = _columns(group_by, source.columns) if group_by is not None else []
+    if where is not None:
+        points = filtered(source, "query: --where", where).points
+    keys = _columns(group_by, source.columns) if group_by is not None else []
+    with told("query"):
         if select is not None:
+            select = checked("query: --select", select)
             points = _widened(points, source.columns, keys)
         chosen = select or (", ".join([*keys, "count(*) AS points"]) if keys else "*")
         text = f"SELECT {chosen} FROM {TABLE}"
@@ -83,11 +86,10 @@ def _order(sort: str) -> str:
 
 def _widened(points: pl.LazyFrame, columns: tuple[str, ...], keys: list[str]) -> pl.LazyFrame:
     """Integers so wide that no sum over any grid wraps."""
-    wider = {"Int64": pl.Int128, "Int32": pl.Int64}
     return points.with_columns(
-        pl.col(name).cast(wider[TYPES[name]])
+        pl.col(name).cast(pl.Int128)
         for name in columns
-        if TYPES[name] in wider and name not in keys
+        if TYPES[name] in ("Int32", "Int64") and name not in keys
     )
 
 

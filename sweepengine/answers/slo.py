@@ -22,10 +22,10 @@ from sweepengine.engine.frames import seconds_of_points
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON
 
-BATCH_ROWS = 1 << 18
 MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
             "largest_batch")  # fmt: skip
-_PREFER = ["device_tokens_per_s", "user_tokens_per_s"]
+RATE = "device_tokens_per_s"
+_PREFER = [RATE, "user_tokens_per_s"]
 
 
 class Asked(NamedTuple):
@@ -63,10 +63,10 @@ class Answer(NamedTuple):
 
     @property
     def usd_per_million_tokens(self) -> float | None:
-        """Price of a million output tokens at the best point."""
-        if self.price_per_hour is None or self.best is None:
+        """Price of a million output tokens at the best point; None where it makes none."""
+        if self.price_per_hour is None or self.best is None or not self.best[RATE]:
             return None
-        per_token = self.price_per_hour / SECONDS_PER_HOUR / self.best["device_tokens_per_s"]
+        per_token = self.price_per_hour / SECONDS_PER_HOUR / self.best[RATE]
         return float(per_token * 1e6)
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,7 +84,6 @@ def find_answers(
     devices: Sequence[Device],
     targets: Objectives,
     prices: Mapping[str, float] | None = None,
-    where: pl.Expr | None = None,
     achievable: Achievable = AT_PEAK,
     asked: Asked = DEFAULT,
 ) -> list[Answer]:
@@ -100,8 +99,6 @@ def find_answers(
         TPOT when decode steps take no longer on average.
     prices : mapping of str to float, optional
         USD an hour by the device's name.
-    where : polars.Expr, optional
-        Only these points; one workload, say.
     achievable : Achievable
         Fractions of the peaks that kernels reach, at the roofline.
     asked : Asked
@@ -133,14 +130,11 @@ def find_answers(
                basis(arch, place, serves))
         for place in places
     ]  # fmt: skip
-    points = source.points if where is None else source.points.filter(where)
     inputs, stages = source.inputs, source.stages_there
-    needed = points.select(*inputs, *_columns(devices, stages, inputs))
-    for batch in needed.collect_batches(chunk_size=BATCH_ROWS):
-        answers = [
-            _add(answer, targets, _measured(source, batch, place, asked, achievable))
-            for answer, place in zip(answers, places, strict=True)
-        ]
+    for batch in source.frames([*inputs, *_columns(devices, stages, inputs)]):
+        for i, place in enumerate(places):
+            measured = _measured(source, batch, place, asked, achievable)
+            answers[i] = _add(answers[i], targets, measured)
     if not answers[0].points:
         raise InputError(f"{source.place}: holds no such points: expected at least one")
     return answers

@@ -1,19 +1,24 @@
 """What commands read points from: a grid, computed while it is read, or a dataset."""
 
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
 from sweepengine import __version__
+from sweepengine.answers.reading import collected, told
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, build
 from sweepengine.data.speeds import on_devices
+from sweepengine.engine import interrupts
 from sweepengine.engine.frames import type_of
-from sweepengine.engine.lazy import scan
+from sweepengine.engine.lazy import grid_frames, scan
+from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import STAGES
-from sweepengine.grid.grid import Targets, load_grid
+from sweepengine.grid.grid import Grid, Targets, load_grid
 from sweepengine.grid.points import output_names
 
 
@@ -39,8 +44,41 @@ class Source(NamedTuple):
     value_bytes: int
     """Of an activation, and of weights and cached values that no format says otherwise."""
     points: pl.LazyFrame
+    widened: Callable[[], pl.LazyFrame]
+    pieces: Callable[..., Iterator[pl.DataFrame]]
+    """Of some columns, a condition, and whether it is on wide integers: its points in order, a
+    piece at a time."""
     bases: tuple[str, ...] = ()
     """What its times rest on, and how far off they are expected to be; empty: it has none."""
+    chosen: tuple[pl.Expr | None, bool] = (None, False)
+    """The condition that its points meet, and whether it is on wide integers."""
+
+    def collected(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """Rows of a frame of its points that memory holds; problems name the source."""
+        return collected(frame, self.place)
+
+    def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Some columns of its points, a piece after the other, a few of them ahead of the reader.
+
+        Polars' own batches would fill ten times the memory.
+
+        Raises
+        ------
+        InputError
+            Naming the source.
+        """
+        condition, wide = self.chosen
+        kinds = {name: type_of(name, self.loaded) for name in columns} if wide else {}
+        with told(self.place):
+            for frame in self.pieces(tuple(columns), condition, wide):
+                interrupts.check()
+                yield frame.cast(pl.Schema(kinds)) if wide else frame
+        interrupts.check()
+
+    @property
+    def wide(self) -> pl.LazyFrame:
+        """Its points with integers of 128 bits, for conditions that calculate."""
+        return self.widened()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -62,32 +100,57 @@ def open_source(place: str | Path) -> Source:
         When it is neither, would overflow, or is a dataset that is not complete or is empty.
     """
     if "://" in str(place) or Path(place).is_dir():
-        from sweepengine.store.dataset import MANIFEST, read_manifest, scan_files
+        from sweepengine.store.dataset import MANIFEST, File, read_manifest, scan_file, scan_files
         from sweepengine.store.storage import open_storage
 
         storage = open_storage(place)
         manifest = read_manifest(storage)
-        points = scan_files(storage, manifest)
         loaded = build(manifest.model_data, f"{place}/{MANIFEST}: model_data")
         if manifest.devices:
-            loaded = on_devices(loaded, manifest.devices, manifest.times)
-        points = points.cast({name: type_of(name, loaded) for name in manifest.columns})
-        if not manifest.points:
-            raise InputError(f"{place}: is empty: expected a dataset with points")
+            try:
+                loaded = on_devices(loaded, manifest.devices, manifest.times)
+            except InputError as error:
+                raise InputError(f"{place}/{MANIFEST}: devices: {error}") from None
+        if manifest.columns != (*loaded.inputs, *output_names(loaded)):
+            raise InputError(
+                f"{place}/{MANIFEST}: columns: expected those of {loaded.name}; "
+                "write the dataset again with this version of sweepengine"
+            )
+
+        def points(wide: bool) -> pl.LazyFrame:
+            with told(storage.place):
+                found = scan_files(storage, manifest, wide)
+                kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
+                return found.cast(pl.Schema(kinds))
+
+        def pieces(
+            columns: Sequence[str], condition: pl.Expr | None, wide: bool
+        ) -> Iterator[pl.DataFrame]:
+            kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
+
+            def read(file: File) -> pl.DataFrame:
+                found = scan_file(storage, file, wide).cast(pl.Schema(kinds))
+                kept = found if condition is None else found.filter(condition)
+                return kept.select(columns).collect()
+
+            return in_order(read, manifest.files, cores(), wait=False)
+
         return Source(
-            str(place),
+            storage.place,
             manifest.grid_name,
             manifest.description,
             manifest.model,
             loaded,
             manifest.grid_hash,
             manifest.engine_version,
-            Targets(**manifest.targets),
+            manifest.targets,
             manifest.report,
             manifest.points,
             manifest.columns,
             manifest.value_bytes,
-            points,
+            points(False),
+            partial(points, True),
+            pieces,
             manifest.bases,
         )
     grid = load_grid(place)
@@ -105,5 +168,13 @@ def open_source(place: str | Path) -> Source:
         (*grid.model.inputs, *output_names(grid.model)),
         grid.model.architecture.convention.dtype_bytes,
         scan(grid),
+        partial(scan, grid, wide=True),
+        partial(_pieces, grid),
         grid.bases,
     )
+
+
+def _pieces(
+    grid: Grid, columns: tuple[str, ...], condition: pl.Expr | None, wide: bool
+) -> Iterator[pl.DataFrame]:
+    return grid_frames(grid, columns, condition, wide=wide)

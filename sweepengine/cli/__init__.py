@@ -1,8 +1,10 @@
 """Command line: parses, calls, prints. What costs time to import is imported where it is used."""
 
 import gc
+import os
+import signal
 import sys
-from typing import NoReturn
+from typing import Any
 
 import click
 
@@ -12,6 +14,7 @@ from sweepengine.cli.compare import compare
 from sweepengine.cli.deploy import deploy
 from sweepengine.cli.design import design
 from sweepengine.cli.devices import devices
+from sweepengine.cli.environment import check_environment, open_streams
 from sweepengine.cli.explain import explain
 from sweepengine.cli.explore import explore
 from sweepengine.cli.fit import fit
@@ -24,11 +27,31 @@ from sweepengine.cli.run import run
 from sweepengine.cli.slo import slo
 from sweepengine.cli.validate import validate
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
+from sweepengine.engine import interrupts
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.show.terminal import say
 
 
+class StoppedError(Exception):
+    """A signal asked the command to end; click would write an empty line for it."""
+
+
+class ReadEnoughError(Exception):
+    """Whoever reads the output has closed it, as `head` does."""
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise StoppedError from None
+        except BrokenPipeError:
+            raise ReadEnoughError from None
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     commands=[
         plan,
@@ -62,27 +85,62 @@ def commands() -> None:
     """
 
 
-def _fail(message: str, code: int) -> NoReturn:
+def _line(message: str, code: int) -> int:
+    """Say one line on stderr; the exit status."""
     say(f"sweepengine: {' '.join(message.split())}", error=True)
-    sys.exit(code)
+    return code
 
 
 def main() -> None:
     """Run the command line; every problem is one line on stderr."""
+    open_streams()
+    try:
+        with interrupts.watched():
+            code = _status()
+    except KeyboardInterrupt:  # between the command's end and ours
+        code = _interrupted()
+    finally:
+        gc.freeze()  # else the interpreter looks through all that was compiled before it ends
+    if interrupts.status():
+        os._exit(code)  # threads that still work would find the interpreter gone
+    if code:
+        sys.exit(code)
+
+
+def _status() -> int:
+    """Run the command; its exit status, whatever went wrong said in one line."""
     from sweepengine.data.errors import InputError
 
     try:
+        check_environment()
         commands.main(standalone_mode=False)
+        interrupts.check()
+        sys.stdout.flush()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except click.exceptions.NoArgsIsHelpError as error:
         say(error.format_message(), error=True)
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
-        _fail(error.format_message(), 2)
+        return _line(error.format_message(), 2)
     except InputError as error:
-        _fail(str(error), 2)
+        return _line(str(error), 2)
+    except (click.Abort, KeyboardInterrupt, StoppedError):
+        return _interrupted()
+    except (BrokenPipeError, ReadEnoughError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
-    finally:
-        gc.freeze()  # else the interpreter looks through all that was compiled before it ends
+        return _line(f"{error.filename or 'system'}: {error.strerror or error}", 2)
+    except MemoryError as error:
+        reason = str(error) or "the machine has no more for this process"
+        return _line(f"out of memory: {reason}; files that are complete stay", 2)
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        return _line(f"system: {error}: expected a higher limit of processes (ulimit -u)", 2)
+    return 0
+
+
+def _interrupted() -> int:
+    return _line("interrupted", interrupts.status() or 128 + signal.SIGINT)

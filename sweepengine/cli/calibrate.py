@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sweepengine.cli.options import OutputFile
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.show.terminal import print_table, say
 
@@ -19,9 +20,7 @@ from sweepengine.show.terminal import print_table, say
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     help="Folder of NAME_perf.parquet or .csv with the columns of the public tables.",
 )
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the rates to FILE."
-)
+@click.option("--out", type=OutputFile(), help="Write the rates to FILE.")
 def calibrate(device: str, framework: str, data: Path | None, out: Path | None) -> None:
     """Fit rates of operators to measured tables, as TOML; errors are of rows that no fit saw.
 
@@ -29,6 +28,7 @@ def calibrate(device: str, framework: str, data: Path | None, out: Path | None) 
     """
     from sweepengine.data.devices import load_device
     from sweepengine.data.errors import InputError
+    from sweepengine.data.outputs import write_text
 
     try:
         from sweepengine.validation.calibration import as_toml
@@ -42,7 +42,7 @@ def calibrate(device: str, framework: str, data: Path | None, out: Path | None) 
     if out is None:
         say(as_toml(found).rstrip())
         return
-    out.write_text(as_toml(found), encoding="utf-8")
+    write_text(out, as_toml(found))
     rows = [
         (kind, name, f"{fit.rows:,}", f"{fit.judged:,}", fit.version,
          *(f"{figure:.1f}" for figure in (fit.median, fit.p90, fit.roofline_median,

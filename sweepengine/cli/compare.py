@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option, framework_option, times_option
+from sweepengine.cli.options import as_json_option, chart_option, framework_option, times_option
 from sweepengine.show.terminal import say, say_json
 
 
@@ -17,8 +17,7 @@ from sweepengine.show.terminal import say, say_json
 @times_option
 @click.option("--calibrate", is_flag=True, help="Fit a host constant and one factor to the runs.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Runs shown.")
-@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write FILE.svg, .png or .html.")  # fmt: skip
+@chart_option()
 @as_json_option
 def compare(
     runs: Path,

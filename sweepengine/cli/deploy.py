@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option, times_option
+from sweepengine.cli.options import as_json_option, chart_option, times_option
 from sweepengine.cli.requests import (
     lengths_of_options,
     lengths_options,
@@ -43,8 +43,7 @@ from sweepengine.show.terminal import say_json
 @setting_options
 @times_option
 @click.option("--top", type=click.IntRange(1), default=8, show_default=True, help="Rows shown.")
-@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the front to FILE.svg, .png or .html.")  # fmt: skip
+@chart_option("the front")
 @as_json_option
 def deploy(
     model: str,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option
+from sweepengine.cli.options import as_json_option, chart_option
 from sweepengine.cli.requests import setting_of, setting_options
 from sweepengine.show.terminal import say, say_json
 
@@ -14,8 +14,7 @@ from sweepengine.show.terminal import say, say_json
 @click.option("--ttft", type=float, help="Seconds to the first token [default: the grid's].")
 @click.option("--tpot", type=float, help="Seconds for each further token [default: the grid's].")
 @setting_options
-@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write lines of equal latency and cost to FILE.svg, .png or .html.")  # fmt: skip
+@chart_option("lines of equal latency and cost")
 @as_json_option
 def design(
     grid: str,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option, framework_option, times_option
+from sweepengine.cli.options import as_json_option, chart_option, framework_option, times_option
 from sweepengine.cli.requests import (
     lengths_of_options,
     lengths_options,
@@ -33,8 +33,7 @@ from sweepengine.show.terminal import say, say_json
 @framework_option
 @times_option
 @setting_options
-@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write FILE.svg, .png or .html.")  # fmt: skip
+@chart_option()
 @as_json_option
 def limits_map(
     model: str,

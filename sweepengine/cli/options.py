@@ -1,15 +1,49 @@
 """Options that several commands share, and those that follow from the axes."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from sweepengine.data.errors import InputError
+from sweepengine.data.outputs import check_writable
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.grid.axes import AXES
+
+KINDS = (".svg", ".png", ".html")
+"""Endings of a chart's file."""
+
+
+class OutputFile(click.Path):
+    """A file to write, refused before anything is computed where it cannot be written."""
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.endings = endings
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        """The path.
+
+        Raises
+        ------
+        InputError
+            When it ends otherwise, or cannot be written.
+        """
+        path = Path(value)
+        if self.endings and path.suffix not in self.endings:
+            raise InputError(f"{path}: expected a file name that ends in {', '.join(self.endings)}")
+        check_writable(path)
+        return path
+
+
+def chart_option(what: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--chart` of a command that draws `what`."""
+    said = f"Write {what} to FILE.svg, .png or .html." if what else "Write FILE.svg, .png or .html."
+    return click.option("--chart", type=OutputFile(*KINDS), help=said)
+
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 

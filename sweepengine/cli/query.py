@@ -5,10 +5,14 @@ from pathlib import Path
 
 import click
 
+from sweepengine.cli.options import OutputFile
 from sweepengine.show.terminal import cell, print_table, say
 
 TABLE_ROWS = 20
+MOST_ROWS = 2**32 - 1
+"""Rows that Polars counts."""
 UPRIGHT_COLUMNS = 10
+FORMATS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 FEW_ROWS = 5
 """Rows of a table that is turned on its side, as it has more columns than a terminal."""
 
@@ -19,18 +23,15 @@ FEW_ROWS = 5
 @click.option("--select", help='SQL expressions, such as "max(decode_tensor_flops) AS most".')
 @click.option("--group-by", help="Columns to group by, separated by commas.")
 @click.option("--sort", help='Column to sort by, largest first; "COLUMN asc" is smallest first.')
-@click.option("--top", type=click.IntRange(1), help="Only the first N rows.")
+@click.option("--top", type=click.IntRange(1, MOST_ROWS), help="Only the first N rows.")
 @click.option(
     "--format",
     "kind",
     type=click.Choice(["table", "csv", "json", "parquet"]),
-    default="table",
-    show_default=True,
-    help=f"A table shows {TABLE_ROWS} rows unless --top says more.",
+    help=f"A table shows {TABLE_ROWS} rows unless --top says more [default: as FILE ends, else "
+    "table].",
 )
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File instead of the terminal."
-)
+@click.option("--out", type=OutputFile(), help="File instead of the terminal.")
 def query(
     grid_or_dir: str,
     where: str | None,
@@ -38,28 +39,32 @@ def query(
     group_by: str | None,
     sort: str | None,
     top: int | None,
-    kind: str,
+    kind: str | None,
     out: Path | None,
 ) -> None:
     """Filter and aggregate with SQL while computing a grid, or read a dataset."""
     from sweepengine.answers.export import write_frames
     from sweepengine.answers.query import query as find
+    from sweepengine.answers.reading import collected
     from sweepengine.answers.sources import open_source
-    from sweepengine.answers.sql import sql
     from sweepengine.data.errors import InputError
 
+    if kind is None:
+        kind = "table" if out is None else FORMATS.get(out.suffix, "")
+    if out is not None and kind in ("", "table"):
+        raise InputError(
+            f"query: --out {out}: expected --format csv, json or parquet, or such an ending"
+        )
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise InputError("query: --format parquet is not for a terminal: expected --out FILE")
     source = open_source(grid_or_dir)
     if kind != "table":
-        with sql("query"):
-            write_frames(find(source, where, select, group_by, sort, top), kind, out)
+        write_frames(find(source, where, select, group_by, sort, top), kind, out)
         return
     found = find(source, where, select, group_by, sort, None)
     upright = len(found.collect_schema()) <= UPRIGHT_COLUMNS
     shown = top or (TABLE_ROWS if upright else FEW_ROWS)
-    with sql("query"):
-        rows = found.head(shown + (top is None)).collect(engine="streaming")
+    rows = collected(found.head(shown + (top is None)), "query")
     cells = [tuple(cell(value) for value in row) for row in rows.head(shown).iter_rows()]
     title = f"{source.name}, model {source.model}"
     if upright:

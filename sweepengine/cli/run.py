@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import click
 
+from sweepengine.engine import interrupts
 from sweepengine.show.terminal import say
 
 
@@ -50,7 +51,7 @@ def run(
             summary = run_grid(loaded, out, overwrite, workers, limit, advance, engine, address)
     except KeyboardInterrupt:
         say(f"{out}: interrupted: run the same command again to go on", error=True)
-        sys.exit(130)
+        sys.exit(interrupts.status() or 130)
     kept = summary.points - summary.written
     say(
         f"{summary.place}: {summary.points:,} points in {summary.files} files, "

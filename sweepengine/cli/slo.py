@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option, place_options
+from sweepengine.cli.options import as_json_option, chart_option, place_options
 from sweepengine.cli.requests import price_option, prices_of
 from sweepengine.show.terminal import say_json, show_answers
 
@@ -38,11 +38,7 @@ from sweepengine.show.terminal import say_json, show_answers
     show_default=True,
     help="Rows of each Pareto front.",
 )
-@click.option(
-    "--chart",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the fronts to FILE.svg, .png or .html.",
-)
+@chart_option("the fronts")
 @as_json_option
 def slo(
     grid_or_dir: str,
@@ -65,7 +61,7 @@ def slo(
     from sweepengine.answers.objectives import Objectives, seconds_target
     from sweepengine.answers.slo import Asked, find_answers
     from sweepengine.answers.sources import open_source
-    from sweepengine.answers.sql import condition, sql
+    from sweepengine.answers.sql import filtered
     from sweepengine.data.devices import load_device
 
     asked = prices_of("slo", prices)
@@ -75,17 +71,16 @@ def slo(
         seconds_target("slo", "ttft_s", ttft, source.targets.ttft_s),
         seconds_target("slo", "tpot_s", tpot, source.targets.tpot_s),
     )
-    with sql("slo: --where"):
-        chosen = None if where is None else condition("slo: --where", where)
-        answers = find_answers(
-            source,
-            devices,
-            targets,
-            asked,
-            chosen,
-            Achievable(compute_fraction, bandwidth_fraction),
-            Asked(framework, serving, times),
-        )
+    if where is not None:
+        source = filtered(source, "slo: --where", where)
+    answers = find_answers(
+        source,
+        devices,
+        targets,
+        asked,
+        Achievable(compute_fraction, bandwidth_fraction),
+        Asked(framework, serving, times),
+    )
     if chart is not None:
         from sweepengine.show.charts import front_chart
         from sweepengine.show.rendering import save_chart

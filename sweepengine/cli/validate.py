@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sweepengine.cli.options import OutputFile
 from sweepengine.show.terminal import print_table, say, show_validation
 
 
@@ -16,7 +17,7 @@ from sweepengine.show.terminal import print_table, say, show_validation
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     help="Write JSON to FILE.",
 )
 @click.option(
@@ -79,9 +80,11 @@ def validate(
 
 def _write(json_file: Path | None, found: tuple[Any, bool]) -> None:
     """Write facts, and exit with 1 where they did not pass."""
+    from sweepengine.data.outputs import write_text
+
     facts, passed = found
     if json_file is not None:
-        json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_text(json_file, json.dumps(facts, indent=2) + "\n")
     if not passed:
         sys.exit(1)
 
@@ -97,13 +100,14 @@ def _silicon(page: Path | None) -> tuple[dict[str, Any], bool]:
             f"validate: {error.name} is not installed: expected the extra, "
             "pip install 'sweepengine[silicon]'"
         ) from None
+    from sweepengine.data.outputs import write_text
     from sweepengine.show.silicon import as_markdown, show_silicon
 
     found = measure()
     show_silicon(found)
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(as_markdown(found), encoding="utf-8")
+        write_text(page, as_markdown(found))
     return found.as_dict(), not found.problems
 
 

@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import DEVICE_SCHEMA_VERSION, find, read_toml
+from sweepengine.data.texts import Name, Source, Text
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-_Text = Annotated[str, Field(min_length=1, strict=True)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+_Positive = Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False, strict=True)]
+"""Figures in their units; beyond these lies no device, and floats that vanish or overflow."""
 TERA = 1e12
 GIGA = 1e9
 MICRO = 1e-6
@@ -19,7 +20,7 @@ MICRO = 1e-6
 class _Figure(BaseModel):
     model_config = _STRICT
     value: _Positive
-    source: _Text
+    source: Source
 
 
 class _Rate(_Figure):
@@ -58,9 +59,9 @@ class _Rates(BaseModel):
     """Where a device's rates come from."""
 
     model_config = _STRICT
-    measured: _Text | None = None
+    measured: Name | None = None
     """What the measured tables call it."""
-    like: _Text | None = None
+    like: Name | None = None
     """The device whose rates stand in, as shares of its own data sheet."""
 
 
@@ -71,8 +72,8 @@ class DeviceFile(BaseModel):
     schema_version: Annotated[
         int, Field(ge=DEVICE_SCHEMA_VERSION, le=DEVICE_SCHEMA_VERSION, strict=True)
     ]
-    name: _Text
-    description: Annotated[str, Field(strict=True)] = ""
+    name: Name
+    description: Text = ""
     tensor_bf16: _Rate
     cuda_fp32: _Rate
     bandwidth: _Bandwidth

@@ -19,6 +19,15 @@ def location(path: tuple[int | str, ...]) -> str:
     return text
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value as messages show it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits than Python writes, or too deep
+        return f"one of type {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def from_validation(source: str | Path, error: "ValidationError") -> InputError:
     """Turn the first problem that pydantic found into one line."""
     problem = error.errors(include_url=False)[0]
@@ -29,6 +38,5 @@ def from_validation(source: str | Path, error: "ValidationError") -> InputError:
     elif problem["type"] == "missing":
         message = "required key is missing"
     elif problem["type"] != "value_error" or not where:
-        shown = repr(problem["input"])
-        message = f"{message}, found {shown if len(shown) <= 80 else shown[:77] + '...'}"
+        message = f"{message}, found {shown(problem['input'])}"
     return InputError(f"{source}: {where + ': ' if where else ''}{' '.join(message.split())}")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sweepengine.data.attentions import AttentionReader, Mixer
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
-from sweepengine.data.files import CONFIG, read_text
+from sweepengine.data.files import CONFIG, exists, read_json
 from sweepengine.data.patterns import MIXTURES, block_types
 from sweepengine.data.quantization import (
     Quantized,
@@ -46,14 +46,16 @@ def read_config(path: Path) -> Reading:
         When it is not JSON, of a family that is not covered, or has a key that is not known; the
         message names file, key and the way out.
     """
-    text = read_text(path)
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file: {' '.join(str(error).split())}") from None
+    config = read_json(path)
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a JSON object, as transformers writes it")
     return _Reader(str(path), config).reading()
+
+
+def sidecar_of(path: Path) -> Path | None:
+    """ModelOpt's file beside a config.json; None where there is none."""
+    beside = path.with_name(path.name.replace(CONFIG, SIDECAR))
+    return beside if path.name.endswith(CONFIG) and exists(beside) else None
 
 
 class _Reader(AttentionReader):
@@ -95,7 +97,7 @@ class _Reader(AttentionReader):
         self, attention: Config, forward: Config, kinds: Counter[tuple[Mixer, str]]
     ) -> Config:
         key, dtype = self.of("dtype")
-        if dtype is not None and dtype not in BYTES:
+        if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
             raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')
         source = f"{self.source}, read as {self.type}"
         return {
@@ -126,7 +128,7 @@ class _Reader(AttentionReader):
                     for (mixer, forward), count in kinds.items()
                 ],
             },
-            "accounting": {"source": source, "dtype_bytes": BYTES.get(dtype, 2)},
+            "accounting": {"source": source, "dtype_bytes": BYTES.get(dtype or "", 2)},
             **({"checkpoint": self.formats.formats} if self.formats.formats else {}),
         }
 
@@ -160,13 +162,12 @@ class _Reader(AttentionReader):
 
     def _sidecar(self) -> Config | None:
         """What ModelOpt writes beside a config.json; None where there is no such file."""
-        path = Path(self.source)
-        beside = path.with_name(path.name.replace(CONFIG, SIDECAR))
-        if not path.name.endswith(CONFIG) or not beside.is_file():
+        beside = sidecar_of(Path(self.source))
+        if beside is None:
             return None
         try:
-            found = json.loads(read_text(beside))["quantization"]
-        except (ValueError, KeyError, TypeError):
+            found = read_json(beside)["quantization"]
+        except (KeyError, TypeError):
             raise InputError(f"{beside}: quantization: expected a table") from None
         return found if isinstance(found, dict) else None
 
@@ -191,7 +192,7 @@ class _Reader(AttentionReader):
             return int(self.family["activation_flops"])
         key, name = self.of("activation")
         known: dict[str, int] = families()["activations"]
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise self.fail(key, f'= "{name}": expected one of {", ".join(known)}')
         return known[name]
 

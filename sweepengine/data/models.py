@@ -1,5 +1,7 @@
 """A model: TOML file -> validated -> frozen `Architecture` that Numba accepts."""
 
+import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,8 +9,8 @@ from pydantic import ValidationError
 
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError, from_validation
-from sweepengine.data.files import find, known, read_toml
-from sweepengine.data.huggingface import read_config
+from sweepengine.data.files import exists, find, known, parsed_toml, read_text
+from sweepengine.data.huggingface import read_config, sidecar_of
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
 from sweepengine.formulas.architecture import FLASH, Architecture
 from sweepengine.formulas.attention import growth_values
@@ -140,23 +142,37 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _read_model(path: Path, read: tuple[Path, ...]) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    """What a file and those it extends hold, and all their paths."""
+def _read_model(path: Path, read: dict[Path, str]) -> dict[str, Any]:
+    """What a file and those it extends hold; `read` gets the text of each."""
     if path.resolve() in read:
         raise InputError(f'{path}: extends: "{path.name}" leads back to itself')
-    data, read = read_toml(path), (*read, path.resolve())
+    if len(read) >= MOST_EXTENDED:
+        raise InputError(f"{path}: extends: more than {MOST_EXTENDED} files, each on the next")
+    read[path.resolve()] = text = read_text(path)
+    data = dict(_toml(path, text))
     if "extends" not in data:
-        return data, read
+        return data
     base = data.pop("extends")
     if not isinstance(base, str):
         raise InputError(f"{path}: extends: expected the name or path of a model, found {base!r}")
     beside = path.parent / base
     try:
-        base_path = beside if base not in known("models") and beside.is_file() else None
-        below, read = _read_model(base_path or find("models", base), read)
+        base_path = beside if base not in known("models") and exists(beside) else None
+        below = _read_model(base_path or find("models", base), read)
     except InputError as error:
         raise InputError(f"{path}: extends: {error}") from None
-    return merged(below, data), read
+    if data.get("name", below.get("name")) == below.get("name"):
+        raise InputError(
+            f"{path}: name: expected one of its own beside extends, other than "
+            f"{json.dumps(below.get('name'))}"
+        )
+    return merged(below, data)
+
+
+@lru_cache(maxsize=64)
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    found: dict[str, Any] = parsed_toml(path, text)
+    return found
 
 
 def build(data: dict[str, Any], source: str | Path) -> Model:
@@ -183,16 +199,12 @@ def build(data: dict[str, Any], source: str | Path) -> Model:
     )
 
 
-Stamp = tuple[Path, int, int, int]
-_LOADED: dict[Path, tuple[tuple[Stamp, ...], Model]] = {}
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        state = path.stat()
-    except OSError:
-        return path, 0, 0, -1
-    return path, state.st_ino, state.st_mtime_ns, state.st_size
+MOST_EXTENDED = 16
+"""Files that a model may lie in, each extending the next."""
+_SHIPPED: dict[Path, Model] = {}
+_READ: dict[tuple[Path, tuple[str, ...]], Model] = {}
+_MOST = 64
+"""Models of users that are kept."""
 
 
 def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
@@ -211,15 +223,27 @@ def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
         When there is no such model or its file is not valid.
     """
     path = find("models", name)
-    place = path.absolute()
-    stamps, model = _LOADED.get(place, ((), None))
-    if model is None or any(_stamp(stamp[0]) != stamp for stamp in stamps):
+    if (shipped := _SHIPPED.get(path)) is not None:
+        return shipped
+    texts: dict[Path, str] = {}
+    data: dict[str, Any] = {}
+    if path.suffix == ".json":
+        texts = {path: read_text(path)}
+        if (beside := sidecar_of(path)) is not None:
+            texts[beside] = read_text(beside)
+    else:
+        data = _read_model(path, texts)
+    key = (path, tuple(texts.values()))  # by content: a file may change at any time
+    model = _READ.get(key)
+    if model is None:
         if path.suffix == ".json":
             reading = read_config(path)
-            read: tuple[Path, ...] = (path.resolve(),)
             model = build(reading.data, path)._replace(assumed=reading.assumed, said=reading.said)
         else:
-            data, read = _read_model(path, ())
             model = build(data, path)
-        _LOADED[place] = (tuple(map(_stamp, (place, *read))), model)
+        if len(_READ) >= _MOST:
+            _READ.clear()
+        _READ[key] = model
+    if path in known("models").values():
+        _SHIPPED[path] = model
     return model

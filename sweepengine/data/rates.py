@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import from_validation
 from sweepengine.data.files import read_toml
+from sweepengine.data.texts import Name, Source
 from sweepengine.formulas import operator_rates
 from sweepengine.formulas.formats import BY_NAME, row_of
 from sweepengine.formulas.operator_rates import A_BYTE, A_PROCESSOR, BANDWIDTH, LINK, PEAK, Rate
@@ -34,7 +35,6 @@ FORMS: dict[str, type] = {
 """Kind of operator to the rates of its form: the sections of a rates file."""
 A_MICROSECOND = 1e-6
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-_Text = Annotated[str, Field(min_length=1, strict=True)]
 _Percent = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -42,7 +42,7 @@ class Fit(BaseModel):
     """Rates of one kind of operator in one format, and how well they foretell rows unseen."""
 
     model_config = _STRICT
-    version: _Text
+    version: Name
     """Of the framework or library that was measured."""
     rows: Annotated[int, Field(ge=1, strict=True)]
     judged: Annotated[int, Field(ge=1, strict=True)]
@@ -63,9 +63,9 @@ class RatesFile(BaseModel):
     schema_version: Annotated[
         int, Field(ge=RATES_SCHEMA_VERSION, le=RATES_SCHEMA_VERSION, strict=True)
     ]
-    device: _Text
-    framework: _Text
-    source: _Text
+    device: Name
+    framework: Name
+    source: Source
     fits: dict[str, dict[str, Fit]]
     """By kind, then by format."""
 

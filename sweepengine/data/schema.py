@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
+from sweepengine.data.texts import Name, Source, Text
 from sweepengine.formulas.architecture import (
     NO_CLIP,
     NO_ENCODER,
@@ -56,7 +57,6 @@ NAMES = {
     for kind, (part, tuple_of) in OPERATORS.items()
 }
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-_Text = Annotated[str, Field(min_length=1, strict=True)]
 _Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64, strict=True)]
 _Layers = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
 
@@ -116,13 +116,13 @@ def _numbers(read: Any, numbers: type[NamedTuple]) -> Any:
 _Count: Any = create_model(
     "Counted",
     __config__=_STRICT,
-    operators=(tuple[_Text, ...], ...),
+    operators=(tuple[Name, ...], Field(min_length=1)),
     **{role: (Annotated[int, Field(ge=0, le=9, strict=True)], None) for role in Roles._fields},
 )  # type: ignore[call-overload]
-_Attentions: Any = dict[str, _schema(Attention)]  # type: ignore[misc]
-_FeedForwards: Any = dict[str, _schema(FeedForward)]  # type: ignore[misc]
-_Recurrents: Any = dict[str, _schema(Recurrent)]  # type: ignore[misc]
-_Sourced = {"source": (_Text, ...)}
+_Attentions: Any = dict[Name, _schema(Attention)]  # type: ignore[misc]
+_FeedForwards: Any = dict[Name, _schema(FeedForward)]  # type: ignore[misc]
+_Recurrents: Any = dict[Name, _schema(Recurrent)]  # type: ignore[misc]
+_Sourced = {"source": (Source, ...)}
 _Decoder = _schema(
     Trunk,
     **_Sourced,
@@ -130,7 +130,7 @@ _Decoder = _schema(
     feed_forward=(_FeedForwards, ...),
     recurrent=(_Recurrents, {}),
     layers=(
-        tuple[tuple[_Layers, _Text, _Text] | tuple[_Layers, _Text, _Text, _Text], ...],
+        tuple[tuple[_Layers, Name, Name] | tuple[_Layers, Name, Name, Name], ...],
         Field(min_length=1),
     ),
 )
@@ -157,8 +157,8 @@ class _ModelFile(BaseModel):
     """A model file as written."""
 
     model_config = _STRICT
-    name: _Text
-    description: str
+    name: Name
+    description: Text
     schema_version: Annotated[
         int, Field(ge=MODEL_SCHEMA_VERSION, le=MODEL_SCHEMA_VERSION, strict=True)
     ]
@@ -167,8 +167,8 @@ class _ModelFile(BaseModel):
         source="transformers' modules; weights, activations and cache in bf16", dtype_bytes=2
     )
     checkpoint: _Checkpoint = _Checkpoint()
-    modes: dict[str, Mode] = {}
-    why: dict[str, Annotated[str, Field(strict=True)]] = {}
+    modes: dict[Name, Mode] = {}
+    why: dict[Name, Text] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> "_ModelFile":

@@ -235,8 +235,8 @@ def _speeds(arch: Architecture, weights: int, operand: int, cache: int, place: P
     device = place.device
     key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, device.name,
            device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
-           device.multiprocessors, device.like, device.links, place.framework,
-           place.times)  # fmt: skip
+           device.multiprocessors, device.links, place.framework, place.times,
+           tuple((file.device, file.framework) for file in place.rates))  # fmt: skip
     if (found := _KEPT.get(key)) is None:
         if len(_KEPT) >= _MOST:
             _KEPT.clear()

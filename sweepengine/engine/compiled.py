@@ -6,21 +6,27 @@ part's folder bears a hash of all the files that its code reaches, and older fol
 
 import hashlib
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numba
 from numba.core import config
+from numba.core.caching import IndexDataCacheFile
 from numba.extending import register_jitable
 
 from sweepengine.formulas.cost import FORMULAS
 
 PACKAGE = "sweepengine."
+FORMAT = b"SHA-256, pickle"
+"""Of cache files; folders of others are others."""
+DIGEST = 32
+"""Bytes of SHA-256 before the content of a cache file."""
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 """What every part is compiled with; a divisor of 0 is nobody's."""
 
@@ -44,12 +50,60 @@ def compiled(part: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         _register_formulas()
         try:
             with _compiled_into(_cache_folder(part, function)):
-                kept: Callable[..., None] = numba.njit(cache=True, **OPTIONS)(function)
+                kept: Any = numba.njit(cache=True, **OPTIONS)(function)
+            before = kept._cache._cache_file
+            kept._cache._cache_file = _CheckedFiles(
+                before._cache_path, before._index_name.removesuffix(".nbi"), before._source_stamp
+            )
         except (OSError, RuntimeError):  # no place to keep it
             kept = numba.njit(**OPTIONS)(function)
-        return kept
+        checked: Callable[..., None] = kept
+        return checked
 
     return decorate
+
+
+_Files: Any = IndexDataCacheFile
+
+
+class _CheckedFiles(_Files):  # type: ignore[misc] # numba has no types
+    """Numba's cache files with a checksum each: one that is damaged is as if it were not there.
+
+    So it is compiled and written anew. Where nothing can be written, nothing is kept.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        with suppress(OSError):
+            super().save(key, data)
+
+    def load(self, key: Any) -> Any:
+        try:
+            return super().load(key)
+        except Exception:  # whatever unpickling of an old file raises
+            return None
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            found = self._load_data(self._index_name)
+        except (OSError, ValueError):
+            return {}
+        version, stamp, overloads = found
+        fresh = (version, stamp) == (self._version, self._source_stamp)
+        return overloads if fresh else {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        self._save_data(self._index_name, (self._version, self._source_stamp, overloads))
+
+    def _load_data(self, name: str) -> Any:
+        content = Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+            raise OSError(f"{name} is damaged")
+        return pickle.loads(content[DIGEST:])
+
+    def _save_data(self, name: str, data: Any) -> None:
+        content = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(hashlib.sha256(content).digest() + content)
 
 
 def sources(function: FunctionType) -> set[str]:
@@ -77,7 +131,7 @@ def _cache_folder(part: str, function: FunctionType) -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(home) / "sweepengine"
     files = sorted(sources(function))
-    digest = hashlib.sha256(b"".join(Path(path).read_bytes() for path in files))
+    digest = hashlib.sha256(FORMAT + b"".join(Path(path).read_bytes() for path in files))
     name = f"{part}-{function.__name__}-"
     wanted = folder / f"{name}{digest.hexdigest()[:16]}"
     if not wanted.exists() and folder.is_dir():

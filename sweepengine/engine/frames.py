@@ -46,17 +46,23 @@ from sweepengine.grid.products import distinct
 Integers = NDArray[np.int64]
 
 
-def type_of(name: str, model: Model) -> pl.DataType:
-    """Type of a column; the types of columns are named as Polars names them."""
+def type_of(name: str, model: Model, wide: bool = False) -> pl.DataType:
+    """Type of a column; the types of columns are named as Polars names them.
+
+    With `wide`, integers are those of 128 bits.
+    """
     if name in INPUTS and INPUTS[name].choices:
         return pl.Enum(choices_of(model, name))
+    if wide and TYPES[name].startswith("Int"):
+        return pl.Int128()
     found: pl.DataType = getattr(pl, TYPES[name])()
     return found
 
 
-def schema_of(model: Model) -> pl.Schema:
+def schema_of(model: Model, wide: bool = False) -> pl.Schema:
     """Polars types of the columns that a model has, inputs first."""
-    return pl.Schema({name: type_of(name, model) for name in (*model.inputs, *output_names(model))})
+    names = (*model.inputs, *output_names(model))
+    return pl.Schema({name: type_of(name, model, wide) for name in names})
 
 
 def compute_chunk(
@@ -282,12 +288,13 @@ def _valid(series: pl.Series, column: Input) -> Integers:
         inside = ((whole - held).abs() <= 1e-6 * column.scale) & held.is_between(0, column.maximum)
         _require(inside.to_numpy(), series.name, series, allowed)
         return held.cast(pl.Int64).to_numpy()
-    if series.len() and (
-        series.min() < column.minimum or series.max() > column.maximum or column.multiple > 1  # type: ignore[operator]
-    ):
-        inside = series.is_between(column.minimum, column.maximum) & (series % column.multiple == 0)
+    whole = series.cast(pl.Int64, strict=False)  # null: it does not fit, nor is it valid
+    inside = whole.is_between(column.minimum, column.maximum).fill_null(False)
+    if column.multiple > 1:
+        inside &= (whole % column.multiple == 0).fill_null(False)
+    if not inside.all():
         _require(inside.to_numpy(), series.name, series, allowed)
-    return series.cast(pl.Int64).to_numpy()
+    return whole.to_numpy()
 
 
 def _require(holds: NDArray[np.bool_], name: str, values: Any, expected: str) -> None:

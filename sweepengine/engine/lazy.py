@@ -18,7 +18,7 @@ CHUNK_ROWS = 1 << 18
 """Points computed together: 64 MB with all columns, two such for each worker."""
 
 
-def scan(grid: str | Path | Grid) -> pl.LazyFrame:
+def scan(grid: str | Path | Grid, wide: bool = False) -> pl.LazyFrame:
     """Query a grid without computing what the query does not need.
 
     Columns that are not asked for are not computed. A filter on the columns of one axis drops
@@ -30,6 +30,8 @@ def scan(grid: str | Path | Grid) -> pl.LazyFrame:
     ----------
     grid : str, Path or Grid
         A grid file, the stem of a shipped one, or a grid.
+    wide : bool
+        Integers of 128 bits, for conditions that calculate: no product of theirs wraps.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def scan(grid: str | Path | Grid) -> pl.LazyFrame:
     """
     loaded = grid if isinstance(grid, Grid) else load_grid(grid)
     loaded.check()
-    schema = schema_of(loaded.model)
+    schema = schema_of(loaded.model, wide)
 
     def source(
         with_columns: list[str] | None,
@@ -53,7 +55,7 @@ def scan(grid: str | Path | Grid) -> pl.LazyFrame:
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
         columns = tuple(schema) if with_columns is None else tuple(with_columns)
-        return grid_frames(loaded, columns, predicate, n_rows)
+        return grid_frames(loaded, columns, predicate, n_rows, wide)
 
     return register_io_source(source, schema=schema, is_pure=True)
 
@@ -63,20 +65,21 @@ def grid_frames(
     columns: tuple[str, ...],
     predicate: pl.Expr | None = None,
     n_rows: int | None = None,
+    wide: bool = False,
 ) -> Iterator[pl.DataFrame]:
     """Compute columns of a grid, frame by frame in order: its first `n_rows`, then filtered."""
     conjuncts = [] if predicate is None else list(_conjuncts(predicate))
     remaining = conjuncts
     if n_rows is None:
-        axes, remaining = _filtered(grid, conjuncts)
+        axes, remaining = _filtered(grid, conjuncts, wide)
         grid = grid._replace(axes=axes)
     if grid.points == 0 or n_rows == 0:
-        yield pl.DataFrame(schema={name: type_of(name, grid.model) for name in columns})
+        yield pl.DataFrame(schema={name: type_of(name, grid.model, wide) for name in columns})
         return
     rows = CHUNK_ROWS if n_rows is None else min(CHUNK_ROWS, n_rows)
     points = min(n_rows or grid.points, grid.points)
     chunks = first_chunks(grid, points, rows)
-    yield from computed_frames(grid.model, chunks, columns, remaining, engine_for(points))
+    yield from computed_frames(grid.model, chunks, columns, remaining, engine_for(points), wide)
 
 
 def computed_frames(
@@ -85,25 +88,35 @@ def computed_frames(
     columns: tuple[str, ...],
     conjuncts: Iterable[pl.Expr],
     engine: str,
+    wide: bool = False,
 ) -> Iterator[pl.DataFrame]:
     """Compute chunks on all cores, a few ahead of the reader, and filter them; in order."""
     conditions = list(conjuncts)
     on_inputs = [part for part in conditions if set(part.meta.root_names()) <= set(INPUTS)]
     rest = [part for part in conditions if not any(part is other for other in on_inputs)]
     asked = {name for part in rest for name in part.meta.root_names()}
-    schema = schema_of(model)
+    schema = schema_of(model, wide)
     needed = tuple(name for name in schema if name in asked or name in columns)
+
+    def computed(chunk: Chunk, names: tuple[str, ...]) -> pl.DataFrame:
+        if not names:  # rows alone, as where they are counted
+            return pl.DataFrame(height=chunk.stop - chunk.start)
+        found = compute_chunk(model, chunk, names, engine)
+        return found.cast({name: schema[name] for name in names}) if wide else found
+
+    def shown(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.select(columns) if columns else pl.DataFrame(height=frame.height)
 
     def work(chunk: Chunk) -> pl.DataFrame:
         if on_inputs:
             names = {name for part in on_inputs for name in part.meta.root_names()}
-            kept = compute_chunk(model, chunk, tuple(n for n in schema if n in names), engine)
+            kept = computed(chunk, tuple(n for n in schema if n in names))
             mask = kept.select(pl.all_horizontal(on_inputs).alias("kept"))["kept"]
             if not mask.any():
                 return pl.DataFrame(schema={name: schema[name] for name in columns})
-            return compute_chunk(model, chunk, needed, engine).filter(mask, *rest).select(columns)
-        frame = compute_chunk(model, chunk, needed, engine)
-        return frame.filter(*rest).select(columns) if rest else frame.select(columns)
+            return shown(computed(chunk, needed).filter(mask, *rest))
+        frame = computed(chunk, needed)
+        return shown(frame.filter(*rest) if rest else frame)
 
     # A reader that stops early may drop this generator on a thread of the pool itself, which
     # cannot wait for itself to end.
@@ -121,7 +134,9 @@ def _conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:
     yield predicate
 
 
-def _filtered(grid: Grid, conjuncts: list[pl.Expr]) -> tuple[tuple[Axis, ...], list[pl.Expr]]:
+def _filtered(
+    grid: Grid, conjuncts: list[pl.Expr], wide: bool
+) -> tuple[tuple[Axis, ...], list[pl.Expr]]:
     """Axes without the values that a conjunct on them alone rejects, and the other conjuncts."""
     remaining = []
     found, model = list(grid.axes), grid.model
@@ -131,7 +146,7 @@ def _filtered(grid: Grid, conjuncts: list[pl.Expr]) -> tuple[tuple[Axis, ...], l
             if names and names <= set(axis.columns):
                 frame = pl.DataFrame(
                     [
-                        column_of(name, axis.values[:, j], model)
+                        column_of(name, axis.values[:, j], model).cast(type_of(name, model, wide))
                         for j, name in enumerate(axis.columns)
                     ]
                 )

@@ -10,7 +10,7 @@ from sweepengine.formulas.figures import Figures
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.steps import Keys
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Of datasets."""
 STAGES: Final = ("vision", "prefill", "decode")
 

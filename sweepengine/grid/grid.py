@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError, from_validation
-from sweepengine.data.files import read_toml
+from sweepengine.data.files import exists, read_toml
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import basis, on_devices, place_of, stated_device
 from sweepengine.data.stated import stated
+from sweepengine.data.texts import Name, Text
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
@@ -28,7 +29,7 @@ from sweepengine.grid.points import stages_of
 from sweepengine.grid.spelling import DEFAULTS, read_axes
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-_SECONDS = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_SECONDS = Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False, strict=True)]
 
 
 class Chunk(NamedTuple):
@@ -51,8 +52,8 @@ class GridFile(BaseModel):
     """A grid file as written."""
 
     model_config = _STRICT
-    name: Annotated[str, Field(min_length=1, strict=True)]
-    description: Annotated[str, Field(strict=True)] = ""
+    name: Name
+    description: Text = ""
     model: Annotated[str, Field(min_length=1, strict=True)] = "deepseek-ocr-3b"
     axes: dict[str, Any]
     targets: Targets = Targets()
@@ -194,9 +195,9 @@ def load_grid(name: str | Path) -> Grid:
     """
     path = Path(name)
     shipped = shipped_grids()
-    if not path.is_file() and str(name) in shipped:
+    if not exists(path) and str(name) in shipped:
         path = shipped[str(name)]
-    if not path.is_file() and path.suffix != ".toml":
+    if not exists(path) and path.suffix != ".toml":
         raise InputError(
             f'grid "{name}" does not exist: expected a path to a TOML file or one of '
             f"{', '.join(shipped)}"
@@ -211,7 +212,7 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
     except ValidationError as error:
         raise from_validation(source, error) from None
     model_name = file.model
-    if folder is not None and file.model.endswith(".toml") and (folder / file.model).is_file():
+    if folder is not None and file.model.endswith(".toml") and exists(folder / file.model):
         model_name = str(folder / file.model)
     try:
         model = load_model(model_name)

@@ -122,11 +122,28 @@ def _overflow(
         point = Point(**{**largest, **dict(zip(UNORDERED, values, strict=True))})
         found = point_columns(arch, point, image)
         if column := _misfit(found, names):
-            corner = (
-                f"{image.tiles} tiles, {point.text_tokens} text tokens, "
-                f"{point.decode_steps} decode steps, batch {point.batch_size}"
-            )
-            return _said(column, found[column.name], f" at its largest corner ({corner})")
+            where = f" at its largest corner ({_corner(point, image)})"
+            return _said(column, found[column.name], where)
+        if sum_said := _too_large_together(found, names):
+            return f"{sum_said} at its largest corner ({_corner(point, image)})"
+    return ""
+
+
+def _corner(point: Point, image: ImageTokens) -> str:
+    return (
+        f"{image.tiles} tiles, {point.text_tokens} text tokens, "
+        f"{point.decode_steps} decode steps, batch {point.batch_size}"
+    )
+
+
+def _too_large_together(found: Mapping[str, float], names: Sequence[str]) -> str:
+    """Which columns, that measures add up, do not fit Int64 together, in words."""
+    largest = DTYPES["Int64"].largest
+    for kind in ("flops", "bytes"):
+        summed = [c.name for c in OUTPUTS if c.dtype == "Int64" and c.name.endswith(f"_{kind}")]
+        value = sum(found[name] for name in summed if name in names)
+        if value > largest:
+            return f"the sum of all {kind} reaches {value:,}: expected at most {largest:,} (Int64)"
     return ""
 
 
@@ -151,3 +168,5 @@ def refuse_overflow(source: str, found: Mapping[str, float]) -> None:
     """
     if column := _misfit(found):
         raise InputError(f"{source}: {_said(column, found[column.name], '')}")
+    if said := _too_large_together(found, OUTPUT_NAMES):
+        raise InputError(f"{source}: {said}")

@@ -25,17 +25,20 @@ from sweepengine.grid.served import read_layout, read_precision
 
 Integers = NDArray[np.int64]
 LONGEST_AXIS = 10_000_000
+LARGEST = 2**31 - 1
+"""Largest number of a range; no axis has one beyond."""
 DEFAULTS = "defaults"
 """Name of the first axis, of what a table leaves out."""
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-_WHOLE = Annotated[int, Field(strict=True)]
+_WHOLE = Annotated[int, Field(ge=-LARGEST, le=LARGEST, strict=True)]
+_STEP = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
 
 
 class _Range(BaseModel):
     model_config = _STRICT
     start: _WHOLE
     stop: _WHOLE
-    step: Annotated[int, Field(gt=0, strict=True)]
+    step: _STEP
 
     @model_validator(mode="after")
     def _ordered(self) -> "_Range":
@@ -49,8 +52,8 @@ class _Range(BaseModel):
 
 class _Geometric(BaseModel):
     model_config = _STRICT
-    geometric: tuple[Annotated[int, Field(gt=0, strict=True)], _WHOLE]
-    factor: Annotated[int, Field(ge=2, strict=True)]
+    geometric: tuple[_STEP, _WHOLE]
+    factor: Annotated[int, Field(ge=2, le=LARGEST, strict=True)]
 
     @model_validator(mode="after")
     def _ordered(self) -> "_Geometric":

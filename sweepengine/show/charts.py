@@ -6,10 +6,11 @@ import altair as alt
 import polars as pl
 
 from sweepengine.answers import metrics
+from sweepengine.answers.folds import Fold, folded
 from sweepengine.answers.objectives import Objectives
 from sweepengine.answers.slo import Answer
 from sweepengine.answers.sources import Source
-from sweepengine.data.devices import TERA, Device
+from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.layout import Layout, expert_groups
 from sweepengine.formulas.parameters import parameter_parts
@@ -18,7 +19,6 @@ from sweepengine.formulas.ways import touched_experts
 from sweepengine.show.layouts import LAYOUT, layout_name, varying_layouts
 from sweepengine.show.look import (
     BLUE,
-    COLOURS,
     GREEN,
     GREY,
     HEIGHT,
@@ -34,6 +34,11 @@ from sweepengine.show.look import (
     styled,
 )
 
+MOST_BATCHES = 256
+"""Batch sizes that a chart tells apart; of more it shows some, from the smallest to the largest."""
+MOST_TICKS = 16
+MOST_FRONT = 2_000
+"""Points of all fronts of a chart."""
 MOST_BINS = 48
 """Steps of a heat map's K axis; more values than that are averaged into bins."""
 
@@ -72,17 +77,14 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     arch = model.architecture
     first_laid = varying_layouts(source).head(1)
     laid = first_laid.row(0, named=True) if first_laid.width else {}
-    steps = (
-        source.points.filter(pl.col("decode_steps") > 0, **laid)
-        .group_by("batch_size")
-        .agg(
-            (pl.col("decode_weight_io_bytes") / pl.col("decode_steps")).mean().alias("bytes") / 1e9
-        )
-        .sort("batch_size")
-        .collect(engine="streaming")
+    here = pl.all_horizontal(
+        pl.col("decode_steps") > 0, *(pl.col(name) == value for name, value in laid.items())
     )
+    a_step = pl.col("decode_weight_io_bytes") / pl.col("decode_steps") / 1e9
+    steps = folded(source, ["batch_size"], [Fold("bytes", a_step)], here).sort("batch_size")
     if steps.height < 2 or not arch.routings or not steps["bytes"].sum():
         return None
+    steps = _some(steps, MOST_BATCHES)
     experts, per_token = arch.routings[0]
     layout = Layout(*(int(laid.get(name, 1)) for name in LAYOUT))
     held = ceil_div(experts, layout.expert)
@@ -101,13 +103,14 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     )
     base = alt.Chart(shown).encode(
         x=alt.X("batch_size:Q", title="batch size (B)", axis=alt.Axis(
-            format=",d", values=shown["batch_size"].to_list(), grid=False),
+            format=",d", values=_some(shown, MOST_TICKS)["batch_size"].to_list(), grid=False),
             scale=alt.Scale(type="log", base=2)),
         y=alt.Y("bytes:Q", title="GB a step"),
         tooltip=["batch_size", alt.Tooltip("bytes:Q", format=".4~g"),
                  alt.Tooltip("experts:Q", format=".4~g", title="experts touched a layer")],
     )  # fmt: skip
-    text = base.mark_text(dy=-10, fontSize=10, color=GREY).encode(
+    labelled = base.properties(data=_some(shown, MOST_TICKS))
+    text = labelled.mark_text(dy=-10, fontSize=10, color=GREY).encode(
         text=alt.Text("experts:Q", format=".3~g")
     )
     lines = base.mark_line(color=BLUE, point=alt.OverlayMarkDef(color=BLUE))
@@ -117,6 +120,13 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     return Chart("weight_traffic", title, styled(drawn, title, note))
 
 
+def _some(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """At most so many rows, evenly spread, the first and the last among them."""
+    if rows.height <= most:
+        return rows
+    return rows[sorted({round(i * (rows.height - 1) / (most - 1)) for i in range(most)})]
+
+
 def heat_map(source: Source, device: Device) -> Chart | None:
     """TPOT over decode steps and batch size, the mean of all that fits; None without both axes."""
     axes = source.points.select(
@@ -124,25 +134,28 @@ def heat_map(source: Source, device: Device) -> Chart | None:
         pl.col("decode_steps").min().alias("low"),
         pl.col("decode_steps").max().alias("high"),
         pl.col("batch_size").n_unique().alias("B"),
+        pl.col("batch_size").min().alias("least"),
+        pl.col("batch_size").max().alias("largest"),
     )
-    counts = axes.collect(engine="streaming").row(0, named=True)
+    counts = axes.pipe(source.collected).row(0, named=True)
     if counts["K"] < 2 or counts["B"] < 2:
         return None
     steps, binned = pl.col("decode_steps"), counts["K"] > MOST_BINS
     if binned:
         width = -(-(counts["high"] - counts["low"] + 1) // MOST_BINS)
         steps = (steps - counts["low"]) // width * width + counts["low"]
+    batches, batch_bins = pl.col("batch_size"), counts["B"] > MOST_BINS
+    if batch_bins:
+        wide = -(-(counts["largest"] - counts["least"] + 1) // MOST_BINS)
+        batches = (batches - counts["least"]) // wide * wide + counts["least"]
     fits = metrics.memory_needed_bytes(source.stages_there) <= metrics.memory_bytes(device)
-    cells = (
-        source.points.filter(pl.col("decode_steps") > 0)
-        .group_by(steps.alias("decode_steps"), "batch_size")
-        .agg(
-            (metrics.tpot_seconds(device).filter(fits).mean() * 1000).alias("tpot_ms"),
-            fits.any().alias("fits"),
-        )
-        .sort("batch_size", "decode_steps")
-        .collect(engine="streaming")
-    )
+    cells = folded(
+        source,
+        [steps.alias("decode_steps"), batches.alias("batch_size")],
+        [Fold("tpot_ms", pl.when(fits).then(metrics.tpot_seconds(device) * 1000)),
+         Fold("fits", fits, "any")],
+        pl.col("decode_steps") > 0,
+    ).sort("batch_size", "decode_steps")  # fmt: skip
     shown = cells.filter("fits")
     if shown.is_empty():
         return None
@@ -150,6 +163,7 @@ def heat_map(source: Source, device: Device) -> Chart | None:
     title = f"On {device.name} a token takes {figure(low)} to {figure(high)} ms"  # type: ignore[arg-type]
     note = f"{note_of(source)}, mean of all that memory holds, blank where it holds none"
     note += f"; K in {cells['decode_steps'].n_unique()} bins" if binned else ""
+    note += f"; B in {cells['batch_size'].n_unique()} bins" if batch_bins else ""
     drawn = (
         alt.Chart(shown)
         .mark_rect()
@@ -161,102 +175,9 @@ def heat_map(source: Source, device: Device) -> Chart | None:
                             scale=alt.Scale(scheme="viridis", reverse=True, type="log")),
             tooltip=["decode_steps", "batch_size", alt.Tooltip("tpot_ms:Q", format=".4~g")],
         )
-        .properties(width=WIDTH - 80, height=30 * cells["batch_size"].n_unique())
+        .properties(width=WIDTH - 80, height=min(30 * cells["batch_size"].n_unique(), 480))
     )  # fmt: skip
     return Chart("tpot_heat_map", title, styled(drawn, title, note))
-
-
-def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Chart | None:
-    """Roofs of devices, and each stage's points under the roof of one of them.
-
-    A point stands at the FLOPs for each byte that the model's accounting moves, and at the rate
-    that the roofline of `at` allows: its FLOPs over its roofline time.
-    """
-    stages = list(source.stages_there)
-    measures = []
-    for stage in stages:
-        intensity = metrics.arithmetic_intensity((stage,))
-        rate = metrics.flops((stage,)) / metrics.roofline_seconds(at, (stage,)) / TERA
-        measures += [intensity.alias(f"{stage}:x"), rate.alias(f"{stage}:y")]
-    measures.append(metrics.total("weight_io_bytes", stages).alias("weights"))
-    wanted = ("batch_size", "attention", "crop_rows", "crop_cols", "view_size", "prompt_tokens")
-    keys = [name for name in wanted if name in source.columns]
-    points = (
-        source.points.filter(pl.col("decode_steps") > 0)
-        .group_by(keys)
-        .agg([measure.mean() for measure in measures])
-        .sort(keys)
-        .collect(engine="streaming")
-    )
-    if points.is_empty():
-        return None
-    dots = pl.concat(
-        [
-            points.select(
-                pl.lit(stage).alias("stage"),
-                "batch_size",
-                pl.col(f"{stage}:x").alias("intensity"),
-                pl.col(f"{stage}:y").alias("rate"),
-            )
-            for stage in stages
-        ]
-    )
-    low = min(1.0, float(dots["intensity"].min()) / 2)  # type: ignore[arg-type]
-    high = max(3000.0, float(dots["intensity"].max()) * 2)  # type: ignore[arg-type]
-    roofs = pl.DataFrame(
-        [
-            {"device": device.name, "intensity": x,
-             "rate": min(device.bytes_per_s * x, device.tensor_flops_per_s) / TERA}
-            for device in devices
-            for x in (low, device.tensor_flops_per_s / device.bytes_per_s, high)
-        ]
-    )  # fmt: skip
-    ticks = [10.0**power for power in range(-2, 6) if low <= 10.0**power <= high]
-    x = alt.X("intensity:Q", title="FLOP/byte",
-              axis=alt.Axis(format=",~g", gridOpacity=0.4, values=ticks),
-              scale=alt.Scale(type="log", domain=[low, high], nice=False))  # fmt: skip
-    y = alt.Y("rate:Q", title="TFLOP/s", scale=alt.Scale(type="log"),
-              axis=alt.Axis(format=",~g", gridOpacity=0.4))  # fmt: skip
-    chosen = alt.condition(alt.datum.device == at.name, alt.value(2.5), alt.value(0.8))
-    lines = alt.Chart(roofs).mark_line(color=GREY).encode(
-        x=x, y=y, detail="device:N", strokeWidth=chosen
-    )  # fmt: skip
-    names = _roof_labels(devices, high)
-    labels = alt.Chart(names).mark_text(align="left", dx=5, fontSize=10, color=GREY).encode(
-        x=alt.X("intensity:Q"), y=alt.Y("rate:Q"), text="device:N"
-    )  # fmt: skip
-    marks = alt.Chart(dots).mark_point(filled=True, size=45, opacity=0.75).encode(
-        x=x, y=y,
-        color=alt.Color("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
-                        scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
-        shape=alt.Shape("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
-                        scale=alt.Scale(domain=stages)),
-        tooltip=["stage", "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
-                 alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
-    )  # fmt: skip
-    decode = dots.filter(pl.col("stage") == "decode")["intensity"]
-    ridge = at.tensor_flops_per_s / at.bytes_per_s
-    side = "left of" if float(decode.max()) < ridge else "on both sides of"  # type: ignore[arg-type]
-    side = "right of" if float(decode.min()) > ridge else side  # type: ignore[arg-type]
-    title = f"Decode stands {side} {at.name}'s ridge of {ridge:,.0f} FLOP/byte"
-    note = f"{note_of(source)}; stages under the roof of {at.name} (bold)"
-    if not points["weights"].sum():
-        note += "; this accounting moves activations only, no weights and no cache"
-    drawn = alt.layer(lines, marks, labels).properties(width=WIDTH - 90, height=420)
-    return Chart("roofline", title, styled(drawn, title, note))
-
-
-def _roof_labels(devices: Sequence[Device], x: float) -> pl.DataFrame:
-    """Names at the ends of the roofs, those of one height on one line, pushed apart."""
-    heights: dict[float, list[str]] = {}
-    for device in devices:
-        heights.setdefault(device.tensor_flops_per_s / TERA, []).append(device.name)
-    rows, last = [], 0.0
-    for rate in sorted(heights):
-        place = max(rate, last * 1.35)
-        rows.append({"intensity": x, "rate": place, "device": ", ".join(heights[rate])})
-        last = place
-    return pl.DataFrame(rows)
 
 
 def front_chart(
@@ -293,6 +214,9 @@ def fronts_drawn(
     rows: pl.DataFrame, names: Sequence[str], title: str, note: str
 ) -> alt.TopLevelMixin:
     """Fronts as lines, a colour each: `rows` has `device`, both rates and `batch_size`."""
+    if rows.height > MOST_FRONT:
+        each = max(MOST_FRONT // max(len(names), 1), 2)
+        rows = pl.concat([_some(rows.filter(pl.col("device") == n), each) for n in names])
     colours = [BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, GREY, "#000000", YELLOW]
     base = alt.Chart(rows).encode(
         x=alt.X("user_tokens_per_s:Q", title="tokens/s/user", scale=alt.Scale(type="log"),

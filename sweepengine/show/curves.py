@@ -1,16 +1,18 @@
 """The published charts: curves over image tokens, with titles that say what they show.
 
 Every chart is drawn from `chart_frame`: one row for each image and attention, with the least,
-mean and largest value over whatever else varies. So no chart holds more rows than there are
-images, and none drops a point.
+mean and largest value over whatever else varies; where there are thousands of images, one for each
+bin of their tokens. So a chart holds few rows, and none drops a point.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import altair as alt
 import polars as pl
 
 from sweepengine.answers import metrics
+from sweepengine.answers.folds import Fold, folded, spread
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import TERA
 from sweepengine.formulas.points import IMAGE_COLUMNS
@@ -28,6 +30,9 @@ from sweepengine.show.look import (
 )
 from sweepengine.show.plans import Plan
 
+MOST_IMAGES = 2_000
+"""Images and prompts of different kinds; more are drawn in bins of their tokens."""
+BINS = 256
 LABEL_WIDTH = 27
 """Pixels that a label such as 1x29 takes, with its margin."""
 DASHES = {"eager": [6, 3], "CUDA cores": [6, 3], "after decoding": [6, 3], "LM head": [2, 2]}
@@ -41,6 +46,8 @@ MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attenti
 def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
     """One row for each image and attention: least, mean and largest of every curve's measure.
 
+    Of more than `MOST_IMAGES` a row is for those of a bin of tokens, named by the smallest.
+
     Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, what the row is
     for, `attention`, `tokens` and `crops`; ``{chart}:torch``, the tensor FLOPs where all else is as
     torch measured it, null elsewhere.
@@ -50,40 +57,53 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
         as_measured = pl.all_horizontal(
             pl.col(name) == value for name, value in MEASURED_AT.items()
         )
-    measures = [
-        expression.alias(f"{plan.name}:{i}:{kind}")
+    folds = [
+        fold
         for plan in chosen
         for i, curve in enumerate(plan.curves)
-        for kind, expression in (
-            ("min", curve.measure.min()),
-            ("mean", curve.measure.mean()),
-            ("max", curve.measure.max()),
-        )
+        for fold in spread(f"{plan.name}:{i}", _stepping(curve.measure))
     ]
-    measures += [
-        pl.when(as_measured)
-        .then(metrics.total("tensor_flops", plan.stages))
-        .max()
-        .alias(f"{plan.name}:torch")
+    folds += [
+        Fold(f"{plan.name}:torch",
+             pl.when(as_measured).then(metrics.total("tensor_flops", plan.stages)), "max")
         for plan in chosen
         if plan.measured
-    ]
+    ]  # fmt: skip
     label = pl.format("{} tokens", tokens_column(source))
     if "crop_rows" in source.columns:
         crops = pl.format("{}x{}", "crop_rows", "crop_cols")
         whole = pl.format("{} px", "view_size")
         label = pl.when(pl.col("crop_rows") > 0).then(crops).otherwise(whole)
     tokens = tokens_column(source)
-    keys = [name for name in (*PROMPT, tokens) if name in source.columns]
-    keys = list(dict.fromkeys(keys))
-    stepping = source.points.with_columns(pl.col("decode_steps").replace(0, None))
-    return (
-        stepping.group_by([*keys, "attention"])
-        .agg(measures)
-        .with_columns(label.alias("crops"), pl.col(tokens).alias("tokens"))
-        .sort(tokens, "attention", *keys)
-        .collect(engine="streaming")
-    )
+    keys = list(dict.fromkeys(name for name in (*PROMPT, tokens) if name in source.columns))
+    binned = _binned(source, keys, tokens)
+    if binned is None:
+        frame = folded(source, [*keys, "attention"], folds)
+    else:
+        # Of the keys the smallest of a bin; the measures are of all of it.
+        firsts = [Fold(name, pl.col(name), "min") for name in keys]
+        frame = folded(source, [binned, "attention"], [*firsts, *folds]).drop("bin")
+    named = frame.with_columns(label.alias("crops"), pl.col(tokens).alias("tokens"))
+    return named.sort(tokens, "attention", *keys)
+
+
+def _stepping(measure: pl.Expr) -> pl.Expr:
+    """A measure, null where it is one of steps and there are none."""
+    if "decode_steps" not in measure.meta.root_names():
+        return measure
+    return pl.when(pl.col("decode_steps") > 0).then(measure)
+
+
+def _binned(source: Source, keys: Sequence[str], tokens: str) -> pl.Expr | None:
+    """Bins of the tokens that charts stand over; None where there are few images and prompts."""
+    counts = [pl.col(name).approx_n_unique().cast(pl.Int64).alias(name) for name in keys]
+    ends = [pl.col(tokens).min().alias("low"), pl.col(tokens).max().alias("high")]
+    found = source.points.select(*counts, *ends).pipe(source.collected).row(0, named=True)
+    if math.prod(found[name] for name in keys if name != tokens) <= MOST_IMAGES:
+        return None
+    width = -(-(found["high"] - found["low"] + 1) // BINS)
+    binned: pl.Expr = ((pl.col(tokens) - found["low"]) // width).alias("bin")
+    return binned
 
 
 def tokens_column(source: Source) -> str:
@@ -205,15 +225,17 @@ def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
         ends[name] = (curve.row(0, named=True), curve.row(-1, named=True))
     first, last = ends[names[0]]
     said = f"{plan.what}: {figure(first['value'])}"
-    if abs(last["value"] / first["value"] - 1) < 5e-4:
+    if abs(last["value"] - first["value"]) <= 5e-4 * abs(first["value"]):
         said += f" {plan.unit} everywhere"
     else:
         said += f" to {figure(last['value'])} {plan.unit}, {first['crops']} to {last['crops']}"
     if off is not None:
         said += f"; tensor FLOPs within {off:.2%} of torch's" if off else "; torch counts the same"
-    elif len(names) > 1:
+    elif len(names) > 1 and last["value"]:
         ratio = ends[names[1]][1]["value"] / last["value"]
-        factor = f"{figure(ratio)} times that" if ratio >= 1 else f"1/{figure(1 / ratio)} of that"
+        factor = (
+            f"1/{figure(1 / ratio)} of that" if 0 < ratio < 1 else f"{figure(ratio)} times that"
+        )
         factor = "within 1 % of that" if abs(ratio - 1) < 0.01 else factor
         named = f"{names[0]}; " if plan.curves[0].name else ""
         said += f" ({named}{names[1]} {factor})"

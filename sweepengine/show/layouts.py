@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from sweepengine.answers import metrics
+from sweepengine.answers.folds import Fold, folded
 from sweepengine.answers.sources import Source
 from sweepengine.data.devices import Device
 from sweepengine.grid.axes import AXES
@@ -18,7 +19,7 @@ FORMATS = AXES["precision"].columns
 def varying_layouts(source: Source) -> pl.DataFrame:
     """Layouts and formats of a source, as they come; without columns where all have the same."""
     keys = [name for name in (*LAYOUT, *FORMATS) if name in source.inputs]
-    found = source.points.select(keys).unique(maintain_order=True).collect(engine="streaming")
+    found = folded(source, keys, [])
     return found if found.height > 1 else pl.DataFrame()
 
 
@@ -42,19 +43,19 @@ def layout_table(source: Source, device: Device) -> Table | None:
     fits = memory <= metrics.memory_bytes(device)
     user = metrics.tokens_per_second_per_user(device)
     rate = metrics.tokens_per_second(device, stages=stages)
-    found = (
-        source.points.group_by(keys, maintain_order=True)
-        .agg(
-            devices=pl.col("devices").first(),
-            weights=pl.col("weight_bytes").first() / 1e9,
-            least=memory.min() / 1e9,
-            most=memory.max() / 1e9,
-            points=pl.len(),
-            fitting=fits.sum(),
-            user=user.filter(fits).max(),
-            rate=rate.filter(fits).max(),
-        )
-        .collect(engine="streaming")
+    found = folded(
+        source,
+        keys,
+        [
+            Fold("devices", pl.col("devices"), "first"),
+            Fold("weights", pl.col("weight_bytes") / 1e9, "first"),
+            Fold("least", memory / 1e9, "min"),
+            Fold("most", memory / 1e9, "max"),
+            Fold("points", pl.col("devices") > 0, "sum"),
+            Fold("fitting", fits, "sum"),
+            Fold("user", pl.when(fits).then(user), "max"),
+            Fold("rate", pl.when(fits).then(rate), "max"),
+        ],
     )
     columns = ("layout", "weights", "products", "cache", "devices", "weights, GB",
                "memory, GB", f"fit {device.name}", "tokens/s/user, at most",

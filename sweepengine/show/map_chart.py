@@ -177,7 +177,7 @@ def report_map(source: Source, devices: Sequence[str]) -> Chart | None:
     if stated(load_model(source.model)) != stated(model):
         return None
     names = [name for name in LENGTH_COLUMNS if name in source.inputs]
-    first = source.points.select(names).head(1).collect().to_dict(as_series=False)
+    first = source.points.select(names).head(1).pipe(source.collected).to_dict(as_series=False)
     lengths = lengths_of(source.place, model, first)
     asked = Asked(Objectives(targets.ttft_s, targets.tpot_s), cells=REPORT_CELLS)
     maps = find_maps(source.model, devices, lengths, asked)

@@ -11,6 +11,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from sweepengine.data.errors import InputError
+from sweepengine.data.outputs import written
 
 PNG_SCALE = 1.5
 KINDS = (".svg", ".png", ".html")
@@ -22,19 +23,23 @@ def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
     Raises
     ------
     InputError
-        When the name ends otherwise.
+        When the name ends otherwise, or the file cannot be written.
     """
     if path.suffix not in KINDS:
         raise InputError(f"{path}: expected a file name that ends in {', '.join(KINDS)}")
+    with written(path) as file:
+        file.write(drawn(chart, path.suffix))
+
+
+def drawn(chart: alt.TopLevelMixin, kind: str) -> bytes:
+    """A chart as a file of a kind, one of `KINDS`."""
     specification = chart.to_dict()
-    if path.suffix == ".svg":
-        path.write_text(vl_convert.vegalite_to_svg(specification), encoding="utf-8")
-    elif path.suffix == ".png":
-        path.write_bytes(vl_convert.vegalite_to_png(specification, scale=PNG_SCALE))
-    else:
-        title = str(specification["title"]["text"])
-        page = render("chart.html", title=title, charts=[("chart", specification)])
-        path.write_text(page, encoding="utf-8")
+    if kind == ".png":
+        return vl_convert.vegalite_to_png(specification, scale=PNG_SCALE)
+    if kind == ".svg":
+        return vl_convert.vegalite_to_svg(specification).encode()
+    title = str(specification["title"]["text"])
+    return render("chart.html", title=title, charts=[("chart", specification)]).encode()
 
 
 def render(template: str, charts: list[tuple[str, dict[str, Any]]], **values: Any) -> str:

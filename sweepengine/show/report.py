@@ -2,37 +2,43 @@
 
 import platform
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
 import altair as alt
 import polars as pl
 
-from sweepengine.answers.accountings import Cause, Figure, causes, figures
 from sweepengine.answers.sources import Source, open_source
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.measurements import measured_stages
-from sweepengine.data.models import Model, load_model
+from sweepengine.data.models import load_model
+from sweepengine.data.outputs import OwnFolder, file_stem
 from sweepengine.grid.columns import SCHEMA_VERSION
-from sweepengine.grid.points import checked_point
-from sweepengine.show.charts import heat_map, parameters_chart, roofline_chart, weight_traffic_chart
+from sweepengine.show.charts import heat_map, parameters_chart, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
 from sweepengine.show.layouts import layout_table
 from sweepengine.show.look import Chart
 from sweepengine.show.map_chart import report_map
 from sweepengine.show.plans import plans
-from sweepengine.show.rendering import render, save_chart
+from sweepengine.show.rendering import KINDS, drawn, render
+from sweepengine.show.roofline_chart import roofline_chart
+from sweepengine.show.side_by_side import (
+    Beside,
+    accountings_page,
+    accountings_tables,
+    laid_beside,
+)
 from sweepengine.show.tables import (
     MOST_ROWS,
     Comparison,
     Table,
     compare,
+    csv_text,
     markdown,
     stage_tables,
-    write_csv,
 )
-from sweepengine.store.storage import LocalFolder
 
 METHOD = (
     ("FLOPs", "A multiply-add is 2. Tensor cores do matrix products and convolutions, CUDA cores "
@@ -97,29 +103,36 @@ def write_report(
     InputError
         When a source, model or reference is not there or not valid, or `out` cannot be written to.
     """
+    folder = OwnFolder(out)
+    folder.claim(("index.html", "README.md"))
     sources = [open_source(place) for place in places]
-    laid_beside = None if against is None else load_model(against)
+    large = next((source for source in sources if source.point_count > MOST_ROWS), None)
+    if reference is not None and large is not None:
+        raise InputError(
+            f"report: --reference: {large.place} has {large.point_count:,} points: expected at "
+            f"most {MOST_ROWS:,}, as larger grids have no tables"
+        )
+    other = None if against is None else load_model(against)
     sections = _named([_section(source) for source in sources])
     tables = [table for section in sections for table in section.tables]
     compared = [compare(table, reference) for table in tables] if reference else []
-    beside = None if laid_beside is None else _accountings(sections, laid_beside)
-    for folder in (out, out / "charts"):
-        LocalFolder(folder).prepare()
+    beside = None if other is None else laid_beside(sections[0].source, other)
+    files: dict[str, bytes] = {}
     for section in sections:
         for table in section.tables:
-            write_csv(table, out / f"{table.name}.csv")
+            files[f"{table.name}.csv"] = csv_text(table).encode()
             page = f"# {table.title}\n\n{_provenance(section.source)}\n\n"
-            page += markdown(table.columns, table.rows)
-            (out / f"{table.name}.md").write_text(page, encoding="utf-8")
+            files[f"{table.name}.md"] = (page + markdown(table.columns, table.rows)).encode()
         for chart in section.charts:
-            for kind in ("svg", "png", "html"):
-                save_chart(chart.drawn, out / "charts" / f"{chart.name}.{kind}")
+            for kind in KINDS:
+                files[f"charts/{chart.name}{kind}"] = drawn(chart.drawn, kind)
     if compared:
-        (out / "comparison.md").write_text(_comparison_page(compared), encoding="utf-8")
+        files["comparison.md"] = _comparison_page(compared).encode()
     if beside is not None:
-        (out / "accountings.md").write_text(_accountings_page(beside), encoding="utf-8")
-    (out / "README.md").write_text(_index(sections, compared, beside), encoding="utf-8")
-    (out / "index.html").write_text(_page(sections, compared, beside), encoding="utf-8")
+        files["accountings.md"] = accountings_page(beside).encode()
+    files["README.md"] = _index(sections, compared, beside).encode()
+    files["index.html"] = _page(sections, compared, beside).encode()
+    folder.write(files)
     return compared
 
 
@@ -142,7 +155,7 @@ def _section(source: Source) -> Section:
     laid = layout_table(source, at)
     tables = [] if laid is None else [laid]
     if source.point_count <= MOST_ROWS:
-        points = source.points.collect()
+        points = source.points.pipe(source.collected)
         for stage in source.stages:
             ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
             tables += stage_tables(points, stage, ttft, tpot)
@@ -159,8 +172,10 @@ def _named(sections: list[Section]) -> list[Section]:
     shown: set[tuple[str, str]] = set()
 
     def own(kind: str, name: str, source: Source) -> str:
-        chosen = f"{source.name}-{name}" if kind + name in names else name
-        names.add(kind + chosen)
+        longer = f"{file_stem(source.name)}-{name}"
+        choices = chain([name, longer], (f"{longer}-{i}" for i in count(2)))
+        chosen = next(choice for choice in choices if (kind + choice).casefold() not in names)
+        names.add((kind + chosen).casefold())
         return chosen
 
     found = []
@@ -175,46 +190,6 @@ def _named(sections: list[Section]) -> list[Section]:
         renamed = [table._replace(name=own("table ", table.name, source)) for table in tables]
         found.append(Section(source, kept, renamed))
     return found
-
-
-class _Beside(NamedTuple):
-    """Two accountings on the smallest, middle and largest image of the sources."""
-
-    first: Model
-    second: Model
-    figures: list[Figure]
-    causes: list[Cause]
-    middle: str
-
-
-def _accountings(sections: list[Section], first: Model) -> _Beside:
-    source = sections[0].source
-    second = source.loaded
-    if first.inputs != second.inputs:
-        raise InputError(
-            f"report: --against {first.name}: has other inputs than {second.name}: "
-            "expected another accounting of the same model"
-        )
-    tiles = [pl.col("crop_rows") * pl.col("crop_cols")] if first.has_vision else []
-    images = (
-        source.points.filter(pl.col("attention") == "flash")
-        .select(source.inputs)
-        .unique()
-        .sort(*source.inputs[:1], *tiles, *source.inputs)
-        .collect()
-    )
-    if images.is_empty():
-        raise InputError(
-            f"{source.place}: holds no flash points: expected some to lay side by side"
-        )
-    chosen = [images.row(i, named=True) for i in (0, images.height // 2, images.height - 1)]
-    workloads = []
-    for row in chosen:
-        name = f"{row['crop_rows']}x{row['crop_cols']}" if tiles else f"{row['prompt_tokens']}"
-        workloads.append((name, checked_point(first, row)))
-    found = [f for name, point in workloads for f in figures(first, second, name, point)]
-    middle = workloads[1]
-    return _Beside(first, second, found, causes(first, second, *middle), middle[0])
 
 
 def _sentence(text: str) -> str:
@@ -240,51 +215,7 @@ def _comparison_page(compared: list[Comparison]) -> str:
     return text
 
 
-def _figure_rows(beside: _Beside) -> list[tuple[str, ...]]:
-    return [
-        (f.workload, f.column, f"{f.first:,.0f}", f"{f.second:,.0f}", _percent(f.change))
-        for f in beside.figures
-        if f.first or f.second
-    ]
-
-
-def _cause_rows(beside: _Beside) -> list[tuple[str, ...]]:
-    return [
-        (
-            cause.key,
-            f"{cause.first}",
-            f"{cause.second}",
-            cause.why,
-            "; ".join(f"{f.column} {_percent(f.change)}" for f in cause.effects) or "none alone",
-        )
-        for cause in beside.causes
-    ]
-
-
-def _percent(change: float | None) -> str:
-    if change is None:
-        return "from nothing"
-    return "equal" if change == 0 else f"{change:+.2%}"
-
-
-def _figure_columns(beside: _Beside) -> tuple[str, ...]:
-    return ("crops", "figure", beside.first.name, beside.second.name, "difference")
-
-
-def _cause_columns(beside: _Beside) -> tuple[str, ...]:
-    return ("number", beside.first.name, beside.second.name, "why",
-            f"what it alone changes at {beside.middle}")  # fmt: skip
-
-
-def _accountings_page(beside: _Beside) -> str:
-    text = f"# Two accountings: {beside.first.name} and {beside.second.name}\n\n"
-    text += f"{beside.first.description}.\n{beside.second.description}.\n\n## Where they part\n\n"
-    text += markdown(_cause_columns(beside), _cause_rows(beside))
-    text += "\n## By how much\n\nFlash attention.\n\n"
-    return text + markdown(_figure_columns(beside), _figure_rows(beside))
-
-
-def _index(sections: list[Section], compared: list[Comparison], beside: _Beside | None) -> str:
+def _index(sections: list[Section], compared: list[Comparison], beside: Beside | None) -> str:
     text = "# Report\n\nTFLOPs are 1e12 FLOPs; a multiply-add is 2 FLOPs.\n"
     text += "Charts and tables on one page: `index.html`, which `make report` writes.\n\n"
     for section in sections:
@@ -307,7 +238,7 @@ def _index(sections: list[Section], compared: list[Comparison], beside: _Beside 
     return text
 
 
-def _page(sections: list[Section], compared: list[Comparison], beside: _Beside | None) -> str:
+def _page(sections: list[Section], compared: list[Comparison], beside: Beside | None) -> str:
     tables = [table for section in sections for table in section.tables]
     notes = [
         f"{section.source.name}: {section.source.point_count:,} points, shown by charts only; "
@@ -316,11 +247,7 @@ def _page(sections: list[Section], compared: list[Comparison], beside: _Beside |
         if not section.tables
     ]
     if beside is not None:
-        causes_table = Table("causes", "Where the accountings part, and why",
-                             _cause_columns(beside), _cause_rows(beside), 0)  # fmt: skip
-        figures_table = Table("figures", "By how much the accountings part",
-                              _figure_columns(beside), _figure_rows(beside), 0)  # fmt: skip
-        tables = [causes_table, figures_table, *tables]
+        tables = [*accountings_tables(beside), *tables]
     names = ", ".join(dict.fromkeys(section.source.model for section in sections))
     return render(
         "report.html",

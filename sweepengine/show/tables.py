@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,12 +137,13 @@ def stage_tables(
     return tables
 
 
-def write_csv(table: Table, path: Path) -> None:
-    """Write a table as CSV, cells as printed."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows(table.rows)
+def csv_text(table: Table) -> str:
+    """A table as CSV, cells as printed."""
+    file = StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(table.rows)
+    return file.getvalue()
 
 
 def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---:") -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sweepengine.engine import interrupts
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -24,9 +26,29 @@ PICTURE = (78, 18)
 """Columns and lines of a picture."""
 
 
+def printable(text: str) -> str:
+    r"""Text with what a terminal would take for commands spelled out, such as ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character == "\n"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def say(text: str = "", error: bool = False) -> None:
-    """Write a line to the terminal: all that commands print goes through here."""
-    click.echo(text, err=error)
+    """Write a line to the terminal: all that commands print goes through here.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Instead of an answer, when a signal has asked the command to end.
+    """
+    if not error:
+        interrupts.check()
+    click.echo(printable(text), err=error)
 
 
 def say_json(facts: object) -> None:
@@ -53,9 +75,10 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str,
     for i, column in enumerate(columns):
         figures = i > 0 and sum(row[i][:1].isdigit() for row in rows) > len(rows) / 2
         figures |= all(row[i][:1].isdigit() for row in rows)
-        table.add_column(column, overflow="fold", justify="right" if figures else "left")
+        name = Text(printable(column))
+        table.add_column(name, overflow="fold", justify="right" if figures else "left")
     for row in rows:
-        table.add_row(*(Text(text) for text in row))
+        table.add_row(*(Text(printable(text)) for text in row))
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_WIDTH

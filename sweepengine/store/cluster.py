@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweepengine.data.errors import InputError
+from sweepengine.engine.interrupts import unwatched
 from sweepengine.grid.grid import Chunk
-from sweepengine.store.runs import Shards, write_shard
+from sweepengine.store.runs import Shard, Shards, write_shard
 
 CONNECT_SECONDS = 5
 RETRIES = 3
 """How often a task whose worker died is tried again, on another worker."""
 
 
-def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -> Iterator[int]:
-    """Write chunks as tasks; yields the rows of each file as it is done.
+def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -> Iterator[Shard]:
+    """Write chunks as tasks; yields each file as it is done.
 
     Each task writes its file as a local run does, so a worker that dies costs its own file, which
     another one writes. Workers must reach the same storage and have sweepengine installed.
@@ -50,7 +51,8 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
         quiet |= {"num_cpus": shards.workers, "include_dashboard": False,
                   "_node_ip_address": "127.0.0.1"}  # fmt: skip
     try:
-        ray.init(address=address or "local", **quiet)
+        with unwatched():  # its processes must end when they are asked to
+            ray.init(address=address or "local", **quiet)
     except Exception as error:  # Ray raises bare ones, when a node starts too slowly for one
         reason = " ".join(str(error).split())
         place = (
@@ -74,7 +76,7 @@ def _require_listener(address: str) -> None:
         raise InputError(f"--address {address}: no Ray cluster there: {error}") from None
 
 
-def _settled(ray: Any, shards: Shards, chunks: Iterator[Chunk]) -> Iterator[int]:
+def _settled(ray: Any, shards: Shards, chunks: Iterator[Chunk]) -> Iterator[Shard]:
     task = ray.remote(num_cpus=1, max_retries=RETRIES)(write_shard)
     shared = ray.put(shards)
     cpus = int(ray.cluster_resources().get("CPU", shards.workers))
@@ -87,12 +89,13 @@ def _settled(ray: Any, shards: Shards, chunks: Iterator[Chunk]) -> Iterator[int]
         yield _first(ray, pending)
 
 
-def _first(ray: Any, pending: dict[Any, Chunk]) -> int:
-    """Wait for the first task to end; its rows."""
+def _first(ray: Any, pending: dict[Any, Chunk]) -> Shard:
+    """Wait for the first task to end; its file."""
     (done,), _ = ray.wait(list(pending), num_returns=1)
     chunk = pending.pop(done)
     try:
-        return int(ray.get(done))
+        found: Shard = ray.get(done)
+        return found
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         reason = " ".join(str(cause).split())

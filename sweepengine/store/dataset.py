@@ -1,25 +1,46 @@
 """The dataset: Arrow schema with units and meanings, files of points, manifest."""
 
+import hashlib
 import json
+import zlib
 from collections.abc import Mapping
+from functools import cache
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sweepengine.data.errors import InputError, from_validation
+from sweepengine.data.errors import InputError, from_validation, shown
+from sweepengine.data.files import parsed_json
+from sweepengine.data.texts import Name, Text
 from sweepengine.engine.compute import COMPILED
+from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.columns import COLUMNS, SCHEMA_VERSION
-from sweepengine.store.storage import Storage, open_storage
+from sweepengine.grid.columns import COLUMNS, SCHEMA_VERSION, STAGES
+from sweepengine.grid.grid import Targets
+from sweepengine.store.storage import LocalFolder, Storage, Summed, open_storage
 
 MANIFEST = "manifest.json"
-POINTS = "points-*.parquet"
+FILE_NAME = r"^points-\d{15}-\d{15}\.parquet$"
+CHECKSUM = b"crc32"
+"""Key of a file's footer: the CRC-32 of all that stands before it."""
+
+
+class File(BaseModel):
+    """A file of points, as it is when it is complete."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Annotated[str, Field(pattern=FILE_NAME)]
+    rows: Annotated[int, Field(ge=1, strict=True)]
+    bytes: Annotated[int, Field(ge=1, strict=True)]
+    crc32: Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+    """Of its bytes."""
 
 
 class Manifest(BaseModel):
@@ -27,29 +48,46 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: int
-    engine_version: str
-    grid_hash: str
-    grid_name: str
-    description: str
-    model: str
+    engine_version: Name
+    formulas_hash: Name
+    """SHA-256 of the code and the tables that its figures follow from."""
+    grid_hash: Name
+    grid_name: Name
+    description: Text
+    model: Name
     model_data: dict[str, Any]
     """What the model's files hold, so that a dataset answers wherever it is."""
-    engine: str = COMPILED
+    engine: Name = COMPILED
     """Which computed it; one dataset never mixes the floats of two."""
     columns: tuple[str, ...]
-    value_bytes: int
+    value_bytes: Annotated[int, Field(ge=1, le=8, strict=True)]
     """Of an activation, and of weights and cached values that no format says otherwise."""
-    points: int
-    rows_per_file: int
-    targets: dict[str, float | None]
-    report: tuple[str, ...]
-    devices: tuple[str, ...] = ()
+    points: Annotated[int, Field(ge=1, strict=True)]
+    rows_per_file: Annotated[int, Field(ge=1, strict=True)]
+    targets: Targets
+    report: tuple[Literal[STAGES], ...]  # type: ignore[valid-type]
+    devices: tuple[Name, ...] = ()
     """That its points are timed on."""
     times: str = ""
     """What times are of; empty: silicon's where a device has rates."""
-    bases: tuple[str, ...] = ()
+    bases: tuple[Text, ...] = ()
     """What its times rest on, and how far off they are expected to be."""
-    complete: bool
+    complete: Annotated[bool, Field(strict=True)]
+    files: tuple[File, ...] = ()
+    """All of them, in the order of the points; empty while the dataset is not complete."""
+
+
+@cache
+def formulas_hash() -> str:
+    """SHA-256 of what figures follow from: formulas, engines, and their tables."""
+    package = Path(str(resources.files("sweepengine")))
+    found = [
+        path
+        for folder in ("formulas", "engine", "grid", "data")
+        for path in sorted((package / folder).rglob("*"))
+        if path.suffix in (".py", ".toml") and path.parent.name not in ("models", "devices")
+    ]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
 
 
 def arrow_schema(manifest: Manifest) -> pa.Schema:
@@ -70,6 +108,7 @@ def arrow_schema(manifest: Manifest) -> pa.Schema:
             "model": manifest.model,
             "grid_name": manifest.grid_name,
             "grid_hash": manifest.grid_hash,
+            "formulas_hash": manifest.formulas_hash,
             "engine_version": manifest.engine_version,
             "schema_version": str(manifest.schema_version),
             **({"times": "; ".join(manifest.bases)} if manifest.bases else {}),
@@ -95,8 +134,13 @@ def write_points(
     columns: Mapping[str, NDArray[Any]],
     schema: pa.Schema,
     devices: tuple[str, ...] = (),
-) -> None:
+) -> tuple[int, int]:
     """Write one file of points, under its final name only when it is complete.
+
+    Returns
+    -------
+    tuple of int
+        Its bytes, and their CRC-32. The footer holds one of all that stands before it.
 
     Chosen by measurement on the capacity grid, nanoseconds and bytes a value. Inputs are
     dictionary-encoded with statistics, which readers filter by. Outputs that repeat within a file
@@ -111,18 +155,44 @@ def write_points(
     }
     table = to_arrow(columns, schema, devices)
     inputs = [name for name in columns if name in INPUTS]
-    storage.write(
-        name,
-        lambda file: pq.write_table(
-            table,
-            file,
+
+    def fill(file: IO[bytes]) -> None:
+        summed = Summed(file)
+        with pq.ParquetWriter(
+            summed,
+            schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=inputs,
             write_statistics=inputs,
             column_encoding=encodings or None,
-        ),
-    )
+        ) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({CHECKSUM: str(summed.crc32)})
+
+    return storage.write(name, fill)
+
+
+def damage(content: bytes, rows: int, manifest: Manifest) -> str:
+    """What is wrong with a file of points that a run left, in words; empty: nothing.
+
+    The checksum is of its data; the footer must parse, and say whose points it has and how many.
+    """
+    try:
+        found = pq.ParquetFile(pa.BufferReader(content))
+        facts = found.metadata
+        said = facts.metadata or {}
+    except (pa.ArrowException, OSError, ValueError):
+        return "is no Parquet file, or a part of one"
+    if facts.num_rows != rows:
+        return f"has {facts.num_rows:,} rows: expected {rows:,}"
+    for key, value in (arrow_schema(manifest).metadata or {}).items():
+        if said.get(key) != value:
+            return f"{key.decode()} is another"
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    if said.get(CHECKSUM) != str(zlib.crc32(content[:-footer])).encode():
+        return "its checksum is another"
+    return ""
 
 
 def _repeats(values: NDArray[Any]) -> bool:
@@ -170,18 +240,19 @@ def read_manifest(storage: Storage) -> Manifest:
     """
     path = f"{storage.place}/{MANIFEST}"
     try:
-        data: Any = json.loads(storage.read(MANIFEST).decode())
+        text = storage.read(MANIFEST).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a JSON file: {error}") from None
     except OSError:
         raise InputError(
             f"{storage.place}: is no dataset: expected a directory with {MANIFEST}, "
             "as `run` writes it"
         ) from None
-    except ValueError as error:
-        raise InputError(f"{path}: not a JSON file: {error}") from None
+    data = parsed_json(path, text)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(
-            f"{path}: schema_version = {version}: expected {SCHEMA_VERSION}; "
+            f"{path}: schema_version = {shown(version)}: expected {SCHEMA_VERSION}; "
             "write the dataset again with this version of sweepengine"
         )
     try:
@@ -196,22 +267,68 @@ def scan_dataset(place: str | Path) -> pl.LazyFrame:
     Raises
     ------
     InputError
-        When it is no dataset or one whose run has not ended.
+        When it is no dataset, one whose run has not ended, or one whose files are not those that
+        its run wrote.
     """
     storage = open_storage(place)
     return scan_files(storage, read_manifest(storage))
 
 
-def scan_files(storage: Storage, manifest: Manifest) -> pl.LazyFrame:
-    """Lazy frame over the files of a dataset whose manifest has been read.
+def scan_files(storage: Storage, manifest: Manifest, wide: bool = False) -> pl.LazyFrame:
+    """Lazy frame over exactly the files of a dataset whose manifest has been read.
+
+    Each must be there with the size that the manifest says, and on a local disk with its
+    checksum too (1 GB/s; a remote one would have to be fetched whole). Others are not read.
+
+    Parameters
+    ----------
+    storage : Storage
+    manifest : Manifest
+    wide : bool
+        Integers of 128 bits, for conditions that calculate.
 
     Raises
     ------
     InputError
-        When its run has not ended.
+        When its run has not ended, or a file is missing or another.
     """
+    again = "run the same command again to write it again"
     if not manifest.complete:
         raise InputError(
             f"{storage.place}: is not complete: run the same command again to finish it"
         )
-    return storage.scan(POINTS)
+    if sum(file.rows for file in manifest.files) != manifest.points:
+        raise InputError(
+            f"{storage.place}/{MANIFEST}: files: expected {manifest.points:,} rows in all"
+        )
+    sizes = storage.sizes()
+    for file in manifest.files:
+        if file.name not in sizes:
+            raise InputError(f"{storage.place}/{file.name}: is missing: {again}")
+        if sizes[file.name] != file.bytes:
+            raise InputError(
+                f"{storage.place}/{file.name}: {sizes[file.name]:,} bytes: "
+                f"expected {file.bytes:,}; {again}"
+            )
+    if isinstance(storage, LocalFolder):
+        sums = in_order(
+            lambda file: zlib.crc32(storage.read(file.name)), manifest.files, cores(), wait=True
+        )
+        for file, found in zip(manifest.files, sums, strict=True):
+            if found != file.crc32:
+                raise InputError(f"{storage.place}/{file.name}: its checksum is another: {again}")
+    return _scanned(storage, [file.name for file in manifest.files], wide)
+
+
+def scan_file(storage: Storage, file: File, wide: bool = False) -> pl.LazyFrame:
+    """Lazy frame over one file of a dataset that `scan_files` has checked."""
+    return _scanned(storage, [file.name], wide)
+
+
+def _scanned(storage: Storage, names: list[str], wide: bool) -> pl.LazyFrame:
+    frame = storage.scan(names)
+    if not wide:
+        return frame
+    schema = frame.collect_schema()
+    wider = {name: pl.Int128() for name, kind in schema.items() if kind.is_integer()}
+    return storage.scan(names, pl.Schema({**schema, **wider}))

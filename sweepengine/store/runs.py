@@ -1,13 +1,16 @@
 """Grid to Parquet dataset: chunks computed and written on all cores, resumable."""
 
+import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from sweepengine import __version__
-from sweepengine.data.errors import InputError
+from sweepengine.data.errors import InputError, shown
+from sweepengine.data.files import parsed_json
 from sweepengine.data.models import Model
 from sweepengine.engine.compute import compute_arrays, engine_for
 from sweepengine.engine.threads import cores, in_order
@@ -15,10 +18,14 @@ from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.grid.grid import Chunk, Grid, first_chunks, load_grid
 from sweepengine.grid.points import output_names
 from sweepengine.store.dataset import (
+    FILE_NAME,
     MANIFEST,
+    File,
     Manifest,
     arrow_schema,
+    damage,
     file_name,
+    formulas_hash,
     read_manifest,
     write_manifest,
     write_points,
@@ -57,6 +64,18 @@ class Shards(NamedTuple):
     manifest: Manifest
     workers: int
     """How many files are written at once."""
+    present: frozenset[str] = frozenset()
+    """Names of files that an earlier run left."""
+    finished: frozenset[File] = frozenset()
+    """What a run that came to its end says of them; empty: none did."""
+
+
+class Shard(NamedTuple):
+    """A file of a dataset that is there now."""
+
+    file: File
+    written: int
+    """Rows written now; 0 where the file was there and whole."""
 
 
 def run(
@@ -98,6 +117,12 @@ def run(
     InputError
         When the grid is not valid or would overflow, or `out` is a file, not empty, another
         dataset, or being written by another run.
+
+    Notes
+    -----
+    Files from before are read: one whose checksum, rows or provenance are not what they should be
+    is written again. A finished dataset says the CRC-32 of each whole file; before that a file's
+    footer says that of its data.
     """
     began = time.perf_counter()
     loaded = grid if isinstance(grid, Grid) else load_grid(grid)
@@ -112,29 +137,30 @@ def run(
     manifest = _manifest(loaded, points)
     storage.prepare()
     _refuse_foreign(storage)
-    written = 0
+    shards: list[Shard] = []
     with storage.locked():
-        present = _claim(storage, manifest, overwrite)
-        shards = Shards(storage, loaded.model, manifest, workers or cores())
+        present, finished = _claim(storage, manifest, overwrite)
+        task = Shards(storage, loaded.model, manifest, workers or cores(), present, finished)
         try:
             write_manifest(storage, manifest)
             chunks = first_chunks(loaded, points, manifest.rows_per_file)
-            missing = _missing(chunks, present, progress)
-            for rows in _written(shards, missing, engine, address):
-                written += rows
+            for shard in _written(task, chunks, engine, address):
+                shards.append(shard)
                 if progress:
-                    progress(rows)
+                    progress(shard.file.rows)
             storage.settle()
-            write_manifest(storage, manifest.model_copy(update={"complete": True}))
+            files = sorted((shard.file for shard in shards), key=lambda file: file.name)
+            whole = manifest.model_copy(update={"complete": True, "files": tuple(files)})
+            write_manifest(storage, whole)
         except OSError as error:
             raise InputError(
                 f"{storage.place}: cannot be written: {error.strerror or error}{storage.free()}; "
                 "the files there are complete, run the same command again to go on"
             ) from None
-    chunks = first_chunks(loaded, points, manifest.rows_per_file)
-    sizes = [storage.size(shard_name(chunk)) for chunk in chunks]
     seconds = time.perf_counter() - began
-    return Summary(points, written, len(sizes), seconds, sum(sizes), storage.place)
+    written = sum(shard.written for shard in shards)
+    size = sum(file.bytes for file in files)
+    return Summary(points, written, len(files), seconds, size, storage.place)
 
 
 def shard_name(chunk: Chunk) -> str:
@@ -142,21 +168,10 @@ def shard_name(chunk: Chunk) -> str:
     return file_name(chunk.start, chunk.stop)
 
 
-def _missing(
-    chunks: Iterator[Chunk], present: set[str], progress: Callable[[int], None] | None
-) -> Iterator[Chunk]:
-    """Chunks whose files are not there; the others count as progress."""
-    for chunk in chunks:
-        if shard_name(chunk) not in present:
-            yield chunk
-        elif progress:
-            progress(chunk.stop - chunk.start)
-
-
 def _written(
     shards: Shards, chunks: Iterator[Chunk], engine: str, address: str | None
-) -> Iterator[int]:
-    """Write chunks with an engine; yields the rows of each file as it is done."""
+) -> Iterator[Shard]:
+    """Write chunks with an engine; yields each file as it is done."""
     if engine == "local":
         return write_on_threads(shards, chunks)
     from sweepengine.store.cluster import write_on_ray
@@ -164,17 +179,24 @@ def _written(
     return write_on_ray(shards, chunks, address)
 
 
-def write_shard(shards: Shards, chunk: Chunk) -> int:
-    """Compute a chunk and write its file; the number of its points."""
+def write_shard(shards: Shards, chunk: Chunk) -> Shard:
+    """Compute a chunk and write its file, unless it is there already and whole."""
+    name, rows = shard_name(chunk), chunk.stop - chunk.start
+    if name in shards.present:
+        content = shards.storage.read(name)
+        found = File(name=name, rows=rows, bytes=max(len(content), 1), crc32=zlib.crc32(content))
+        if found in shards.finished or not (
+            shards.finished or damage(content, rows, shards.manifest)
+        ):
+            return Shard(found, 0)
     columns = compute_arrays(shards.model, chunk, engine=shards.manifest.engine)
     schema = arrow_schema(shards.manifest)
-    write_points(
-        shards.storage, shard_name(chunk), columns, schema, shards.manifest.devices
-    )  # fmt: skip
-    return chunk.stop - chunk.start
+    devices = shards.manifest.devices
+    size, crc32 = write_points(shards.storage, name, columns, schema, devices)
+    return Shard(File(name=name, rows=rows, bytes=size, crc32=crc32), rows)
 
 
-def write_on_threads(shards: Shards, chunks: Iterator[Chunk]) -> Iterator[int]:
+def write_on_threads(shards: Shards, chunks: Iterator[Chunk]) -> Iterator[Shard]:
     """Write chunks on threads of this process, as many at once as there are workers."""
     return in_order(partial(write_shard, shards), chunks, shards.workers, wait=True)
 
@@ -183,6 +205,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
     return Manifest(
         schema_version=SCHEMA_VERSION,
         engine_version=__version__,
+        formulas_hash=formulas_hash(),
         grid_hash=grid.hash,
         grid_name=grid.name,
         description=grid.description,
@@ -193,7 +216,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         value_bytes=grid.model.architecture.convention.dtype_bytes,
         points=points,
         rows_per_file=ROWS_PER_FILE,
-        targets=grid.targets.model_dump(),
+        targets=grid.targets,
         report=grid.report,
         devices=grid.model.device_names,
         times=grid.times,
@@ -211,41 +234,59 @@ def _refuse_foreign(storage: Storage) -> None:
             f"{storage.place}: is not empty and no dataset (it holds {foreign[0]}): "
             "expected an empty or new directory"
         )
+    if MANIFEST in names:
+        _refuse_other_manifest(storage)
 
 
 def _ours(name: str) -> bool:
+    """Whether a file bears a name that runs give."""
     plain = name.removesuffix(UNFINISHED)
-    return plain in (MANIFEST, LOCK) or (plain.startswith("points-") and plain.endswith(".parquet"))
+    return plain in (MANIFEST, LOCK) or re.fullmatch(FILE_NAME, plain) is not None
 
 
-def _claim(storage: Storage, manifest: Manifest, overwrite: bool) -> set[str]:
+def _claim(
+    storage: Storage, manifest: Manifest, overwrite: bool
+) -> tuple[frozenset[str], frozenset[File]]:
     """Go on with the same dataset, replace another one if told to, refuse it otherwise.
 
     Returns
     -------
-    set of str
-        Names of the files that are there and stay.
+    tuple
+        Names of the files that are there and stay, and what a finished run says of them.
     """
     names = storage.names()
     if overwrite:
         for name in names:
             if _ours(name) and name != LOCK:
                 storage.remove(name)
-        return set()
+        return frozenset(), frozenset()
+    finished: frozenset[File] = frozenset()
     if MANIFEST in names:
         before = read_manifest(storage)
         for field in Manifest.model_fields:
             old, new = getattr(before, field), getattr(manifest, field)
-            if field != "complete" and old != new:
+            if field not in ("complete", "files") and old != new:
                 raise InputError(
-                    f"{storage.place}/{MANIFEST}: {field} = {old!r}, this run has {new!r}: "
-                    "expected the same; --overwrite replaces the dataset"
+                    f"{storage.place}/{MANIFEST}: {field} = {shown(old)}, this run has "
+                    f"{shown(new)}: expected the same; --overwrite replaces the dataset"
                 )
-    elif any(name.startswith("points-") and not name.endswith(UNFINISHED) for name in names):
+        finished = frozenset(before.files)
+    elif any(re.fullmatch(FILE_NAME, name) for name in names):
         raise InputError(
             f"{storage.place}: holds points without {MANIFEST}: --overwrite replaces them"
         )
     for name in names:
         if _ours(name) and name.endswith(UNFINISHED):
             storage.remove(name)
-    return set(names)
+    return frozenset(names), finished
+
+
+def _refuse_other_manifest(storage: Storage) -> None:
+    """Refuse to replace a manifest that no run wrote, of whatever version."""
+    place = f"{storage.place}/{MANIFEST}"
+    try:
+        data = parsed_json(place, storage.read(MANIFEST).decode())
+    except (InputError, UnicodeDecodeError, OSError):
+        data = None
+    if not isinstance(data, dict) or not {"schema_version", "grid_hash"} <= set(data):
+        raise InputError(f"{place}: is not a dataset's: expected another directory, or it gone")

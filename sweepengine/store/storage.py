@@ -1,13 +1,18 @@
 """Where a dataset lives: a local directory, or whatever pyarrow or fsspec reaches by a URI."""
 
+import errno
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import IO, Any, NamedTuple
 
 import polars as pl
@@ -21,6 +26,32 @@ LOCK = ".lock"
 UNFINISHED = ".unfinished"
 OBJECT_STORES = ("s3", "gcs", "abfs", "py::fsspec+memory")
 """Kinds of file systems where a write is seen whole when it ends, or not at all."""
+ANSWER_SECONDS = 20
+"""How long a remote place may take to answer at first."""
+
+
+class Summed(RawIOBase):
+    """A file that is written through, with the number of its bytes and their CRC-32."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.bytes = 0
+        self.crc32 = 0
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write bytes on."""
+        size = self.file.write(data)
+        self.crc32 = zlib.crc32(data, self.crc32)
+        self.bytes += size
+        return size
+
+    def tell(self) -> int:
+        """Bytes so far."""
+        return self.bytes
 
 
 class LocalFolder(NamedTuple):
@@ -37,22 +68,43 @@ class LocalFolder(NamedTuple):
         """Names of all files."""
         return sorted(entry.name for entry in self.path.iterdir())
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all regular files by their names."""
+        return {
+            entry.name: entry.stat().st_size
+            for entry in sorted(self.path.iterdir())
+            if entry.is_file()
+        }
+
     def read(self, name: str) -> bytes:
-        """Content of a file."""
-        return (self.path / name).read_bytes()
+        """Content of a regular file.
 
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
-        return (self.path / name).stat().st_size
+        Raises
+        ------
+        OSError
+            When there is none.
+        """
+        path = self.path / name
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "Is no regular file", str(path))
+        return path.read_bytes()
 
-    def write(self, name: str, fill: Callable[[IO[bytes]], object]) -> None:
-        """Let `fill` write a file, under another name until it is complete."""
+    def write(self, name: str, fill: Callable[[IO[bytes]], object]) -> tuple[int, int]:
+        """Let `fill` write a file, under another name until it is complete.
+
+        Returns
+        -------
+        tuple of int
+            Its bytes and their CRC-32.
+        """
         draft = self.path / (name + UNFINISHED)
         with draft.open("wb") as file:
-            fill(file)
+            summed = Summed(file)
+            fill(summed)  # type: ignore[arg-type] # all that is asked of a file is there
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path / name)
+        return summed.bytes, summed.crc32
 
     def settle(self) -> None:
         """Make names survive a power cut."""
@@ -107,9 +159,16 @@ class LocalFolder(NamedTuple):
                 ) from None
             yield
 
-    def scan(self, pattern: str) -> pl.LazyFrame:
-        """Lazy frame over Parquet files whose names match."""
-        return pl.scan_parquet(self.path / pattern)
+    def scan(self, names: Sequence[str], schema: pl.Schema | None = None) -> pl.LazyFrame:
+        """Lazy frame over Parquet files, whose integers widen to those of a schema."""
+        folder = Path(os.path.abspath(self.path))  # a path that Polars takes as it stands
+        return pl.scan_parquet(
+            [folder / name for name in names],
+            glob=False,
+            hive_partitioning=False,
+            schema=schema,
+            cast_options=pl.ScanCastOptions(integer_cast="upcast"),
+        )
 
 
 class RemoteFolder(NamedTuple):
@@ -129,22 +188,27 @@ class RemoteFolder(NamedTuple):
 
     def _opened(self) -> tuple[Any, str]:
         try:
-            return _from_uri(self.uri)
-        except (pa.ArrowException, OSError, ValueError, ImportError) as error:
+            return _reached(self.uri)
+        except Exception as error:  # file systems of others raise what they please
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> InputError:
-        return InputError(f"{self.place}: cannot be reached: {' '.join(str(error).split())}")
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        return InputError(f"{self.place}: cannot be reached: {kind}{' '.join(str(error).split())}")
 
     def names(self) -> list[str]:
         """Names of all files."""
+        return list(self.sizes())
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all files by their names."""
         filesystem, folder = self._opened()
         selector = pafs.FileSelector(folder, allow_not_found=True)
         try:
             found = filesystem.get_file_info(selector)
-        except OSError as error:
+        except Exception as error:
             raise self._unreachable(error) from None
-        return sorted(info.base_name for info in found if info.is_file)
+        return {info.base_name: info.size for info in found if info.is_file}
 
     def read(self, name: str) -> bytes:
         """Content of a file."""
@@ -153,22 +217,25 @@ class RemoteFolder(NamedTuple):
             content: bytes = file.read()
         return content
 
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
-        filesystem, folder = self._opened()
-        return int(filesystem.get_file_info(f"{folder}/{name}").size)
+    def write(self, name: str, fill: Callable[[IO[bytes]], object]) -> tuple[int, int]:
+        """Let `fill` write a file into memory, then put it.
 
-    def write(self, name: str, fill: Callable[[IO[bytes]], object]) -> None:
-        """Let `fill` write a file into memory, then put it."""
+        Returns
+        -------
+        tuple of int
+            Its bytes and their CRC-32.
+        """
         filesystem, folder = self._opened()
         content = BytesIO()
-        fill(content)
+        summed = Summed(content)
+        fill(summed)  # type: ignore[arg-type] # all that is asked of a file is there
         whole = filesystem.type_name in OBJECT_STORES
         draft = f"{folder}/{name}" + ("" if whole else UNFINISHED)
         with filesystem.open_output_stream(draft) as file:
             file.write(content.getbuffer())
         if not whole:
             filesystem.move(draft, f"{folder}/{name}")
+        return summed.bytes, summed.crc32
 
     def settle(self) -> None:
         """Nothing is left to do: a put that has ended is durable."""
@@ -193,30 +260,63 @@ class RemoteFolder(NamedTuple):
         """Hold nothing: an object store has no lock that dies with its owner."""
         yield
 
-    def scan(self, pattern: str) -> pl.LazyFrame:
-        """Lazy frame over Parquet files whose names match ``prefix*suffix``."""
+    def scan(self, names: Sequence[str], schema: pl.Schema | None = None) -> pl.LazyFrame:
+        """Lazy frame over Parquet files, whose integers widen to those of a schema."""
         filesystem, folder = self._opened()
-        prefix, suffix = pattern.split("*")
-        files = [
-            f"{folder}/{name}"
-            for name in self.names()
-            if name.startswith(prefix) and name.endswith(suffix)
-        ]
-        return pl.scan_pyarrow_dataset(pads.dataset(files, filesystem=filesystem, format="parquet"))
+        files = [f"{folder}/{name}" for name in names]
+        found = pads.dataset(files, filesystem=filesystem, format="parquet")
+        frame = pl.scan_pyarrow_dataset(found)
+        return frame if schema is None else frame.cast(schema)
 
 
 Storage = LocalFolder | RemoteFolder
 
 
 def open_storage(place: str | Path) -> Storage:
-    """Storage for a path or a URI; nothing is read or made."""
+    """Storage for a path or a URI; nothing is read or made.
+
+    Raises
+    ------
+    InputError
+        When it names no place: empty, not text, or a URI without scheme, place, or with two.
+    """
     text = str(place)
-    if text.startswith("file://"):
-        return LocalFolder(Path(text.removeprefix("file://")))
-    return RemoteFolder(text.rstrip("/")) if "://" in text else LocalFolder(Path(text))
+    if not text.strip() or any(0xD800 <= ord(character) < 0xE000 for character in text):
+        raise InputError(f'"{text}": expected a directory or a URI, in UTF-8')
+    if "://" not in text:
+        return LocalFolder(Path(text))
+    scheme, _, rest = text.partition("://")
+    where = rest.partition("?")[0].strip("/")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) or not where or "://" in where:
+        raise InputError(f"{text}: expected SCHEME://PLACE, such as s3://bucket/folder")
+    if scheme == "file":
+        return LocalFolder(Path(f"/{where}"))
+    return RemoteFolder(text.rstrip("/"))
 
 
 @cache
+def _reached(uri: str) -> tuple[Any, str]:
+    """File system and folder of a URI, once it has answered a first question, in time."""
+    answered: Queue[tuple[Any, str] | Exception] = Queue()
+
+    def ask() -> None:
+        try:
+            filesystem, folder = _from_uri(uri)
+            filesystem.get_file_info(folder)
+            answered.put((filesystem, folder))
+        except Exception as error:
+            answered.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        found = answered.get(timeout=ANSWER_SECONDS)
+    except Empty:
+        raise TimeoutError(f"no answer within {ANSWER_SECONDS} seconds") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 def _from_uri(uri: str) -> tuple[Any, str]:
     try:
         filesystem, folder = pafs.FileSystem.from_uri(uri)

@@ -10,6 +10,7 @@ from scipy.optimize import least_squares
 
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
+from sweepengine.data.outputs import write_text
 from sweepengine.data.rates import (
     RATES_SCHEMA_VERSION,
     Fit,
@@ -192,5 +193,5 @@ def write(
         for framework in frameworks:
             found = calibrate(load_device(device), framework)
             path = folder / f"{device}-{framework}.toml"
-            path.write_text(as_toml(found), encoding="utf-8")
+            write_text(path, as_toml(found))
             say(f"{path}")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
+from sweepengine.data.outputs import write_text
 from sweepengine.formulas.architecture import Architecture, Checkpoint
 from sweepengine.validation.configs import Figure, measure
 from sweepengine.validation.measured_operators import silicon_folder
@@ -115,7 +116,7 @@ def main() -> None:
     lines += ["| " + " | ".join(COLUMNS) + " |", "|---|---|---:|---:|---:|---:|---|"]
     lines += ["| " + " | ".join(row.cells) + " |" for row in rows]
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(out, "\n".join(lines) + "\n")
     print(verdict(rows))
     sys.exit(any(row.different for row in rows))
 

@@ -205,7 +205,7 @@ def test_bad_datasets_are_refused(command, grid_file, tmp_path):
     (tmp_path / "other").mkdir()
     cases = {
         tmp_path / "other": ("", "is no dataset"),
-        tmp_path / "d": (good.replace('"schema_version": 2', '"schema_version": 9'), "expected 2"),
+        tmp_path / "d": (good.replace('"schema_version": 3', '"schema_version": 9'), "expected 3"),
     }
     for folder, (text, expected) in cases.items():
         if text:
@@ -214,7 +214,7 @@ def test_bad_datasets_are_refused(command, grid_file, tmp_path):
         assert (done.returncode, done.stdout) == (2, "")
         assert expected in done.stderr
     manifest.write_text(good.replace('"points": 120', '"points": 0'))
-    assert "is empty" in command("slo", tmp_path / "d", *H100).stderr
+    assert "points: Input should be greater" in command("slo", tmp_path / "d", *H100).stderr
 
 
 SERVED = """

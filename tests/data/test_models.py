@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from sweepengine.data.errors import InputError
@@ -103,3 +105,37 @@ def test_edited_file_is_read_again(tmp_path):
     assert load_model(path).name == "a"
     model_file(tmp_path, 'extends = "deepseek-ocr-3b"\nname = "other"\n')
     assert load_model(path).name == "other"
+
+
+def test_file_edited_to_the_same_size_in_the_same_instant_is_read_again(tmp_path):
+    path = model_file(tmp_path, 'extends = "deepseek-ocr-3b"\nname = "a"\n')
+    state = path.stat()
+    assert load_model(path).name == "a"
+    path.write_text(path.read_text().replace('"a"', '"b"'))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert load_model(path).name == "b"
+
+
+def test_same_name_elsewhere_is_another_file(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.toml").write_text(f'extends = "deepseek-ocr-3b"\nname = "{name}"\n')
+    for name in ("one", "two", "one"):
+        monkeypatch.chdir(tmp_path / name)
+        assert load_model("m.toml").name == name
+
+
+def test_extended_file_that_changes_is_read_again(tmp_path):
+    base = tmp_path / "base.toml"
+    base.write_text('extends = "deepseek-ocr-3b"\nname = "base"\n')
+    path = model_file(tmp_path, 'extends = "base.toml"\nname = "a"\n')
+    before = load_model(path).parameter_count
+    base.write_text(base.read_text() + "[decoder]\nvocabulary = 1000\n")
+    assert load_model(path).parameter_count < before
+
+
+@pytest.mark.parametrize("name", ["", 'name = "deepseek-ocr-3b"\n'])
+def test_model_that_extends_another_needs_a_name_of_its_own(tmp_path, name):
+    path = model_file(tmp_path, f'extends = "deepseek-ocr-3b"\n{name}')
+    with pytest.raises(InputError, match="name: expected one of its own beside extends"):
+        load_model(path)

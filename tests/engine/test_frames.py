@@ -73,3 +73,39 @@ def test_points_that_overflow_are_named_and_others_are_not_blamed():
 def test_something_else_than_a_frame_is_refused():
     with pytest.raises(se.InputError, match="expected a polars DataFrame, found dict"):
         se.evaluate({"batch_size": [1]})
+
+
+INTEGERS = [pl.Int8, pl.UInt8, pl.Int16, pl.UInt16, pl.Int32, pl.UInt32, pl.Int64, pl.UInt64,
+            pl.Int128, pl.UInt128]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_integers_of_any_width_are_taken(kind):
+    values = {"view_size": [64, 64], "crop_rows": [1, 2], "crop_cols": [2, 2],
+              "batch_size": [1, 100], "decode_steps": [0, 127]}  # fmt: skip
+    given = pl.DataFrame({name: pl.Series(v, dtype=kind) for name, v in values.items()})
+    assert se.evaluate(given).equals(se.evaluate(pl.DataFrame(values)))
+    limit = pl.select(kind.max()).item()
+    if limit > 1_000_000:
+        beyond = pl.DataFrame({"decode_steps": pl.Series([limit], dtype=kind)})
+        with pytest.raises(se.InputError, match=r"decode_steps\[0\] = .*: expected an integer"):
+            se.evaluate(beyond)
+
+
+def test_many_points_near_the_largest_are_checked_soon():
+    """Each fits, the corner of all does not: 24,000 rows of very unlike sizes."""
+    import random
+
+    random.seed(2)
+    rows = [
+        (random.choice([1, 8, 64, 512, 4096, 65536]), random.choice([1, 10, 1000, 100000, 1000000]),
+         random.randrange(10, 1_000_000))
+        for _ in range(100_000)
+    ]  # fmt: skip
+    names = ["batch_size", "decode_steps", "text_tokens"]
+    given = pl.DataFrame(rows, schema=names, orient="row")
+    batch, text = (pl.col(name).cast(pl.Float64) for name in ("batch_size", "text_tokens"))
+    steps = pl.col("decode_steps").cast(pl.Float64)
+    prefill, decode = text * 4e9 + text**2 * 1e5, steps * (4e9 + (text + steps) * 2e5)
+    near = given.filter(batch * prefill < 4e18, batch * decode < 4e18)
+    assert se.evaluate(near).height == near.height > 20_000

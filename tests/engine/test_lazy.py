@@ -152,3 +152,49 @@ def test_grouped_query_sorts_and_limits():
     assert found.collect().rows() == [(512, 1), (640, 1), (1024, 13)]
     counted = query(open_source("modes"), group_by="attention, view_size", sort="points")
     assert counted.collect().columns == ["attention", "view_size", "points"]
+
+
+def test_rows_are_there_when_no_column_is_asked_for():
+    points = se.scan("modes")
+    assert points.with_row_index().select("index").collect().height == 56
+    assert points.select(pl.int_range(pl.len())).collect().height == 56
+    few = points.filter(pl.col("batch_size") == 1)
+    expected = few.collect().height
+    assert few.with_row_index().select("index").collect().height == expected > 0
+    crossed = few.join(pl.LazyFrame({"x": [1, 2]}), how="cross").select("x").collect()
+    assert crossed.height == 2 * expected
+
+
+WRAPPING = {
+    "a product of inputs": ("context_tokens * decode_steps * 1000000 > 3000000000", 24),
+    "a product of costs": ("decode_tensor_flops * decode_tensor_flops > 9300000000000000000", 24),
+    "a sum": ("decode_steps + 2147483647 > 2147483647", 24),
+    "none": ("context_tokens * decode_steps < 0", 0),
+}
+
+
+@pytest.mark.parametrize("case", WRAPPING)
+def test_arithmetic_of_conditions_does_not_wrap(tmp_path, case):
+    text, expected = WRAPPING[case]
+    grid = parse_grid({"name": "g", "axes": {"crops": ["2x3", "3x3"], "batch_size": [1, 8, 64],
+                       "decode_steps": [1000, 8000, 50000, 100000]}}, "g")  # fmt: skip
+    path = tmp_path / "g.toml"
+    path.write_text('name = "g"\n[axes]\ncrops = ["2x3", "3x3"]\nbatch_size = [1, 8, 64]\n'
+                    "decode_steps = [1000, 8000, 50000, 100000]\n")  # fmt: skip
+    se.run(grid, tmp_path / "d")
+    for place in (path, tmp_path / "d"):
+        source = open_source(place)
+        found = query(source, where=text)
+        assert found.collect().height == expected
+        assert found.collect_schema() == source.points.collect_schema()
+        assert found.collect().equals(query(source, where=None).head(expected).collect())
+
+
+def test_sums_of_inputs_are_exact():
+    found = query(open_source("capacity"), select="sum(decode_steps) AS s, count(*) AS n")
+    row = found.collect(engine="streaming").row(0, named=True)
+    assert row["s"] > 2**31
+    grid = parse_grid({"name": "g", "axes": {"decode_steps": {"start": 1, "stop": 1_000_000,
+                       "step": 1}, "batch_size": [1, 2, 4, 8]}}, "g")  # fmt: skip
+    whole = se.scan(grid).select(pl.col("decode_steps").cast(pl.Int64).sum()).collect().item()
+    assert whole == 4 * 1_000_000 * 1_000_001 // 2

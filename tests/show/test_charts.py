@@ -8,10 +8,11 @@ from sweepengine import metrics
 from sweepengine.answers.sources import open_source
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
-from sweepengine.show.charts import heat_map, roofline_chart, weight_traffic_chart
+from sweepengine.show.charts import heat_map, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import save_chart
+from sweepengine.show.roofline_chart import roofline_chart
 
 pytestmark = pytest.mark.slow
 

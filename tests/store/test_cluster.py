@@ -62,18 +62,19 @@ def test_shard_that_raises_reports_its_points_and_the_cause(grid, tmp_path):
     (tmp_path / "d").mkdir()
     broken = "points-000000000001000-000000000001500.parquet.unfinished"
 
-    def block(chunks, *_):
+    original = runs._written
+
+    def block(*arguments):
         # A directory where the draft of one file must stand.
         (tmp_path / "d" / broken).mkdir(exist_ok=True)
-        return chunks
+        return original(*arguments)
 
-    original = runs._missing
-    runs._missing = lambda *arguments: block(original(*arguments))
+    runs._written = block
     try:
         with pytest.raises(se.InputError, match="points 1,000 to 1,500: IsADirectoryError: "):
             se.run(grid, tmp_path / "d", engine="ray", workers=2)
     finally:
-        runs._missing = original
+        runs._written = original
     assert not json.loads((tmp_path / "d" / "manifest.json").read_text())["complete"]
     (tmp_path / "d" / broken).rmdir()
     se.run(grid, tmp_path / "d")

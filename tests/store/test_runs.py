@@ -63,7 +63,7 @@ def test_files_say_units_meaning_and_where_they_come_from(grid, tmp_path):
     assert schema.metadata[b"model"] == b"deepseek-ocr-3b"
     assert schema.metadata[b"grid_hash"] == grid.hash.encode()
     assert schema.metadata[b"engine_version"] == se.__version__.encode()
-    assert schema.metadata[b"schema_version"] == b"2"
+    assert schema.metadata[b"schema_version"] == b"3"
 
 
 def test_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(grid, tmp_path):
@@ -73,7 +73,9 @@ def test_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(grid, tmp_path)
         path.unlink()
     manifest = tmp_path / "broken" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"complete": true', '"complete": false'))
-    (tmp_path / "broken" / "points-x.parquet.unfinished").write_bytes(b"half a fi")
+    (tmp_path / "broken" / "points-000000000000000-000000000000001.parquet.unfinished").write_bytes(
+        b"half a fi"
+    )
     with pytest.raises(se.InputError, match="is not complete"):
         scan_dataset(tmp_path / "broken")
     summary = se.run(grid, tmp_path / "broken")

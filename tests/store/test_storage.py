@@ -22,6 +22,8 @@ pytestmark = pytest.mark.slow
 
 AXES = {"crops": ["none", "2x3"], "decode_steps": {"start": 1, "stop": 40, "step": 1}}
 PORT = 5613
+KILLS = os.environ.get("SWEEPENGINE_KILLS", "12")
+"""Of runs on S3, two seconds each; `make attack` asks for 50."""
 
 
 @pytest.fixture
@@ -96,6 +98,18 @@ def test_remote_run_goes_on_and_refuses_another_grid(kind, grid, s3, tmp_path):
         se.run(other, place)
     assert se.run(other, place, overwrite=True).points == 1
     assert len(storage.names()) == 2
+
+
+def test_runs_killed_at_random_instants_end_in_the_same_bytes_on_s3(root, s3):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.store.killed_runs", s3("{}"), KILLS, "2"],
+        cwd=root, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["kills"] >= int(KILLS)
+    assert found["midway"] >= int(KILLS) // 5
+    assert (found["untrue"], found["different"]) == (0, 0)
 
 
 def test_failing_put_leaves_no_half_object(grid, monkeypatch):

@@ -1,0 +1,82 @@
+"""Ctrl-C and its like: a command that is told to stop says no answer, whatever was under way.
+
+Libraries that handle SIGINT themselves may end a scan early and call that its end. So commands
+hold these signals back from all threads and wait for them on one of their own, which notes that
+one came before it wakes the main thread.
+"""
+
+import _thread
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE_SECONDS = 5.0
+"""How long a command may take to tidy up before it is ended as it is."""
+POLL_SECONDS = 0.2
+_came: list[int] = []
+
+
+def status() -> int:
+    """Exit status of a command that a signal ended, 128 and its number; 0: none came."""
+    return 128 + _came[0] if _came else 0
+
+
+def check() -> None:
+    """Refuse to go on once a signal came.
+
+    Raises
+    ------
+    KeyboardInterrupt
+    """
+    if _came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Note signals that ask this process to end, and raise `KeyboardInterrupt` on this thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _came.clear()
+    heeded = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(heeded, ended), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Let signals reach this thread, and processes that it starts, as they do elsewhere."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _watch(heeded: set[signal.Signals], ended: threading.Event) -> None:
+    while not ended.is_set():
+        found = signal.sigtimedwait(heeded, POLL_SECONDS)
+        if found is None:
+            continue
+        if ended.is_set():
+            os.kill(os.getpid(), found.si_signo)
+            return
+        _came.append(found.si_signo)
+        if len(_came) > 1:
+            os._exit(status())  # asked twice
+        sys.unraisablehook = lambda _: None  # what callbacks of libraries swallow is no news
+        _thread.interrupt_main()
+        if not ended.wait(GRACE_SECONDS):
+            os._exit(status())

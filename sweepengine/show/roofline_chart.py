@@ -1,0 +1,117 @@
+"""The roofline: roofs of devices, and stages under one of them."""
+
+import math
+from collections.abc import Sequence
+
+import altair as alt
+import polars as pl
+
+from sweepengine.answers import metrics
+from sweepengine.answers.folds import Fold, folded
+from sweepengine.answers.sources import Source
+from sweepengine.data.devices import TERA, Device
+from sweepengine.show.look import COLOURS, GREY, WIDTH, Chart, note_of, styled
+
+MOST_DOTS = 1_000
+"""Dots of a stage under a roof; more points are averaged where they stand close together."""
+
+
+def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Chart | None:
+    """Roofs of devices, and each stage's points under the roof of one of them.
+
+    A point stands at the FLOPs for each byte that the model's accounting moves, and at the rate
+    that the roofline of `at` allows: its FLOPs over its roofline time.
+    """
+    stages = list(source.stages_there)
+    measures = []
+    for stage in stages:
+        intensity = metrics.arithmetic_intensity((stage,))
+        rate = metrics.flops((stage,)) / metrics.roofline_seconds(at, (stage,)) / TERA
+        measures += [Fold(f"{stage}:x", intensity), Fold(f"{stage}:y", rate)]
+    measures.append(Fold("weights", metrics.total("weight_io_bytes", stages)))
+    wanted = ("batch_size", "attention", "crop_rows", "crop_cols", "view_size", "prompt_tokens")
+    keys: list[str | pl.Expr] = [name for name in wanted if name in source.columns]
+    stepping = pl.col("decode_steps") > 0
+    counts = [pl.col(name).approx_n_unique().cast(pl.Int64) for name in keys]  # type: ignore[arg-type]
+    found = source.points.filter(stepping).select(counts).pipe(source.collected)
+    binned = math.prod(found.row(0)) > MOST_DOTS
+    if binned:  # by where they stand in the chart, a fifth of an octave a bin
+        at_x = [measure for measure in measures if measure.name.endswith(":x")]
+        keys = [(measure.of.log(2) * 5).floor().alias(f"bin {measure.name}") for measure in at_x]
+        keys.append(pl.col("batch_size").log(2).floor().alias("bin batch"))
+        smallest = Fold("batch_size", pl.col("batch_size"), "min")
+        points = folded(source, keys, [smallest, *measures], stepping)
+        points = points.sort(points.columns).gather_every(-(-points.height // MOST_DOTS) or 1)
+    else:
+        points = folded(source, keys, measures, stepping)
+        points = points.sort(keys)
+    if points.is_empty():
+        return None
+    dots = pl.concat(
+        [
+            points.select(
+                pl.lit(stage).alias("stage"),
+                "batch_size",
+                pl.col(f"{stage}:x").alias("intensity"),
+                pl.col(f"{stage}:y").alias("rate"),
+            )
+            for stage in stages
+        ]
+    )
+    low = min(1.0, float(dots["intensity"].min()) / 2)  # type: ignore[arg-type]
+    high = max(3000.0, float(dots["intensity"].max()) * 2)  # type: ignore[arg-type]
+    roofs = pl.DataFrame(
+        [
+            {"device": device.name, "intensity": x,
+             "rate": min(device.bytes_per_s * x, device.tensor_flops_per_s) / TERA}
+            for device in devices
+            for x in (low, device.tensor_flops_per_s / device.bytes_per_s, high)
+        ]
+    )  # fmt: skip
+    ticks = [10.0**power for power in range(-2, 6) if low <= 10.0**power <= high]
+    x = alt.X("intensity:Q", title="FLOP/byte",
+              axis=alt.Axis(format=",~g", gridOpacity=0.4, values=ticks),
+              scale=alt.Scale(type="log", domain=[low, high], nice=False))  # fmt: skip
+    y = alt.Y("rate:Q", title="TFLOP/s", scale=alt.Scale(type="log"),
+              axis=alt.Axis(format=",~g", gridOpacity=0.4))  # fmt: skip
+    chosen = alt.condition(alt.datum.device == at.name, alt.value(2.5), alt.value(0.8))
+    lines = alt.Chart(roofs).mark_line(color=GREY).encode(
+        x=x, y=y, detail="device:N", strokeWidth=chosen
+    )  # fmt: skip
+    names = _roof_labels(devices, high)
+    labels = alt.Chart(names).mark_text(align="left", dx=5, fontSize=10, color=GREY).encode(
+        x=alt.X("intensity:Q"), y=alt.Y("rate:Q"), text="device:N"
+    )  # fmt: skip
+    marks = alt.Chart(dots).mark_point(filled=True, size=45, opacity=0.75).encode(
+        x=x, y=y,
+        color=alt.Color("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
+                        scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
+        shape=alt.Shape("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
+                        scale=alt.Scale(domain=stages)),
+        tooltip=["stage", "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
+                 alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
+    )  # fmt: skip
+    decode = dots.filter(pl.col("stage") == "decode")["intensity"]
+    ridge = at.tensor_flops_per_s / at.bytes_per_s
+    side = "left of" if float(decode.max()) < ridge else "on both sides of"  # type: ignore[arg-type]
+    side = "right of" if float(decode.min()) > ridge else side  # type: ignore[arg-type]
+    title = f"Decode stands {side} {at.name}'s ridge of {ridge:,.0f} FLOP/byte"
+    note = f"{note_of(source)}; stages under the roof of {at.name} (bold)"
+    note += "; points that stand close together are one" if binned else ""
+    if not points["weights"].sum():
+        note += "; this accounting moves activations only, no weights and no cache"
+    drawn = alt.layer(lines, marks, labels).properties(width=WIDTH - 90, height=420)
+    return Chart("roofline", title, styled(drawn, title, note))
+
+
+def _roof_labels(devices: Sequence[Device], x: float) -> pl.DataFrame:
+    """Names at the ends of the roofs, those of one height on one line, pushed apart."""
+    heights: dict[float, list[str]] = {}
+    for device in devices:
+        heights.setdefault(device.tensor_flops_per_s / TERA, []).append(device.name)
+    rows, last = [], 0.0
+    for rate in sorted(heights):
+        place = max(rate, last * 1.35)
+        rows.append({"intensity": x, "rate": place, "device": ", ".join(heights[rate])})
+        last = place
+    return pl.DataFrame(rows)
