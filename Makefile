@@ -3,9 +3,11 @@ PUBLISHED := vision prefill decode
 DATA := results/published/data
 PARALLEL := --numprocesses 2 --dist loadfile
 
+FUZZ := 20
+
 MEASURED := a100-80gb h100-sxm h200 b200 b300 gb200 gb300 l40s rtx-pro-6000
 
-.PHONY: report test check bench attack mutants docs coverage quick configs silicon rates
+.PHONY: report test check bench attack fuzz mutants docs coverage quick configs silicon rates
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
@@ -43,6 +45,9 @@ bench: .venv/bench
 attack: .venv/everything
 	$(BIN)/python -m tests.attacks
 	SWEEPENGINE_KILLS=50 $(BIN)/pytest -k killed tests/store
+
+fuzz: .venv/everything
+	SWEEPENGINE_FUZZ=$(FUZZ) $(BIN)/pytest $(PARALLEL) --hypothesis-profile=explore -k robust tests/cli
 
 mutants: .venv/everything
 	$(BIN)/python -m tests.mutations

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from sweepengine.data.errors import InputError
+from sweepengine.data.errors import InputError, shown
 
 PARTS = ("text_config", "language_config")
 """Where a config of several parts holds its text part."""
@@ -130,4 +130,7 @@ class ConfigValues:
             return None
         if not isinstance(value, list) or len(value) < layers:
             raise self.fail(key, f"expected a list of {layers} entries, one a layer")
+        for i, entry in enumerate(value[:layers]):
+            if isinstance(entry, list | dict):
+                raise self.fail(f"{key}[{i}]", f"= {shown(entry)}: expected a name or a number")
         return value[:layers]

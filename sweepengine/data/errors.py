@@ -7,8 +7,23 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Text with what a terminal would take for commands spelled out, such as ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 class InputError(ValueError):
     """Bad input: the message is one line naming the file, the key and what is allowed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def location(path: tuple[int | str, ...]) -> str:

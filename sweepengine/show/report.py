@@ -37,6 +37,7 @@ from sweepengine.show.tables import (
     compare,
     csv_text,
     markdown,
+    markdown_text,
     stage_tables,
 )
 
@@ -199,7 +200,8 @@ def _sentence(text: str) -> str:
 
 def _provenance(source: Source) -> str:
     return (
-        f"{_sentence(source.description)}Model {source.model}, grid {source.name} "
+        f"{markdown_text(_sentence(source.description))}Model {markdown_text(source.model)}, "
+        f"grid {markdown_text(source.name)} "
         f"({source.grid_hash[:12]}), sweepengine {source.engine_version}."
     )
 

@@ -1,6 +1,8 @@
 """The published tables: laid out, formatted, and compared cell by cell."""
 
 import csv
+import html
+import re
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
@@ -146,11 +148,20 @@ def csv_text(table: Table) -> str:
     return file.getvalue()
 
 
+def markdown_text(text: str) -> str:
+    """A user's text in Markdown: as it is, neither links nor tags."""
+    return re.sub(r"([\\`|\[\]])", r"\\\1", html.escape(text, quote=False))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
 def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---:") -> str:
     """Lay cells out as a Markdown table, to the right as numbers are unless `rule` says else."""
     names = list(columns)
     lines = ["| " + " | ".join(names) + " |", "|" + "|".join(rule for _ in names) + "|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

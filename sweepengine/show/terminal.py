@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sweepengine.data.errors import printable
 from sweepengine.engine import interrupts
 
 if TYPE_CHECKING:
@@ -26,18 +27,6 @@ PICTURE = (78, 18)
 """Columns and lines of a picture."""
 
 
-def printable(text: str) -> str:
-    r"""Text with what a terminal would take for commands spelled out, such as ``\x1b``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character
-        if character.isprintable() or character == "\n"
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
 def say(text: str = "", error: bool = False) -> None:
     """Write a line to the terminal: all that commands print goes through here.
 
@@ -48,7 +37,7 @@ def say(text: str = "", error: bool = False) -> None:
     """
     if not error:
         interrupts.check()
-    click.echo(printable(text), err=error)
+    click.echo(printable(text, keep="\n"), err=error)
 
 
 def say_json(facts: object) -> None:

@@ -1,15 +1,13 @@
 """Whatever files and options hold, answers are an answer or one line that names the place."""
 
 import json
-import sys
-from io import StringIO
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepengine import cli
 from tests.cli.test_robustness import VALUES, toml_value
+from tests.fuzz import examples, right
 
 NUMBERS = st.sampled_from(
     ["0", "-1", "1", "7", "0.5", "1e9", "1e300", "-1e-300", "nan", "inf", "-inf", "", "abc", "1,5",
@@ -33,27 +31,8 @@ OPTIONS = {
 SMALL = {"deploy": ["--batch", "4"], "map": ["--cells", "100"], "fit": []}
 
 
-def outcome(arguments):
-    """Status and what stderr says; a traceback fails the test by itself."""
-    errors, kept = StringIO(), (sys.argv, sys.stdout, sys.stderr)
-    sys.argv, sys.stdout, sys.stderr = ["sweepengine", *arguments], StringIO(), errors
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return stop.code, errors.getvalue()
-    finally:
-        sys.argv, sys.stdout, sys.stderr = kept
-    return 0, errors.getvalue()
-
-
-def right(arguments):
-    status, errors = outcome(arguments)
-    assert status in (0, None) or (status == 2 and errors.count("\n") == 1), (arguments, errors)
-    return status
-
-
 @pytest.mark.parametrize("name", OPTIONS)
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_options(name, data):
     model = data.draw(st.sampled_from(["llama-3.1-8b", "deepseek-ocr-3b", "gpt-oss-20b", "nope"]))
@@ -77,7 +56,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_files_of_lengths(tmp_path_factory, data):
     names = data.draw(st.lists(COLUMNS, min_size=1, max_size=4))
@@ -95,7 +74,7 @@ MEASURES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_tables_of_runs(tmp_path_factory, data):
     names = data.draw(st.lists(MEASURES, min_size=1, max_size=4, unique=True))
@@ -106,7 +85,7 @@ def test_tables_of_runs(tmp_path_factory, data):
     right(["compare", str(path), "--device", "h100-sxm", "--model", "llama-3.1-8b"])
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_benchmarks(tmp_path_factory, data):
     keys = st.sampled_from(
@@ -132,7 +111,7 @@ DESIGN_KEYS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_grids_of_designs(tmp_path_factory, data):
     axes = {"device": ["h100-sxm"], "serving": ["continuous"],
@@ -169,5 +148,5 @@ def test_grids_of_designs(tmp_path_factory, data):
 )
 def test_wrong_use_is_one_line(arguments, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert right(arguments) == 2
+    assert right(arguments)[0] == 2
     assert list(tmp_path.iterdir()) == []

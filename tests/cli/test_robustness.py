@@ -1,11 +1,8 @@
 """Whatever files and options hold, the outcome is a result or one line that names the place."""
 
-import sys
-from io import StringIO
-
 import click
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sweepengine import cli
@@ -14,6 +11,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.grid.grid import load_grid, shipped_grids
+from tests.fuzz import examples, outcome
 
 SCALARS = st.one_of(
     st.integers(-(2**70), 2**70),
@@ -77,7 +75,7 @@ def one_line(load, path):
 REST = ["model", "description", "targets", "report", "foo"]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.dictionaries(st.sampled_from(AXES), VALUES, max_size=4),
     st.dictionaries(st.sampled_from(REST), VALUES, max_size=2),
@@ -93,7 +91,7 @@ def test_any_grid_is_a_grid_or_one_line(tmp_path_factory, axes, more):
         one_line(lambda _: grid.check(), path)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.one_of(st.text(max_size=200), st.binary(max_size=200)),
        st.sampled_from([load_grid, load_model, load_device]))  # fmt: skip
 def test_any_text_is_one_line(tmp_path_factory, content, load):
@@ -104,7 +102,7 @@ def test_any_text_is_one_line(tmp_path_factory, content, load):
     one_line(load, path)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.data(), st.sampled_from(["models", "devices"]), VALUES)
 def test_shipped_files_with_one_value_changed_load_or_say_what_is_wrong(
     tmp_path_factory, data, kind, value
@@ -136,22 +134,7 @@ WORDS = st.one_of(
 )  # fmt: skip
 
 
-def outcome(arguments):
-    """Exit code, stdout and stderr of the command line, in this process."""
-    out, error = StringIO(), StringIO()
-    before = sys.argv, sys.stdout, sys.stderr
-    sys.argv, sys.stdout, sys.stderr = ["sweepengine", *arguments], out, error
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as exit_:
-        code = exit_.code or 0
-    finally:
-        sys.argv, sys.stdout, sys.stderr = before
-    return code, out.getvalue(), error.getvalue()
-
-
-@settings(max_examples=250)
+@examples(250)
 @given(st.sampled_from(COMMANDS), st.lists(WORDS, max_size=6))
 def test_any_options_give_a_result_or_one_line(tmp_path_factory, name, words):
     folder = tmp_path_factory.getbasetemp() / "fuzzed-out"
