@@ -5,6 +5,7 @@ import re
 import statistics
 from pathlib import Path
 
+from benchmarks import memory
 from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.show.tables import markdown
 
@@ -23,7 +24,7 @@ def tables(facts: dict[str, object]) -> str:
     ways = {(one["group"], one["way"]): one for one in found}  # type: ignore[index, union-attr]
 
     def of(group: str) -> list[dict[str, object]]:
-        return [one for key, one in ways.items() if key[0] == group]
+        return [one for one in found if one["group"] == group]  # type: ignore[attr-defined]
 
     limit = ways["kernel", "fill with a constant"]["points_per_second"]
     kernel = [
@@ -80,6 +81,25 @@ def tables(facts: dict[str, object]) -> str:
     text += f"{large['megabytes']:,.0f} MB.\n"
     text += "\nWhole processes, start included, and their peak memory:\n\n"
     text += markdown(("points", "seconds", "points/s", "peak MB"), scale)
+    peaks: dict[str, dict[int, float]] = {}
+    for one in of("memory"):
+        peaks.setdefault(one["way"], {})[one["points"]] = one["megabytes"]
+    small, large_grid = memory.SIZES
+    held = [
+        (way, *(f"{by_size[size]:,.0f}" if size in by_size else "" for size in memory.SIZES))
+        for way, by_size in peaks.items()
+        if small in by_size
+    ]
+    text += f"\nPeak MB of commands over {small:,} and {large_grid:,} points:\n\n"
+    text += markdown(("command", f"{small:,}", f"{large_grid:,}"), held)
+    text += "\nAll rows sorted are held, as any sort must; with `--top` few are. "
+    searched = [
+        f"`{way}` takes {peak:,.0f} MB for {points:,} points"
+        for way, by_size in peaks.items()
+        if small not in by_size
+        for points, peak in by_size.items()
+    ]
+    text += f"{', '.join(searched)}.\n"
 
     def seconds(way: str) -> str:
         return f"{statistics.median(starts[way]['seconds']):.1f} s"

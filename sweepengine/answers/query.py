@@ -12,6 +12,10 @@ from sweepengine.data.errors import InputError
 from sweepengine.grid.columns import TYPES
 
 TABLE = "points"
+MOST_COUNTED = 2**32 - 1
+"""Rows that Polars counts; of more a column of ones is summed."""
+COUNT = re.compile(r"\bcount\s*\(\s*\*\s*\)", re.IGNORECASE)
+ONE = "of_each_point"
 
 
 def query(
@@ -60,6 +64,9 @@ def query(
             select = checked("query: --select", select)
             points = _widened(points, source.columns, keys)
         chosen = select or (", ".join([*keys, "count(*) AS points"]) if keys else "*")
+        if source.point_count > MOST_COUNTED and COUNT.search(chosen):
+            points = points.with_columns(pl.lit(1, pl.Int64).alias(ONE))
+            chosen = COUNT.sub(f"sum({ONE})", chosen)
         text = f"SELECT {chosen} FROM {TABLE}"
         text += f" GROUP BY {', '.join(keys)}" if keys else ""
         text += f" ORDER BY {_order(sort)}" if sort is not None else ""

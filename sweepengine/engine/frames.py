@@ -24,7 +24,7 @@ from sweepengine.engine.compute import (
     shown_values,
 )
 from sweepengine.engine.tables import tabulate
-from sweepengine.engine.threads import cores
+from sweepengine.engine.threads import begin, cores
 from sweepengine.engine.times import fill_times, served_rows
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
@@ -113,8 +113,9 @@ def evaluate(
     ------
     InputError
         For an unknown column, a wrong type, a null, a value out of range, or a point whose
-        costs do not fit the columns' types.
+        costs do not fit the columns' types; in a process forked after others were evaluated.
     """
+    begin("evaluate")
     loaded = load_model(model)
     if not isinstance(points, pl.DataFrame):
         raise InputError(f"points: expected a polars DataFrame, found {type(points).__name__}")

@@ -9,7 +9,7 @@ from polars.io.plugins import register_io_source
 from sweepengine.data.models import Model
 from sweepengine.engine.compute import engine_for
 from sweepengine.engine.frames import column_of, compute_chunk, schema_of, type_of
-from sweepengine.engine.threads import cores, in_order
+from sweepengine.engine.threads import begin, cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.grid import Chunk, Grid, first_chunks, load_grid
@@ -44,6 +44,7 @@ def scan(grid: str | Path | Grid, wide: bool = False) -> pl.LazyFrame:
     InputError
         When the grid is not valid or its costs would overflow; at once, not when it is collected.
     """
+    begin("scan")
     loaded = grid if isinstance(grid, Grid) else load_grid(grid)
     loaded.check()
     schema = schema_of(loaded.model, wide)

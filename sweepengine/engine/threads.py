@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from sweepengine.data.errors import InputError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 RANGE_ROWS = 1 << 16
@@ -50,3 +52,34 @@ def in_ranges(work: Callable[[int, int], None], rows: int, workers: int) -> None
             one(start)
     else:
         deque(in_order(one, starts, workers, wait=True), 0)
+
+
+class _Forks:
+    """Whether this process was forked from one whose array libraries had begun to work."""
+
+    begun = False
+    lost = False
+
+
+def _forked() -> None:
+    _Forks.lost = _Forks.begun
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def begin(what: str) -> None:
+    """Note that libraries with threads of their own begin to work.
+
+    Raises
+    ------
+    InputError
+        In a process forked from one where they had begun: their threads are lost, and it would
+        wait for them forever.
+    """
+    if _Forks.lost:
+        raise InputError(
+            f"{what}: this process was forked from one that had used sweepengine, and lost its "
+            'threads: expected the start method "spawn" or "forkserver" of multiprocessing'
+        )
+    _Forks.begun = True

@@ -729,9 +729,9 @@ def rare() -> Iterator[Attack]:
         "own.toml": MODEL + "[sam]\nposition_edge = 2147483647\n",
         "o.toml": SMALL.replace("[axes]", 'model = "own.toml"\n[axes]') + "batch_size = [1]\n"},
         says="weight_bytes reaches")  # fmt: skip
-    yield Attack("rare", "counting 5e9 points", ["query", "x.toml", "--select", "count(*) AS n", "--where",
-                 "batch_size = 70000 OR decode_steps < 0"], {
-                 "x.toml": SMALL + "decode_steps = {start = 1, stop = 1000, step = 1}\n"}, (0,))  # fmt: skip
+    yield Attack("rare", "counting 5e9 points", ["query", "x.toml", "--select", "count(*) AS n", "--format", "json"],
+                 {"x.toml": SMALL + "decode_steps = {start = 1, stop = 1000000, step = 1}\n"
+                  "text_tokens = {start = 1, stop = 5000, step = 1}\n"}, (0,), output='"n":5000000000')  # fmt: skip
 
 
 def commands() -> Iterator[Attack]:
