@@ -5,6 +5,7 @@ import re
 import sys
 
 from sweepengine.data.errors import InputError
+from sweepengine.data.machine import LEAST, require_addresses
 
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 """Variables by which libraries are told how many threads to start; some abort on nonsense."""
@@ -12,13 +13,14 @@ MOST_THREADS = 65_536
 
 
 def check_environment() -> None:
-    """Refuse variables that libraries below would end the process for.
+    """Refuse variables and limits that libraries below would end the process for.
 
     Raises
     ------
     InputError
-        Naming the variable.
+        Naming the variable or the limit.
     """
+    require_addresses(LEAST)
     for name in THREADS:
         value = os.environ.get(name)
         if value is None:

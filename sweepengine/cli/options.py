@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from sweepengine.data.errors import InputError
+from sweepengine.data.machine import TO_DRAW, require_addresses
 from sweepengine.data.outputs import check_writable
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import SERVING
@@ -36,6 +37,8 @@ class OutputFile(click.Path):
         if self.endings and path.suffix not in self.endings:
             raise InputError(f"{path}: expected a file name that ends in {', '.join(self.endings)}")
         check_writable(path)
+        if set(self.endings) == set(KINDS):
+            require_addresses(TO_DRAW)
         return path
 
 

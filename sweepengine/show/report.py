@@ -12,6 +12,7 @@ import polars as pl
 from sweepengine.answers.sources import Source, open_source
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
+from sweepengine.data.machine import TO_DRAW, require_addresses
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
 from sweepengine.data.outputs import OwnFolder, file_stem
@@ -104,6 +105,7 @@ def write_report(
     InputError
         When a source, model or reference is not there or not valid, or `out` cannot be written to.
     """
+    require_addresses(TO_DRAW)
     folder = OwnFolder(out)
     folder.claim(("index.html", "README.md"))
     sources = [open_source(place) for place in places]

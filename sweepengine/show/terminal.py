@@ -4,7 +4,7 @@ import json
 import math
 import string
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -69,10 +69,16 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str,
     for row in rows:
         table.add_row(*(Text(printable(text)) for text in row))
     console = Console()
+    console.on_broken_pipe = _broken_pipe  # type: ignore[method-assign]
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     say(title)
     console.print(table)
+
+
+def _broken_pipe() -> NoReturn:
+    """Let the command end as where others write; rich would end it with status 1."""
+    raise BrokenPipeError
 
 
 def show_explanation(title: str, total: "Part", formulas: bool) -> None:

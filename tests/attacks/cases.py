@@ -614,6 +614,17 @@ def machine() -> Iterator[Attack]:
     for number in (8, 12, 16, 24, 40):
         yield Attack("machine", f"{number} open files", ["run", "g.toml", "--out", "new"], status=(0, 2),
                      limits={"NOFILE": number}, leaves=["new"], says="")  # fmt: skip
+    for megabytes in (500, 1000, 1900):
+        for name, line in {"query": ["query", "g.toml"], "run": ["run", "g.toml", "--out", "new"],
+                           "report": ["report", "g.toml", "--out", "page"]}.items():  # fmt: skip
+            yield Attack("machine", f"{megabytes} MB of addresses, {name}", line, limits={"AS": megabytes << 20},
+                         says="out of memory: addresses are limited")  # fmt: skip
+    for name, line in {"report": ["report", "g.toml", "--out", "page"],
+                       "slo": ["slo", "g.toml", *SLO, "--chart", "x.svg"]}.items():  # fmt: skip
+        yield Attack("machine", f"10 GB of addresses, {name}", line, limits={"AS": 10 << 30},
+                     says="out of memory: addresses are limited")  # fmt: skip
+    yield Attack("machine", "10 GB of addresses, run", ["run", "g.toml", "--out", "new"], status=(0,),
+                 limits={"AS": 10 << 30}, leaves=["new"])  # fmt: skip
     yield Attack("machine", "small files alone", ["run", "x.toml", "--out", "new"], {"x.toml": many},
                  limits={"FSIZE": 2000}, leaves=["new"], says="too large")  # fmt: skip
     yield Attack("machine", "small files alone, query", ["query", "x.toml", "--out", "x.csv"], {"x.toml": many},
