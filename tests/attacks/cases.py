@@ -811,7 +811,7 @@ def commands() -> Iterator[Attack]:
                       ["run", "g.toml", "--out", "x", "--workers", "0"], ["run", "g.toml", "--out", "x", "--limit", "0"],
                       ["run", "g.toml", "--out", "x", "--engine", "nope"], ["run", "g.toml", "--out", "x", "--address", "x"],
                       ["explore", "--port", "0"], ["explore", "--port", "99999"], ["explore", "--host", "nope.invalid"],
-                      ["explore", "--host", "\x01"], ["explore", "--port", "1", "--host", "255.255.255.255"],
+                      ["explore", "--host", "\x01"], ["explore", "--port", "8080", "--host", "192.0.2.1"],
                       ["query", "g.toml", "--format", "nope"], ["plan", "g.toml", "extra"]):  # fmt: skip
         yield Attack(
             "commands",

@@ -2,8 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sweepengine as se
+from sweepengine import metrics
 from sweepengine.data.errors import InputError
 from sweepengine.grid.grid import load_grid, parse_grid, shipped_grids
+from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
 
 
@@ -192,3 +195,24 @@ def test_shipped_grids_are_valid_and_fit(name):
 def test_capacity_has_the_promised_size():
     assert load_grid("capacity").points >= 10_000_000
     assert {load_grid(f"published-{s}").points for s in ("vision", "prefill", "decode")} == {106}
+
+
+def test_sums_of_columns_must_fit_too():
+    """Each column fits Int64 here; FLOPs of two stages together, as reports add them, do not."""
+    axes = {"crops": ["60x60"], "batch_size": [1000], "text_tokens": [10], "decode_steps": [1]}
+    grid = parse_grid({"name": "g", "axes": axes}, "g")
+    columns = point_columns(grid.model.architecture, grid.point)
+    assert all(columns[f"{stage}_tensor_flops"] < 2**63 for stage in ("vision", "prefill"))
+    with pytest.raises(InputError, match=r"the sum of all flops reaches 9,\d{3},.* at its largest"):
+        grid.check()
+    with pytest.raises(InputError, match="the sum of all flops reaches"):
+        se.cost(crop_rows=60, crop_cols=60, batch_size=1000, decode_steps=1)
+    fewer = parse_grid({"name": "g", "axes": axes | {"batch_size": [900]}}, "g")
+    fewer.check()
+    both = metrics.flops(("vision", "prefill"))
+    exact = sum(
+        value for name, value in se.cost(crop_rows=60, crop_cols=60, batch_size=900,
+                                         decode_steps=1).items()
+        if name in [f"{s}_{k}_flops" for s in ("vision", "prefill") for k in ("tensor", "cuda")]
+    )  # fmt: skip
+    assert se.scan(fewer).select(both).collect().item() == exact > 2**62

@@ -163,3 +163,38 @@ def test_grid_that_overflows_writes_nothing(tmp_path):
     with pytest.raises(se.InputError, match="reaches"):
         se.run(parse_grid({"name": "big", "axes": axes}, "big"), tmp_path / "d")
     assert not (tmp_path / "d").exists()
+
+
+def test_files_of_other_formulas_are_not_gone_on_with(grid, tmp_path, monkeypatch):
+    se.run(grid, tmp_path / "d")
+    monkeypatch.setattr(runs, "formulas_hash", lambda: "f" * 64)
+    with pytest.raises(se.InputError, match="formulas_hash = .*, this run has 'ffff"):
+        se.run(grid, tmp_path / "d")
+    # A file alone, as of an interrupted run whose manifest was written anew, is noticed too.
+    manifest = tmp_path / "d" / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts |= {"formulas_hash": "f" * 64, "complete": False, "files": []}
+    manifest.write_text(json.dumps(facts))
+    assert se.run(grid, tmp_path / "d").written == 480
+
+
+def test_damaged_file_alone_is_written_again(grid, tmp_path):
+    se.run(grid, tmp_path / "d")
+    whole = hashes(tmp_path / "d")
+    paths = sorted((tmp_path / "d").glob("points-*"))
+    rows = len(pl.read_parquet(paths[1]))
+    content = bytearray(paths[1].read_bytes())
+    content[100] ^= 1
+    paths[1].write_bytes(content)
+    for incomplete in (False, True):
+        with pytest.raises(se.InputError, match="its checksum is another"):
+            scan_dataset(tmp_path / "d")
+        if incomplete:
+            manifest = tmp_path / "d" / "manifest.json"
+            facts = json.loads(manifest.read_text()) | {"complete": False, "files": []}
+            manifest.write_text(json.dumps(facts))
+        assert se.run(grid, tmp_path / "d").written == rows
+        assert hashes(tmp_path / "d") == whole
+        paths[1].write_bytes(content)
+    se.run(grid, tmp_path / "d")
+    assert scan_dataset(tmp_path / "d").collect().height == 480
