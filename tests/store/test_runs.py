@@ -168,7 +168,7 @@ def test_grid_that_overflows_writes_nothing(tmp_path):
 def test_files_of_other_formulas_are_not_gone_on_with(grid, tmp_path, monkeypatch):
     se.run(grid, tmp_path / "d")
     monkeypatch.setattr(runs, "formulas_hash", lambda: "f" * 64)
-    with pytest.raises(se.InputError, match="formulas_hash = .*, this run has 'ffff"):
+    with pytest.raises(se.InputError, match=r"formulas_hash = .*, this run has 'ffff"):
         se.run(grid, tmp_path / "d")
     # A file alone, as of an interrupted run whose manifest was written anew, is noticed too.
     manifest = tmp_path / "d" / "manifest.json"
