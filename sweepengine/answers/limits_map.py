@@ -127,8 +127,9 @@ def find_maps(
     longest = asked.longest or (131_072 if over == "prompt" else 8_192)
     for option, value, name in (("--longest", longest, column),
                                 ("--batch", asked.most_batch, "batch_size")):  # fmt: skip
-        if INPUTS[name].held(value) is None or value < 1:
-            raise InputError(f"map: {option} {value}: expected 1..{INPUTS[name].maximum:,}")
+        least = 2 if name == column else 1  # a map lies over lengths, not over one
+        if INPUTS[name].held(value) is None or value < least:
+            raise InputError(f"map: {option} {value}: expected {least}..{INPUTS[name].maximum:,}")
     side = asked.cells**0.5
     first = min(SHORTEST, longest)
     values, batches = _spaced(first, longest, side), _spaced(1, asked.most_batch, side)
@@ -166,29 +167,35 @@ def _panel(
     grid = search_grid(model, name, asked.framework, [asked.precision], [asked.layout],
                        batches.tolist(), lengths, asked.times, "map",
                        {column: values.tolist()})  # fmt: skip
-    frame = pl.concat(served_frames(grid, lengths, place, asked.setting))
     shape = (len(batches), len(values))
-    made = pl.col("device_tokens_per_s")
+    figure = pl.col("device_tokens_per_s")
     if unit == "pages a day":
-        made = pl.col("requests_per_s") * SECONDS_PER_DAY / pl.col("devices")
-    found = frame.with_columns(
-        made=made,
-        stop=pl.when(~FITS)
+        figure = pl.col("requests_per_s") * SECONDS_PER_DAY / pl.col("devices")
+    stop = (
+        pl.when(~FITS)
         .then(MEMORY)
         .when(~asked.targets.prompt)
         .then(TTFT)
         .when(~asked.targets.smooth)
         .then(TPOT)
-        .otherwise(SERVES),
+        .otherwise(SERVES)
     )
-    serving = found.filter(pl.col("stop") == SERVES)
+    stops, made, tops = [], [], []
+    # Of each piece what a panel shows, and its best: all columns of all cells would be a table.
+    for frame in served_frames(grid, lengths, place, asked.setting):
+        found = frame.with_columns(made=figure, stop=stop)
+        stops.append(found["stop"].to_numpy().astype(np.int8))
+        made.append(found["made"].to_numpy())
+        serving = found.filter(pl.col("stop") == SERVES)
+        tops.append(serving.sort("device_tokens_per_s", descending=True).head(1))
     best = None
-    if serving.height:
+    top = pl.concat(tops).sort("device_tokens_per_s", descending=True, maintain_order=True).head(1)
+    if top.height:
         shown = ("batch_size", column, "device_tokens_per_s", "made", "ttft_s", "tpot_s",
                  "memory_bytes")  # fmt: skip
-        best = serving.sort("device_tokens_per_s", descending=True).select(shown).row(0, named=True)
+        best = top.select(shown).row(0, named=True)
         best["length"] = best.pop(column)
-        best["layout"] = spelled_layouts(serving.head(1))[0]
+        best["layout"] = spelled_layouts(top)[0]
     said = basis(grid.model.architecture, place, True)
-    return LimitsMap(device, values, batches, found["stop"].to_numpy().reshape(shape).astype(int),
-                     found["made"].to_numpy().reshape(shape), best, said)  # fmt: skip
+    return LimitsMap(device, values, batches, np.concatenate(stops).reshape(shape),
+                     np.concatenate(made).reshape(shape), best, said)  # fmt: skip

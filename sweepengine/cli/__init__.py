@@ -135,6 +135,10 @@ def _status() -> int:
     except MemoryError as error:
         reason = str(error) or "the machine has no more for this process"
         return _line(f"out of memory: {reason}; files that are complete stay", 2)
+    except ValueError as error:
+        if "null byte" not in str(error):
+            raise
+        return _line("a path holds a null byte: expected one without", 2)
     except RuntimeError as error:
         if "start new thread" not in str(error):
             raise

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 5.0
@@ -75,8 +76,14 @@ def _watch(heeded: set[signal.Signals], ended: threading.Event) -> None:
             return
         _came.append(found.si_signo)
         if len(_came) > 1:
-            os._exit(status())  # asked twice
+            _end()  # asked twice
         sys.unraisablehook = lambda _: None  # what callbacks of libraries swallow is no news
         _thread.interrupt_main()
         if not ended.wait(GRACE_SECONDS):
-            os._exit(status())
+            _end()
+
+
+def _end() -> NoReturn:
+    """End as it is: what was being written lies under names of its own, and says no answer."""
+    os.write(2, b"sweepengine: interrupted\n")
+    os._exit(status())

@@ -137,6 +137,8 @@ def _weights(source: str, values: Sequence[Any]) -> Floats:
         found = np.asarray(values, np.float64)
     except (TypeError, ValueError):
         found = np.array([np.nan])
+    if found.ndim != 1:  # lists among numbers
+        found = np.array([np.nan])
     wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
     if len(wrong):
         raise InputError(f"{source}: {WEIGHT}[{wrong[0]}]: expected a number of at least 0")
@@ -151,7 +153,7 @@ def _numbers(source: str, name: str, values: Sequence[Any]) -> dict[str, Integer
         found = np.asarray(values if len(values) else np.zeros(0, np.int64))
     except ValueError:  # lists among numbers
         found = np.array([None])
-    if found.dtype.kind not in "iu":
+    if found.dtype.kind not in "iu" or found.ndim != 1:
         wrong = next((i for i, value in enumerate(values) if column.held(value) is None), 0)
         shown = values[wrong].item() if hasattr(values[wrong], "item") else values[wrong]
         raise InputError(f"{source}: {name}[{wrong}] = {shown!r}: expected {column.allowed}")
