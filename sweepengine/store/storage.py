@@ -26,7 +26,7 @@ LOCK = ".lock"
 UNFINISHED = ".unfinished"
 OBJECT_STORES = ("s3", "gcs", "abfs", "py::fsspec+memory")
 """Kinds of file systems where a write is seen whole when it ends, or not at all."""
-ANSWER_SECONDS = 10
+ANSWER_SECONDS = 20
 """How long a remote place may take to answer at first."""
 
 
