@@ -100,7 +100,7 @@ def open_source(place: str | Path) -> Source:
         When it is neither, would overflow, or is a dataset that is not complete or is empty.
     """
     if "://" in str(place) or Path(place).is_dir():
-        from sweepengine.store.dataset import MANIFEST, File, read_manifest, scan_file, scan_files
+        from sweepengine.store.dataset import MANIFEST, File, check_files, read_manifest, scan_files
         from sweepengine.store.storage import open_storage
 
         storage = open_storage(place)
@@ -117,19 +117,18 @@ def open_source(place: str | Path) -> Source:
                 "write the dataset again with this version of sweepengine"
             )
 
-        def points(wide: bool) -> pl.LazyFrame:
+        check_files(storage, manifest)
+
+        def scanned(files: Sequence[File], wide: bool) -> pl.LazyFrame:
+            kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
             with told(storage.place):
-                found = scan_files(storage, manifest, wide)
-                kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
-                return found.cast(pl.Schema(kinds))
+                return scan_files(storage, files, wide).cast(pl.Schema(kinds))
 
         def pieces(
             columns: Sequence[str], condition: pl.Expr | None, wide: bool
         ) -> Iterator[pl.DataFrame]:
-            kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
-
             def read(file: File) -> pl.DataFrame:
-                found = scan_file(storage, file, wide).cast(pl.Schema(kinds))
+                found = scanned([file], wide)
                 kept = found if condition is None else found.filter(condition)
                 return kept.select(columns).collect()
 
@@ -148,8 +147,8 @@ def open_source(place: str | Path) -> Source:
             manifest.points,
             manifest.columns,
             manifest.value_bytes,
-            points(False),
-            partial(points, True),
+            scanned(manifest.files, False),
+            partial(scanned, manifest.files, True),
             pieces,
             manifest.bases,
         )

@@ -1,6 +1,7 @@
 """The boundary of SQL that users write: what it may say, and one line for what goes wrong."""
 
 import re
+from itertools import pairwise
 
 import polars as pl
 
@@ -44,7 +45,7 @@ def checked(source: str, text: str) -> str:
     for character in text:
         if not character.isprintable() and not character.isspace():
             raise InputError(f"{source}: holds U+{ord(character):04X}: expected SQL in plain text")
-    tokens = [match for match in _TOKEN.finditer(text) if match.lastgroup != "space"]
+    tokens = _tokens(text)
     if not tokens:
         raise InputError(f"{source}: is empty: expected SQL")
     if len(tokens) > MOST_TOKENS:
@@ -62,7 +63,11 @@ def checked(source: str, text: str) -> str:
 
 def calculates(text: str) -> bool:
     """Whether SQL does arithmetic, for which integers must be wide."""
-    return any(match[0].lower() in _ARITHMETIC for match in _TOKEN.finditer(text))
+    return any(match[0].lower() in _ARITHMETIC for match in _tokens(text))
+
+
+def _tokens(text: str) -> list[re.Match[str]]:
+    return [match for match in _TOKEN.finditer(text) if match.lastgroup != "space"]
 
 
 def condition(source: str, text: str) -> pl.Expr:
@@ -74,10 +79,11 @@ def condition(source: str, text: str) -> pl.Expr:
         Naming `source`, such as "query: --where", and what is wrong.
     """
     checked(source, text)
-    for match in re.finditer(r"([A-Za-z_]\w*)\s*\(", re.sub(r"'(?:[^']|'')*'", "''", text)):
-        if match[1].lower() not in OF_A_ROW:
+    for match, following in pairwise(_tokens(text)):
+        called = match.lastgroup == "word" and following[0] == "("
+        if called and match[0].lower() not in OF_A_ROW:
             raise InputError(
-                f"{source}: {match[1]}: expected functions of one row, as {', '.join(SHOWN)}"
+                f"{source}: {match[0]}: expected functions of one row, as {', '.join(SHOWN)}"
             )
     with told(source):
         found = pl.sql_expr(text)

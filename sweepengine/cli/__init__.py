@@ -26,6 +26,7 @@ from sweepengine.cli.report import report
 from sweepengine.cli.run import run
 from sweepengine.cli.slo import slo
 from sweepengine.cli.validate import validate
+from sweepengine.data.errors import InputError
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.engine import interrupts
 from sweepengine.grid.columns import SCHEMA_VERSION
@@ -109,8 +110,6 @@ def main() -> None:
 
 def _status() -> int:
     """Run the command; its exit status, whatever went wrong said in one line."""
-    from sweepengine.data.errors import InputError
-
     try:
         check_environment()
         commands.main(standalone_mode=False)

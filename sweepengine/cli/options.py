@@ -8,14 +8,11 @@ import click
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.machine import TO_DRAW, require_addresses
-from sweepengine.data.outputs import check_writable
+from sweepengine.data.outputs import KINDS, check_writable
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.grid.axes import AXES
-
-KINDS = (".svg", ".png", ".html")
-"""Endings of a chart's file."""
 
 
 class OutputFile(click.Path):

@@ -12,6 +12,9 @@ from typing import IO
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import read_text
 
+KINDS = (".svg", ".png", ".html")
+"""Endings of a chart's file."""
+
 
 @contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
@@ -167,7 +170,7 @@ class OwnFolder:
         InputError
             When one is not ours, or cannot be written.
         """
-        self.claim([name for name in (*contents, self.RECORD) if name != self.RECORD])
+        self.claim(contents)
         try:
             for folder in {(self.path / name).parent for name in contents}:
                 folder.mkdir(parents=True, exist_ok=True)

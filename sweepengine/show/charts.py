@@ -33,6 +33,7 @@ from sweepengine.show.look import (
     note_of,
     styled,
 )
+from sweepengine.show.terminal import evenly
 
 MOST_BATCHES = 256
 """Batch sizes that a chart tells apart; of more it shows some, from the smallest to the largest."""
@@ -122,9 +123,7 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
 
 def _some(rows: pl.DataFrame, most: int) -> pl.DataFrame:
     """At most so many rows, evenly spread, the first and the last among them."""
-    if rows.height <= most:
-        return rows
-    return rows[sorted({round(i * (rows.height - 1) / (most - 1)) for i in range(most)})]
+    return rows[evenly(rows.height, most)]
 
 
 def heat_map(source: Source, device: Device) -> Chart | None:

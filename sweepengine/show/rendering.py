@@ -11,10 +11,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from sweepengine.data.errors import InputError
-from sweepengine.data.outputs import written
+from sweepengine.data.outputs import KINDS, written
 
 PNG_SCALE = 1.5
-KINDS = (".svg", ".png", ".html")
 
 
 def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:

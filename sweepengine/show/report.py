@@ -15,7 +15,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.machine import TO_DRAW, require_addresses
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
-from sweepengine.data.outputs import OwnFolder, file_stem
+from sweepengine.data.outputs import KINDS, OwnFolder, file_stem
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.show.charts import heat_map, parameters_chart, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
@@ -23,7 +23,7 @@ from sweepengine.show.layouts import layout_table
 from sweepengine.show.look import Chart
 from sweepengine.show.map_chart import report_map
 from sweepengine.show.plans import plans
-from sweepengine.show.rendering import KINDS, drawn, render
+from sweepengine.show.rendering import drawn, render
 from sweepengine.show.roofline_chart import roofline_chart
 from sweepengine.show.side_by_side import (
     Beside,

@@ -261,7 +261,7 @@ def _show_front(answer: "Answer", top: int) -> None:
             f"{point['largest_batch']:,}",
             _point_text(point),
         )
-        for point in front[_spread(front.height, top)].to_dicts()
+        for point in front[evenly(front.height, top)].to_dicts()
     ]
     shown = f", {top} of {front.height}" if front.height > top else ""
     print_table(
@@ -272,7 +272,7 @@ def _show_front(answer: "Answer", top: int) -> None:
     )  # fmt: skip
 
 
-def _spread(count: int, top: int) -> list[int]:
+def evenly(count: int, top: int) -> list[int]:
     """At most `top` positions out of `count`, both ends among them."""
     if count <= top:
         return list(range(count))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -271,21 +271,16 @@ def scan_dataset(place: str | Path) -> pl.LazyFrame:
         its run wrote.
     """
     storage = open_storage(place)
-    return scan_files(storage, read_manifest(storage))
+    manifest = read_manifest(storage)
+    check_files(storage, manifest)
+    return scan_files(storage, manifest.files)
 
 
-def scan_files(storage: Storage, manifest: Manifest, wide: bool = False) -> pl.LazyFrame:
-    """Lazy frame over exactly the files of a dataset whose manifest has been read.
+def check_files(storage: Storage, manifest: Manifest) -> None:
+    """Refuse a dataset, whose manifest has been read, that is not what its run wrote.
 
-    Each must be there with the size that the manifest says, and on a local disk with its
-    checksum too (1 GB/s; a remote one would have to be fetched whole). Others are not read.
-
-    Parameters
-    ----------
-    storage : Storage
-    manifest : Manifest
-    wide : bool
-        Integers of 128 bits, for conditions that calculate.
+    Each file must be there with the size that the manifest says, and on a local disk with its
+    checksum too (1 GB/s; a remote one would have to be fetched whole).
 
     Raises
     ------
@@ -317,15 +312,14 @@ def scan_files(storage: Storage, manifest: Manifest, wide: bool = False) -> pl.L
         for file, found in zip(manifest.files, sums, strict=True):
             if found != file.crc32:
                 raise InputError(f"{storage.place}/{file.name}: its checksum is another: {again}")
-    return _scanned(storage, [file.name for file in manifest.files], wide)
 
 
-def scan_file(storage: Storage, file: File, wide: bool = False) -> pl.LazyFrame:
-    """Lazy frame over one file of a dataset that `scan_files` has checked."""
-    return _scanned(storage, [file.name], wide)
+def scan_files(storage: Storage, files: Sequence[File], wide: bool = False) -> pl.LazyFrame:
+    """Lazy frame over files of a dataset that `check_files` has passed; others are not read.
 
-
-def _scanned(storage: Storage, names: list[str], wide: bool) -> pl.LazyFrame:
+    With `wide`, integers are of 128 bits, for conditions that calculate.
+    """
+    names = [file.name for file in files]
     frame = storage.scan(names)
     if not wide:
         return frame
