@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 
 from sweepengine.engine.compute import compute_arrays
 from sweepengine.grid.grid import parse_grid
@@ -49,6 +50,8 @@ def forked(work, *arguments):
             with os.fdopen(writer, "w") as file:
                 json.dump(work(*arguments), file)
             code = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(code)
     os.close(writer)

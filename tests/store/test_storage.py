@@ -102,7 +102,7 @@ def test_remote_run_goes_on_and_refuses_another_grid(kind, grid, s3, tmp_path):
 
 def test_runs_killed_at_random_instants_end_in_the_same_bytes_on_s3(root, s3):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.store.killed_runs", s3("{}"), KILLS, "2"],
+        [sys.executable, "-m", "tests.store.killed_runs", s3("kills-{}"), KILLS, "2"],
         cwd=root, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
