@@ -9,11 +9,10 @@ from sweepengine.answers.reading import told
 from sweepengine.answers.sources import Source
 from sweepengine.answers.sql import checked, filtered
 from sweepengine.data.errors import InputError
+from sweepengine.data.machine import MOST_COUNTED
 from sweepengine.grid.columns import TYPES
 
 TABLE = "points"
-MOST_COUNTED = 2**32 - 1
-"""Rows that Polars counts; of more a column of ones is summed."""
 COUNT = re.compile(r"\bcount\s*\(\s*\*\s*\)", re.IGNORECASE)
 ONE = "of_each_point"
 

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, framework_option, times_option
+from sweepengine.cli.options import (
+    as_json_option,
+    chart_option,
+    framework_option,
+    times_option,
+    top_option,
+)
 from sweepengine.show.terminal import say, say_json
 
 
@@ -16,7 +22,7 @@ from sweepengine.show.terminal import say, say_json
 @framework_option
 @times_option
 @click.option("--calibrate", is_flag=True, help="Fit a host constant and one factor to the runs.")
-@click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Runs shown.")
+@top_option("Runs shown.", 20)
 @chart_option()
 @as_json_option
 def compare(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, times_option
+from sweepengine.cli.options import as_json_option, chart_option, times_option, top_option
 from sweepengine.cli.requests import (
     lengths_of_options,
     lengths_options,
@@ -42,7 +42,7 @@ from sweepengine.show.terminal import say_json
 @price_option
 @setting_options
 @times_option
-@click.option("--top", type=click.IntRange(1), default=8, show_default=True, help="Rows shown.")
+@top_option("Rows shown.", 8)
 @chart_option("the front")
 @as_json_option
 def deploy(

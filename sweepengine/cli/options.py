@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sweepengine.data.errors import InputError
-from sweepengine.data.machine import TO_DRAW, require_addresses
+from sweepengine.data.machine import MOST_COUNTED, TO_DRAW, require_addresses
 from sweepengine.data.outputs import KINDS, check_writable
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import SERVING
@@ -43,6 +43,14 @@ def chart_option(what: str = "") -> Callable[[Callable[..., Any]], Callable[...,
     """The option `--chart` of a command that draws `what`."""
     said = f"Write {what} to FILE.svg, .png or .html." if what else "Write FILE.svg, .png or .html."
     return click.option("--chart", type=OutputFile(*KINDS), help=said)
+
+
+def top_option(
+    what: str, shown: int | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--top`: how many of `what`, `shown` if nothing is said."""
+    kind = click.IntRange(1, MOST_COUNTED)
+    return click.option("--top", type=kind, default=shown, show_default=True, help=what)
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")

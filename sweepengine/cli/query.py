@@ -5,12 +5,10 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import OutputFile
+from sweepengine.cli.options import OutputFile, top_option
 from sweepengine.show.terminal import cell, print_table, say
 
 TABLE_ROWS = 20
-MOST_ROWS = 2**32 - 1
-"""Rows that Polars counts."""
 UPRIGHT_COLUMNS = 10
 FORMATS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 FEW_ROWS = 5
@@ -23,7 +21,7 @@ FEW_ROWS = 5
 @click.option("--select", help='SQL expressions, such as "max(decode_tensor_flops) AS most".')
 @click.option("--group-by", help="Columns to group by, separated by commas.")
 @click.option("--sort", help='Column to sort by, largest first; "COLUMN asc" is smallest first.')
-@click.option("--top", type=click.IntRange(1, MOST_ROWS), help="Only the first N rows.")
+@top_option("Only the first N rows.")
 @click.option(
     "--format",
     "kind",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, place_options
+from sweepengine.cli.options import as_json_option, chart_option, place_options, top_option
 from sweepengine.cli.requests import price_option, prices_of
 from sweepengine.show.terminal import say_json, show_answers
 
@@ -31,13 +31,7 @@ from sweepengine.show.terminal import say_json, show_answers
     help="Fraction of the memory bandwidth that kernels reach, at the roofline.",
 )
 @place_options
-@click.option(
-    "--top",
-    type=click.IntRange(1),
-    default=12,
-    show_default=True,
-    help="Rows of each Pareto front.",
-)
+@top_option("Rows of each Pareto front.", 12)
 @chart_option("the fronts")
 @as_json_option
 def slo(

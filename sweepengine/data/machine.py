@@ -6,6 +6,8 @@ from sweepengine.data.errors import InputError
 
 LEAST, TO_DRAW = 1 << 31, 80_000_000_000
 """Addresses that libraries reserve, whether they use them or not, and V8, which draws charts."""
+MOST_COUNTED = 2**32 - 1
+"""Rows that Polars counts."""
 
 
 def require_addresses(least: int) -> None:

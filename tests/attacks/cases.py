@@ -122,6 +122,9 @@ def sql() -> Iterator[Attack]:
         yield Attack("sql", name, ["query", "g.toml", "--group-by", text])
     for top in ("0", "-1", BIG, str(2**33), "1e3", "x"):
         yield Attack("sql", f"top {top}", ["query", "g.toml", "--top", top])
+        yield Attack("sql", f"slo top {top}", ["slo", "g.toml", "--device", "l4", "--top", top])
+        yield Attack("sql", f"deploy top {top}",
+                     ["deploy", "llama-3.1-8b", "--device", "h200", "--top", top])  # fmt: skip
 
 
 def storage() -> Iterator[Attack]:
