@@ -11,11 +11,11 @@ from sweepengine.answers.plans import spelled_layouts
 from sweepengine.answers.requests import percentiles
 from sweepengine.answers.served import DEFAULT, FITS, SECONDS_PER_DAY, Setting, served_frames
 from sweepengine.answers.spec import formats_text
-from sweepengine.answers.timeline import timeline
+from sweepengine.answers.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import Place, basis, place_of
+from sweepengine.data.speeds import basis, place_of
 from sweepengine.formulas.formats import OWN
 from sweepengine.formulas.points import Point
 from sweepengine.grid.lengths import Lengths, condensed, lengths_of
@@ -134,11 +134,9 @@ def _card(model: str, loaded: Model, name: str, lengths: Lengths, wanted: Wanted
 
     limit = group_limit(loaded, device, wanted.setting.memory_share)
     tried = layouts_of(loaded, limit, simple=True) if wanted.layout is None else [wanted.layout]
-    found = served(tried, [1], lengths)
-    fitting = found.filter(FITS)
-    chosen = (fitting if fitting.height else found[-1:]).sort("devices", "ttft_s").head(1)
+    chosen = fewest(served(tried, [1], lengths))
     (layout,) = spelled_layouts(chosen)
-    if not fitting.height:
+    if not chosen.filter(FITS).height:
         rows, largest = chosen, dict.fromkeys(_contexts(loaded), 0)
     else:
         most = min(max(chosen["largest_batch"][0], 1), 65_536)
@@ -151,12 +149,18 @@ def _card(model: str, loaded: Model, name: str, lengths: Lengths, wanted: Wanted
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
     grid = search_grid(model, name, wanted.framework, [wanted.precision], [layout],
                        [rows["batch_size"][-1]], condensed(lengths, 1), wanted.times)  # fmt: skip
-    bound = _bound(grid.model, grid.point, place)
+    bound = bound_by(timeline(grid.model, grid.point, place))
     plan = rows.row(-1, named=True)
     plan |= {"layout": layout, "framework": wanted.framework, "prefill_groups": 0}
     seen = percentiles(loaded, plan, place, (model, name), lengths, wanted.setting)
     said = basis(loaded.architecture, place, True)
     return Card(device, layout, int(plan["devices"]), rows, largest, bound, seen, said)
+
+
+def fewest(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of served rows the one that fits on fewest devices; where none does, the last."""
+    fitting = rows.filter(FITS)
+    return (fitting if fitting.height else rows[-1:]).sort("devices", "ttft_s").head(1)
 
 
 def _contexts(model: Model) -> tuple[int, ...]:
@@ -172,10 +176,10 @@ def _of_tokens(model: Model, tokens: int) -> Lengths:
     return lengths_of("fit", model, {"prompt": [text], "answer": [0]})
 
 
-def _bound(model: Model, point: Point, place: Place) -> dict[str, dict[str, float]]:
-    """Stage to what binds it, largest part of its time first."""
+def bound_by(times: Timeline) -> dict[str, dict[str, float]]:
+    """Stage to what binds it, as parts of its time, the largest first."""
     found: dict[str, dict[str, float]] = {}
-    for time in timeline(model, point, place).operators:
+    for time in times.operators:
         parts = found.setdefault(time.stage, {})
         parts[time.bound] = parts.get(time.bound, 0.0) + time.of_stage
     return {

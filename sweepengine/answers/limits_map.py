@@ -131,7 +131,7 @@ def find_maps(
         if INPUTS[name].held(value) is None or value < least:
             raise InputError(f"map: {option} {value}: expected {least}..{INPUTS[name].maximum:,}")
     side = asked.cells**0.5
-    first = min(SHORTEST, longest)
+    first = SHORTEST if longest > SHORTEST else 1
     values, batches = _spaced(first, longest, side), _spaced(1, asked.most_batch, side)
     unit = "pages a day" if loaded.has_vision else "tokens/s"
     panels = [

@@ -13,6 +13,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import known, read_text
 from sweepengine.data.models import Model, load_model
 from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
+from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.served import read_layout, read_precision
 
@@ -194,6 +195,10 @@ def _benchmark(place: str, run: object) -> tuple[dict[str, Any], set[str], str]:
         for key, name in (("tp_size", "tensor_parallel"), ("pp_size", "pipeline_parallel")):
             if isinstance(server.get(key), int):
                 row[name] = server[key]
+    for name in (name for name in INPUTS if name in row and name != "serving"):
+        if INPUTS[name].held(row[name]) is None:
+            least, most = INPUTS[name].minimum, INPUTS[name].maximum
+            raise InputError(f"{place}: {name} = {row[name]}: expected {least}..{most:,}")
     path = server.get("model_path") if isinstance(server, Mapping) else None
     named = run.get("model_id") or path or ""
     return row, said, str(named)

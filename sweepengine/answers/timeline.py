@@ -49,6 +49,9 @@ class OperatorTime(NamedTuple):
     """"compute", "memory", "links", or "latency" where it is far from all of them."""
     of_peak: float
     """Least time at the data sheet's peaks, as a share of it."""
+    flops: int
+    """On tensor and CUDA cores."""
+    moved_bytes: float
 
 
 class Timeline(NamedTuple):
@@ -61,6 +64,8 @@ class Timeline(NamedTuple):
     steps: int
     """That it decodes."""
     operators: list[OperatorTime]
+    continuous: bool = False
+    """Whether requests join a running batch, so that a prefill is of one of them."""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON; the device by its name."""
@@ -93,7 +98,8 @@ def timeline(model: Model, point: Point, place: Place) -> Timeline:
         for key, us in times.items():
             if us <= 0:
                 continue
-            least, bound = _least(parts.get(key), device, mine, stage)
+            part = parts.get(key)
+            least, bound = _least(part, device, mine, stage)
             share = least / us
             found.append(
                 OperatorTime(
@@ -103,11 +109,14 @@ def timeline(model: Model, point: Point, place: Place) -> Timeline:
                     us / whole,
                     bound if share >= LATENCY or place.times == ROOFLINE else "latency",
                     share,
+                    0 if part is None else part.flops,
+                    0.0 if part is None else part.moved_bytes,
                 )
             )
     seconds = timed(arch, point, speeds, engine_of(place))
-    said = basis(arch, place, point.serving == CONTINUOUS)
-    return Timeline(place, said, seconds, point.decode_steps, found)
+    continuous = point.serving == CONTINUOUS
+    said = basis(arch, place, continuous)
+    return Timeline(place, said, seconds, point.decode_steps, found, continuous)
 
 
 Key = tuple[str, str]

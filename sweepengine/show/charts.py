@@ -118,7 +118,7 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     drawn = alt.layer(lines, text).properties(width=WIDTH, height=HEIGHT)
     note = f"{note_of(source)}; labels: distinct experts touched a layer, expected"
     note += f"; {layout_name(laid)}" if laid else ""
-    return Chart("weight_traffic", title, styled(drawn, title, note))
+    return Chart("weight_traffic", title, styled(drawn, title, note), "decode")
 
 
 def _some(rows: pl.DataFrame, most: int) -> pl.DataFrame:
@@ -176,7 +176,7 @@ def heat_map(source: Source, device: Device) -> Chart | None:
         )
         .properties(width=WIDTH - 80, height=min(30 * cells["batch_size"].n_unique(), 480))
     )  # fmt: skip
-    return Chart("tpot_heat_map", title, styled(drawn, title, note))
+    return Chart("tpot_heat_map", title, styled(drawn, title, note), "decode")
 
 
 def front_chart(
@@ -212,18 +212,24 @@ def front_chart(
 def fronts_drawn(
     rows: pl.DataFrame, names: Sequence[str], title: str, note: str
 ) -> alt.TopLevelMixin:
-    """Fronts as lines, a colour each: `rows` has `device`, both rates and `batch_size`."""
+    """Fronts as lines, a colour each: `rows` has `device`, both rates and `batch_size`.
+
+    Without names and rows it is the form of such a chart, which a page fills.
+    """
     if rows.height > MOST_FRONT:
         each = max(MOST_FRONT // max(len(names), 1), 2)
         rows = pl.concat([_some(rows.filter(pl.col("device") == n), each) for n in names])
     colours = [BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, GREY, "#000000", YELLOW]
+    scale = alt.Scale(range=colours)
+    if names:
+        scale = alt.Scale(domain=list(names), range=colours[: len(names)])
     base = alt.Chart(rows).encode(
         x=alt.X("user_tokens_per_s:Q", title="tokens/s/user", scale=alt.Scale(type="log"),
                 axis=alt.Axis(format=",~g", gridOpacity=0.4)),
         y=alt.Y("device_tokens_per_s:Q", title="tokens/s/device", scale=alt.Scale(type="log"),
                 axis=alt.Axis(format=",~g", gridOpacity=0.4)),
         color=alt.Color("device:N", sort=list(names), title=None, legend=alt.Legend(orient="top"),
-                        scale=alt.Scale(domain=list(names), range=colours[: len(names)])),
+                        scale=scale),
     )  # fmt: skip
     points = base.mark_point(filled=True, size=50).encode(
         tooltip=["device", "batch_size", alt.Tooltip("user_tokens_per_s:Q", format=",.4~g"),

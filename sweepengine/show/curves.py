@@ -7,6 +7,7 @@ bin of their tokens. So a chart holds few rows, and none drops a point.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import polars as pl
@@ -36,6 +37,15 @@ BINS = 256
 LABEL_WIDTH = 27
 """Pixels that a label such as 1x29 takes, with its margin."""
 DASHES = {"eager": [6, 3], "CUDA cores": [6, 3], "after decoding": [6, 3], "LM head": [2, 2]}
+NEAR = 1 / 180
+"""Part of the width within which points are marked, with their values, where the cursor is."""
+CURSOR = alt.param(name="cursor", value=-1e12)
+"""Tokens where the cursor is; a page sets it in all its charts at once."""
+ATTENTION = alt.param(name="attention", value="all")
+CHOSEN = (
+    "attention == 'all' || datum.curve == attention || indexof(['eager', 'flash'], datum.curve) < 0"
+)
+"""Curves that are shown: a page lets choose one attention for all its charts."""
 PROMPT = (*IMAGE_COLUMNS, "text_tokens", "prompt_tokens")
 """What the rows of a chart's frame are for, as far as a model has it."""
 MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attention_heads": 10,
@@ -150,6 +160,10 @@ def line_chart(
         alt.Tooltip("value:Q", format=",.6~g", title=plan.unit),
     ]
     base = alt.Chart(curves).encode(x=x, color=colour)
+    params = [CURSOR]
+    if {"eager", "flash"} <= set(names):
+        base = base.transform_filter(CHOSEN)
+        params.append(ATTENTION)
     layers: list[alt.Chart] = []
     banded = (curves["least"] < curves["most"]).any()
     if banded:
@@ -159,7 +173,12 @@ def line_chart(
     dashes = alt.Scale(domain=names, range=[DASHES.get(name, [1, 0]) for name in names])
     dash = alt.StrokeDash("curve:N", title=None, legend=legend, sort=names, scale=dashes)
     layers.append(analytic.mark_line(strokeWidth=1.5).encode(y=y, strokeDash=dash))
-    layers.append(analytic.mark_circle(size=22, opacity=1).encode(y=y, tooltip=tooltip))
+    near = f"abs(datum.tokens - {CURSOR.name}) <= {(domain[1] - domain[0]) * NEAR:g}"
+    size = alt.condition(near, alt.value(90), alt.value(22))
+    layers.append(analytic.mark_circle(opacity=1).encode(y=y, tooltip=tooltip, size=size))
+    value = alt.condition(near, alt.Text("value:Q", format=",.4~g"), alt.value(""))
+    said = analytic.mark_text(align="left", dx=7, dy=-7, fontSize=11)
+    layers.append(said.encode(y=y, text=value))
     if "measured by torch" in names:
         torch_points = base.transform_filter("datum.curve == 'measured by torch'").mark_point(
             shape="diamond", size=85, strokeWidth=2
@@ -168,10 +187,11 @@ def line_chart(
     finding = _finding(plan, curves, off)
     subtitle = note_of(source) + ("; bands from least to largest over all else" if banded else "")
     plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    if "crop_rows" not in source.columns:
-        return Chart(plan.name, finding, styled(plot, finding, subtitle))
-    drawn = alt.vconcat(plot, _labels(curves, domain), spacing=2).resolve_scale(x="shared")
-    return Chart(plan.name, finding, styled(drawn, finding, subtitle))
+    drawn: Any = plot
+    if "crop_rows" in source.columns:
+        drawn = alt.vconcat(plot, _labels(curves, domain), spacing=2).resolve_scale(x="shared")
+    drawn = drawn.add_params(*params)
+    return Chart(plan.name, finding, styled(drawn, finding, subtitle), plan.stage)
 
 
 def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """The look that all charts share: size, colours, titles."""
 
-from typing import NamedTuple
+from textwrap import wrap
+from typing import Any, NamedTuple
 
 import altair as alt
 import polars as pl
@@ -27,11 +28,18 @@ class Chart(NamedTuple):
     name: str
     title: str
     drawn: alt.TopLevelMixin
+    stage: str = ""
+    """That it is of; empty: of all."""
 
 
-def styled(drawn: alt.TopLevelMixin, title: str, subtitle: str) -> alt.TopLevelMixin:
-    """One look for all charts."""
-    shown = alt.TitleParams(title, subtitle=subtitle, anchor="start", subtitleColor=GREY,
+def styled(
+    drawn: alt.TopLevelMixin, title: str, subtitle: str, width: int = 0
+) -> alt.TopLevelMixin:
+    """One look for all charts; with a width, in pixels, titles break into lines that fit it."""
+    texts: list[Any] = [title, subtitle]
+    if width:
+        texts = [wrap(text, width // each) for text, each in zip(texts, (8, 6), strict=True)]
+    shown = alt.TitleParams(texts[0], subtitle=texts[1], anchor="start", subtitleColor=GREY,
                             fontSize=15, subtitleFontSize=11, offset=12)  # fmt: skip
     look: alt.TopLevelMixin = (
         drawn.properties(title=shown, padding=12)
@@ -41,6 +49,12 @@ def styled(drawn: alt.TopLevelMixin, title: str, subtitle: str) -> alt.TopLevelM
         .configure_legend(labelFontSize=11, symbolStrokeWidth=2, symbolOpacity=1)
     )
     return look
+
+
+def title_of(drawn: alt.TopLevelMixin) -> str:
+    """A chart's title on one line."""
+    text = drawn.to_dict()["title"]["text"]
+    return text if isinstance(text, str) else " ".join(text)
 
 
 def note_of(source: Source) -> str:

@@ -17,7 +17,7 @@ from sweepengine.data.models import load_model
 from sweepengine.data.stated import stated
 from sweepengine.formulas.points import IMAGE_COLUMNS
 from sweepengine.grid.lengths import lengths_of
-from sweepengine.show.look import BLUE, GREY, ORANGE, PINK, Chart, figure, styled
+from sweepengine.show.look import BLUE, GREY, ORANGE, PINK, Chart, figure, styled, title_of
 from sweepengine.show.maps import article
 
 COLOURS = ("#DCEBDD", GREY, ORANGE, PINK)
@@ -32,13 +32,13 @@ LENGTH_COLUMNS = (*IMAGE_COLUMNS, "text_tokens", "cached_tokens")
 """What a report's map takes from its source; the prompt or the answer is its axis."""
 
 
-def maps_chart(maps: Maps) -> alt.TopLevelMixin:
+def maps_chart(maps: Maps, width: int = PANEL) -> alt.TopLevelMixin:
     """Panels side by side: areas, lines of what a device makes alike, the best point marked.
 
     A band holds one batch; along it neighbours with the same limit are one rectangle, so a
     million points are a few hundred marks whose edges are exact.
     """
-    drawn: list[Any] = [_panel(maps, panel) for panel in maps.panels]
+    drawn: list[Any] = [_panel(maps, panel, width) for panel in maps.panels]
     targets = maps.asked.targets
     best = max((panel for panel in maps.panels if panel.best), key=_made, default=None)
     title = f"No batch and length of {maps.model.name} serves within the targets"
@@ -52,14 +52,15 @@ def maps_chart(maps: Maps) -> alt.TopLevelMixin:
         f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms; {points:,} points; lines: "
         f"a device makes as many {maps.unit}; circle: most tokens/s of what serves"
     )
-    return styled(alt.HConcatChart(hconcat=drawn).resolve_scale(color="shared"), title, note)
+    joined = alt.HConcatChart(hconcat=drawn).resolve_scale(color="shared")
+    return styled(joined, title, note, len(drawn) * width)
 
 
 def _made(panel: LimitsMap) -> float:
     return float(panel.best["device_tokens_per_s"]) if panel.best else 0.0
 
 
-def _panel(maps: Maps, panel: LimitsMap) -> alt.TopLevelMixin:
+def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
     lengths, batches = panel.lengths, panel.batches
     x = alt.X("from:Q", title=f"tokens of {article(maps.over)}",
               scale=alt.Scale(type="log", domain=[int(lengths[0]), int(lengths[-1])], nice=False),
@@ -100,7 +101,7 @@ def _panel(maps: Maps, panel: LimitsMap) -> alt.TopLevelMixin:
         point = alt.Chart(mark).mark_point(size=110, strokeWidth=2.5, color="black", filled=False)
         layers.append(point.encode(x="x:Q", y="y:Q"))
     title = alt.TitleParams(panel.device.name, fontSize=12, anchor="middle")
-    return alt.layer(*layers).properties(width=PANEL, height=PANEL * 0.8, title=title)
+    return alt.layer(*layers).properties(width=width, height=width * 0.8, title=title)
 
 
 def bands(panel: LimitsMap) -> list[tuple[int, float, float]]:
@@ -182,4 +183,4 @@ def report_map(source: Source, devices: Sequence[str]) -> Chart | None:
     asked = Asked(Objectives(targets.ttft_s, targets.tpot_s), cells=REPORT_CELLS)
     maps = find_maps(source.model, devices, lengths, asked)
     drawn = maps_chart(maps)
-    return Chart("limits", str(drawn.to_dict()["title"]["text"]), drawn)
+    return Chart("limits", title_of(drawn), drawn)

@@ -33,6 +33,8 @@ class Plan(NamedTuple):
     """Column of `data.measurements.measured_stages` to put beside."""
     stages: tuple[str, ...] = ()
     """Stages whose tensor FLOPs torch measured."""
+    stage: str = ""
+    """Stage of the grid's that asks for it."""
 
 
 def plans(source: Source, model: Model) -> list[Plan]:
@@ -40,11 +42,12 @@ def plans(source: Source, model: Model) -> list[Plan]:
     found = []
     for stage in source.stages:
         if stage == "vision":
-            found += _vision_plans()
+            mine = _vision_plans()
         elif stage == "prefill":
-            found += _prefill_plans(source, model)
+            mine = _prefill_plans(source, model)
         else:
-            found += _decode_plans(source)
+            mine = _decode_plans(source)
+        found += [plan._replace(stage=stage) for plan in mine]
     return found
 
 

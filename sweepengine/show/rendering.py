@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.outputs import KINDS, written
+from sweepengine.show.look import title_of
 
 PNG_SCALE = 1.5
 
@@ -37,8 +38,7 @@ def drawn(chart: alt.TopLevelMixin, kind: str) -> bytes:
         return vl_convert.vegalite_to_png(specification, scale=PNG_SCALE)
     if kind == ".svg":
         return vl_convert.vegalite_to_svg(specification).encode()
-    title = str(specification["title"]["text"])
-    return render("chart.html", title=title, charts=[("chart", specification)]).encode()
+    return render("chart.html", title=title_of(chart), charts=[("chart", specification)]).encode()
 
 
 def render(template: str, charts: list[tuple[str, dict[str, Any]]], **values: Any) -> str:

@@ -24,6 +24,7 @@ from sweepengine.show.look import Chart
 from sweepengine.show.map_chart import report_map
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import drawn, render
+from sweepengine.show.report_cards import Card, cards_of
 from sweepengine.show.roofline_chart import roofline_chart
 from sweepengine.show.side_by_side import (
     Beside,
@@ -71,6 +72,11 @@ class Section(NamedTuple):
     source: Source
     charts: list[Chart]
     tables: list[Table]
+    cards: list[Card]
+
+
+STAGES = {"vision": "Vision", "prefill": "Prefill", "decode": "Decode", "": "Model and devices"}
+"""Headings of a page's charts: stages as charts name them, and what is of all of them."""
 
 
 def write_report(
@@ -155,6 +161,7 @@ def _section(source: Source) -> Section:
         heat_map(source, at),
         report_map(source, MAPPED),
     ]
+    cards = cards_of(source, [load_device(name) for name in MAPPED], at)
     laid = layout_table(source, at)
     tables = [] if laid is None else [laid]
     if source.point_count <= MOST_ROWS:
@@ -162,14 +169,14 @@ def _section(source: Source) -> Section:
         for stage in source.stages:
             ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
             tables += stage_tables(points, stage, ttft, tpot)
-    return Section(source, [chart for chart in drawn if chart is not None], tables)
+    return Section(source, [chart for chart in drawn if chart is not None], tables, cards)
 
 
 def _named(sections: list[Section]) -> list[Section]:
     """Sections whose charts and tables have names of their own, prefixed by the grid's if need be.
 
-    Of what is the same for several sources, the parameters of a model and the roofline of the
-    same points, only the first stays.
+    Of what is the same for several sources, the parameters of a model, and the roofline and the
+    cards of the same points, only the first stays.
     """
     names: set[str] = set()
     shown: set[tuple[str, str]] = set()
@@ -182,8 +189,10 @@ def _named(sections: list[Section]) -> list[Section]:
         return chosen
 
     found = []
-    for source, charts, tables in sections:
+    for source, charts, tables, cards in sections:
         kept = []
+        again = ("cards", source.grid_hash) in shown
+        shown.add(("cards", source.grid_hash))
         for chart in charts:
             of = {"parameters": source.model, "roofline": source.grid_hash,
                   "limits": source.model}.get(chart.name)  # fmt: skip
@@ -191,7 +200,7 @@ def _named(sections: list[Section]) -> list[Section]:
                 shown.add((chart.name, of or ""))
                 kept.append(chart._replace(name=own("chart ", chart.name, source)))
         renamed = [table._replace(name=own("table ", table.name, source)) for table in tables]
-        found.append(Section(source, kept, renamed))
+        found.append(Section(source, kept, renamed, [] if again else cards))
     return found
 
 
@@ -256,11 +265,19 @@ def _page(sections: list[Section], compared: list[Comparison], beside: Beside | 
     return render(
         "report.html",
         charts=[(c.name, c.drawn.to_dict()) for section in sections for c in section.charts],
+        titles={c.name: c.title for section in sections for c in section.charts},
+        cards=[card for section in sections for card in section.cards],
+        stages=[
+            (stage or "model", heading, mine)
+            for stage, heading in STAGES.items()
+            if (mine := [c.name for section in sections for c in section.charts
+                          if c.stage == stage])
+        ],
         title=f"What {names} costs",
         description=" ".join(dict.fromkeys(_sentence(s.source.description) for s in sections)),
         tables=tables,
         notes=notes,
-        comparison=compared,
+        comparison=[(c.name, c.equal, c.different) for c in compared],
         method=METHOD,
         provenance_columns=("grid", "grid hash", "model", "points", "sweepengine",
                             "schema", "Python", "polars", "altair"),

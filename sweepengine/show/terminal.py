@@ -216,12 +216,12 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
         f"{answer.meeting:,}",
         f"{answer.largest_batch:,}" if best else "nothing meets",
         f"{best['device_tokens_per_s']:,.0f}" if best and best["device_tokens_per_s"] else "",
-        _point_text(best) if best else "",
+        point_text(best) if best else "",
         "" if price is None else f"{price:.4f}",
     )
 
 
-def _point_text(point: dict[str, object]) -> str:
+def point_text(point: dict[str, object]) -> str:
     """A point in short: crops, steps, batch, heads, attention, layout and formats."""
     from sweepengine.grid.served import layout_text
 
@@ -259,7 +259,7 @@ def _show_front(answer: "Answer", top: int) -> None:
             f"{point['tpot_s'] * 1000:,.4g}",
             f"{point['memory_bytes'] / 1e9:,.2f}",
             f"{point['largest_batch']:,}",
-            _point_text(point),
+            point_text(point),
         )
         for point in front[evenly(front.height, top)].to_dicts()
     ]

@@ -19,6 +19,9 @@ cuda_fp32 = {value = 10.0, unit = "TFLOP/s", source = "s"}
 bandwidth = {value = 1000.0, unit = "GB/s", source = "s"}
 memory = {value = 80.0, unit = "GB", source = "s"}
 """
+SERVED = """{"model_id": "meta-llama/Meta-Llama-3.1-8B", "completed": %s, "total_input_tokens": 99,
+ "total_output_tokens": 99, "output_throughput": 9, "max_concurrency": 4, "server_info": {"tp_size": %s}}"""
+"""What a serving benchmark writes."""
 SLO = ("--device", "h100-sxm", "--ttft", "1", "--tpot", "0.05")
 
 
@@ -788,7 +791,8 @@ def commands() -> Iterator[Attack]:
             {"l.parquet": content},
         )
     jsons = {"deep": "[" * 100_000, "null": "null", "number": "1", "cut": "{", "lines": "{}\n{}\n", "huge": "9" * 6000,
-             "nan": '{"a": NaN}', "twice": '{"a": 1, "a": 2}'}  # fmt: skip
+             "nan": '{"a": NaN}', "twice": '{"a": 1, "a": 2}',
+             "few": SERVED % ("1e-38", "1"), "devices": SERVED % ("9", BIG)}  # fmt: skip
     for name, content in jsons.items():
         yield Attack(
             "commands",
@@ -814,6 +818,10 @@ def commands() -> Iterator[Attack]:
                       ["run", "g.toml", "--out", "x", "--workers", "0"], ["run", "g.toml", "--out", "x", "--limit", "0"],
                       ["run", "g.toml", "--out", "x", "--engine", "nope"], ["run", "g.toml", "--out", "x", "--address", "x"],
                       ["explore", "--port", "0"], ["explore", "--port", "99999"], ["explore", "--host", "nope.invalid"],
+                      ["explore", "nope"], ["explore", "--device", "nope"], ["explore", "--layout", "nope"],
+                      ["explore", "--batch", "0"], ["explore", "--batch", BIG], ["explore", "--export", "page.txt"],
+                      ["explore", "--export", "page.html", "--batch", "0"],
+                      ["explore", "--export", "page.html", "--precision", "nope"],
                       ["explore", "--host", "\x01"], ["explore", "--port", "8080", "--host", "192.0.2.1"],
                       ["query", "g.toml", "--format", "nope"], ["plan", "g.toml", "extra"]):  # fmt: skip
         yield Attack(

@@ -1,11 +1,13 @@
 """The explorer is its command: it ends with it, listens on this machine alone, and runs nothing."""
 
+import json
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import psutil
@@ -47,7 +49,9 @@ def started(tmp_path):
         running.append(process)
         for _ in range(300):
             try:
-                fetched(f"http://127.0.0.1:{port}/health")
+                fetched(f"http://127.0.0.1:{port}/")
+                return process, port
+            except urllib.error.HTTPError:  # one that asks for a token
                 return process, port
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
@@ -71,10 +75,20 @@ def test_whatever_ends_the_command_ends_its_server(started, number):
         time.sleep(0.1)
     assert not any(map(psutil.pid_exists, family))
     with pytest.raises((urllib.error.URLError, ConnectionError)):
-        fetched(f"http://127.0.0.1:{port}/health")
+        fetched(f"http://127.0.0.1:{port}/")
 
 
-def test_page_is_for_this_machine_and_takes_no_code(started):
+def asked(address, body=None, **headers):
+    """Status and JSON of an answer."""
+    request = urllib.request.Request(address, body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.loads(refused.read())
+
+
+def test_page_is_for_this_machine_and_reads_no_file_that_a_request_names(started, tmp_path):
     process, port = started()
     listening = {
         one.laddr.ip
@@ -82,28 +96,58 @@ def test_page_is_for_this_machine_and_takes_no_code(started):
         if one.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
-    for route in (
-        "kernel/run",
-        "kernel/instantiate",
-        "kernel/save",
-        "files/create",
-        "files/list_files",
-    ):
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{port}/api/{route}", b'{"cellIds": ["x"], "codes": ["1"]}',
-            {"Content-Type": "application/json", "Marimo-Session-Id": "x"},
-        )  # fmt: skip
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(asked, timeout=10)
-        assert refused.value.code >= 400
-    assert "import sweepengine" not in fetched(f"http://127.0.0.1:{port}/")
+    address = f"http://127.0.0.1:{port}"
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "deepseek-ocr-3b"\nname = "own"\n')
+    for model, device in ((own, "l4"), ("llama-3.1-8b", own), ("/etc/passwd", "l4"), ("", "l4")):
+        query = urllib.parse.urlencode({"model": model, "device": device})
+        status, facts = asked(f"{address}/view?{query}")
+        assert (status, facts["error"].split(" = ")[0]) in ((400, "model"), (400, "device"))
+    for path in ("/../../etc/passwd", "/config", "/nope"):
+        assert asked(address + path)[0] == 404
+    assert asked(f"{address}/view?model=llama-3.1-8b&device=l4&batch=-1")[0] == 400
+
+
+def test_other_sites_are_refused(started):
+    _, port = started()
+    address = f"http://127.0.0.1:{port}"
+    assert asked(f"{address}/controls?model=qwen3-8b")[0] == 200
+    assert asked(f"{address}/controls?model=qwen3-8b", Host="evil.example")[0] == 403
+    simple = {"Content-Type": "text/plain"}  # what a form of another site may send
+    assert asked(f"{address}/config", b"{}", **simple)[0] == 404
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"null", b'{"model_type": "nope"}',
+                                  b"\xff\xfe", b'{"a": 1, "a": 2}'])  # fmt: skip
+def test_config_that_is_none_is_one_line(started, body):
+    _, port = started()
+    json_kind = {"Content-Type": "application/json"}
+    status, facts = asked(f"http://127.0.0.1:{port}/config", body, **json_kind)
+    assert status in (400, 413)
+    assert facts["error"].startswith("config.json: ")
+    assert "\n" not in facts["error"]
+
+
+def test_nothing_is_left_of_what_was_dropped(started, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process, port = started()
+    body = json.dumps({"model_type": "nope"}).encode()
+    asked(f"http://127.0.0.1:{port}/config", body, **{"Content-Type": "application/json"})
+    assert list(tmp_path.glob("sweepengine-*/*/config.json"))
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=20)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_beyond_this_machine_a_token_is_asked_for(started):
-    _, port = started("--host", "0.0.0.0")
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        fetched(f"http://127.0.0.1:{port}/api/status")
-    assert refused.value.code in (401, 403)
+    process, port = started("--host", "0.0.0.0")
+    address = f"http://127.0.0.1:{port}"
+    assert asked(f"{address}/controls?model=qwen3-8b")[0] == 403
+    assert asked(f"{address}/controls?model=qwen3-8b&token=nope")[0] == 403
+    token = process.stdout.readline().split("token=")[1].strip()
+    assert asked(f"{address}/controls?model=qwen3-8b&token={token}")[0] == 200
+    cookie = {"Cookie": f"token={token}"}
+    assert asked(f"{address}/controls?model=qwen3-8b", **cookie)[0] == 200
 
 
 def test_port_that_is_taken_is_one_line(command):

@@ -1,88 +1,122 @@
-import subprocess
-import sys
+import base64
+import gzip
+import json
+import re
 
-import polars as pl
 import pytest
 
 import sweepengine as se
+from sweepengine.answers.exploration import FEWEST, controls_of, explore
+from sweepengine.answers.limits_map import STOPS
+from sweepengine.data.errors import InputError
+from sweepengine.show.explorer import exported, view_of
+from sweepengine.show.operators_chart import MOST_BARS, bars_of
 
-pytestmark = pytest.mark.slow
-
-
-def test_app_computes_what_evaluate_and_the_roofline_say():
-    from sweepengine.show.explorer import app
-
-    _, defined = app.run()
-    frame = pl.DataFrame(
-        {"crop_rows": [2], "crop_cols": [3], "batch_size": [8], "decode_steps": [1000],
-         "device": ["h100-sxm"]}
-    )  # fmt: skip
-    points = se.evaluate(frame)
-    assert defined["figures"]["tpot_ms"] == points["tpot_seconds"].item() * 1000
-    assert defined["figures"]["ttft_s"] == points["ttft_seconds"].item()
-    assert defined["said"].startswith("h100-sxm, vllm")
-    assert defined["figures"]["largest_batch"] > 8
+OCR = {"crops": "2x3", "batch": "8", "answer": "1000"}
 
 
-class Chosen:
-    """A control that is set."""
-
-    def __init__(self, value):
-        self.value = value
-
-
-def test_app_follows_its_controls():
-    from sweepengine.show.explorer import app
-
-    values = {"attention": "eager", "batch": 256, "crops": "none", "device": "rtx-4090",
-              "heads": "10/1", "model": "deepseek-ocr-3b", "steps": 100, "prompt": 1,
-              "serving": "continuous", "framework": "trtllm", "times": "silicon"}  # fmt: skip
-    _, defined = app.run(defs={name: Chosen(value) for name, value in values.items()})
-    chosen = defined["points"].filter(defined["points"]["batch_size"] == 256).row(0, named=True)
-    assert (chosen["crop_rows"], chosen["key_value_heads"], chosen["attention"]) == (0, 1, "eager")
-    assert defined["card"].name == "rtx-4090"
-    cost = se.cost(
-        batch_size=256, key_value_heads=1, attention="eager", device="rtx-4090",
-        serving="continuous", framework="trtllm",
-    )  # fmt: skip
-    assert defined["figures"]["tpot_ms"] == pytest.approx(cost["tpot_seconds"] * 1000, rel=1e-12)
-    assert "borrowed from l40s" in defined["said"]
+@pytest.mark.parametrize(
+    ("model", "device", "asked"),
+    [
+        ("deepseek-ocr-3b", "h100-sxm", OCR),
+        ("deepseek-ocr-3b", "rtx-4090", {**OCR, "attention": "eager", "heads": "10/1"}),
+        ("llama-3.1-8b", "h200", {"layout": "tp2", "precision": "fp8-kv8", "cached": "512"}),
+        ("gpt-oss-20b", "mi300x", {"times": "roofline", "serving": "continuous", "batch": "3"}),
+    ],
+)
+def test_costs_of_a_view_are_those_of_cost_at_the_inputs_it_says(model, device, asked):
+    found = explore(model, device, asked)
+    assert found.cost == se.cost(model, found.times.place.times, **found.inputs)
+    assert found.inputs["batch_size"] == int(asked.get("batch", 8))
+    view = view_of(found)
+    json.dumps(view)
+    assert view["figures"][0]["value"] == found.cost["ttft_seconds"]
+    assert [row[0] for row in view["counts"]["rows"]] == list(found.bound)
+    times = sum(one.seconds for one in found.times.operators if one.stage == "decode")
+    if found.inputs["serving"] == "static":
+        assert times == pytest.approx(found.cost["decode_seconds"], rel=0.25)
 
 
-def test_app_of_a_text_model_has_a_prompt_and_no_vision():
-    from sweepengine.show.explorer import app
-
-    values = {"attention": "flash", "batch": 64, "device": "h200", "model": "gpt-oss-20b",
-              "prompt": 4096, "steps": 500, "heads": "own", "crops": "none",
-              "times": "roofline", "framework": "vllm", "serving": "static"}  # fmt: skip
-    _, defined = app.run(defs={name: Chosen(value) for name, value in values.items()})
-    assert [row["stage"] for row in defined["costs"]] == ["prefill", "decode"]
-    frame = pl.DataFrame({"prompt_tokens": [4096], "batch_size": [64], "decode_steps": [500]})
-    points = se.evaluate(frame.with_columns(device=pl.lit("h200")), "gpt-oss-20b", "roofline")
-    assert defined["figures"]["tpot_ms"] == points["tpot_seconds"].item() * 1000
-    assert "lower bound" in defined["said"]
+def test_layout_of_a_large_model_is_that_of_fewest_devices():
+    found = explore("deepseek-v3", "h200", {})
+    assert found.state["layout"] == FEWEST
+    assert found.layout == se.fit("deepseek-v3", "h200")["layout"][0]
+    assert found.memory["weights"] < found.memory["capacity"]
 
 
-def test_page_is_exported_headless(tmp_path, root):
-    page = tmp_path / "explorer.html"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "marimo",
-            "export",
-            "html",
-            "sweepengine/show/explorer.py",
-            "-o",
-            str(page),
-        ],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    text = page.read_text(encoding="utf-8")
-    assert "What will it cost?" in text
-    assert "TPOT on h100-sxm against the batch" in text
-    assert "Traceback" not in text
+def test_front_has_only_points_that_no_other_beats():
+    rows = explore("qwen3-8b", "h100-sxm", {}).front.sort("user_tokens_per_s")
+    assert rows.height > 5
+    assert rows["device_tokens_per_s"].is_sorted(descending=True)
+    assert (rows["ttft_s"] <= 2).all()
+    assert (rows["memory_bytes"] <= rows["room_bytes"]).all()
+
+
+def test_map_stands_at_the_layout_and_the_targets_of_the_controls():
+    asked = {"layout": "tp2", "ttft": "0.2", "tpot": "5"}
+    (panel,) = explore("llama-3.1-8b", "h100-sxm", asked).maps.panels
+    stops = {STOPS[code] for code in set(panel.stops.ravel().tolist())}
+    assert stops == set(STOPS)
+
+
+def test_bars_are_the_longest_operators_and_the_rest_as_one():
+    operators = explore("deepseek-ocr-3b", "h100-sxm", OCR).times.operators
+    mine = [one for one in operators if one.stage == "decode"]
+    bars = bars_of(mine, 1000)
+    assert bars.height == MOST_BARS + 1
+    assert bars["operator"][-1].endswith("others")
+    assert bars["ms"].sum() == pytest.approx(sum(one.seconds for one in mine))
+    assert bars["share"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"batch": "x"}, "batch = x: expected a number above 0"),
+        ({"batch": "1.5"}, "batch = 1.5: expected a whole number"),
+        ({"batch": "1e9"}, "batch = 1e9: expected a whole number"),
+        ({"layout": "tp3"}, "layout = tp3: expected fewest devices, tp1"),
+        ({"precision": "nope"}, "precision = nope: expected checkpoint"),
+        ({"ttft": "nan"}, "ttft = nan: expected a number above 0"),
+        ({"prompt": "0"}, "prompt = 0: expected a number above 0"),
+    ],
+)
+def test_values_that_no_control_has_are_named(asked, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        explore("llama-3.1-8b", "h100-sxm", asked)
+
+
+def test_controls_are_of_what_a_model_has():
+    def names(model):
+        return {one.name for one in controls_of(se.load_model(model))}
+
+    assert names("deepseek-ocr-3b") - names("gpt-oss-20b") >= {"crops"}
+    layouts = {
+        model: next(one for one in controls_of(se.load_model(model)) if one.name == "layout")
+        for model in ("llama-3.1-8b", "deepseek-v3")
+    }
+    assert "ep8" not in layouts["llama-3.1-8b"].choices
+    assert "ep8" in layouts["deepseek-v3"].choices
+
+
+def test_export_holds_the_view_of_every_choice():
+    told = []
+    offered = {"batch": ["1", "4"], "prompt": ["100"], "precision": ["bf16", "fp8"]}
+    page = exported(["qwen3-8b"], ["l4"], offered, lambda *counts: told.append(counts))
+    assert told == [(i + 1, 4) for i in range(4)]
+    packed = re.search(r'id="views">([^<]*)<', page)[1]
+    facts = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert len(facts["views"]) == 4
+    for key, view in facts["views"].items():
+        state = dict(pair.split("=") for pair in key.split("&"))
+        found = explore("qwen3-8b", "l4", state)
+        assert view["cost"] == found.cost
+        assert set(view["charts"].values()) <= set(facts["parts"])
+    batches = next(one for one in facts["controls"]["qwen3-8b"] if one["name"] == "batch")
+    assert batches["choices"] == ["1", "4"]
+
+
+def test_export_of_too_many_choices_is_refused():
+    batches = [str(i) for i in range(1, 6000)]
+    with pytest.raises(InputError, match="5,999 views: expected at most 5,000"):
+        exported(["qwen3-8b"], ["l4"], {"batch": batches}, lambda *_: None)

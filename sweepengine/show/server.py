@@ -1,0 +1,261 @@
+"""The explorer's server: a page, and views of what its controls say, as JSON.
+
+It listens on this machine alone unless a host is named, and then asks for a token. It reads no file
+that a request names and runs nothing that one brings: models and devices are those that ship, those
+that the command named, and configs that were dropped on the page, which are parsed like any other.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from sweepengine.answers.exploration import controls_of, explore
+from sweepengine.data.errors import InputError, printable
+from sweepengine.data.files import LARGEST_FILE, known
+from sweepengine.data.models import load_model
+from sweepengine.engine import interrupts
+from sweepengine.show.explorer import all_models, page, read_model, view_of
+from sweepengine.show.terminal import say
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+KEPT_CONFIGS = 64
+POLL_SECONDS = 0.2
+
+
+class Explorer(ThreadingHTTPServer):
+    """The server, and what may be asked of it."""
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        models: Sequence[str],
+        devices: Sequence[str],
+        start: Mapping[str, Any],
+        folder: Path,
+    ) -> None:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        self.address_family = family
+        super().__init__(address[:2], Answers)  # type: ignore[arg-type] # of either family
+        self.host, self.folder, self.start = host, folder, start
+        self.token = "" if host in LOOPBACK else secrets.token_urlsafe(16)
+        self.models = all_models(models)
+        self.dropped: dict[str, Path] = {}
+        self.devices = list(dict.fromkeys([*devices, *known("devices")]))
+        self.one = threading.Lock()
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        token = f"?token={self.token}" if self.token else ""
+        return f"http://{shown}:{self.server_port}/{token}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Browsers hang up as they like."""
+
+    def model(self, key: str) -> str | Path:
+        """Path or name of a model that may be asked for.
+
+        Raises
+        ------
+        InputError
+            When it is none of those.
+        """
+        if key in self.dropped:
+            return self.dropped[key]
+        if key not in self.models:
+            raise InputError(
+                f"model = {printable(key)}: expected {', '.join(self.models)}, or drop its "
+                "config.json on the page"
+            )
+        return key
+
+    def device(self, key: str) -> str:
+        """Name or path of a device that may be asked for.
+
+        Raises
+        ------
+        InputError
+            When it is none of those.
+        """
+        if key not in self.devices:
+            raise InputError(f"device = {printable(key)}: expected {', '.join(self.devices)}")
+        return key
+
+    def view(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """What a page shows of a device."""
+        model, device = self.model(query.get("model", "")), self.device(query.get("device", ""))
+        with self.one:
+            return view_of(explore(model, device, query))
+
+    def controls(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """What can be chosen of a model."""
+        with self.one:
+            model = load_model(self.model(query.get("model", "")))
+        return [one._asdict() for one in controls_of(model)]
+
+    def config(self, body: bytes) -> dict[str, str]:
+        """Take a config that was dropped; its key and name."""
+        digest = hashlib.sha256(body).hexdigest()[:12]
+        path = self.folder / digest / "config.json"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(body)
+        with self.one:
+            name = read_model(path).name
+            while len(self.dropped) >= KEPT_CONFIGS:
+                del self.dropped[next(iter(self.dropped))]
+            self.dropped[f"config-{digest}"] = path
+        return {"key": f"config-{digest}", "name": f"{name} (dropped)"}
+
+    def page(self) -> str:
+        """The page."""
+        dropped = {key: f"{load_model(path).name} (dropped)" for key, path in self.dropped.items()}
+        return page(self.models | dropped, self.devices, self.start)
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers to requests."""
+
+    server: Explorer
+    timeout = 60
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "sweepengine", ""
+
+    def do_GET(self) -> None:
+        """A page, its views, its controls."""
+        where = urlsplit(self.path)
+        query = dict(parse_qsl(where.query, keep_blank_values=True))
+        if not self._allowed(query):
+            return
+        match where.path:
+            case "/":
+                self._send(HTTPStatus.OK, self.server.page().encode(), "text/html; charset=utf-8",
+                           token=True)  # fmt: skip
+            case "/view":
+                self._answer(lambda: self.server.view(query))
+            case "/controls":
+                self._answer(lambda: self.server.controls(query))
+            case _:
+                self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+
+    def do_POST(self) -> None:
+        """A config that was dropped."""
+        if not self._allowed({}):
+            return
+        kind = self.headers.get_content_type()
+        length = self.headers.get("Content-Length", "")
+        if self.path != "/config" or kind != "application/json":
+            self._refuse(HTTPStatus.NOT_FOUND, "expected JSON for /config")
+        elif not length.isdecimal() or not 0 < int(length) <= LARGEST_FILE:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                         f"config.json: expected at most {LARGEST_FILE:,} bytes")  # fmt: skip
+        else:
+            body = self.rfile.read(int(length))
+            self._answer(lambda: self.server.config(body))
+
+    def _allowed(self, query: Mapping[str, str]) -> bool:
+        """Whether a request comes from this page: else it is refused.
+
+        Other sites cannot name this host, nor read its token.
+        """
+        token = self.server.token
+        if not token:
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+            if host in LOOPBACK:
+                return True
+        elif any(hmac.compare_digest(given.encode(), token.encode()) for given in
+                 (query.get("token", ""), self._cookie())):  # fmt: skip
+            return True
+        self._refuse(HTTPStatus.FORBIDDEN, "expected the address that the command printed")
+        return False
+
+    def _cookie(self) -> str:
+        try:
+            found = SimpleCookie(self.headers.get("Cookie", "")).get("token")
+        except CookieError:
+            return ""
+        return found.value if found else ""
+
+    def _answer(self, work: Any) -> None:
+        try:
+            facts, status = work(), HTTPStatus.OK
+        except InputError as error:
+            facts, status = {"error": str(error)}, HTTPStatus.BAD_REQUEST
+        except MemoryError:
+            facts, status = {"error": "out of memory"}, HTTPStatus.INSUFFICIENT_STORAGE
+        self._send(status, json.dumps(facts).encode(), "application/json")
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        self.close_connection = True
+        self._send(status, json.dumps({"error": reason}).encode(), "application/json")
+
+    def _send(self, status: HTTPStatus, body: bytes, kind: str, token: bool = False) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if token and self.server.token:
+            cookie = f"token={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
+            self.send_header("Set-Cookie", cookie)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # its name in the base
+        """Say nothing of requests."""
+
+
+def serve(
+    host: str,
+    port: int,
+    models: Sequence[str],
+    devices: Sequence[str],
+    start: Mapping[str, Any],
+    browser: bool,
+) -> None:
+    """Serve the page until a signal ends the command; nothing is left behind.
+
+    Raises
+    ------
+    InputError
+        When a model or a device is none, or nobody can listen there.
+    """
+    with tempfile.TemporaryDirectory(prefix="sweepengine-") as folder:
+        try:
+            server = Explorer(host, port, models, devices, start, Path(folder))
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise InputError(f"explore: {host}:{port}: cannot listen there: {reason}") from None
+        with server:
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            say(server.address)
+            sys.stdout.flush()
+            if browser:
+                import webbrowser
+
+                webbrowser.open(server.address)
+            ended = threading.Event()
+            try:
+                while not ended.wait(POLL_SECONDS):
+                    interrupts.check()
+            finally:
+                server.shutdown()
