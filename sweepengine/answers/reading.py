@@ -1,12 +1,13 @@
 """The one place that collects points: one line for what goes wrong while they are read."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from sweepengine.data.errors import InputError
+from sweepengine.data.errors import InputError, nearest
 from sweepengine.engine import interrupts
 
 BATCH_ROWS = 1 << 18
@@ -26,7 +27,16 @@ def told(source: str) -> Iterator[None]:
     except (PolarsError, PanicException, OverflowError) as error:
         interrupts.check()
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{source}: {' '.join(lines[0].split())}") from None
+        raise InputError(f"{source}: {_meant(' '.join(lines[0].split()))}") from None
+
+
+def _meant(message: str) -> str:
+    """Polars' message, with the nearest column where it names one that is not there."""
+    found = re.match(r'(unable to find column "([^"]*)"); valid columns: (\[.*\])$', message)
+    if found is None:
+        return message
+    names = re.findall(r'"([^"]*)"', found[3])
+    return f"{found[1]}{nearest(found[2], names)}: expected some of {', '.join(names)}"
 
 
 def collected(frame: pl.LazyFrame, source: str) -> pl.DataFrame:

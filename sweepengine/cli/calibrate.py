@@ -9,7 +9,9 @@ from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.show.terminal import print_table, say
 
 
-@click.command()
+@click.command(
+    epilog="Example: sweepengine calibrate h100-sxm --framework vllm --out h100-sxm-vllm.toml"
+)
 @click.argument("device")
 @click.option(
     "--framework", type=click.Choice(FRAMEWORKS), default=FRAMEWORKS[0], show_default=True,
@@ -22,10 +24,7 @@ from sweepengine.show.terminal import print_table, say
 )
 @click.option("--out", type=OutputFile(), help="Write the rates to FILE.")
 def calibrate(device: str, framework: str, data: Path | None, out: Path | None) -> None:
-    """Fit rates of operators to measured tables, as TOML; errors are of rows that no fit saw.
-
-    sweepengine calibrate h100-sxm --framework vllm --out h100-sxm-vllm.toml
-    """
+    """Fit rates of operators to measured tables, as TOML; errors are of rows that no fit saw."""
     from sweepengine.data.devices import load_device
     from sweepengine.data.errors import InputError
     from sweepengine.data.outputs import write_text

@@ -14,7 +14,10 @@ from sweepengine.cli.options import (
 from sweepengine.show.terminal import say, say_json
 
 
-@click.command()
+@click.command(
+    epilog="Example: sweepengine compare runs.csv --device h100-sxm --model llama-3.1-8b "
+    "--calibrate"
+)
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--device", required=True, help="That they ran on, by name or file.")
 @click.option("--model", help="That they ran [default: the one that a benchmark's JSON names].")
@@ -41,8 +44,6 @@ def compare(
 
     RUNS is a CSV or Parquet of inputs and ttft_ms, tpot_ms, seconds or tokens_per_s, or the JSON
     that the serving benchmarks of vLLM and SGLang write.
-
-    sweepengine compare runs.csv --device h100-sxm --model llama-3.1-8b --calibrate
     """
     from sweepengine.answers.compare import find_comparison
 

@@ -18,7 +18,10 @@ from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.show.terminal import say_json
 
 
-@click.command()
+@click.command(
+    epilog="Example: sweepengine deploy llama-3.1-70b --device h100-sxm --rate 20 "
+    "--prompt 4000 --answer 500"
+)
 @click.argument("model")
 @click.option(
     "--device",
@@ -70,8 +73,6 @@ def deploy(
     """Search layouts, formats, batches and modes for MODEL; say the best and how to start it.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
-
-    sweepengine deploy llama-3.1-70b --device h100-sxm --rate 20 --prompt 4000 --answer 500
     """
     from sweepengine.answers.deploy import Asked, find_deployment
     from sweepengine.answers.plans import MODES

@@ -9,7 +9,7 @@ from sweepengine.cli.requests import setting_of, setting_options
 from sweepengine.show.terminal import say, say_json
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine design accelerators --chart designs.svg")
 @click.argument("grid")
 @click.option("--ttft", type=float, help="Seconds to the first token [default: the grid's].")
 @click.option("--tpot", type=float, help="Seconds for each further token [default: the grid's].")
@@ -28,8 +28,6 @@ def design(
     """Say of a GRID over figures of a device which is the cheapest, and what to double.
 
     The grid has axes such as device_bandwidth_gbs, the key `cost` and optionally `[[lengths]]`.
-
-    sweepengine design accelerators --chart designs.svg
     """
     from sweepengine.answers.design import find_designs
     from sweepengine.answers.objectives import Objectives, seconds_target

@@ -6,7 +6,7 @@ from sweepengine.cli.options import as_json_option
 from sweepengine.show.terminal import print_table, say_json
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine devices")
 @as_json_option
 def devices(as_json: bool) -> None:
     """List the devices that are known, with their peaks; --json adds the source of each figure."""

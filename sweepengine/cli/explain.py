@@ -8,7 +8,9 @@ from sweepengine.show.terminal import say_json, show_explanation, show_place
 from sweepengine.show.times import show_timeline
 
 
-@click.command()
+@click.command(
+    epilog="Example: sweepengine explain --model qwen3-32b --prompt-tokens 4000 --device h200"
+)
 @axis_options
 @click.option("--model", default="deepseek-ocr-3b", show_default=True, help="Name or file.")
 @click.option("--formulas", is_flag=True, help="Add each operator's formula.")

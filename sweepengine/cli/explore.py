@@ -14,7 +14,7 @@ FEW = {"prompt": ("1000", "4000", "16000"), "answer": ("200", "1000"),
 FEW_OF_PAGES = {"crops": ("none", "2x3", "4x5"), "answer": ("200", "1000"), "batch": FEW["batch"]}
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine explore llama-3.1-8b --device h100-sxm --device l4")
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @click.option("--device", "devices", multiple=True, default=("h100-sxm",), show_default=True,
               help="Name or file; several stand side by side.")  # fmt: skip
@@ -47,8 +47,6 @@ def explore(
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one; on
     the page any that ships can be chosen, and a config.json dropped.
-
-    sweepengine explore llama-3.1-8b --device h100-sxm --device l4
     """
     from sweepengine.data.devices import load_device
     from sweepengine.data.models import load_model

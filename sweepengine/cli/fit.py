@@ -14,7 +14,10 @@ from sweepengine.cli.requests import (
 from sweepengine.show.terminal import say_json
 
 
-@click.command()
+@click.command(
+    epilog="Example: sweepengine fit llama-3.1-8b --device h100-sxm --device l4 "
+    "--prompt 4000 --answer 500"
+)
 @click.argument("model")
 @click.option("--device", "devices", multiple=True, required=True, help="Name or file; several.")
 @lengths_options
@@ -40,8 +43,6 @@ def fit(
     """Say on one card whether MODEL fits devices, how many requests beside it, and how fast.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
-
-    sweepengine fit llama-3.1-8b --device h100-sxm --device l4 --prompt 4000 --answer 500
     """
     from sweepengine.answers.fit import Wanted, find_fit
     from sweepengine.data.models import load_model

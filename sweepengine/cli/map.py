@@ -15,7 +15,11 @@ from sweepengine.cli.requests import (
 from sweepengine.show.terminal import say, say_json
 
 
-@click.command(name="map")
+@click.command(
+    name="map",
+    epilog="Example: sweepengine map deepseek-ocr-3b --device a100-40gb --device l4 "
+    "--mode gundam:2x3",
+)
 @click.argument("model")
 @click.option(
     "--device", "devices", multiple=True, required=True, help="Name or file; a panel each."
@@ -58,8 +62,6 @@ def limits_map(
     """Map batch against length: what stops each point, what it makes, the best that serves.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
-
-    sweepengine map deepseek-ocr-3b --device a100-40gb --device l4 --mode gundam:2x3
     """
     from sweepengine.answers.limits_map import Asked, find_maps
     from sweepengine.data.models import load_model

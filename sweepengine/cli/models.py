@@ -6,7 +6,7 @@ from sweepengine.cli.options import as_json_option
 from sweepengine.show.terminal import print_table, say, say_json
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine models gpt-oss-20b")
 @click.argument("model", required=False)
 @as_json_option
 def models(model: str | None, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from sweepengine.cli.options import as_json_option
 from sweepengine.show.terminal import print_table, say_json
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine plan grids/capacity.toml")
 @click.argument("grid")
 @as_json_option
 def plan(grid: str, as_json: bool) -> None:

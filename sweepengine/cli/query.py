@@ -15,7 +15,9 @@ FEW_ROWS = 5
 """Rows of a table that is turned on its side, as it has more columns than a terminal."""
 
 
-@click.command()
+@click.command(
+    epilog='Example: sweepengine query capacity --where "batch_size = 8" --sort weight_bytes'
+)
 @click.argument("grid_or_dir")
 @click.option("--where", help='SQL condition, such as "batch_size = 8 AND crop_rows <= 2".')
 @click.option("--select", help='SQL expressions, such as "max(decode_tensor_flops) AS most".')

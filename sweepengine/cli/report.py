@@ -8,7 +8,7 @@ import click
 from sweepengine.show.terminal import print_table, say
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine report modes --out results/modes")
 @click.argument("grids_or_dirs", nargs=-1, required=True, metavar="GRID_OR_DIR...")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Directory to write into."

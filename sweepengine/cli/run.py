@@ -11,7 +11,7 @@ from sweepengine.engine import interrupts
 from sweepengine.show.terminal import say
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine run capacity --out results/capacity")
 @click.argument("grid")
 @click.option("--out", required=True, help="Directory or URI, such as s3://bucket/folder.")
 @click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")

@@ -9,7 +9,7 @@ from sweepengine.cli.requests import price_option, prices_of
 from sweepengine.show.terminal import say_json, show_answers
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine slo serving --device h100-sxm --device rtx-5090")
 @click.argument("grid_or_dir")
 @click.option("--device", "device_names", multiple=True, required=True, help="Name or file.")
 @click.option("--ttft", type=float, help="Seconds to the first token [default: the grid's].")

@@ -13,7 +13,7 @@ from sweepengine.cli.options import OutputFile
 from sweepengine.show.terminal import print_table, say, show_validation
 
 
-@click.command()
+@click.command(epilog="Example: sweepengine validate --config path/to/config.json")
 @click.option(
     "--json",
     "json_file",

@@ -148,7 +148,7 @@ def load_device(name: str | Path) -> Device:
     try:
         file = DeviceFile.model_validate(read_toml(path))
     except ValidationError as error:
-        raise from_validation(path, error) from None
+        raise from_validation(path, error, DeviceFile.model_fields) from None
     named = {name: getattr(file, name) for name in DeviceFile.model_fields}
     figures = {name: figure for name, figure in named.items() if isinstance(figure, _Figure)}
     beside = ("link_latency", "devices_a_node")

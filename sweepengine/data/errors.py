@@ -1,5 +1,6 @@
 """The one exception that bad input raises: a line that names the place and the way out."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ def printable(text: str, keep: str = "") -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+LONGEST_NAME = 80
+"""Characters of a name that is none which are compared with known ones."""
 
 
 class InputError(ValueError):
@@ -43,13 +48,25 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def from_validation(source: str | Path, error: "ValidationError") -> InputError:
-    """Turn the first problem that pydantic found into one line."""
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What was meant instead of a name that is none, in brackets; empty where nothing is near."""
+    from difflib import get_close_matches
+
+    choices = list(known)
+    longer = [one for one in choices if name and one.startswith(name)]
+    found = longer[:3] or get_close_matches(name[:LONGEST_NAME], choices, 1)
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
+
+
+def from_validation(
+    source: str | Path, error: "ValidationError", keys: Iterable[str] = ()
+) -> InputError:
+    """Turn the first problem that pydantic found into one line; `keys` are those of the file."""
     problem = error.errors(include_url=False)[0]
     where = location(problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        message = "unknown key"
+        message = "unknown key" + nearest(str(problem["loc"][-1]), keys)
     elif problem["type"] == "missing":
         message = "required key is missing"
     elif problem["type"] != "value_error" or not where:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sweepengine.data.errors import InputError, location
+from sweepengine.data.errors import InputError, location, nearest
 
 CONFIG = "config.json"
 """What Hugging Face calls a model's file; a model is named by its folder too."""
@@ -182,6 +182,6 @@ def find(kind: str, name: str | Path) -> Path:
         return path
     singular = kind.removesuffix("s")
     raise InputError(
-        f'{singular} "{name}" does not exist: expected a path to a TOML file or one of '
-        f"{', '.join(shipped)}"
+        f'{singular} "{name}" does not exist{nearest(str(name), shipped)}: expected a path to a '
+        f"TOML file or one of {', '.join(shipped)}"
     )

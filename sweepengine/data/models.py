@@ -186,7 +186,7 @@ def build(data: dict[str, Any], source: str | Path) -> Model:
     try:
         file: Any = ModelFile.model_validate(data)
     except ValidationError as error:
-        raise from_validation(source, error) from None
+        raise from_validation(source, error, ModelFile.model_fields) from None
     given = [section for section in SECTIONS if getattr(file, section) is not None]
     return Model(
         file.name,

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweepengine.data.devices import Device
-from sweepengine.data.errors import InputError, from_validation
+from sweepengine.data.errors import InputError, from_validation, nearest
 from sweepengine.data.files import exists, read_toml
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import basis, on_devices, place_of, stated_device
@@ -199,8 +199,8 @@ def load_grid(name: str | Path) -> Grid:
         path = shipped[str(name)]
     if not exists(path) and path.suffix != ".toml":
         raise InputError(
-            f'grid "{name}" does not exist: expected a path to a TOML file or one of '
-            f"{', '.join(shipped)}"
+            f'grid "{name}" does not exist{nearest(str(name), shipped)}: expected a path to a '
+            f"TOML file or one of {', '.join(shipped)}"
         )
     return parse_grid(read_toml(path), str(path), path.parent)
 
@@ -210,7 +210,7 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
     try:
         file = GridFile.model_validate(data)
     except ValidationError as error:
-        raise from_validation(source, error) from None
+        raise from_validation(source, error, GridFile.model_fields) from None
     model_name = file.model
     if folder is not None and file.model.endswith(".toml") and exists(folder / file.model):
         model_name = str(folder / file.model)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from sweepengine.data.errors import InputError
+from sweepengine.data.errors import InputError, nearest
 from sweepengine.data.models import Model, choices_of
 from sweepengine.formulas.formats import FORMATS, ROLES, own_activation, own_cache, row_of
 from sweepengine.formulas.layout import Layout
@@ -43,9 +43,10 @@ def refuse_input(
 ) -> InputError:
     """What to say of an input that there is not, or that a model does not have."""
     column = INPUTS.get(name)
-    known = f"expected some of {', '.join(named)}"
+    names = list(named)
+    known = f"expected some of {', '.join(names)}"
     if column is None or model.has[column.needs]:
-        return InputError(f"{place}: unknown {what}: {known}")
+        return InputError(f"{place}: unknown {what}{nearest(name, names)}: {known}")
     return InputError(f"{place}: only a model that {NEEDS[column.needs]} has it: {known}")
 
 

@@ -279,7 +279,7 @@ class _AxisReader:
         has = self.model.has
         mine = [name for name, axis in AXES.items() if has[INPUTS[axis.columns[0]].needs]]
         if key not in mine:
-            first = AXES[key].columns[0] if key in AXES else ""
+            first = AXES[key].columns[0] if key in AXES else key
             raise refuse_input(self.model, f"{self.source}: axes.{key}", "key", first, mine)
         columns, spelling = AXES[key].columns, AXES[key].spelling
         if spelling == "numbers" and isinstance(written, dict):

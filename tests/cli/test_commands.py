@@ -1,8 +1,13 @@
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
+
+from sweepengine.cli import commands
+from sweepengine.data.errors import InputError
+from sweepengine.grid.grid import load_grid
 
 TINY = 'name = "t"\n[axes]\nbatch_size = [1, 2]\n'
 
@@ -18,7 +23,7 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "[]"
-    assert "Commands:" in done.stdout
+    assert "Prove:" in done.stdout
 
 
 def test_plan_counts_and_computes_nothing(command):
@@ -111,3 +116,52 @@ def test_wrong_use_is_one_line_on_stderr_and_exit_2(command, root, case):
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert not (root / "x").exists()
+
+
+def test_help_lists_every_command_once_by_its_question():
+    from sweepengine.cli import QUESTIONS
+
+    listed = [name for names in QUESTIONS.values() for name in names]
+    assert sorted(listed) == sorted(commands.commands)
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_help_of_a_command_has_an_example_that_parses(name):
+    command = commands.commands[name]
+    words = shlex.split(command.epilog.removeprefix("Example: "))
+    assert words[:2] == ["sweepengine", name]
+    command.make_context(name, words[2:])
+
+
+def test_without_a_command_there_is_a_card(command):
+    done = command()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("deepseek-ocr-3b: 3.34 billion parameters")
+    assert "sweepengine --help" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fit", "llama-3.1-8b", "--device", "h100"], "(did you mean h100-pcie or h100-sxm?)"),
+        (["fit", "llama3-8b", "--device", "l4"], "(did you mean llama-3.1-8b?)"),
+        (["plan", "capcity"], "(did you mean capacity?)"),
+        (["query", "modes", "--where", "batchsize = 3"], "(did you mean batch_size?)"),
+        (["repot"], "Did you mean 'report'?"),
+        (["plan", "zzz"], 'grid "zzz" does not exist: expected'),
+    ],
+)
+def test_errors_suggest_the_nearest_name(command, words, said):
+    done = command(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_misspelled_keys_of_a_grid_are_named_with_the_nearest(grid_file):
+    for text, said in (
+        ('name = "x"\nmodle = "y"\n[axes]\n', "modle: unknown key (did you mean model?)"),
+        ('name = "x"\n[axes]\nbatch_sizes = [1]\n', "unknown key (did you mean batch_size?)"),
+    ):
+        with pytest.raises(InputError) as raised:
+            load_grid(grid_file(text))
+        assert said in str(raised.value)

@@ -72,7 +72,10 @@ def test_hash_follows_axes_and_model_but_not_names():
 
 
 BAD = {
-    "unknown axis": ({"axes": {"crop": ["1x2"]}}, "axes.crop: unknown key: expected some of mode"),
+    "unknown axis": (
+        {"axes": {"crop": ["1x2"]}},
+        "axes.crop: unknown key (did you mean crops?): expected some of mode",
+    ),
     "unknown key": ({"axes": {}, "axis": 1}, "axis: unknown key"),
     "empty axis": ({"axes": {"crops": []}}, "axes.crops = []: expected at least one value"),
     "zero": ({"axes": {"batch_size": [0]}}, "axes.batch_size[0] = 0: expected an integer, 1..65"),
@@ -121,7 +124,7 @@ BAD = {
     "mode and crops": ({"axes": {"mode": ["tiny"], "crops": ["1x2"]}}, "expected no axes.crops"),
     "model": (
         {"model": "gpt", "axes": {}},
-        'model: model "gpt" does not exist: expected a path to a TOML file or one of '
+        'model: model "gpt" does not exist (did you mean gpt-oss-120b or gpt-oss-20b?): expected a path to a TOML file or one of '
         "deepseek-ocr-2, deepseek-ocr-3b, deepseek-ocr-3b-modelmeter",
     ),
     "target": ({"axes": {}, "targets": {"ttft_s": 0}}, "targets.ttft_s: "),
