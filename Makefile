@@ -38,7 +38,12 @@ check: .venv/everything
 	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[bench]'
 	touch $@
 
-bench: .venv/bench
+.venv/peers: benchmarks/peers.lock
+	python3 -m venv $@
+	$@/bin/pip install --quiet --requirement benchmarks/peers.lock
+	touch $@
+
+bench: .venv/bench .venv/peers
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.readme
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from benchmarks import deployments, end_to_end, kernel_ways, memory, silicon_ways
 from benchmarks.measure import Measurement
-from sweepengine.show.look import BLUE, styled
+from sweepengine.show.look import BLUE, VERMILION, styled
 from sweepengine.show.rendering import save_chart
 from sweepengine.show.terminal import print_table
 
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 BASE = {
     "kernel": "kernel, all cores",
     "write": "run: computed, written and synced",
-    "times": "aiconfigurator, measured tables",
+    "times": silicon_ways.LOOKED_UP,
 }
 """Way that a group's ratios are against."""
 
@@ -101,6 +101,38 @@ def _again(found: list[Measurement]) -> None:
     kept = [one for one in facts["measurements"] if one["group"] != found[0].group]
     facts["measurements"] = [*kept, *map(_facts, found)]
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    draw_peers([Measurement(**{name: one[name] for name in Measurement._fields})
+                for one in facts["measurements"]])  # fmt: skip
+
+
+def draw_peers(found: list[Measurement]) -> None:
+    """Draw how fast tools answer, against how far they are from measured tables."""
+    rows = pl.DataFrame(
+        [{"tool": one.way, "rate": one.rate, "off": float(one.note.rstrip("%"))}
+         for one in found if one.group == silicon_ways.GROUP and one.note]
+        + [{"tool": f"sweepengine, {way}", "rate": one.rate, "off": off}
+           for one in found if one.way == silicon_ways.SCATTERED
+           for way, off in [("a frame", _off(found))]]
+    )  # fmt: skip
+    rows = rows.with_columns(pl.col("tool").replace({silicon_ways.ONE: "sweepengine, one point"}))
+    base = alt.Chart(rows).encode(
+        x=alt.X("rate:Q", title="points/s", axis=alt.Axis(format="~s"),
+                scale=alt.Scale(type="log", domain=[5, 1e8])),
+        y=alt.Y("off:Q", title="median difference from measured tables, %"),
+    )  # fmt: skip
+    colour = alt.condition("indexof(datum.tool, 'sweep') == 0", alt.value(VERMILION),
+                           alt.value(BLUE))  # fmt: skip
+    text = base.mark_text(align="left", dx=8, dy=-6, fontSize=11).encode(text="tool:N")
+    drawn = alt.layer(base.mark_circle(size=90, opacity=1).encode(color=colour), text).properties(
+        width=700, height=320
+    )
+    title = "Static batches of Llama-3.1-8B on an H100, asked of each tool in one run"
+    note = "to the right: faster; down: closer to what was measured"
+    save_chart(styled(drawn, title, note), FOLDER.parent / "docs" / "peers.svg")
+
+
+def _off(found: list[Measurement]) -> float:
+    return next(float(one.note.rstrip("%")) for one in found if one.way == silicon_ways.ONE)
 
 
 def main() -> None:
@@ -108,10 +140,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave 100 million points out")
     parser.add_argument("--memory", action="store_true", help="measure memory again, nothing else")
+    parser.add_argument("--peers", action="store_true", help="measure beside other tools alone")
     asked = parser.parse_args()
     quick = asked.quick
-    if asked.memory:
-        _again(memory.measurements())
+    if asked.memory or asked.peers:
+        _again(memory.measurements() if asked.memory else silicon_ways.measurements())
         return
     sizes = end_to_end.SIZES[:-1] if quick else end_to_end.SIZES
     found = [
@@ -135,6 +168,7 @@ def main() -> None:
     text = json.dumps(facts, indent=2) + "\n"
     (FOLDER / "results.json").write_text(text, encoding="utf-8")
     draw(found, machine)
+    draw_peers(found)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""Put the figures of results.json into README.md; `make bench` does it."""
+"""Put the figures of results.json into docs/speed.md and README.md; `make bench` does it."""
 
 import json
 import re
 import statistics
 from pathlib import Path
 
-from benchmarks import memory
+from benchmarks import memory, silicon_ways
 from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.show.tables import markdown
 
 FOLDER = Path(__file__).parent
-README = FOLDER.parent / "README.md"
+PLACES = {FOLDER.parent / "docs" / "speed.md": "benchmarks", FOLDER.parent / "README.md": "speed"}
+"""Pages, and the name of the marks between which figures stand."""
 
 
 def rate(value: float) -> str:
@@ -19,7 +20,7 @@ def rate(value: float) -> str:
 
 
 def tables(facts: dict[str, object]) -> str:
-    """The part of the README between its two marks."""
+    """The figures of docs/speed.md."""
     found = facts["measurements"]
     ways = {(one["group"], one["way"]): one for one in found}  # type: ignore[index, union-attr]
 
@@ -45,6 +46,7 @@ def tables(facts: dict[str, object]) -> str:
             one["way"],
             rate(one["points_per_second"]),
             f"{one['points_per_second'] / theirs['points_per_second']:,.3g}",
+            one["note"],
         )
         for one in of("times")
     ]
@@ -58,8 +60,8 @@ def tables(facts: dict[str, object]) -> str:
     asked = [
         (one["way"], f"{one['points']:,}", f"{one['median']:.2f}", one["note"]) for one in answers
     ]
-    text = f"On {facts['machine']}, medians of several runs (`make bench`; all figures in\n"
-    text += "[benchmarks/results.json](benchmarks/results.json)). Ways to compute the same\n"
+    text = f"On {facts['machine']}, medians of several runs ; all figures in\n"
+    text += "`benchmarks/results.json`. Ways to compute the same\n"
     text += (
         f"{len(OUTPUT_NAMES)} columns, or 8 of them, of the same points; results compared before "
     )
@@ -71,8 +73,9 @@ def tables(facts: dict[str, object]) -> str:
     text += (
         "\nTimes of Llama-3.1-8B's static batches on an H100, ours beside those of the tool that\n"
     )
-    text += f"comes with the measured tables ({theirs['note']}):\n\n"
-    text += markdown(("way", "points/s", "times the tool's own look-up"), timed)
+    text += "comes with the measured tables and of two more, on the same points:\n\n"
+    columns = ("way", "points/s", "times the look-up", "off the measured tables, median")
+    text += markdown(columns, timed)
     text += "\nThree questions that aiconfigurator's README asks (Qwen3-32B in fp8 on H200, 4,000 "
     text += "tokens in,\nTensorRT-LLM's kernels), asked of it and of `deploy` in the same run; "
     text += "candidates are what each considered\nand says so:\n\n"
@@ -122,13 +125,31 @@ def tables(facts: dict[str, object]) -> str:
     return text
 
 
+def peers(facts: dict[str, object]) -> str:
+    """The table of the README: tools on the same points, most points a second first."""
+    found = [one for one in facts["measurements"] if one["group"] == "times"]  # type: ignore[attr-defined]
+    ours = {
+        silicon_ways.SCATTERED: "sweepengine, a frame",
+        silicon_ways.ONE: "sweepengine, one point",
+    }
+    off = next(one["note"] for one in found if one["way"] == silicon_ways.ONE)
+    rows = [
+        (ours.get(one["way"], one["way"]), rate(one["points_per_second"]), one["note"] or off)
+        for one in sorted(found, key=lambda one: -one["points_per_second"])
+        if one["note"] or one["way"] == silicon_ways.SCATTERED
+    ]
+    return markdown(("tool", "points/s", "off the measured tables, median"), rows)
+
+
 def main() -> None:
-    """Rewrite the part between the marks."""
+    """Rewrite the parts between the marks."""
     facts = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
-    text = README.read_text(encoding="utf-8")
-    marked = r"(<!-- benchmarks -->\n).*?(<!-- end of benchmarks -->)"
-    changed = re.sub(marked, lambda m: m[1] + tables(facts) + m[2], text, flags=re.DOTALL)
-    README.write_text(changed, encoding="utf-8")
+    for place, mark in PLACES.items():
+        marked = rf"(<!-- {mark} -->\n).*?(<!-- end of {mark} -->)"
+        made = tables(facts) if mark == "benchmarks" else peers(facts)
+        text = place.read_text(encoding="utf-8")
+        changed = re.sub(marked, lambda m, made=made: m[1] + made + m[2], text, flags=re.DOTALL)
+        place.write_text(changed, encoding="utf-8")
 
 
 if __name__ == "__main__":

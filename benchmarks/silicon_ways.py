@@ -1,22 +1,31 @@
-"""Times of the same points: ours, and those of the tool that comes with the measured tables."""
+"""Times of the same points, in one run: ours, and those of tools that answer the like.
+
+The tool that comes with the measured tables runs in this process; others have an environment of
+their own (`.venv/peers`, made by `make bench`), as their needs and ours cannot be met at once.
+"""
 
 import contextlib
 import io
+import json
 import logging
+import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import polars as pl
 
 import sweepengine as se
-from benchmarks.measure import Measurement, measure
+from benchmarks.measure import RUNS, Measurement, measure
 from sweepengine.grid.grid import Grid, parse_grid
 
 GROUP = "times"
 DEVICE, SYSTEM, FRAMEWORK = "h100-sxm", "h100_sxm", "vllm"
 MODEL, PATH = "llama-3.1-8b", "meta-llama/Meta-Llama-3.1-8B"
+SCATTERED, ONE = "evaluate, scattered points", "cost, one at a time"
+LOOKED_UP = "aiconfigurator, measured tables"
 POINTS = 1_000_000
 ASKED = 300
 """Points that are asked one at a time."""
@@ -30,6 +39,7 @@ LENGTHS = {
         "decode_steps": {"start": 1, "stop": 10_000, "step": 1},
     },
 }
+PEERS = Path(__file__).parent.parent / ".venv" / "peers" / "bin" / "python"
 CLOSE = 0.35
 """Largest median difference between two tools that mean the same points."""
 
@@ -47,6 +57,14 @@ def points(count: int) -> pl.DataFrame:
     )
 
 
+def fitting(frame: pl.DataFrame) -> pl.DataFrame:
+    """The first points that the device holds easily, as tools refuse others."""
+    held = se.metrics.memory_needed_bytes(("prefill", "decode"))
+    room = 0.6 * se.load_device(DEVICE).memory_bytes
+    found = se.evaluate(frame.head(10 * ASKED), MODEL).filter(held < room)
+    return found.head(ASKED).select(frame.columns).with_columns(pl.col("device").cast(pl.String))
+
+
 def timed_capacity() -> Grid:
     """The capacity grid on a device."""
     from sweepengine.data.files import read_toml
@@ -56,12 +74,12 @@ def timed_capacity() -> Grid:
     return parse_grid({**data, "axes": {"device": [DEVICE], **data["axes"]}}, "timed capacity")
 
 
-def measurements(count: int = POINTS) -> list[Measurement]:
+def measurements(count: int = POINTS, others: bool = True) -> list[Measurement]:
     """Points a second of each way; both tools' answers are compared before they are timed."""
     from aiconfigurator_core.sdk import engine
 
     frame = points(count)
-    few = frame.head(ASKED).rows(named=True)
+    few = fitting(frame).rows(named=True)
     logging.disable(logging.CRITICAL)
     with contextlib.redirect_stderr(io.StringIO()):
         measured = engine.EngineHandle.compile(PATH, SYSTEM, FRAMEWORK, tp_size=1)
@@ -76,29 +94,50 @@ def measurements(count: int = POINTS) -> list[Measurement]:
             for row in few
         ]  # fmt: skip
 
+    looked_up, of_sheet = theirs(measured), theirs(sheet)
+
+    def off(said: list[float]) -> float:
+        """Median difference from the times that measured tables give."""
+        return float(np.median(np.abs(np.array(said) / np.array(looked_up) - 1)))
+
     def ours() -> list[float]:
         found = [se.cost(MODEL, **row) for row in few]
         return [1e3 * (cost["prefill_seconds"] + cost["decode_seconds"]) for cost in found]
 
-    off = float(np.median(np.abs(np.array(ours()) / np.array(theirs(measured)) - 1)))
-    if off > CLOSE:
-        raise SystemExit(f"times of both tools differ by {off:.0%} in the median")
+    if off(ours()) > CLOSE:
+        raise SystemExit(f"times of both tools differ by {off(ours()):.0%} in the median")
     lengths, capacity = parse_grid(LENGTHS, "lengths"), timed_capacity()
     scan = se.scan(lengths).select(pl.col("ttft_seconds", "tpot_seconds").max())
-    note = f"median difference of both {off:.0%}"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         return [
-            measure(GROUP, "evaluate, scattered points", count, lambda: se.evaluate(frame, MODEL)),
+            measure(GROUP, SCATTERED, count, lambda: se.evaluate(frame, MODEL)),
             measure(GROUP, "scan, lengths alone vary", lengths.points,
                     lambda: scan.collect(engine="streaming")),
             measure(GROUP, "run of the capacity grid with times", capacity.points,
                     lambda: se.run(capacity, out, overwrite=True)),
-            measure(GROUP, "cost, one at a time", ASKED, ours),
-            measure(GROUP, "aiconfigurator, measured tables", ASKED, lambda: theirs(measured),
-                    note=note),
-            measure(GROUP, "aiconfigurator, data sheet", ASKED, lambda: theirs(sheet)),
+            measure(GROUP, ONE, ASKED, ours, note=f"{off(ours()):.0%}"),
+            measure(GROUP, LOOKED_UP, ASKED, lambda: theirs(measured), note="0%"),
+            measure(GROUP, "aiconfigurator, data sheet", ASKED, lambda: theirs(sheet),
+                    note=f"{off(of_sheet):.0%}"),
+            *(Measurement(GROUP, f"{name} {one['version']}", ASKED, one["seconds"],
+                          note=f"{off(one['milliseconds']):.0%}")
+              for name, one in (peers(few) if others else {}).items()),
         ]  # fmt: skip
+
+
+def peers(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `peer_ways` says of points, by tool."""
+    if not PEERS.exists():
+        raise SystemExit(f"{PEERS}: expected the environment that `make bench` makes")
+    asked = [{name: point[name] for name in ("prompt_tokens", "decode_steps", "batch_size")}
+             for point in points]  # fmt: skip
+    done = subprocess.run(
+        [PEERS, Path(__file__).parent / "peer_ways.py"], capture_output=True, text=True, check=True,
+        input=json.dumps({"points": asked, "runs": RUNS}),
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""sweepengine: what DeepSeek-OCR inference costs, over millions of workloads at once."""
+"""sweepengine: what a model will cost, how fast it will run, what to buy."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from sweepengine.answers import metrics

@@ -19,12 +19,12 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import place_of
 from sweepengine.engine.frames import cost
-from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.grid import parse_grid
-from sweepengine.grid.lengths import lengths_of
+from sweepengine.grid.lengths import Lengths, lengths_of
 from sweepengine.grid.points import format_problem, layout_problem
 from sweepengine.grid.served import read_layout, read_precision
 
@@ -145,19 +145,12 @@ def explore(model: str | Path, device: str | Path, asked: Mapping[str, str]) -> 
         When a value is none that its control takes, or the point is not valid.
     """
     loaded, kind = load_model(model), load_device(device)
-    controls = controls_of(loaded)
-    state = {one.name: one.read(asked.get(one.name, one.default)) for one in controls}
-    said = None if state["times"] == TIMES[0] else state["times"]
-    place = place_of(kind, state["framework"], said)
+    state = {one.name: one.read(asked.get(one.name, one.default)) for one in controls_of(loaded)}
+    times = None if state["times"] == TIMES[0] else state["times"]
+    place = place_of(kind, state["framework"], times)
     targets = Objectives(float(state["ttft"]), float(state["tpot"]) / 1000)
-    request: dict[str, Any] = {"answer": [_whole("answer", state)]}
-    request["cached_tokens"] = [_whole("cached", state)]
-    request["prompt"] = [_whole("prompt", state)]
-    if loaded.has_vision:
-        request["crops"] = [state["crops"]]
-    request = {name: value for name, value in request.items() if _takes(loaded, name)}
+    request, batch, precision = _request(loaded, state), _whole("batch", state), state["precision"]
     lengths = lengths_of("explore", loaded, request)
-    batch, precision = _whole("batch", state), state["precision"]
 
     def served(precisions: list[str], layouts: list[str], batches: list[int]) -> pl.DataFrame:
         grid = search_grid(str(model), str(device), place.framework, precisions, layouts, batches,
@@ -168,33 +161,21 @@ def explore(model: str | Path, device: str | Path, asked: Mapping[str, str]) -> 
     if layout == FEWEST:
         layouts = layouts_of(loaded, limit, simple=True)
         (layout,) = spelled_layouts(fewest(served([precision], layouts, [1])))
-    axes: dict[str, Any] = {
-        name: [int(value) for value in lengths.column(name, loaded)]
-        for name in lengths.columns
-        if name in AXES
-    }
-    if loaded.has_vision:
-        axes["crops"] = [state["crops"]]
-    if "heads" in state:
-        axes["heads"] = [[int(number) for number in state["heads"].split("/")]]
-    axes |= {"layout": [layout], "precision": [precision], "batch_size": [batch],
-             "attention": [state["attention"]]}  # fmt: skip
-    grid = parse_grid({"name": "explore", "model": str(model), "axes": axes}, "explore")
-    point = grid.point._replace(serving=SERVING.index(state["serving"]))
+    point = _point(str(model), loaded, state, lengths, layout)
     inputs = {
         name: INPUTS[name].shown(value)
         for name, value in point._asdict().items()
-        if name in grid.model.inputs
+        if name in loaded.inputs
     }
     inputs |= {"device": str(device), "framework": place.framework, "serving": state["serving"]}
     found = cost(model, place.times, **inputs)
-    row = served([precision], [layout], [batch]).row(0, named=True)
     if state["serving"] == SERVING[0]:
         at = on_device(loaded, point, kind)
         held, largest = at.memory_bytes, at.largest_batch
-        seconds = found["ttft_seconds"] + found["decode_seconds"]
-        made = batch * point.decode_steps / seconds / at.devices
+        made = batch * point.decode_steps / (found["ttft_seconds"] + found["decode_seconds"])
+        made /= at.devices
     else:
+        row = served([precision], [layout], [batch]).row(0, named=True)
         held, largest = int(row["memory_bytes"]), int(row["largest_batch"])
         made = row["device_tokens_per_s"]
     weights, cache = int(found["weight_bytes"]), int(found["decode_kv_cache_bytes"])
@@ -208,20 +189,48 @@ def explore(model: str | Path, device: str | Path, asked: Mapping[str, str]) -> 
     wide = [one for one in layouts_of(loaded, limit) if "pp" not in one]
     rows = served(precisions_of(loaded, kind), wide, list(FRONT_BATCHES))
     rows = rows.filter(FITS, targets.prompt)
-    rows = rows.with_columns(spelled_layouts(rows))
-    del request["prompt" if not loaded.has_vision else "answer"]
-    over = lengths_of("explore", loaded, request)
-    mapped = Asked(targets, cells=MAP_CELLS, layout=layout, precision=precision,
+    front = pareto_front(rows.with_columns(spelled_layouts(rows)))
+    over = "answer" if loaded.has_vision else "prompt"
+    others = {name: value for name, value in request.items() if name != over}
+    mapped = Asked(targets, over, cells=MAP_CELLS, layout=layout, precision=precision,
                    framework=place.framework, times=place.times)  # fmt: skip
-    times = timeline(loaded, point, place)
-    return Explored(
-        loaded, kind, state, inputs, found, layout, memory, made, times, bound_by(times),
-        pareto_front(rows), find_maps(model, [device], over, mapped),
-    )  # fmt: skip
+    maps = find_maps(model, [device], lengths_of("explore", loaded, others), mapped)
+    line = timeline(loaded, point, place)
+    return Explored(loaded, kind, state, inputs, found, layout, memory, made, line,
+                    bound_by(line), front, maps)  # fmt: skip
 
 
-def _takes(model: Model, name: str) -> bool:
-    return name != "cached_tokens" or name in model.inputs
+def _request(model: Model, state: Mapping[str, str]) -> dict[str, list[Any]]:
+    """The lengths of a request as a table of one row."""
+    found: dict[str, list[Any]] = {"prompt": [_whole("prompt", state)]}
+    if "cached_tokens" in model.inputs:
+        found["cached_tokens"] = [_whole("cached", state)]
+    if model.has_vision:
+        found["crops"] = [state["crops"]]
+    return found | {"answer": [_whole("answer", state)]}
+
+
+def _point(
+    name: str, model: Model, state: Mapping[str, str], lengths: Lengths, layout: str
+) -> Point:
+    """The point where controls stand; its values are checked as those of a grid file are."""
+    axes: dict[str, list[Any]] = {
+        column: lengths.column(column, model).tolist()
+        for column in lengths.columns
+        if column in AXES
+    }
+    if model.has_vision:
+        axes["crops"] = [state["crops"]]
+    if "heads" in state:
+        axes["heads"] = [[int(number) for number in state["heads"].split("/")]]
+    axes |= {
+        "layout": [layout],
+        "precision": [state["precision"]],
+        "batch_size": [_whole("batch", state)],
+        "attention": [state["attention"]],
+    }
+    grid = parse_grid({"name": "explore", "model": name, "axes": axes}, "explore")
+    return grid.point._replace(serving=SERVING.index(state["serving"]))
 
 
 def _whole(name: str, state: Mapping[str, str]) -> int:

@@ -124,8 +124,8 @@ BAD = {
     "mode and crops": ({"axes": {"mode": ["tiny"], "crops": ["1x2"]}}, "expected no axes.crops"),
     "model": (
         {"model": "gpt", "axes": {}},
-        'model: model "gpt" does not exist (did you mean gpt-oss-120b or gpt-oss-20b?): expected a path to a TOML file or one of '
-        "deepseek-ocr-2, deepseek-ocr-3b, deepseek-ocr-3b-modelmeter",
+        'model: model "gpt" does not exist (did you mean gpt-oss-120b or gpt-oss-20b?): '
+        "expected a path to a TOML file or one of deepseek-ocr-2, deepseek-ocr-3b",
     ),
     "target": ({"axes": {}, "targets": {"ttft_s": 0}}, "targets.ttft_s: "),
     "stage": ({"axes": {}, "report": ["train"]}, "report: expected some of vision, prefill"),
