@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks import memory, silicon_ways
@@ -12,6 +13,11 @@ from sweepengine.show.tables import markdown
 FOLDER = Path(__file__).parent
 PLACES = {FOLDER.parent / "docs" / "speed.md": "benchmarks", FOLDER.parent / "README.md": "speed"}
 """Pages, and the name of the marks between which figures stand."""
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table whose first column is text."""
+    return markdown(columns, rows).replace("|---:|", "|---|", 1)
 
 
 def rate(value: float) -> str:
@@ -60,30 +66,30 @@ def tables(facts: dict[str, object]) -> str:
     asked = [
         (one["way"], f"{one['points']:,}", f"{one['median']:.2f}", one["note"]) for one in answers
     ]
-    text = f"On {facts['machine']}, medians of several runs ; all figures in\n"
+    text = f"On {facts['machine']}, medians of several runs; all figures in\n"
     text += "`benchmarks/results.json`. Ways to compute the same\n"
     text += (
         f"{len(OUTPUT_NAMES)} columns, or 8 of them, of the same points; results compared before "
     )
     text += "they are timed:\n\n"
-    text += markdown(("way", "points/s", "of filling the columns with a constant"), kernel)
+    text += table(("way", "points/s", "of filling the columns with a constant"), kernel)
     text += "\nInto Parquet: `run` computes, encodes, writes and syncs all of "
     text += "`grids/capacity.toml`; the others\nonly write a table that is already in memory:\n\n"
-    text += markdown(("way", "points/s", "size"), written)
+    text += table(("way", "points/s", "size"), written)
     text += (
         "\nTimes of Llama-3.1-8B's static batches on an H100, ours beside those of the tool that\n"
     )
     text += "comes with the measured tables and of two more, on the same points:\n\n"
     columns = ("way", "points/s", "times the look-up", "off the measured tables, median")
-    text += markdown(columns, timed)
+    text += table(columns, timed)
     text += "\nThree questions that aiconfigurator's README asks (Qwen3-32B in fp8 on H200, 4,000 "
     text += "tokens in,\nTensorRT-LLM's kernels), asked of it and of `deploy` in the same run; "
     text += "candidates are what each considered\nand says so:\n\n"
-    text += markdown(("question, tool", "candidates", "seconds", "answer"), asked)
+    text += table(("question, tool", "candidates", "seconds", "answer"), asked)
     text += f"\n{large['points']:,} candidates take a whole process {large['median']:.1f} s and "
     text += f"{large['megabytes']:,.0f} MB.\n"
     text += "\nWhole processes, start included, and their peak memory:\n\n"
-    text += markdown(("points", "seconds", "points/s", "peak MB"), scale)
+    text += table(("points", "seconds", "points/s", "peak MB"), scale)
     peaks: dict[str, dict[int, float]] = {}
     for one in of("memory"):
         peaks.setdefault(one["way"], {})[one["points"]] = one["megabytes"]
@@ -94,7 +100,7 @@ def tables(facts: dict[str, object]) -> str:
         if small in by_size
     ]
     text += f"\nPeak MB of commands over {small:,} and {large_grid:,} points:\n\n"
-    text += markdown(("command", f"{small:,}", f"{large_grid:,}"), held)
+    text += table(("command", f"{small:,}", f"{large_grid:,}"), held)
     text += "\nAll rows sorted are held, as any sort must; with `--top` few are. "
     searched = [
         f"`{way}` takes {peak:,.0f} MB for {points:,} points"
@@ -138,7 +144,7 @@ def peers(facts: dict[str, object]) -> str:
         for one in sorted(found, key=lambda one: -one["points_per_second"])
         if one["note"] or one["way"] == silicon_ways.SCATTERED
     ]
-    return markdown(("tool", "points/s", "off the measured tables, median"), rows)
+    return table(("tool", "points/s", "off the measured tables, median"), rows)
 
 
 def main() -> None:

@@ -22,6 +22,8 @@ BINDING = {"compute": BLUE, "memory": VERMILION, "links": PINK, "latency": GREY}
 MOST_BARS = 8
 """Operators of a stage that are drawn by name; what is left is one bar."""
 MILLI = 1000.0
+LABELS = alt.Axis(labelLimit=170, minExtent=140)
+"""Of operators; as wide in all stages, so that their bars begin on one line."""
 
 
 def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
@@ -37,13 +39,15 @@ def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
         schema={"stage": pl.String, "operator": pl.String, "share": pl.Float64,
                 "intensity": pl.Float64, "rate": pl.Float64},
     )  # fmt: skip
-    peaks = {"bf16": device.tensor_flops_per_s} | device.peaks
+    peaks: dict[float, str] = {}
+    for name, peak in ({"bf16": device.tensor_flops_per_s} | device.peaks).items():
+        peaks[peak] = f"{peaks[peak]}, {name}" if peak in peaks else name
     low = min([0.1, *dots["intensity"]])
     high = max([10_000.0, *dots["intensity"]])
     roofs = pl.DataFrame(
         [
             {"peak": name, "intensity": x, "rate": min(device.bytes_per_s * x, peak) / TERA}
-            for name, peak in peaks.items()
+            for peak, name in peaks.items()
             for x in (low, peak / device.bytes_per_s, high)
         ]
     )
@@ -78,7 +82,7 @@ def operators_bars(times: Timeline) -> alt.TopLevelMixin:
         mine = [one for one in times.operators if one.stage == stage]
         rows = bars_of(mine, max(times.steps, 1) if stage == "decode" else 1)
         base = alt.Chart(rows).encode(
-            y=alt.Y("operator:N", sort=None, title=None, axis=alt.Axis(labelLimit=170)),
+            y=alt.Y("operator:N", sort=None, title=None, axis=LABELS),
             x=alt.X("ms:Q", title=None, axis=alt.Axis(gridOpacity=0.4)),
         )
         bars = base.mark_bar().encode(
