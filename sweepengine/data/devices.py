@@ -63,6 +63,8 @@ class _Rates(BaseModel):
     """What the measured tables call it."""
     like: Name | None = None
     """The device whose rates stand in, as shares of its own data sheet."""
+    files: list[Source] = []
+    """Rates that `calibrate` made, by path from the device's file; before all others."""
 
 
 class DeviceFile(BaseModel):
@@ -129,6 +131,8 @@ class Device(NamedTuple):
     """What the measured tables of operators call it; None: nobody measured it."""
     like: str | None
     """The device whose rates stand in where it has none of its own."""
+    rates: tuple[Path, ...] = ()
+    """Files of rates of its own, beside those that ship."""
 
 
 def load_device(name: str | Path) -> Device:
@@ -174,6 +178,7 @@ def load_device(name: str | Path) -> Device:
         int(figures["multiprocessors"].value) if "multiprocessors" in figures else None,
         file.rates.measured,
         file.rates.like,
+        tuple(path.parent / name for name in file.rates.files),
     )
 
 

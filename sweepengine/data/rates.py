@@ -1,7 +1,8 @@
 """Rates of operators: TOML files of what kernels reach on a device under a framework."""
 
+import hashlib
 import math
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import from_validation
-from sweepengine.data.files import read_toml
+from sweepengine.data.files import parsed_toml, read_text
 from sweepengine.data.texts import Name, Source
 from sweepengine.formulas import operator_rates
 from sweepengine.formulas.formats import BY_NAME, row_of
@@ -69,6 +70,11 @@ class RatesFile(BaseModel):
     fits: dict[str, dict[str, Fit]]
     """By kind, then by format."""
 
+    @cached_property
+    def digest(self) -> str:
+        """Of all that it holds."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
     @field_validator("fits")
     @classmethod
     def _known(cls, fits: dict[str, dict[str, Fit]]) -> dict[str, dict[str, Fit]]:
@@ -103,17 +109,27 @@ def shipped_rates() -> dict[tuple[str, str], Path]:
 
 @cache
 def load_rates(path: Path) -> RatesFile:
-    """Read a rates file.
+    """Read a rates file that ships; `own_rates` once."""
+    return own_rates(path)
+
+
+def own_rates(path: Path) -> RatesFile:
+    """Read a rates file, which may change at any time.
 
     Raises
     ------
     InputError
         When it cannot be read or is not valid.
     """
+    return _parsed(path, read_text(path))
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, text: str) -> RatesFile:
     try:
-        return RatesFile.model_validate(read_toml(path))
+        return RatesFile.model_validate(parsed_toml(path, text))
     except ValidationError as error:
-        raise from_validation(path, error) from None
+        raise from_validation(path, error, RatesFile.model_fields) from None
 
 
 class Scales(NamedTuple):

@@ -16,6 +16,7 @@ from sweepengine.data.rates import (
     RatesFile,
     ideal,
     load_rates,
+    own_rates,
     resolved,
     scales_of,
     shipped_rates,
@@ -79,12 +80,23 @@ def _lookups(device: Device, framework: str) -> Iterator[RatesFile]:
     seen: set[str] = set()
     while device.name not in seen:
         seen.add(device.name)
+        own = [_of_framework(path) for path in device.rates]
         for name in ordered:
+            yield from (file for file in own if file.framework == name)
             if (path := shipped.get((device.name, name))) is not None:
                 yield load_rates(path)
         if device.like is None:
             return
         device = load_device(device.like)
+
+
+def _of_framework(path: Path) -> RatesFile:
+    file = own_rates(path)
+    if file.framework not in FRAMEWORKS:
+        raise InputError(
+            f'{path}: framework = "{file.framework}": expected one of {", ".join(FRAMEWORKS)}'
+        )
+    return file
 
 
 def place_of(device: Device, framework: str = "vllm", times: str | None = None) -> Place:
@@ -236,7 +248,7 @@ def _speeds(arch: Architecture, weights: int, operand: int, cache: int, place: P
     key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, device.name,
            device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
            device.multiprocessors, device.links, place.framework, place.times,
-           tuple((file.device, file.framework) for file in place.rates))  # fmt: skip
+           tuple(file.digest for file in place.rates))  # fmt: skip
     if (found := _KEPT.get(key)) is None:
         if len(_KEPT) >= _MOST:
             _KEPT.clear()

@@ -68,7 +68,10 @@ class Explorer(ThreadingHTTPServer):
         return f"http://{shown}:{self.server_port}/{token}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Browsers hang up as they like."""
+        """Browsers hang up as they like; anything else is said."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError | TimeoutError):
+            say(f"sweepengine: explore: {type(error).__name__}: {error}", error=True)
 
     def model(self, key: str) -> str | Path:
         """Path or name of a model that may be asked for.
