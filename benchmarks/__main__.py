@@ -100,6 +100,7 @@ def _again(found: list[Measurement]) -> None:
     facts = json.loads(path.read_text(encoding="utf-8"))
     kept = [one for one in facts["measurements"] if one["group"] != found[0].group]
     facts["measurements"] = [*kept, *map(_facts, found)]
+    facts.setdefault("again", {})[found[0].group] = f"{datetime.now(UTC):%Y-%m-%d}"
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     draw_peers([Measurement(**{name: one[name] for name in Measurement._fields})
                 for one in facts["measurements"]])  # fmt: skip

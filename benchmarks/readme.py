@@ -79,7 +79,7 @@ def tables(facts: dict[str, object]) -> str:
     text += (
         "\nTimes of Llama-3.1-8B's static batches on an H100, ours beside those of the tool that\n"
     )
-    text += "comes with the measured tables and of two more, on the same points:\n\n"
+    text += f"comes with the measured tables and of two more, on the same points{_anew(facts)}:\n\n"
     columns = ("way", "points/s", "times the look-up", "off the measured tables, median")
     text += table(columns, timed)
     text += "\nThree questions that aiconfigurator's README asks (Qwen3-32B in fp8 on H200, 4,000 "
@@ -129,6 +129,12 @@ def tables(facts: dict[str, object]) -> str:
     text += f"points among 1.06 billion in {billion['median'] * 1000:.0f} ms; a group-by over\n"
     text += f"100 million takes {grouped['median']:.1f} s and {grouped['megabytes']:,.0f} MB.\n"
     return text
+
+
+def _anew(facts: dict[str, object]) -> str:
+    """When that was, where it was measured again by itself."""
+    again = facts.get("again", {}).get("times")  # type: ignore[attr-defined]
+    return f" (measured again on {again})" if again else ""
 
 
 def peers(facts: dict[str, object]) -> str:

@@ -22,6 +22,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def heed():
+    """Take signals as a shell's foreground does, though `nohup` may have started the tests."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def fetched(address):
     with urllib.request.urlopen(address, timeout=10) as answer:
         return answer.read().decode()
@@ -44,7 +49,7 @@ def started(tmp_path):
         ]
         process = subprocess.Popen(
             [*command, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, start_new_session=True,
+            text=True, start_new_session=True, preexec_fn=heed,
         )  # fmt: skip
         running.append(process)
         for _ in range(300):
