@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterator
 from functools import cache, cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sweepengine.data.devices import Device
-from sweepengine.data.errors import from_validation
+from sweepengine.data.devices import Device, load_device
+from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import parsed_toml, read_text
 from sweepengine.data.texts import Name, Source
 from sweepengine.formulas import operator_rates
 from sweepengine.formulas.formats import BY_NAME, row_of
 from sweepengine.formulas.operator_rates import A_BYTE, A_PROCESSOR, BANDWIDTH, LINK, PEAK, Rate
+from sweepengine.formulas.speeds import FRAMEWORKS
 
 RATES_SCHEMA_VERSION = 1
 FORMS: dict[str, type] = {
@@ -130,6 +132,40 @@ def _parsed(path: Path, text: str) -> RatesFile:
         return RatesFile.model_validate(parsed_toml(path, text))
     except ValidationError as error:
         raise from_validation(path, error, RatesFile.model_fields) from None
+
+
+def rates_of(device: Device, framework: str) -> Iterator[RatesFile]:
+    """Rates files to look in: the device's own, then those of the device that it is like.
+
+    Of each first those of the framework, and its own files before those that ship.
+
+    Raises
+    ------
+    InputError
+        When a file of its own cannot be read or is not valid.
+    """
+    shipped = shipped_rates()
+    ordered = dict.fromkeys((framework, *FRAMEWORKS))
+    seen: set[str] = set()
+    while device.name not in seen:
+        seen.add(device.name)
+        own = [_of_framework(path) for path in device.rates]
+        for name in ordered:
+            yield from (file for file in own if file.framework == name)
+            if (path := shipped.get((device.name, name))) is not None:
+                yield load_rates(path)
+        if device.like is None:
+            return
+        device = load_device(device.like)
+
+
+def _of_framework(path: Path) -> RatesFile:
+    file = own_rates(path)
+    if file.framework not in FRAMEWORKS:
+        raise InputError(
+            f'{path}: framework = "{file.framework}": expected one of {", ".join(FRAMEWORKS)}'
+        )
+    return file
 
 
 class Scales(NamedTuple):

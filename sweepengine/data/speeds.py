@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,8 +15,7 @@ from sweepengine.data.rates import (
     FORMS,
     RatesFile,
     ideal,
-    load_rates,
-    own_rates,
+    rates_of,
     resolved,
     scales_of,
     shipped_rates,
@@ -73,32 +72,6 @@ class Place(NamedTuple):
         return "" if own else self.rates[0].device
 
 
-def _lookups(device: Device, framework: str) -> Iterator[RatesFile]:
-    """Rates files to look in: the device's own, then those of the device that it is like."""
-    shipped = shipped_rates()
-    ordered = dict.fromkeys((framework, *FRAMEWORKS))
-    seen: set[str] = set()
-    while device.name not in seen:
-        seen.add(device.name)
-        own = [_of_framework(path) for path in device.rates]
-        for name in ordered:
-            yield from (file for file in own if file.framework == name)
-            if (path := shipped.get((device.name, name))) is not None:
-                yield load_rates(path)
-        if device.like is None:
-            return
-        device = load_device(device.like)
-
-
-def _of_framework(path: Path) -> RatesFile:
-    file = own_rates(path)
-    if file.framework not in FRAMEWORKS:
-        raise InputError(
-            f'{path}: framework = "{file.framework}": expected one of {", ".join(FRAMEWORKS)}'
-        )
-    return file
-
-
 def place_of(device: Device, framework: str = "vllm", times: str | None = None) -> Place:
     """A place; its times are silicon's where rates exist, the roofline's elsewhere.
 
@@ -111,7 +84,7 @@ def place_of(device: Device, framework: str = "vllm", times: str | None = None) 
         raise InputError(f'framework = "{framework}": expected one of {", ".join(FRAMEWORKS)}')
     if times not in (None, *TIMES):
         raise InputError(f'times = "{times}": expected one of {", ".join(TIMES)}')
-    found = tuple(_lookups(device, framework)) if times != ROOFLINE else ()
+    found = tuple(rates_of(device, framework)) if times != ROOFLINE else ()
     if times == SILICON and not found:
         measured = ", ".join(dict.fromkeys(name for name, _ in shipped_rates()))
         raise InputError(
