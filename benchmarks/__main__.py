@@ -102,20 +102,15 @@ def _again(found: list[Measurement]) -> None:
     facts["measurements"] = [*kept, *map(_facts, found)]
     facts.setdefault("again", {})[found[0].group] = f"{datetime.now(UTC):%Y-%m-%d}"
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    draw_peers([Measurement(**{name: one[name] for name in Measurement._fields})
-                for one in facts["measurements"]])  # fmt: skip
+    draw_peers(facts["measurements"])
 
 
-def draw_peers(found: list[Measurement]) -> None:
+def draw_peers(found: list[dict[str, Any]]) -> None:
     """Draw how fast tools answer, against how far they are from measured tables."""
     rows = pl.DataFrame(
-        [{"tool": one.way, "rate": one.rate, "off": float(one.note.rstrip("%"))}
-         for one in found if one.group == silicon_ways.GROUP and one.note]
-        + [{"tool": f"sweepengine, {way}", "rate": one.rate, "off": off}
-           for one in found if one.way == silicon_ways.SCATTERED
-           for way, off in [("a frame", _off(found))]]
+        [{"tool": tool, "rate": rate, "off": float(off.rstrip("%"))}
+         for tool, rate, off in silicon_ways.tools(found)]
     )  # fmt: skip
-    rows = rows.with_columns(pl.col("tool").replace({silicon_ways.ONE: "sweepengine, one point"}))
     base = alt.Chart(rows).encode(
         x=alt.X("rate:Q", title="points/s", axis=alt.Axis(format="~s"),
                 scale=alt.Scale(type="log", domain=[5, 1e8])),
@@ -130,10 +125,6 @@ def draw_peers(found: list[Measurement]) -> None:
     title = "Static batches of Llama-3.1-8B on an H100, asked of each tool in one run"
     note = "to the right: faster; down: closer to what was measured"
     save_chart(styled(drawn, title, note), FOLDER.parent / "docs" / "peers.svg")
-
-
-def _off(found: list[Measurement]) -> float:
-    return next(float(one.note.rstrip("%")) for one in found if one.way == silicon_ways.ONE)
 
 
 def main() -> None:
@@ -169,7 +160,7 @@ def main() -> None:
     text = json.dumps(facts, indent=2) + "\n"
     (FOLDER / "results.json").write_text(text, encoding="utf-8")
     draw(found, machine)
-    draw_peers(found)
+    draw_peers(facts["measurements"])
 
 
 if __name__ == "__main__":

@@ -139,17 +139,8 @@ def _anew(facts: dict[str, object]) -> str:
 
 def peers(facts: dict[str, object]) -> str:
     """The table of the README: tools on the same points, most points a second first."""
-    found = [one for one in facts["measurements"] if one["group"] == "times"]  # type: ignore[attr-defined]
-    ours = {
-        silicon_ways.SCATTERED: "sweepengine, a frame",
-        silicon_ways.ONE: "sweepengine, one point",
-    }
-    off = next(one["note"] for one in found if one["way"] == silicon_ways.ONE)
-    rows = [
-        (ours.get(one["way"], one["way"]), rate(one["points_per_second"]), one["note"] or off)
-        for one in sorted(found, key=lambda one: -one["points_per_second"])
-        if one["note"] or one["way"] == silicon_ways.SCATTERED
-    ]
+    found = silicon_ways.tools(facts["measurements"])  # type: ignore[arg-type]
+    rows = [(tool, rate(each), off) for tool, each, off in found]
     return table(("tool", "points/s", "off the measured tables, median"), rows)
 
 

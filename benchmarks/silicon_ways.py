@@ -126,6 +126,19 @@ def measurements(count: int = POINTS, others: bool = True) -> list[Measurement]:
         ]  # fmt: skip
 
 
+def tools(found: list[dict[str, Any]]) -> list[tuple[str, float, str]]:
+    """Tools of the results: points a second, most first, and how far off the measured tables."""
+    ours = {SCATTERED: "sweepengine, a frame", ONE: "sweepengine, one point"}
+    mine = [one for one in found if one["group"] == GROUP]
+    off = next(one["note"] for one in mine if one["way"] == ONE)
+    rows = [
+        (ours.get(one["way"], one["way"]), one["points_per_second"], one["note"] or off)
+        for one in mine
+        if one["note"] or one["way"] == SCATTERED
+    ]
+    return sorted(rows, key=lambda row: -row[1])
+
+
 def peers(points: list[dict[str, Any]]) -> dict[str, Any]:
     """What `peer_ways` says of points, by tool."""
     if not PEERS.exists():

@@ -33,7 +33,7 @@ def show_fit(found: Fit, named: str) -> None:
         rows.append((f"most requests of {tokens // 1024}k", *most))
     for i in range(max(card.served.height for card in cards)):
         rows.append(("batch: TTFT, TPOT", *(_served(card, i) for card in cards)))
-    rows += [(f"{stage} bound by", *(_bound(card.bound.get(stage, {})) for card in cards))
+    rows += [(f"{stage} bound by", *(bound_text(card.bound.get(stage, {})) for card in cards))
              for stage in ("prefill", "decode")]  # fmt: skip
     if found.lengths.requests > 1:
         rows += [(title, *(_shares(card, name, unit) for card in cards))
@@ -108,7 +108,8 @@ def _shares(card: Card, name: str, unit: float) -> str:
     return ", ".join(f"{value * unit:,.3g}" for value in kept[name])
 
 
-def _bound(parts: Mapping[str, float]) -> str:
+def bound_text(parts: Mapping[str, float]) -> str:
+    """The two largest parts of a stage's time, by what binds them."""
     return ", ".join(f"{name} {part:.0%}" for name, part in list(parts.items())[:2])
 
 

@@ -21,6 +21,7 @@ from sweepengine.data.devices import GIGA
 from sweepengine.data.errors import InputError, printable
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
+from sweepengine.show.cards import bound_text
 from sweepengine.show.charts import fronts_drawn
 from sweepengine.show.map_chart import maps_chart
 from sweepengine.show.operators_chart import WIDTH, operators_bars, operators_roofline
@@ -47,7 +48,7 @@ def view_of(found: Explored) -> dict[str, Any]:
          f"{memory['largest_batch']:,}"),
         *(
             (f"{stage}_bound", f"{stage} bound by", next(iter(parts)),
-             ", ".join(f"{name} {part:.0%}" for name, part in list(parts.items())[:2]))
+             bound_text(parts))
             for stage, parts in found.bound.items()
             if parts
         ),
