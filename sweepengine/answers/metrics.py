@@ -26,6 +26,8 @@ GIB = 2**30
 PAGE_TOKENS = 16
 """Tokens of a page, as vLLM and SGLang keep them by default."""
 BITS_PER_BYTE = 8
+BOUNDS = ("compute", "bandwidth")
+"""Roofs that bind a stage."""
 
 
 def total(measure: str, stages: Sequence[str]) -> pl.Expr:
@@ -193,10 +195,11 @@ def memory_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK)
 
 
 def bound(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Which roof binds a stage: "compute" or "bandwidth"."""
+    """Which roof binds a stage, one of `BOUNDS`."""
     work = compute_seconds(device, stage, achievable)
     binds = work >= memory_seconds(device, stage, achievable)
-    return pl.when(binds).then(pl.lit("compute")).otherwise(pl.lit("bandwidth"))
+    compute, bandwidth = BOUNDS
+    return pl.when(binds).then(pl.lit(compute)).otherwise(pl.lit(bandwidth))
 
 
 def ttft_seconds(

@@ -109,23 +109,26 @@ def _served(answer: Answer) -> str:
 
 
 def _binds(source: Source, at: Device) -> Card:
+    folds = []
+    for stage in source.stages_there:
+        there = pl.col("decode_steps") > 0 if stage == "decode" else pl.lit(True)
+        bound, intensity = metrics.bound(at, stage), metrics.arithmetic_intensity((stage,))
+        folds += [
+            Fold(f"{stage}:{one}", ((bound == one) & there).cast(pl.Int64), "sum")
+            for one in metrics.BOUNDS
+        ]
+        folds += [Fold(f"{stage}:{how}", pl.when(there).then(intensity), how)
+                  for how in ("min", "max")]  # fmt: skip
+    row = folded(source, [], folds).row(0, named=True)
     lines = []
     for stage in source.stages_there:
-        counted = folded(
-            source,
-            [metrics.bound(at, stage).alias("bound")],
-            [Fold("points", pl.lit(1, pl.Int64), "sum"),
-             Fold("low", metrics.arithmetic_intensity((stage,)), "min"),
-             Fold("high", metrics.arithmetic_intensity((stage,)), "max")],
-            pl.col("decode_steps") > 0 if stage == "decode" else None,
-        ).sort("points", descending=True)  # fmt: skip
-        if not counted.height:
+        counted = {one: row[f"{stage}:{one}"] for one in metrics.BOUNDS}
+        whole = sum(counted.values())
+        if not whole:
             continue
-        whole = int(counted["points"].sum())
-        parts = ", ".join(
-            f"{bound} {points / whole:.0%}" for bound, points in counted["bound", "points"].rows()
-        )
-        span = _span(counted["low"].min(), counted["high"].max(), "FLOP/byte")
+        ordered = sorted(counted.items(), key=lambda item: -item[1])
+        parts = ", ".join(f"{one} {points / whole:.0%}" for one, points in ordered if points)
+        span = _span(row[f"{stage}:min"], row[f"{stage}:max"], "FLOP/byte")
         lines.append((stage, f"{parts}; {span}"))
     ridge = at.tensor_flops_per_s / at.bytes_per_s
     note = f"shares of the points, at the data sheet's peaks, whose ridge is {ridge:,.0f} FLOP/byte"

@@ -4,8 +4,11 @@ import polars as pl
 import pytest
 
 import sweepengine as se
+from sweepengine import metrics
 from sweepengine.answers.accountings import causes
+from sweepengine.answers.sources import open_source
 from sweepengine.show.report import write_report
+from sweepengine.show.report_cards import cards_of
 from sweepengine.show.tables import compare, stage_tables
 from tests.conftest import MODELS
 from tests.formulas.test_figures import ONE_BY_TWO
@@ -139,3 +142,14 @@ def test_unknown_model_to_lay_beside_is_named(command, tmp_path):
     assert done.returncode == 2
     assert 'model "nope" does not exist' in done.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_card_of_what_binds_counts_points():
+    source, at = open_source("serving"), se.load_device("h100-sxm")
+    card = cards_of(source, [at], at)[-1]
+    points = se.scan("serving").select(bound=metrics.bound(at, "prefill")).collect()["bound"]
+    compute = (points == "compute").mean()
+    assert 0.5 < compute < 1
+    assert dict(card.lines)["prefill"].startswith(
+        f"compute {compute:.0%}, bandwidth {1 - compute:.0%}; "
+    )
