@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from benchmarks.measure import Measurement, run_command
-from sweepengine.answers.deploy import Asked, find_deployment
-from sweepengine.answers.objectives import Objectives
-from sweepengine.answers.plans import AGGREGATED
 from sweepengine.data.models import load_model
 from sweepengine.grid.lengths import lengths_of
+from sweepengine.search.deploy import Asked, find_deployment
+from sweepengine.search.plans import AGGREGATED
+from sweepengine.search.targets import Objectives
 
 GROUP = "deploy"
 MODEL, PATH = "qwen3-32b", "Qwen/Qwen3-32B-FP8"

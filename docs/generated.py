@@ -7,9 +7,9 @@ import click
 from mkdocs.structure.files import File, Files
 
 import sweepengine
-from sweepengine.answers.accountings import causes
-from sweepengine.answers.peaks import HEADER, TITLE, row_of_device
 from sweepengine.cli import commands
+from sweepengine.costs.accountings import causes
+from sweepengine.costs.peaks import HEADER, TITLE, row_of_device
 from sweepengine.data.devices import load_device
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
@@ -75,13 +75,13 @@ def reference() -> str:
         context = click.Context(command, info_name=f"sweepengine {name}")
         text += f"\n### {name}\n\n```text\n{command.get_help(context)}\n```\n"
     text += "\n## Python\n\n`import sweepengine as se` has each of these by its last name, such as "
-    text += "`se.evaluate`; derived measures are in `sweepengine.answers.metrics`.\n"
+    text += "`se.evaluate`; derived measures are in `sweepengine.costs.metrics`.\n"
     for name in sweepengine.__all__:
         if name == "metrics":
             continue
         home = getattr(sweepengine, name).__module__
         text += f"\n::: {home}.{name}\n"
-    text += "\n::: sweepengine.answers.metrics\n"
+    text += "\n::: sweepengine.costs.metrics\n"
     text += "\n## Devices\n\n"
     devices = [load_device(name) for name in known("devices")]
     text += f"{TITLE}.\n\n"

@@ -3,35 +3,35 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from sweepengine.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from sweepengine.answers import metrics
-    from sweepengine.answers.frames import compare, deploy, fit
-    from sweepengine.answers.reasons import NothingServesError
+    from sweepengine.api import compare, deploy, fit
+    from sweepengine.costs import metrics
     from sweepengine.data.devices import Device, load_device
     from sweepengine.data.errors import InputError
     from sweepengine.data.models import Model, load_model
     from sweepengine.engine.frames import cost, evaluate
     from sweepengine.engine.lazy import scan
     from sweepengine.grid.grid import load_grid
+    from sweepengine.search.reasons import NothingServesError
     from sweepengine.store.runs import Summary, run
 
 _HOMES = {
     "Device": "data.devices",
     "InputError": "data.errors",
     "Model": "data.models",
-    "NothingServesError": "answers.reasons",
+    "NothingServesError": "search.reasons",
     "Summary": "store.runs",
-    "compare": "answers.frames",
+    "compare": "api",
     "cost": "engine.frames",
-    "deploy": "answers.frames",
+    "deploy": "api",
     "evaluate": "engine.frames",
-    "fit": "answers.frames",
+    "fit": "api",
     "load_device": "data.devices",
     "load_grid": "grid.grid",
     "load_model": "data.models",
-    "metrics": "answers",
+    "metrics": "costs",
     "run": "store.runs",
     "scan": "engine.lazy",
 }

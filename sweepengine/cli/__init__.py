@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from sweepengine import __version__
 from sweepengine.cli.calibrate import calibrate
 from sweepengine.cli.compare import compare
 from sweepengine.cli.deploy import deploy
@@ -31,6 +30,7 @@ from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.engine import interrupts
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.show.terminal import say
+from sweepengine.version import __version__
 
 QUESTIONS = {
     "Ask: what it costs, how fast it runs, what to buy": (

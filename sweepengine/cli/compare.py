@@ -45,7 +45,7 @@ def compare(
     RUNS is a CSV or Parquet of inputs and ttft_ms, tpot_ms, seconds or tokens_per_s, or the JSON
     that the serving benchmarks of vLLM and SGLang write.
     """
-    from sweepengine.answers.compare import find_comparison
+    from sweepengine.measured.compare import find_comparison
 
     found = find_comparison(runs, device, model, framework, times, layout, calibrate)
     if chart is not None:

@@ -74,9 +74,9 @@ def deploy(
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.answers.deploy import Asked, find_deployment
-    from sweepengine.answers.plans import MODES
     from sweepengine.data.models import load_model
+    from sweepengine.search.deploy import Asked, find_deployment
+    from sweepengine.search.plans import MODES
 
     targets = targets_of("deploy", ttft, tpot)
     loaded = load_model(model)

@@ -29,9 +29,9 @@ def design(
 
     The grid has axes such as device_bandwidth_gbs, the key `cost` and optionally `[[lengths]]`.
     """
-    from sweepengine.answers.design import find_designs
-    from sweepengine.answers.objectives import Objectives, seconds_target
     from sweepengine.grid.grid import load_grid
+    from sweepengine.search.design import find_designs
+    from sweepengine.search.targets import Objectives, seconds_target
 
     loaded = load_grid(grid)
     targets = Objectives(

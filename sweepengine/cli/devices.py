@@ -10,7 +10,7 @@ from sweepengine.show.terminal import print_table, say_json
 @as_json_option
 def devices(as_json: bool) -> None:
     """List the devices that are known, with their peaks; --json adds the source of each figure."""
-    from sweepengine.answers.peaks import HEADER, TITLE, row_of_device
+    from sweepengine.costs.peaks import HEADER, TITLE, row_of_device
     from sweepengine.data.devices import load_device
     from sweepengine.data.files import known
 

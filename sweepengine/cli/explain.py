@@ -33,7 +33,7 @@ def explain(
     **axes: object,
 ) -> None:
     """Show what one workload costs, operator by operator."""
-    from sweepengine.answers.explain import explain as explain_point
+    from sweepengine.costs.explain import explain as explain_point
     from sweepengine.formulas.points import INPUTS
     from sweepengine.grid.grid import parse_grid
 
@@ -48,8 +48,8 @@ def explain(
     }
     places, timelines = [], []
     if device_names:
-        from sweepengine.answers.roofs import on_device
-        from sweepengine.answers.timeline import timeline
+        from sweepengine.costs.roofline import on_device
+        from sweepengine.costs.timeline import timeline
         from sweepengine.data.devices import load_device
         from sweepengine.data.speeds import place_of
 

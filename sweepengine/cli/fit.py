@@ -44,8 +44,8 @@ def fit(
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.answers.fit import Wanted, find_fit
     from sweepengine.data.models import load_model
+    from sweepengine.search.fit import Wanted, find_fit
 
     lengths = lengths_of_options("fit", load_model(model), lengths_file, given)
     setting = setting_of(share, memory_share)

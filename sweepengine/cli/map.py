@@ -63,8 +63,8 @@ def limits_map(
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.answers.limits_map import Asked, find_maps
     from sweepengine.data.models import load_model
+    from sweepengine.search.limits_map import Asked, find_maps
 
     targets = targets_of("map", ttft, tpot)
     lengths = lengths_of_options("map", load_model(model), lengths_file, given)

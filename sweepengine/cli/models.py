@@ -14,7 +14,7 @@ def models(model: str | None, as_json: bool) -> None:
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.answers.spec import facts_of, spec_sheet
+    from sweepengine.costs.spec_sheet import facts_of, spec_sheet
     from sweepengine.data.files import known
     from sweepengine.data.models import load_model
 

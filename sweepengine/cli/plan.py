@@ -35,7 +35,7 @@ def plan(grid: str, as_json: bool) -> None:
     if as_json:
         say_json(facts)
         return
-    from sweepengine.answers.spec import formats_text
+    from sweepengine.costs.spec_sheet import formats_text
 
     varying = ", ".join(f"{name} {count:,}" for name, count in axes.items() if count > 1)
     rows = [

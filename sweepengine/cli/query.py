@@ -43,11 +43,11 @@ def query(
     out: Path | None,
 ) -> None:
     """Filter and aggregate with SQL while computing a grid, or read a dataset."""
-    from sweepengine.answers.export import write_frames
-    from sweepengine.answers.query import query as find
-    from sweepengine.answers.reading import collected
-    from sweepengine.answers.sources import open_source
     from sweepengine.data.errors import InputError
+    from sweepengine.query.export import write_frames
+    from sweepengine.query.query import query as find
+    from sweepengine.query.reading import collected
+    from sweepengine.query.sources import open_source
 
     if kind is None:
         kind = "table" if out is None else FORMATS.get(out.suffix, "")

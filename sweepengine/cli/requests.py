@@ -10,10 +10,10 @@ from sweepengine.data.errors import InputError
 from sweepengine.formulas.points import INPUTS
 
 if TYPE_CHECKING:
-    from sweepengine.answers.objectives import Objectives
-    from sweepengine.answers.served import Setting
     from sweepengine.data.models import Model
     from sweepengine.grid.lengths import Lengths
+    from sweepengine.search.steady_state import Setting
+    from sweepengine.search.targets import Objectives
 
 LENGTHS = {
     "mode": "Of an image: resolution mode and crops, such as gundam:2x3.",
@@ -60,7 +60,7 @@ def lengths_of_options(
         if said:
             option = f"--{next(iter(said)).replace('_', '-')}"
             raise InputError(f"{command}: {option}: expected none beside --lengths")
-        from sweepengine.answers.requests import read_lengths
+        from sweepengine.search.requests import read_lengths
 
         return read_lengths(lengths_file, model)
     for name in ("mode", "crops"):
@@ -84,7 +84,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def setting_of(share: float, memory_share: float) -> "Setting":
     """What those options say."""
-    from sweepengine.answers.served import Setting
+    from sweepengine.search.steady_state import Setting
 
     return Setting(share, memory_share)
 
@@ -122,7 +122,7 @@ def targets_of(command: str, ttft: float, tpot: float) -> "Objectives":
     InputError
         When one is no time above 0.
     """
-    from sweepengine.answers.objectives import Objectives
+    from sweepengine.search.targets import Objectives
 
     for name, value in (("ttft", ttft), ("tpot", tpot)):
         if not 0 < value < float("inf"):

@@ -51,12 +51,12 @@ def slo(
     as_json: bool,
 ) -> None:
     """Say what meets TTFT and TPOT on devices, and what serves most."""
-    from sweepengine.answers.metrics import Achievable
-    from sweepengine.answers.objectives import Objectives, seconds_target
-    from sweepengine.answers.slo import Asked, find_answers
-    from sweepengine.answers.sources import open_source
-    from sweepengine.answers.sql import filtered
+    from sweepengine.costs.metrics import Achievable
     from sweepengine.data.devices import load_device
+    from sweepengine.query.sources import open_source
+    from sweepengine.query.sql import filtered
+    from sweepengine.search.slo import Asked, find_answers
+    from sweepengine.search.targets import Objectives, seconds_target
 
     asked = prices_of("slo", prices)
     devices = [load_device(name) for name in dict.fromkeys(device_names)]

@@ -21,7 +21,7 @@ from sweepengine.grid.points import (
     layout_problem,
     refuse_input,
 )
-from sweepengine.grid.served import read_layout, read_precision
+from sweepengine.grid.shorthand import read_layout, read_precision
 
 Integers = NDArray[np.int64]
 LONGEST_AXIS = 10_000_000

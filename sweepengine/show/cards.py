@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from sweepengine.answers.fit import Card, Fit
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.lengths import Lengths
+from sweepengine.search.fit import Card, Fit
 from sweepengine.show.terminal import print_table, say
 
 LENGTHS = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from sweepengine.answers import metrics
-from sweepengine.answers.folds import Fold, folded
-from sweepengine.answers.objectives import Objectives
-from sweepengine.answers.slo import Answer
-from sweepengine.answers.sources import Source
+from sweepengine.costs import metrics
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.layout import Layout, expert_groups
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.formulas.ways import touched_experts
+from sweepengine.query.folds import Fold, folded
+from sweepengine.query.sources import Source
+from sweepengine.search.slo import Answer
+from sweepengine.search.targets import Objectives
 from sweepengine.show.layouts import LAYOUT, layout_name, varying_layouts
 from sweepengine.show.look import (
     BLUE,

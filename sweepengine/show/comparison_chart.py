@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from sweepengine.answers.compare import MEASURES, Compared
+from sweepengine.measured.compare import MEASURES, Compared
 from sweepengine.show.comparisons import TITLES
 from sweepengine.show.look import BLUE, GREY, VERMILION, styled
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import polars as pl
 
-from sweepengine.answers.compare import MEASURES, Compared
 from sweepengine.grid.points import stages_of
-from sweepengine.grid.served import layout_text
+from sweepengine.grid.shorthand import layout_text
+from sweepengine.measured.compare import MEASURES, Compared
 from sweepengine.show.terminal import print_table, say
 
 TITLES = {"ttft": "TTFT", "tpot": "TPOT", "whole": "whole request"}

@@ -12,11 +12,11 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from sweepengine.answers import metrics
-from sweepengine.answers.folds import Fold, folded, spread
-from sweepengine.answers.sources import Source
+from sweepengine.costs import metrics
 from sweepengine.data.devices import TERA
 from sweepengine.formulas.points import IMAGE_COLUMNS
+from sweepengine.query.folds import Fold, folded, spread
+from sweepengine.query.sources import Source
 from sweepengine.show.look import (
     COLOURS,
     GREY,

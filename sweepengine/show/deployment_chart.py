@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from sweepengine.answers.deploy import Deployment
+from sweepengine.search.deploy import Deployment
 from sweepengine.show.charts import fronts_drawn
 from sweepengine.show.deployments import fronts_of
 

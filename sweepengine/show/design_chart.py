@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from sweepengine.answers.design import DESIGN, NAMES, Designs
+from sweepengine.search.design import DESIGN, NAMES, Designs
 from sweepengine.show.look import BLUE, GREY, HEIGHT, VERMILION, WIDTH, figure, styled
 
 LINES = 6

@@ -1,6 +1,6 @@
 """Designs of devices in a terminal: the cheapest, and what to double."""
 
-from sweepengine.answers.design import DESIGN, NAMES, Designs
+from sweepengine.search.design import DESIGN, NAMES, Designs
 from sweepengine.show.terminal import print_table, say
 
 

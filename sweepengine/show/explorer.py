@@ -16,11 +16,11 @@ from typing import Any
 
 import polars as pl
 
-from sweepengine.answers.exploration import Control, Explored, controls_of, explore
 from sweepengine.data.devices import GIGA
 from sweepengine.data.errors import InputError, printable
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
+from sweepengine.search.exploration import Control, Explored, controls_of, explore
 from sweepengine.show.cards import bound_text
 from sweepengine.show.charts import fronts_drawn
 from sweepengine.show.map_chart import maps_chart

@@ -4,12 +4,12 @@ from typing import Any
 
 import polars as pl
 
-from sweepengine.answers import metrics
-from sweepengine.answers.folds import Fold, folded
-from sweepengine.answers.sources import Source
+from sweepengine.costs import metrics
 from sweepengine.data.devices import Device
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.served import layout_text
+from sweepengine.grid.shorthand import layout_text
+from sweepengine.query.folds import Fold, folded
+from sweepengine.query.sources import Source
 from sweepengine.show.tables import Table
 
 LAYOUT = AXES["layout"].columns

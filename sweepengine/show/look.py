@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import polars as pl
 
-from sweepengine.answers.sources import Source
+from sweepengine.query.sources import Source
 
 WIDTH, HEIGHT = 920, 340
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, VERMILION, GREY = (

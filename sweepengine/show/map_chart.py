@@ -9,14 +9,14 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from sweepengine.answers.limits_map import MEMORY, STOPS, Asked, LimitsMap, Maps, find_maps
-from sweepengine.answers.objectives import Objectives
-from sweepengine.answers.sources import Source
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.data.stated import stated
 from sweepengine.formulas.points import IMAGE_COLUMNS
 from sweepengine.grid.lengths import lengths_of
+from sweepengine.query.sources import Source
+from sweepengine.search.limits_map import MEMORY, STOPS, Asked, LimitsMap, Maps, find_maps
+from sweepengine.search.targets import Objectives
 from sweepengine.show.look import BLUE, GREY, ORANGE, PINK, Chart, figure, styled, title_of
 from sweepengine.show.maps import article
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sweepengine.answers.limits_map import (
+from sweepengine.search.limits_map import (
     SERVES,
     STOPS,
     LimitsMap,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from sweepengine.answers.timeline import OperatorTime, Timeline
+from sweepengine.costs.timeline import OperatorTime, Timeline
 from sweepengine.data.devices import TERA
 from sweepengine.show.look import (
     BLUE,

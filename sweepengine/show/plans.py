@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sweepengine.answers import metrics
-from sweepengine.answers.sources import Source
+from sweepengine.costs import metrics
 from sweepengine.data.devices import TERA
 from sweepengine.data.models import Model
 from sweepengine.formulas.decoder import decoder_ends
+from sweepengine.query.sources import Source
 
 
 class Curve(NamedTuple):

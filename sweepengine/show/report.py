@@ -9,7 +9,6 @@ from typing import NamedTuple
 import altair as alt
 import polars as pl
 
-from sweepengine.answers.sources import Source, open_source
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.machine import TO_DRAW, require_addresses
@@ -17,6 +16,7 @@ from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
 from sweepengine.data.outputs import KINDS, OwnFolder, file_stem
 from sweepengine.grid.columns import SCHEMA_VERSION
+from sweepengine.query.sources import Source, open_source
 from sweepengine.show.charts import heat_map, parameters_chart, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
 from sweepengine.show.layouts import layout_table

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sweepengine.answers import metrics
-from sweepengine.answers.folds import Fold, folded
-from sweepengine.answers.objectives import Objectives
-from sweepengine.answers.slo import Answer, find_answers
-from sweepengine.answers.sources import Source
+from sweepengine.costs import metrics
 from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
+from sweepengine.query.folds import Fold, folded
+from sweepengine.query.sources import Source
+from sweepengine.search.slo import Answer, find_answers
+from sweepengine.search.targets import Objectives
 from sweepengine.show.look import figure
 from sweepengine.show.terminal import point_text
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from sweepengine.answers import metrics
-from sweepengine.answers.folds import Fold, folded
-from sweepengine.answers.sources import Source
+from sweepengine.costs import metrics
 from sweepengine.data.devices import TERA, Device
+from sweepengine.query.folds import Fold, folded
+from sweepengine.query.sources import Source
 from sweepengine.show.look import COLOURS, GREY, WIDTH, Chart, note_of, styled
 
 MOST_DOTS = 1_000

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from sweepengine.answers.exploration import controls_of, explore
 from sweepengine.data.errors import InputError, printable
 from sweepengine.data.files import LARGEST_FILE, known
 from sweepengine.data.models import load_model
 from sweepengine.engine import interrupts
+from sweepengine.search.exploration import controls_of, explore
 from sweepengine.show.explorer import all_models, page, read_model, view_of
 from sweepengine.show.terminal import say
 

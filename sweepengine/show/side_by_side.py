@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sweepengine.answers.accountings import Cause, Figure, causes, figures
-from sweepengine.answers.sources import Source
+from sweepengine.costs.accountings import Cause, Figure, causes, figures
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.grid.points import checked_point
+from sweepengine.query.sources import Source
 from sweepengine.show.tables import Table, markdown
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sweepengine.answers import metrics
+from sweepengine.costs import metrics
 from sweepengine.data.devices import TERA
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import read_text

@@ -14,11 +14,11 @@ from sweepengine.engine import interrupts
 if TYPE_CHECKING:
     import polars as pl
 
-    from sweepengine.answers.explain import Part
-    from sweepengine.answers.objectives import Objectives
-    from sweepengine.answers.roofs import OnDevice
-    from sweepengine.answers.slo import Answer
-    from sweepengine.answers.sources import Source
+    from sweepengine.costs.explain import Part
+    from sweepengine.costs.roofline import OnDevice
+    from sweepengine.query.sources import Source
+    from sweepengine.search.slo import Answer
+    from sweepengine.search.targets import Objectives
     from sweepengine.validation.summary import Validation
 
 PIPED_WIDTH = 200
@@ -176,7 +176,7 @@ def show_answers(
     answers: "Sequence[Answer]", targets: "Objectives", source: "Source", top: int
 ) -> None:
     """Print what devices can do: a line each, the cheapest, fronts, and a picture of them."""
-    from sweepengine.answers.spec import formats_text
+    from sweepengine.costs.spec_sheet import formats_text
 
     said = f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms"
     said += f"; unless a point says otherwise, {formats_text(source.loaded.architecture)}"
@@ -223,7 +223,7 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
 
 def point_text(point: dict[str, object]) -> str:
     """A point in short: crops, steps, batch, heads, attention, layout and formats."""
-    from sweepengine.grid.served import layout_text
+    from sweepengine.grid.shorthand import layout_text
 
     said = []
     if "crop_rows" in point:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from sweepengine.show.terminal import print_table, say
 
 if TYPE_CHECKING:
-    from sweepengine.answers.timeline import Timeline
+    from sweepengine.costs.timeline import Timeline
 
 MICRO = 1e6
 MILLI = 1e3

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from sweepengine import __version__
 from sweepengine.data.errors import InputError, shown
 from sweepengine.data.files import parsed_json
 from sweepengine.data.models import Model
@@ -31,6 +30,7 @@ from sweepengine.store.dataset import (
     write_points,
 )
 from sweepengine.store.storage import LOCK, UNFINISHED, Storage, open_storage
+from sweepengine.version import __version__
 
 ENGINES = ("local", "ray")
 ROWS_PER_FILE = 1 << 19

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import sweepengine as se
 from sweepengine import cli
-from sweepengine.answers.query import query
-from sweepengine.answers.sources import open_source
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
+from sweepengine.query.query import query
+from sweepengine.query.sources import open_source
 from sweepengine.show.report import write_report
 from sweepengine.store.storage import open_storage
 from tests.attacks.attack import CONFIG, GRID

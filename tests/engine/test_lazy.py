@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sweepengine as se
-from sweepengine.answers.query import query
-from sweepengine.answers.sources import open_source
 from sweepengine.data.models import load_model
 from sweepengine.engine import lazy
 from sweepengine.engine.frames import schema_of
 from sweepengine.grid.grid import parse_grid
+from sweepengine.query.query import query
+from sweepengine.query.sources import open_source
 
 SCHEMA = schema_of(load_model())
 BATCHES = [1, 2, 4, 64]

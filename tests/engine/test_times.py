@@ -210,7 +210,7 @@ def test_device_by_file_is_an_axis_like_others(grid_file, tmp_path):
 def test_dataset_keeps_devices_and_times(grid_file, tmp_path, command):
     path = grid_file(GRID.format(times=""))
     se.run(path, tmp_path / "d")
-    from sweepengine.answers.sources import open_source
+    from sweepengine.query.sources import open_source
 
     source = open_source(tmp_path / "d")
     assert source.loaded.device_names == ("h100-sxm", "b200")

@@ -5,9 +5,9 @@ import pytest
 
 import sweepengine as se
 from sweepengine import metrics
-from sweepengine.answers.sources import open_source
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
+from sweepengine.query.sources import open_source
 from sweepengine.show.charts import heat_map, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
 from sweepengine.show.plans import plans

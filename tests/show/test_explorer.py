@@ -6,9 +6,9 @@ import re
 import pytest
 
 import sweepengine as se
-from sweepengine.answers.exploration import FEWEST, controls_of, explore
-from sweepengine.answers.limits_map import STOPS
 from sweepengine.data.errors import InputError
+from sweepengine.search.exploration import FEWEST, controls_of, explore
+from sweepengine.search.limits_map import STOPS
 from sweepengine.show.explorer import exported, view_of
 from sweepengine.show.operators_chart import MOST_BARS, bars_of
 

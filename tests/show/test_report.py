@@ -5,8 +5,8 @@ import pytest
 
 import sweepengine as se
 from sweepengine import metrics
-from sweepengine.answers.accountings import causes
-from sweepengine.answers.sources import open_source
+from sweepengine.costs.accountings import causes
+from sweepengine.query.sources import open_source
 from sweepengine.show.report import write_report
 from sweepengine.show.report_cards import cards_of
 from sweepengine.show.tables import compare, stage_tables

@@ -1,1 +1,0 @@
-"""Answers: measures, explanations, targets, queries over grids and datasets."""

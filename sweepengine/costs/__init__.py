@@ -1,0 +1,1 @@
+"""Costs of one workload, line by line, and measures of them."""

@@ -1,0 +1,103 @@
+"""Query results as CSV, JSON or Parquet, to a file or the standard output, in bounded memory."""
+
+import sys
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.outputs import written
+from sweepengine.data.texts import FORMULAS
+from sweepengine.engine import interrupts
+from sweepengine.query.query import narrowed
+from sweepengine.query.reading import each_batch
+
+
+def write_frames(found: pl.LazyFrame, kind: str, out: Path | None) -> None:
+    """Write a result batch by batch: `kind` is "csv", "json" (an array of objects) or "parquet".
+
+    A file appears under its name only when it is complete. In CSV a text that a spreadsheet would
+    take for a formula has an apostrophe before it.
+
+    Raises
+    ------
+    InputError
+        For what Polars finds wrong while it computes, a value that the format does not hold, or a
+        file that cannot be written.
+    """
+    if out is None:
+        _write(found, kind, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    with written(out) as file:
+        _write(found, kind, file)
+        interrupts.check()
+
+
+def _write(found: pl.LazyFrame, kind: str, file: IO[bytes]) -> None:
+    try:
+        _write_batches(found, kind, file)
+    except pa.ArrowException as error:
+        raise InputError(f"query: {' '.join(str(error).split())}") from None
+
+
+def _write_batches(found: pl.LazyFrame, kind: str, file: IO[bytes]) -> None:
+    empty = pl.DataFrame(schema=found.collect_schema())
+    if kind == "csv":
+        _write_csv(found, empty, file)
+    elif kind == "json":
+        _write_json(found, file)
+    else:
+        schema = narrowed(empty).to_arrow().schema
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            each_batch(
+                found,
+                "query",
+                lambda frame: writer.write_table(narrowed(frame).to_arrow().cast(schema)),
+            )
+
+
+def _write_csv(found: pl.LazyFrame, empty: pl.DataFrame, file: IO[bytes]) -> None:
+    for name, dtype in empty.schema.items():
+        if dtype.is_nested() or dtype == pl.Binary:
+            raise InputError(f"query: {name}: is {dtype}: expected --format json or parquet")
+    texts = [name for name, dtype in empty.schema.items() if dtype == pl.String]
+    file.write(empty.rename(_harmless).write_csv().encode())
+
+    def write(frame: pl.DataFrame) -> None:
+        shown = frame.with_columns(pl.col(name).map_batches(_harmless_texts) for name in texts)
+        for part in shown.iter_slices(TEXT_ROWS):
+            file.write(part.write_csv(include_header=False).encode())
+
+    each_batch(found, "query", write)
+
+
+def _write_json(found: pl.LazyFrame, file: IO[bytes]) -> None:
+    begun = False
+
+    def write(frame: pl.DataFrame) -> None:
+        nonlocal begun
+        for part in frame.iter_slices(TEXT_ROWS):
+            lines = part.write_ndjson().encode().rstrip(b"\n")
+            if lines:
+                file.write((b",\n " if begun else b"[") + lines.replace(b"\n", b",\n "))
+                begun = True
+
+    each_batch(found, "query", write)
+    file.write(b"]\n" if begun else b"[]\n")
+
+
+TEXT_ROWS = 1 << 14
+"""Rows whose text is made at once."""
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def _harmless_texts(texts: pl.Series) -> pl.Series:
+    starts = texts.str.slice(0, 1).is_in(FORMULAS)
+    return pl.select(pl.when(starts).then(pl.lit("'") + texts).otherwise(texts)).to_series()

@@ -1,0 +1,179 @@
+"""What commands read points from: a grid, computed while it is read, or a dataset."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import Model, build
+from sweepengine.data.speeds import on_devices
+from sweepengine.engine import interrupts
+from sweepengine.engine.frames import type_of
+from sweepengine.engine.lazy import grid_frames, scan
+from sweepengine.engine.threads import cores, in_order
+from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.columns import STAGES
+from sweepengine.grid.grid import Grid, Targets, load_grid
+from sweepengine.grid.points import output_names
+from sweepengine.query.reading import collected, told
+from sweepengine.version import __version__
+
+
+class Source(NamedTuple):
+    """Points, and what their grid says about them."""
+
+    place: str
+    """What the user called it, for messages."""
+    name: str
+    description: str
+    model: str
+    """Name of the model."""
+    loaded: Model
+    """The model itself; a dataset carries its own."""
+    grid_hash: str
+    engine_version: str
+    targets: Targets
+    stages: tuple[str, ...]
+    """Stages that a report shows."""
+    point_count: int
+    columns: tuple[str, ...]
+    """Inputs, then outputs."""
+    value_bytes: int
+    """Of an activation, and of weights and cached values that no format says otherwise."""
+    points: pl.LazyFrame
+    widened: Callable[[], pl.LazyFrame]
+    pieces: Callable[..., Iterator[pl.DataFrame]]
+    """Of some columns, a condition, and whether it is on wide integers: its points in order, a
+    piece at a time."""
+    bases: tuple[str, ...] = ()
+    """What its times rest on, and how far off they are expected to be; empty: it has none."""
+    chosen: tuple[pl.Expr | None, bool] = (None, False)
+    """The condition that its points meet, and whether it is on wide integers."""
+
+    def collected(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """Rows of a frame of its points that memory holds; problems name the source."""
+        return collected(frame, self.place)
+
+    def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Some columns of its points, a piece after the other, a few of them ahead of the reader.
+
+        Polars' own batches would fill ten times the memory.
+
+        Raises
+        ------
+        InputError
+            Naming the source.
+        """
+        condition, wide = self.chosen
+        kinds = {name: type_of(name, self.loaded) for name in columns} if wide else {}
+        with told(self.place):
+            for frame in self.pieces(tuple(columns), condition, wide):
+                interrupts.check()
+                yield frame.cast(pl.Schema(kinds)) if wide else frame
+        interrupts.check()
+
+    @property
+    def wide(self) -> pl.LazyFrame:
+        """Its points with integers of 128 bits, for conditions that calculate."""
+        return self.widened()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Input columns of its points."""
+        return tuple(name for name in self.columns if name in INPUTS)
+
+    @property
+    def stages_there(self) -> tuple[str, ...]:
+        """Stages whose costs its points have."""
+        return tuple(stage for stage in STAGES if f"{stage}_tensor_flops" in self.columns)
+
+
+def open_source(place: str | Path) -> Source:
+    """Open a grid (by file, or by stem of a shipped one) or a dataset (by path or URI).
+
+    Raises
+    ------
+    InputError
+        When it is neither, would overflow, or is a dataset that is not complete or is empty.
+    """
+    if "://" in str(place) or Path(place).is_dir():
+        from sweepengine.store.dataset import MANIFEST, File, check_files, read_manifest, scan_files
+        from sweepengine.store.storage import open_storage
+
+        storage = open_storage(place)
+        manifest = read_manifest(storage)
+        loaded = build(manifest.model_data, f"{place}/{MANIFEST}: model_data")
+        if manifest.devices:
+            try:
+                loaded = on_devices(loaded, manifest.devices, manifest.times)
+            except InputError as error:
+                raise InputError(f"{place}/{MANIFEST}: devices: {error}") from None
+        if manifest.columns != (*loaded.inputs, *output_names(loaded)):
+            raise InputError(
+                f"{place}/{MANIFEST}: columns: expected those of {loaded.name}; "
+                "write the dataset again with this version of sweepengine"
+            )
+
+        check_files(storage, manifest)
+
+        def scanned(files: Sequence[File], wide: bool) -> pl.LazyFrame:
+            kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
+            with told(storage.place):
+                return scan_files(storage, files, wide).cast(pl.Schema(kinds))
+
+        def pieces(
+            columns: Sequence[str], condition: pl.Expr | None, wide: bool
+        ) -> Iterator[pl.DataFrame]:
+            def read(file: File) -> pl.DataFrame:
+                found = scanned([file], wide)
+                kept = found if condition is None else found.filter(condition)
+                return kept.select(columns).collect()
+
+            return in_order(read, manifest.files, cores(), wait=False)
+
+        return Source(
+            storage.place,
+            manifest.grid_name,
+            manifest.description,
+            manifest.model,
+            loaded,
+            manifest.grid_hash,
+            manifest.engine_version,
+            manifest.targets,
+            manifest.report,
+            manifest.points,
+            manifest.columns,
+            manifest.value_bytes,
+            scanned(manifest.files, False),
+            partial(scanned, manifest.files, True),
+            pieces,
+            manifest.bases,
+        )
+    grid = load_grid(place)
+    return Source(
+        grid.source,
+        grid.name,
+        grid.description,
+        grid.model.name,
+        grid.model,
+        grid.hash,
+        __version__,
+        grid.targets,
+        grid.report,
+        grid.points,
+        (*grid.model.inputs, *output_names(grid.model)),
+        grid.model.architecture.convention.dtype_bytes,
+        scan(grid),
+        partial(scan, grid, wide=True),
+        partial(_pieces, grid),
+        grid.bases,
+    )
+
+
+def _pieces(
+    grid: Grid, columns: tuple[str, ...], condition: pl.Expr | None, wide: bool
+) -> Iterator[pl.DataFrame]:
+    return grid_frames(grid, columns, condition, wide=wide)

@@ -1,0 +1,1 @@
+"""Searches: what fits, what to deploy, which limits, which designs."""

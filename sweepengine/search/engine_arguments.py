@@ -1,0 +1,111 @@
+"""A plan as the arguments of serving engines, by the names in data/engine_arguments.toml."""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, Final, NamedTuple
+
+from sweepengine.data.models import Model
+from sweepengine.formulas.formats import OWN
+from sweepengine.formulas.layout import Layout
+from sweepengine.formulas.tokens import ceil_div
+from sweepengine.grid.shorthand import read_layout
+from sweepengine.search.steady_state import Setting
+
+ENGINES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
+    (resources.files("sweepengine.data") / "engine_arguments.toml").read_text(encoding="utf-8")
+)
+
+
+class Launch(NamedTuple):
+    """How to start one kind of server of a plan."""
+
+    engine: str
+    role: str
+    """What it does: "serve", or "prefill" or "decode" alone."""
+    copies: int
+    arguments: tuple[str, ...]
+    """Behind the engine's program; the model comes first."""
+    notes: tuple[str, ...]
+    """What no argument says."""
+
+    @property
+    def command(self) -> str:
+        """The whole command, as a shell takes it."""
+        return f"{ENGINES[self.engine]['program']} {shlex.join(self.arguments)}"
+
+
+def launches(
+    plan: Mapping[str, Any], model: Model, setting: Setting, longest_tokens: int
+) -> list[Launch]:
+    """What to start for a plan, with each engine.
+
+    Parameters
+    ----------
+    plan : mapping
+        A row of `Deployment.plans`.
+    model : Model
+    setting : Setting
+    longest_tokens : int
+        Of a request, prompt and answer.
+    """
+    found = []
+    for engine in ENGINES:
+        layouts = {"serve": (plan["layout"], plan["replicas"], plan["batch_size"])}
+        if plan["prefill_groups"]:
+            layouts = {
+                "prefill": (plan["prefill_layout"], plan["prefill_groups"], 1),
+                "decode": (plan["layout"], plan["replicas"], plan["batch_size"]),
+            }
+        for role, (layout, copies, batch) in layouts.items():
+            values = settings(plan, read_layout(layout), batch, setting, longest_tokens)
+            found.append(_launch(engine, role, copies, model, values))
+    return found
+
+
+def settings(
+    plan: Mapping[str, Any], layout: Layout, batch: int, setting: Setting, longest_tokens: int
+) -> dict[str, Any]:
+    """Values that arguments take, by the names that the data file has for them."""
+    return {
+        "tensor": layout.tensor,
+        "stage_devices": layout.tensor * layout.data,
+        "pipeline": layout.pipeline,
+        "data": layout.data,
+        "expert": layout.expert,
+        "model_tokens": longest_tokens,
+        "sequences": max(batch, layout.data),
+        "rank_sequences": ceil_div(batch, layout.data),
+        "chunk_tokens": setting.chunk_tokens,
+        "memory_share": setting.memory_share,
+        "cache": plan["cache_format"],
+        "weights": plan["weight_format"],
+    }
+
+
+def _launch(engine: str, role: str, copies: int, model: Model, values: Mapping[str, Any]) -> Launch:
+    rules = ENGINES[engine]
+    arguments = [*rules["model"], repository(model)]
+    notes = []
+    for row in rules["arguments"]:
+        setting = row["setting"]
+        value = values[setting]
+        if value == row.get("unless") or value == OWN:
+            continue
+        if setting in rules["values"]:
+            if value not in rules["values"][setting]:
+                notes.append(f"{setting} in {value}: load a checkpoint that is in it")
+                continue
+            value = rules["values"][setting][value]
+        arguments += [row["flag"]] if row.get("alone") else [row["flag"], f"{value}"]
+    if role != "serve":
+        arguments += rules[role]
+    return Launch(engine, role, copies, tuple(arguments), tuple(notes))
+
+
+def repository(model: Model) -> str:
+    """What engines load: the repository that a model's source names, else its own name."""
+    match = re.match(r"[\w.-]+/[\w.-]+", model.sources.get("decoder", ""))
+    return match[0] if match else model.name

@@ -1,0 +1,170 @@
+"""Requests of many lengths: read from a file, and what each of them sees, as percentiles."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import Model
+from sweepengine.data.speeds import Place
+from sweepengine.engine.lazy import grid_frames
+from sweepengine.formulas.serving import queued
+from sweepengine.grid.lengths import Lengths, lengths_of, quantile
+from sweepengine.grid.points import output_names
+from sweepengine.search.placements import search_grid
+from sweepengine.search.plans import precision_of
+from sweepengine.search.steady_state import Setting, served_frames
+
+SHARES = (0.5, 0.9, 0.95, 0.99)
+"""Parts of requests that percentiles are of."""
+MOST = 100_000_000
+"""Rows of a file of lengths."""
+
+
+def read_lengths(path: Path, model: Model) -> Lengths:
+    """Lengths of requests from CSV or Parquet, `grid.lengths.lengths_of` says of which columns.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or its columns are not valid.
+    """
+    return lengths_of_frame(str(path), model, read_frame(path))
+
+
+def lengths_of_frame(source: str, model: Model, frame: pl.DataFrame) -> Lengths:
+    """Lengths of a frame with such columns.
+
+    Raises
+    ------
+    InputError
+        When they are not valid.
+    """
+    if frame.height > MOST:
+        raise InputError(f"{source}: {frame.height:,} rows: expected at most {MOST:,}")
+    table: dict[str, Any] = {}
+    for name in frame.columns:
+        if frame[name].null_count():
+            row = frame[name].is_null().arg_true()[0]
+            raise InputError(f"{source}: {name}[{row}] is empty: expected a value")
+        kind = frame[name].dtype
+        if not (kind.is_numeric() or kind == pl.String) or isinstance(kind, pl.Decimal):
+            raise InputError(f"{source}: {name}: expected numbers or texts, found {kind}")
+        plain = kind in (pl.Int64, pl.Int32, pl.UInt32, pl.Float64)
+        table[name] = frame[name].to_numpy() if plain else frame[name].to_list()
+    return lengths_of(source, model, table)
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """A table of a user: CSV, or Parquet by its ending.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: expected a CSV or Parquet file")
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path, glob=False)
+        return pl.read_csv(path, infer_schema_length=None, glob=False)
+    except PolarsError as error:
+        reason = " ".join(str(error).splitlines()[0].split()) if str(error) else "is empty"
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def longest_tokens(named: tuple[str, str], lengths: Lengths) -> int:
+    """Tokens of the longest request, prompt and answer; `named` are model and device."""
+    grid = search_grid(*named, "vllm", ["checkpoint"], ["tp1"], [1], lengths)
+    frames = grid_frames(grid, ("context_tokens", "decode_steps"))
+    return max(int((f["context_tokens"] + f["decode_steps"]).max()) for f in frames)  # type: ignore[arg-type]
+
+
+def percentiles(
+    model: Model,
+    plan: Mapping[str, Any],
+    place: Place,
+    named: tuple[str, str],
+    lengths: Lengths,
+    setting: Setting,
+) -> pl.DataFrame:
+    """What requests of a plan see, one sweep over all their lengths.
+
+    Parameters
+    ----------
+    model : Model
+    plan : mapping
+        A row of `plans.PLAN`.
+    place : Place
+        Where it runs.
+    named : tuple of str
+        The model and the device as the user named them, for the sweep.
+    lengths : Lengths
+    setting : Setting
+
+    Returns
+    -------
+    polars.DataFrame
+        A row a percentile (`SHARES`, then the mean as null): `ttft_s`, `latency_s`,
+        `device_seconds` of all devices, and `cache_bytes` of a device.
+    """
+
+    def swept(layout: str, batch: int) -> tuple[dict[str, Any], pl.DataFrame]:
+        precision = precision_of(plan, model)
+        grid = search_grid(*named, plan["framework"], [precision], [layout], [batch], lengths,
+                           place.times)  # fmt: skip
+        (measures,) = served_frames(grid, lengths, place, setting)
+        names = [name for name in ("vision_seconds", "prefill_seconds", "decode_kv_cache_bytes")
+                 if name in output_names(grid.model)]  # fmt: skip
+        return measures.row(0, named=True), pl.concat(grid_frames(grid, tuple(names)))
+
+    measures, each = swept(plan["layout"], plan["batch_size"])
+    steps = lengths.column("decode_steps", model)
+    if plan["prefill_groups"]:
+        group, filling = swept(plan["prefill_layout"], 1)
+        alone = _alone(filling)
+        rate = plan["prefill_groups"] * _data(group) / group["prefill_s"]
+        busy = plan["requests_per_s"] / rate
+        waited = queued(group["prefill_s"], group["prefill_square_s2"], busy)
+        first, pace = alone + waited + measures["step_s"], measures["step_s"]
+    else:
+        alone = _alone(each)
+        first = alone + (measures["ttft_mean_s"] - measures["prefill_s"])
+        pace = measures["tpot_s"] or 0.0
+    # Devices are shared by what each request keeps busy: its prefill, and its part of steps.
+    kept = alone + steps * measures["step_s"] / plan["batch_size"]
+    whole = plan["devices"] / plan["requests_per_s"]
+    kept = kept * (whole / float(kept @ lengths.weights))
+    sequences = -(-plan["batch_size"] // _data(measures))
+    columns = {
+        "ttft_s": first,
+        "latency_s": first + steps * pace,
+        "device_seconds": kept,
+        "cache_bytes": each["decode_kv_cache_bytes"].to_numpy() / sequences,
+    }
+    rows = [
+        {"share": share}
+        | {
+            name: float(quantile(values, lengths.weights, share))
+            for name, values in columns.items()
+        }
+        for share in SHARES
+    ]
+    mean = {name: float(values @ lengths.weights) for name, values in columns.items()}
+    return pl.DataFrame([*rows, {"share": None} | mean])
+
+
+def _alone(frame: pl.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    found = frame["prefill_seconds"].to_numpy()
+    return found + frame["vision_seconds"].to_numpy() if "vision_seconds" in frame else found
+
+
+def _data(measures: Mapping[str, Any]) -> int:
+    return int(measures["data_parallel"])

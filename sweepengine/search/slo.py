@@ -1,0 +1,222 @@
+"""Which points meet latency targets on which devices, and which of them serve most."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from sweepengine.costs import metrics
+from sweepengine.costs.metrics import AT_PEAK, Achievable
+from sweepengine.data.devices import Device
+from sweepengine.data.errors import InputError
+from sweepengine.data.speeds import Place, basis, place_of
+from sweepengine.engine.frames import seconds_of_points
+from sweepengine.formulas.serving import CONTINUOUS, SERVING
+from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON
+from sweepengine.query.sources import Source
+from sweepengine.search.targets import (
+    SECONDS_PER_HOUR,
+    Objectives,
+    check_prices,
+    pareto_front,
+)
+
+MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
+            "largest_batch")  # fmt: skip
+RATE = "device_tokens_per_s"
+_PREFER = [RATE, "user_tokens_per_s"]
+
+
+class Asked(NamedTuple):
+    """How devices are to serve, and what times are of."""
+
+    framework: str = FRAMEWORKS[0]
+    serving: str = SERVING[0]
+    times: str | None = None
+    """"silicon" or "roofline"; silicon where a device has rates."""
+
+
+DEFAULT = Asked()
+
+
+class Answer(NamedTuple):
+    """What one device can do with the points of a source."""
+
+    device: Device
+    points: int
+    fitting: int
+    """Points whose weights, cache and activations fit the device's memory."""
+    meeting: int
+    """Points that fit and meet both targets."""
+    largest_batch: int
+    """Largest batch of a point that fits and meets both targets; 0 without one."""
+    best: dict[str, Any] | None
+    """Inputs and measures of the point that meets both and makes most tokens/s/device."""
+    front: pl.DataFrame
+    """Points that fit and meet the TTFT of which no other makes as many tokens/s/device and as
+    many tokens/s/user, fastest for the user first: its inputs and `MEASURES`."""
+    price_per_hour: float | None
+    """USD for an hour of the device."""
+    basis: str
+    """What its times rest on, and how far off they are expected to be."""
+
+    @property
+    def usd_per_million_tokens(self) -> float | None:
+        """Price of a million output tokens at the best point; None where it makes none."""
+        if self.price_per_hour is None or self.best is None or not self.best[RATE]:
+            return None
+        per_token = self.price_per_hour / SECONDS_PER_HOUR / self.best[RATE]
+        return float(per_token * 1e6)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON; the device by its name."""
+        return {
+            **self._asdict(),
+            "device": self.device.name,
+            "usd_per_million_tokens": self.usd_per_million_tokens,
+            "front": self.front.to_dicts(),
+        }
+
+
+def find_answers(
+    source: Source,
+    devices: Sequence[Device],
+    targets: Objectives,
+    prices: Mapping[str, float] | None = None,
+    achievable: Achievable = AT_PEAK,
+    asked: Asked = DEFAULT,
+) -> list[Answer]:
+    """Answer for each device, in one pass over the points, in bounded memory.
+
+    Parameters
+    ----------
+    source : Source
+        Grid or dataset.
+    devices : sequence of Device
+    targets : Objectives
+        A batch meets the TTFT when vision and prefill of all its images end in time, and the
+        TPOT when decode steps take no longer on average.
+    prices : mapping of str to float, optional
+        USD an hour by the device's name.
+    achievable : Achievable
+        Fractions of the peaks that kernels reach, at the roofline.
+    asked : Asked
+        How devices serve, and what times are of.
+
+    Raises
+    ------
+    InputError
+        For a price of a device that is not asked for, or no points.
+    """
+    prices = prices or {}
+    names = [device.name for device in devices]
+    check_prices("slo", prices, names)
+    for device in devices:
+        timed = source.loaded.device_names
+        if timed and device.name not in timed:
+            raise InputError(
+                f"slo: {device.name}: {source.place} has points on {', '.join(timed)} alone"
+            )
+    places = [place_of(device, asked.framework, asked.times) for device in devices]
+    if achievable != AT_PEAK and (place := next((p for p in places if p.times == SILICON), None)):
+        raise InputError(
+            f"slo: fractions of peaks beside times of {place.device.name}'s kernels: "
+            "expected --times roofline"
+        )
+    arch, serves = source.loaded.architecture, asked.serving == SERVING[CONTINUOUS]
+    answers = [
+        Answer(place.device, 0, 0, 0, 0, None, pl.DataFrame(), prices.get(place.device.name),
+               basis(arch, place, serves))
+        for place in places
+    ]  # fmt: skip
+    inputs, stages = source.inputs, source.stages_there
+    for batch in source.frames([*inputs, *_columns(devices, stages, inputs)]):
+        for i, place in enumerate(places):
+            measured = _measured(source, batch, place, asked, achievable)
+            answers[i] = _add(answers[i], targets, measured)
+    if not answers[0].points:
+        raise InputError(f"{source.place}: holds no such points: expected at least one")
+    return answers
+
+
+def _columns(devices: Sequence[Device], stages: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    measures = [m for device in devices for m in _measures(device, AT_PEAK, stages)]
+    names = {name for measure in measures for name in measure.meta.root_names()} | {"devices"}
+    return sorted(names - set(inputs))
+
+
+def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> list[pl.Expr]:
+    return [
+        metrics.ttft_seconds(device, achievable, stages).alias("ttft_s"),
+        metrics.tpot_seconds(device, achievable).alias("tpot_s"),
+        metrics.tokens_per_second_per_user(device, achievable).alias("user_tokens_per_s"),
+        metrics.tokens_per_second(device, achievable, stages).alias("device_tokens_per_s"),
+        metrics.memory_needed_bytes(stages).alias("memory_bytes"),
+        metrics.largest_batch(device, stages).alias("largest_batch"),
+    ]
+
+
+def _measured(
+    source: Source, batch: pl.DataFrame, place: Place, asked: Asked, achievable: Achievable
+) -> pl.DataFrame:
+    """Inputs and `MEASURES` of points at a place."""
+    device, stages = place.device, source.stages_there
+    own = "device" in source.inputs
+    if own:  # of a grid of several devices each answers for its own points, as those say
+        batch = batch.filter(pl.col("device").cast(pl.String) == device.name)
+    if device.links is None and batch["devices"].max() != 1:
+        raise InputError(
+            f"slo: {device.name}: its file has no link: expected one, as points lie on "
+            "several devices"
+        )
+    if place.times == ROOFLINE:
+        return batch.select(*source.inputs, *_measures(device, achievable, stages))
+    model = source.loaded._replace(devices=(device,), times=place.times)
+    asked_for = {
+        "device": pl.lit(device.name),
+        "framework": pl.col("framework") if own else pl.lit(asked.framework),
+        "serving": pl.col("serving") if own else pl.lit(asked.serving),
+    }
+    plain = [name for name in source.inputs if name in model.inputs and name not in asked_for]
+    points = batch.select(*plain, **asked_for)
+    seconds = seconds_of_points(points, model)
+    steps = pl.col("decode_steps") > 0
+    tpot = pl.when(steps).then("tpot_seconds")
+    made = pl.col("batch_size") * pl.col("decode_steps") / pl.col("devices")
+    measures = [
+        pl.col("ttft_seconds").alias("ttft_s"),
+        tpot.alias("tpot_s"),
+        (1.0 / tpot).alias("user_tokens_per_s"),
+        (made / (pl.col("ttft_seconds") + pl.col("decode_seconds"))).alias("device_tokens_per_s"),
+        metrics.memory_needed_bytes(stages).alias("memory_bytes"),
+        metrics.largest_batch(device, stages).alias("largest_batch"),
+    ]
+    beside = batch.drop([name for name in seconds.columns if name in batch.columns])
+    return beside.hstack(seconds).select(*source.inputs, *measures)
+
+
+def _add(answer: Answer, targets: Objectives, shown: pl.DataFrame) -> Answer:
+    """The answer with points more, of which `shown` has inputs and measures."""
+    fitting = shown.filter(pl.col("memory_bytes") <= metrics.memory_bytes(answer.device))
+    prompt = fitting.filter(targets.prompt)
+    meeting = prompt.filter(targets.smooth)
+    candidates = [answer.best] if answer.best else []
+    if meeting.height:
+        candidates += meeting.sort(_PREFER, descending=True, maintain_order=True).head(1).to_dicts()
+    best = reduce(_better, candidates) if candidates else None
+    largest = max(answer.largest_batch, int(meeting["batch_size"].max() or 0))  # type: ignore[arg-type]
+    return answer._replace(
+        points=answer.points + shown.height,
+        fitting=answer.fitting + fitting.height,
+        meeting=answer.meeting + meeting.height,
+        largest_batch=largest,
+        best=best,
+        front=pareto_front(pl.concat([f for f in (answer.front, prompt) if f.width])),
+    )
+
+
+def _better(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The point that makes more tokens/s, for the user where the device makes the same."""
+    first, second = ([point[name] or 0.0 for name in _PREFER] for point in (one, other))
+    return other if second > first else one

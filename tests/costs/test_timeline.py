@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+import sweepengine as se
+from sweepengine.costs.timeline import timeline
+from sweepengine.data.speeds import place_of
+from sweepengine.grid.points import checked_point
+
+CASES = (
+    ("deepseek-ocr-3b", {"crop_rows": 2, "crop_cols": 3, "batch_size": 4}),
+    ("deepseek-ocr-2", {"crop_rows": 2, "crop_cols": 3}),
+    ("qwen3-8b", {"prompt_tokens": 3000, "batch_size": 32}),
+    ("gpt-oss-20b", {"prompt_tokens": 3000, "decode_steps": 500, "tensor_parallel": 2}),
+    ("deepseek-v3", {"prompt_tokens": 500, "tensor_parallel": 8}),
+    ("deepseek-v4-flash", {"prompt_tokens": 5000}),
+    ("qwen3-32b", {"pipeline_parallel": 2, "tensor_parallel": 2}),
+)
+
+
+def found(model, point, device="h100-sxm", times=None):
+    loaded = se.load_model(model)
+    place = place_of(se.load_device(device), "vllm", times)
+    return timeline(loaded, checked_point(loaded, point), place)
+
+
+@pytest.mark.parametrize(("model", "point"), CASES)
+@pytest.mark.parametrize("times", ["silicon", "roofline"])
+def test_operators_add_up_to_stages(model, point, times):
+    line = found(model, point, times=times)
+    cost = se.cost(model, times, device="h100-sxm", **point)
+    for stage in ("vision", "prefill", "decode"):
+        mine = [operator for operator in line.operators if operator.stage == stage]
+        if mine:
+            whole = sum(operator.seconds for operator in mine)
+            assert whole == pytest.approx(cost[f"{stage}_seconds"], rel=1e-9)
+            assert sum(operator.of_stage for operator in mine) == pytest.approx(1)
+    assert line.timed.tpot_seconds == pytest.approx(cost["tpot_seconds"], rel=1e-11)
+
+
+def test_bounds_are_those_that_engineers_know():
+    line = found("qwen3-32b", {"prompt_tokens": 4096, "batch_size": 8, "decode_steps": 500})
+    by_name = {(o.stage, o.operator): o for o in line.operators}
+    assert by_name["prefill", "MLP"].bound == "compute"
+    assert by_name["decode", "MLP"].bound == "memory"
+    assert 0.6 < by_name["decode", "MLP"].of_peak < 1
+    assert by_name["decode", "norms"].bound == "latency"
+    split = found("qwen3-32b", {"prompt_tokens": 4096, "batch_size": 8, "tensor_parallel": 8})
+    links = [o for o in split.operators if (o.stage, o.operator) == ("prefill", "collectives")]
+    assert "links" in {operator.bound for operator in links}
+
+
+@pytest.mark.parametrize(("model", "point"), CASES)
+def test_no_operator_is_far_above_the_peak(model, point):
+    for operator in found(model, point).operators:
+        assert operator.of_peak < 1.25, operator
+
+
+def test_command_says_the_basis_beside_times(command):
+    arguments = ("explain", "--model", "qwen3-8b", "--prompt-tokens", "1000", "--device", "b200")
+    shown = command(*arguments)
+    assert shown.returncode == 0
+    assert "b200, vllm 0.24.0: +-" in shown.stdout
+    assert "microseconds" in shown.stdout
+    facts = json.loads(command(*arguments, "--serving", "continuous", "--json").stdout)
+    (times,) = facts["times"]
+    assert "% served" in times["basis"]
+    assert times["ttft_seconds"] > times["prefill_seconds"]
+    roof = command(*arguments, "--times", "roofline").stdout
+    assert "lower bound" in roof
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (("--device", "mi300x", "--times", "silicon"), "mi300x: has no rates"),
+        (("--device", "h200", "--framework", "tgi"), "tgi"),
+        (("--device", "h200", "--serving", "x"), "x"),
+    ],
+)
+def test_bad_options_are_one_line(command, more, expected):
+    done = command("explain", *more)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,89 @@
+"""What a running engine makes of requests, asked of `se.cost` one length at a time."""
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import sweepengine as se
+from sweepengine.data.speeds import ENGINES
+from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.points import checked_point
+from sweepengine.search.steady_state import DEFAULT
+
+US = 1e-6
+
+
+class Requests(NamedTuple):
+    """One request of a mix."""
+
+    prompt: int
+    answer: int
+    weight: float
+
+
+def formats_of(model, precision, layout):
+    """Input columns of a precision and a layout."""
+    data = {"name": "x", "model": model, "axes": {"precision": [precision], "layout": [layout]}}
+    point, loaded = parse_grid(data, "x").point, se.load_model(model)
+    from sweepengine.formulas.points import INPUTS
+
+    names = ("weight_format", "activation_format", "cache_format", "tensor_parallel",
+             "expert_parallel", "pipeline_parallel", "data_parallel")  # fmt: skip
+    assert checked_point(loaded, {}).decode_steps
+    return {name: INPUTS[name].shown(getattr(point, name)) for name in names}
+
+
+def served(model, device, mix, batch, inputs, framework="vllm", setting=DEFAULT):
+    """Measures of one candidate, by the formulas of formulas/serving.py on single costs."""
+    weights = [one.weight / sum(m.weight for m in mix) for one in mix]
+    costs = [
+        se.cost(model, device=device, framework=framework, serving="continuous",
+                prompt_tokens=one.prompt, decode_steps=one.answer, batch_size=batch, **inputs)
+        for one in mix
+    ]  # fmt: skip
+    engine, data = ENGINES[framework], inputs["data_parallel"]
+    host, first = engine["host_ms"] / 1000, engine["first_ms"] / 1000
+    burst, interference = engine["steady"]["burst"], engine["steady"]["interference"]
+    sequences = -(-batch // data)
+    alone = [cost["prefill_seconds"] for cost in costs]
+    prefill = sum(w * p for w, p in zip(weights, alone, strict=True))
+    output = sum(w * one.answer for w, one in zip(weights, mix, strict=True))
+    step = sum(
+        w * one.answer * (c["tpot_seconds"] - host - interference * sequences * p / one.answer)
+        for w, one, c, p in zip(weights, mix, costs, alone, strict=True)
+    ) / output  # fmt: skip
+    tpot = host + step + interference * sequences * prefill / output
+    base = first + step + burst * sequences * prefill
+    by_size = sorted(zip(alone, weights, strict=True))
+    reached, longest = 0.0, by_size[-1][0]
+    for size, weight in by_size:
+        reached += weight
+        if reached >= setting.share - 1e-12:
+            longest = size
+            break
+    requests = batch / (base + prefill + output * tpot)
+    new = [one.prompt for one in mix]
+    filling = max(c["prefill_activation_bytes"] / sequences * min(1, setting.chunk_tokens / t)
+                  for c, t in zip(costs, new, strict=True))  # fmt: skip
+    kept = [(c["decode_kv_cache_bytes"] + c["decode_activation_bytes"]) / sequences for c in costs]
+    under_way = [w * one.answer for w, one in zip(weights, mix, strict=True)]
+    under_way = [part / sum(under_way) for part in under_way]
+    mean = sum(k * u for k, u in zip(kept, under_way, strict=True))
+    spread = math.sqrt(sum(u * (k - mean) ** 2 for k, u in zip(kept, under_way, strict=True)))
+    held = sequences * mean + NormalDist().inv_cdf(setting.share) * math.sqrt(sequences) * spread
+    return {
+        "ttft_s": base + longest,
+        "ttft_mean_s": base + prefill,
+        "tpot_s": tpot,
+        "step_s": step,
+        "prefill_s": prefill,
+        "prefill_square_s2": sum(w * p * p for w, p in zip(weights, alone, strict=True)),
+        "prefill_share_s": longest,
+        "requests_per_s": requests,
+        "tokens_per_s": requests * output,
+        "device_tokens_per_s": requests * output / costs[0]["devices"],
+        "memory_bytes": math.ceil(costs[0]["weight_bytes"] + filling + held),
+        "weight_bytes": costs[0]["weight_bytes"],
+        "devices": costs[0]["devices"],
+        "output": output,
+    }

@@ -1,0 +1,138 @@
+import json
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+import sweepengine as se
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import load_model
+from sweepengine.grid.lengths import lengths_of
+from sweepengine.search.fit import CONTEXTS, Wanted, find_fit
+from sweepengine.search.steady_state import Setting
+from tests.search.by_hand import Requests, formats_of, served
+from tests.search.test_steady_state import table_of
+
+MODEL = "llama-3.1-8b"
+ONE = Requests(4000, 500, 1.0)
+
+
+def fitted(*devices, model=MODEL, table=None, **wanted):
+    table = table or {"prompt": [ONE.prompt], "answer": [ONE.answer]}
+    return find_fit(model, devices, lengths_of("test", load_model(model), table), Wanted(**wanted))
+
+
+def test_card_is_what_single_costs_say():
+    (card,) = fitted("h100-sxm").cards
+    assert (card.layout, card.devices, card.fits) == ("tp1", 1, True)
+    assert card.served["batch_size"].to_list() == [1, 8, 64, card.served["largest_batch"][0]]
+    inputs = formats_of(MODEL, "checkpoint", "tp1")
+    for row in card.served.to_dicts():
+        wanted = served(MODEL, "h100-sxm", [ONE], row["batch_size"], inputs)
+        for name in ("ttft_s", "tpot_s", "tokens_per_s", "memory_bytes", "weight_bytes"):
+            assert row[name] == pytest.approx(wanted[name], rel=1e-9), name
+    for tokens, most in card.largest.items():
+        inside, beyond = (
+            served(MODEL, "h100-sxm", [Requests(tokens - 1, 1, 1.0)], batch, inputs)
+            for batch in (most, most + 1)
+        )
+        room = 72e9
+        assert inside["memory_bytes"] <= room * 1.0001
+        assert beyond["memory_bytes"] > room * 0.9999
+    assert tuple(card.largest) == CONTEXTS
+
+
+def test_model_too_large_for_one_takes_the_fewest_devices_that_hold_it():
+    (card,) = fitted("h100-sxm", model="llama-3.1-70b").cards
+    assert (card.layout, card.devices) == ("tp2", 2)
+    (own,) = fitted("h100-sxm", model="llama-3.1-70b", layout="tp8").cards
+    assert (own.layout, own.devices) == ("tp8", 8)
+
+
+def test_model_that_does_not_fit_says_so():
+    (card,) = fitted("l4", model="llama-3.1-405b").cards
+    assert not card.fits
+    assert card.served.height == 1
+    assert set(card.largest.values()) == {0}
+
+
+def test_what_binds_adds_up_to_the_stage():
+    (card,) = fitted("h100-sxm").cards
+    assert list(card.bound) == ["prefill", "decode"]
+    for parts in card.bound.values():
+        assert sum(parts.values()) == pytest.approx(1)
+        assert list(parts.values()) == sorted(parts.values(), reverse=True)
+    assert next(iter(card.bound["prefill"])) == "compute"
+
+
+def test_share_of_the_memory_decides_how_many_requests_fit():
+    most = [fitted("h100-sxm", setting=Setting(memory_share=part)).cards[0].largest[8192]
+            for part in (0.5, 0.7, 0.9)]  # fmt: skip
+    assert most == sorted(most)
+    assert most[0] < most[2]
+    with pytest.raises(InputError, match="fit: --memory-share 2: expected above 0, at most 1"):
+        fitted("h100-sxm", setting=Setting(memory_share=2.0))
+
+
+def test_python_says_the_same():
+    frame = se.fit(MODEL, ["h100-sxm", "l4"], {"prompt": 4000, "answer": 500})
+    cards = fitted("h100-sxm", "l4").cards
+    for card in cards:
+        mine = frame.filter(pl.col("device") == card.device.name)
+        assert mine["tokens_per_s"].to_list() == card.served["tokens_per_s"].to_list()
+        assert mine["fits"].all()
+
+
+def test_json_holds_what_the_card_shows(command):
+    done = command("fit", MODEL, "--device", "h100-sxm", "--prompt", 4000, "--json")
+    facts = json.loads(done.stdout)
+    assert facts["cards"][0]["device"] == "h100-sxm"
+    assert facts["cards"][0]["largest"]["8192"] > 0
+
+
+def test_card_is_short_and_names_its_basis_and_a_command_that_verifies(command):
+    done = command("fit", "deepseek-ocr-3b", "--device", "a100-40gb", "--device", "h100-sxm",
+                   "--device", "l4", "--mode", "gundam:2x3", "--answer", 1000)  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 24
+    assert "pages a day" in done.stdout
+    assert done.stdout.count("operators") == 3
+    checking = next(line for line in lines if line.startswith("verify: "))
+    again = command(*checking.removeprefix("verify: sweepengine ").split())
+    assert again.returncode == 0, again.stderr
+    card = fitted("a100-40gb", model="deepseek-ocr-3b",
+                  table={"mode": ["gundam:2x3"], "answer": [1000]}).cards[0]  # fmt: skip
+    tpot = f"TPOT {card.served['tpot_s'][-1] * 1000:,.2f} ms"
+    assert tpot in again.stdout
+
+
+def test_small_question_needs_no_compiler():
+    code = (
+        "import sys; from sweepengine.cli import main; sys.argv = ['sweepengine', 'fit', "
+        "'llama-3.1-8b', '--device', 'h100-sxm']; main(); print('numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_trace_is_read_from_a_file(tmp_path, command):
+    path = tmp_path / "trace.csv"
+    path.write_text("prompt,answer,weight\n100,50,3\n9000,20,1\n")
+    done = command("fit", MODEL, "--device", "h100-sxm", "--lengths", path)
+    assert done.returncode == 0, done.stderr
+    assert f"2 lengths from {path}" in done.stdout.replace("\n", " ")
+    assert "cache MB of those" in done.stdout
+
+
+def test_percentiles_of_a_trace_are_those_of_single_costs():
+    mix = [Requests(300, 400, 5.0), Requests(4000, 100, 3.0), Requests(20_000, 60, 1.0)]
+    (card,) = fitted("h100-sxm", table=table_of(mix)).cards
+    batch = card.served["batch_size"][-1]
+    whole = served(MODEL, "h100-sxm", mix, batch, formats_of(MODEL, "checkpoint", "tp1"))
+    mean = card.requests.row(-1, named=True)
+    assert mean["ttft_s"] == pytest.approx(whole["ttft_mean_s"])
+    assert mean["device_seconds"] == pytest.approx(1 / whole["requests_per_s"])
+    latency = whole["ttft_mean_s"] + whole["output"] * whole["tpot_s"]
+    assert mean["latency_s"] == pytest.approx(latency)
+    assert card.requests["cache_bytes"][0] < card.requests["cache_bytes"][3]

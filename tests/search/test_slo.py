@@ -1,0 +1,380 @@
+import json
+import math
+
+import polars as pl
+import pytest
+
+import sweepengine as se
+from sweepengine.costs.metrics import Achievable
+from sweepengine.formulas.formats import NAMES
+from sweepengine.formulas.points import Point
+from sweepengine.grid.grid import load_grid
+from sweepengine.grid.plain import point_columns
+from sweepengine.grid.products import expand
+from sweepengine.query.sources import open_source
+from sweepengine.search.slo import Asked, find_answers
+from sweepengine.search.targets import Objectives, pareto_front, seconds_target
+
+GRID = """
+name = "small"
+[axes]
+crops = ["none", "2x3"]
+attention = ["eager", "flash"]
+heads = [[10, 10], [10, 2]]
+batch_size = [1, 4, 16, 64, 256]
+decode_steps = [0, 50, 900]
+[targets]
+ttft_s = 0.1
+tpot_s = 0.003
+"""
+TARGETS = Objectives(0.1, 0.003)
+ROOF = Asked(times="roofline")
+
+
+def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutable
+    """Every point in plain Python, one after the other."""
+    grid = load_grid(path)
+    columns = expand(grid.axes)
+    arch = grid.model.architecture
+    rows = []
+    for i in range(grid.points):
+        point = Point(**{name: int(columns[name][i]) for name in Point._fields})
+        cost = point_columns(arch, point)
+
+        def seconds(stage, cost=cost):
+            work = cost[f"{stage}_tensor_flops"] / device.tensor_flops_per_s
+            work += cost[f"{stage}_cuda_flops"] / device.cuda_flops_per_s
+            moved = sum(cost[f"{stage}_{m}_io_bytes"] for m in ("activation", "weight", "kv"))
+            return max(work / achievable.compute, moved / device.bytes_per_s / achievable.bandwidth)
+
+        ttft = seconds("vision") + seconds("prefill")
+        steps = point.decode_steps
+        tpot = seconds("decode") / steps if steps else None
+        weights = cost["weight_bytes"]
+        held = max(cost[f"{stage}_activation_bytes"] for stage in ("vision", "prefill", "decode"))
+        held += cost["decode_kv_cache_bytes"]
+        rows.append(
+            {
+                "point": point,
+                "ttft": ttft,
+                "tpot": tpot,
+                "user": 1 / tpot if steps else None,
+                "device": point.batch_size * steps / (ttft + seconds("decode")),
+                "fits": weights + held <= device.memory_bytes,
+                "largest": max((device.memory_bytes - weights) // (held // point.batch_size), 0),
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize("name", ["h100-sxm", "rtx-4090", "h20"])
+@pytest.mark.parametrize("achievable", [Achievable(), Achievable(0.4, 0.8)])
+def test_answers_are_those_of_a_brute_force_scan(grid_file, name, achievable):
+    path, device = grid_file(GRID), se.load_device(name)
+    rows = brute_force(path, device, achievable)
+    (answer,) = find_answers(
+        open_source(path), [device], TARGETS, achievable=achievable, asked=ROOF
+    )
+    fitting = [row for row in rows if row["fits"]]
+    prompt = [row for row in fitting if row["ttft"] <= TARGETS.ttft_s]
+    meeting = [row for row in prompt if row["tpot"] is None or row["tpot"] <= TARGETS.tpot_s]
+    assert (answer.points, answer.fitting, answer.meeting) == (120, len(fitting), len(meeting))
+    assert 0 < answer.meeting < answer.fitting
+    assert answer.largest_batch == max(row["point"].batch_size for row in meeting)
+    best = max(meeting, key=lambda row: row["device"])
+    assert answer.best["device_tokens_per_s"] == pytest.approx(best["device"], rel=1e-12)
+    assert answer.best["batch_size"] == best["point"].batch_size
+    assert answer.best["largest_batch"] == best["largest"]
+    front = [
+        (row["user"], row["device"])
+        for row in prompt
+        if row["user"]
+        and not any(
+            other["user"] and other["user"] >= row["user"] and other["device"] >= row["device"]
+            and (other["user"], other["device"]) != (row["user"], row["device"])
+            for other in prompt
+        )
+    ]  # fmt: skip
+    found = answer.front.select("user_tokens_per_s", "device_tokens_per_s").rows()
+    expected = sorted(set(front), reverse=True)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_dataset_gives_the_answers_of_its_grid(grid_file, tmp_path):
+    path = grid_file(GRID)
+    se.run(path, tmp_path / "d")
+    devices = [se.load_device("h100-sxm"), se.load_device("l40s")]
+    of_grid = find_answers(open_source(path), devices, TARGETS, asked=ROOF)
+    of_dataset = find_answers(open_source(tmp_path / "d"), devices, TARGETS, asked=ROOF)
+    for one, other in zip(of_grid, of_dataset, strict=True):
+        assert one.front.equals(other.front)
+        assert one[:6] == other[:6]
+
+
+def test_front_leaves_out_what_another_point_beats():
+    points = pl.DataFrame(
+        {
+            "user_tokens_per_s": [1.0, 2.0, 2.0, 3.0, None],
+            "device_tokens_per_s": [9.0, 5.0, 7.0, 7.0, 0.0],
+        }
+    )
+    assert pareto_front(points).rows() == [(3.0, 7.0), (1.0, 9.0)]
+
+
+def test_price_of_a_million_tokens(grid_file):
+    device = se.load_device("h100-sxm")
+    (answer,) = find_answers(
+        open_source(grid_file(GRID)), [device], TARGETS, {"h100-sxm": 3.6}, asked=ROOF
+    )
+    expected = 0.001 / answer.best["device_tokens_per_s"] * 1e6
+    assert answer.usd_per_million_tokens == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan])
+def test_target_is_a_time(seconds):
+    with pytest.raises(se.InputError, match="expected seconds above 0"):
+        seconds_target("slo", "ttft_s", seconds, 1.0)
+
+
+def test_command_answers_in_words_and_json(command, grid_file, tmp_path):
+    path = grid_file(GRID)
+    arguments = ["slo", path, "--device", "h100-sxm", "--device", "h20", "--price", "h20=1"]
+    shown = command(*arguments, "--chart", tmp_path / "fronts.svg").stdout
+    assert "TTFT 0.1 s, TPOT 3 ms" in shown
+    assert "cheapest: h20" in shown
+    assert "A h100-sxm  B h20" in shown
+    assert (tmp_path / "fronts.svg").read_text().count('aria-roledescription="point"') > 5
+    facts = json.loads(command(*arguments, "--json", "--tpot", "0.01").stdout)
+    assert facts["targets"] == {"ttft_s": 0.1, "tpot_s": 0.01}
+    assert [answer["device"] for answer in facts["answers"]] == ["h100-sxm", "h20"]
+    assert facts["answers"][0]["usd_per_million_tokens"] is None
+
+
+def test_nothing_meets_impossible_targets(command, grid_file, tmp_path):
+    chart = tmp_path / "none.png"
+    done = command("slo", grid_file(GRID), "--device", "h20", "--ttft", "1e-9", "--chart", chart)
+    assert done.returncode == 0
+    assert "nothing meets" in done.stdout
+    assert chart.stat().st_size > 0
+
+
+H100 = ["--device", "h100-sxm"]
+BAD = {
+    "unknown device": (["--device", "abacus"], "one of a100-40gb, a100-80gb, b200"),
+    "price of another device": (
+        [*H100, "--price", "l40s=1"],
+        "price of l40s: expected one of h100-sxm",
+    ),
+    "price that is none": ([*H100, "--price", "h100-sxm=cheap"], "expected DEVICE=USD an hour"),
+    "price of 0": ([*H100, "--price", "h100-sxm=0"], "expected USD an hour above 0"),
+    "TTFT of 0": ([*H100, "--ttft", "0"], "ttft_s = 0: expected seconds above 0"),
+    "negative TPOT": ([*H100, "--tpot", "-1"], "tpot_s = -1: expected seconds above 0"),
+    "fraction": (
+        [*H100, "--times", "roofline", "--compute-fraction", "2"],
+        "achievable compute = 2.0: expected",
+    ),
+    "fraction of silicon": (
+        [*H100, "--compute-fraction", "0.5"],
+        "beside times of h100-sxm's kernels: expected --times roofline",
+    ),
+    "silicon of a device without rates": (
+        ["--device", "mi300x", "--times", "silicon"],
+        'mi300x: has no rates: expected times = "roofline", a device of',
+    ),
+    "no such points": ([*H100, "--where", "batch_size = 7"], "holds no such points"),
+    "SQL": ([*H100, "--where", "batch_size = = 7"], "--where: unable to parse"),
+    "chart": ([*H100, "--chart", "x.gif"], "x.gif: expected a file name that ends in .svg"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_use_is_one_line(command, grid_file, case):
+    arguments, expected = BAD[case]
+    done = command("slo", grid_file(GRID), *arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_bad_datasets_are_refused(command, grid_file, tmp_path):
+    se.run(grid_file(GRID), tmp_path / "d")
+    manifest = tmp_path / "d" / "manifest.json"
+    good = manifest.read_text()
+    (tmp_path / "other").mkdir()
+    cases = {
+        tmp_path / "other": ("", "is no dataset"),
+        tmp_path / "d": (good.replace('"schema_version": 3', '"schema_version": 9'), "expected 3"),
+    }
+    for folder, (text, expected) in cases.items():
+        if text:
+            manifest.write_text(text)
+        done = command("slo", folder, *H100)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert expected in done.stderr
+    manifest.write_text(good.replace('"points": 120', '"points": 0'))
+    assert "points: Input should be greater" in command("slo", tmp_path / "d", *H100).stderr
+
+
+SERVED = """
+name = "served"
+model = "qwen3-30b-a3b"
+[axes]
+prompt_tokens = [512]
+decode_steps = [0, 100]
+batch_size = [1, 64, 1000]
+layout = ["tp1", "tp4", "tp4-ep16", "ep32", "tp2-pp4"]
+precision = ["bf16", "fp8-kv8", "nvfp4"]
+[targets]
+ttft_s = 100
+tpot_s = 1
+"""
+
+
+def seconds_of(cost, point, stage, device):
+    """Least seconds of a stage, one after the other as `metrics` says it."""
+    taken = {"bf16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}[NAMES[point.activation_format]]
+    work = cost[f"{stage}_tensor_flops"] / device.peaks.get(taken, device.tensor_flops_per_s)
+    work += cost[f"{stage}_cuda_flops"] / device.cuda_flops_per_s
+    moved = sum(cost[f"{stage}_{m}_io_bytes"] for m in ("activation", "weight", "kv"))
+    links, tensor, expert = device.links, point.tensor_parallel, point.expert_parallel
+    reach = tensor if tensor > 1 else point.pipeline_parallel
+    network = links.network_bytes_per_s
+    exchanged = cost[f"{stage}_exchange_bytes"]
+    near = reach <= links.devices_a_node
+    sent = (cost[f"{stage}_link_bytes"] - exchanged) / (links.bytes_per_s if near else network)
+    if expert <= links.devices_a_node:
+        sent += exchanged / links.bytes_per_s
+    else:
+        sent += exchanged * (1 - links.devices_a_node / expert) / network
+    near = max(reach, expert) <= links.devices_a_node
+    passes = point.decode_steps if stage == "decode" else 1
+    latency = links.latency_s if near else links.network_latency_s
+    sent += passes * cost[f"{stage}_collectives"] * latency
+    return (max(work, moved / device.bytes_per_s) + sent) * point.pipeline_parallel
+
+
+@pytest.mark.parametrize("name", ["b200", "h100-sxm", "a100-80gb"])
+def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
+    device, grid = se.load_device(name), load_grid(grid_file(SERVED))
+    (answer,) = find_answers(
+        open_source(grid_file(SERVED)), [device], Objectives(100, 1), asked=ROOF
+    )
+    columns = expand(grid.axes)
+    fitting, best, sums = 0, 0.0, 0
+    for i in range(grid.points):
+        point = Point(**{field: int(columns[field][i]) for field in Point._fields})
+        cost = point_columns(grid.model.architecture, point)
+        held = cost["weight_bytes"] + cost["decode_kv_cache_bytes"]
+        held += max(cost[f"{stage}_activation_bytes"] for stage in ("prefill", "decode"))
+        if held > device.memory_bytes:
+            continue
+        fitting += 1
+        whole = sum(seconds_of(cost, point, stage, device) for stage in ("prefill", "decode"))
+        if point.decode_steps:
+            rate = point.batch_size * point.decode_steps / whole / cost["devices"]
+            best, sums = max(best, rate), sums + 1
+    assert answer.points == 90
+    assert answer.fitting == fitting
+    assert 0 < sums < fitting < 90 or name == "b200"
+    assert answer.best["device_tokens_per_s"] == pytest.approx(best, rel=1e-9)
+
+
+def test_a_device_without_links_is_refused_where_points_lie_on_several(grid_file):
+    own = se.load_device("h100-sxm")._replace(links=None)
+    with pytest.raises(se.InputError, match="slo: h100-sxm: its file has no link"):
+        find_answers(open_source(grid_file(SERVED)), [own], Objectives(100, 1), asked=ROOF)
+
+
+def test_devices_with_and_without_links_are_asked_together(grid_file):
+    own = se.load_device("h100-sxm")
+    bare = own._replace(name="bare", links=None)
+    first, second = find_answers(open_source(grid_file(GRID)), [bare, own], TARGETS, asked=ROOF)
+    assert first.best == second.best
+
+
+def test_explain_tells_what_fits_a_device(command):
+    asked = [
+        "explain",
+        "--model",
+        "llama-3.1-70b",
+        "--prompt-tokens",
+        "1000",
+        "--device",
+        "h100-sxm",
+    ]
+    assert "141.7 of 80.0 GB, does not fit; largest batch 0" in command(*asked).stdout
+    shown = command(*asked, "--layout", "tp8", "--precision", "fp8-kv8").stdout
+    assert "h100-sxm x 8: least milliseconds at the data sheet's peaks" in shown
+    assert "of 80.0 GB, fits; largest batch" in shown
+    facts = json.loads(command(*asked, "--layout", "tp8", "--json").stdout)
+    (place,) = facts["devices"]
+    assert place["device"] == "h100-sxm"
+    assert (place["devices"], place["fits"]) == (8, True)
+    assert {stage["stage"]: stage["bound"] for stage in place["stages"]} == {
+        "prefill": "compute", "decode": "bandwidth",
+    }  # fmt: skip
+
+
+TIMED = """
+name = "timed"
+model = "qwen3-8b"
+[axes]
+device = ["h100-sxm", "b200"]
+framework = ["vllm", "trtllm"]
+serving = ["static", "continuous"]
+batch_size = [1, 8, 64]
+prompt_tokens = [1000, 4000]
+decode_steps = [0, 100, 1000]
+"""
+
+
+@pytest.mark.parametrize("of", ["grid", "dataset"])
+def test_answers_by_silicon_equal_points_one_by_one(grid_file, tmp_path, of):
+    place = grid_file(TIMED)
+    if of == "dataset":
+        se.run(place, tmp_path / "d")
+        place = tmp_path / "d"
+    targets = Objectives(0.5, 0.012)
+    devices = [se.load_device(name) for name in ("h100-sxm", "b200")]
+    for answer in find_answers(open_source(place), devices, targets):
+        frame = se.scan(grid_file(TIMED)).collect()
+        rows = frame.filter(pl.col("device") == answer.device.name)
+        assert answer.points == rows.height == 72
+        meets = []
+        names = [name for name in frame.columns if name in se.load_model("qwen3-8b").inputs]
+        names += ["device", "framework", "serving"]
+        for row in rows.select(names).iter_rows(named=True):
+            cost = se.cost("qwen3-8b", **row)
+            held = cost["weight_bytes"] + cost["decode_kv_cache_bytes"]
+            held += max(cost["prefill_activation_bytes"], cost["decode_activation_bytes"])
+            in_time = cost["ttft_seconds"] <= targets.ttft_s
+            if not in_time or cost["tpot_seconds"] > targets.tpot_s:
+                continue
+            if held > answer.device.memory_bytes:
+                continue
+            whole = cost["ttft_seconds"] + cost["decode_seconds"]
+            meets.append(row["batch_size"] * row["decode_steps"] / whole)
+        assert answer.meeting == len(meets)
+        assert answer.best["device_tokens_per_s"] == pytest.approx(max(meets), rel=1e-9)
+        assert answer.basis.startswith(f"{answer.device.name}, vllm")
+    with pytest.raises(se.InputError, match=r"l40s: .* has points on h100-sxm, b200 alone"):
+        find_answers(open_source(place), [se.load_device("l40s")], targets)
+
+
+def test_asked_framework_and_serving_are_taken(grid_file):
+    path = grid_file('name = "a"\nmodel = "qwen3-8b"\n[axes]\nbatch_size = [16]\n')
+    device = se.load_device("h100-sxm")
+    for asked in (Asked(), Asked("trtllm"), Asked("sglang", "continuous"), ROOF):
+        (answer,) = find_answers(
+            open_source(path), [device], Objectives(10, 1), asked=asked
+        )  # fmt: skip
+        cost = se.cost(
+            "qwen3-8b", asked.times or "silicon", batch_size=16, device="h100-sxm",
+            framework=asked.framework, serving=asked.serving,
+        )  # fmt: skip
+        if asked.times is None:
+            assert answer.best["tpot_s"] == pytest.approx(cost["tpot_seconds"], rel=1e-11)
+        else:  # a stage's roofline is below the sum of its operators'
+            assert answer.best["tpot_s"] <= cost["tpot_seconds"]
