@@ -12,6 +12,7 @@ from typing import Any
 import numexpr
 import numpy as np
 import polars as pl
+from sweepengine.formulas.steps import Keys
 
 from benchmarks.measure import Measurement, measure
 from sweepengine.engine.compute import fill_columns, product_of
@@ -20,7 +21,6 @@ from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import Figures
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.steps import Keys
 from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.grid.grid import Grid, load_grid, parse_grid
 from sweepengine.grid.plain import point_columns

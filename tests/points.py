@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.tokens import LayerPass
 
 DIVISORS = {n: [d for d in range(1, n + 1) if n % d == 0] for n in (1280, *range(1, 1281))}
 SIDES = st.integers(1, 40).map(lambda n: 64 * n)
@@ -10,6 +11,12 @@ CROPS = st.one_of(st.just((0, 0)), st.tuples(st.integers(1, 12), st.integers(1, 
 HEADS = st.sampled_from(DIVISORS[1280]).flatmap(
     lambda heads: st.tuples(st.just(heads), st.sampled_from(DIVISORS[heads]))
 )
+
+
+def layer_pass(tokens, keys, entries=0, cached=0, flash=1, absorbed=0):
+    """A pass as one layer sees it."""
+    return LayerPass(tokens=tokens, cached=cached, keys=keys, entries=entries, flash=flash,
+                     absorbed=absorbed)  # fmt: skip
 
 
 @st.composite

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from sweepengine.data.models import Model, build, merged
 from sweepengine.data.schema import TOWERS, quantities
-from sweepengine.formulas.architecture import Attention, Convention, FeedForward, Trunk
-from sweepengine.formulas.cost import Roles
+from sweepengine.formulas.architecture import Attention, Backbone, Convention, FeedForward
+from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.points import Point
 from sweepengine.grid.plain import point_columns
 
@@ -78,11 +78,11 @@ def _said(model: Model, path: list[str]) -> str:
     """Value at a path, or the default where the file leaves it out, in words."""
     value = _at(model.data, path)
     if path[:2] == ["accounting", "counts"]:
-        counts = {role: value[role] for role in Roles._fields if value and role in value}
+        counts = {role: value[role] for role in CountedOperator._fields if value and role in value}
         return ", ".join(f"{role} x {n}" for role, n in counts.items()) or COUNTED
     if value is None:
         tuples: dict[str, type[NamedTuple]] = {
-            **TOWERS, "decoder": Trunk, "accounting": Convention, "attention": Attention,
+            **TOWERS, "decoder": Backbone, "accounting": Convention, "attention": Attention,
             "feed_forward": FeedForward,
         }  # fmt: skip
         kind = tuples[path[1] if len(path) > 2 else path[0]]

@@ -16,9 +16,8 @@ from sweepengine.formulas.architecture import Architecture, Group
 from sweepengine.formulas.attention import cached_values, entry_values
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHES, NAMES, cache_bits, row_of
-from sweepengine.formulas.layout import Layout
+from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.recurrent import state_values
-from sweepengine.formulas.workloads import regrouped
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.columns import STAGES
 
@@ -276,7 +275,7 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
             layout = Layout(*(int(chosen[name]) for name in laid))
             queries, keys = (int(chosen.get(name, 0)) for name in heads_of)
             cache = cache_bits(model.architecture, CACHES.index(str(chosen["cache_format"])))
-            groups = regrouped(model.architecture, queries, keys, layout)
+            groups = share_of(model.architecture, queries, keys, layout).groups
             held = _reserved(model.architecture, groups, cache, page_tokens)
             sequences = (part["batch_size"].cast(pl.Int64) + layout.data - 1) // layout.data
             tokens = part.select(held.alias("held"))["held"] * sequences

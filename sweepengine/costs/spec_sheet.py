@@ -3,12 +3,13 @@
 from typing import Any
 
 from sweepengine.data.models import Model
-from sweepengine.formulas.architecture import FLASH, Architecture, Attention, FeedForward, Group
+from sweepengine.formulas.architecture import FLASH, Architecture, Attention, FeedForward
 from sweepengine.formulas.attention import cached_values, growth_values
 from sweepengine.formulas.cost import total
-from sweepengine.formulas.decoder import decoder_layer
 from sweepengine.formulas.figures import QUARTERS
-from sweepengine.formulas.formats import NAMES, ROLES, cache_bits, own_cache
+from sweepengine.formulas.formats import NAMES, WEIGHT_ROLES, cache_bits, own_cache
+from sweepengine.formulas.layout import share_of
+from sweepengine.formulas.passes import pass_of
 
 Rows = list[tuple[str, ...]]
 
@@ -25,8 +26,8 @@ def facts_of(model: Model) -> dict[str, Any]:
         "kv_bytes_per_token": model.kv_bytes_per_token,
         "kv_bytes_per_token_without_windows": _endless_bytes(model),
         "has_vision": model.has_vision,
-        "hidden": arch.trunk.hidden,
-        "vocabulary": arch.trunk.vocabulary,
+        "hidden": arch.backbone.hidden,
+        "vocabulary": arch.backbone.vocabulary,
         "dtype_bytes": arch.convention.dtype_bytes,
         "checkpoint": {f: NAMES[code] for f, code in arch.checkpoint._asdict().items()},
         "groups": [
@@ -54,13 +55,15 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
         ("weights", f"{model.weight_bytes:,} bytes"),
         ("checkpoint", formats_text(arch)),
         ("layers", f"{sum(group.layers for group in arch.groups):,}"),
-        ("hidden", f"{arch.trunk.hidden:,}"),
-        *([("residual streams", f"{arch.trunk.streams}")] if arch.trunk.streams else []),
-        ("vocabulary", f"{arch.trunk.vocabulary:,}" + (", tied" if arch.trunk.tied else "")),
+        ("hidden", f"{arch.backbone.hidden:,}"),
+        *([("residual streams", f"{arch.backbone.streams}")] if arch.backbone.streams else []),
+        ("vocabulary", f"{arch.backbone.vocabulary:,}" + (", tied" if arch.backbone.tied else "")),
         ("KV cache", f"{model.kv_bytes_per_token:,} bytes a token, {cache}"),
         ("of it without a window", f"{_endless_bytes(model):,} bytes a token"),
         ("sees images", "yes" if model.has_vision else "no"),
     ]
+    parts = pass_of(share_of(arch, 0, 0), 1, 1, FLASH, 0)
+    weights = {part.group: total(part.operators, arch.counts.layer).weights for part in parts[1:]}
     layers: Rows = [
         (
             f"{group.layers:,}",
@@ -70,9 +73,9 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
             f"{group.attention.key_width:,}",
             f"{group.attention.window:,}" if group.attention.window else "none",
             _feed_forward_text(group.feed_forward),
-            f"{_layer_weights(arch, group):,}",
+            f"{weights[i]:,}",
         )
-        for group in arch.groups
+        for i, group in enumerate(arch.groups)
     ]
     sheet = [(f"{model.name}: {model.description}", whole), ("Layers by kind", layers)]
     if model.assumed:
@@ -82,11 +85,6 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
         sheet.append(("Beside", [("", line) for line in model.said]))
     sheet.append(("Sources", list(model.sources.items())))
     return sheet
-
-
-def _layer_weights(arch: Architecture, group: Group) -> int:
-    """Parameters of one layer of a group."""
-    return total(decoder_layer(group, arch.trunk, 1, 1, 0, FLASH, 0, 1), arch.counts.layer).weights
 
 
 def _endless_bytes(model: Model) -> int:
@@ -104,7 +102,7 @@ def _endless_bytes(model: Model) -> int:
 def formats_text(arch: Architecture) -> str:
     """Formats of a checkpoint, in words."""
     names = dict(zip(arch.checkpoint._fields, map(NAMES.__getitem__, arch.checkpoint), strict=True))
-    roles = [f"{role} {names[role]}" for role in ROLES if names[role] != "bf16"]
+    roles = [f"{role} {names[role]}" for role in WEIGHT_ROLES if names[role] != "bf16"]
     weights = f"{', '.join(roles)}, the rest bf16" if roles else "bf16"
     return f"weights in {weights}; products of {names['activation']}; cache in {names['cache']}"
 

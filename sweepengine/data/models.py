@@ -12,12 +12,12 @@ from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import exists, find, known, parsed_toml, read_text
 from sweepengine.data.huggingface import read_config, sidecar_of
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
-from sweepengine.formulas.architecture import FLASH, Architecture
+from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention import growth_values
 from sweepengine.formulas.cost import counted
-from sweepengine.formulas.decoder import decoder_ends, decoder_layer
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, own_cache, saved_bytes
+from sweepengine.formulas.layers import decoder_ends, routed_experts
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 
@@ -99,15 +99,15 @@ class Model(NamedTuple):
         Of routed experts those it is sent to; the token table is looked up, not passed through,
         unless it is the head too.
         """
-        trunk, counts = self.architecture.trunk, self.architecture.counts
-        table = counted(decoder_ends(trunk, 1).embedding, counts.ends[0]).weights
-        unused = (1 - trunk.tied) * table
+        backbone, counts = self.architecture.backbone, self.architecture.counts
+        table = counted(decoder_ends(backbone, 1).embedding, counts.ends[0]).weights
+        unused = (1 - backbone.tied) * table
         for group in self.architecture.groups:
             forward = group.feed_forward
             if forward.experts:
-                layer = decoder_layer(group, self.architecture.trunk, 1, 1, 0, FLASH, 0, 1)
+                one = routed_experts(forward, backbone.hidden, 1).expert_io
                 idle = forward.experts_held - min(forward.experts_per_token, forward.experts_held)
-                unused += group.layers * idle * layer.routed.expert_io
+                unused += group.layers * idle * one
         return self.parameter_count - unused
 
     @property

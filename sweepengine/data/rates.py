@@ -21,19 +21,19 @@ from sweepengine.formulas.speeds import FRAMEWORKS
 
 RATES_SCHEMA_VERSION = 1
 FORMS: dict[str, type] = {
-    "gemm": operator_rates.Gemm,
-    "decode": operator_rates.Decode,
-    "decode-wide": operator_rates.Decode,
-    "decode-window": operator_rates.Decode,
-    "prefill": operator_rates.Prefill,
-    "prefill-wide": operator_rates.Prefill,
-    "prefill-window": operator_rates.Prefill,
-    "encoder": operator_rates.Encoder,
-    "mixture": operator_rates.Mixture,
-    "latent-decode": operator_rates.LatentDecode,
-    "latent-prefill": operator_rates.LatentPrefill,
-    "all-reduce": operator_rates.Reduce,
-    "nccl": operator_rates.Reduce,
+    "gemm": operator_rates.GemmRates,
+    "decode": operator_rates.DecodeRates,
+    "decode-wide": operator_rates.DecodeRates,
+    "decode-window": operator_rates.DecodeRates,
+    "prefill": operator_rates.PrefillRates,
+    "prefill-wide": operator_rates.PrefillRates,
+    "prefill-window": operator_rates.PrefillRates,
+    "encoder": operator_rates.EncoderRates,
+    "mixture": operator_rates.MoeRates,
+    "latent-decode": operator_rates.LatentDecodeRates,
+    "latent-prefill": operator_rates.LatentPrefillRates,
+    "all-reduce": operator_rates.AllReduceRates,
+    "nccl": operator_rates.AllReduceRates,
 }
 """Kind of operator to the rates of its form: the sections of a rates file."""
 A_MICROSECOND = 1e-6

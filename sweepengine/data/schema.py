@@ -14,6 +14,7 @@ from sweepengine.formulas.architecture import (
     NO_RECURRENT,
     Architecture,
     Attention,
+    Backbone,
     Checkpoint,
     Clip,
     Convention,
@@ -27,14 +28,13 @@ from sweepengine.formulas.architecture import (
     Recurrent,
     Sam,
     Towers,
-    Trunk,
 )
 from sweepengine.formulas.clip import ClipBlock, ClipEnds
-from sweepengine.formulas.cost import Roles
-from sweepengine.formulas.decoder import Ends, Layer
+from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.encoder import EncoderBlock, EncoderEnds
 from sweepengine.formulas.formats import CACHES
 from sweepengine.formulas.formats import NAMES as FORMAT_NAMES
+from sweepengine.formulas.layers import Ends, Layer
 from sweepengine.formulas.sam import SamBlock, SamEnds
 from sweepengine.formulas.vision import Joins
 
@@ -61,9 +61,13 @@ _Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64, strict=True)]
 _Layers = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
 
 
+def _zeros(record: type[NamedTuple]) -> dict[str, int]:
+    return dict.fromkeys(record._fields, 0)
+
+
 ABSENT = {
-    "attention": Attention(0, 0, 1, 1, *[0] * (len(Attention._fields) - 4)),
-    "feed_forward": FeedForward(*[0] * len(FeedForward._fields))._replace(matrices=3, apart=1),
+    "attention": Attention(**_zeros(Attention))._replace(key_width=1, value_width=1),
+    "feed_forward": FeedForward(**_zeros(FeedForward))._replace(matrices=3, expert_devices=1),
     "recurrent": NO_RECURRENT,
 }
 """What stands for a part that a layer does not have."""
@@ -117,14 +121,17 @@ _Count: Any = create_model(
     "Counted",
     __config__=_STRICT,
     operators=(tuple[Name, ...], Field(min_length=1)),
-    **{role: (Annotated[int, Field(ge=0, le=9, strict=True)], None) for role in Roles._fields},
+    **{
+        role: (Annotated[int, Field(ge=0, le=9, strict=True)], None)
+        for role in CountedOperator._fields
+    },
 )  # type: ignore[call-overload]
 _Attentions: Any = dict[Name, _schema(Attention)]  # type: ignore[misc]
 _FeedForwards: Any = dict[Name, _schema(FeedForward)]  # type: ignore[misc]
 _Recurrents: Any = dict[Name, _schema(Recurrent)]  # type: ignore[misc]
 _Sourced = {"source": (Source, ...)}
 _Decoder = _schema(
-    Trunk,
+    Backbone,
     **_Sourced,
     attention=(_Attentions, ...),
     feed_forward=(_FeedForwards, ...),
@@ -271,9 +278,9 @@ def _groups(file: Any) -> tuple[Group, ...]:
 
 def _counts(file: Any) -> Counts:
     """How often each count of each operator is counted; later rules go over earlier ones."""
-    roles = {name: Roles() for names in NAMES.values() for name in names}
+    roles = {name: CountedOperator() for names in NAMES.values() for name in names}
     for key, rule in file.accounting.counts.items():
-        said = {role: getattr(rule, role) for role in Roles._fields}
+        said = {role: getattr(rule, role) for role in CountedOperator._fields}
         changed = {role: number for role, number in said.items() if number is not None}
         for pattern in rule.operators:
             matching = [name for name in roles if fnmatchcase(name, pattern)]
@@ -296,7 +303,7 @@ def architecture_of(file: Any) -> Architecture:
         }
         towers = Towers(**parts)
     return Architecture(
-        _numbers(file.decoder, Trunk),
+        _numbers(file.decoder, Backbone),
         _groups(file),
         towers,
         _numbers(file.accounting, Convention),

@@ -25,7 +25,7 @@ from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHES, NAMES, cache_bits, role_names, row_of
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.serving import Engine
+from sweepengine.formulas.serving import IDEAL_ENGINE, Engine
 from sweepengine.formulas.speeds import (
     FRAMEWORKS,
     ROOFLINE,
@@ -129,10 +129,14 @@ def place_of_code(model: Model, point: Point, several: bool = False) -> Place:
 def engine_of(place: Place, load: str = STEADY) -> Engine:
     """What a serving engine adds, under a load generator of a kind; nothing at the roofline."""
     if place.times == ROOFLINE:
-        return Engine(0.0, 0.0, 0.0, 1.0)
+        return IDEAL_ENGINE
     own = ENGINES[place.framework]
-    burst, interference = own[load]["burst"], own[load]["interference"]
-    return Engine(own["host_ms"] * MILLI, own["first_ms"] * MILLI, burst, interference)
+    return Engine(
+        host=own["host_ms"] * MILLI,
+        first=own["first_ms"] * MILLI,
+        burst=own[load]["burst"],
+        interference=own[load]["interference"],
+    )
 
 
 def with_figures(device: Device, point: Point) -> Device:
@@ -233,7 +237,7 @@ def _resolved(arch: Architecture, weights: int, operand: int, cache: int, place:
     attention, mlp, experts = role_names(arch, weights)
     asked = NAMES[operand]
 
-    def product(kind: str, name: str) -> Any:
+    def quantised(kind: str, name: str) -> Any:
         taken = asked if name != BF16 else BF16
         return _rates(place, kind, _candidates(name, taken), taken, name)
 
@@ -245,51 +249,54 @@ def _resolved(arch: Architecture, weights: int, operand: int, cache: int, place:
 
     plain = (BF16,)
     return Speeds(
-        product("gemm", attention),
-        product("gemm", mlp),
-        _rates(place, "gemm", plain, BF16, BF16),
-        attended("decode"),
-        attended("decode-wide"),
-        attended("decode-window"),
-        attended("prefill"),
-        attended("prefill-wide"),
-        attended("prefill-window"),
-        _rates(place, "encoder", plain, BF16, BF16),
-        product("mixture", experts),
-        attended("latent-decode"),
-        attended("latent-prefill"),
-        _rates(place, "all-reduce", plain, BF16, BF16),
-        _rates(place, "nccl", plain, BF16, BF16),
-        _host(place),
-        _wires(place),
-        kept,
+        attention=quantised("gemm", attention),
+        mlp=quantised("gemm", mlp),
+        plain=_rates(place, "gemm", plain, BF16, BF16),
+        decode=attended("decode"),
+        decode_wide=attended("decode-wide"),
+        decode_window=attended("decode-window"),
+        prefill=attended("prefill"),
+        prefill_wide=attended("prefill-wide"),
+        prefill_window=attended("prefill-window"),
+        encoder=_rates(place, "encoder", plain, BF16, BF16),
+        experts=quantised("mixture", experts),
+        latent_decode=attended("latent-decode"),
+        latent_prefill=attended("latent-prefill"),
+        reduce=_rates(place, "all-reduce", plain, BF16, BF16),
+        nccl=_rates(place, "nccl", plain, BF16, BF16),
+        host=_host(place),
+        wires=_wires(place),
+        cached=kept,
     )
 
 
 def _host(place: Place) -> Host:
     moved = place.device.bytes_per_s * A_MICROSECOND
     if place.times == ROOFLINE:
-        return Host(0.0, 0.0, 0.0, moved, 1.0)
+        return Host(step_launch=0.0, pass_launch=0.0, head=0.0, moved=moved, effective_experts=1.0)
     own = ENGINES[place.framework]
     return Host(
-        own["step_launch_us"], own["pass_launch_us"], own["head_us"], own["moved"] * moved,
-        own["spread"],
-    )  # fmt: skip
+        step_launch=own["step_launch_us"],
+        pass_launch=own["pass_launch_us"],
+        head=own["head_us"],
+        moved=own["moved"] * moved,
+        effective_experts=own["effective_experts"],
+    )
 
 
 def _wires(place: Place) -> Wires:
     links = place.device.links
     if links is None:
-        return Wires(1 << 20, 1.0, 1.0, 0.0, 0.0)
+        return Wires(node=1 << 20, link=1.0, network=1.0, latency=0.0, network_latency=0.0)
     latency = EXCHANGE_US if place.times == SILICON else 0.0
     beyond = links.network_bytes_per_s
     further = links.network_latency_s - links.latency_s if place.times == SILICON else 0.0
     return Wires(
-        links.devices_a_node,
-        links.bytes_per_s * A_MICROSECOND,
-        beyond * A_MICROSECOND if beyond else math.ulp(0.0) * 2**60,
-        latency,
-        further / A_MICROSECOND,
+        node=links.devices_a_node,
+        link=links.bytes_per_s * A_MICROSECOND,
+        network=beyond * A_MICROSECOND if beyond else math.ulp(0.0) * 2**60,
+        latency=latency,
+        network_latency=further / A_MICROSECOND,
     )
 
 

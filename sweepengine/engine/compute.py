@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import engine_of, place_of_code, speeds_of
-from sweepengine.engine.tables import tabulate
+from sweepengine.engine.records import paths
+from sweepengine.engine.tables import FIGURES, tabulate
 from sweepengine.engine.threads import in_ranges
-from sweepengine.engine.times import fill_times, served_of
+from sweepengine.engine.times import fill_times, timed_product
 from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.figures import KeyGrowth
 from sweepengine.formulas.layout import devices
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
 from sweepengine.grid.axes import Axis
@@ -21,16 +23,18 @@ from sweepengine.grid.columns import (
     OVER_STEPS,
     PER_SEQUENCE,
     READ_ONCE,
-    SECONDS,
+    TIMED,
     Column,
 )
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.plain import column_value, layout_of, workload_of
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand, indexed
-from sweepengine.grid.timed import Timed, timed
+from sweepengine.grid.timed import timed
 
 Integers = NDArray[np.int64]
+GROWTH = paths(KeyGrowth)
+"""Rows of the table of what keys add."""
 PLAIN, COMPILED = "plain", "compiled"
 RANGE_ROWS = 1 << 16
 """Points that a thread fills at once."""
@@ -46,8 +50,8 @@ def engine_for(points: int) -> str:
 class Product(NamedTuple):
     """A product of axes as the kernel takes it."""
 
-    workloads: Integers
-    """Distinct workloads, shape (W, workload columns)."""
+    workloads: dict[str, Integers]
+    """Inputs of each distinct workload."""
     axes: Integers
     """What each value of each axis adds to the workload's index, to decode steps and to the
     batch size; shape (3, sum of lengths), axes one after the other, the last one fastest."""
@@ -58,7 +62,7 @@ class Product(NamedTuple):
 def product_of(axes: Sequence[Axis]) -> Product:
     """Workloads of a product of axes, and what each value adds."""
     columns, added, lengths = indexed(axes, WORKLOAD_COLUMNS, ("decode_steps", "batch_size"))
-    return Product(np.stack(list(columns.values()), axis=1), added, lengths)
+    return Product(columns, added, lengths)
 
 
 def fill_columns(
@@ -85,16 +89,16 @@ def fill_columns(
         if (value := _constant(BY_NAME[name], tables)) is not None
     }
     varied = [name for name in columns if name not in same]
-    plan = np.array([BY_NAME[name].plan for name in varied], np.int64).reshape(-1, 3)
+    plan = np.array([_plan(BY_NAME[name], tables) for name in varied], np.int64).reshape(-1, 3)
     real = [name for name in varied if BY_NAME[name].dtype == "Float64"]
     whole = [name for name in varied if name not in real]
     integers = np.empty((len(whole), rows), np.int64)
     floats = np.empty((len(real), rows), np.float64)
-    reaches = np.array(arch.reaches, np.int64)
+    spans = np.array(arch.spans, np.int64)
     routings = np.array(arch.routings, np.int64).reshape(-1, 2)
 
     def work(start: int, stop: int) -> None:
-        fill(arch.convention, Tables(*tables), reaches, routings, start, stop, product.axes,
+        fill(arch.convention, Tables(*tables), spans, routings, start, stop, product.axes,
              product.lengths, plan, integers, floats)  # fmt: skip
 
     in_ranges(work, rows, workers)
@@ -107,7 +111,7 @@ def computed_columns(
     model: Model, axes: Sequence[Axis], rows: int, columns: Sequence[str], workers: int = 1
 ) -> dict[str, NDArray[Any]]:
     """Counts and seconds of the first `rows` points of a product of axes, compiled."""
-    seconds = [name for name in columns if BY_NAME[name].way == SECONDS]
+    seconds = [name for name in columns if BY_NAME[name].timed]
     counts = [name for name in columns if name not in seconds]
     found: dict[str, NDArray[Any]] = {}
     if counts:
@@ -115,7 +119,7 @@ def computed_columns(
         tables = tabulate(model.architecture, product.workloads)
         found = fill_columns(model.architecture, product, tables, rows, counts, workers)
     if seconds:
-        found |= fill_times(model, served_of(axes), rows, seconds, workers)
+        found |= fill_times(model, timed_product(axes), rows, seconds, workers)
     return {name: found[name] for name in columns}
 
 
@@ -126,18 +130,25 @@ def _constant(
 
     On one device nothing is sent, say, and a model's weights are the same at every point.
     """
-    figures, keys, _ = tables
-    way, figure, key = column.plan
+    figures = tables[0]
+    reduction, figure, key = _plan(column, tables)
     row = figures[figure]
     if not row.size or (row != row[0]).any():
         return None
-    if way == AS_IS:
+    if reduction == AS_IS:
         return np.int64(row[0])
-    if way not in (PER_SEQUENCE, OVER_STEPS, READ_ONCE) or row[0]:
+    if reduction not in (PER_SEQUENCE, OVER_STEPS, READ_ONCE) or row[0] or key >= 0:
         return None
-    if way == OVER_STEPS and key >= 0 and keys[:, key].any():
-        return None
-    return np.float64(0) if way == READ_ONCE else np.int64(0)
+    return np.float64(0) if reduction == READ_ONCE else np.int64(0)
+
+
+def _plan(column: Column, tables: tuple[Integers, ...]) -> tuple[int, int, int]:
+    """How `kernel.fill` makes a column: reduction, row of figures, row of what keys add or -1."""
+    growth, (_, field) = tables[1], column.figure.split(".")
+    key = -1
+    if column.reduction == OVER_STEPS and growth[:, GROWTH.index(f"counts.{field}")].any():
+        key = GROWTH.index(f"counts.{field}")
+    return column.reduction, FIGURES.index(column.figure), key
 
 
 def plain_columns(
@@ -161,20 +172,22 @@ def point_values(model: Model, point: Point, asked: Sequence[Column]) -> list[in
     """Values of columns at one point, in plain Python."""
     arch = model.architecture
     workload = workload_of(arch, point)
-    seconds = seconds_of(model, point) if any(c.way == SECONDS for c in asked) else None
+    timed_ones = any(column.timed for column in asked)
+    seconds = point_seconds(model, point) if timed_ones else {}
     return [
-        getattr(seconds, c.figure)
-        if c.way == SECONDS
+        seconds[c.name]
+        if c.timed
         else column_value(c, arch, workload, point.decode_steps, point.batch_size)
         for c in asked
     ]
 
 
-def seconds_of(model: Model, point: Point) -> Timed:
-    """Seconds of one point on its device, in plain Python."""
+def point_seconds(model: Model, point: Point) -> dict[str, float]:
+    """Columns of seconds of one point on its device, in plain Python."""
     place = place_of_code(model, point, devices(layout_of(point)) > 1)
     speeds = speeds_of(model.architecture, point, place)
-    return timed(model.architecture, point, speeds, engine_of(place))
+    found = timed(model.architecture, point, speeds, engine_of(place))
+    return {column.name: getattr(found, column.figure) for column in TIMED}
 
 
 def compute_arrays(

@@ -20,12 +20,12 @@ from sweepengine.engine.compute import (
     compute_arrays,
     fill_columns,
     plain_columns,
-    seconds_of,
+    point_seconds,
     shown_values,
 )
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import begin, cores
-from sweepengine.engine.times import fill_times, served_rows
+from sweepengine.engine.times import fill_times, timed_rows
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
 from sweepengine.grid.axes import AXES
@@ -188,7 +188,7 @@ def cost(
     found = point_columns(loaded.architecture, asked)
     refuse_overflow("point", found)
     if loaded.devices:
-        found |= seconds_of(loaded, asked)._asdict()
+        found |= point_seconds(loaded, asked)
     return {name: found[name] for name in output_names(loaded)}
 
 
@@ -204,7 +204,7 @@ def _computed(
         return plain_columns(model, dict(columns), outputs)
     counts = [name for name in outputs if not BY_NAME[name].timed]
     product = Product(
-        np.stack(list(workloads.values()), axis=1),
+        dict(workloads),
         np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
         np.array([len(codes)], np.int64),
     )
@@ -212,7 +212,7 @@ def _computed(
     found = fill_columns(arch, product, tables, len(codes), counts, cores())
     if model.devices:
         seconds = [name for name in outputs if name not in found]
-        found |= fill_times(model, served_rows(dict(columns)), len(codes), seconds, cores())
+        found |= fill_times(model, timed_rows(dict(columns)), len(codes), seconds, cores())
     return found
 
 
@@ -223,7 +223,7 @@ def seconds_of_points(points: pl.DataFrame, model: Model) -> pl.DataFrame:
     if len(points) <= PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
         found = plain_columns(model, dict(columns), names)
     else:
-        found = fill_times(model, served_rows(dict(columns)), len(points), names, cores())
+        found = fill_times(model, timed_rows(dict(columns)), len(points), names, cores())
     return pl.DataFrame({name: found[name] for name in names})
 
 

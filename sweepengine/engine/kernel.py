@@ -1,10 +1,10 @@
 """The compiled sweep: a table of workloads, then a loop over points.
 
 What varies with crops, sizes, text, heads and attention is computed once for each workload: vision,
-ends and each group of layers add their figures to the table. `fill` decodes the linear index of
-each point itself, finds its workload, decode steps and batch size, and scales the workload's
-figures. All call the very functions that plain Python calls. They are serial and hold no lock, so
-that threads run them side by side.
+and prefill through all parts of the model. `fill` decodes the linear index of each point itself,
+finds its workload, decode steps and batch size, and scales the workload's figures. All call the
+very functions that plain Python calls. They are serial and hold no lock, so that threads run them
+side by side.
 """
 
 from typing import NamedTuple
@@ -13,29 +13,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.engine.compiled import compiled, inner
-from sweepengine.formulas.architecture import Convention, Counts, Group, Reach, Towers, Trunk
-from sweepengine.formulas.attention import with_heads
-from sweepengine.formulas.cost import Roles
-from sweepengine.formulas.figures import (
-    SUMMED_FIGURES,
-    Figures,
-    ends_figures,
-    group_prefill,
-    larger,
-    vision_figures,
+from sweepengine.engine.readers import reader
+from sweepengine.engine.records import paths
+from sweepengine.formulas.architecture import (
+    Backbone,
+    Convention,
+    Counts,
+    Group,
+    Span,
+    Towers,
 )
-from sweepengine.formulas.layout import Layout, share_group, share_trunk
-from sweepengine.formulas.steps import SUMMED_KEYS, Keys
-from sweepengine.formulas.tokens import ceil_div, image_tokens
-from sweepengine.formulas.ways import (
+from sweepengine.formulas.cost import CountedOperator
+from sweepengine.formulas.figures import (
+    Figures,
+    KeyGrowth,
+    ends_phase,
+    group_phase,
+    larger,
+    merged,
+)
+from sweepengine.formulas.layout import EndsHeld, Layout
+from sweepengine.formulas.passes import ends_part, layer_part
+from sweepengine.formulas.reductions import (
+    PeakLines,
+    activated_experts,
     cached_after,
     keys_met,
     last_keys,
     over_steps,
     read_once,
     step_bytes,
-    touched_experts,
 )
+from sweepengine.formulas.tokens import ceil_div, image_tokens, seen_by
+from sweepengine.formulas.vision import vision_phase
 from sweepengine.grid.columns import (
     AS_IS,
     CACHE_AFTER,
@@ -51,100 +61,110 @@ Floats = NDArray[np.float64]
 
 RUN = 512
 """Points handled together: their index arrays stay in the first-level cache."""
-IMAGE_TOKENS, CONTEXT, PREFILL_TOKENS, TABLE_ROW, TABLE_ROWS, DATA, EXPERT_GROUPS = (
-    Figures._fields.index(name)
-    for name in ("image_tokens", "context_tokens", "prefill_tokens", "table_row_bytes",
-                 "table_rows", "data_parallel", "expert_groups")
+FIGURES = paths(Figures)
+"""Rows of the table of figures."""
+GROWTH = paths(KeyGrowth)
+"""Rows of the table of what each key adds."""
+CONTEXT, PREFILL_TOKENS, TABLE_ROW, TABLE_ROWS, DATA, EXPERT_GROUPS = (
+    FIGURES.index(name)
+    for name in ("tokens.context", "tokens.prefill", "weights.table_row_bytes",
+                 "weights.table_rows", "devices.data_parallel", "devices.expert_groups")
 )  # fmt: skip
-CACHE_BYTES, ATTENDING = Keys._fields.index("cache_bytes"), SUMMED_KEYS
+CACHE_BYTES = GROWTH.index("counts.cache_bytes")
+PEAK = GROWTH.index(f"peak.{PeakLines._fields[0]}")
+PEAK_END = PEAK + len(PeakLines._fields)
+
+
+class Around(NamedTuple):
+    """A device's share of a model beside its groups of layers."""
+
+    backbone: Backbone
+    layout: Layout
+    ends: EndsHeld
+
+
+class Prefilled(NamedTuple):
+    """What the prefill of a workload depends on."""
+
+    share: int
+    """Position of the device's share."""
+    tokens: int
+    cached: int
+    flash: int
+    cache_bits: int
+    """Quarter bits of a cached value."""
 
 
 class Tables(NamedTuple):
     """Figures of W distinct workloads."""
 
     figures: Integers
-    """Shape (fields of `Figures`, W)."""
-    keys: Integers
-    """Shape (kinds of keys, fields of `Keys`, W)."""
+    """Shape (FIGURES, W)."""
+    growth: Integers
+    """Shape (spans, GROWTH, W)."""
     experts: Integers
     """Bytes of one expert, and how many a device holds; shape (kinds of routing, 2, W)."""
 
 
-@inner
-def _add_figures(figures: Figures, table: Integers, row: int, sums: int) -> None:
-    for field in range(len(figures)):
-        if field < SUMMED_FIGURES:
-            table[field, row] += figures[field]
-        else:
-            table[field, row] = larger(table[field, row], figures[field], sums)
+group_at = reader(Group)
+around_at = reader(Around)
+prefilled_at = reader(Prefilled)
+span_at = reader(Span)
+lines_at = reader(PeakLines)
 
 
 @compiled("vision")
-def add_vision(
-    towers: Towers, counts: Counts, convention: Convention, images: Integers, table: Integers
+def fill_vision(
+    towers: Towers, counts: Counts, convention: Convention, images: Integers, out: Integers
 ) -> None:
-    """Vision figures of each image, shape (N, image columns and attention), into `table`."""
+    """Vision of each image, shape (N, image columns and attention), into shape (fields, N)."""
     for row in range(len(images)):
         at = images[row]
         image = image_tokens(towers.image, at[0], at[1], at[2], at[3])
-        found = vision_figures(towers, counts, convention, image, at[4])
-        for field in range(len(found)):
-            table[field, row] = found[field]
+        found = vision_phase(towers, counts, convention, image, at[4])
+        for field in range(len(found.counts)):
+            out[field, row] = found.counts[field]
+        out[len(found.counts), row] = found.read_bytes
+        out[len(found.counts) + 1, row] = found.held_bytes
 
 
 @compiled("decoder")
-def add_prefill(
-    trunk: Trunk,
-    group: Group,
-    counts: tuple[Roles, ...],
-    end_counts: tuple[Roles, ...],
+def fill_prefill(
     convention: Convention,
-    texts: Integers,
-    cached: Integers,
-    chosen: Integers,
-    held: Integers,
-    table: Integers,
-    first: int,
+    layer_counts: tuple[CountedOperator, ...],
+    end_counts: tuple[CountedOperator, ...],
+    around: Integers,
+    groups: Integers,
+    cases: Integers,
+    out: Integers,
 ) -> None:
-    """Add the prefill of a group of layers; with the first group also the ends of the decoder.
+    """Prefill of each workload through all parts of the model, shape (fields of `Phase`, W).
 
-    The image's tokens are in `table` already, `texts` stand beside them, behind `cached`.
-    `chosen` has the attention heads, key-value heads, attention code, cache format and the four
-    of the layout of each workload; `held` quarter bits of a cached value and what `ends_held` says.
+    Parameters
+    ----------
+    convention, layer_counts, end_counts : Convention, tuple of CountedOperator
+        Of the accounting.
+    around, groups : int64 array, shape (S, numbers of `Around`), (S, groups, numbers of `Group`)
+        Distinct shares of a device.
+    cases : int64 array, shape (W, fields of `Prefilled`)
+        Workloads.
+    out : int64 array
+        To be filled.
     """
     sums = convention.sums_activations
-    for row in range(len(chosen)):
-        layout = Layout(chosen[row, 4], chosen[row, 5], chosen[row, 6], chosen[row, 7])
-        part = share_trunk(trunk, layout.tensor)
-        if first > 0:
-            image = table[IMAGE_TOKENS, row]
-            ends = ends_figures(
-                part,
-                end_counts,
-                convention,
-                layout,
-                held[row, 1],
-                held[row, 2],
-                held[row, 3],
-                texts[row],
-                image,
-                cached[row],
-            )
-            _add_figures(ends, table, row, sums)
-        attention = with_heads(group.attention, chosen[row, 0], chosen[row, 1])
-        own = Group(group.layers, group.norms, attention, group.feed_forward, group.recurrent)
-        found = group_prefill(
-            part,
-            share_group(own, layout),
-            counts,
-            convention,
-            layout,
-            held[row, 0],
-            table[PREFILL_TOKENS, row],
-            cached[row],
-            chosen[row, 2],
-        )
-        _add_figures(found, table, row, sums)
+    for row in range(len(cases)):
+        case = prefilled_at(cases[row])
+        at = around_at(around[case.share])
+        ends = ends_part(at.backbone, at.layout, at.ends, case.tokens)
+        found = ends_phase(convention, end_counts, ends, 0)
+        for position in range(groups.shape[1]):
+            group = group_at(groups[case.share, position])
+            seen = seen_by(group.attention, case.tokens, case.cached, case.flash, 0)
+            part = layer_part(group, at.backbone, at.layout, seen)
+            phase = group_phase(convention, layer_counts, group, at.backbone, part, case.cache_bits)
+            found = merged(found, phase, sums)
+        for field in range(len(found)):
+            out[field, row] = found[field]
 
 
 @inner
@@ -191,68 +211,60 @@ def _share(tables: Tables, found: Integers) -> None:
 
 
 @inner
-def _met(convention: Convention, tables: Tables, reaches: Integers, found: Integers,
+def _met(convention: Convention, tables: Tables, spans: Integers, found: Integers,
          met: Integers) -> None:  # fmt: skip
-    """Keys that all steps of each point meet, for each kind of attention."""
+    """Keys that all steps of each point meet, for each span."""
     context = tables.figures[CONTEXT]
-    for kind in range(len(reaches)):
-        reach = Reach(reaches[kind, 0], reaches[kind, 1], reaches[kind, 2])
+    for kind in range(len(spans)):
+        span = span_at(spans[kind])
         for i in range(found.shape[1]):
-            met[kind, i] = keys_met(convention, context[found[0, i]], found[1, i], reach)
+            met[kind, i] = keys_met(convention, context[found[0, i]], found[1, i], span)
 
 
 @inner
 def _integer_column(
     convention: Convention,
     tables: Tables,
-    reaches: Integers,
+    spans: Integers,
     plan: Integers,
     found: Integers,
     met: Integers,
     out: Integers,
 ) -> None:
-    way = plan[0]
+    reduction = plan[0]
     figures, context = tables.figures[plan[1]], tables.figures[CONTEXT]
-    if way == AS_IS:
+    if reduction == AS_IS:
         for i in range(len(out)):
             out[i] = figures[found[0, i]]
-    elif way == PER_SEQUENCE:
+    elif reduction == PER_SEQUENCE:
         for i in range(len(out)):
             out[i] = found[2, i] * figures[found[0, i]]
-    elif way == OVER_STEPS:
+    elif reduction == OVER_STEPS:
         for i in range(len(out)):
             out[i] = over_steps(found[1, i], figures[found[0, i]])
-        for kind in range(len(reaches) if plan[2] >= 0 else 0):
-            growth = tables.keys[kind, plan[2]]
+        for kind in range(len(spans) if plan[2] >= 0 else 0):
+            growth = tables.growth[kind, plan[2]]
             for i in range(len(out)):
                 out[i] += met[kind, i] * growth[found[0, i]]
         for i in range(len(out)):
             out[i] *= found[2, i]
-    elif way == LAST_STEP:
+    elif reduction == LAST_STEP:
         for i in range(len(out)):
             row, steps = found[0, i], found[1, i]
             held = 0
-            for kind in range(len(reaches)):
-                keys = tables.keys[kind]
-                reach = Reach(reaches[kind, 0], reaches[kind, 1], reaches[kind, 2])
-                last = last_keys(convention, context[row], steps, reach)
-                step = step_bytes(
-                    keys[ATTENDING, row],
-                    keys[ATTENDING + 1, row],
-                    keys[ATTENDING + 2, row],
-                    keys[ATTENDING + 3, row],
-                    last,
-                )
+            for kind in range(len(spans)):
+                lines = lines_at(tables.growth[kind, PEAK:PEAK_END, row])
+                last = last_keys(convention, context[row], steps, span_at(spans[kind]))
+                step = step_bytes(lines, last)
                 held = larger(held, step, convention.sums_activations)
             out[i] = found[2, i] * (held + figures[row]) * min(steps, 1)
-    elif way == CACHE_AFTER:
+    elif reduction == CACHE_AFTER:
         for i in range(len(out)):
             row = found[0, i]
             held = figures[row]
-            for kind in range(len(reaches)):
-                reach = Reach(reaches[kind, 0], reaches[kind, 1], reaches[kind, 2])
-                tokens = cached_after(convention, context[row], found[1, i], reach)
-                held += tables.keys[kind, CACHE_BYTES, row] * tokens
+            for kind in range(len(spans)):
+                tokens = cached_after(convention, context[row], found[1, i], span_at(spans[kind]))
+                held += tables.growth[kind, CACHE_BYTES, row] * tokens
             out[i] = found[2, i] * held
 
 
@@ -260,12 +272,12 @@ def _integer_column(
 def _float_column(
     tables: Tables, routings: Integers, plan: Integers, found: Integers, out: Floats
 ) -> None:
-    way, figures = plan[0], tables.figures[plan[1]]
-    if way == READ_ONCE:
+    reduction, figures = plan[0], tables.figures[plan[1]]
+    if reduction == READ_ONCE:
         for i in range(len(out)):
             out[i] = figures[found[0, i]]
         return
-    prefill = way == PREFILL_READS
+    prefill = reduction == PREFILL_READS
     known_row, known_tokens, read = -1, -1, 0.0
     for i in range(len(out)):
         row = found[0, i]
@@ -276,7 +288,7 @@ def _float_column(
             met = tokens * tables.figures[EXPERT_GROUPS, row]
             for kind in range(len(routings)):
                 one, held = tables.experts[kind, 0, row], tables.experts[kind, 1, row]
-                read += touched_experts(held, routings[kind, 0], routings[kind, 1], met) * one
+                read += activated_experts(held, routings[kind, 0], routings[kind, 1], met) * one
             known_row, known_tokens = row, tokens
         out[i] = read if prefill else found[1, i] * read
 
@@ -285,7 +297,7 @@ def _float_column(
 def fill(
     convention: Convention,
     tables: Tables,
-    reaches: Integers,
+    spans: Integers,
     routings: Integers,
     start: int,
     stop: int,
@@ -297,23 +309,34 @@ def fill(
 ) -> None:
     """Fill columns of points `start` to `stop`; `integers` and `floats` hold those of all points.
 
-    `reaches` is of each kind of keys, `routings` (experts, experts a token) of each kind of
-    mixture; `axes` and `lengths` are as `compute.product_of` makes them; `plan` has a row a
-    column, its `Column.plan`.
+    Parameters
+    ----------
+    convention, tables : Convention, Tables
+        Of the accounting, and of the workloads.
+    spans, routings : int64 array, shape (spans, 3), (kinds of routing, 2)
+        `Architecture.spans`; experts and experts a token.
+    start, stop : int
+        Linear indices.
+    axes, lengths : int64 array
+        As `compute.product_of` makes them.
+    plan : int64 array, shape (columns, 3)
+        Of each column its reduction, row of figures, and row of what keys add (-1: nothing).
+    integers, floats : array, shape (columns, points)
+        To be filled.
     """
     found = np.empty((3, RUN), np.int64)
-    met = np.empty((len(reaches), RUN), np.int64)
+    met = np.empty((len(spans), RUN), np.int64)
     for low in range(start, stop, RUN):
         high = min(stop, low + RUN)
         here = found[:, : high - low]
         _locate(low, axes, lengths, here)
         _share(tables, here)
-        _met(convention, tables, reaches, here, met)
+        _met(convention, tables, spans, here, met)
         whole, real = 0, 0
         for column in range(len(plan)):
             if plan[column, 0] < READ_ONCE:
                 _integer_column(
-                    convention, tables, reaches, plan[column], here, met, integers[whole, low:high]
+                    convention, tables, spans, plan[column], here, met, integers[whole, low:high]
                 )
                 whole += 1
             else:

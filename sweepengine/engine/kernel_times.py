@@ -1,167 +1,200 @@
 """The compiled times of a sweep: tables of passes, then a loop over points.
 
-What does not depend on decode steps (workload, batch, layout, formats, device) is served alike: its
-vision, its prefill and what a step takes are computed once. `fill_seconds` finds each point's
-served row and its steps and sums those over the pieces of the model's windows.
+What does not depend on decode steps (workload, batch, layout, formats, device) shares a row: its
+vision, its prefill and what a step takes are computed once. `fill_seconds` finds each point's row
+and its steps and sums those over the spans of the model's attention.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.engine.compiled import compiled
-from sweepengine.formulas.architecture import Convention, Group, Reach, Towers, Trunk
-from sweepengine.formulas.attention import with_heads
+from sweepengine.engine.kernel import around_at, group_at, span_at
+from sweepengine.engine.readers import reader
+from sweepengine.engine.records import paths
+from sweepengine.formulas.architecture import Convention, Towers
 from sweepengine.formulas.attention_times import step_lines, steps_us
-from sweepengine.formulas.layer_times import end_times, group_prefill_us, group_step_us, summed
-from sweepengine.formulas.layout import Layout, share_group, share_trunk
-from sweepengine.formulas.seconds import Line
-from sweepengine.formulas.serving import CONTINUOUS, Engine, continuous_tpot, continuous_ttft
+from sweepengine.formulas.layer_times import end_times, layer_times, summed
+from sweepengine.formulas.reductions import cached_before
+from sweepengine.formulas.seconds import Line, joined
+from sweepengine.formulas.serving import Engine, seconds_of
 from sweepengine.formulas.speeds import Speeds
-from sweepengine.formulas.tokens import image_tokens
+from sweepengine.formulas.tokens import Pass, image_tokens
 from sweepengine.formulas.vision_times import vision_us
-from sweepengine.formulas.ways import cached_before
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-VISION, PREFILL, STEP, HOST, FIRST, BURST, INTERFERENCE, LINES = range(8)
-"""Fields of a served row; from `LINES` on those of `Line` for each kind of keys."""
-LINE = len(Line._fields)
-A_SECOND = 1e6
-"""Microseconds."""
+PASSES = ("vision", "prefill", "step")
+"""Rows of the table of times, us; behind them those of `Line` for each span."""
+VISION, PREFILL, STEP = range(len(PASSES))
+LINE = len(paths(Line))
+
+
+class Row(NamedTuple):
+    """What the passes of a row of times depend on."""
+
+    share: int
+    """Position of the device's share."""
+    setting: int
+    """Position of the rates."""
+    tokens: int
+    """That prefill runs over."""
+    cached: int
+    context: int
+    batch: int
+    """Sequences of a data-parallel group."""
+    filled: int
+    """Sequences that a prefill runs over."""
+    stages: int
+    """Of the pipeline."""
+    serving: int
+
+
+row_at = reader(Row)
+speeds_at = reader(Speeds)
+engine_at = reader(Engine)
+line_at = reader(Line)
 
 
 @compiled("times")
-def add_images(
-    towers: Towers, images: Integers, batches: Floats, speeds: Speeds, rows: Integers, table: Floats
+def fill_images(
+    towers: Towers, images: Integers, rows: Integers, speeds: Floats, table: Floats
 ) -> None:
-    """Vision of each served row: `images`, shape (S, image columns), and so many of each."""
-    for row in rows:
-        at = images[row]
+    """Vision of each row of times: `images`, shape (R, image columns), into `table`."""
+    for i in range(len(rows)):
+        at, row = images[i], row_at(rows[i])
         image = image_tokens(towers.image, at[0], at[1], at[2], at[3])
-        table[VISION, row] = vision_us(towers, image, batches[row], speeds)
+        table[VISION, i] = vision_us(
+            towers, image, float(row.filled), speeds_at(speeds[row.setting])
+        )
 
 
 @compiled("times")
-def add_passes(
-    trunk: Trunk,
-    group: Group,
-    asked: Integers,
-    filled: Floats,
-    batches: Floats,
-    speeds: Speeds,
+def fill_passes(
+    around: Integers,
+    groups: Integers,
+    places: Integers,
     rows: Integers,
-    kind: int,
-    beside: int,
-    first: int,
+    speeds: Floats,
     table: Floats,
 ) -> None:
-    """Add a group's prefill and steps to served rows; with the first group also the ends.
+    """Prefill and steps of each row of times through all parts of the model.
 
-    `asked` has tokens, cached tokens, heads, key-value heads, the four of the layout and what
-    `ends_held` says; `filled` how many sequences a prefill runs over. `kind` and `beside` are the
-    places of the group's lines, -1 where it has none. A row whose prefill is that of the row before
-    it, as where only batches vary, takes it from there.
+    A row whose prefill is that of the row before it, as where only batches vary, takes it from
+    there.
+
+    Parameters
+    ----------
+    around, groups : int64 array
+        Distinct shares of a device, as `tables.Shares` has them.
+    places : int64 array, shape (groups, 2)
+        Positions of each group's lines among spans; -1 where it has none.
+    rows : int64 array, shape (R, fields of `Row`)
+        What passes depend on.
+    speeds : float64 array, shape (settings, numbers of `Speeds`)
+        Rates.
+    table : float64 array, shape (passes and lines, R)
+        To be filled; zeros.
     """
-    last = -1
-    ends, filling = 0.0, 0.0
-    for row in rows:
-        at = asked[row]
-        alike = last >= 0 and filled[row] == filled[last]
-        for field in range(asked.shape[1]):
-            alike = alike and at[field] == asked[last, field]
+    last = row_at(rows[0])
+    filled = 0.0
+    for i in range(len(rows)):
+        row = row_at(rows[i])
+        at, rates = around_at(around[row.share]), speeds_at(speeds[row.setting])
+        prefill = Pass(sequences=float(row.filled), tokens=row.tokens, cached=row.cached, decode=0)
+        step = Pass(sequences=float(row.batch), tokens=1, cached=0, decode=1)
+        alike = (
+            i > 0
+            and row.share == last.share
+            and row.setting == last.setting
+            and row.tokens == last.tokens
+            and row.cached == last.cached
+            and row.filled == last.filled
+        )
         last = row
-        tokens, cached = at[0], at[1]
-        layout = Layout(at[4], at[5], at[6], at[7])
-        part = share_trunk(trunk, layout.tensor)
-        batch = batches[row]
-        if first > 0:
-            if not alike:
-                before = end_times(
-                    part, layout, filled[row], tokens, at[8], at[9], at[10], 0, speeds
-                )  # fmt: skip
-                ends = summed(before)
-            table[PREFILL, row] += ends
-            after = end_times(part, layout, batch, 1, at[8], at[9], at[10], 1, speeds)
-            table[STEP, row] += summed(after)
-        attention = with_heads(group.attention, at[2], at[3])
-        own = Group(group.layers, group.norms, attention, group.feed_forward, group.recurrent)
-        mine = share_group(own, layout)
+        stepped = summed(end_times(at.backbone, at.layout, at.ends, step, rates))
         if not alike:
-            filling = group_prefill_us(mine, part, layout, filled[row], tokens, cached, speeds)
-        table[PREFILL, row] += filling
-        table[STEP, row] += group_step_us(mine, part, layout, batch, speeds)
-        lines = step_lines(mine.attention, batch, speeds)
-        for index in range(2):
-            place = kind if index == 0 else beside
-            if place < 0:
-                continue
-            line = lines[index]
-            start = LINES + place * LINE
-            for field in range(LINE):
-                if field == 2:  # keys at which the latency ends are of one layer
-                    table[start + field, row] = line[field]
-                else:
-                    table[start + field, row] += mine.layers * line[field]
+            filled = summed(end_times(at.backbone, at.layout, at.ends, prefill, rates))
+        for position in range(groups.shape[1]):
+            group = group_at(groups[row.share, position])
+            if not alike:
+                times = layer_times(group, at.backbone, at.layout, prefill, rates)
+                filled += group.layers * summed(times)
+            times = layer_times(group, at.backbone, at.layout, step, rates)
+            stepped += group.layers * summed(times)
+            lines = step_lines(group.attention, step.sequences, rates)
+            for index in range(len(lines)):
+                if places[position, index] < 0:
+                    continue
+                start = len(PASSES) + places[position, index] * LINE
+                before = line_at(table[start : start + LINE, i])
+                line = joined(before, lines[index], group.layers)
+                for field in range(LINE):
+                    table[start + field, i] = line[field]
+        table[PREFILL, i] = filled
+        table[STEP, i] = stepped
 
 
 @compiled("times")
 def fill_seconds(
     convention: Convention,
     table: Floats,
-    served: Integers,
-    reaches: Integers,
+    rows: Integers,
+    engines: Floats,
+    spans: Integers,
     start: int,
     stop: int,
     axes: Integers,
     lengths: Integers,
     out: Floats,
 ) -> None:
-    """Fill vision, prefill, decode, TTFT and TPOT, shape (5, points), of points start to stop.
+    """Fill the fields of `Seconds`, shape (fields, points), of points `start` to `stop`.
 
-    `axes` has what each value of each axis adds to the served row and to decode steps; `served` of
-    each row its context, batch, stages of a pipeline and way of serving.
+    Parameters
+    ----------
+    convention : Convention
+        Of the accounting.
+    table, rows : array
+        As `fill_passes` fills and takes them.
+    engines : float64 array, shape (settings, fields of `Engine`)
+        What serving engines add.
+    spans : int64 array, shape (spans, fields of `Span`)
+        Of the lines.
+    start, stop : int
+        Linear indices.
+    axes, lengths : int64 array
+        What each value of each axis adds to the row and to decode steps; values of each axis.
+    out : float64 array
+        To be filled.
     """
     for index in range(start, stop):
         rest = index
-        row, steps = 0, 0
+        position, steps = 0, 0
         offset = axes.shape[1]
         for axis in range(len(lengths) - 1, -1, -1):
             offset -= lengths[axis]
             value = offset + rest % lengths[axis]
             rest //= lengths[axis]
-            row += axes[0, value]
+            position += axes[0, value]
             steps += axes[1, value]
-        stages = served[row, 2]
-        cached = cached_before(convention, served[row, 0])
-        spent = steps * table[STEP, row]
-        for kind in range(len(reaches)):
-            at = LINES + kind * LINE
-            line = Line(
-                table[at, row],
-                table[at + 1, row],
-                table[at + 2, row],
-                table[at + 3, row],
-                table[at + 4, row],
-                table[at + 5, row],
-            )
-            reach = Reach(reaches[kind, 0], reaches[kind, 1], reaches[kind, 2])
-            spent += steps_us(line, cached, steps, reach)
-        spent *= stages
-        vision, prefill = table[VISION, row], stages * table[PREFILL, row]
-        first, each = vision + prefill, 0.0
-        if steps > 0:
-            each = spent / steps
-        if served[row, 3] == CONTINUOUS:
-            host = Engine(
-                table[HOST, row], table[FIRST, row], table[BURST, row], table[INTERFERENCE, row]
-            )
-            alone, batch = first, float(served[row, 1])
-            first = continuous_ttft(each, alone, alone, batch, host)
-            each = continuous_tpot(each, alone, batch, steps, host)
-            spent = each * steps
-        out[0, index] = vision / A_SECOND
-        out[1, index] = prefill / A_SECOND
-        out[2, index] = spent / A_SECOND
-        out[3, index] = first / A_SECOND
-        out[4, index] = each / A_SECOND
+        row = row_at(rows[position])
+        cached = cached_before(convention, row.context)
+        spent = steps * table[STEP, position]
+        for kind in range(len(spans)):
+            at = len(PASSES) + kind * LINE
+            line = line_at(table[at : at + LINE, position])
+            spent += steps_us(line, cached, steps, span_at(spans[kind]))
+        found = seconds_of(
+            table[VISION, position],
+            row.stages * table[PREFILL, position],
+            row.stages * spent,
+            steps,
+            float(row.batch),
+            row.serving,
+            engine_at(engines[row.setting]),
+        )
+        for field in range(len(found)):
+            out[field, index] = found[field]

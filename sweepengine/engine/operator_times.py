@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 @compiled("operators")
-def _gemm(shapes: Floats, rates: operator_rates.Gemm, out: Floats) -> None:
+def _gemm(shapes: Floats, rates: operator_rates.GemmRates, out: Floats) -> None:
     for i in range(len(out)):
         m, n, k = shapes[i]
         out[i] = seconds.gemm(m, n, k, rates)
@@ -28,7 +28,7 @@ def _decoded(line: seconds.Line, growth: float, keys: float) -> float:
 
 
 @compiled("operators")
-def _decode(shapes: Floats, rates: operator_rates.Decode, out: Floats) -> None:
+def _decode(shapes: Floats, rates: operator_rates.DecodeRates, out: Floats) -> None:
     for i in range(len(out)):
         sequences, heads, key_heads, width, keys, window, size = shapes[i]
         met = min(keys, window) if window > 0 else keys
@@ -39,7 +39,7 @@ def _decode(shapes: Floats, rates: operator_rates.Decode, out: Floats) -> None:
 
 
 @compiled("operators")
-def _prefill(shapes: Floats, rates: operator_rates.Prefill, out: Floats) -> None:
+def _prefill(shapes: Floats, rates: operator_rates.PrefillRates, out: Floats) -> None:
     for i in range(len(out)):
         sequences, heads, key_heads, width, tokens, window, size = shapes[i]
         out[i] = seconds.prefill_attention(
@@ -48,25 +48,25 @@ def _prefill(shapes: Floats, rates: operator_rates.Prefill, out: Floats) -> None
 
 
 @compiled("operators")
-def _encoder(shapes: Floats, rates: operator_rates.Encoder, out: Floats) -> None:
+def _encoder(shapes: Floats, rates: operator_rates.EncoderRates, out: Floats) -> None:
     for i in range(len(out)):
         sequences, heads, width, tokens = shapes[i]
         out[i] = seconds.encoder_attention(sequences, heads, width, tokens, rates)
 
 
 @compiled("operators")
-def _mixture(shapes: Floats, rates: operator_rates.Mixture, out: Floats) -> None:
+def _mixture(shapes: Floats, rates: operator_rates.MoeRates, out: Floats) -> None:
     for i in range(len(out)):
         tokens, hidden, width, chosen, experts, slices, parts, matrices, balanced = shapes[i]
         copies, held = max(1.0, tokens * chosen / parts), experts / parts
         touched = seconds.expected_experts(held, copies)
         if balanced > 0:
             touched = seconds.balanced_experts(held, copies)
-        out[i] = seconds.mixture(tokens, hidden, width / slices, copies, touched, matrices, rates)
+        out[i] = seconds.moe(tokens, hidden, width / slices, copies, touched, matrices, rates)
 
 
 @compiled("operators")
-def _latent_decode(shapes: Floats, rates: operator_rates.LatentDecode, out: Floats) -> None:
+def _latent_decode(shapes: Floats, rates: operator_rates.LatentDecodeRates, out: Floats) -> None:
     for i in range(len(out)):
         sequences, heads, keys, size = shapes[i]
         line = seconds.latent_decode_line(sequences, heads, 512.0, 64.0, size, rates)
@@ -74,28 +74,28 @@ def _latent_decode(shapes: Floats, rates: operator_rates.LatentDecode, out: Floa
 
 
 @compiled("operators")
-def _latent_prefill(shapes: Floats, rates: operator_rates.LatentPrefill, out: Floats) -> None:
+def _latent_prefill(shapes: Floats, rates: operator_rates.LatentPrefillRates, out: Floats) -> None:
     for i in range(len(out)):
         sequences, heads, tokens = shapes[i]
         out[i] = seconds.latent_prefill(sequences, heads, 192.0, 128.0, tokens, 0.0, rates)
 
 
 @compiled("operators")
-def _reduce(shapes: Floats, rates: operator_rates.Reduce, out: Floats) -> None:
+def _reduce(shapes: Floats, rates: operator_rates.AllReduceRates, out: Floats) -> None:
     for i in range(len(out)):
         sent, devices = shapes[i]
         out[i] = seconds.all_reduce(sent, devices, rates)
 
 
 _LOOPS = {
-    operator_rates.Gemm: _gemm,
-    operator_rates.Decode: _decode,
-    operator_rates.Prefill: _prefill,
-    operator_rates.Encoder: _encoder,
-    operator_rates.Mixture: _mixture,
-    operator_rates.LatentDecode: _latent_decode,
-    operator_rates.LatentPrefill: _latent_prefill,
-    operator_rates.Reduce: _reduce,
+    operator_rates.GemmRates: _gemm,
+    operator_rates.DecodeRates: _decode,
+    operator_rates.PrefillRates: _prefill,
+    operator_rates.EncoderRates: _encoder,
+    operator_rates.MoeRates: _mixture,
+    operator_rates.LatentDecodeRates: _latent_decode,
+    operator_rates.LatentPrefillRates: _latent_prefill,
+    operator_rates.AllReduceRates: _reduce,
 }
 """Kind of rates to the loop over shapes, whose columns `validation.measured_operators` declares."""
 

@@ -1,101 +1,154 @@
 """The tables of a set of workloads, from compiled formulas where they are many."""
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepengine.engine.records import flat, paths
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.figures import Figures
+from sweepengine.formulas.figures import Figures, Phase, device_counts
 from sweepengine.formulas.formats import cache_bits
-from sweepengine.formulas.layout import Layout, ends_held
-from sweepengine.formulas.points import IMAGE_COLUMNS, WORKLOAD_COLUMNS
+from sweepengine.formulas.layout import Layout, share_of
+from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
 from sweepengine.formulas.tokens import image_tokens
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.plain import prefill_figures, step_figures, vision_of
+from sweepengine.grid.plain import Vision, prefill_figures, step_figures, vision_of
 from sweepengine.grid.products import distinct
 
 Integers = NDArray[np.int64]
+Columns = Mapping[str, Integers]
 FEW = 1_000
 """Figures that plain Python makes in the time that compiling their formulas would take."""
-IMAGE = [WORKLOAD_COLUMNS.index(name) for name in (*IMAGE_COLUMNS, "attention")]
+FIGURES = paths(Figures)
+"""Rows of the table of figures."""
+LAYOUT = AXES["layout"].columns
+SHARE = (*AXES["heads"].columns, *LAYOUT)
+"""Inputs that decide which share of a model a device has."""
 
 
-def _places(*names: str) -> list[int]:
-    return [WORKLOAD_COLUMNS.index(name) for name in names]
+class Shares(NamedTuple):
+    """Distinct shares of a device."""
+
+    around: Integers
+    """Shape (S, numbers of `kernel.Around`)."""
+    groups: Integers
+    """Shape (S, groups, numbers of `Group`)."""
+    codes: Integers
+    """Which share each row has."""
 
 
-HEADS = _places("attention_heads", "key_value_heads", "attention")
-LAYOUT = _places(*AXES["layout"].columns)
-FORMATS = _places("latent", "weight_format", "cache_format")
-STEPS = [*HEADS, *FORMATS, *LAYOUT]
-FILLED = [*HEADS, FORMATS[-1], *LAYOUT]
-"""What prefill depends on beside tokens."""
-TEXT = [WORKLOAD_COLUMNS.index(name) for name in ("text_tokens", "prompt_tokens")]
-CACHED = WORKLOAD_COLUMNS.index("cached_tokens")
-IMAGE_TOKENS = Figures._fields.index("image_tokens")
+def rows_by(columns: Columns, names: tuple[str, ...]) -> tuple[list[list[int]], Integers]:
+    """Distinct combinations of some columns, and which of them each row has."""
+    rows, codes = distinct([columns[name] for name in names])
+    return np.stack([columns[name][rows] for name in names], axis=1).tolist(), codes
 
 
-def tabulate(arch: Architecture, workloads: Integers) -> tuple[Integers, Integers, Integers]:
-    """Figures of workloads, shape (W, workload columns), as `kernel.Tables` holds them.
+def shares_of(arch: Architecture, columns: Columns) -> Shares:
+    """Shares of a device at each row's heads and layout."""
+    chosen, codes = rows_by(columns, SHARE)
+    shares = [share_of(arch, row[0], row[1], Layout(*row[2:])) for row in chosen]
+    around = [flat((share.backbone, share.layout, share.ends)) for share in shares]
+    groups = [[flat(group) for group in share.groups] for share in shares]
+    return Shares(np.array(around, np.int64), np.array(groups, np.int64), codes)
 
-    Vision depends on image and attention alone, steps on heads and attention alone, so each is
-    made once for those. Prefill is made for each workload.
-    """
-    count = len(workloads)
-    figures = np.zeros((len(Figures._fields), count), np.int64)
+
+def tokens_by_row(arch: Architecture, columns: Columns) -> dict[str, Integers]:
+    """The fields of `Tokens` of each row's point."""
+    image = np.zeros(len(columns["text_tokens"]), np.int64)
     if arch.towers is not None:
-        rows, codes = distinct([workloads[:, i] for i in IMAGE])
-        figures[:] = _vision(arch, workloads[rows][:, IMAGE])[:, codes]
-    _add_prefill(arch, workloads, figures)
-    rows, codes = distinct([workloads[:, i] for i in STEPS])
-    steps = [
-        step_figures(arch, *chosen[:-4], Layout(*chosen[-4:]))
-        for chosen in workloads[rows][:, STEPS].tolist()
-    ]
-    figures += np.array([step.figures for step in steps], np.int64).T[:, codes]
-    keys = np.array([step.keys for step in steps], np.int64).transpose(1, 2, 0)[:, :, codes]
+        chosen, codes = rows_by(columns, IMAGE_COLUMNS)
+        seen = [image_tokens(arch.towers.image, *sizes) for sizes in chosen]
+        image = np.array([one.view_tokens + one.tile_tokens for one in seen], np.int64)[codes]
+    zeros = dict.fromkeys(Point._fields, np.int64(0))
+    case = Point(**{**zeros, **columns})  # type: ignore[arg-type] # a column for each number
+    found: Any = tokens_of(case, image)  # type: ignore[arg-type] # columns as well as counts
+    return {name: np.broadcast_to(column, len(image)) for name, column in found._asdict().items()}
+
+
+def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, Integers]:
+    """Figures of workloads, as `kernel.Tables` holds them.
+
+    Vision depends on image and attention alone, steps on heads, formats and layout alone, so each
+    is made once for those. Prefill is made for each workload.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    columns : mapping of str to int64 array, shape (W,)
+        Inputs that make workloads.
+    """
+    count = len(columns["attention"])
+    figures = np.zeros((len(FIGURES), count), np.int64)
+
+    def put(record: str, names: tuple[str, ...], values: Integers, codes: Integers) -> None:
+        for name, row in zip(names, values, strict=True):
+            figures[FIGURES.index(f"{record}.{name}")] += row[codes]
+
+    tokens, every = tokens_by_row(arch, columns), np.arange(count)
+    put("tokens", Tokens._fields, np.stack(list(tokens.values())), every)
+    if arch.towers is not None:
+        images, codes = rows_by(columns, (*IMAGE_COLUMNS, "attention"))
+        seen = _vision(arch, np.array(images, np.int64))
+        put("vision", Phase._fields, seen[: len(Phase._fields)], codes)
+        put("weights", ("vision_read_bytes", "held_bytes"), seen[len(Phase._fields) :], codes)
+    put("prefill", Phase._fields, _prefill(arch, columns, tokens["prefill"]), every)
+    names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT)
+    chosen, codes = rows_by(columns, names)
+    steps = [step_figures(arch, *row[:6], Layout(*row[6:])) for row in chosen]
+    for record in ("decode", "weights"):
+        parts = [step.counts if record == "decode" else step.weights for step in steps]
+        put(record, parts[0]._fields, np.array(parts, np.int64).T, codes)
+    layouts = [device_counts(Layout(*row[6:])) for row in chosen]
+    put("devices", layouts[0]._fields, np.array(layouts, np.int64).T, codes)
+    growth = np.array([[flat(each) for each in step.growth] for step in steps], np.int64)
     experts = np.array([step.expert_bytes for step in steps], np.int64).reshape(len(steps), -1, 2)
-    routed = np.ascontiguousarray(experts.transpose(1, 2, 0)[:, :, codes])
-    return figures, np.ascontiguousarray(keys), routed
+
+    def by_workload(table: Integers) -> Integers:
+        return np.ascontiguousarray(table.transpose(1, 2, 0)[:, :, codes])
+
+    return figures, by_workload(growth), by_workload(experts)
 
 
 def _vision(arch: Architecture, images: Integers) -> Integers:
-    """Vision figures, shape (fields of `Figures`, images)."""
+    """Vision of images and attention, shape (fields of `Phase`, read and held bytes; images)."""
     towers = arch.vision
     if len(images) <= FEW:
-        found = [
+        found: list[Vision] = [
             vision_of(arch, image_tokens(towers.image, *sizes), flash)
             for *sizes, flash in images.tolist()
         ]
+        return np.array([[*one.counts, one.read_bytes, one.held_bytes] for one in found]).T
+    from sweepengine.engine.kernel import fill_vision
+
+    out = np.empty((len(Phase._fields) + 2, len(images)), np.int64)
+    fill_vision(towers, arch.counts, arch.convention, images, out)
+    return out
+
+
+def _prefill(arch: Architecture, columns: Columns, tokens: Integers) -> Integers:
+    """Prefill of workloads, shape (fields of `Phase`, W)."""
+    cached, flash = columns["cached_tokens"], columns["attention"]
+    caches = columns["cache_format"]
+    count = len(flash)
+    if count <= FEW:
+        asked = (tokens, cached, *(columns[n] for n in SHARE[:2]), flash, caches,
+                 *(columns[name] for name in LAYOUT))  # fmt: skip
+        rows = np.stack(asked, axis=1).tolist()
+        found = [prefill_figures(arch, *row[:6], Layout(*row[6:])) for row in rows]
         return np.array(found, np.int64).T
-    from sweepengine.engine.kernel import add_vision
+    from sweepengine.engine.kernel import Prefilled, fill_prefill
 
-    table = np.zeros((len(Figures._fields), len(images)), np.int64)
-    add_vision(towers, arch.counts, arch.convention, images, table)
-    return table
-
-
-def _add_prefill(arch: Architecture, workloads: Integers, figures: Integers) -> None:
-    """Add ends and groups over the context; `figures` has the image's tokens already."""
-    texts = workloads[:, TEXT].sum(axis=1)
-    cached = np.ascontiguousarray(workloads[:, CACHED])
-    if len(workloads) <= FEW:
-        prompts = zip(texts.tolist(), figures[IMAGE_TOKENS].tolist(), cached.tolist(), strict=True)
-        found = [
-            prefill_figures(arch, *tokens, *chosen[:-4], Layout(*chosen[-4:]))
-            for tokens, chosen in zip(prompts, workloads[:, FILLED].tolist(), strict=True)
-        ]
-        figures += np.array(found, np.int64).T
-        return
-    from sweepengine.engine.kernel import add_prefill
-
-    chosen = np.ascontiguousarray(workloads[:, FILLED])
-    rows, codes = distinct([chosen[:, len(HEADS) + i] for i in range(len(FILLED) - len(HEADS))])
-    beside = [
-        (cache_bits(arch, cache), *ends_held(arch.groups, Layout(*layout)))
-        for cache, *layout in chosen[rows][:, len(HEADS) :].tolist()
-    ]
-    held = np.array(beside, np.int64)[codes]
+    shares = shares_of(arch, columns)
+    chosen, codes = rows_by(columns, ("cache_format",))
+    bits = np.array([cache_bits(arch, cache) for (cache,) in chosen], np.int64)[codes]
+    by_name = {"share": shares.codes, "tokens": tokens, "cached": cached, "flash": flash,
+               "cache_bits": bits}  # fmt: skip
+    cases = np.stack([by_name[name] for name in Prefilled._fields], axis=1)
+    out = np.empty((len(Phase._fields), count), np.int64)
     counts = arch.counts
-    for i, group in enumerate(arch.groups):
-        add_prefill(arch.trunk, group, counts.layer, counts.ends, arch.convention, texts, cached,
-                    chosen, held, figures, int(i == 0))  # fmt: skip
+    fill_prefill(arch.convention, counts.layer, counts.ends, shares.around, shares.groups,
+                 np.ascontiguousarray(cases, np.int64), out)  # fmt: skip
+    return out

@@ -5,7 +5,7 @@ Each number's unit and bounds stand in its annotation; a model file holds the nu
 
 from typing import Annotated, NamedTuple
 
-from sweepengine.formulas.cost import Roles
+from sweepengine.formulas.cost import CountedOperator
 
 EAGER = 0
 FLASH = 1
@@ -98,8 +98,8 @@ class Encoder(NamedTuple):
     layers: Annotated[int, Quantity("layers")]
 
 
-NO_CLIP = Clip(0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0)
-NO_ENCODER = Encoder(0, 1, 0, 0, 0)
+NO_CLIP = Clip(**dict.fromkeys(Clip._fields, 0))._replace(heads=1, image_size=1, patch_size=1)
+NO_ENCODER = Encoder(**dict.fromkeys(Encoder._fields, 0))._replace(heads=1)
 """What stands for a tower that a model has not got."""
 
 
@@ -177,7 +177,7 @@ class Attention(NamedTuple):
     """Values that a token gives to entries: 2 where it adds to its own and to the next."""
 
 
-class Reach(NamedTuple):
+class Span(NamedTuple):
     """Which keys a step meets: those of a window (0: all), or an entry each `stride` tokens."""
 
     window: int
@@ -207,8 +207,8 @@ class FeedForward(NamedTuple):
     """The router norms what it reads, and scales channels and chosen experts."""
     expert_latent: NoChannels
     """Width that routed experts work in, between a projection down and one up; 0: the hidden."""
-    apart: int = 1
-    """Devices that the experts of a token are spread over, of which this is one's share."""
+    expert_devices: int = 1
+    """Devices that the experts of a token are spread over; a device does its share."""
 
 
 class Recurrent(NamedTuple):
@@ -228,7 +228,7 @@ class Recurrent(NamedTuple):
     """Mamba-2; else a gated delta net."""
 
 
-NO_RECURRENT = Recurrent(0, 0, 0, 0, 0, 0, 0)
+NO_RECURRENT = Recurrent(**dict.fromkeys(Recurrent._fields, 0))
 
 
 class Group(NamedTuple):
@@ -242,7 +242,7 @@ class Group(NamedTuple):
     recurrent: Recurrent = NO_RECURRENT
 
 
-class Trunk(NamedTuple):
+class Backbone(NamedTuple):
     """What all layers of a decoder share, and its two ends."""
 
     hidden: Channels
@@ -272,15 +272,15 @@ class Convention(NamedTuple):
 class Counts(NamedTuple):
     """What is counted of each operator, in the order of the tuple of operators it is for."""
 
-    layer: tuple[Roles, ...]
-    ends: tuple[Roles, ...]
-    sam_ends: tuple[Roles, ...]
-    sam_block: tuple[Roles, ...]
-    clip_ends: tuple[Roles, ...]
-    clip_block: tuple[Roles, ...]
-    encoder_ends: tuple[Roles, ...]
-    encoder_block: tuple[Roles, ...]
-    joins: tuple[Roles, ...]
+    layer: tuple[CountedOperator, ...]
+    ends: tuple[CountedOperator, ...]
+    sam_ends: tuple[CountedOperator, ...]
+    sam_block: tuple[CountedOperator, ...]
+    clip_ends: tuple[CountedOperator, ...]
+    clip_block: tuple[CountedOperator, ...]
+    encoder_ends: tuple[CountedOperator, ...]
+    encoder_block: tuple[CountedOperator, ...]
+    joins: tuple[CountedOperator, ...]
 
 
 class Checkpoint(NamedTuple):
@@ -296,10 +296,18 @@ class Checkpoint(NamedTuple):
     cache: int = 0
 
 
+class Places(NamedTuple):
+    """Positions of a group's keys and entries among spans, and of its routing; -1: it has none."""
+
+    keys: int
+    entries: int
+    routing: int
+
+
 class Architecture(NamedTuple):
     """Every number of a model that the formulas use."""
 
-    trunk: Trunk
+    backbone: Backbone
     groups: tuple[Group, ...]
     """Folded over in Python; the kernel takes one after the other."""
     towers: Towers | None
@@ -319,13 +327,27 @@ class Architecture(NamedTuple):
         return tuple(dict.fromkeys(group.attention for group in self.groups))
 
     @property
-    def reaches(self) -> tuple[Reach, ...]:
+    def spans(self) -> tuple[Span, ...]:
         """Which keys steps meet: of each kind of attention, then those of each that compresses."""
         kinds = self.attentions
         return (
-            *(Reach(attention.window, 0, 1) for attention in kinds),
-            *(Reach(0, each.stride, each.series) for each in kinds if each.stride),
+            *(Span(attention.window, 0, 1) for attention in kinds),
+            *(Span(0, each.stride, each.series) for each in kinds if each.stride),
         )
+
+    @property
+    def places(self) -> tuple[Places, ...]:
+        """For each group, where its keys, entries and routing stand."""
+        attentions, routings = self.attentions, self.routings
+        compressed = [attention for attention in attentions if attention.stride]
+        found = []
+        for group in self.groups:
+            forward, own = group.feed_forward, group.attention
+            entries = len(attentions) + compressed.index(own) if own.stride else -1
+            routing = (forward.experts, forward.experts_per_token)
+            chosen = routings.index(routing) if forward.experts else -1
+            found.append(Places(attentions.index(own), entries, chosen))
+        return tuple(found)
 
     @property
     def routings(self) -> tuple[tuple[int, int], ...]:

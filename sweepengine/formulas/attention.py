@@ -5,73 +5,41 @@ them `entries` (E) that stand for earlier tokens together.
 """
 
 from sweepengine.formulas.architecture import Attention
-from sweepengine.formulas.cost import Cost, add, formula
+from sweepengine.formulas.cost import Cost, add, attention_cost, formula, gemm_cost
+from sweepengine.formulas.gemms import (
+    compressor_gemm,
+    gemm_weights,
+    indexer_gemms,
+    indexer_query,
+    into_attention,
+    latent_up,
+    out_of_attention,
+)
 from sweepengine.formulas.operators import norm
 from sweepengine.formulas.tokens import ceil_div
 
 
 @formula
-def resized(
-    attention: Attention,
-    heads: int,
-    key_value_heads: int,
-    key_width: int,
-    value_width: int,
-    rotary_width: int,
-    query_norm: int,
-    key_norm: int,
-    output_gate: int,
-    output_groups: int,
-) -> Attention:
-    """The same attention in other sizes."""
-    return Attention(
-        heads,
-        key_value_heads,
-        key_width,
-        value_width,
-        rotary_width,
-        attention.window,
-        attention.query_rank,
-        attention.latent,
-        query_norm,
-        key_norm,
-        attention.input_bias,
-        attention.output_bias,
-        attention.sinks,
-        attention.softcap,
-        output_gate,
-        attention.index_heads,
-        attention.index_width,
-        attention.index_keys,
-        attention.keys_as_values,
-        attention.value_norm,
-        attention.query_unit,
-        attention.shared_cache,
-        attention.output_rank,
-        output_groups,
-        attention.index_weighted,
-        attention.stride,
-        attention.series,
-    )
-
-
-@formula
 def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attention:
-    """The same attention split into other heads: all queries together stay as wide; 0: its own."""
+    """The same attention split into other heads: all queries together stay as wide.
+
+    Parameters
+    ----------
+    attention : Attention
+        Grouped heads.
+    heads, key_value_heads : int
+        How many; 0: its own.
+    """
     if heads == 0:
         return attention
     width = attention.heads * attention.key_width // heads
-    return resized(
-        attention,
-        heads,
-        key_value_heads,
-        width,
-        attention.heads * attention.value_width // heads,
-        attention.rotary_width * width // attention.key_width,
-        attention.query_norm,
-        attention.key_norm,
-        attention.heads * attention.output_gate // heads,
-        attention.output_groups,
+    return attention._replace(
+        heads=heads,
+        key_value_heads=key_value_heads,
+        key_width=width,
+        value_width=attention.heads * attention.value_width // heads,
+        rotary_width=attention.rotary_width * width // attention.key_width,
+        output_gate=attention.heads * attention.output_gate // heads,
     )
 
 
@@ -112,69 +80,36 @@ def attended_values(attention: Attention) -> int:
 
 
 @formula
-def expansion(attention: Attention) -> int:
-    """Weights that expand a latent into keys and values, `U = c*Nh*(dk-r+dv)`; grouped: none."""
-    plain = attention.key_width - attention.rotary_width + attention.value_width
-    return attention.latent * attention.heads * plain
-
-
-@formula
-def projected(attention: Attention) -> int:
-    """Values a token that projections put out of the hidden state, biases included.
-
-    Down to queries' rank (or queries at once), and keys and values, latent: the latent with the
-    rotated part. Keys that serve as values are projected once.
-    """
-    queries = attention.heads * attention.key_width
-    down = attention.query_rank if attention.query_rank > 0 else queries
-    shared = attention.keys_as_values * attention.key_value_heads * attention.value_width
-    return down + attended_values(attention) - shared
-
-
-@formula
-def output_weights(attention: Attention, hidden: int) -> int:
-    """Weights of the output projection: `Nh*dv*h`; in g groups of rank r `Nh*dv*r + g*r*h`."""
-    mixed = attention.heads * attention.value_width
-    if attention.output_rank == 0:
-        return mixed * hidden
-    return (mixed + attention.output_groups * hidden) * attention.output_rank
-
-
-@formula
 def projections(attention: Attention, hidden: int, tokens: int, keys: int, absorbed: int) -> Cost:
-    """Projections around attention: tensor `2*T*P`.
+    """Projections around attention: tensor `2*T*P`, P the weights of their GEMMs (`gemms.py`).
 
-    Grouped heads: `P = h*(Nh*dk + Nkv*(dk+dv)) + O`, `O = Nh*dv*h` (`output_weights`). Latent:
+    Grouped heads: `P = h*(Nh*dk + Nkv*(dk+dv)) + O`, `O = Nh*dv*h`. Latent:
     `P = h*q + q*Nh*dk + h*(c+r) + U + O`, without a rank `h*Nh*dk` for the first two.
     Expanded, every earlier latent expands again: `2*(L-T)*U` more; absorbed, `U` is applied to
     queries and mixed latents, which costs what expanding T tokens costs. An output gate of
     g values a head has `h*Nh*g` more, CUDA `T*Nh*(3g + dv)`. Moves `T*2h`.
+
+    Parameters
+    ----------
+    attention : Attention
+        A device's share of it.
+    hidden, tokens, keys : int
+        h, T and L.
+    absorbed : int
+        1: latents are absorbed, as engines decode.
     """
-    queries = attention.heads * attention.key_width
-    expanded = expansion(attention)
-    matrices = (
-        hidden * projected(attention)
-        + attention.query_rank * queries
-        + expanded
-        + output_weights(attention, hidden)
-    )
+    into, out = into_attention(attention, hidden), out_of_attention(attention, hidden)
+    up = latent_up(attention)
+    expanded = up.rows * up.columns
+    matrices = gemm_weights(into) + expanded + gemm_weights(out)
     gates = attention.heads * attention.output_gate
     gated = 3 * gates + min(gates, 1) * attention.heads * attention.value_width
-    matrices += hidden * gates
     again = (1 - absorbed) * (keys - tokens) * expanded
-    weights = matrices + attention.input_bias * projected(attention)
-    weights += attention.output_bias * hidden
+    projected = into.query.rows + into.key.rows + into.value.rows + into.latent.rows
+    biases = attention.input_bias * projected + attention.output_bias * hidden
     moved = 2 * tokens * hidden * min(attention.heads, 1)
-    return Cost(
-        2 * tokens * matrices + 2 * again,
-        tokens * gated,
-        moved,
-        weights,
-        0,
-        0,
-        moved,
-        moved,
-        weights,
+    return gemm_cost(
+        2 * tokens * matrices + 2 * again, tokens * gated, moved, moved, moved, matrices + biases
     )
 
 
@@ -212,12 +147,10 @@ def attention_core(
     moved = streams + 2 * score_values(heads, tokens, keys + entries, flash)
     mixed = tokens * heads * attention.value_width
     softmax = 5 * heads * tokens * (keys + entries + attention.sinks)
-    return Cost(
+    return attention_cost(
         2 * scores * both,
         softmax + 3 * attention.softcap * scores,
         moved,
-        attention.sinks * heads,
-        0,
         keys * cached_values(attention) + entries * entry_values(attention),
         moved + mixed,
         moved + flash * mixed,
@@ -233,13 +166,11 @@ def compressor(attention: Attention, width: int, hidden: int, tokens: int) -> Co
     may have left some: CUDA `8*T*s*d`. Its norm, once in m tokens, is not counted. Weights
     `2*s*h*d + m*s*d + d`; source: transformers 5.23, modeling_deepseek_v4.py.
     """
-    given = min(attention.stride, 1) * attention.series * width
-    matrices = 2 * given * hidden
-    weights = matrices + attention.stride * given + min(given, width)
+    made = compressor_gemm(attention, width, hidden)
+    given, matrix = made.rows // 2, made.rows * hidden
+    weights = matrix + attention.stride * given + min(given, width)
     moved = tokens * (hidden * min(given, 1) + 2 * given)
-    return Cost(
-        2 * tokens * matrices, 8 * tokens * given, moved, weights, 0, 0, moved, moved, weights
-    )
+    return gemm_cost(2 * tokens * matrix, 8 * tokens * given, moved, moved, moved, weights)
 
 
 @formula
@@ -252,16 +183,14 @@ def indexer(attention: Attention, hidden: int, tokens: int, keys: int, entries: 
     """
     heads, width = attention.index_heads, attention.index_width
     present = min(heads, 1)
-    single = present * (1 - min(attention.stride, 1))
-    source = attention.query_rank if attention.query_rank > 0 else hidden
-    matrices = source * heads * width + single * hidden * width
-    matrices += attention.index_weighted * hidden * heads
-    weights = matrices + 2 * width * single
+    query, others = indexer_query(attention, hidden), indexer_gemms(attention, hidden)
+    single = min(others.key.rows, 1)
+    matrices = query.rows * query.columns + gemm_weights(others)
     moved = tokens * (heads * width + 2 * width + heads) * present
     scores = tokens * (single * keys + entries) * heads
     flops = 2 * tokens * matrices + 2 * scores * (width + attention.index_weighted * single)
     summed = 2 * scores * attention.index_weighted * (1 - single)
-    own = Cost(flops, summed, moved, weights, 0, 0, moved, moved, weights)
+    own = gemm_cost(flops, summed, moved, moved, moved, matrices + 2 * others.key.rows)
     return add(own, compressor(attention, present * width, hidden, tokens))
 
 
@@ -276,7 +205,7 @@ def rotary(attention: Attention, tokens: int, angle_products: int) -> Cost:
     keys = 1 if attention.latent > 0 else attention.key_value_heads
     width = attention.rotary_width
     applied = 3 * tokens * (attention.heads * (1 + attention.shared_cache) + keys) * width
-    return Cost(angle_products * tokens * width, applied, 0, 0, 0, 0, 0, 0, 0)
+    return gemm_cost(angle_products * tokens * width, applied, 0, 0, 0, 0)
 
 
 @formula

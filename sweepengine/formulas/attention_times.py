@@ -5,9 +5,18 @@ Times are in microseconds, of one device's share.
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Attention, Reach
-from sweepengine.formulas.attention import entry_values, projected
+from sweepengine.formulas.architecture import Attention, Span
+from sweepengine.formulas.attention import entry_values
 from sweepengine.formulas.cost import formula
+from sweepengine.formulas.gemms import (
+    compressor_gemm,
+    gemms_us,
+    indexer_gemms,
+    indexer_query,
+    into_attention,
+    latent_up,
+    out_of_attention,
+)
 from sweepengine.formulas.seconds import (
     NO_LINE,
     Line,
@@ -30,47 +39,42 @@ WIDE = 128
 def projection_us(
     attention: Attention, hidden: int, rows: float, expanded: float, speeds: Speeds
 ) -> float:
-    """Projections around attention of `rows` tokens, as fused products.
+    """Projections around attention of `rows` tokens, us.
 
-    Latents expand for `expanded` tokens; 0: steps, where they are absorbed as two products for
-    each head, in bf16.
+    Parameters
+    ----------
+    attention : Attention
+        A device's share.
+    hidden : int
+        h.
+    rows : float
+        Tokens of all sequences.
+    expanded : float
+        Tokens whose latents expand; 0: a decode step, where `latent_up` is absorbed as two GEMMs
+        in bf16, one for queries and one for mixed latents.
+    speeds : Speeds
+        Rates of the device.
     """
-    if attention.heads == 0:
-        return 0.0
     rates = speeds.attention
-    first = projected(attention) + attention.heads * attention.output_gate
-    found = gemm(rows, first, hidden, rates)
-    if attention.query_rank > 0:
-        found += gemm(rows, attention.heads * attention.key_width, attention.query_rank, rates)
-    if attention.latent > 0:
+    found = gemms_us(into_attention(attention, hidden), rows, rates)
+    if expanded > 0.0:
+        found += gemms_us((latent_up(attention),), expanded, rates)
+    else:
         plain = attention.heads * (attention.key_width - attention.rotary_width)
         values = attention.heads * attention.value_width
-        if expanded > 0.0:
-            found += gemm(expanded, plain + values, attention.latent, rates)
-        else:
-            found += gemm(rows, plain, attention.latent, speeds.plain)
-            found += gemm(rows, values, attention.latent, speeds.plain)
-    mixed = attention.heads * attention.value_width
-    if attention.output_rank > 0:
-        groups = max(attention.output_groups, 1)
-        wide = groups * attention.output_rank
-        found += gemm(rows, wide, mixed / groups, rates)
-        return found + gemm(rows, hidden, wide, rates)
-    return found + gemm(rows, hidden, mixed, rates)
+        found += gemm(rows, plain, attention.latent, speeds.plain)
+        found += gemm(rows, values, attention.latent, speeds.plain)
+    return found + gemms_us(out_of_attention(attention, hidden), rows, rates)
 
 
 @formula
 def indexer_us(attention: Attention, hidden: int, rows: float, speeds: Speeds) -> float:
-    """Products of an indexer; its scores grow with the keys (`step_lines`, `index_scores`)."""
-    if attention.index_heads == 0:
-        return 0.0
-    source = attention.query_rank if attention.query_rank > 0 else hidden
-    queries = attention.index_heads * attention.index_width
-    found = gemm(rows, queries, source, speeds.attention)
-    if attention.stride > 0:
-        made = 2 * attention.series * attention.index_width
-        found += gemm(rows, made, hidden, speeds.plain)
-    return found + gemm(rows, attention.index_width + attention.index_heads, hidden, speeds.plain)
+    """GEMMs of an indexer; its scores grow with the keys (`step_lines`, `index_scores`)."""
+    found = gemms_us((indexer_query(attention, hidden),), rows, speeds.attention)
+    made = compressor_gemm(attention, attention.index_width, hidden)
+    if attention.index_heads > 0:
+        found += gemms_us((made,), rows, speeds.plain)
+    return found + gemms_us(indexer_gemms(attention, hidden), rows, speeds.plain)
 
 
 @formula
@@ -150,18 +154,18 @@ class StepLines(NamedTuple):
     """An indexer's scores of all keys, or compressed entries."""
 
 
-class TimeReaches(NamedTuple):
+class TimeSpans(NamedTuple):
     """Which keys the lines of `StepLines` are over."""
 
-    attended: Reach
-    beside: Reach
+    attended: Span
+    beside: Span
 
 
 @formula
-def time_reaches(attention: Attention) -> TimeReaches:
+def time_spans(attention: Attention) -> TimeSpans:
     """Keys within `time_window`, and all keys or entries that an indexer scores."""
     stride = attention.stride
-    return TimeReaches(Reach(time_window(attention), 0, 1), Reach(0, stride, attention.series))
+    return TimeSpans(Span(time_window(attention), 0, 1), Span(0, stride, attention.series))
 
 
 @formula
@@ -175,12 +179,12 @@ def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLi
         entry = entry_values(attention) if attention.stride > 0 else attention.index_width
         heads = attention.heads * attention.key_width * min(attention.stride, 1)
         beside = Line(
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            sequences * entry * speeds.cached / speeds.decode.bytes,
-            2.0 * sequences * (indexed + 2.0 * heads) / speeds.attention.flops,
+            launch=0.0,
+            latency=0.0,
+            latency_keys=0.0,
+            base=0.0,
+            growth=sequences * entry * speeds.cached / speeds.decode.bytes,
+            work=2.0 * sequences * (indexed + 2.0 * heads) / speeds.attention.flops,
         )
     if attention.latent > 0:
         line = latent_decode_line(
@@ -209,7 +213,7 @@ def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLi
 
 
 @formula
-def steps_us(line: Line, cached: int, steps: int, reach: Reach) -> float:
+def steps_us(line: Line, cached: int, steps: int, span: Span) -> float:
     """Attention of K steps behind C cached tokens in one kind of layers, us.
 
     The sum over all steps, exact: `up_to(C+K) - up_to(C)`, and beyond a window its last value.
@@ -217,13 +221,13 @@ def steps_us(line: Line, cached: int, steps: int, reach: Reach) -> float:
     """
     if steps == 0:
         return 0.0
-    if reach.stride > 0:
-        mean = (cached + (steps + 1) / 2.0) / reach.stride
+    if span.stride > 0:
+        mean = (cached + (steps + 1) / 2.0) / span.stride
         return steps * at_keys(line, mean)
-    if reach.window == 0:
+    if span.window == 0:
         return up_to(line, cached + steps) - up_to(line, cached)
-    uncut = min(steps, max(0, reach.window - cached))
+    uncut = min(steps, max(0, span.window - cached))
     found = 0.0
     if uncut > 0:
         found = up_to(line, cached + uncut) - up_to(line, cached)
-    return found + (steps - uncut) * at_keys(line, float(reach.window))
+    return found + (steps - uncut) * at_keys(line, float(span.window))

@@ -1,10 +1,19 @@
-"""CLIP transformer on `S = q*q + 1` tokens of one view, and the projector: formulas.md, 3 and 4."""
+"""CLIP transformer on `S = q*q + 1` tokens of one view, and the projector (docs/vision.md)."""
 
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Clip, Image, Projector
 from sweepengine.formulas.attention import score_values
-from sweepengine.formulas.cost import Cost, formula, scaled
+from sweepengine.formulas.cost import (
+    Cost,
+    attention_cost,
+    element_wise_cost,
+    formula,
+    gemm_cost,
+    scaled,
+    with_weights,
+)
+from sweepengine.formulas.gemms import mlp_gemms
 from sweepengine.formulas.operators import block_peak, linear, mlp, norm, residual_add
 
 
@@ -33,9 +42,9 @@ def clip_block(clip: Clip, tokens: int, flash: int) -> ClipBlock:
     moved = 2 * tokens * width
     return ClipBlock(
         scaled(norm(tokens * width, 5, 2 * width, 0), 2, 2),
-        Cost(8 * tokens * width * width, 0, moved, weights, 0, 0, moved, moved, weights),
+        gemm_cost(8 * tokens * width * width, 0, moved, moved, moved, weights),
         clip_attention(clip, tokens, flash),
-        mlp(tokens, width, clip.mlp_width, 2, 5, clip.bias),
+        mlp(tokens, mlp_gemms(clip.mlp_width, width, 2), 5, clip.bias),
         scaled(residual_add(tokens * width), 2, 2),
     )
 
@@ -51,9 +60,7 @@ def clip_attention(clip: Clip, tokens: int, flash: int) -> Cost:
     widths = (1 - flash) * clip.eager_io_widths + flash * clip.flash_io_widths - 2
     moved = tokens * width * widths + (1 - flash) * clip.eager_io_scores * pairs
     alive = 4 * tokens * width + 2 * score_values(clip.heads, tokens, tokens, flash)
-    return Cost(
-        4 * pairs * width, 5 * clip.heads * pairs, moved, 0, 0, 0, alive, moved, 0
-    )  # fmt: skip
+    return attention_cost(4 * pairs * width, 5 * clip.heads * pairs, moved, 0, alive, moved, 0)
 
 
 @formula
@@ -86,7 +93,7 @@ def clip_ends(image: Image, clip: Clip, tokens: int) -> ClipEnds:
     tables = width * (per_edge * per_edge + 2)
     unused = patch_convolution(image, clip, clip.image_size).weights
     return ClipEnds(
-        Cost(0, 0, moved, tables, 0, 0, moved, moved, tables + unused),
+        with_weights(element_wise_cost(0, moved, moved, moved, 0), tables, tables + unused),
         norm(tokens * width, 5, 2 * width, 0),
     )
 
@@ -99,8 +106,8 @@ def mlp_projector(projector: Projector, tokens: int) -> Cost:
     Moves `N*(2048+1280)`, its inside being fused.
     """
     width = projector.output_width
-    products = width * (projector.input_width + (projector.layers - 1) * width)
-    weights = products + projector.layers * width * projector.bias
+    matrices = width * (projector.input_width + (projector.layers - 1) * width)
+    weights = matrices + projector.layers * width * projector.bias
     moved = tokens * (projector.input_width + width)
     gelu = 4 * tokens * width * projector.layers * projector.gelu
-    return Cost(2 * tokens * products, gelu, moved, weights, 0, 0, moved, moved, weights)
+    return gemm_cost(2 * tokens * matrices, gelu, moved, moved, moved, weights)

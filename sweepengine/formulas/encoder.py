@@ -8,8 +8,16 @@ from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Encoder, Image
 from sweepengine.formulas.attention import score_values
-from sweepengine.formulas.cost import Cost, formula, scaled
-from sweepengine.formulas.operators import block_peak, held, mlp, residual_add, rms_norm
+from sweepengine.formulas.cost import (
+    Cost,
+    attention_cost,
+    element_wise_cost,
+    formula,
+    gemm_cost,
+    scaled,
+)
+from sweepengine.formulas.gemms import mlp_gemms
+from sweepengine.formulas.operators import block_peak, mlp, residual_add, rms_norm, table
 
 
 class EncoderBlock(NamedTuple):
@@ -35,17 +43,17 @@ def encoder_projections(encoder: Encoder, tokens: int) -> Cost:
     """Queries, keys, values with biases, and output: tensor `2*S*(2*w*w + 2*w*Nkv*d)`."""
     width = encoder.width
     both = 2 * encoder.key_value_heads * (width // encoder.heads)
-    products = width * (2 * width + both)
-    weights = products + width + both
+    matrices = width * (2 * width + both)
+    weights = matrices + width + both
     moved = 2 * tokens * width
-    return Cost(2 * tokens * products, 0, moved, weights, 0, 0, moved, moved, weights)
+    return gemm_cost(2 * tokens * matrices, 0, moved, moved, moved, weights)
 
 
 @formula
 def encoder_rotary(encoder: Encoder, tokens: int) -> Cost:
     """Rotary embedding of queries and keys: CUDA `3*S*(Nh+Nkv)*d`."""
     heads = encoder.heads + encoder.key_value_heads
-    return Cost(0, 3 * tokens * heads * (encoder.width // encoder.heads), 0, 0, 0, 0, 0, 0, 0)
+    return element_wise_cost(3 * tokens * heads * (encoder.width // encoder.heads), 0, 0, 0, 0)
 
 
 @formula
@@ -61,7 +69,7 @@ def encoder_attention(encoder: Encoder, tokens: int, flash: int) -> Cost:
     moved = tokens * (width + both) + scores
     softmax = 5 * encoder.heads * tokens * tokens
     alive = moved + tokens * width
-    return Cost(4 * tokens * tokens * width, softmax, moved, 0, 0, 0, alive, moved, 0)
+    return attention_cost(4 * tokens * tokens * width, softmax, moved, 0, alive, moved, 0)
 
 
 @formula
@@ -73,7 +81,7 @@ def encoder_block(encoder: Encoder, tokens: int, flash: int) -> EncoderBlock:
         encoder_projections(encoder, tokens),
         encoder_rotary(encoder, tokens),
         encoder_attention(encoder, tokens, flash),
-        mlp(tokens, width, encoder.mlp_width, 3, 4, 0),
+        mlp(tokens, mlp_gemms(encoder.mlp_width, width, 3), 4, 0),
         scaled(residual_add(tokens * width), 2, 2),
     )
 
@@ -84,7 +92,7 @@ def encoder_ends(image: Image, encoder: Encoder, tokens: int) -> EncoderEnds:
     queries = min(encoder.layers, 1) * (image.few_queries + image.many_queries)
     normed = min(encoder.layers, 1)
     return EncoderEnds(
-        held(queries * encoder.width),
+        table(queries * encoder.width),
         scaled(rms_norm(tokens, encoder.width), normed, normed),
     )
 

@@ -1,106 +1,138 @@
-"""Figures of one workload: what `ways.py` makes columns of.
+"""Figures of one workload: what reductions make output columns of.
 
-A workload is all that a point is but its decode steps and batch size. Its figures are the sum
-over the parts of a model (vision, ends, each group of layers), each of which gives all of them;
-what a part does not touch is 0. The kernel keeps a table, row i of which is field i.
+A workload is all that a point is but its decode steps and batch size. Counts of a pass add up over
+the parts of a model (ends, groups of layers); activation memory is the largest of theirs. The
+kernel keeps a table with a row for each field.
 """
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import (
-    Convention,
-    Counts,
-    Group,
-    Reach,
-    Towers,
-    Trunk,
-)
-from sweepengine.formulas.attention import (
-    cached_values,
-    entry_values,
-    score_values,
-)
-from sweepengine.formulas.cost import Cost, Roles, formula, scaled, total
-from sweepengine.formulas.decoder import (
-    Ends,
-    Layer,
-    attention_peak,
-    decoder_ends,
-    decoder_layer,
-    feed_forward_peak,
-)
-from sweepengine.formulas.layout import (
-    Layout,
-    devices,
-    ends_collectives,
-    ends_links,
-    exchanged_values,
-    expert_groups,
-    layer_collectives,
-    layer_links,
-)
+from sweepengine.formulas.architecture import Backbone, Convention, Group, Span
+from sweepengine.formulas.attention import cached_values, entry_values, score_values
+from sweepengine.formulas.cost import Cost, CountedOperator, formula, scaled, total
+from sweepengine.formulas.formats import Formats, layer_savings, saved_in_layer
+from sweepengine.formulas.layers import Layer, attention_peak, feed_forward_peak
+from sweepengine.formulas.layout import Layout, Traffic, devices, expert_groups
+from sweepengine.formulas.passes import EndsPart, LayerPart, at_keys_and_entries, layer_part
+from sweepengine.formulas.points import Tokens
 from sweepengine.formulas.recurrent import state_values
-from sweepengine.formulas.tokens import ImageTokens, entries_of_pass, held_tokens, keys_of_pass
-from sweepengine.formulas.vision import vision
+from sweepengine.formulas.reductions import PeakLines
+from sweepengine.formulas.tokens import LayerPass, held_tokens
+
+QUARTERS = 32
+"""Quarter bits of a byte."""
 
 
-class Figures(NamedTuple):
-    """What a workload costs for one sequence; of decode, what a step costs that meets no key."""
+class Phase(NamedTuple):
+    """Counts of one pass of one sequence: of vision, of prefill, or of a decode step."""
 
-    image_tokens: int
-    context_tokens: int
-    prefill_tokens: int
-    vision_tensor_flops: int
-    vision_cuda_flops: int
-    vision_activation_io_bytes: int
-    vision_weight_io_bytes: int
-    vision_kv_io_bytes: int
-    vision_link_bytes: int
-    """Towers are not split: each device sees the images of its own sequences."""
-    prefill_tensor_flops: int
-    prefill_cuda_flops: int
-    prefill_activation_io_bytes: int
-    prefill_kv_io_bytes: int
-    prefill_kv_cache_bytes: int
-    prefill_link_bytes: int
-    prefill_exchange_bytes: int
-    """Of them those to experts of other tensor groups."""
-    prefill_collectives: int
-    decode_tensor_flops: int
-    decode_cuda_flops: int
-    decode_activation_io_bytes: int
-    decode_kv_io_bytes: int
-    decode_link_bytes: int
-    decode_exchange_bytes: int
-    decode_collectives: int
-    pass_weight_io_bytes: int
-    """Weights that every decoder pass reads once."""
+    tensor_flops: int
+    cuda_flops: int
+    activation_io_bytes: int
+    kv_io_bytes: int
+    link_bytes: int
+    """Sent to other devices."""
+    exchange_bytes: int
+    """Of them those to experts of other tensor groups and back."""
+    collectives: int
+    cache_bytes: int
+    """In the KV cache after the pass; of a step what does not depend on the context."""
+    activation_bytes: int
+    """The largest of the parts, or their sum where the accounting adds activations up."""
+
+
+class Weights(NamedTuple):
+    """Weights of a device."""
+
+    held_bytes: int
+    vision_read_bytes: int
+    """Read once by a pass of vision."""
+    read_bytes: int
+    """Read once by each pass of the decoder, beside table and experts."""
     table_row_bytes: int
     """Of the token table, which is read a row a token."""
     table_rows: int
-    weight_bytes: int
-    state_bytes: int
-    """Of recurrent layers, as large whatever the context."""
+
+
+class Devices(NamedTuple):
+    """Devices of a layout."""
+
     devices: int
     data_parallel: int
     expert_groups: int
     """Tensor groups that share experts, which meet the tokens of all of them."""
-    decode_activation_bytes: int
-    """Of a step beside its layers, where an accounting adds activations up."""
-    vision_activation_bytes: int
-    prefill_activation_bytes: int
 
 
-QUARTERS = 32
-"""Quarter bits of a byte."""
-SUMMED_FIGURES = Figures._fields.index("vision_activation_bytes")
-"""Fields before this add up; of the others, memory, the largest remains."""
+class Figures(NamedTuple):
+    """What a workload costs; of decode, what a step costs that meets no key."""
+
+    tokens: Tokens
+    vision: Phase
+    prefill: Phase
+    decode: Phase
+    weights: Weights
+    devices: Devices
+
+
+class KeyGrowth(NamedTuple):
+    """What each key that a step meets adds, of all layers with one attention span."""
+
+    counts: Phase
+    """Its cache_bytes are those of a token, or of an entry, in the KV cache."""
+    peak: PeakLines
+
+
+class GroupStep(NamedTuple):
+    """A decode step of one sequence through a group of layers."""
+
+    counts: Phase
+    """Of a step that meets no key."""
+    keys: KeyGrowth
+    entries: KeyGrowth
+    """Of a layer that compresses: what each entry that a step meets adds."""
+    read_bytes: int
+    """Weights that each pass reads, beside experts."""
+    held_bytes: int
+    expert_bytes: int
+    """Of one expert in all layers of the group."""
+
+
+def _zeros(record: type[NamedTuple]) -> tuple[int, ...]:
+    return (0,) * len(record._fields)
+
+
+NO_PHASE = Phase(*_zeros(Phase))
+NO_GROWTH = KeyGrowth(NO_PHASE, PeakLines(*_zeros(PeakLines)))
 
 
 @formula
 def larger(one: int, other: int, sums: int) -> int:
     """The larger of two parts' activations, or their sum where the accounting adds them up."""
     return max(one, other) + sums * min(one, other)
+
+
+@formula
+def merged(one: Phase, other: Phase, sums: int) -> Phase:
+    """Counts of two parts of a model together."""
+    return Phase(
+        tensor_flops=one.tensor_flops + other.tensor_flops,
+        cuda_flops=one.cuda_flops + other.cuda_flops,
+        activation_io_bytes=one.activation_io_bytes + other.activation_io_bytes,
+        kv_io_bytes=one.kv_io_bytes + other.kv_io_bytes,
+        link_bytes=one.link_bytes + other.link_bytes,
+        exchange_bytes=one.exchange_bytes + other.exchange_bytes,
+        collectives=one.collectives + other.collectives,
+        cache_bytes=one.cache_bytes + other.cache_bytes,
+        activation_bytes=larger(one.activation_bytes, other.activation_bytes, sums),
+    )
+
+
+def merged_growth(one: KeyGrowth, other: KeyGrowth, sums: int) -> KeyGrowth:
+    """What a key adds in two groups of one attention span together."""
+    lines = zip(one.peak, other.peak, strict=True)
+    return KeyGrowth(
+        merged(one.counts, other.counts, sums), PeakLines(*(larger(*two, sums) for two in lines))
+    )
 
 
 @formula
@@ -111,178 +143,261 @@ def activation(convention: Convention, cost: Cost, peak: int) -> int:
 
 
 @formula
-def vision_figures(
-    towers: Towers, counts: Counts, convention: Convention, image: ImageTokens, flash: int
-) -> Figures:
-    """Figures of the vision stage, and the tokens that it gives to the context."""
-    size = convention.dtype_bytes
-    tokens = image.view_tokens + image.tile_tokens
-    cost = vision(towers, counts, image, flash)
-    return Figures(
-        tokens,
-        tokens,
-        tokens,
-        cost.tensor_flops,
-        cost.cuda_flops,
-        cost.activation_io * size,
-        cost.weight_io * size,
-        cost.kv_io * size,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        cost.weights * size,
-        0, 0, 0, 0, 0,
-        activation(convention, cost, cost.activation_peak),
-        0,
-    )  # fmt: skip
-
-
-@formula
-def held_ends(trunk: Trunk, tokens: int, has_table: int, has_head: int, is_last: int) -> Ends:
-    """What stands before and behind the layers, of which a stage of a pipeline has one or none.
-
-    A head that is tied to a table elsewhere is a table of its own.
-    """
-    ends = decoder_ends(trunk, tokens)
-    head = ends.head
-    again = trunk.tied * (1 - has_table) * head.weight_io
-    head = Cost(
-        head.tensor_flops,
-        head.cuda_flops,
-        head.activation_io,
-        head.weight_io,
-        0,
-        0,
-        head.activation_peak * has_head,
-        head.activation_sum,
-        head.weights + again,
-    )
-    return Ends(
-        scaled(ends.embedding, has_table, has_table),
-        scaled(ends.collapse, is_last, is_last),
-        scaled(ends.final_norm, is_last, is_last),
-        scaled(head, has_head, has_head),
-    )
-
-
-@formula
-def ends_figures(
-    trunk: Trunk,
-    counts: tuple[Roles, ...],
+def phase_of(
     convention: Convention,
-    layout: Layout,
-    has_table: int,
-    has_head: int,
-    is_last: int,
-    text: int,
-    image: int,
-    cached: int,
-) -> Figures:
-    """Figures of token table, last norm and head, those that the device has.
+    cost: Cost,
+    traffic: Traffic,
+    kv_io_bytes: int,
+    cache_bytes: int,
+    activation_bytes: int,
+) -> Phase:
+    """Counts of a part of a model in bytes.
 
-    `text` tokens stand beside `image` ones, which are counted by vision, behind `cached` ones.
+    Parameters
+    ----------
+    convention : Convention
+        Of the accounting.
+    cost, traffic : Cost, Traffic
+        Of all layers of the part.
+    kv_io_bytes, cache_bytes, activation_bytes : int
+        As `Phase` has them.
     """
-    size, tokens = convention.dtype_bytes, text + image
-    prefill = total(held_ends(trunk, tokens, has_table, has_head, is_last), counts)
-    step = total(held_ends(trunk, 1, has_table, has_head, is_last), counts)
-    row = has_table * trunk.hidden * counts[0].weight_io
-    return Figures(
-        0,
-        text + cached,
-        text,
-        0, 0, 0, 0, 0, 0,
-        prefill.tensor_flops,
-        prefill.cuda_flops,
-        prefill.activation_io * size,
-        0,
-        0,
-        ends_links(trunk, tokens, layout, has_table, has_head, is_last) * size,
-        0,
-        ends_collectives(layout, has_table, has_head, is_last),
-        step.tensor_flops,
-        step.cuda_flops,
-        step.activation_io * size,
-        0,
-        ends_links(trunk, 1, layout, has_table, has_head, is_last) * size,
-        0,
-        ends_collectives(layout, has_table, has_head, is_last),
-        step.weight_io * size,
-        row * size,
-        trunk.vocabulary,
-        step.weights * size,
-        0,
-        devices(layout),
-        layout.data,
-        expert_groups(layout),
-        convention.sums_activations * step.activation_sum * size,
-        0,
-        activation(convention, prefill, prefill.activation_peak),
-    )  # fmt: skip
+    size = convention.dtype_bytes
+    return Phase(
+        tensor_flops=cost.tensor_flops,
+        cuda_flops=cost.cuda_flops,
+        activation_io_bytes=cost.activation_io * size,
+        kv_io_bytes=kv_io_bytes,
+        link_bytes=traffic.values * size,
+        exchange_bytes=traffic.exchanged * size,
+        collectives=traffic.collectives,
+        cache_bytes=cache_bytes,
+        activation_bytes=activation_bytes,
+    )
 
 
 @formula
-def group_prefill(
-    trunk: Trunk,
+def ends_phase(
+    convention: Convention, counts: tuple[CountedOperator, ...], part: EndsPart, step: int
+) -> Phase:
+    """Token table, last norm and head; the peak of a step's head is among the lines of its layers.
+
+    Parameters
+    ----------
+    convention, counts : Convention, tuple of CountedOperator
+        Of the accounting.
+    part : EndsPart
+        In one pass.
+    step : int
+        1: of a decode step.
+    """
+    cost = total(part.operators, counts)
+    peak = activation(convention, cost, (1 - step) * cost.activation_peak)
+    return phase_of(convention, cost, part.traffic, 0, 0, peak)
+
+
+@formula
+def group_phase(
+    convention: Convention,
+    counts: tuple[CountedOperator, ...],
     group: Group,
-    counts: tuple[Roles, ...],
-    convention: Convention,
-    layout: Layout,
+    backbone: Backbone,
+    part: LayerPart,
     cache: int,
-    tokens: int,
-    cached: int,
-    flash: int,
-) -> Figures:
-    """Figures of the prefill of T tokens on C cached ones through a device's group of layers.
+) -> Phase:
+    """A pass of one sequence through a group of layers.
 
-    Cached values take `cache` quarter bits. Eager attention's scores stand beside the head as
-    well: modules return them to their caller.
+    Eager attention's scores stand beside the head as well: modules return them to their caller.
+
+    Parameters
+    ----------
+    convention, counts : Convention, tuple of CountedOperator
+        Of the accounting.
+    group, backbone : Group, Backbone
+        A device's share.
+    part : LayerPart
+        One layer in the pass.
+    cache : int
+        Quarter bits of a cached value.
     """
-    size = convention.dtype_bytes
-    attention = group.attention
-    stride = attention.stride
-    keys = keys_of_pass(tokens, cached, attention.window)
-    entries = entries_of_pass(tokens, cached, stride)
-    layer = decoder_layer(group, trunk, tokens, keys, entries, flash, 0, cached)
-    cost = scaled(total(layer, counts), group.layers, group.layers)
+    attention, layers, seen = group.attention, group.layers, part.seen
+    cost = scaled(total(part.operators, counts), layers, layers)
     peak = max(
-        attention_peak(layer, residuals(trunk, tokens)),
-        other_peak(layer, trunk, attention.heads, tokens, keys + entries, flash),
+        attention_peak(part.operators, residual_values(backbone, seen.tokens)),
+        other_peak(part.operators, backbone, attention.heads, seen),
     )
-    held = cached_values(attention) * held_tokens(tokens + cached, Reach(attention.window, 0, 1))
-    if stride > 0:
-        compressed = Reach(0, stride, attention.series)
-        held += entry_values(attention) * held_tokens(tokens + cached, compressed)
-    state = state_values(group.recurrent) * size
-    links = group.layers * layer_links(group, trunk.hidden, tokens, layout)
-    return Figures(
-        0, 0, 0, 0, 0, 0, 0, 0, 0,
-        cost.tensor_flops,
-        cost.cuda_flops,
-        cost.activation_io * size,
-        cached_bytes(cost.kv_io, group, size, cache),
-        group.layers * (held * cache // QUARTERS + state),
-        links * size,
-        group.layers * exchanged_values(group, trunk.hidden, tokens, layout) * size,
-        group.layers * layer_collectives(group, layout),
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    after = seen.tokens + seen.cached
+    held = cached_values(attention) * held_tokens(after, Span(attention.window, 0, 1))
+    if attention.stride > 0:
+        compressed = Span(0, attention.stride, attention.series)
+        held += entry_values(attention) * held_tokens(after, compressed)
+    state = state_values(group.recurrent) * convention.dtype_bytes
+    return phase_of(
+        convention,
+        cost,
+        Traffic(
+            values=layers * part.traffic.values,
+            exchanged=layers * part.traffic.exchanged,
+            collectives=layers * part.traffic.collectives,
+        ),
+        cached_bytes(cost.kv_io, group, convention.dtype_bytes, cache),
+        layers * (held * cache // QUARTERS + state),
         activation(convention, cost, peak),
-    )  # fmt: skip
+    )
 
 
 @formula
 def cached_bytes(values: int, group: Group, size: int, cache: int) -> int:
-    """Bytes of cached values that a group moves, of which recurrent states keep their width."""
+    """Bytes of cached values that a group moves, of which recurrent states keep their width.
+
+    Parameters
+    ----------
+    values : int
+        Cached values and states that all its layers move.
+    group : Group
+        A device's share.
+    size, cache : int
+        Bytes of an unquantised value, and quarter bits of a cached one.
+    """
     states = min(values, 2 * group.layers * state_values(group.recurrent))
     return (values - states) * cache // QUARTERS + states * size
 
 
 @formula
-def residuals(trunk: Trunk, tokens: int) -> int:
+def residual_values(backbone: Backbone, tokens: int) -> int:
     """Values of the residual streams of T tokens."""
-    return tokens * trunk.hidden * max(trunk.streams, 1)
+    return tokens * backbone.hidden * max(backbone.streams, 1)
 
 
 @formula
-def other_peak(layer: Layer, trunk: Trunk, heads: int, tokens: int, keys: int, flash: int) -> int:
-    """Values alive at once in a layer's feed-forward, or in the head, with eager scores beside."""
-    scores = score_values(heads, tokens, keys, flash)
-    head = tokens * (trunk.hidden + trunk.vocabulary) + scores
-    return max(feed_forward_peak(layer, residuals(trunk, tokens), scores), head)
+def other_peak(layer: Layer, backbone: Backbone, heads: int, seen: LayerPass) -> int:
+    """Values alive at once in a layer's feed-forward, or in the head, with eager scores beside.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its operators in the pass.
+    backbone : Backbone
+        A device's share.
+    heads : int
+        Query heads of the device.
+    seen : LayerPass
+        The pass.
+    """
+    scores = score_values(heads, seen.tokens, seen.keys + seen.entries, seen.flash)
+    head = seen.tokens * (backbone.hidden + backbone.vocabulary) + scores
+    return max(feed_forward_peak(layer, residual_values(backbone, seen.tokens), scores), head)
+
+
+@formula
+def key_growth(
+    convention: Convention,
+    counts: tuple[CountedOperator, ...],
+    group: Group,
+    backbone: Backbone,
+    layout: Layout,
+    seen: LayerPass,
+    entries: int,
+    cache: int,
+) -> KeyGrowth:
+    """What one more key of a step adds to a group of layers; with `entries` one more entry.
+
+    Every count of a step is affine in the keys it meets, and so are the two lines of its peak.
+
+    Parameters
+    ----------
+    convention, counts : Convention, tuple of CountedOperator
+        Of the accounting.
+    group, backbone, layout : Group, Backbone, Layout
+        A device's share.
+    seen : LayerPass
+        A step that meets no key.
+    entries : int
+        1: of an entry, beside a full window; 0: of a key.
+    cache : int
+        Quarter bits of a cached value.
+    """
+    layers, attention = group.layers, group.attention
+    window = entries * attention.window
+    none = layer_part(group, backbone, layout, at_keys_and_entries(seen, window, 0))
+    more = at_keys_and_entries(seen, window + 1 - entries, entries)
+    one = layer_part(group, backbone, layout, more)
+    at_none = scaled(total(none.operators, counts), layers, layers)
+    at_one = scaled(total(one.operators, counts), layers, layers)
+    stream = residual_values(backbone, seen.tokens)
+    attending = activation(convention, at_none, attention_peak(none.operators, stream))
+    attending_one = activation(convention, at_one, attention_peak(one.operators, stream))
+    alive = (1 - convention.sums_activations) * convention.dtype_bytes
+    other = alive * other_peak(none.operators, backbone, attention.heads, none.seen)
+    other_one = alive * other_peak(one.operators, backbone, attention.heads, one.seen)
+    held = entries * entry_values(attention) + (1 - entries) * cached_values(attention)
+    return KeyGrowth(
+        counts=Phase(
+            tensor_flops=at_one.tensor_flops - at_none.tensor_flops,
+            cuda_flops=at_one.cuda_flops - at_none.cuda_flops,
+            activation_io_bytes=(at_one.activation_io - at_none.activation_io)
+            * convention.dtype_bytes,
+            kv_io_bytes=(at_one.kv_io - at_none.kv_io) * cache // QUARTERS,
+            link_bytes=0,
+            exchange_bytes=0,
+            collectives=0,
+            cache_bytes=layers * held * cache // QUARTERS,
+            activation_bytes=0,
+        ),
+        peak=PeakLines(
+            attention_bytes=attending,
+            attention_growth=attending_one - attending,
+            other_bytes=other,
+            other_growth=other_one - other,
+        ),
+    )
+
+
+@formula
+def group_step(
+    convention: Convention,
+    counts: tuple[CountedOperator, ...],
+    group: Group,
+    backbone: Backbone,
+    layout: Layout,
+    seen: LayerPass,
+    formats: Formats,
+    cache: int,
+) -> GroupStep:
+    """A decode step through a device's group of layers: meeting no key, and each key more.
+
+    Parameters
+    ----------
+    convention, counts : Convention, tuple of CountedOperator
+        Of the accounting.
+    group, backbone, layout : Group, Backbone, Layout
+        A device's share.
+    seen : LayerPass
+        A step that meets no key.
+    formats : Formats
+        Of weights, by role.
+    cache : int
+        Quarter bits of a cached value.
+    """
+    size, layers = convention.dtype_bytes, group.layers
+    part = layer_part(group, backbone, layout, seen)
+    cost = scaled(total(part.operators, counts), layers, layers)
+    phase = group_phase(convention, counts, group, backbone, part, cache)
+    less = layer_savings(group, backbone.hidden, formats, size)
+    layer = saved_in_layer(less)
+    held = layer + less.expert * group.feed_forward.experts_held
+    return GroupStep(
+        counts=phase._replace(
+            cache_bytes=layers * state_values(group.recurrent) * size, activation_bytes=0
+        ),
+        keys=key_growth(convention, counts, group, backbone, layout, seen, 0, cache),
+        entries=key_growth(convention, counts, group, backbone, layout, seen, 1, cache),
+        read_bytes=cost.weight_io * size - layers * layer * min(cost.weight_io, 1),
+        held_bytes=cost.weights * size - layers * held * min(cost.weights, 1),
+        expert_bytes=cost.expert_io * size - layers * less.expert * min(cost.expert_io, 1),
+    )
+
+
+def device_counts(layout: Layout) -> Devices:
+    """Devices of a layout."""
+    return Devices(devices(layout), layout.data, expert_groups(layout))

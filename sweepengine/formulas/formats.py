@@ -1,4 +1,4 @@
-"""Number formats, and what a checkpoint's matrices take in them (decoders.md, section 8).
+"""Number formats, and what a checkpoint's matrices take in them (docs/precision.md).
 
 Activations are kept in the accounting's width whatever a product takes: engines quantise them in
 the operator that makes them. A format of activations decides which tensor peak products run at.
@@ -10,10 +10,18 @@ from typing import Any, NamedTuple
 
 from sweepengine.formulas.architecture import Architecture, Group
 from sweepengine.formulas.cost import formula
-from sweepengine.formulas.recurrent import convolved_width
+from sweepengine.formulas.gemms import (
+    Gemm,
+    expert_gemms,
+    into_attention,
+    latent_up,
+    mlp_gemms,
+    out_of_attention,
+    recurrent_gemms,
+)
 from sweepengine.formulas.tokens import ceil_div
 
-ROLES = ("attention", "mlp", "experts")
+WEIGHT_ROLES = ("attention", "mlp", "experts")
 """Linear layers that a format may cover."""
 
 
@@ -68,11 +76,14 @@ def matrix_bytes(kept: Format, rows: int, columns: int) -> int:
 
 
 @formula
-def saved(kept: Format, size: int, rows: int, columns: int) -> int:
-    """Bytes that a matrix takes less than with `size` bytes a value."""
-    if kept.bits == 0 or rows * columns == 0:
-        return 0
-    return size * rows * columns - matrix_bytes(kept, rows, columns)
+def saved(gemms: tuple[Gemm, ...], kept: Format, size: int) -> int:
+    """Bytes that matrices take less than with `size` bytes a value, each as a checkpoint has it."""
+    found = 0
+    for index in range(len(gemms)):
+        rows, columns = gemms[index].rows, gemms[index].columns
+        if kept.bits > 0 and rows * columns > 0:
+            found += size * rows * columns - matrix_bytes(kept, rows, columns)
+    return found
 
 
 class Formats(NamedTuple):
@@ -94,42 +105,30 @@ class Savings(NamedTuple):
 
 @formula
 def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Savings:
-    """What formats save in one layer, matrix by matrix as a checkpoint holds them."""
-    own, mixer, forward = group.attention, group.recurrent, group.feed_forward
-    kept = formats.attention
-    queries = own.heads * own.key_width
-    values = own.heads * own.value_width
-    keys = own.key_value_heads * own.key_width
-    if own.query_rank > 0:
-        found = saved(kept, size, own.query_rank, hidden)
-        found += saved(kept, size, queries, own.query_rank)
-    else:
-        found = saved(kept, size, queries, hidden)
-    if own.latent > 0:
-        expanded = own.heads * (own.key_width - own.rotary_width + own.value_width)
-        found += saved(kept, size, own.latent + own.rotary_width, hidden)
-        found += saved(kept, size, expanded, own.latent)
-    else:
-        apart = (1 - own.keys_as_values) * (1 - own.shared_cache)
-        found += saved(kept, size, keys, hidden)
-        found += saved(kept, size, apart * own.key_value_heads * own.value_width, hidden)
-    if own.output_rank > 0:
-        groups = max(own.output_groups, 1)
-        found += saved(kept, size, own.output_groups * own.output_rank, values // groups)
-        found += saved(kept, size, hidden, own.output_groups * own.output_rank)
-    else:
-        found += saved(kept, size, hidden, values)
-    found += saved(kept, size, own.heads * own.output_gate, hidden)
-    inner = mixer.heads * mixer.value_width
-    gates = mixer.heads * (2 - mixer.mamba)
-    state = saved(kept, size, convolved_width(mixer) + inner + gates, hidden)
-    state += saved(kept, size, hidden, inner)
-    every = (forward.matrices - 1) * saved(formats.mlp, size, forward.width, hidden)
-    every += saved(formats.mlp, size, hidden, forward.width)
-    outer = forward.expert_latent if forward.expert_latent > 0 else hidden
-    one = (forward.matrices - 1) * saved(formats.experts, size, forward.expert_width, outer)
-    one += saved(formats.experts, size, outer, forward.expert_width)
-    return Savings(found, state, every, one)
+    """What formats save in one layer, matrix by matrix.
+
+    Parameters
+    ----------
+    group : Group
+        A device's share of the layer.
+    hidden : int
+        h.
+    formats : Formats
+        Of its weights, by role.
+    size : int
+        Bytes of an unquantised value.
+    """
+    attention, forward = group.attention, group.feed_forward
+    around = saved(into_attention(attention, hidden), formats.attention, size)
+    around += saved((latent_up(attention),), formats.attention, size)
+    around += saved(out_of_attention(attention, hidden), formats.attention, size)
+    mlp = mlp_gemms(forward.width, hidden, forward.matrices)
+    return Savings(
+        projections=around,
+        recurrent=saved(recurrent_gemms(group.recurrent, hidden), formats.attention, size),
+        mlp=saved(mlp, formats.mlp, size),
+        expert=saved(expert_gemms(forward, hidden), formats.experts, size),
+    )
 
 
 @formula
@@ -141,20 +140,20 @@ def saved_in_layer(less: Savings) -> int:
 def formats_of(arch: Architecture, weights: int) -> Formats:
     """Formats of the linear layers for a value of the column `weight_format`."""
     if weights == 0:
-        own = arch.checkpoint[: len(ROLES)]
+        own = arch.checkpoint[: len(WEIGHT_ROLES)]
         return Formats(*(BY_NAME[NAMES[code]] if code else UNQUANTISED for code in own))
     name = FORMATS[weights]
-    covers = _TABLE[name].get("covers", ROLES)
-    return Formats(*(BY_NAME[name] if role in covers else UNQUANTISED for role in ROLES))
+    covers = _TABLE[name].get("covers", WEIGHT_ROLES)
+    return Formats(*(BY_NAME[name] if role in covers else UNQUANTISED for role in WEIGHT_ROLES))
 
 
 def role_names(arch: Architecture, weights: int) -> tuple[str, ...]:
     """Names of the formats of linear layers by role; bf16 where one is not quantised."""
     if weights == 0:
-        return tuple(NAMES[code] for code in arch.checkpoint[: len(ROLES)])
+        return tuple(NAMES[code] for code in arch.checkpoint[: len(WEIGHT_ROLES)])
     name = FORMATS[weights]
-    covers = _TABLE[name].get("covers", ROLES)
-    return tuple(name if role in covers else NAMES[0] for role in ROLES)
+    covers = _TABLE[name].get("covers", WEIGHT_ROLES)
+    return tuple(name if role in covers else NAMES[0] for role in WEIGHT_ROLES)
 
 
 def saved_bytes(arch: Architecture, weights: int = 0) -> int:
@@ -162,7 +161,7 @@ def saved_bytes(arch: Architecture, weights: int = 0) -> int:
     formats, size = formats_of(arch, weights), arch.convention.dtype_bytes
     found = 0
     for group in arch.groups:
-        less = layer_savings(group, arch.trunk.hidden, formats, size)
+        less = layer_savings(group, arch.backbone.hidden, formats, size)
         experts = less.expert * group.feed_forward.experts_held
         found += group.layers * (saved_in_layer(less) + experts)
     return found

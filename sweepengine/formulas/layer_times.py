@@ -1,14 +1,14 @@
 """Seconds of decoder layers: operators mapped to the kinds that were measured.
 
-Projections, MLP, router, indexer, shared experts and head are products; attention has forms of its
-own in prefill and in steps (`attention_times`); routed experts are a mixture; tensor groups add up
-by all-reduce. Rotary embedding and biases are taken as fused into what stands before, residual adds
-into the norms. Times are in microseconds, of the busiest device.
+Projections, MLP, router, indexer, shared experts and head are GEMMs; attention has forms of its
+own in prefill and in steps (`attention_times`); routed experts run in a MoE kernel; tensor groups
+add up by all-reduce. Rotary embedding and biases are taken as fused into what stands before,
+residual adds into the norms. Times are in microseconds, of the busiest device.
 """
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import FeedForward, Group, Recurrent, Trunk
+from sweepengine.formulas.architecture import Backbone, FeedForward, Group, Recurrent
 from sweepengine.formulas.attention_times import (
     attended_us,
     index_scores,
@@ -16,20 +16,27 @@ from sweepengine.formulas.attention_times import (
     projection_us,
 )
 from sweepengine.formulas.cost import formula
-from sweepengine.formulas.layout import Layout, branches_of, expert_groups
-from sweepengine.formulas.operator_rates import Gemm
-from sweepengine.formulas.recurrent import convolved_width, state_values
-from sweepengine.formulas.seconds import all_reduce, element_wise, gemm, mixture
+from sweepengine.formulas.gemms import (
+    compressor_gemm,
+    convolved_width,
+    gemms_us,
+    mlp_gemms,
+    recurrent_gemms,
+    stream_gemm,
+)
+from sweepengine.formulas.layout import EndsHeld, Layout, branches_of, expert_groups
+from sweepengine.formulas.recurrent import state_values
+from sweepengine.formulas.reductions import activated_experts
+from sweepengine.formulas.seconds import all_reduce, element_wise, gemm, moe
 from sweepengine.formulas.speeds import VALUE, Speeds
-from sweepengine.formulas.tokens import ceil_div
-from sweepengine.formulas.ways import touched_experts
+from sweepengine.formulas.tokens import Pass, ceil_div
 
 LARGE_MESSAGE = 8e6
 """Bytes from which on the better of the framework's all-reduce and NCCL's is taken."""
 
 
 class LayerTimes(NamedTuple):
-    """Microseconds of one layer, operator by operator as in `decoder.Layer`."""
+    """Microseconds of one layer, operator by operator as in `layers.Layer`."""
 
     norms: float
     projections: float
@@ -68,29 +75,38 @@ def summed(times: tuple[float, ...]) -> float:
 
 
 @formula
-def mlp_us(forward: FeedForward, hidden: int, rows: float, rates: Gemm) -> float:
-    """Gate and up in one product, then down."""
-    found = gemm(rows, (forward.matrices - 1) * forward.width, hidden, rates)
-    return found + gemm(rows, hidden, forward.width, rates)
-
-
-@formula
 def routed_us(
     forward: FeedForward, hidden: int, rows: float, layout: Layout, speeds: Speeds
 ) -> float:
-    """Routed experts of one device, which meet the tokens of all groups that share them."""
+    """Routed experts of one device, which meet the tokens of all groups that share them; us.
+
+    Parameters
+    ----------
+    forward : FeedForward
+        A device's share.
+    hidden : int
+        h.
+    rows : float
+        Tokens of all sequences of one tensor group.
+    layout : Layout
+        How the model lies on devices.
+    speeds : Speeds
+        Rates of the device.
+    """
     if forward.experts == 0:
         return 0.0
     tokens = rows * expert_groups(layout)
-    copies = max(1.0, tokens * forward.experts_per_token / layout.expert)
+    pairs = max(1.0, tokens * forward.experts_per_token / layout.expert)
+    activated = activated_experts(
+        forward.experts_held,
+        forward.experts,
+        forward.experts_per_token,
+        tokens * speeds.host.effective_experts,
+    )
     outer = forward.expert_latent if forward.expert_latent > 0 else hidden
-    apart = tokens * speeds.host.spread
-    touched = touched_experts(
-        forward.experts_held, forward.experts, forward.experts_per_token, apart
-    )  # fmt: skip
-    found = mixture(
-        tokens, outer, forward.expert_width, copies, touched, forward.matrices, speeds.experts
-    )  # fmt: skip
+    found = moe(
+        tokens, outer, forward.expert_width, pairs, activated, forward.matrices, speeds.experts
+    )
     if forward.expert_latent > 0:
         found += gemm(rows, outer, hidden, speeds.mlp) + gemm(rows, hidden, outer, speeds.mlp)
     return found
@@ -98,18 +114,30 @@ def routed_us(
 
 @formula
 def recurrent_us(
-    recurrent: Recurrent, hidden: int, rows: float, sequences: float, launch: float, speeds: Speeds
+    recurrent: Recurrent, hidden: int, one: Pass, launch: float, speeds: Speeds
 ) -> float:
-    """Recurrent mixer: its products, and its state and channels moved; chunks are not measured."""
+    """Recurrent mixer, us: its GEMMs, its state and channels moved; chunks are not measured.
+
+    Parameters
+    ----------
+    recurrent : Recurrent
+        A device's share.
+    hidden : int
+        h.
+    one : Pass
+        What runs through it.
+    launch : float
+        Of an element-wise kernel, us.
+    speeds : Speeds
+        Rates of the device.
+    """
     if recurrent.heads == 0:
         return 0.0
+    rows = one.sequences * one.tokens
     inner = recurrent.heads * recurrent.value_width
-    wide = convolved_width(recurrent)
-    gates = recurrent.heads * (2 - recurrent.mamba)
-    found = gemm(rows, wide + inner + gates, hidden, speeds.attention)
-    found += gemm(rows, hidden, inner, speeds.attention)
-    state = 2.0 * sequences * state_values(recurrent) * VALUE
-    moved = state + 3.0 * rows * (wide + inner) * VALUE
+    found = gemms_us(recurrent_gemms(recurrent, hidden), rows, speeds.attention)
+    state = 2.0 * one.sequences * state_values(recurrent) * VALUE
+    moved = state + 3.0 * rows * (convolved_width(recurrent) + inner) * VALUE
     return found + element_wise(moved, 2.0 * launch, speeds.host.moved)
 
 
@@ -157,114 +185,94 @@ def exchange_us(
 
 @formula
 def layer_times(
-    group: Group,
-    trunk: Trunk,
-    layout: Layout,
-    sequences: float,
-    tokens: int,
-    cached: int,
-    steps: int,
-    speeds: Speeds,
+    group: Group, backbone: Backbone, layout: Layout, one: Pass, speeds: Speeds
 ) -> LayerTimes:
-    """One layer over T tokens of each of b sequences, behind C cached ones; us.
+    """One layer in one pass, us; attention of a decode step is left to `step_lines`.
 
-    `steps` 1: a decode step, whose attention is left to `step_lines`. `group` and `trunk` are a
-    device's share.
+    Parameters
+    ----------
+    group, backbone : Group, Backbone
+        A device's share of the layer.
+    layout : Layout
+        How the model lies on devices.
+    one : Pass
+        What runs through it.
+    speeds : Speeds
+        Rates of the device.
     """
-    attention, forward, hidden = group.attention, group.feed_forward, trunk.hidden
+    attention, forward, hidden = group.attention, group.feed_forward, backbone.hidden
+    sequences, tokens, cached = one.sequences, one.tokens, one.cached
     rows = sequences * tokens
     host = speeds.host
-    launch = host.step_launch if steps > 0 else host.pass_launch
-    values = rows * hidden * max(trunk.streams, 1)
+    launch = host.step_launch if one.decode > 0 else host.pass_launch
+    values = rows * hidden * max(backbone.streams, 1)
     norms = group.norms * element_wise(4.0 * VALUE * values, launch, host.moved)
     inner = min(attention.query_norm, 1) * attention.heads * attention.key_width
     inner += min(attention.key_norm, 1) * attention.key_value_heads * attention.key_width
     inner += attention.query_rank + attention.latent
     norms += element_wise(2.0 * VALUE * rows * inner, launch, host.moved)
-    expanded = 0.0 if steps > 0 else rows + sequences * cached
-    branches = branches_of(group)
-    reduced = branches * reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
+    expanded = 0.0 if one.decode > 0 else rows + sequences * cached
+    reduced = branches_of(group) * reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
     exchanged = exchange_us(forward, hidden, rows, layout, speeds)
-    mixes = trunk.streams * (trunk.streams + 2)
-    mixed = VALUE * rows * (3 * trunk.streams + 2) * hidden * min(trunk.streams, 1)
-    streamed = 2.0 * gemm(rows, mixes, trunk.streams * hidden, speeds.plain)
+    mixed = VALUE * rows * (3 * backbone.streams + 2) * hidden * min(backbone.streams, 1)
+    streamed = 2.0 * gemms_us((stream_gemm(backbone),), rows, speeds.plain)
     streamed += 2.0 * element_wise(mixed, launch, host.moved)
-    attended = 0.0
-    scored = 0.0
-    if steps == 0:
+    attended, scored = 0.0, 0.0
+    if one.decode == 0:
         attended = attended_us(attention, sequences, tokens, cached, speeds)
         scored = index_scores(attention, sequences, tokens, cached, speeds)
-    compressed = 2 * min(attention.stride, 1) * attention.series * attention.key_width
+    compressed = compressor_gemm(attention, attention.key_width, hidden)
     return LayerTimes(
-        norms,
-        projection_us(attention, hidden, rows, expanded, speeds),
-        0.0,
-        attended,
-        gemm(rows, compressed, hidden, speeds.plain),
-        indexer_us(attention, hidden, rows, speeds) + scored,
-        recurrent_us(group.recurrent, hidden, rows, sequences, launch, speeds),
-        gemm(rows, forward.experts, hidden, speeds.plain),
-        routed_us(forward, hidden, rows, layout, speeds),
-        forward.shared_gate * gemm(rows, 1, hidden, speeds.plain),
-        mlp_us(forward, hidden, rows, speeds.mlp),
-        0.0,
-        streamed,
-        reduced + exchanged,
+        norms=norms,
+        projections=projection_us(attention, hidden, rows, expanded, speeds),
+        rotary=0.0,
+        attention=attended,
+        compressor=gemms_us((compressed,), rows, speeds.plain),
+        indexer=indexer_us(attention, hidden, rows, speeds) + scored,
+        recurrent=recurrent_us(group.recurrent, hidden, one, launch, speeds),
+        router=gemm(rows, forward.experts, hidden, speeds.plain),
+        routed=routed_us(forward, hidden, rows, layout, speeds),
+        shared_gate=forward.shared_gate * gemm(rows, 1, hidden, speeds.plain),
+        mlp=gemms_us(mlp_gemms(forward.width, hidden, forward.matrices), rows, speeds.mlp),
+        residuals=0.0,
+        streams=streamed,
+        collectives=reduced + exchanged,
     )
 
 
 @formula
 def end_times(
-    trunk: Trunk,
-    layout: Layout,
-    sequences: float,
-    tokens: int,
-    has_table: int,
-    has_head: int,
-    is_last: int,
-    steps: int,
-    speeds: Speeds,
+    backbone: Backbone, layout: Layout, ends: EndsHeld, one: Pass, speeds: Speeds
 ) -> EndTimes:
-    """Token table, last norm and head; an engine puts out the last position's logits alone; us."""
-    host = speeds.host
-    rows = sequences * tokens
-    launch = host.step_launch if steps > 0 else host.pass_launch
-    table = element_wise(2.0 * VALUE * rows * trunk.hidden, launch, host.moved)
-    head = gemm(sequences, trunk.vocabulary, trunk.hidden, speeds.plain) + host.head
-    reduced = reduce_us(rows * trunk.hidden * VALUE, layout.tensor, speeds)
-    logits = reduce_us(sequences * trunk.vocabulary * VALUE, layout.tensor, speeds)
+    """Token table, last norm and head; an engine puts out the last position's logits alone; us.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        A device's share.
+    layout, ends : Layout, EndsHeld
+        How the model lies on devices, and what of the ends this one has.
+    one : Pass
+        What runs through it.
+    speeds : Speeds
+        Rates of the device.
+    """
+    host, hidden = speeds.host, backbone.hidden
+    rows = one.sequences * one.tokens
+    launch = host.step_launch if one.decode > 0 else host.pass_launch
+    moved = 2.0 * VALUE * rows * hidden
+    table = element_wise(moved, launch, host.moved)
+    head = gemm(one.sequences, backbone.vocabulary, hidden, speeds.plain) + host.head
+    reduced = reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
+    logits = reduce_us(one.sequences * backbone.vocabulary * VALUE, layout.tensor, speeds)
     sent = 0.0
-    if is_last == 0:
-        sent = speeds.wires.latency + rows * trunk.hidden * VALUE / speeds.wires.link
-    collapse = gemm(rows, trunk.streams, trunk.streams * trunk.hidden, speeds.plain)
+    if ends.last == 0:
+        sent = speeds.wires.latency + rows * hidden * VALUE / speeds.wires.link
+    collapse = gemm(rows, backbone.streams, backbone.streams * hidden, speeds.plain)
     return EndTimes(
-        has_table * table,
-        is_last * collapse,
-        is_last * element_wise(2.0 * VALUE * rows * trunk.hidden, launch, host.moved),
-        has_head * head,
-        has_table * reduced + has_head * logits + sent,
+        embedding=ends.table * table,
+        collapse=ends.last * collapse,
+        final_norm=ends.last * element_wise(moved, launch, host.moved),
+        head=ends.head * head,
+        collectives=ends.table * reduced + ends.head * logits + sent,
     )
-
-
-@formula
-def group_prefill_us(
-    group: Group,
-    trunk: Trunk,
-    layout: Layout,
-    sequences: float,
-    tokens: int,
-    cached: int,
-    speeds: Speeds,
-) -> float:
-    """Prefill through a group of layers."""
-    times = layer_times(group, trunk, layout, sequences, tokens, cached, 0, speeds)
-    return group.layers * summed(times)
-
-
-@formula
-def group_step_us(
-    group: Group, trunk: Trunk, layout: Layout, sequences: float, speeds: Speeds
-) -> float:
-    """A decode step through a group of layers, but for its attention (`step_lines`)."""
-    times = layer_times(group, trunk, layout, sequences, 1, 0, 1, speeds)
-    return group.layers * summed(times)

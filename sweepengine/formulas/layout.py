@@ -3,19 +3,19 @@
 Devices of a pipeline stage: `tensor` share each layer's heads and widths, `data` groups of them
 have sequences of their own. Experts are spread over `expert` devices: within a tensor group (each
 expert's width is split among the rest of it), or over several groups, whole. Formulas and worked
-examples: decoders.md, section 8.
+examples: docs/layouts.md.
 """
 
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import (
+    Architecture,
     Attention,
+    Backbone,
     FeedForward,
     Group,
-    Recurrent,
-    Trunk,
 )
-from sweepengine.formulas.attention import resized
+from sweepengine.formulas.attention import with_heads
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.tokens import ceil_div
 
@@ -54,88 +54,115 @@ def expert_groups(layout: Layout) -> int:
 def share_attention(attention: Attention, tensor: int) -> Attention:
     """Heads, groups of outputs and whole norms split; a key-value head is replicated below one.
 
-    Latents, their ranks and their cache, norms of one head, indexers and compressors are whole.
+    Latents, their ranks and their KV cache, norms of one head, indexers and compressors are whole.
     """
-    kv_heads = ceil_div(attention.key_value_heads, tensor)
     heads = ceil_div(attention.heads, tensor)
-    whole_query = min(attention.query_norm // (attention.key_width + 1), 1)
-    whole_key = min(attention.key_norm // (attention.key_width + 1), 1)
-    query_norm = whole_query * heads * attention.key_width
-    key_norm = whole_key * kv_heads * attention.key_width
-    return resized(
-        attention,
-        heads,
-        kv_heads,
-        attention.key_width,
-        attention.value_width,
-        attention.rotary_width,
-        query_norm + (1 - whole_query) * attention.query_norm,
-        key_norm + (1 - whole_key) * attention.key_norm,
-        attention.output_gate,
-        ceil_div(attention.output_groups, tensor),
+    key_value_heads = ceil_div(attention.key_value_heads, tensor)
+    width = attention.key_width
+    whole_query, whole_key = attention.query_norm > width, attention.key_norm > width
+    return attention._replace(
+        heads=heads,
+        key_value_heads=key_value_heads,
+        query_norm=heads * width if whole_query else attention.query_norm,
+        key_norm=key_value_heads * width if whole_key else attention.key_norm,
+        output_groups=ceil_div(attention.output_groups, tensor),
     )
 
 
 @formula
 def share_forward(forward: FeedForward, layout: Layout) -> FeedForward:
     """Widths split; of experts `ceil(E/g)` are held, each `e/slices` wide; the router is whole."""
-    return FeedForward(
-        ceil_div(forward.width, layout.tensor),
-        forward.experts,
-        forward.experts_per_token,
-        ceil_div(forward.expert_width, expert_slices(layout)),
-        ceil_div(forward.experts_held, layout.expert),
-        forward.router_flops,
-        forward.shared_gate,
-        forward.bias,
-        forward.matrices,
-        forward.activation_flops,
-        forward.router_norm,
-        forward.expert_latent,
-        min(layout.expert, layout.tensor),
-    )
-
-
-@formula
-def share_recurrent(recurrent: Recurrent, tensor: int) -> Recurrent:
-    """Heads split, and key heads where there are enough of them."""
-    return Recurrent(
-        ceil_div(recurrent.heads, tensor),
-        ceil_div(recurrent.key_heads, tensor),
-        recurrent.key_width,
-        recurrent.value_width,
-        recurrent.convolution,
-        recurrent.chunk,
-        recurrent.mamba,
+    return forward._replace(
+        width=ceil_div(forward.width, layout.tensor),
+        expert_width=ceil_div(forward.expert_width, expert_slices(layout)),
+        experts_held=ceil_div(forward.experts_held, layout.expert),
+        expert_devices=min(layout.expert, layout.tensor),
     )
 
 
 @formula
 def share_group(group: Group, layout: Layout) -> Group:
     """The group on one device: `ceil(layers/s)` of it, as a stage has that many of each kind."""
-    return Group(
-        ceil_div(group.layers, layout.pipeline),
-        group.norms,
-        share_attention(group.attention, layout.tensor),
-        share_forward(group.feed_forward, layout),
-        share_recurrent(group.recurrent, layout.tensor),
+    recurrent = group.recurrent._replace(
+        heads=ceil_div(group.recurrent.heads, layout.tensor),
+        key_heads=ceil_div(group.recurrent.key_heads, layout.tensor),
     )
+    return group._replace(
+        layers=ceil_div(group.layers, layout.pipeline),
+        attention=share_attention(group.attention, layout.tensor),
+        feed_forward=share_forward(group.feed_forward, layout),
+        recurrent=recurrent,
+    )
+
+
+class EndsHeld(NamedTuple):
+    """Whether a device of a pipeline has the token table, the head, and is of the last stage."""
+
+    table: int
+    head: int
+    last: int
+
+
+class Share(NamedTuple):
+    """A device's share of a decoder: the busiest device's."""
+
+    backbone: Backbone
+    """`ceil(V/p)` rows of table and head; the residual stream is whole."""
+    groups: tuple[Group, ...]
+    layout: Layout
+    ends: EndsHeld
 
 
 @formula
-def share_trunk(trunk: Trunk, tensor: int) -> Trunk:
-    """`ceil(V/p)` rows of table and head; the residual stream is whole."""
-    return Trunk(
-        trunk.hidden,
-        ceil_div(trunk.vocabulary, tensor),
-        trunk.norms,
-        trunk.tied,
-        trunk.scaled_embedding,
-        trunk.logit_softcap,
-        trunk.angle_products,
-        trunk.streams,
-        trunk.stream_rounds,
+def ends_held(groups: tuple[Group, ...], layout: Layout) -> EndsHeld:
+    """What the busiest device of a pipeline has of the ends.
+
+    Where stages of a pipeline have as many layers each it is one of the last stage, which has the
+    head. Else the first stage has most layers and the table, the last fewer and the head; as the
+    head is as large as the table, most layers and the head bound both, of which no figure is
+    beyond a layer.
+    """
+    if layout.pipeline == 1:
+        return EndsHeld(1, 1, 1)
+    return EndsHeld(0, 1, int(all(group.layers % layout.pipeline == 0 for group in groups)))
+
+
+@formula
+def share_of(arch: Architecture, heads: int, key_value_heads: int, layout: Layout = WHOLE) -> Share:
+    """The share of a model with other heads that a device of a layout has.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    heads, key_value_heads : int
+        Attention heads and key-value heads; 0: its own.
+    layout : Layout
+        How it lies on devices.
+    """
+    groups = tuple(
+        share_group(
+            group._replace(attention=with_heads(group.attention, heads, key_value_heads)), layout
+        )
+        for group in arch.groups
     )
+    vocabulary = ceil_div(arch.backbone.vocabulary, layout.tensor)
+    backbone = arch.backbone._replace(vocabulary=vocabulary)
+    return Share(backbone, groups, layout, ends_held(arch.groups, layout))
+
+
+class Traffic(NamedTuple):
+    """What a device sends in one pass of one sequence."""
+
+    values: int
+    """To other devices, in all."""
+    exchanged: int
+    """Of them those to experts of other tensor groups and back."""
+    collectives: int
+    """Collectives, and sends to the next pipeline stage."""
+
+
+NO_TRAFFIC = Traffic(values=0, exchanged=0, collectives=0)
 
 
 @formula
@@ -165,54 +192,53 @@ def branches_of(group: Group) -> int:
 
 
 @formula
-def layer_collectives(group: Group, layout: Layout) -> int:
-    """Collectives of one layer: an all-reduce a branch, and to experts elsewhere and back."""
-    exchanges = 2 * min(expert_groups(layout) - 1, 1) * min(group.feed_forward.experts, 1)
-    return branches_of(group) * min(layout.tensor - 1, 1) + exchanges
+def layer_traffic(group: Group, hidden: int, tokens: int, layout: Layout) -> Traffic:
+    """What a device sends in one layer over T tokens.
 
+    An all-reduce of `T*h` values behind each branch, and the exchange with experts elsewhere.
 
-@formula
-def ends_collectives(layout: Layout, has_table: int, has_head: int, is_last: int) -> int:
-    """Collectives behind table and head, and sending to the next stage of a pipeline."""
-    onward = 1 - is_last
-    return (has_table + has_head) * min(layout.tensor - 1, 1) + onward
-
-
-@formula
-def layer_links(group: Group, hidden: int, tokens: int, layout: Layout) -> int:
-    """Values that a device sends in one layer over T tokens: an all-reduce behind each branch.
-
-    `T*h` values each, and the exchange with experts elsewhere.
+    Parameters
+    ----------
+    group : Group
+        A device's share of the layer.
+    hidden, tokens : int
+        h and T.
+    layout : Layout
+        How the model lies on devices.
     """
     reduced = reduced_values(tokens * hidden, layout.tensor)
-    return branches_of(group) * reduced + exchanged_values(group, hidden, tokens, layout)
+    exchanged = exchanged_values(group, hidden, tokens, layout)
+    exchanges = 2 * min(expert_groups(layout) - 1, 1) * min(group.feed_forward.experts, 1)
+    return Traffic(
+        values=branches_of(group) * reduced + exchanged,
+        exchanged=exchanged,
+        collectives=branches_of(group) * min(layout.tensor - 1, 1) + exchanges,
+    )
 
 
 @formula
-def ends_links(
-    trunk: Trunk, tokens: int, layout: Layout, has_table: int, has_head: int, is_last: int
-) -> int:
-    """Values that a device sends before and behind its layers, over T tokens.
+def ends_traffic(backbone: Backbone, tokens: int, layout: Layout, ends: EndsHeld) -> Traffic:
+    """What a device sends before and behind its layers, over T tokens.
 
-    `trunk` is its share. Behind the table an all-reduce of `T*h`, behind the head `T*V/p*(p-1)`
-    logits to the others; to the next stage of a pipeline `T*h`, in parts of its tensor group.
+    Behind the table an all-reduce of `T*h`, behind the head `T*V/p*(p-1)` logits to the others; to
+    the next pipeline stage `T*h`, in parts of its tensor group.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        A device's share.
+    tokens : int
+        T.
+    layout, ends : Layout, EndsHeld
+        How the model lies on devices, and what of the ends this one has.
     """
     tensor = layout.tensor
-    table = reduced_values(tokens * trunk.hidden, tensor)
-    logits = tokens * trunk.vocabulary * (tensor - 1)
-    onward = 1 - is_last
-    passed = ceil_div(tokens * trunk.hidden * max(trunk.streams, 1), tensor)
-    return has_table * table + has_head * logits + onward * passed
-
-
-def ends_held(groups: tuple[Group, ...], layout: Layout) -> tuple[int, int, int]:
-    """Whether the busiest device has the table, the head, and is of the last stage.
-
-    Where stages of a pipeline have as many layers each it is one of the last stage, which has the
-    head. Else the first stage has most layers and the table, the last fewer and the head; as the
-    head is as large as the table, most layers and the head bound both, of which no figure is
-    beyond a layer.
-    """
-    if layout.pipeline == 1:
-        return 1, 1, 1
-    return 0, 1, int(all(group.layers % layout.pipeline == 0 for group in groups))
+    table = reduced_values(tokens * backbone.hidden, tensor)
+    logits = tokens * backbone.vocabulary * (tensor - 1)
+    onward = 1 - ends.last
+    passed = ceil_div(tokens * backbone.hidden * max(backbone.streams, 1), tensor)
+    return Traffic(
+        values=ends.table * table + ends.head * logits + onward * passed,
+        exchanged=0,
+        collectives=(ends.table + ends.head) * min(tensor - 1, 1) + onward,
+    )

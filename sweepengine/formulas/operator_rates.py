@@ -32,7 +32,7 @@ _WarmBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1e9)]
 _WeightBytes = Annotated[float, Rate("byte a weight", 0)]
 
 
-class Gemm(NamedTuple):
+class GemmRates(NamedTuple):
     """Rates of `gemm`."""
 
     launch: _Launch
@@ -57,7 +57,7 @@ class Gemm(NamedTuple):
     weight_bytes: _WeightBytes
 
 
-class Decode(NamedTuple):
+class DecodeRates(NamedTuple):
     """Rates of `decode_line`."""
 
     launch: _Launch
@@ -74,7 +74,7 @@ class Decode(NamedTuple):
     warm_bytes: _WarmBytes
 
 
-class Prefill(NamedTuple):
+class PrefillRates(NamedTuple):
     """Rates of `prefill_attention`."""
 
     launch: _Launch
@@ -86,7 +86,7 @@ class Prefill(NamedTuple):
     bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.05, 20)]
 
 
-class Encoder(NamedTuple):
+class EncoderRates(NamedTuple):
     """Rates of `encoder_attention`."""
 
     launch: _Launch
@@ -101,7 +101,7 @@ class Encoder(NamedTuple):
     """Of 80."""
 
 
-class Mixture(NamedTuple):
+class MoeRates(NamedTuple):
     """Rates of `mixture`."""
 
     launch: _Launch
@@ -119,7 +119,7 @@ class Mixture(NamedTuple):
     weight_bytes: _WeightBytes
 
 
-class LatentDecode(NamedTuple):
+class LatentDecodeRates(NamedTuple):
     """Rates of `latent_decode_line`."""
 
     launch: _Launch
@@ -130,7 +130,7 @@ class LatentDecode(NamedTuple):
     bytes: _Bytes
 
 
-class LatentPrefill(NamedTuple):
+class LatentPrefillRates(NamedTuple):
     """Rates of `latent_prefill`."""
 
     launch: _Launch
@@ -140,7 +140,7 @@ class LatentPrefill(NamedTuple):
     bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.02, 20)]
 
 
-class Reduce(NamedTuple):
+class AllReduceRates(NamedTuple):
     """Rates of `all_reduce`."""
 
     launch: Annotated[float, Rate("us", 5.0, least=0.2, most=500)]

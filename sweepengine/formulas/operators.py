@@ -4,57 +4,57 @@
 has width 0 and costs nothing.
 """
 
-from sweepengine.formulas.cost import Cost, formula
+from sweepengine.formulas.cost import Cost, element_wise_cost, formula, gemm_cost
+from sweepengine.formulas.gemms import MlpGemms, gemm_weights
 
 
 @formula
 def linear(tokens: int, width_in: int, width_out: int, bias: int) -> Cost:
-    """Linear layer: tensor `2*T*in*out`; reads its input, writes its output."""
-    weights = width_in * width_out + bias * width_out
-    moved = tokens * (width_in + width_out) * min(width_in * width_out, 1)
-    return Cost(
-        2 * tokens * width_in * width_out, 0, moved, weights, 0, 0, moved, moved, weights
-    )  # fmt: skip
+    """Linear layer: tensor `2*T*in*out`; reads its input, writes its output.
+
+    Parameters
+    ----------
+    tokens : int
+        T, tokens that pass through.
+    width_in, width_out : int
+        Channels; one of width 0 is absent.
+    bias : int
+        1: it has one.
+    """
+    matrix = width_in * width_out
+    moved = tokens * (width_in + width_out) * min(matrix, 1)
+    return gemm_cost(2 * tokens * matrix, 0, moved, moved, moved, matrix + bias * width_out)
 
 
 @formula
-def mlp(
-    tokens: int, hidden: int, width: int, matrices: int, activation_flops: int, bias: int
-) -> Cost:
-    """MLP of inner `width` i and m matrices: tensor `2*T*m*h*i`; CUDA activation_flops x `T*i`.
+def mlp(tokens: int, gemms: MlpGemms, activation_flops: int, bias: int) -> Cost:
+    """MLP of inner width i and m matrices: tensor `2*T*m*h*i`; CUDA activation_flops x `T*i`.
 
     A gated one (SwiGLU) has 3 matrices: tensor `6*T*h*i`, CUDA `4*T*i`; a plain one 2. Moves
     `T*(2h+i)`, gate, up and activation being fused; alive at once: input, m inner values, output.
+
+    Parameters
+    ----------
+    tokens : int
+        T, tokens that pass through.
+    gemms : MlpGemms
+        Its matrices.
+    activation_flops : int
+        CUDA-core FLOPs a hidden value.
+    bias : int
+        1: all its matrices have one.
     """
+    width, hidden = gemms.up.rows, gemms.down.rows
     present = min(width, 1)
-    weights = matrices * hidden * width + bias * ((matrices - 1) * width + hidden) * present
-    moved = tokens * (2 * hidden + width) * present
-    return Cost(
-        2 * tokens * matrices * hidden * width,
+    inner = gemms.gate.rows + width
+    matrices = gemm_weights(gemms)
+    return gemm_cost(
+        2 * tokens * matrices,
         activation_flops * tokens * width,
-        moved,
-        weights,
-        0,
-        0,
-        tokens * (2 * hidden + matrices * width) * present,
-        moved,
-        weights,
-    )
-
-
-@formula
-def read_by_expert(experts: Cost, held: int) -> Cost:
-    """Weights of a routed expert are read for each distinct one that the pass touches."""
-    return Cost(
-        experts.tensor_flops,
-        experts.cuda_flops,
-        experts.activation_io,
-        0,
-        experts.weights,
-        0,
-        experts.activation_peak,
-        experts.activation_sum,
-        held * experts.weights,
+        tokens * (2 * hidden + width) * present,
+        tokens * (2 * hidden + inner + width) * present,
+        tokens * (2 * hidden + width) * present,
+        matrices + bias * (inner + hidden) * present,
     )
 
 
@@ -67,31 +67,36 @@ def router(
     Reads h, writes logits and the weights of the k chosen: `T*(h+E+k)`. The published sum holds
     what it writes. One that norms its input has `h+E` weights more, scales of channels and of
     experts: CUDA `T*(3h + 2h + k)`, moves `2*T*h` more.
+
+    Parameters
+    ----------
+    tokens, hidden, experts, chosen : int
+        T, h, E and k.
+    flops : int
+        CUDA-core FLOPs a logit.
+    bias, normed : int
+        1: it has a bias; it norms its input.
     """
     present = min(experts, 1)
     written = tokens * (experts + chosen)
     moved = (tokens * hidden * (1 + 2 * normed) + written) * present
-    weights = experts * (hidden + bias) + normed * (hidden + experts)
-    return Cost(
+    return gemm_cost(
         2 * tokens * hidden * experts,
         flops * tokens * experts + normed * tokens * (5 * hidden + chosen),
         moved,
-        weights,
-        0,
-        0,
         moved,
         written,
-        weights,
+        experts * (hidden + bias) + normed * (hidden + experts),
     )
 
 
 @formula
-def norm(values: int, flops: int, weights: int, kept: int) -> Cost:
+def norm(values: int, flops: int, weights: int, summed: int) -> Cost:
     """Norm of `values` values: `flops` CUDA FLOPs each (RMSNorm 3, LayerNorm 5); reads, writes.
 
-    The published sum of activations holds `kept` values.
+    The published sum of activations holds `summed` values.
     """
-    return Cost(0, flops * values, 2 * values, weights, 0, 0, 2 * values, kept, weights)
+    return element_wise_cost(flops * values, 2 * values, 2 * values, summed, weights)
 
 
 @formula
@@ -104,13 +109,13 @@ def rms_norm(tokens: int, width: int) -> Cost:
 @formula
 def residual_add(values: int) -> Cost:
     """Residual addition: CUDA one a value; reads two operands, writes the sum."""
-    return Cost(0, values, 3 * values, 0, 0, 0, 2 * values, 0, 0)
+    return element_wise_cost(values, 3 * values, 2 * values, 0, 0)
 
 
 @formula
-def held(weights: int) -> Cost:
-    """Weights that a pass reads and that take part in no product: tables, separators."""
-    return Cost(0, 0, 0, weights, 0, 0, 0, 0, weights)
+def table(weights: int) -> Cost:
+    """Weights that a pass reads and that are part of no GEMM: position tables, separators."""
+    return element_wise_cost(0, 0, 0, 0, weights)
 
 
 @formula
@@ -119,8 +124,17 @@ def block_peak(
 ) -> int:
     """Values alive at once in an encoder's block: the residual stream beside its widest part.
 
-    That is attention with its projections, the MLP or the norms; eager attention's probabilities,
-    `scores` values, stand beside the MLP too.
+    That is attention with its projections, the MLP or the norms; eager attention's probabilities
+    stand beside the MLP too.
+
+    Parameters
+    ----------
+    norms, projections, attention, mlp : Cost
+        Operators of the block.
+    residual : int
+        Values of the residual stream.
+    scores : int
+        Values of eager attention's probabilities; 0 for flash.
     """
     attending = projections.activation_peak + attention.activation_peak
     return residual + max(attending, mlp.activation_peak + scores, norms.activation_peak)

@@ -3,6 +3,7 @@
 from typing import Annotated, NamedTuple, get_type_hints
 
 from sweepengine.formulas.architecture import ATTENTIONS, LATENT
+from sweepengine.formulas.cost import formula
 from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS
@@ -193,13 +194,31 @@ class Point(NamedTuple):
     ] = 0  # fmt: skip
 
 
+class Tokens(NamedTuple):
+    """Tokens of a point, counts or columns of them."""
+
+    image: int
+    """Of its image, in the context."""
+    context: int
+    """All that a first decode step finds: cached, image and text."""
+    prefill: int
+    """That prefill runs over."""
+
+
+@formula
+def tokens_of(case: Point, image: int) -> Tokens:
+    """Tokens of a point with `image` tokens of its image: counts, or a column each."""
+    text = case.text_tokens + case.prompt_tokens
+    return Tokens(image=image, context=image + text + case.cached_tokens, prefill=image + text)
+
+
 INPUTS = {
     name: hint.__metadata__[0]._replace(name=name)
     for name, hint in get_type_hints(Point, include_extras=True).items()
 }
 """Input column to its declaration, in the order of `Point`."""
 INPUT_NAMES = tuple(INPUTS)
-SERVED_COLUMNS = tuple(name for name in INPUTS if name != "decode_steps")
+TIMED_COLUMNS = tuple(name for name in INPUTS if name != "decode_steps")
 """Inputs that decide how long a prefill and a step take."""
 WORKLOAD_COLUMNS = tuple(name for name, column in INPUTS.items() if column.workload)
 """Inputs that make a workload."""

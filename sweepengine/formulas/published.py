@@ -19,7 +19,8 @@ from sweepengine.formulas.clip import (
     patch_convolution,
 )
 from sweepengine.formulas.cost import NOTHING, Cost, add, counted, scaled, total
-from sweepengine.formulas.decoder import (
+from sweepengine.formulas.gemms import mlp_gemms
+from sweepengine.formulas.layers import (
     Ends,
     Layer,
     attention_peak,
@@ -39,6 +40,7 @@ from sweepengine.formulas.sam import (
     sam_ends,
     sam_projections,
 )
+from sweepengine.formulas.tokens import LayerPass
 from sweepengine.formulas.vision import Joins, view, view_peak
 
 Heads = tuple[int, int, int]
@@ -88,7 +90,9 @@ def attention(arch: Architecture, windows: int, edge: int, flash: int) -> Cost:
 def mlp_block(arch: Architecture, tokens: int) -> Cost:
     """MLPBlock of SAM."""
     sam = arch.vision.sam
-    return _only(arch, "sam_block", mlp=mlp(tokens, sam.width, sam.mlp_width, 2, 4, sam.bias))
+    return _only(
+        arch, "sam_block", mlp=mlp(tokens, mlp_gemms(sam.mlp_width, sam.width, 2), 4, sam.bias)
+    )
 
 
 def block(arch: Architecture, grid_edge: int, window_edge: int, flash: int) -> Cost:
@@ -175,13 +179,17 @@ def projector(arch: Architecture, tokens: int) -> Cost:
     return _only(arch, "joins", projector=mlp_projector(arch.vision.projector, tokens))
 
 
+def _seen(tokens: int, keys: int, flash: int) -> LayerPass:
+    return LayerPass(tokens=tokens, cached=0, keys=keys, entries=0, flash=flash, absorbed=0)
+
+
 def _layer(arch: Architecture, group: Group, tokens: int, keys: int, flash: int) -> Layer:
-    return decoder_layer(group, arch.trunk, tokens, keys, 0, flash, 0, 0)
+    return decoder_layer(group, arch.backbone, _seen(tokens, keys, flash))
 
 
 def deepseek_v2_mlp(arch: Architecture, tokens: int, width: int) -> Cost:
     """DeepseekV2MLP, a SwiGLU of inner `width`."""
-    return _only(arch, "layer", mlp=mlp(tokens, arch.trunk.hidden, width, 3, 4, 0))
+    return _only(arch, "layer", mlp=mlp(tokens, mlp_gemms(width, arch.backbone.hidden, 3), 4, 0))
 
 
 def moe_gate(arch: Architecture, tokens: int) -> Cost:
@@ -197,7 +205,7 @@ def routed_experts(arch: Architecture, tokens: int) -> Cost:
 def deepseek_v2_moe(arch: Architecture, tokens: int) -> Cost:
     """DeepseekV2MoE: router, routed experts, shared experts."""
     layer = _layer(arch, arch.groups[-1], tokens, 1, FLASH)
-    stream = tokens * arch.trunk.hidden
+    stream = tokens * arch.backbone.hidden
     peak = feed_forward_peak(layer, stream, 0) - stream
     parts = {"router": layer.router, "routed": layer.routed, "mlp": layer.mlp}
     return _only(arch, "layer", **parts)._replace(activation_peak=peak)
@@ -205,16 +213,15 @@ def deepseek_v2_moe(arch: Architecture, tokens: int) -> Cost:
 
 def deepseek_v2_rms_norm(arch: Architecture, tokens: int) -> Cost:
     """DeepseekV2RMSNorm."""
-    return _only(arch, "layer", norms=rms_norm(tokens, arch.trunk.hidden))
+    return _only(arch, "layer", norms=rms_norm(tokens, arch.backbone.hidden))
 
 
 def _decoder_layer(arch: Architecture, group: Group, tokens: int, keys: int, heads: Heads) -> Cost:
     own = group._replace(attention=with_heads(group.attention, *heads[:2]))
     # Its rotary angles are a layer of their own in the published table.
-    layer = decoder_layer(
-        own, arch.trunk._replace(angle_products=0), tokens, keys, 0, heads[2], 0, 0
-    )
-    stream = tokens * arch.trunk.hidden
+    backbone = arch.backbone._replace(angle_products=0)
+    layer = decoder_layer(own, backbone, _seen(tokens, keys, heads[2]))
+    stream = tokens * arch.backbone.hidden
     scores = score_values(heads[0], tokens, keys, heads[2])
     peak = max(attention_peak(layer, stream), feed_forward_peak(layer, stream, scores))
     return total(layer, arch.counts.layer)._replace(activation_peak=peak)
@@ -240,9 +247,8 @@ def llama_attention(arch: Architecture, tokens: int, keys: int, heads: Heads) ->
     """Attention of the decoder: projections, rotation, core; flash as `heads` says."""
     group = arch.groups[-1]
     own = group._replace(attention=with_heads(group.attention, *heads[:2]))
-    layer = decoder_layer(
-        own, arch.trunk._replace(angle_products=0), tokens, keys, 0, heads[2], 0, 0
-    )
+    backbone = arch.backbone._replace(angle_products=0)
+    layer = decoder_layer(own, backbone, _seen(tokens, keys, heads[2]))
     parts = {name: getattr(layer, name) for name in ("projections", "rotary", "attention")}
     return _only(arch, "layer", **parts)
 
@@ -260,22 +266,22 @@ def llama_flash(arch: Architecture, tokens: int, keys: int, heads: Heads) -> Cos
 def llama_rotary_embedding(arch: Architecture, tokens: int, heads: Heads) -> Cost:
     """LlamaRotaryEmbedding: the angles alone, a matrix product."""
     attention = with_heads(arch.groups[-1].attention, *heads[:2])
-    return rotary(attention, tokens, arch.trunk.angle_products)._replace(cuda_flops=0)
+    return rotary(attention, tokens, arch.backbone.angle_products)._replace(cuda_flops=0)
 
 
 def final_norm(arch: Architecture, tokens: int) -> Cost:
     """The RMSNorm before the head."""
-    return _only(arch, "ends", final_norm=decoder_ends(arch.trunk, tokens).final_norm)
+    return _only(arch, "ends", final_norm=decoder_ends(arch.backbone, tokens).final_norm)
 
 
 def token_embedding(arch: Architecture) -> Cost:
     """The token table."""
-    return _only(arch, "ends", embedding=decoder_ends(arch.trunk, 1).embedding)
+    return _only(arch, "ends", embedding=decoder_ends(arch.backbone, 1).embedding)
 
 
 def lm_head(arch: Architecture, tokens: int) -> Cost:
     """LMHead."""
-    return _only(arch, "ends", head=decoder_ends(arch.trunk, tokens).head)
+    return _only(arch, "ends", head=decoder_ends(arch.backbone, tokens).head)
 
 
 PUBLISHED_LAYERS: dict[str, Callable[..., Cost]] = {

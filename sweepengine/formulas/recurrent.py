@@ -1,22 +1,14 @@
-"""Recurrent layers beside attention: gated delta nets and Mamba-2 (decoders.md, section 9).
+"""Recurrent layers beside attention: gated delta nets and Mamba-2.
+
+Formulas: docs/decoders.md, "Recurrent layers".
 
 Their state is as large whatever the context; a pass over many tokens works in chunks.
 """
 
 from sweepengine.formulas.architecture import Recurrent
-from sweepengine.formulas.cost import Cost, formula
+from sweepengine.formulas.cost import Cost, add, attention_cost, formula, gemm_cost
+from sweepengine.formulas.gemms import convolved_width, gemm_weights, recurrent_gemms
 from sweepengine.formulas.tokens import ceil_div
-
-
-@formula
-def convolved_width(recurrent: Recurrent) -> int:
-    """Channels of the short convolution: delta net `D = 2*Hk*dk + Hv*dv`, Mamba `H*p + 2*g*s`.
-
-    Of Mamba heads H, head width p, groups g and state s stand as heads, value width, key heads and
-    key width.
-    """
-    values = recurrent.heads * recurrent.value_width
-    return values + 2 * recurrent.key_heads * recurrent.key_width
 
 
 @formula
@@ -52,11 +44,11 @@ def recurrent_layer(recurrent: Recurrent, hidden: int, tokens: int, cached: int)
     heads, keys, values = recurrent.heads, recurrent.key_width, recurrent.value_width
     present = min(heads, 1)
     inner = heads * values
+    gemms = recurrent_gemms(recurrent, hidden)
     wide = convolved_width(recurrent)
     width, chunk = recurrent.convolution, recurrent.chunk
     mamba = recurrent.mamba
-    gates = heads * (2 - mamba)
-    products = hidden * (wide + 2 * inner + gates)
+    matrices = gemm_weights(gemms)
     tables = wide * (width + mamba) + 2 * heads + mamba * (heads + inner) + (1 - mamba) * values
     convolution = 2 * width * wide * convolved_columns(recurrent, tokens, cached)
     step = 1 if tokens == 1 and cached > 0 else 0
@@ -67,15 +59,12 @@ def recurrent_layer(recurrent: Recurrent, hidden: int, tokens: int, cached: int)
     at_once = heads * (mamba * scan + (1 - mamba) * delta)
     one = heads * mamba * 2 * keys * values
     moved = present * tokens * (2 * hidden + wide + 2 * inner)
-    weights = present * (products + tables)
-    return Cost(
-        present * (2 * tokens * products + convolution + (1 - step) * at_once + step * one),
+    work = gemm_cost(
+        present * (2 * tokens * matrices + convolution + (1 - step) * at_once + step * one),
         step * (1 - mamba) * 7 * heads * keys * values,
         moved,
-        weights,
-        0,
-        2 * present * state_values(recurrent),
         moved,
         moved,
-        weights,
+        present * (matrices + tables),
     )
+    return add(work, attention_cost(0, 0, 0, 2 * present * state_values(recurrent), 0, 0, 0))

@@ -1,11 +1,20 @@
-"""SAM encoder on one view: formulas.md, section 2. Its tokens are patches (`P`)."""
+"""SAM encoder on one view: docs/vision.md, "SAM". Its tokens are patches (`P`)."""
 
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Image, Sam
 from sweepengine.formulas.attention import score_values
-from sweepengine.formulas.cost import Cost, add, formula, scaled
-from sweepengine.formulas.operators import block_peak, held, linear, mlp, norm, residual_add
+from sweepengine.formulas.cost import (
+    Cost,
+    add,
+    attention_cost,
+    element_wise_cost,
+    formula,
+    gemm_cost,
+    scaled,
+)
+from sweepengine.formulas.gemms import mlp_gemms
+from sweepengine.formulas.operators import block_peak, linear, mlp, norm, residual_add, table
 from sweepengine.formulas.tokens import ceil_div, patches_per_edge
 
 
@@ -48,7 +57,7 @@ def sam_block(sam: Sam, grid_edge: int, window_edge: int, flash: int) -> SamBloc
         sam_projections(sam, windows_per_edge * windows_per_edge * edge * edge),
         relative_positions(sam, windows_per_edge * windows_per_edge, edge),
         sam_attention(sam, windows_per_edge * windows_per_edge, edge, flash),
-        mlp(patches, sam.width, sam.mlp_width, 2, 4, sam.bias),
+        mlp(patches, mlp_gemms(sam.mlp_width, sam.width, 2), 4, sam.bias),
         scaled(residual_add(patches * sam.width), 2, 2),
     )
 
@@ -59,7 +68,7 @@ def sam_projections(sam: Sam, tokens: int) -> Cost:
     weights = 4 * sam.width * sam.width + 4 * sam.width * sam.bias
     moved = 2 * tokens * sam.width
     flops = 8 * tokens * sam.width * sam.width
-    return Cost(flops, 0, moved, weights, 0, 0, moved, moved, weights)
+    return gemm_cost(flops, 0, moved, moved, moved, weights)
 
 
 @formula
@@ -67,7 +76,7 @@ def relative_positions(sam: Sam, windows: int, edge: int) -> Cost:
     """Relative positions: tensor `rel = rel_pos_flops * b*12*S*(2e)`, two tables of `2e-1` rows."""
     flops = sam.relative_position_flops * windows * sam.heads * edge * edge * 2 * edge
     tables = 2 * (2 * edge - 1) * (sam.width // sam.heads)
-    return Cost(flops, 0, 0, tables, 0, 0, 0, 0, tables)
+    return gemm_cost(flops, 0, 0, 0, 0, tables)
 
 
 @formula
@@ -82,12 +91,10 @@ def sam_attention(sam: Sam, windows: int, edge: int, flash: int) -> Cost:
     tokens = windows * window
     moved_scores = (1 - flash) * sam.eager_io_scores * tokens * window
     alive = 4 * tokens * sam.width + 2 * score_values(sam.heads, tokens, window, flash)
-    return Cost(
+    return attention_cost(
         4 * tokens * window * sam.width,
         5 * sam.heads * tokens * window,
         3 * tokens * sam.width + moved_scores,
-        0,
-        0,
         0,
         alive,
         4 * tokens * sam.width,
@@ -110,7 +117,7 @@ def layer_norm_2d(sam: Sam, tokens: int) -> Cost:
     """LayerNorm2d of the neck: CUDA `5*256*P`; moves `4*256*P` (statistics, then the scaling)."""
     values = tokens * sam.neck_width
     weights = 2 * sam.neck_width
-    return Cost(0, 5 * values, 4 * values, weights, 0, 0, 2 * values, values, weights)
+    return element_wise_cost(5 * values, 4 * values, 2 * values, values, weights)
 
 
 @formula
@@ -122,7 +129,7 @@ def convolution(tokens_in: int, tokens_out: int, width_in: int, width_out: int, 
     weights = side * side * width_in * width_out
     out = tokens_out * width_out
     moved = tokens_in * width_in + out
-    return Cost(2 * tokens_out * weights, 0, moved, weights, 0, 0, moved, out, weights)
+    return gemm_cost(2 * tokens_out * weights, 0, moved, moved, out, weights)
 
 
 @formula
@@ -158,7 +165,7 @@ def position_tables(sam: Sam, grid_edge: int) -> Cost:
     """
     stored = sam.position_edge
     relative = 4 * (stored - grid_edge) * (sam.width // sam.heads) * sam.global_blocks
-    return held(stored * stored * sam.width + relative)
+    return table(stored * stored * sam.width + relative)
 
 
 @formula

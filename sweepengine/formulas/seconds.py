@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.operator_rates import (
-    Decode,
-    Encoder,
-    Gemm,
-    LatentDecode,
-    LatentPrefill,
-    Mixture,
-    Prefill,
-    Reduce,
+    AllReduceRates,
+    DecodeRates,
+    EncoderRates,
+    GemmRates,
+    LatentDecodeRates,
+    LatentPrefillRates,
+    MoeRates,
+    PrefillRates,
 )
 
 
@@ -44,7 +44,7 @@ def warmth(share: float, warm_bytes: float, moved: float) -> float:
 
 
 @formula
-def gemm(m: float, n: float, k: float, rates: Gemm) -> float:
+def gemm(m: float, n: float, k: float, rates: GemmRates) -> float:
     """Product of m x k activations and k x n weights, us.
 
     `t0 + ck*min(k, k0) + cq*m*(k+kq) + max(C, M) + g*min(C, M)`: work
@@ -71,7 +71,7 @@ def decode_line(
     key_heads: float,
     width: float,
     value_bytes: float,
-    rates: Decode,
+    rates: DecodeRates,
 ) -> Line:
     """One-token attention of b sequences, n query heads, g heads of keys of h channels.
 
@@ -79,16 +79,16 @@ def decode_line(
     `M = (2*b*g*h*kb*s + 4*b*n*h)/bytes`, work `C = 4*b*n*h*s/flops`.
     """
     if heads <= 0.0:
-        return Line(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return NO_LINE
     blocks = (rates.block * key_heads + rates.query * heads) * sequences * width / 128.0
     single = heads == key_heads
     return Line(
-        rates.launch + blocks,
-        rates.latency,
-        rates.latency_single if single else rates.latency_keys,
-        4.0 * sequences * heads * width / rates.bytes,
-        2.0 * sequences * key_heads * width * value_bytes / rates.bytes,
-        4.0 * sequences * heads * width / rates.flops,
+        launch=rates.launch + blocks,
+        latency=rates.latency,
+        latency_keys=rates.latency_single if single else rates.latency_keys,
+        base=4.0 * sequences * heads * width / rates.bytes,
+        growth=2.0 * sequences * key_heads * width * value_bytes / rates.bytes,
+        work=4.0 * sequences * heads * width / rates.flops,
     )
 
 
@@ -99,19 +99,36 @@ def latent_decode_line(
     latent: float,
     rotary: float,
     value_bytes: float,
-    rates: LatentDecode,
+    rates: LatentDecodeRates,
 ) -> Line:
     """One-token attention over latents of c and r channels, absorbed.
 
     `t0 + cs*min(s, s0) + max(b*n*c + b*s*(c+r)*kb/bytes, 2*b*n*s*(2c+r)/flops)` at s keys.
     """
     return Line(
-        rates.launch,
-        rates.latency,
-        rates.latency_keys,
-        rates.query * sequences * heads,
-        sequences * (latent + rotary) * value_bytes / rates.bytes,
-        2.0 * sequences * heads * (2.0 * latent + rotary) / rates.flops,
+        launch=rates.launch,
+        latency=rates.latency,
+        latency_keys=rates.latency_keys,
+        base=rates.query * sequences * heads,
+        growth=sequences * (latent + rotary) * value_bytes / rates.bytes,
+        work=2.0 * sequences * heads * (2.0 * latent + rotary) / rates.flops,
+    )
+
+
+@formula
+def joined(first: Line, second: Line, layers: int) -> Line:
+    """The line of `first` and, behind it, so many layers of `second`.
+
+    Keys from which on latency no longer grows are those of the second; where both are there, the
+    kinds of layers that a line stands for have them alike.
+    """
+    return Line(
+        launch=first.launch + layers * second.launch,
+        latency=first.latency + layers * second.latency,
+        latency_keys=second.latency_keys,
+        base=first.base + layers * second.base,
+        growth=first.growth + layers * second.growth,
+        work=first.work + layers * second.work,
     )
 
 
@@ -154,7 +171,7 @@ def prefill_attention(
     cached: float,
     window: float,
     value_bytes: float,
-    rates: Prefill,
+    rates: PrefillRates,
 ) -> float:
     """Causal attention of s new tokens behind c cached ones, us.
 
@@ -187,7 +204,7 @@ def latent_prefill(
     value_width: float,
     tokens: float,
     cached: float,
-    rates: LatentPrefill,
+    rates: LatentPrefillRates,
 ) -> float:
     """Causal attention of expanded latents, us.
 
@@ -202,7 +219,7 @@ def latent_prefill(
 
 @formula
 def encoder_attention(
-    sequences: float, heads: float, width: float, tokens: float, rates: Encoder
+    sequences: float, heads: float, width: float, tokens: float, rates: EncoderRates
 ) -> float:
     """Attention that is not causal, us.
 
@@ -223,37 +240,37 @@ def encoder_attention(
 
 
 @formula
-def mixture(
+def moe(
     tokens: float,
     hidden: float,
     width: float,
-    copies: float,
-    touched: float,
+    pairs: float,
+    activated: float,
     matrices: float,
-    rates: Mixture,
+    rates: MoeRates,
 ) -> float:
-    """Routed experts of one device, us: `copies` of T tokens go through `touched` experts.
+    """Routed experts of one device, us: `pairs` of a token and an expert, `activated` experts.
 
     `t0 + ck*(h+i) + cD*D + cT*T + max(C, M) + g*min(C, M)`: work
-    `C = 2*m*h*(i+ip)*(copies + kp*D)/flops`, an expert's last tile being filled up; traffic
-    `M = (m*h*i*wb*D + al*2*(2*T*h + copies*(2h + 4i)))/bytes`.
+    `C = 2*m*h*(i+ip)*(pairs + kp*D)/flops`, an expert's last tile being filled up; traffic
+    `M = (m*h*i*wb*D + al*2*(2*T*h + pairs*(2h + 4i)))/bytes`.
     """
-    if copies <= 0.0:
+    if pairs <= 0.0:
         return 0.0
     work = 2.0 * matrices * hidden * (width + rates.width_pad) * (
-        copies + rates.token_pad * touched
+        pairs + rates.token_pad * activated
     ) / rates.flops  # fmt: skip
-    weights = matrices * hidden * width * rates.weight_bytes * touched
+    weights = matrices * hidden * width * rates.weight_bytes * activated
     weights *= warmth(rates.warm, rates.warm_bytes, weights)
-    values = 2.0 * tokens * hidden + copies * (2.0 * hidden + 4.0 * width)
+    values = 2.0 * tokens * hidden + pairs * (2.0 * hidden + 4.0 * width)
     moved = (weights + 2.0 * rates.activations * values) / rates.bytes
     before = rates.launch + rates.depth * (hidden + width)
-    before += rates.expert * touched + rates.token * tokens
+    before += rates.expert * activated + rates.token * tokens
     return before + max(work, moved) + rates.overlap * min(work, moved)
 
 
 @formula
-def all_reduce(sent: float, devices: float, rates: Reduce) -> float:
+def all_reduce(sent: float, devices: float, rates: AllReduceRates) -> float:
     """All-reduce of V bytes over n devices, us.
 
     `t0 + tn*n + 2*V*(n-1)/n/link + cm*min(V, v0)`, the link reached by 2, 4 and more devices.
@@ -278,12 +295,12 @@ def element_wise(moved: float, launch: float, bytes_a_us: float) -> float:
 
 
 @formula
-def balanced_experts(held: float, copies: float) -> float:
-    """Experts that copies touch which are dealt out in turn, as a collector deals them."""
-    return min(held, copies)
+def balanced_experts(held: float, pairs: float) -> float:
+    """Experts activated by token-expert pairs that a collector deals out in turn."""
+    return min(held, pairs)
 
 
 @formula
-def expected_experts(held: float, copies: float) -> float:
-    """Experts that copies touch which fall at random: `H*(1 - e^(-copies/H))`."""
-    return held * (1.0 - exp(-copies / held))
+def expected_experts(held: float, pairs: float) -> float:
+    """Experts activated by token-expert pairs at random: `H*(1 - e^(-pairs/H))`."""
+    return held * (1.0 - exp(-pairs / held))

@@ -17,6 +17,20 @@ ROUNDS = 24
 """Of the damped fixed point of `disaggregated`, from which on nothing changes."""
 
 
+A_SECOND = 1e6
+"""Microseconds."""
+
+
+class Seconds(NamedTuple):
+    """Times of one point, s."""
+
+    vision: float
+    prefill: float
+    decode: float
+    ttft: float
+    tpot: float
+
+
 class Engine(NamedTuple):
     """What a serving engine adds, and how its load comes; us."""
 
@@ -28,6 +42,10 @@ class Engine(NamedTuple):
     """Part of all prefills of a batch that a request waits for."""
     interference: float
     """Part of other requests' prefills that a request's steps wait for."""
+
+
+IDEAL_ENGINE = Engine(host=0.0, first=0.0, burst=0.0, interference=1.0)
+"""One that adds nothing; requests wait for the prefills of others."""
 
 
 @formula
@@ -44,6 +62,48 @@ def continuous_ttft(
 ) -> float:
     """Time to the first token: `f + td + p1 + b*B*p`, p the mean prefill of others; us."""
     return host.first + step + prefill + host.burst * batch * others
+
+
+@formula
+def seconds_of(
+    vision: float,
+    prefill: float,
+    decode: float,
+    steps: int,
+    batch: float,
+    serving: int,
+    host: Engine,
+) -> Seconds:
+    """Times that requests see.
+
+    Parameters
+    ----------
+    vision, prefill, decode : float
+        Times of the passes, of decode those of all K steps together, us. Where requests join a
+        running batch, vision and prefill are of one request.
+    steps : int
+        K.
+    batch : float
+        Sequences of a data-parallel group.
+    serving : int
+        A position in `SERVING`.
+    host : Engine
+        What the serving engine adds.
+    """
+    first = vision + prefill
+    each = decode / steps if steps > 0 else 0.0
+    if serving == CONTINUOUS:
+        alone = first
+        first = continuous_ttft(each, alone, alone, batch, host)
+        each = continuous_tpot(each, alone, batch, steps, host)
+        decode = each * steps
+    return Seconds(
+        vision=vision / A_SECOND,
+        prefill=prefill / A_SECOND,
+        decode=decode / A_SECOND,
+        ttft=first / A_SECOND,
+        tpot=each / A_SECOND,
+    )
 
 
 @formula

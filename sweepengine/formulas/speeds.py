@@ -3,14 +3,14 @@
 from typing import NamedTuple
 
 from sweepengine.formulas.operator_rates import (
-    Decode,
-    Encoder,
-    Gemm,
-    LatentDecode,
-    LatentPrefill,
-    Mixture,
-    Prefill,
-    Reduce,
+    AllReduceRates,
+    DecodeRates,
+    EncoderRates,
+    GemmRates,
+    LatentDecodeRates,
+    LatentPrefillRates,
+    MoeRates,
+    PrefillRates,
 )
 
 FRAMEWORKS = ("vllm", "trtllm", "sglang")
@@ -33,9 +33,9 @@ class Host(NamedTuple):
     """Behind the head: sampling, us."""
     moved: float
     """Byte/us of element-wise kernels."""
-    spread: float
-    """Tokens that touch as many experts at random as one does in serving, where tokens of a text
-    go to experts alike."""
+    effective_experts: float
+    """Tokens at random that activate as many experts as one token does in serving, where the
+    tokens of a text go to like experts."""
 
 
 class Wires(NamedTuple):
@@ -56,23 +56,23 @@ class Wires(NamedTuple):
 class Speeds(NamedTuple):
     """All rates that a pass needs, of one device, framework and set of formats."""
 
-    attention: Gemm
-    mlp: Gemm
-    plain: Gemm
+    attention: GemmRates
+    mlp: GemmRates
+    plain: GemmRates
     """Unquantised products: router, head, vision."""
-    decode: Decode
-    decode_wide: Decode
-    decode_window: Decode
-    prefill: Prefill
-    prefill_wide: Prefill
-    prefill_window: Prefill
-    encoder: Encoder
-    experts: Mixture
-    latent_decode: LatentDecode
-    latent_prefill: LatentPrefill
-    reduce: Reduce
+    decode: DecodeRates
+    decode_wide: DecodeRates
+    decode_window: DecodeRates
+    prefill: PrefillRates
+    prefill_wide: PrefillRates
+    prefill_window: PrefillRates
+    encoder: EncoderRates
+    experts: MoeRates
+    latent_decode: LatentDecodeRates
+    latent_prefill: LatentPrefillRates
+    reduce: AllReduceRates
     """The framework's own all-reduce."""
-    nccl: Reduce
+    nccl: AllReduceRates
     host: Host
     wires: Wires
     cached: float

@@ -2,8 +2,41 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Image, Reach
+from sweepengine.formulas.architecture import Attention, Image, Span
 from sweepengine.formulas.cost import formula
+
+
+class Pass(NamedTuple):
+    """Sequences that run through a model together, each with new tokens behind cached ones.
+
+    Prefill, a chunk of it, a decode step and a verification step of several drafted tokens are
+    passes alike.
+    """
+
+    sequences: float
+    tokens: int
+    """New tokens of each sequence."""
+    cached: int
+    """Tokens of each that the KV cache holds already."""
+    decode: int
+    """1: kernels of decode steps run, which absorb latents; 0: those of prefill."""
+
+
+class LayerPass(NamedTuple):
+    """A pass of one sequence as a layer sees it."""
+
+    tokens: int
+    """T, that run through the layer."""
+    cached: int
+    """C, before them."""
+    keys: int
+    """L, that each of them meets, its own among them."""
+    entries: int
+    """E, compressed KV entries that each of them meets beside the keys."""
+    flash: int
+    """1: scores are never written out; 0: eager attention."""
+    absorbed: int
+    """1: latents are absorbed, as engines decode; 0: expanded."""
 
 
 class ImageTokens(NamedTuple):
@@ -19,6 +52,10 @@ class ImageTokens(NamedTuple):
     """Tokens of the global view with a newline a row and one separator."""
     tile_tokens: int
     """Tokens of all tiles with a newline a row; 0 without tiles."""
+
+
+NO_IMAGE = ImageTokens(view_size=0, tile_size=0, tiles=0, view_tokens=0, tile_tokens=0)
+"""Of a model without vision."""
 
 
 @formula
@@ -58,7 +95,7 @@ def features_of_view(image: Image, side: int) -> int:
 def image_tokens(
     image: Image, view_size: int, tile_size: int, crop_rows: int, crop_cols: int
 ) -> ImageTokens:
-    """Geometry of one image (formulas.md, section 1).
+    """Geometry of one image (docs/vision.md, "Image geometry").
 
     The global view gives `q_G*(q_G+1) + 1` tokens and the tiles `r*q_T * (c*q_T + 1)`, which is
     0 without tiles. Tokens of queries have no newlines: `view + 1` and `r*c*tile`.
@@ -66,20 +103,20 @@ def image_tokens(
     if image.many_queries > 0:
         tiles = crop_rows * crop_cols
         return ImageTokens(
-            view_size,
-            tile_size,
-            tiles,
-            queries_of_view(image, view_size) + 1,
-            tiles * queries_of_view(image, tile_size),
+            view_size=view_size,
+            tile_size=tile_size,
+            tiles=tiles,
+            view_tokens=queries_of_view(image, view_size) + 1,
+            tile_tokens=tiles * queries_of_view(image, tile_size),
         )
     view_edge = tokens_per_edge(image, view_size)
     tile_edge = tokens_per_edge(image, tile_size)
     return ImageTokens(
-        view_size,
-        tile_size,
-        crop_rows * crop_cols,
-        view_edge * (view_edge + 1) + 1,
-        crop_rows * tile_edge * (crop_cols * tile_edge + 1),
+        view_size=view_size,
+        tile_size=tile_size,
+        tiles=crop_rows * crop_cols,
+        view_tokens=view_edge * (view_edge + 1) + 1,
+        tile_tokens=crop_rows * tile_edge * (crop_cols * tile_edge + 1),
     )
 
 
@@ -99,6 +136,29 @@ def entries_of_pass(tokens: int, cached: int, stride: int) -> int:
 
 
 @formula
+def seen_by(attention: Attention, tokens: int, cached: int, flash: int, absorbed: int) -> LayerPass:
+    """What a layer of one kind of attention sees of T tokens behind C cached ones.
+
+    Parameters
+    ----------
+    attention : Attention
+        Of the layer.
+    tokens, cached : int
+        T and C.
+    flash, absorbed : int
+        As `LayerPass` has them.
+    """
+    return LayerPass(
+        tokens=tokens,
+        cached=cached,
+        keys=keys_of_pass(tokens, cached, attention.window),
+        entries=entries_of_pass(tokens, cached, attention.stride),
+        flash=flash,
+        absorbed=absorbed,
+    )
+
+
+@formula
 def entries_up_to(tokens: int, stride: int) -> int:
     """Entries that steps at contexts of 1 to N tokens meet in all: `sum n//m`, in closed form.
 
@@ -109,38 +169,38 @@ def entries_up_to(tokens: int, stride: int) -> int:
 
 
 @formula
-def keys_of_steps(cached: int, steps: int, reach: Reach) -> int:
+def keys_of_steps(cached: int, steps: int, span: Span) -> int:
     """Keys that K one-token steps meet in all, the first one C cached ones and its own.
 
     `S(C, K, W) = n*(C+1) + n*(n-1)/2 + (K-n)*W`, `n = min(K, max(0, W-C))` steps that the window
     does not cut; without a window n = K. Entries: `E(C+K) - E(C)`, E being `entries_up_to`.
     """
-    if reach.stride > 0:
-        return entries_up_to(cached + steps, reach.stride) - entries_up_to(cached, reach.stride)
-    window = reach.window
+    if span.stride > 0:
+        return entries_up_to(cached + steps, span.stride) - entries_up_to(cached, span.stride)
+    window = span.window
     uncut = steps if window == 0 else min(steps, max(0, window - cached))
     return uncut * (cached + 1) + uncut * (uncut - 1) // 2 + (steps - uncut) * window
 
 
 @formula
-def keys_of_last_step(cached: int, steps: int, reach: Reach) -> int:
+def keys_of_last_step(cached: int, steps: int, span: Span) -> int:
     """Keys that the last of K steps meets, which are the most."""
     keys = cached + max(steps, 1)
-    if reach.stride > 0:
-        return keys // reach.stride
-    return keys if reach.window == 0 else min(keys, reach.window)
+    if span.stride > 0:
+        return keys // span.stride
+    return keys if span.window == 0 else min(keys, span.window)
 
 
 @formula
-def held_tokens(tokens: int, reach: Reach) -> int:
+def held_tokens(tokens: int, span: Span) -> int:
     """Tokens of N that a layer's cache holds: a window keeps W-1, the next is the W-th.
 
     Of entries `N//m`, and beside them values and gates of tokens that none stands for yet,
     `2*s*(N mod m)` in their width; two series (s) also keep those of the last m tokens that have
     one, `2*m`.
     """
-    if reach.stride == 0:
-        return tokens if reach.window == 0 else min(tokens, reach.window - 1)
-    entries = tokens // reach.stride
-    waiting = 2 * reach.series * (tokens - entries * reach.stride)
-    return entries + waiting + (reach.series - 1) * 2 * reach.stride * min(entries, 1)
+    if span.stride == 0:
+        return tokens if span.window == 0 else min(tokens, span.window - 1)
+    entries = tokens // span.stride
+    waiting = 2 * span.series * (tokens - entries * span.stride)
+    return entries + waiting + (span.series - 1) * 2 * span.stride * min(entries, 1)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Counts, Projector, Towers
+from sweepengine.formulas.architecture import Convention, Counts, Projector, Towers
 from sweepengine.formulas.clip import (
     ClipBlock,
     ClipEnds,
@@ -11,7 +11,7 @@ from sweepengine.formulas.clip import (
     clip_ends,
     mlp_projector,
 )
-from sweepengine.formulas.cost import Cost, add, formula, scaled, total
+from sweepengine.formulas.cost import Cost, add, formula, scaled, total, with_peak
 from sweepengine.formulas.encoder import (
     EncoderBlock,
     EncoderEnds,
@@ -19,7 +19,9 @@ from sweepengine.formulas.encoder import (
     encoder_block_peak,
     encoder_ends,
 )
-from sweepengine.formulas.operators import held
+from sweepengine.formulas.figures import Phase, activation, phase_of
+from sweepengine.formulas.layout import NO_TRAFFIC
+from sweepengine.formulas.operators import table
 from sweepengine.formulas.sam import SamBlock, SamEnds, sam_block, sam_block_peak, sam_ends
 from sweepengine.formulas.tokens import (
     ImageTokens,
@@ -168,7 +170,7 @@ def projected_tokens(towers: Towers, image: ImageTokens) -> int:
 @formula
 def joins(projector: Projector, tokens: int) -> Joins:
     """Projector over `tokens` tokens, and the two separators."""
-    separators = held(projector.separators * projector.output_width)
+    separators = table(projector.separators * projector.output_width)
     return Joins(mlp_projector(projector, tokens), separators)
 
 
@@ -193,14 +195,40 @@ def vision(towers: Towers, counts: Counts, image: ImageTokens, flash: int) -> Co
         kept + view_peak(towers, seen, image.view_size, flash),
         joined.projector.activation_peak,
     )
-    return Cost(
-        cost.tensor_flops,
-        cost.cuda_flops,
-        cost.activation_io,
-        cost.weight_io,
-        cost.expert_io,
-        cost.kv_io,
-        peak,
-        cost.activation_sum,
-        cost.weights,
+    return with_peak(cost, peak)
+
+
+class VisionPhase(NamedTuple):
+    """Vision of one image."""
+
+    counts: Phase
+    read_bytes: int
+    """Weights that a pass reads once."""
+    held_bytes: int
+
+
+@formula
+def vision_phase(
+    towers: Towers, counts: Counts, convention: Convention, image: ImageTokens, flash: int
+) -> VisionPhase:
+    """Counts of vision of one image; towers are not split, each device sees its own images.
+
+    Parameters
+    ----------
+    towers : Towers
+        Of the model.
+    counts, convention : Counts, Convention
+        Of the accounting.
+    image : ImageTokens
+        The image as views and tiles.
+    flash : int
+        1: flash attention; 0: eager.
+    """
+    size = convention.dtype_bytes
+    cost = vision(towers, counts, image, flash)
+    peak = activation(convention, cost, cost.activation_peak)
+    return VisionPhase(
+        counts=phase_of(convention, cost, NO_TRAFFIC, cost.kv_io * size, 0, peak),
+        read_bytes=cost.weight_io * size,
+        held_bytes=cost.weights * size,
     )

@@ -6,9 +6,7 @@ and documentation read it.
 
 from typing import Final, NamedTuple
 
-from sweepengine.formulas.figures import Figures
 from sweepengine.formulas.points import INPUTS
-from sweepengine.formulas.steps import Keys
 
 SCHEMA_VERSION: Final = 3
 """Of datasets."""
@@ -17,9 +15,9 @@ STAGES: Final = ("vision", "prefill", "decode")
 AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
 READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)
 SECONDS = 8
-"""Ways from figures to columns: of a workload as it is; for each sequence of the batch; the sum
-over all steps; the last step, which is the largest; the cache after decoding; and expected bytes
-of weights, read by a stage, by prefill, by all steps. Seconds follow from operators' times."""
+"""Reductions from figures to columns: of a workload as it is; for each sequence of the batch; the
+sum over all steps; the last step, which is the largest; the KV cache after decoding; and expected
+bytes of weights, read by a phase, by prefill, by all steps. Seconds follow from operator times."""
 
 
 class DataType(NamedTuple):
@@ -47,79 +45,76 @@ class Column(NamedTuple):
     """A key of `DTYPES`."""
     unit: str
     meaning: str
-    way: int
+    reduction: int
     figure: str
-    """Field of `Figures` that it follows from; over steps also that of `Keys`."""
+    """Field of `Figures` that it follows from: "decode.tensor_flops"; of times one of `Seconds`."""
     vision: bool = False
     """Whether only models that see images have it."""
     timed: bool = False
     """Whether only points on a device have it."""
 
-    @property
-    def plan(self) -> tuple[int, int, int]:
-        """Way, position of its figure, and of what each key adds (-1 where nothing does)."""
-        grows = self.way == OVER_STEPS and self.figure in Keys._fields
-        key = Keys._fields.index(self.figure) if grows else -1
-        return self.way, Figures._fields.index(self.figure), key
 
-
-def _stage(stage: str, way: int, reads: int, peak: int, what: str, large: str = "") -> list[Column]:
-    """Columns of one stage; `large` says of which part its activation memory is."""
-    figure = "pass_weight_io_bytes" if stage != "vision" else "vision_weight_io_bytes"
+def _phase(
+    phase: str, reduction: int, reads: int, peak: int, what: str, large: str = ""
+) -> list[Column]:
+    """Columns of one phase; `large` says of which part its activation memory is."""
+    vision = phase == "vision"
     counted = (
         ("tensor_flops", "FLOP", "tensor-core work"),
         ("cuda_flops", "FLOP", "CUDA-core work"),
         ("activation_io_bytes", "byte", "activations read and written"),
-        ("kv_io_bytes", "byte", "key-value cache read and written"),
+        ("kv_io_bytes", "byte", "KV cache read and written"),
         ("link_bytes", "byte", "sent to other devices"),
     )
     columns = [
-        Column(f"{stage}_{measure}", "Int64", unit, f"{meaning}: {what}", way, f"{stage}_{measure}")
-        for measure, unit, meaning in counted
-    ]
+        Column(f"{phase}_{field}", "Int64", unit, f"{meaning}: {what}", reduction,
+               f"{phase}.{field}", vision)
+        for field, unit, meaning in counted
+    ]  # fmt: skip
     read = f"weights read once a pass, expected: {what}"
+    figure = "weights.vision_read_bytes" if vision else "weights.read_bytes"
+    weights = Column(f"{phase}_weight_io_bytes", "Float64", "byte", read, reads, figure, vision)
     held = f"activation memory: {what}{large}"
-    activation = f"{stage}_activation_bytes"
-    columns.insert(3, Column(f"{stage}_weight_io_bytes", "Float64", "byte", read, reads, figure))
-    columns.append(Column(activation, "Int64", "byte", held, peak, activation))
-    return [column._replace(vision=stage == "vision") for column in columns]
+    activation = Column(f"{phase}_activation_bytes", "Int64", "byte", held, peak,
+                        f"{phase}.activation_bytes", vision)  # fmt: skip
+    return [*columns[:3], weights, *columns[3:], activation]
 
 
 OUTPUTS: Final = (
     Column("image_tokens", "Int32", "tokens", "tokens of one image in the context", AS_IS,
-           "image_tokens", True),
+           "tokens.image", True),
     Column("context_tokens", "Int32", "tokens", "cached, image and text tokens", AS_IS,
-           "context_tokens"),
-    *_stage("vision", PER_SEQUENCE, READ_ONCE, PER_SEQUENCE,
+           "tokens.context"),
+    *_phase("vision", PER_SEQUENCE, READ_ONCE, PER_SEQUENCE,
             "SAM, CLIP and projector over the global view and all tiles"),
-    *_stage("prefill", PER_SEQUENCE, PREFILL_READS, PER_SEQUENCE,
+    *_phase("prefill", PER_SEQUENCE, PREFILL_READS, PER_SEQUENCE,
             "decoder and head over the context"),
-    *_stage("decode", OVER_STEPS, STEP_READS, LAST_STEP,
+    *_phase("decode", OVER_STEPS, STEP_READS, LAST_STEP,
             "decoder and head, summed over all decode steps", " (largest step)"),
     Column("prefill_kv_cache_bytes", "Int64", "byte",
            "cache after prefill: context tokens, of a window as many as it holds", PER_SEQUENCE,
-           "prefill_kv_cache_bytes"),
+           "prefill.cache_bytes"),
     Column("decode_kv_cache_bytes", "Int64", "byte",
            "cache after decoding: context + K tokens (modelmeter: context + K - 1)", CACHE_AFTER,
-           "state_bytes"),
-    Column("weight_bytes", "Int64", "byte", "weights held in memory", AS_IS, "weight_bytes"),
+           "decode.cache_bytes"),
+    Column("weight_bytes", "Int64", "byte", "weights held in memory", AS_IS, "weights.held_bytes"),
     Column("prefill_exchange_bytes", "Int64", "byte",
            "of what prefill sends: to experts of other tensor groups and back", PER_SEQUENCE,
-           "prefill_exchange_bytes"),
+           "prefill.exchange_bytes"),
     Column("decode_exchange_bytes", "Int64", "byte",
            "of what all decode steps send: to experts of other tensor groups and back", OVER_STEPS,
-           "decode_exchange_bytes"),
+           "decode.exchange_bytes"),
     Column("prefill_collectives", "Int32", "", "collectives and sends of a prefill", AS_IS,
-           "prefill_collectives"),
+           "prefill.collectives"),
     Column("decode_collectives", "Int32", "", "collectives and sends of one decode step", AS_IS,
-           "decode_collectives"),
+           "decode.collectives"),
     Column("devices", "Int32", "devices", "of the layout; all other columns are of the busiest one",
-           AS_IS, "devices"),
+           AS_IS, "devices.devices"),
 )  # fmt: skip
 
 
 def _seconds(name: str, meaning: str, vision: bool = False) -> Column:
-    return Column(f"{name}_seconds", "Float64", "s", meaning, SECONDS, f"{name}_seconds", vision,
+    return Column(f"{name}_seconds", "Float64", "s", meaning, SECONDS, name, vision,
                   True)  # fmt: skip
 
 

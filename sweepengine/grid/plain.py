@@ -5,46 +5,78 @@ model, costs less.
 """
 
 from functools import lru_cache, reduce
+from typing import NamedTuple
 
-from sweepengine.formulas import ways
-from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas import reductions
+from sweepengine.formulas.architecture import Architecture, Span
+from sweepengine.formulas.cost import total
 from sweepengine.formulas.figures import (
+    NO_GROWTH,
+    NO_PHASE,
     Figures,
-    ends_figures,
-    group_prefill,
+    KeyGrowth,
+    Phase,
+    Weights,
+    device_counts,
+    ends_phase,
+    group_phase,
+    group_step,
     larger,
-    vision_figures,
+    merged,
+    merged_growth,
 )
 from sweepengine.formulas.formats import cache_bits, formats_of
-from sweepengine.formulas.layout import WHOLE, Layout, ends_held, share_trunk
-from sweepengine.formulas.points import Point
-from sweepengine.formulas.steps import Keys, group_steps
-from sweepengine.formulas.tokens import ImageTokens, ceil_div, image_tokens
-from sweepengine.formulas.workloads import (
-    NO_FIGURES,
-    NO_KEYS,
-    Workload,
-    kinds,
-    merged_figures,
-    merged_keys,
-    regrouped,
-)
+from sweepengine.formulas.layout import WHOLE, Layout, share_of
+from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
+from sweepengine.formulas.points import Point, tokens_of
+from sweepengine.formulas.tokens import NO_IMAGE, ImageTokens, ceil_div, image_tokens, seen_by
+from sweepengine.formulas.vision import vision_phase
 from sweepengine.grid import columns
 from sweepengine.grid.columns import OUTPUTS, Column
 
-KEPT = 1 << 14
+MOST_FIGURES = 1 << 14
 """Figures kept of each kind."""
 
 
-@lru_cache(KEPT)
-def vision_of(arch: Architecture, image: ImageTokens, flash: int) -> Figures:
+class Vision(NamedTuple):
     """What depends on the image alone."""
+
+    tokens: int
+    counts: Phase
+    read_bytes: int
+    held_bytes: int
+
+
+class Steps(NamedTuple):
+    """What does not depend on the context: steps through all parts of a device."""
+
+    counts: Phase
+    growth: tuple[KeyGrowth, ...]
+    """For each of `Architecture.spans`."""
+    weights: Weights
+    expert_bytes: tuple[tuple[int, int], ...]
+    """For each of `Architecture.routings`: of one expert, and how many the device holds."""
+
+
+class Workload(NamedTuple):
+    """Figures of one workload, for reductions."""
+
+    figures: Figures
+    growth: tuple[KeyGrowth, ...]
+    expert_bytes: tuple[tuple[int, int], ...]
+    spans: tuple[Span, ...]
+
+
+@lru_cache(MOST_FIGURES)
+def vision_of(arch: Architecture, image: ImageTokens, flash: int) -> Vision:
+    """Vision of one image; nothing for a model without."""
     if arch.towers is None:
-        return NO_FIGURES
-    return vision_figures(arch.towers, arch.counts, arch.convention, image, flash)
+        return Vision(0, NO_PHASE, 0, 0)
+    tokens = image.view_tokens + image.tile_tokens
+    return Vision(tokens, *vision_phase(arch.towers, arch.counts, arch.convention, image, flash))
 
 
-@lru_cache(KEPT)
+@lru_cache(MOST_FIGURES)
 def step_figures(
     arch: Architecture,
     heads: int,
@@ -54,153 +86,189 @@ def step_figures(
     weights: int = 0,
     cache: int = 0,
     layout: Layout = WHOLE,
-) -> Workload:
-    """What does not depend on the context: steps through all groups of a device."""
+) -> Steps:
+    """Decode steps of one sequence through all parts of a device.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    heads, key_value_heads : int
+        0: its own.
+    flash, absorbed, weights, cache : int
+        Codes of the columns `attention`, `latent`, `weight_format` and `cache_format`.
+    layout : Layout
+        How the model lies on devices.
+    """
     sums, convention, counts = arch.convention.sums_activations, arch.convention, arch.counts
-    figures = NO_FIGURES
-    reaches = arch.reaches
-    keys: list[Keys] = [NO_KEYS] * len(reaches)
-    experts = [0] * len(arch.routings)
-    trunk = share_trunk(arch.trunk, layout.tensor)
+    size, spans = convention.dtype_bytes, arch.spans
+    share = share_of(arch, heads, key_value_heads, layout)
     formats, bits = formats_of(arch, weights), cache_bits(arch, cache)
-    groups = regrouped(arch, heads, key_value_heads, layout)
-    for group, (attention, entries, routing) in zip(groups, kinds(arch), strict=True):
-        found = group_steps(
-            trunk, group, counts.layer, convention, layout, formats, bits, flash, absorbed
+    ends = ends_part(share.backbone, share.layout, share.ends, 1)
+    found = ends_phase(convention, counts.ends, ends, 1)
+    at_ends = total(ends.operators, counts.ends)
+    read, held = at_ends.weight_io * size, at_ends.weights * size
+    growth = [NO_GROWTH] * len(spans)
+    experts = [0] * len(arch.routings)
+    none = step_of_none(flash, absorbed)
+    for group, places in zip(share.groups, arch.places, strict=True):
+        step = group_step(
+            convention, counts.layer, group, share.backbone, layout, none, formats, bits
         )
-        figures = merged_figures(figures, found.figures, sums)
-        keys[attention] = merged_keys(keys[attention], found.keys, sums)
-        if entries >= 0:
-            keys[entries] = merged_keys(keys[entries], found.entries, sums)
-        if routing >= 0:
-            experts[routing] += found.expert_bytes
-    held = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
-    return Workload(figures, tuple(keys), tuple(zip(experts, held, strict=True)), reaches)
+        found = merged(found, step.counts, sums)
+        read, held = read + step.read_bytes, held + step.held_bytes
+        for place, more in ((places.keys, step.keys), (places.entries, step.entries)):
+            if place >= 0:
+                growth[place] = merged_growth(growth[place], more, sums)
+        if places.routing >= 0:
+            experts[places.routing] += step.expert_bytes
+    on_device = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
+    row = share.ends.table * share.backbone.hidden * counts.ends[0].weight_io * size
+    table = Weights(held, 0, read, row, share.backbone.vocabulary)
+    return Steps(found, tuple(growth), table, tuple(zip(experts, on_device, strict=True)))
 
 
-@lru_cache(KEPT)
+@lru_cache(MOST_FIGURES)
 def prefill_figures(
     arch: Architecture,
-    text: int,
-    image: int,
+    tokens: int,
     cached: int,
     heads: int,
     key_value_heads: int,
     flash: int,
     cache: int = 0,
     layout: Layout = WHOLE,
-) -> Figures:
-    """What depends on the context: ends, and prefill through all groups of a device."""
-    sums, convention, counts = arch.convention.sums_activations, arch.convention, arch.counts
-    trunk, bits = share_trunk(arch.trunk, layout.tensor), cache_bits(arch, cache)
-    held = ends_held(arch.groups, layout)
-    found = ends_figures(trunk, counts.ends, convention, layout, *held, text, image, cached)
-    for group in regrouped(arch, heads, key_value_heads, layout):
-        filled = group_prefill(
-            trunk, group, counts.layer, convention, layout, bits, text + image, cached, flash
-        )
-        found = merged_figures(found, filled, sums)
+) -> Phase:
+    """Prefill of one sequence through all parts of a device.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    tokens, cached : int
+        New tokens, and those before them in the KV cache.
+    heads, key_value_heads : int
+        0: its own.
+    flash, cache : int
+        Codes of the columns `attention` and `cache_format`.
+    layout : Layout
+        How the model lies on devices.
+    """
+    convention, counts = arch.convention, arch.counts
+    share, bits = share_of(arch, heads, key_value_heads, layout), cache_bits(arch, cache)
+    ends = ends_part(share.backbone, share.layout, share.ends, tokens)
+    found = ends_phase(convention, counts.ends, ends, 0)
+    for group in share.groups:
+        seen = seen_by(group.attention, tokens, cached, flash, 0)
+        part = layer_part(group, share.backbone, layout, seen)
+        phase = group_phase(convention, counts.layer, group, share.backbone, part, bits)
+        found = merged(found, phase, convention.sums_activations)
     return found
 
 
 def layout_of(point: Point) -> Layout:
     """How a point's model lies on devices."""
     return Layout(
-        point.tensor_parallel,
-        point.expert_parallel,
-        point.pipeline_parallel,
-        point.data_parallel,
+        tensor=point.tensor_parallel,
+        expert=point.expert_parallel,
+        pipeline=point.pipeline_parallel,
+        data=point.data_parallel,
     )
 
 
 def image_of(arch: Architecture, point: Point) -> ImageTokens:
     """Geometry of a point's image; no tokens for a model without vision."""
     if arch.towers is None:
-        return ImageTokens(0, 0, 0, 0, 0)
+        return NO_IMAGE
     return image_tokens(
         arch.towers.image, point.view_size, point.tile_size, point.crop_rows, point.crop_cols
     )
 
 
-def text_of(point: Point) -> int:
-    """Text that prefill runs over: beside the image, or the prompt of a model without vision."""
-    return point.text_tokens + point.prompt_tokens
-
-
 def workload_of(arch: Architecture, point: Point, image: ImageTokens | None = None) -> Workload:
     """Figures of a point's workload; `image` instead of its own geometry, for bounds."""
-    image = image or image_of(arch, point)
     heads = (point.attention_heads, point.key_value_heads, point.attention)
     layout, cache = layout_of(point), point.cache_format
     steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout)
-    tokens = image.view_tokens + image.tile_tokens
-    parts = (
-        vision_of(arch, image, point.attention),
-        prefill_figures(arch, text_of(point), tokens, point.cached_tokens, *heads, cache, layout),
-        steps.figures,
+    seen = vision_of(arch, image or image_of(arch, point), point.attention)
+    tokens = tokens_of(point, seen.tokens)
+    filled = prefill_figures(arch, tokens.prefill, point.cached_tokens, *heads, cache, layout)
+    weights = steps.weights._replace(
+        held_bytes=steps.weights.held_bytes + seen.held_bytes, vision_read_bytes=seen.read_bytes
     )
-    sums = arch.convention.sums_activations
-    return steps._replace(figures=reduce(lambda a, b: merged_figures(a, b, sums), parts))
+    figures = Figures(tokens, seen.counts, filled, steps.counts, weights, device_counts(layout))
+    return Workload(figures, steps.growth, steps.expert_bytes, arch.spans)
 
 
 def column_value(
     column: Column, arch: Architecture, workload: Workload, steps: int, batch: int
 ) -> int | float:
-    """Value of one column, by its way."""
+    """Value of one column, by its reduction.
+
+    Parameters
+    ----------
+    column : Column
+        Of counts.
+    arch : Architecture
+        Of the model.
+    workload : Workload
+        Figures of the point's workload.
+    steps, batch : int
+        K, and sequences of all devices.
+    """
     figures, convention = workload.figures, arch.convention
-    way, figure = column.way, column.figure
-    value: int = getattr(figures, figure)
-    if way == columns.AS_IS:
+    reduction, (record, field) = column.reduction, column.figure.split(".")
+    value: int = getattr(getattr(figures, record), field)
+    if reduction == columns.AS_IS:
         return value
-    if way == columns.READ_ONCE:
+    if reduction == columns.READ_ONCE:
         return float(value)
-    local = ceil_div(batch, figures.data_parallel)
-    if way == columns.PER_SEQUENCE:
+    local = ceil_div(batch, figures.devices.data_parallel)
+    if reduction == columns.PER_SEQUENCE:
         return local * value
-    context = figures.context_tokens
-    reaches = workload.reaches
-    if way == columns.OVER_STEPS:
-        found = ways.over_steps(steps, value)
-        grows = figure in Keys._fields
-        for keys, reach in zip(workload.keys, reaches, strict=True) if grows else ():
-            found += ways.keys_met(convention, context, steps, reach) * getattr(keys, figure)
+    context, spans = figures.tokens.context, workload.spans
+    if reduction == columns.OVER_STEPS:
+        found = reductions.over_steps(steps, value)
+        for more, span in zip(workload.growth, spans, strict=True):
+            met = reductions.keys_met(convention, context, steps, span)
+            found += met * getattr(more.counts, field)
         return local * found
-    if way == columns.LAST_STEP:
+    if reduction == columns.LAST_STEP:
         lines = [
-            ways.step_bytes(
-                keys.attention_bytes,
-                keys.attention_growth,
-                keys.other_bytes,
-                keys.other_growth,
-                ways.last_keys(convention, context, steps, reach),
-            )
-            for keys, reach in zip(workload.keys, reaches, strict=True)
+            reductions.step_bytes(more.peak, reductions.last_keys(convention, context, steps, span))
+            for more, span in zip(workload.growth, spans, strict=True)
         ]
         sums = convention.sums_activations
         held = reduce(lambda a, b: larger(a, b, sums), lines)
         return local * (held + value) * min(steps, 1)
-    if way == columns.CACHE_AFTER:
+    if reduction == columns.CACHE_AFTER:
         return local * value + local * sum(
-            keys.cache_bytes * ways.cached_after(convention, context, steps, reach)
-            for keys, reach in zip(workload.keys, reaches, strict=True)
+            more.counts.cache_bytes * reductions.cached_after(convention, context, steps, span)
+            for more, span in zip(workload.growth, spans, strict=True)
         )
-    tokens = local * figures.prefill_tokens if way == columns.PREFILL_READS else local
-    read = ways.read_once(value, figures.table_row_bytes, figures.table_rows, tokens)
-    met = tokens * figures.expert_groups
+    prefill = reduction == columns.PREFILL_READS
+    tokens = local * figures.tokens.prefill if prefill else local
+    weights = figures.weights
+    read = reductions.read_once(value, weights.table_row_bytes, weights.table_rows, tokens)
+    met = tokens * figures.devices.expert_groups
     for routing, (expert_bytes, held_experts) in zip(
         arch.routings, workload.expert_bytes, strict=True
     ):
-        read += ways.touched_experts(held_experts, *routing, met) * expert_bytes
-    return read if way == columns.PREFILL_READS else steps * read
+        read += reductions.activated_experts(held_experts, *routing, met) * expert_bytes
+    return read if prefill else steps * read
 
 
 def point_columns(
     arch: Architecture, point: Point, image: ImageTokens | None = None
 ) -> dict[str, int | float]:
-    """All output columns of one point.
+    """All columns of counts of one point.
 
     Parameters
     ----------
+    arch : Architecture
+        Of the model.
+    point : Point
+        All inputs.
     image : ImageTokens, optional
         Instead of the point's own geometry, for bounds over many points.
     """

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from sweepengine.data.errors import InputError, nearest
 from sweepengine.data.models import Model, choices_of
-from sweepengine.formulas.formats import FORMATS, ROLES, own_activation, own_cache, row_of
+from sweepengine.formulas.formats import FORMATS, WEIGHT_ROLES, own_activation, own_cache, row_of
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, NEEDS, Point
 from sweepengine.grid.columns import OUTPUTS, STAGES, TIMED
@@ -91,7 +91,7 @@ def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)
 def format_problem(model: Model, weights: int) -> str:
     """Why a model has no such weights; empty where it may."""
     name = FORMATS[weights]
-    covers = ROLES if name == "checkpoint" else row_of(name).get("covers", ROLES)
+    covers = WEIGHT_ROLES if name == "checkpoint" else row_of(name).get("covers", WEIGHT_ROLES)
     mixture = any(experts for experts, _ in model.architecture.routings)
     if set(covers) == {"experts"} and not mixture:
         return f'weight_format = "{name}" is of routed experts, the model has none'

@@ -1,25 +1,24 @@
-"""Seconds of one point in plain Python: prefill and steps put together of groups and ends."""
+"""Times of one point in plain Python: prefill and steps, put together of the parts of passes."""
 
 from functools import lru_cache
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Architecture, Reach
-from sweepengine.formulas.attention_times import step_lines, steps_us, time_reaches
-from sweepengine.formulas.layer_times import end_times, group_prefill_us, group_step_us, summed
-from sweepengine.formulas.layout import Layout, ends_held, share_trunk
-from sweepengine.formulas.points import Point
+from sweepengine.formulas.architecture import Architecture, Span
+from sweepengine.formulas.attention_times import steps_us
+from sweepengine.formulas.layer_times import summed
+from sweepengine.formulas.layout import Layout, share_of
+from sweepengine.formulas.passes import times_of
+from sweepengine.formulas.points import Point, tokens_of
+from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import Line
-from sweepengine.formulas.serving import CONTINUOUS, Engine, continuous_tpot, continuous_ttft
+from sweepengine.formulas.serving import CONTINUOUS, Engine, Seconds, seconds_of
 from sweepengine.formulas.speeds import Speeds
-from sweepengine.formulas.tokens import ceil_div
+from sweepengine.formulas.tokens import Pass, ceil_div
 from sweepengine.formulas.vision_times import vision_us
-from sweepengine.formulas.ways import cached_before
-from sweepengine.formulas.workloads import regrouped
-from sweepengine.grid.plain import image_of, layout_of, text_of
+from sweepengine.grid.plain import image_of, layout_of
 
-KEPT = 1 << 12
-A_SECOND = 1e6
-"""Microseconds."""
+MOST_PASSES = 1 << 12
+"""Passes kept."""
 
 
 class Step(NamedTuple):
@@ -27,86 +26,77 @@ class Step(NamedTuple):
 
     fixed: float
     """us"""
-    lines: tuple[tuple[Line, Reach, int], ...]
-    """With the keys that each reaches and how many layers have it."""
+    lines: tuple[tuple[Line, Span, int], ...]
+    """With the span of keys of each, and how many layers have it."""
 
     def total(self, cached: int, steps: int) -> float:
         """Time of K steps behind C cached tokens, us."""
         attended = sum(
-            layers * steps_us(line, cached, steps, reach) for line, reach, layers in self.lines
+            layers * steps_us(line, cached, steps, span) for line, span, layers in self.lines
         )
         return steps * self.fixed + attended
 
 
-@lru_cache(KEPT)
+@lru_cache(MOST_PASSES)
 def prefill_us(
-    arch: Architecture,
-    heads: tuple[int, int],
-    layout: Layout,
-    sequences: float,
-    tokens: int,
-    cached: int,
-    speeds: Speeds,
+    arch: Architecture, heads: tuple[int, int], layout: Layout, one: Pass, speeds: Speeds
 ) -> float:
-    """Prefill of b sequences of T tokens on C cached ones, one pass; us."""
-    trunk, held = share_trunk(arch.trunk, layout.tensor), ends_held(arch.groups, layout)
-    found = summed(end_times(trunk, layout, sequences, tokens, *held, 0, speeds))
-    for group in regrouped(arch, *heads, layout):
-        found += group_prefill_us(group, trunk, layout, sequences, tokens, cached, speeds)
-    return found
+    """Prefill in one pass, us.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    heads : tuple of int
+        Attention heads and key-value heads; 0: its own.
+    layout : Layout
+        How the model lies on devices.
+    one : Pass
+        Sequences of a data-parallel group, their new and their cached tokens.
+    speeds : Speeds
+        Rates of the device.
+    """
+    parts = times_of(share_of(arch, *heads, layout), one, speeds)
+    return sum(part.layers * summed(part.operators) for part in parts)
 
 
-@lru_cache(KEPT)
+@lru_cache(MOST_PASSES)
 def step_of(
     arch: Architecture, heads: tuple[int, int], layout: Layout, sequences: float, speeds: Speeds
 ) -> Step:
-    """A decode step of b sequences."""
-    trunk, held = share_trunk(arch.trunk, layout.tensor), ends_held(arch.groups, layout)
-    fixed = summed(end_times(trunk, layout, sequences, 1, *held, 1, speeds))
-    lines: list[tuple[Line, Reach, int]] = []
-    for group in regrouped(arch, *heads, layout):
-        fixed += group_step_us(group, trunk, layout, sequences, speeds)
-        found = step_lines(group.attention, sequences, speeds)
-        reaches = time_reaches(group.attention)
-        lines += [
-            (line, reach, group.layers)
-            for line, reach in zip(found, reaches, strict=True)
-            if any(line)
-        ]
+    """A decode step of b sequences; parameters as those of `prefill_us`."""
+    one = Pass(sequences=sequences, tokens=1, cached=0, decode=1)
+    fixed, lines = 0.0, []
+    for part in times_of(share_of(arch, *heads, layout), one, speeds):
+        fixed += part.layers * summed(part.operators)
+        lines += [(line, span, part.layers) for _, line, span in part.lines]
     return Step(fixed, tuple(lines))
 
 
-class Timed(NamedTuple):
-    """Seconds of one point."""
+def timed(arch: Architecture, point: Point, speeds: Speeds, engine: Engine) -> Seconds:
+    """Times of one point, as the kernel computes them.
 
-    vision_seconds: float
-    prefill_seconds: float
-    decode_seconds: float
-    ttft_seconds: float
-    tpot_seconds: float
-
-
-def timed(arch: Architecture, point: Point, speeds: Speeds, engine: Engine) -> Timed:
-    """Seconds of one point at a place, as the kernel computes them."""
-    layout = layout_of(point)
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    point : Point
+        All inputs.
+    speeds : Speeds
+        Rates of its device, serving engine and formats.
+    engine : Engine
+        What the serving engine adds.
+    """
+    layout, image = layout_of(point), image_of(arch, point)
     heads = (point.attention_heads, point.key_value_heads)
     batch = float(ceil_div(point.batch_size, layout.data))
-    alone = point.serving == CONTINUOUS
-    filled = 1.0 if alone else batch
-    image = image_of(arch, point)
+    filled = 1.0 if point.serving == CONTINUOUS else batch
     vision = 0.0 if arch.towers is None else vision_us(arch.towers, image, filled, speeds)
-    tokens = image.view_tokens + image.tile_tokens + text_of(point)
-    prefill = layout.pipeline * prefill_us(
-        arch, heads, layout, filled, tokens, point.cached_tokens, speeds
-    )
+    tokens = tokens_of(point, image.view_tokens + image.tile_tokens)
+    one = Pass(sequences=filled, tokens=tokens.prefill, cached=point.cached_tokens, decode=0)
+    prefill = layout.pipeline * prefill_us(arch, heads, layout, one, speeds)
     steps = point.decode_steps
-    before = cached_before(arch.convention, tokens + point.cached_tokens)
+    before = cached_before(arch.convention, tokens.context)
     step = step_of(arch, heads, layout, batch, speeds)
-    spent = layout.pipeline * step.total(before, steps)
-    first, each = vision + prefill, spent / steps if steps else 0.0
-    if alone:
-        one = first
-        first = continuous_ttft(each, one, one, batch, engine)
-        each = continuous_tpot(each, one, batch, steps, engine)
-        spent = each * steps
-    return Timed(*(us / A_SECOND for us in (vision, prefill, spent, first, each)))
+    decode = layout.pipeline * step.total(before, steps)
+    return seconds_of(vision, prefill, decode, steps, batch, point.serving, engine)

@@ -10,8 +10,8 @@ from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.layout import Layout, expert_groups
 from sweepengine.formulas.parameters import parameter_parts
+from sweepengine.formulas.reductions import activated_experts
 from sweepengine.formulas.tokens import ceil_div
-from sweepengine.formulas.ways import touched_experts
 from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
 from sweepengine.search.slo import Answer
@@ -90,7 +90,7 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     layout = Layout(*(int(laid.get(name, 1)) for name in LAYOUT))
     held = ceil_div(experts, layout.expert)
     touched = [
-        touched_experts(
+        activated_experts(
             held, experts, per_token, ceil_div(batch, layout.data) * expert_groups(layout)
         )
         for batch in steps["batch_size"]

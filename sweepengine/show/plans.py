@@ -8,7 +8,7 @@ import polars as pl
 from sweepengine.costs import metrics
 from sweepengine.data.devices import TERA
 from sweepengine.data.models import Model
-from sweepengine.formulas.decoder import decoder_ends
+from sweepengine.formulas.layers import decoder_ends
 from sweepengine.query.sources import Source
 
 
@@ -71,7 +71,7 @@ def _prefill_plans(source: Source, model: Model) -> list[Plan]:
     activations = pl.sum_horizontal(held) if summed else pl.max_horizontal(held)
     # The head's work grows evenly with tokens, so that of one token scales.
     tokens = pl.col("context_tokens").cast(pl.Int64) - pl.col("cached_tokens")
-    head = decoder_ends(arch.trunk, 1).head.tensor_flops * tokens * pl.col("batch_size")
+    head = decoder_ends(arch.backbone, 1).head.tensor_flops * tokens * pl.col("batch_size")
     seen = (Curve(metrics.flops(("vision",)) / TERA, "vision"),) if "vision" in stages else ()
     components = (
         *seen,

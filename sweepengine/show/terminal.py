@@ -14,7 +14,7 @@ from sweepengine.engine import interrupts
 if TYPE_CHECKING:
     import polars as pl
 
-    from sweepengine.costs.explain import Part
+    from sweepengine.costs.explain import CostLine
     from sweepengine.costs.roofline import OnDevice
     from sweepengine.query.sources import Source
     from sweepengine.search.slo import Answer
@@ -81,7 +81,7 @@ def _broken_pipe() -> NoReturn:
     raise BrokenPipeError
 
 
-def show_explanation(title: str, total: "Part", formulas: bool) -> None:
+def show_explanation(title: str, total: "CostLine", formulas: bool) -> None:
     """Print the cost of one workload as a tree, with each layer's share."""
     rows = []
     for depth, part in total.walk():

@@ -29,12 +29,12 @@ def show_timeline(found: "Timeline") -> None:
     say()
     columns = ("pass", "operator", "microseconds", "of stage", "bound by", "of peak")
     print_table(found.basis, rows, columns)
-    timed = found.timed
-    said = [f"vision {timed.vision_seconds * MILLI:,.1f} ms"] if timed.vision_seconds else []
+    seconds = found.seconds
+    said = [f"vision {seconds.vision * MILLI:,.1f} ms"] if seconds.vision else []
     said += [
-        f"prefill {timed.prefill_seconds * MILLI:,.1f} ms",
-        f"decode {timed.decode_seconds * MILLI:,.1f} ms",
-        f"TTFT {timed.ttft_seconds * MILLI:,.1f} ms",
-        f"TPOT {timed.tpot_seconds * MILLI:,.2f} ms",
+        f"prefill {seconds.prefill * MILLI:,.1f} ms",
+        f"decode {seconds.decode * MILLI:,.1f} ms",
+        f"TTFT {seconds.ttft * MILLI:,.1f} ms",
+        f"TPOT {seconds.tpot * MILLI:,.2f} ms",
     ]
     say(", ".join(said))

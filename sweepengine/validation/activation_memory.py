@@ -12,7 +12,7 @@ from sweepengine.formulas import published
 from sweepengine.formulas.architecture import ATTENTIONS, EAGER, Architecture, Encoder, Group
 from sweepengine.formulas.encoder import encoder_block, encoder_block_peak
 from sweepengine.formulas.published import Heads
-from sweepengine.formulas.ways import step_bytes
+from sweepengine.formulas.reductions import step_bytes
 from sweepengine.grid.plain import prefill_figures, step_figures
 from sweepengine.validation.counters import live_peak
 from sweepengine.validation.references import (
@@ -84,7 +84,7 @@ def reduced(arch: Architecture) -> Architecture:
             ),
             encoder=Encoder(width=128, heads=4, key_value_heads=2, mlp_width=512, layers=2),
         ),
-        trunk=arch.trunk._replace(hidden=160, vocabulary=900),
+        backbone=arch.backbone._replace(hidden=160, vocabulary=900),
         groups=(Group(1, 2, attention, narrow), Group(2, 2, attention, few)),
     )  # fmt: skip
 
@@ -171,7 +171,7 @@ def _encoder_peaks(encoder: Encoder, arch: Architecture) -> list[Peak]:
 
 def _decoder_peaks(arch: Architecture) -> list[Peak]:
     """Routed experts run as grouped matrix products, all at once, as the formula takes them."""
-    hidden = torch.randn(1, TOKENS, arch.trunk.hidden)
+    hidden = torch.randn(1, TOKENS, arch.backbone.hidden)
     own = arch.groups[0].attention.heads
     width = arch.groups[0].feed_forward.width
     peaks = []
@@ -208,14 +208,12 @@ def _stage_peaks(arch: Architecture, heads: Heads, reference: DecoderReference) 
     """Prefill, then a decode step; the cache counts as a cache, not as activations."""
     modules = [*reference.layers, reference.norm, reference.head, reference.rotary]
     cache = DynamicCache(config=reference.config)
-    per_token = 2 * len(modules[:-3]) * arch.trunk.hidden * VALUE_BYTES
+    per_token = 2 * len(modules[:-3]) * arch.backbone.hidden * VALUE_BYTES
     filling = live_peak(modules, lambda: reference.run(1, TOKENS, cache)) - TOKENS * per_token
     stepping = live_peak(modules, lambda: reference.run(1, 1, cache)) - (TOKENS + 1) * per_token
     size = arch.convention.dtype_bytes
-    filled = prefill_figures(arch, TOKENS, 0, 0, *heads).prefill_activation_bytes // size
-    lines = step_figures(arch, *heads).keys[0]
-    lengths = (lines.attention_bytes, lines.attention_growth, lines.other_bytes, lines.other_growth)
-    step = step_bytes(*lengths, TOKENS + 1) // size
+    filled = prefill_figures(arch, TOKENS, 0, *heads).activation_bytes // size
+    step = step_bytes(step_figures(arch, *heads).growth[0].peak, TOKENS + 1) // size
     return [
         _peak("prefill", heads[2], filling, filled),
         _peak("decode step", heads[2], stepping, step),

@@ -116,7 +116,7 @@ def fitted(kind: Kind, name: str, measured: Measured, device: Device) -> Fit:
     best: tuple[float, dict[str, float]] | None = None
     free = {n: r for n, r in fields_of(form).items() if n != "weight_bytes"}
     fixed: dict[str, float] = {}
-    if form.__name__ == "Gemm" and name == "bf16":
+    if form.__name__ == "GemmRates" and name == "bf16":
         fixed = {"quantise": 0.0, "quantise_pad": 0.0}
     names = [n for n in free if n not in fixed]
     low = np.log([free[n].least for n in names])

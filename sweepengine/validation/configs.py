@@ -177,7 +177,7 @@ def _as_run(arch: Architecture, kind: str) -> Architecture:
             attention = attention._replace(shared_cache=0, keys_as_values=1)
         groups.append(group._replace(feed_forward=forward, attention=attention))
     arch = arch._replace(groups=tuple(groups))
-    return arch._replace(trunk=arch.trunk._replace(angle_products=0), checkpoint=Checkpoint())
+    return arch._replace(backbone=arch.backbone._replace(angle_products=0), checkpoint=Checkpoint())
 
 
 def _cache_bytes(cache: DynamicCache) -> int:

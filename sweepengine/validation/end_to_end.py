@@ -118,7 +118,7 @@ def decoder_checks(model: Model) -> list[Check]:
         decoded = sum(reference.flops(batch, 1, cache) for _ in range(DECODE_STEPS))
         held, tokens = cache_bytes(cache)
         held = held * arch.convention.dtype_bytes // CACHE_DTYPE_BYTES
-        per_token = sum(keys.cache_bytes for keys in step_figures(arch, *heads).keys)
+        per_token = sum(more.counts.cache_bytes for more in step_figures(arch, *heads).growth)
         checks += [
             Check(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
             Check(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
@@ -135,7 +135,7 @@ def parameter_checks(model: Model) -> list[Check]:
     reference = vision_reference(arch)
     with torch.device("meta"):
         decoder = modeling.DeepseekOcr2TextModel(text_config(arch, own_heads(arch)))
-        head = nn.Linear(arch.trunk.hidden, arch.trunk.vocabulary, bias=False)
+        head = nn.Linear(arch.backbone.hidden, arch.backbone.vocabulary, bias=False)
     language = parameters(decoder) + parameters(head)
     seen = reference.parts()
     total = sum(seen.values()) + language

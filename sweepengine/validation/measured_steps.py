@@ -14,10 +14,11 @@ from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.speeds import place_of, speeds_of
-from sweepengine.formulas.attention_times import step_lines
-from sweepengine.formulas.layer_times import end_times, layer_times
-from sweepengine.formulas.layout import WHOLE
+from sweepengine.formulas.layer_times import EndTimes
+from sweepengine.formulas.layout import share_of
+from sweepengine.formulas.passes import times_of
 from sweepengine.formulas.seconds import at_keys
+from sweepengine.formulas.tokens import Pass
 from sweepengine.grid.points import checked_point
 
 STEPS = "steps"
@@ -96,18 +97,28 @@ def _cases(device: str, model: str, handle: Any) -> Iterator[StepCase]:
 
 
 def predicted_us(device: str, model: str, phase: str, sequences: int, tokens: int) -> float:
-    """Our sum of the same operators, us."""
+    """Our sum of the same operators, us.
+
+    Parameters
+    ----------
+    device, model : str
+        Shipped ones.
+    phase : str
+        "prefill" of so many tokens, or "decode" of one that meets so many keys.
+    sequences, tokens : int
+        Of the case.
+    """
     loaded = load_model(model)
-    arch = loaded.architecture
     point = checked_point(loaded, {})
-    speeds = speeds_of(arch, point, place_of(load_device(device), FRAMEWORK))
-    (group,) = arch.groups
-    stepping = int(phase == "decode")
-    rows = 1 if stepping else tokens
-    times = layer_times(group, arch.trunk, WHOLE, float(sequences), rows, 0, stepping, speeds)
-    attended = times.attention
-    if stepping:
-        attended = at_keys(step_lines(group.attention, float(sequences), speeds).attended, tokens)
-    layer = times.projections + attended + times.mlp
-    ends = end_times(arch.trunk, WHOLE, float(sequences), rows, 1, 1, 1, stepping, speeds)
-    return group.layers * layer + ends.head - speeds.host.head
+    speeds = speeds_of(loaded.architecture, point, place_of(load_device(device), FRAMEWORK))
+    decode = phase == "decode"
+    one = Pass(float(sequences), 1 if decode else tokens, 0, decode=int(decode))
+    found = 0.0
+    for part in times_of(share_of(loaded.architecture, 0, 0), one, speeds):
+        if isinstance(part.operators, EndTimes):
+            found += part.operators.head - speeds.host.head
+            continue
+        layer = part.operators.projections + part.operators.attention + part.operators.mlp
+        layer += sum(at_keys(line, tokens) for name, line, _ in part.lines if name == "attention")
+        found += part.layers * layer
+    return found

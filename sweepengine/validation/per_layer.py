@@ -175,7 +175,7 @@ def _decoder_rows(arch: Architecture) -> list[Row]:
         random_weights(layer)
     fused = modeling.DeepseekOcr2TextAttention(text_config(arch, heads, "sdpa"), 0)
     rotary = modeling.DeepseekOcr2TextRotaryEmbedding(config)
-    hidden = torch.randn(1, TOKENS, arch.trunk.hidden)
+    hidden = torch.randn(1, TOKENS, arch.backbone.hidden)
     positions = torch.arange(TOKENS)[None]
     angles = rotary(hidden, positions)
     mlp, moe, norm = layer_dense.mlp, layer_sparse.mlp, layer_dense.input_layernorm

@@ -47,9 +47,9 @@ def _throughput(name: str, row: dict[str, Any]) -> Throughput:
     steps, batch = point.decode_steps, point.batch_size
     groups = point.tensor_parallel * point.data_parallel
     ours = {
-        "tokens": batch * steps / (seconds.ttft_seconds + seconds.decode_seconds),
-        "pages": DAY * batch / (seconds.ttft_seconds + seconds.decode_seconds),
-        "prefill": batch * point.prompt_tokens / seconds.prefill_seconds / groups,
-        "decode": batch * steps / max(seconds.decode_seconds, 1e-9) / groups,
+        "tokens": batch * steps / (seconds.ttft + seconds.decode),
+        "pages": DAY * batch / (seconds.ttft + seconds.decode),
+        "prefill": batch * point.prompt_tokens / seconds.prefill / groups,
+        "decode": batch * steps / max(seconds.decode, 1e-9) / groups,
     }[row["of"]]
     return Throughput(name, row["unit"], row["published"], ours, row["source"])

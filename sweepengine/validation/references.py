@@ -66,8 +66,8 @@ def text_config(
     ]
     dense, mixture = dense_and_mixture(arch)
     return configuration.DeepseekOcr2TextConfig(
-        vocab_size=arch.trunk.vocabulary,
-        hidden_size=arch.trunk.hidden,
+        vocab_size=arch.backbone.vocabulary,
+        hidden_size=arch.backbone.hidden,
         intermediate_size=dense.width,
         num_hidden_layers=len(kinds),
         num_attention_heads=heads[0],
@@ -252,9 +252,9 @@ class DecoderReference:
         experts: str = "eager",
     ) -> None:
         self.config = text_config(arch, heads, attention, experts)
-        self.hidden = arch.trunk.hidden
+        self.hidden = arch.backbone.hidden
         with torch.device("meta"):
-            self.head = nn.Linear(arch.trunk.hidden, arch.trunk.vocabulary, bias=False)
+            self.head = nn.Linear(arch.backbone.hidden, arch.backbone.vocabulary, bias=False)
             layers = [
                 modeling.DeepseekOcr2TextDecoderLayer(self.config, layer)
                 for layer in range(len(self.config.mlp_layer_types))

@@ -30,8 +30,15 @@ from sweepengine.data.speeds import (
 from sweepengine.formulas.formats import NAMES
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.serving import Engine, continuous_tpot, continuous_ttft, disaggregated
+from sweepengine.formulas.serving import (
+    IDEAL_ENGINE,
+    Engine,
+    continuous_tpot,
+    continuous_ttft,
+    disaggregated,
+)
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
+from sweepengine.formulas.tokens import Pass
 from sweepengine.grid.points import checked_point, layout_problem
 from sweepengine.grid.timed import prefill_us, step_of
 from sweepengine.validation.measured_operators import shipped_tables, silicon_folder
@@ -194,11 +201,13 @@ class _Group(NamedTuple):
 
     def prefill(self, tokens: int) -> float:
         arch = self.model.architecture
-        return prefill_us(arch, (0, 0), self.layout, 1.0, tokens, 0, self.speeds) / MILLISECOND
+        one = Pass(1.0, tokens, 0, decode=0)
+        return prefill_us(arch, (0, 0), self.layout, one, self.speeds) / MILLISECOND
 
     def least_prefill(self, tokens: int) -> float:
         arch = self.model.architecture
-        return prefill_us(arch, (0, 0), self.layout, 1.0, tokens, 0, self.ideal) / MILLISECOND
+        one = Pass(1.0, tokens, 0, decode=0)
+        return prefill_us(arch, (0, 0), self.layout, one, self.ideal) / MILLISECOND
 
     def step(self, batch: float, tokens: int, output: int) -> float:
         arch = self.model.architecture
@@ -241,7 +250,7 @@ def _predicted(row: dict[str, Any]) -> Served:
         if batch * group.least_prefill(tokens) > whole:
             raise InputError("measured faster than the data sheet allows for its columns")
         times = _served(step, prefill, batch, output, engine)
-        plain = _served(step, prefill, batch, output, Engine(0.0, 0.0, 0.0, 1.0))
+        plain = _served(step, prefill, batch, output, IDEAL_ENGINE)
     else:
         if row["prefill_num_workers"] is None or row["decode_num_workers"] is None:
             raise InputError("disaggregated without the number of workers")

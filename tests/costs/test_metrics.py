@@ -3,8 +3,8 @@ import pytest
 
 import sweepengine as se
 from sweepengine import metrics
+from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.parameters import parameter_parts
-from sweepengine.formulas.workloads import regrouped
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_decode_of_one_page_is_bound_by_the_weights_it_reads():
     tpot = point.select(metrics.tpot_seconds(H100)).item()
     group = RELEASED.architecture.groups[-1]
     mixture = group.feed_forward
-    expert = 3 * RELEASED.architecture.trunk.hidden * mixture.expert_width * 2
+    expert = 3 * RELEASED.architecture.backbone.hidden * mixture.expert_width * 2
     unread = group.layers * (mixture.experts - mixture.experts_per_token) * expert
     vision_and_table = (95_569_152 + 303_177_728 + 2_622_720 + 2_560 + 165_478_400) * 2
     read = RELEASED.weight_bytes - unread - vision_and_table
@@ -112,7 +112,7 @@ def test_weights_follow_the_heads():
     frame = pl.DataFrame(heads, schema=["attention_heads", "key_value_heads"], orient="row")
     found = se.evaluate(frame)["weight_bytes"].to_list()
     arch = RELEASED.architecture
-    own = [arch._replace(groups=regrouped(arch, *pair)) for pair in heads]
+    own = [arch._replace(groups=share_of(arch, *pair).groups) for pair in heads]
     assert found == [2 * sum(parameter_parts(other).values()) for other in own]
     assert found[0] == RELEASED.weight_bytes
 

@@ -35,7 +35,7 @@ def test_operators_add_up_to_stages(model, point, times):
             whole = sum(operator.seconds for operator in mine)
             assert whole == pytest.approx(cost[f"{stage}_seconds"], rel=1e-9)
             assert sum(operator.of_stage for operator in mine) == pytest.approx(1)
-    assert line.timed.tpot_seconds == pytest.approx(cost["tpot_seconds"], rel=1e-11)
+    assert line.seconds.tpot == pytest.approx(cost["tpot_seconds"], rel=1e-11)
 
 
 def test_bounds_are_those_that_engineers_know():

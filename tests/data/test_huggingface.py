@@ -210,7 +210,7 @@ def stated(name):
 def test_shipped_models_are_what_their_configs_say(name, config_file):
     read = load_model(config_file(CONFIGS[stated(name)])).architecture
     shipped = load_model(name).architecture
-    assert (shipped.trunk, shipped.checkpoint) == (read.trunk, read.checkpoint)
+    assert (shipped.backbone, shipped.checkpoint) == (read.backbone, read.checkpoint)
     assert Counter(shipped.groups) == Counter(read.groups)
 
 

@@ -23,7 +23,7 @@ def test_models_of_different_numbers_of_groups_share_what_is_compiled(monkeypatc
         (chunk,) = grid.chunks(2)
         compute_arrays(model, chunk, engine=COMPILED)
     assert groups == {1, 2}
-    assert len(kernel.add_prefill.signatures) == 1
+    assert len(kernel.fill_prefill.signatures) == 1
     assert len(kernel.fill.signatures) == 1
 
 

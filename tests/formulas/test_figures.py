@@ -3,18 +3,18 @@ from hypothesis import strategies as st
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.cost import add, scaled, total
-from sweepengine.formulas.decoder import (
+from sweepengine.formulas.figures import other_peak
+from sweepengine.formulas.layers import (
     attention_peak,
     decoder_ends,
     decoder_layer,
 )
-from sweepengine.formulas.figures import other_peak
+from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.reductions import activated_experts
 from sweepengine.formulas.tokens import image_tokens
-from sweepengine.formulas.ways import touched_experts
-from sweepengine.formulas.workloads import regrouped
 from sweepengine.grid.plain import point_columns
-from tests.points import points
+from tests.points import layer_pass, points
 
 RELEASED = load_model("deepseek-ocr-3b").architecture
 PUBLISHED = load_model("deepseek-ocr-3b-modelmeter").architecture
@@ -75,14 +75,15 @@ def test_cache_after_decoding_holds_the_tokens_the_model_says():
 
 def one_step(arch, keys, heads):
     """Counts of one decode step over `keys` keys, and the activations that it holds."""
-    cost = total(decoder_ends(arch.trunk, 1), arch.counts.ends)
+    cost = total(decoder_ends(arch.backbone, 1), arch.counts.ends)
     peak = 0
-    for group in regrouped(arch, *heads[:2]):
-        layer = decoder_layer(group, arch.trunk, 1, keys, 0, heads[2], 0, 0)
+    seen = layer_pass(1, keys, flash=heads[2])
+    for group in share_of(arch, *heads[:2]).groups:
+        layer = decoder_layer(group, arch.backbone, seen)
         cost = add(cost, scaled(total(layer, arch.counts.layer), group.layers, group.layers))
         peaks = (
-            attention_peak(layer, arch.trunk.hidden),
-            other_peak(layer, arch.trunk, heads[0], 1, keys, heads[2]),
+            attention_peak(layer, arch.backbone.hidden),
+            other_peak(layer, arch.backbone, heads[0], seen),
         )
         peak = max(peak, *peaks)
     return cost, cost.activation_sum if arch.convention.sums_activations else peak
@@ -165,15 +166,15 @@ def test_eager_does_the_same_flops_and_moves_and_holds_more(point):
                     assert eager[name] > flash[name], name
 
 
-def test_experts_touched_grow_from_six_to_all():
-    assert touched_experts(64, 64, 6, 0) == 0
-    assert abs(touched_experts(64, 64, 6, 1) - 6) < 1e-12
-    assert abs(touched_experts(64, 64, 6, 2) - (12 - 36 / 64)) < 1e-12
-    assert touched_experts(64, 64, 6, 10_000) == 64
+def test_activated_experts_grow_from_six_to_all():
+    assert activated_experts(64, 64, 6, 0) == 0
+    assert abs(activated_experts(64, 64, 6, 1) - 6) < 1e-12
+    assert abs(activated_experts(64, 64, 6, 2) - (12 - 36 / 64)) < 1e-12
+    assert activated_experts(64, 64, 6, 10_000) == 64
     # decoders.md, section 8: DeepSeek-V3 on 32 and on 8 devices, 128 tokens
-    assert round(touched_experts(8, 256, 8, 128), 3) == 7.863
-    assert round(touched_experts(32, 256, 8, 128), 3) == 31.450
-    assert touched_experts(8, 256, 8, 40 * 256) == 8
+    assert round(activated_experts(8, 256, 8, 128), 3) == 7.863
+    assert round(activated_experts(32, 256, 8, 128), 3) == 31.450
+    assert activated_experts(8, 256, 8, 40 * 256) == 8
 
 
 def test_a_pass_that_touches_all_experts_reads_all_parameters_but_unused_ones():

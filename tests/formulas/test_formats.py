@@ -22,6 +22,7 @@ from sweepengine.formulas.formats import (
     saved,
     saved_bytes,
 )
+from sweepengine.formulas.gemms import Gemm
 from sweepengine.formulas.points import Point
 from sweepengine.grid.plain import point_columns
 
@@ -43,7 +44,7 @@ def weight_bytes(name, weights):
         ("mixtral-8x7b", "bf16", 93_405_585_408),
         ("gpt-oss-20b", "checkpoint", 13_761_264_768),
         ("gpt-oss-120b", "checkpoint", 65_248_815_744),
-        # The modules that transformers replaces (decoders.md, section 8):
+        # The modules that transformers replaces by the release's index:
         ("qwen3-8b", "fp8", 9_437_399_040),
         ("qwen3-30b-a3b", "fp8", 31_174_545_408),
         ("deepseek-v3", "checkpoint", 673_150_552_416),
@@ -59,10 +60,10 @@ def test_weights_take_what_releases_state(name, weights, expected):
 
 
 def test_release_of_deepseek_v3_is_these_formulas_and_its_layer_that_predicts():
-    """By dtype F8 680,571,043,840, BF16 3,918,786,560, F32 41,555,600 (decoders.md, section 8)."""
+    """By dtype F8 680,571,043,840, BF16 3,918,786,560, F32 41,555,600 by the release's index."""
     arch = load_model("deepseek-v3").architecture
     dense, mixture = arch.groups
-    hidden, vocabulary = arch.trunk.hidden, arch.trunk.vocabulary
+    hidden, vocabulary = arch.backbone.hidden, arch.backbone.vocabulary
     eight = Format(8, 0, 0, 0, 0)
 
     def values(group):
@@ -110,13 +111,18 @@ def test_blocks_of_one_column_have_a_scale_a_value():
 
 
 def test_a_matrix_that_stays_as_it_is_saves_nothing():
-    assert saved(UNQUANTISED, 2, 100, 100) == saved(BY_NAME["bf16"], 2, 100, 100) == 0
-    assert saved(UNQUANTISED, 4, 100, 100) == 0
-    assert saved(BY_NAME["bf16"], 4, 100, 100) == 20_000  # of a checkpoint in fp32
-    assert saved(BY_NAME["fp8-tensor"], 2, 0, 100) == 0
-    assert saved(BY_NAME["fp8-tensor"], 2, 1, 1) == 2 - 5
-    assert saved(BY_NAME["fp8"], 2, 0, 100) == 0
-    assert saved(BY_NAME["fp8"], 2, 128, 128) == 128 * 128 - 4
+    def less(kept, size, rows, columns):
+        return saved((Gemm(rows, columns, 0),), kept, size)
+
+    assert less(UNQUANTISED, 2, 100, 100) == less(BY_NAME["bf16"], 2, 100, 100) == 0
+    assert less(UNQUANTISED, 4, 100, 100) == 0
+    assert less(BY_NAME["bf16"], 4, 100, 100) == 20_000  # of a checkpoint in fp32
+    assert less(BY_NAME["fp8-tensor"], 2, 0, 100) == 0
+    assert less(BY_NAME["fp8-tensor"], 2, 1, 1) == 2 - 5
+    assert less(BY_NAME["fp8"], 2, 0, 100) == 0
+    assert less(BY_NAME["fp8"], 2, 128, 128) == 128 * 128 - 4
+    two = saved((Gemm(128, 128, 0), Gemm(100, 100, 1)), BY_NAME["fp8"], 2)
+    assert two == 128 * 128 - 4 + 100 * 100 - 4
 
 
 @pytest.mark.parametrize("name", ["llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v4-flash"])

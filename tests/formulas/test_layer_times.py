@@ -4,24 +4,25 @@ import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.attention_times import step_lines
-from sweepengine.formulas.decoder import decoder_ends, decoder_layer
-from sweepengine.formulas.figures import held_ends
 from sweepengine.formulas.layer_times import end_times, layer_times
-from sweepengine.formulas.layout import Layout, share_group, share_trunk
+from sweepengine.formulas.layers import decoder_ends, decoder_layer, ends_on_device
+from sweepengine.formulas.layout import WHOLE, EndsHeld, Layout, share_of
 from sweepengine.formulas.operator_rates import (
-    Decode,
-    Encoder,
-    Gemm,
-    LatentDecode,
-    LatentPrefill,
-    Mixture,
-    Prefill,
-    Reduce,
+    AllReduceRates,
+    DecodeRates,
+    EncoderRates,
+    GemmRates,
+    LatentDecodeRates,
+    LatentPrefillRates,
+    MoeRates,
+    PrefillRates,
 )
 from sweepengine.formulas.seconds import at_keys
 from sweepengine.formulas.speeds import Host, Speeds, Wires
+from sweepengine.formulas.tokens import Pass
 from sweepengine.formulas.vision import view
 from sweepengine.formulas.vision_times import view_times
+from tests.points import layer_pass
 
 FREE = 1e300
 """Byte/us of what is to cost nothing."""
@@ -37,31 +38,46 @@ def rates(form, **figures):
 
 
 COUNTING = Speeds(
-    rates(Gemm), rates(Gemm), rates(Gemm), rates(Decode), rates(Decode), rates(Decode),
-    rates(Prefill), rates(Prefill), rates(Prefill), rates(Encoder), rates(Mixture),
-    rates(LatentDecode), rates(LatentPrefill), rates(Reduce), rates(Reduce),
-    Host(0.0, 0.0, 0.0, FREE, 1.0), Wires(8, FREE, FREE, 0.0, 0.0), 2.0,
-)  # fmt: skip
+    **{name: rates(GemmRates) for name in ("attention", "mlp", "plain")},
+    **{name: rates(DecodeRates) for name in ("decode", "decode_wide", "decode_window")},
+    **{name: rates(PrefillRates) for name in ("prefill", "prefill_wide", "prefill_window")},
+    encoder=rates(EncoderRates),
+    experts=rates(MoeRates),
+    latent_decode=rates(LatentDecodeRates),
+    latent_prefill=rates(LatentPrefillRates),
+    reduce=rates(AllReduceRates),
+    nccl=rates(AllReduceRates),
+    host=Host(step_launch=0.0, pass_launch=0.0, head=0.0, moved=FREE, effective_experts=1.0),
+    wires=Wires(node=8, link=FREE, network=FREE, latency=0.0, network_latency=0.0),
+    cached=2.0,
+)
 MODELS = ("deepseek-ocr-3b", "qwen3-8b", "qwen3-30b-a3b", "gpt-oss-20b", "deepseek-v3",
           "gemma-3-27b", "glm-4.5-air", "kimi-k2", "deepseek-v4-flash", "minimax-m3")  # fmt: skip
-PRODUCTS = ("projections", "mlp", "router", "routed", "shared_gate", "compressor")
+GEMMS = ("projections", "mlp", "router", "routed", "shared_gate", "compressor", "indexer")
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("layout", [Layout(1, 1, 1, 1), Layout(2, 1, 1, 1), Layout(2, 2, 1, 1)])
-@pytest.mark.parametrize("steps", [0, 1])
-def test_products_of_a_layer_are_those_that_are_counted(model, layout, steps):
+@pytest.mark.parametrize("layout", [WHOLE, Layout(2, 1, 1, 1), Layout(2, 2, 1, 1)])
+@pytest.mark.parametrize("decode", [0, 1])
+def test_gemms_of_a_layer_are_those_that_are_counted(model, layout, decode):
     arch = load_model(model).architecture
     if layout.expert > 1 and not arch.routings:
         layout = layout._replace(expert=1)
-    trunk, sequences = share_trunk(arch.trunk, layout.tensor), 64
-    tokens = 1 if steps else 96
-    for group in arch.groups:
-        mine = share_group(group, layout)
-        counted = decoder_layer(mine, trunk, tokens, tokens, 0, 1, steps, 1)
-        timed = layer_times(mine, trunk, layout, float(sequences), tokens, 0, steps, COUNTING)
-        for name in PRODUCTS:
-            flops = sequences * getattr(counted, name).tensor_flops
+    share = share_of(arch, 0, 0, layout)
+    one = Pass(sequences=64.0, tokens=1 if decode else 96, cached=0, decode=decode)
+    for group in share.groups:
+        keys = one.tokens  # those of latents that expand
+        counted = decoder_layer(
+            group, share.backbone, layer_pass(one.tokens, keys, cached=1, absorbed=decode)
+        )
+        unscored = decoder_layer(group, share.backbone, layer_pass(one.tokens, 0, cached=1))
+        timed = layer_times(group, share.backbone, layout, one, COUNTING)
+        for name in GEMMS:
+            if name == "indexer":  # scores are a form of their own
+                if not decode:
+                    continue
+                counted = unscored
+            flops = one.sequences * getattr(counted, name).tensor_flops
             assert getattr(timed, name) == pytest.approx(flops, rel=1e-9), name
         # bytes of norms and of collectives are free here
         assert timed.norms == pytest.approx(0, abs=1e-200)
@@ -73,7 +89,10 @@ def test_attention_of_a_step_is_what_is_counted(model):
     arch = load_model(model).architecture
     for group in arch.groups:
         keys = 100  # within every window
-        none, some = (decoder_layer(group, arch.trunk, 1, n, 0, 1, 1, 1) for n in (0, keys))
+        none, some = (
+            decoder_layer(group, arch.backbone, layer_pass(1, n, cached=1, absorbed=1))
+            for n in (0, keys)
+        )
         counted = 8 * (some.attention.tensor_flops - none.attention.tensor_flops)
         line = step_lines(group.attention, 8.0, COUNTING).attended
         assert at_keys(line, keys) - at_keys(line, 0) == pytest.approx(counted, rel=1e-9)
@@ -83,24 +102,26 @@ def test_attention_of_a_step_is_what_is_counted(model):
 def test_attention_of_a_prefill_is_half_of_the_square(model):
     arch = load_model(model).architecture
     group, tokens = arch.groups[-1], 1000
-    counted = decoder_layer(group, arch.trunk, tokens, tokens, 0, 1, 0, 0).attention.tensor_flops
-    speeds = COUNTING._replace(prefill=rates(Prefill, width_pad=0.0))
-    timed = layer_times(group, arch.trunk, Layout(1, 1, 1, 1), 1.0, tokens, 0, 0, speeds)
-    assert timed.attention == pytest.approx(counted / 2, rel=1e-9)
+    counted = decoder_layer(group, arch.backbone, layer_pass(tokens, tokens)).attention
+    speeds = COUNTING._replace(prefill=rates(PrefillRates, width_pad=0.0))
+    one = Pass(sequences=1.0, tokens=tokens, cached=0, decode=0)
+    timed = layer_times(group, arch.backbone, WHOLE, one, speeds)
+    assert timed.attention == pytest.approx(counted.tensor_flops / 2, rel=1e-9)
 
 
 def test_head_is_of_the_last_position_alone():
-    trunk = load_model("qwen3-8b").architecture.trunk
-    timed = end_times(trunk, Layout(1, 1, 1, 1), 4.0, 500, 1, 1, 1, 0, COUNTING)
-    assert timed.head == pytest.approx(4 * decoder_ends(trunk, 1).head.tensor_flops)
-    none = end_times(trunk, Layout(1, 1, 1, 1), 4.0, 500, 0, 0, 1, 0, COUNTING)
+    backbone = load_model("qwen3-8b").architecture.backbone
+    one = Pass(sequences=4.0, tokens=500, cached=0, decode=0)
+    timed = end_times(backbone, WHOLE, EndsHeld(1, 1, 1), one, COUNTING)
+    assert timed.head == pytest.approx(4 * decoder_ends(backbone, 1).head.tensor_flops)
+    none = end_times(backbone, WHOLE, EndsHeld(0, 0, 1), one, COUNTING)
     assert (none.head, none.embedding) == (0, 0)
-    assert held_ends(trunk, 1, 0, 0, 1).head.tensor_flops == 0
+    assert ends_on_device(backbone, 1, EndsHeld(0, 0, 1)).head.tensor_flops == 0
 
 
 @pytest.mark.parametrize("side", [640, 1024])
 def test_towers_are_those_that_are_counted(side):
-    """SAM without its relative positions, which are a bias here and no product."""
+    """SAM without its relative positions, which are a bias here and no GEMM."""
     towers = load_model("deepseek-ocr-3b").architecture.vision
     plain = towers._replace(sam=towers.sam._replace(relative_position_flops=0))
     counted = view(plain, side, 1)

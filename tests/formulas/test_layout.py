@@ -1,4 +1,4 @@
-"""Shares of devices and what they send: worked examples of decoders.md, section 8, and laws."""
+"""Shares of devices and what they send: examples worked by hand, and laws."""
 
 import pytest
 from hypothesis import assume, given
@@ -11,16 +11,14 @@ from sweepengine.formulas.layout import (
     devices,
     ends_held,
     exchanged_values,
-    layer_collectives,
-    layer_links,
+    layer_traffic,
     reduced_values,
     share_attention,
-    share_group,
-    share_trunk,
+    share_of,
 )
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.ways import touched_experts
+from sweepengine.formulas.reductions import activated_experts
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import layout_problem
 
@@ -31,9 +29,9 @@ DECODERS = ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-20b", "gemm
 def parameters(name, layout):
     """Parameters of one device of the first or only stage."""
     arch = load_model(name).architecture
-    groups = tuple(share_group(group, layout) for group in arch.groups)
-    trunk = share_trunk(arch.trunk, layout.tensor)
-    return sum(parameter_parts(arch._replace(trunk=trunk, groups=groups)).values())
+    share = share_of(arch, 0, 0, layout)
+    of_device = arch._replace(backbone=share.backbone, groups=share.groups)
+    return sum(parameter_parts(of_device).values())
 
 
 @pytest.mark.parametrize(
@@ -94,28 +92,33 @@ def test_latents_are_on_every_device():
     assert found["decode_tensor_flops"] == 13_135_341_568
 
 
-def test_experts_of_other_groups_are_sent_to_and_touched_by_all():
+def test_experts_of_other_groups_are_sent_to_and_activated_by_all():
     arch = load_model("deepseek-v3").architecture
     group = next(group for group in arch.groups if group.feed_forward.experts)
     layout = Layout(1, 32, 1, 32)
     # 128 tokens of 32 devices: 992 copies of 7,168 values each way, a 32nd from each device
     assert 32 * exchanged_values(group, 7168, 4, layout) == 2 * 992 * 7168
     assert exchanged_values(group, 7168, 4, Layout(8, 8, 1, 1)) == 0
-    assert layer_collectives(group, layout) == 2
-    assert layer_collectives(group, Layout(8, 64, 1, 8)) == 4
-    assert layer_collectives(group, Layout(4, 8, 1, 2)) == 4
-    assert layer_collectives(arch.groups[0], Layout(4, 8, 1, 2)) == 2  # of no experts
-    assert layer_collectives(group._replace(feed_forward=group.feed_forward._replace(
-        experts=1)), layout) == 2  # fmt: skip
-    assert layer_links(group, 7168, 4, layout) == exchanged_values(group, 7168, 4, layout)
+
+    def collectives(group, layout):
+        return layer_traffic(group, 7168, 4, layout).collectives
+
+    assert collectives(group, layout) == 2
+    assert collectives(group, Layout(8, 64, 1, 8)) == 4
+    assert collectives(group, Layout(4, 8, 1, 2)) == 4
+    assert collectives(arch.groups[0], Layout(4, 8, 1, 2)) == 2  # of no experts
+    single = group._replace(feed_forward=group.feed_forward._replace(experts=1))
+    assert collectives(single, layout) == 2
+    traffic = layer_traffic(group, 7168, 4, layout)
+    assert traffic.values == traffic.exchanged == exchanged_values(group, 7168, 4, layout)
     found = point_columns(arch, point(expert_parallel=32, data_parallel=32, batch_size=128))
-    read = touched_experts(8, 256, 8, 128)
+    read = activated_experts(8, 256, 8, 128)
     one = point_columns(arch, point(expert_parallel=32, data_parallel=32, batch_size=32))
     apart = (found["decode_weight_io_bytes"] - one["decode_weight_io_bytes"]) / 58
     expert = 3 * 7168 * 2048 + 3 * 56 * 16 * 4  # fp8 with a scale of 32 bits a block
-    touched = read - touched_experts(8, 256, 8, 32)
+    activated = read - activated_experts(8, 256, 8, 32)
     table = 3 * 7168 * 2 / 58  # three more rows of the table are read
-    assert apart == pytest.approx(touched * expert + table, rel=1e-9)
+    assert apart == pytest.approx(activated * expert + table, rel=1e-9)
 
 
 def test_attention_is_whole_where_sequences_are_split():
@@ -148,7 +151,7 @@ def test_a_tied_head_is_held_where_its_table_is_not():
     arch = load_model("gemma-3-27b").architecture
     even = point_columns(arch, point(pipeline_parallel=2))  # 26 and 5 layers of each kind
     both = point_columns(arch, point())
-    table = 2 * arch.trunk.vocabulary * arch.trunk.hidden
+    table = 2 * arch.backbone.vocabulary * arch.backbone.hidden
     assert 2 * (even["weight_bytes"] - table) == pytest.approx(
         both["weight_bytes"] - table, rel=1e-6
     )
@@ -194,7 +197,7 @@ def test_tensor_shares_sum_to_the_whole_but_for_what_is_replicated(name, tensor)
     """Norms and routers are whole on each device."""
     arch = load_model(name).architecture
     layout = Layout(tensor, 1, 1, 1)
-    hidden, replicated = arch.trunk.hidden, arch.trunk.hidden
+    hidden, replicated = arch.backbone.hidden, arch.backbone.hidden
     for group in arch.groups:
         own, forward = group.attention, group.feed_forward
         norms = 2 * hidden + own.query_norm + own.key_norm

@@ -80,7 +80,7 @@ def published_rows(root):
 def test_published_analytic_column_comes_out_in_every_printed_digit(root, published):
     towers = published.vision
     two_blocks = published._replace(towers=towers._replace(clip=towers.clip._replace(blocks=2)))
-    counted = published._replace(trunk=published.trunk._replace(angle_products=1))
+    counted = published._replace(backbone=published.backbone._replace(angle_products=1))
     ours = {}
     for layer, shape in PUBLISHED_SHAPES.items():
         arch = two_blocks if layer in ("NoTPTransformer", "VitModel") else published

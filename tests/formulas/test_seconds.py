@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepengine.formulas.architecture import Reach
+from sweepengine.formulas.architecture import Span
 from sweepengine.formulas.attention_times import steps_us
 from sweepengine.formulas.operator_rates import (
-    Decode,
-    Encoder,
-    Gemm,
-    LatentDecode,
-    Mixture,
-    Prefill,
-    Reduce,
+    AllReduceRates,
+    DecodeRates,
+    EncoderRates,
+    GemmRates,
+    LatentDecodeRates,
+    MoeRates,
+    PrefillRates,
 )
 from sweepengine.formulas.seconds import (
     Line,
@@ -26,7 +26,7 @@ from sweepengine.formulas.seconds import (
     expected_experts,
     gemm,
     latent_decode_line,
-    mixture,
+    moe,
     prefill_attention,
     up_to,
     warmth,
@@ -39,10 +39,11 @@ from sweepengine.formulas.serving import (
     queued,
 )
 
-GEMM = Gemm(launch=2, depth=0.001, depth_cap=1000, quantise=0, quantise_pad=0, flops=1e6, pad=100,
-            droop=0, activations=1, bytes=1e4, overlap=0.5, warm=0, warm_bytes=1e6,
-            weight_bytes=2)  # fmt: skip
-DECODE = Decode(launch=10, latency=0.01, latency_keys=100, latency_single=1000, block=2,
+GEMM = GemmRates(
+    launch=2, depth=0.001, depth_cap=1000, quantise=0, quantise_pad=0, flops=1e6, pad=100, droop=0,
+    activations=1, bytes=1e4, overlap=0.5, warm=0, warm_bytes=1e6, weight_bytes=2,
+)  # fmt: skip
+DECODE = DecodeRates(launch=10, latency=0.01, latency_keys=100, latency_single=1000, block=2,
                 query=0.5, flops=1e6, bytes=1e4, warm=0, warm_bytes=1e6)  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def test_decode_by_hand():
 
 
 def test_latent_decode_takes_the_longer_of_work_and_traffic():
-    rates = LatentDecode(launch=5, latency=0, latency_keys=0, query=0.1, flops=1e6, bytes=1e4)
+    rates = LatentDecodeRates(launch=5, latency=0, latency_keys=0, query=0.1, flops=1e6, bytes=1e4)
     line = latent_decode_line(2, 16, 512, 64, 2, rates)
     # traffic 0.1*2*16 + 2*576*2*10/1e4 = 5.504; work 2*2*16*1088*10/1e6 = 0.69632
     assert at_keys(line, 10) == pytest.approx(5 + 5.504)
@@ -86,7 +87,9 @@ def test_latent_decode_takes_the_longer_of_work_and_traffic():
 
 
 def test_prefill_by_hand():
-    rates = Prefill(launch=4, latency=0.01, block=0.5, pad=0, width_pad=0, flops=1e6, bytes=1e4)
+    rates = PrefillRates(
+        launch=4, latency=0.01, block=0.5, pad=0, width_pad=0, flops=1e6, bytes=1e4
+    )
     # pairs 100*100/2; work 4*2*8*5000*128/1e6 = 40.96; traffic 2*128*(4*8 + 12*4)*100/1e4 = 204.8
     assert prefill_attention(2, 8, 4, 128, 100, 0, 0, 2, rates) == pytest.approx(
         4 + 1 + 8 + 40.96 + 204.8
@@ -102,7 +105,9 @@ def test_prefill_by_hand():
 
 
 def test_encoder_by_hand():
-    rates = Encoder(launch=4, latency=0, block=0, pad=0, flops=1e6, bytes=1e5, wide=1.5, wider=2)
+    rates = EncoderRates(
+        launch=4, latency=0, block=0, pad=0, flops=1e6, bytes=1e5, wide=1.5, wider=2
+    )
     narrow = 256 * 2 * 8 * 100 * 100 / 1e6
     moved = 8 * 2 * 8 * 100 / 1e5
     for width, times in ((64, 1), (72, 1.5), (80, 2), (160, 4)):
@@ -111,14 +116,14 @@ def test_encoder_by_hand():
 
 
 def test_mixture_by_hand():
-    rates = Mixture(launch=20, depth=0.001, expert=0.5, token=0.01, flops=1e6, token_pad=2,
+    rates = MoeRates(launch=20, depth=0.001, expert=0.5, token=0.01, flops=1e6, token_pad=2,
                     width_pad=0, activations=1, bytes=1e5, overlap=0, warm=0, warm_bytes=1e6,
                     weight_bytes=1)  # fmt: skip
     # work 6*64*32*(40 + 2*8)/1e6 = 0.688128
     # traffic (3*64*32*8 + 2*(2*10*64 + 40*(128 + 128)))/1e5 = 0.721920
-    found = mixture(10, 64, 32, 40, 8, 3, rates)
+    found = moe(10, 64, 32, 40, 8, 3, rates)
     assert found == pytest.approx(20 + 0.096 + 4 + 0.1 + 0.72192)
-    assert mixture(10, 64, 32, 0, 8, 3, rates) == 0
+    assert moe(10, 64, 32, 0, 8, 3, rates) == 0
 
 
 def test_experts_that_copies_touch():
@@ -128,7 +133,9 @@ def test_experts_that_copies_touch():
 
 
 def test_all_reduce_by_hand():
-    rates = Reduce(launch=5, device=1, two=1e4, four=2e4, more=4e4, ramp=1e-4, ramp_bytes=1e5)
+    rates = AllReduceRates(
+        launch=5, device=1, two=1e4, four=2e4, more=4e4, ramp=1e-4, ramp_bytes=1e5
+    )
     assert all_reduce(1e6, 2, rates) == pytest.approx(5 + 2 + 100 + 10)
     assert all_reduce(1e6, 4, rates) == pytest.approx(5 + 4 + 2e6 * 0.75 / 2e4 + 10)
     assert all_reduce(1e6, 8, rates) == pytest.approx(5 + 8 + 2e6 * 0.875 / 4e4 + 10)
@@ -164,7 +171,7 @@ def test_sum_of_steps_is_exact(line, keys):
 def test_steps_within_a_window_are_exact(line, cached, steps, window):
     met = range(cached + 1, cached + steps + 1)
     whole = math.fsum(at_keys(line, min(key, window) if window else key) for key in met)
-    found = steps_us(line, cached, steps, Reach(window, 0, 1))
+    found = steps_us(line, cached, steps, Span(window, 0, 1))
     assert found == pytest.approx(whole, rel=1e-9, abs=1e-6)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepengine.formulas.architecture import Reach
+from sweepengine.formulas.architecture import Span
 from sweepengine.formulas.tokens import (
     entries_of_pass,
     held_tokens,
@@ -14,8 +14,8 @@ from sweepengine.formulas.tokens import (
 )
 
 REACHES = st.one_of(
-    st.builds(Reach, st.sampled_from([0, 2, 7, 40]), st.just(0), st.just(1)),
-    st.builds(Reach, st.just(0), st.sampled_from([1, 4, 13]), st.sampled_from([1, 2])),
+    st.builds(Span, st.sampled_from([0, 2, 7, 40]), st.just(0), st.just(1)),
+    st.builds(Span, st.just(0), st.sampled_from([1, 4, 13]), st.sampled_from([1, 2])),
 )
 
 
@@ -49,12 +49,12 @@ def test_an_entry_stands_for_each_four_tokens(tokens, expected):
 @pytest.mark.parametrize(
     ("reach", "tokens", "expected"),
     [
-        (Reach(0, 0, 1), 11, 11),
-        (Reach(8, 0, 1), 11, 7),
-        (Reach(0, 4, 1), 3, 6),  # values and gates of three
-        (Reach(0, 4, 1), 11, 2 + 6),
-        (Reach(0, 4, 2), 3, 12),  # two of each
-        (Reach(0, 4, 2), 11, 2 + 12 + 8),  # and those of the last four that have an entry
+        (Span(0, 0, 1), 11, 11),
+        (Span(8, 0, 1), 11, 7),
+        (Span(0, 4, 1), 3, 6),  # values and gates of three
+        (Span(0, 4, 1), 11, 2 + 6),
+        (Span(0, 4, 2), 3, 12),  # two of each
+        (Span(0, 4, 2), 11, 2 + 12 + 8),  # and those of the last four that have an entry
     ],
 )
 def test_cache_holds_entries_and_what_waits_for_the_next(reach, tokens, expected):

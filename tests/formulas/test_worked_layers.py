@@ -12,12 +12,12 @@ from sweepengine.formulas.attention import (
     growth_values,
     indexer,
     inner_norms,
-    projected,
     projections,
     rotary,
 )
 from sweepengine.formulas.cost import Cost
-from sweepengine.formulas.decoder import (
+from sweepengine.formulas.gemms import into_attention
+from sweepengine.formulas.layers import (
     decoder_ends,
     decoder_layer,
     hyper_connection,
@@ -26,8 +26,17 @@ from sweepengine.formulas.decoder import (
 )
 from sweepengine.formulas.operators import router
 from sweepengine.formulas.recurrent import recurrent_layer
+from tests.points import layer_pass
 
 HIDDEN = 5
+
+
+def projected(attention):
+    """Values a token that the hidden state is projected to, gates left out."""
+    into = into_attention(attention, HIDDEN)
+    return into.query.rows + into.key.rows + into.value.rows + into.latent.rows
+
+
 DELTA = Recurrent(heads=2, key_heads=1, key_width=3, value_width=4, convolution=4, chunk=64,
                   mamba=0)  # fmt: skip
 """14 channels of convolution; 5 x (14 + 16 + 4) = 170 projected; tables 14*4 + 2*2 + 4."""
@@ -216,8 +225,8 @@ def test_norm_of_queries_may_have_no_weights(entries):
     ],
 )
 def test_hyper_connection_costs_what_was_worked_by_hand(streams, rounds, expected):
-    trunk = load_model("qwen3-8b").architecture.trunk
-    mixed = trunk._replace(hidden=HIDDEN, streams=streams, stream_rounds=rounds)
+    backbone = load_model("qwen3-8b").architecture.backbone
+    mixed = backbone._replace(hidden=HIDDEN, streams=streams, stream_rounds=rounds)
     assert hyper_connection(mixed, 9) == expected
     # they collapse before the head: 2 x 10 weights, a bias each, a scale
     collapsed = decoder_ends(mixed, 9).collapse
@@ -228,11 +237,11 @@ def test_hyper_connection_costs_what_was_worked_by_hand(streams, rounds, expecte
 
 def test_streams_are_mixed_around_both_branches_instead_of_added_to():
     arch = load_model("qwen3-8b").architecture
-    group, trunk = arch.groups[0], arch.trunk._replace(streams=2, stream_rounds=3)
-    layer = decoder_layer(group, trunk, 9, 9, 0, 1, 0, 0)
-    once = hyper_connection(trunk, 9)
+    group, backbone = arch.groups[0], arch.backbone._replace(streams=2, stream_rounds=3)
+    layer = decoder_layer(group, backbone, layer_pass(9, 9))
+    once = hyper_connection(backbone, 9)
     assert layer.residuals.cuda_flops == 0
     assert layer.streams.weights == 2 * once.weights
     assert layer.streams.tensor_flops == 2 * once.tensor_flops
-    alone = decoder_layer(group._replace(norms=1), trunk, 9, 9, 0, 1, 0, 0)
+    alone = decoder_layer(group._replace(norms=1), backbone, layer_pass(9, 9))
     assert alone.streams.weights == once.weights

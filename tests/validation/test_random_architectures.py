@@ -139,9 +139,11 @@ def decoders(draw):
     )
     stack = [Group(dense_layers, 2, attention, narrow),
              Group(layers - dense_layers, 2, attention, few)]  # fmt: skip
-    trunk = RELEASED.trunk._replace(hidden=heads * width, vocabulary=draw(st.integers(2, 300)))
+    backbone = RELEASED.backbone._replace(
+        hidden=heads * width, vocabulary=draw(st.integers(2, 300))
+    )
     groups = tuple(group for group in stack if group.layers)
-    return RELEASED._replace(trunk=trunk, groups=groups, towers=None)
+    return RELEASED._replace(backbone=backbone, groups=groups, towers=None)
 
 
 @settings(max_examples=25)

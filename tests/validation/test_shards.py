@@ -7,7 +7,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from sweepengine.data.models import load_model
-from sweepengine.formulas.layout import Layout, share_group, share_trunk
+from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.parameters import parameter_parts
 from tests.data.configs import all_configs, part_of, shortened, write
 
@@ -46,8 +46,7 @@ def test_shards_are_those_of_the_plan(kind, tensor, tmp_path):
     arch = load_model(write(tmp_path, described)).architecture
     part = {k: v for k, v in part_of(described).items()
             if k not in ("model_type", "quantization_config")}  # fmt: skip
-    layout = Layout(tensor, 1, 1, 1)
-    groups = tuple(share_group(group, layout) for group in arch.groups)
-    trunk = share_trunk(arch.trunk, tensor)
-    ours = sum(parameter_parts(arch._replace(trunk=trunk, groups=groups)).values())
+    share = share_of(arch, 0, 0, Layout(tensor, 1, 1, 1))
+    of_device = arch._replace(backbone=share.backbone, groups=share.groups)
+    ours = sum(parameter_parts(of_device).values())
     assert ours == planned_parameters(CONFIG_MAPPING[kind](**part), tensor)

@@ -1,0 +1,251 @@
+"""One decoder layer of any kind, operator by operator (docs/decoders.md, "One layer")."""
+
+from typing import NamedTuple
+
+from sweepengine.formulas.architecture import Backbone, FeedForward, Group
+from sweepengine.formulas.attention import (
+    attention_core,
+    compressor,
+    indexer,
+    inner_norms,
+    projections,
+    rotary,
+)
+from sweepengine.formulas.cost import (
+    Cost,
+    add,
+    element_wise_cost,
+    formula,
+    gemm_cost,
+    scaled,
+    with_weights,
+)
+from sweepengine.formulas.gemms import expert_gemms, mlp_gemms, stream_gemm
+from sweepengine.formulas.layout import EndsHeld
+from sweepengine.formulas.operators import linear, mlp, norm, residual_add, rms_norm, router
+from sweepengine.formulas.recurrent import recurrent_layer
+from sweepengine.formulas.tokens import LayerPass
+
+
+class Layer(NamedTuple):
+    """Operators of one pre-norm layer; what it has not got costs nothing."""
+
+    norms: Cost
+    projections: Cost
+    rotary: Cost
+    attention: Cost
+    compressor: Cost
+    indexer: Cost
+    recurrent: Cost
+    router: Cost
+    routed: Cost
+    shared_gate: Cost
+    mlp: Cost
+    """The MLP that every token takes: dense, or the shared experts."""
+    residuals: Cost
+    streams: Cost
+    """Hyper-connections, where residual streams are mixed instead of added to."""
+
+
+class Ends(NamedTuple):
+    """What stands before and behind the layers."""
+
+    embedding: Cost
+    collapse: Cost
+    """Of residual streams to one."""
+    final_norm: Cost
+    head: Cost
+
+
+@formula
+def expert_share(experts: Cost, devices: int, held: int) -> Cost:
+    """A device's part of routed experts: its share of the work, and the experts that it holds.
+
+    Weights of an expert are read for each distinct one that a pass activates.
+
+    Parameters
+    ----------
+    experts : Cost
+        All token-expert pairs through the device's slice of one expert.
+    devices : int
+        That the pairs are spread over.
+    held : int
+        Experts in the device's memory.
+    """
+    return Cost(
+        tensor_flops=-(-experts.tensor_flops // devices),
+        cuda_flops=-(-experts.cuda_flops // devices),
+        activation_io=-(-experts.activation_io // devices),
+        weight_io=0,
+        expert_io=experts.weights,
+        kv_io=0,
+        activation_peak=-(-experts.activation_peak // devices),
+        activation_sum=-(-experts.activation_sum // devices),
+        weights=held * experts.weights,
+    )
+
+
+@formula
+def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
+    """Routed experts: each token goes through k of them, k times an MLP.
+
+    tensor `2*T*k*m*h*e`; in a latent of l instead of h, also `2*T*2*h*l` to go there and back.
+    Where experts are spread over devices one does its part, in expectation. Weights are read by
+    expert: `expert_io` for each distinct one that the pass activates.
+    """
+    pairs = tokens * experts.experts_per_token
+    latent = experts.expert_latent
+    one = mlp(pairs, expert_gemms(experts, hidden), experts.activation_flops, experts.bias)
+    down = linear(tokens, hidden, latent, 0)
+    up = linear(tokens, latent, hidden, 0)
+    around = scaled(add(down, up), min(latent, 1), min(latent, 1))
+    return add(expert_share(one, experts.expert_devices, experts.experts_held), around)
+
+
+@formula
+def shared_gate(experts: FeedForward, hidden: int, tokens: int) -> Cost:
+    """Gate of shared experts: tensor `2*T*h`; CUDA sigmoid and product, `T*(h+3)`."""
+    present = experts.shared_gate
+    moved = present * tokens * (2 * hidden + 1)
+    weights = present * hidden
+    return gemm_cost(2 * tokens * weights, present * tokens * (hidden + 3), moved, 0, 0, weights)
+
+
+@formula
+def hyper_connection(backbone: Backbone, tokens: int) -> Cost:
+    """Hyper-connection around one branch, n streams: tensor `2*T*n*h*n*(n+2) + 2*T*n*n*h`.
+
+    All streams project to n weights that collapse them into the branch's input, n that spread its
+    output and n*n that mix streams; R rounds scale the last to rows and columns of one. Weights
+    `n*(n+2)*(n*h+1) + 3`; CUDA `T*(8*n*h + n*n*(4*R+5))`: norm 3, collapse 2, spread and add 2,
+    one residual sum. Moves `T*(3*n*h + 2*h)`. Source: transformers 5.23, modeling_deepseek_v4.py.
+    """
+    streams, hidden = backbone.streams, backbone.hidden
+    present = min(streams, 1)
+    gemm = stream_gemm(backbone)
+    mixes, wide = gemm.rows, gemm.columns
+    weights = mixes * (wide + 1) + 3 * present
+    flops = 2 * tokens * wide * (mixes + streams)
+    element_wise = 8 * wide + streams * streams * (4 * backbone.stream_rounds + 5)
+    moved = tokens * (3 * wide + 2 * hidden * present)
+    return gemm_cost(flops, tokens * element_wise, moved, moved, moved, weights)
+
+
+@formula
+def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
+    """Pre-norm layer: `x + attention`, `x + feed-forward`; one branch has one norm and one add.
+
+    Parameters
+    ----------
+    group, backbone : Group, Backbone
+        A device's share of the layer.
+    seen : LayerPass
+        Tokens that run through it, and what they meet.
+    """
+    attention, forward, hidden = group.attention, group.feed_forward, backbone.hidden
+    tokens, absorbed = seen.tokens, seen.absorbed
+    branches = min(group.norms, 2)
+    added = branches * (1 - min(backbone.streams, 1))
+    return Layer(
+        norms=add(
+            scaled(rms_norm(tokens, hidden), group.norms, group.norms),
+            inner_norms(attention, tokens),
+        ),
+        projections=projections(attention, hidden, tokens, seen.keys, absorbed),
+        rotary=rotary(attention, tokens, backbone.angle_products),
+        attention=attention_core(attention, tokens, seen.keys, seen.entries, seen.flash, absorbed),
+        compressor=compressor(attention, attention.key_width, hidden, tokens),
+        indexer=indexer(attention, hidden, tokens, seen.keys, seen.entries),
+        recurrent=recurrent_layer(group.recurrent, hidden, tokens, seen.cached),
+        router=router(
+            tokens,
+            hidden,
+            forward.experts,
+            forward.experts_per_token,
+            forward.router_flops,
+            forward.bias,
+            forward.router_norm,
+        ),
+        routed=routed_experts(forward, hidden, tokens),
+        shared_gate=shared_gate(forward, hidden, tokens),
+        mlp=mlp(
+            tokens,
+            mlp_gemms(forward.width, hidden, forward.matrices),
+            forward.activation_flops,
+            forward.bias,
+        ),
+        residuals=scaled(residual_add(tokens * hidden), added, added),
+        streams=scaled(hyper_connection(backbone, tokens), branches, branches),
+    )
+
+
+@formula
+def attention_peak(layer: Layer, stream: int) -> int:
+    """Values alive at once while a layer attends: the residual stream of `stream`, and its own."""
+    attending = layer.projections.activation_peak + layer.attention.activation_peak
+    beside = layer.indexer.activation_peak + layer.compressor.activation_peak
+    return stream + max(attending + beside, layer.recurrent.activation_peak)
+
+
+@formula
+def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
+    """Values alive at once in a layer's feed-forward, beside the residual stream.
+
+    A mixture holds the router's values beside the larger of its experts and the shared ones,
+    whose input stays alive for them. An eager attention module returns its probabilities
+    (`scores` values) to the layer, which holds them until it ends.
+    """
+    shared = layer.mlp.activation_peak + min(layer.routed.activation_peak, 1) * stream
+    widest = max(layer.routed.activation_peak, shared)
+    return stream + scores + layer.router.activation_peak + widest
+
+
+@formula
+def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
+    """Token table, last norm and head, over all T positions; streams collapse before them.
+
+    Table: held, read one row a token (`figures.expected_reads`); scaled: CUDA `T*h`. Head:
+    tensor `2*T*h*V`; moves `T*(h+V)`, all positions' logits being written; softcap CUDA `3*T*V`;
+    tied to the table it is read, but held once. Collapse of n streams: tensor `2*T*n*n*h`, weights
+    `n*n*h + n + 1`.
+    """
+    hidden, vocabulary = backbone.hidden, backbone.vocabulary
+    table = hidden * vocabulary
+    scaling = backbone.scaled_embedding * tokens * hidden
+    head = linear(tokens, hidden, vocabulary, 0)
+    capped = 3 * backbone.logit_softcap * tokens * vocabulary
+    wide, present = backbone.streams * hidden, min(backbone.streams, 1)
+    collapsed = wide * backbone.streams + backbone.streams + present
+    gathered = tokens * (wide + hidden) * present
+    return Ends(
+        embedding=with_weights(element_wise_cost(scaling, 0, 0, 0, 0), 0, table),
+        collapse=gemm_cost(
+            2 * tokens * wide * backbone.streams,
+            5 * tokens * wide,
+            gathered,
+            gathered,
+            gathered,
+            collapsed,
+        ),
+        final_norm=norm(tokens * hidden, 3, hidden, 0),
+        head=with_weights(
+            add(head, element_wise_cost(capped, 0, 0, 0, 0)), table, (1 - backbone.tied) * table
+        ),
+    )
+
+
+@formula
+def ends_on_device(backbone: Backbone, tokens: int, ends: EndsHeld) -> Ends:
+    """What stands before and behind the layers, as far as a device of a pipeline has it.
+
+    A head that is tied to a table elsewhere is a table of its own.
+    """
+    found = decoder_ends(backbone, tokens)
+    again = backbone.tied * (1 - ends.table) * found.head.weight_io
+    head = with_weights(found.head, found.head.weight_io, found.head.weights + again)
+    return Ends(
+        embedding=scaled(found.embedding, ends.table, ends.table),
+        collapse=scaled(found.collapse, ends.last, ends.last),
+        final_norm=scaled(found.final_norm, ends.last, ends.last),
+        head=scaled(head, ends.head, ends.head),
+    )
