@@ -12,14 +12,14 @@ from typing import Any
 import numexpr
 import numpy as np
 import polars as pl
-from sweepengine.formulas.steps import Keys
 
 from benchmarks.measure import Measurement, measure
 from sweepengine.engine.compute import fill_columns, product_of
+from sweepengine.engine.records import paths
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.figures import Figures
+from sweepengine.formulas.figures import Figures, KeyGrowth
 from sweepengine.formulas.points import Point
 from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.grid.grid import Grid, load_grid, parse_grid
@@ -37,6 +37,22 @@ COLUMNS = (
     "decode_kv_cache_bytes", "vision_weight_io_bytes", "prefill_weight_io_bytes",
     "decode_weight_io_bytes",
 )  # fmt: skip
+NAMED = {
+    "context_tokens": "tokens.context",
+    "table_rows": "weights.table_rows",
+    "table_row_bytes": "weights.table_row_bytes",
+    "pass_weight_io_bytes": "weights.read_bytes",
+    "vision_weight_io_bytes": "weights.vision_read_bytes",
+    "prefill_tensor_flops": "prefill.tensor_flops",
+    "decode_tensor_flops": "decode.tensor_flops",
+    "key_decode_tensor_flops": "counts.tensor_flops",
+    "key_cache_bytes": "counts.cache_bytes",
+    "key_attention_bytes": "peak.attention_bytes",
+    "key_attention_growth": "peak.attention_growth",
+    "key_other_bytes": "peak.other_bytes",
+    "key_other_growth": "peak.other_growth",
+}
+"""Figures that all ways take."""
 Table = dict[str, np.ndarray]
 
 
@@ -51,12 +67,12 @@ SERVED = {"llama-3.1-8b": DENSE, "qwen3-32b": DENSE, "qwen3-30b-a3b": SMALL,
 """Models and 12 layouts of each."""
 
 
-def figures_table(arch: Architecture, workloads: np.ndarray) -> Table:
+def figures_table(arch: Architecture, workloads: Table) -> Table:
     """Figures of each workload by name."""
-    figures, keys, experts = tabulate(arch, workloads)
-    table = dict(zip(Figures._fields, figures, strict=True))
-    table |= {f"key_{name}": values for name, values in zip(Keys._fields, keys[0], strict=True)}
-    return table | {"expert": experts[0, 0]}
+    figures, growth, experts = tabulate(arch, workloads)
+    by_path = dict(zip(paths(Figures), figures, strict=True))
+    by_path |= dict(zip(paths(KeyGrowth), growth[0], strict=True))
+    return {name: by_path[path] for name, path in NAMED.items()} | {"expert": experts[0, 0]}
 
 
 def by_numpy(arch: Architecture, table: Table, w: Any, k: Any, b: Any) -> dict[str, Any]:
@@ -65,8 +81,8 @@ def by_numpy(arch: Architecture, table: Table, w: Any, k: Any, b: Any) -> dict[s
 
     def weights(tokens: Any) -> Any:
         rows = np.minimum(tokens, table["table_rows"][w]) * table["table_row_bytes"][w]
-        touched = experts * (1.0 - (1.0 - per_token / experts) ** tokens.astype(np.float64))
-        return (table["pass_weight_io_bytes"][w] + rows) + touched * table["expert"][w]
+        activated = experts * (1.0 - (1.0 - per_token / experts) ** tokens.astype(np.float64))
+        return (table["pass_weight_io_bytes"][w] + rows) + activated * table["expert"][w]
 
     context = table["context_tokens"][w]
     met = k * (context + 1) + k * (k - 1) // 2
@@ -97,8 +113,8 @@ def by_numexpr(arch: Architecture, table: Table, w: Any, k: Any, b: Any) -> dict
 
     def weights(tokens: str) -> str:
         rows = f"where({tokens} < table_rows, {tokens}, table_rows)"
-        touched = f"{experts} * (1.0 - {left!r} ** ({tokens} * 1.0))"
-        return f"(pass_weight_io_bytes + {rows} * table_row_bytes) + {touched} * expert"
+        activated = f"{experts} * (1.0 - {left!r} ** ({tokens} * 1.0))"
+        return f"(pass_weight_io_bytes + {rows} * table_row_bytes) + {activated} * expert"
 
     met = "(k * (context_tokens + 1) + k * (k - 1) / 2)"
     attending = "(key_attention_bytes + key_attention_growth * (context_tokens + k))"
@@ -129,9 +145,9 @@ def polars_expressions(arch: Architecture, table: Table) -> list[pl.Expr]:
 
     def weights(tokens: pl.Expr) -> pl.Expr:
         left = 1.0 - per_token / experts
-        touched = experts * (1.0 - pl.lit(left).pow(tokens.cast(pl.Float64)))
+        activated = experts * (1.0 - pl.lit(left).pow(tokens.cast(pl.Float64)))
         rows = pl.min_horizontal(tokens, at("table_rows")) * at("table_row_bytes")
-        return (at("pass_weight_io_bytes") + rows) + touched * at("expert")
+        return (at("pass_weight_io_bytes") + rows) + activated * at("expert")
 
     context = at("context_tokens")
     met = k * (context + 1) + k * (k - 1) // 2

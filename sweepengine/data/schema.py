@@ -9,25 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.data.texts import Name, Source, Text
 from sweepengine.formulas.architecture import (
-    NO_CLIP,
-    NO_ENCODER,
     NO_RECURRENT,
     Architecture,
     Attention,
     Backbone,
     Checkpoint,
-    Clip,
     Convention,
     Counts,
-    Encoder,
     FeedForward,
     Group,
-    Image,
-    Projector,
-    Quantity,
     Recurrent,
-    Sam,
-    Towers,
 )
 from sweepengine.formulas.clip import ClipBlock, ClipEnds
 from sweepengine.formulas.cost import CountedOperator
@@ -35,7 +26,18 @@ from sweepengine.formulas.encoder import EncoderBlock, EncoderEnds
 from sweepengine.formulas.formats import CACHES
 from sweepengine.formulas.formats import NAMES as FORMAT_NAMES
 from sweepengine.formulas.layers import Ends, Layer
+from sweepengine.formulas.quantities import Quantity
 from sweepengine.formulas.sam import SamBlock, SamEnds
+from sweepengine.formulas.towers import (
+    NO_CLIP,
+    NO_ENCODER,
+    Clip,
+    Encoder,
+    Image,
+    Projector,
+    Sam,
+    Towers,
+)
 from sweepengine.formulas.vision import Joins
 
 LARGEST = 2**31 - 1

@@ -15,25 +15,12 @@ from numpy.typing import NDArray
 from sweepengine.engine.compiled import compiled, inner
 from sweepengine.engine.readers import reader
 from sweepengine.engine.records import paths
-from sweepengine.formulas.architecture import (
-    Backbone,
-    Convention,
-    Counts,
-    Group,
-    Span,
-    Towers,
-)
+from sweepengine.formulas.architecture import Backbone, Convention, Counts, Group, Span
 from sweepengine.formulas.cost import CountedOperator
-from sweepengine.formulas.figures import (
-    Figures,
-    KeyGrowth,
-    ends_phase,
-    group_phase,
-    larger,
-    merged,
-)
+from sweepengine.formulas.figures import Figures, KeyGrowth, larger, merged
 from sweepengine.formulas.layout import EndsHeld, Layout
 from sweepengine.formulas.passes import ends_part, layer_part
+from sweepengine.formulas.phases import ends_phase, group_phase
 from sweepengine.formulas.reductions import (
     PeakLines,
     activated_experts,
@@ -45,6 +32,7 @@ from sweepengine.formulas.reductions import (
     step_bytes,
 )
 from sweepengine.formulas.tokens import ceil_div, image_tokens, seen_by
+from sweepengine.formulas.towers import Towers
 from sweepengine.formulas.vision import vision_phase
 from sweepengine.grid.columns import (
     AS_IS,

@@ -14,7 +14,7 @@ from sweepengine.engine.compiled import compiled
 from sweepengine.engine.kernel import around_at, group_at, span_at
 from sweepengine.engine.readers import reader
 from sweepengine.engine.records import paths
-from sweepengine.formulas.architecture import Convention, Towers
+from sweepengine.formulas.architecture import Convention
 from sweepengine.formulas.attention_times import step_lines, steps_us
 from sweepengine.formulas.layer_times import end_times, layer_times, summed
 from sweepengine.formulas.reductions import cached_before
@@ -22,6 +22,7 @@ from sweepengine.formulas.seconds import Line, joined
 from sweepengine.formulas.serving import Engine, seconds_of
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import Pass, image_tokens
+from sweepengine.formulas.towers import Towers
 from sweepengine.formulas.vision_times import vision_us
 
 Integers = NDArray[np.int64]

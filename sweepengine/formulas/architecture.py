@@ -6,6 +6,8 @@ Each number's unit and bounds stand in its annotation; a model file holds the nu
 from typing import Annotated, NamedTuple
 
 from sweepengine.formulas.cost import CountedOperator
+from sweepengine.formulas.quantities import Channels, No, NoChannels, NoExperts, Quantity, Yes
+from sweepengine.formulas.towers import Towers
 
 EAGER = 0
 FLASH = 1
@@ -13,118 +15,6 @@ ATTENTIONS = ("eager", "flash")
 """Attention implementations; the position in this tuple is their code in the kernel."""
 LATENT = ("expanded", "absorbed")
 """How latent attention decodes, likewise."""
-
-
-class Quantity(NamedTuple):
-    """What a number of a model file is."""
-
-    unit: str
-    least: int = 1
-    default: int | str | None = None
-    """Where a file leaves it out; the name of another number stands for that; None: it must."""
-    switch: bool = False
-    """Written as true or false."""
-
-
-Channels = Annotated[int, Quantity("channels")]
-Heads = Annotated[int, Quantity("heads")]
-Pixels = Annotated[int, Quantity("pixels an edge")]
-Patches = Annotated[int, Quantity("patches an edge")]
-Blocks = Annotated[int, Quantity("blocks")]
-NoBlocks = Annotated[int, Quantity("blocks", 0)]
-Widths = Annotated[int, Quantity("widths a token", 0)]
-Scores = Annotated[int, Quantity("values a token pair", 0)]
-NoChannels = Annotated[int, Quantity("channels", 0, 0)]
-NoExperts = Annotated[int, Quantity("experts", 0, 0)]
-Yes = Annotated[int, Quantity("", 0, 1, switch=True)]
-No = Annotated[int, Quantity("", 0, 0, switch=True)]
-
-
-class Image(NamedTuple):
-    """How an image becomes patches and tokens."""
-
-    patch_size: Pixels
-    channels: Annotated[int, Quantity("values a pixel")]
-    patches_per_token: Patches
-    few_queries: Annotated[int, Quantity("tokens", 0, 0)]
-    """Queries that become the tokens of a view of at most as many features; 0: features do."""
-    many_queries: Annotated[int, Quantity("tokens", 0, "few_queries")]
-    """Of larger views."""
-
-
-class Sam(NamedTuple):
-    """SAM encoder (ImageEncoderViT)."""
-
-    width: Channels
-    heads: Heads
-    mlp_width: Channels
-    blocks: Blocks
-    global_blocks: NoBlocks
-    window: Patches
-    neck_width: Channels
-    downsample_width: Channels
-    output_width: Channels
-    position_edge: Patches
-    relative_position_flops: Annotated[int, Quantity("FLOPs a score and edge position", 0)]
-    eager_io_scores: Scores
-    """What eager attention moves beside its widths; scores are written and read once a head."""
-    bias: Yes
-
-
-class Clip(NamedTuple):
-    """CLIP transformer (VitModel)."""
-
-    width: Channels
-    heads: Heads
-    mlp_width: Channels
-    blocks: Blocks
-    image_size: Pixels
-    patch_size: Pixels
-    flash_io_widths: Widths
-    eager_io_widths: Widths
-    eager_io_scores: Scores
-    embedding_io_per_token: Widths
-    embedding_io_tokens: Annotated[int, Quantity("widths", 0)]
-    bias: Yes
-
-
-class Encoder(NamedTuple):
-    """Layers of a language model that see features and queries (DeepSeek-OCR 2)."""
-
-    width: Channels
-    heads: Heads
-    key_value_heads: Heads
-    mlp_width: Channels
-    layers: Annotated[int, Quantity("layers")]
-
-
-NO_CLIP = Clip(**dict.fromkeys(Clip._fields, 0))._replace(heads=1, image_size=1, patch_size=1)
-NO_ENCODER = Encoder(**dict.fromkeys(Encoder._fields, 0))._replace(heads=1)
-"""What stands for a tower that a model has not got."""
-
-
-class Projector(NamedTuple):
-    """MlpProjector between the encoder and the decoder."""
-
-    input_width: Channels
-    output_width: Channels
-    layers: Annotated[int, Quantity("layers")]
-    separators: Annotated[int, Quantity("embeddings", 1, 2)]
-    """A newline and a view separator, or the latter alone."""
-    gelu: No
-    newline_tokens: No
-    repeats_tiles: No
-    bias: Yes
-
-
-class Towers(NamedTuple):
-    """What makes tokens of an image."""
-
-    image: Image
-    sam: Sam
-    clip: Clip
-    encoder: Encoder
-    projector: Projector
 
 
 class Attention(NamedTuple):

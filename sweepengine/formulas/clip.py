@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Clip, Image, Projector
 from sweepengine.formulas.attention import score_values
 from sweepengine.formulas.cost import (
     Cost,
@@ -15,6 +14,7 @@ from sweepengine.formulas.cost import (
 )
 from sweepengine.formulas.gemms import mlp_gemms
 from sweepengine.formulas.operators import block_peak, linear, mlp, norm, residual_add
+from sweepengine.formulas.towers import Clip, Image, Projector
 
 
 class ClipBlock(NamedTuple):

@@ -6,7 +6,6 @@ Source: transformers 5.23, modeling_deepseek_ocr2.py.
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Encoder, Image
 from sweepengine.formulas.attention import score_values
 from sweepengine.formulas.cost import (
     Cost,
@@ -18,6 +17,7 @@ from sweepengine.formulas.cost import (
 )
 from sweepengine.formulas.gemms import mlp_gemms
 from sweepengine.formulas.operators import block_peak, mlp, residual_add, rms_norm, table
+from sweepengine.formulas.towers import Encoder, Image
 
 
 class EncoderBlock(NamedTuple):

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Image, Sam
 from sweepengine.formulas.attention import score_values
 from sweepengine.formulas.cost import (
     Cost,
@@ -16,6 +15,7 @@ from sweepengine.formulas.cost import (
 from sweepengine.formulas.gemms import mlp_gemms
 from sweepengine.formulas.operators import block_peak, linear, mlp, norm, residual_add, table
 from sweepengine.formulas.tokens import ceil_div, patches_per_edge
+from sweepengine.formulas.towers import Image, Sam
 
 
 class SamBlock(NamedTuple):

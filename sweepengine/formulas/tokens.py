@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Attention, Image, Span
+from sweepengine.formulas.architecture import Attention, Span
 from sweepengine.formulas.cost import formula
+from sweepengine.formulas.towers import Image
 
 
 class Pass(NamedTuple):

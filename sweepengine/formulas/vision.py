@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Convention, Counts, Projector, Towers
+from sweepengine.formulas.architecture import Convention, Counts
 from sweepengine.formulas.clip import (
     ClipBlock,
     ClipEnds,
@@ -19,9 +19,10 @@ from sweepengine.formulas.encoder import (
     encoder_block_peak,
     encoder_ends,
 )
-from sweepengine.formulas.figures import Phase, activation, phase_of
+from sweepengine.formulas.figures import Phase, phase_of
 from sweepengine.formulas.layout import NO_TRAFFIC
 from sweepengine.formulas.operators import table
+from sweepengine.formulas.phases import activation
 from sweepengine.formulas.sam import SamBlock, SamEnds, sam_block, sam_block_peak, sam_ends
 from sweepengine.formulas.tokens import (
     ImageTokens,
@@ -30,6 +31,7 @@ from sweepengine.formulas.tokens import (
     queries_of_view,
     tokens_per_edge,
 )
+from sweepengine.formulas.towers import Projector, Towers
 
 
 class View(NamedTuple):

@@ -7,7 +7,6 @@ Times are in microseconds.
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Clip, Encoder, Image, Sam, Towers
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.seconds import element_wise, encoder_attention, gemm
 from sweepengine.formulas.speeds import VALUE, Speeds
@@ -16,6 +15,7 @@ from sweepengine.formulas.tokens import (
     ceil_div,
     patches_per_edge,
 )
+from sweepengine.formulas.towers import Clip, Encoder, Image, Sam, Towers
 from sweepengine.formulas.vision import (
     Repeats,
     clip_tokens,

@@ -18,9 +18,6 @@ from sweepengine.formulas.figures import (
     Phase,
     Weights,
     device_counts,
-    ends_phase,
-    group_phase,
-    group_step,
     larger,
     merged,
     merged_growth,
@@ -28,6 +25,7 @@ from sweepengine.formulas.figures import (
 from sweepengine.formulas.formats import cache_bits, formats_of
 from sweepengine.formulas.layout import WHOLE, Layout, share_of
 from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
+from sweepengine.formulas.phases import ends_phase, group_phase, group_step
 from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.tokens import NO_IMAGE, ImageTokens, ceil_div, image_tokens, seen_by
 from sweepengine.formulas.vision import vision_phase

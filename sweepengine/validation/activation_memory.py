@@ -9,10 +9,11 @@ from transformers.models.clip import modeling_clip as clip
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
 from sweepengine.formulas import published
-from sweepengine.formulas.architecture import ATTENTIONS, EAGER, Architecture, Encoder, Group
+from sweepengine.formulas.architecture import ATTENTIONS, EAGER, Architecture, Group
 from sweepengine.formulas.encoder import encoder_block, encoder_block_peak
 from sweepengine.formulas.published import Heads
 from sweepengine.formulas.reductions import step_bytes
+from sweepengine.formulas.towers import Encoder
 from sweepengine.grid.plain import prefill_figures, step_figures
 from sweepengine.validation.counters import live_peak
 from sweepengine.validation.references import (

@@ -3,10 +3,10 @@
 import pytest
 
 from sweepengine.data.models import load_model
-from sweepengine.formulas.architecture import NO_ENCODER, Encoder
 from sweepengine.formulas.cost import Cost
 from sweepengine.formulas.encoder import encoder_block, encoder_block_peak, encoder_ends
 from sweepengine.formulas.tokens import features_of_view, image_tokens, queries_of_view
+from sweepengine.formulas.towers import NO_ENCODER, Encoder
 from sweepengine.formulas.vision import encoder_tokens, projected_tokens
 
 SMALL = Encoder(width=6, heads=3, key_value_heads=1, mlp_width=5, layers=2)

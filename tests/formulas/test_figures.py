@@ -3,13 +3,13 @@ from hypothesis import strategies as st
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.cost import add, scaled, total
-from sweepengine.formulas.figures import other_peak
 from sweepengine.formulas.layers import (
     attention_peak,
     decoder_ends,
     decoder_layer,
 )
 from sweepengine.formulas.layout import share_of
+from sweepengine.formulas.phases import other_peak
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.reductions import activated_experts
 from sweepengine.formulas.tokens import image_tokens

@@ -6,10 +6,11 @@ from transformers import DynamicCache
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas import published
-from sweepengine.formulas.architecture import FLASH, Encoder, Group
+from sweepengine.formulas.architecture import FLASH, Group
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.tokens import image_tokens
+from sweepengine.formulas.towers import Encoder
 from sweepengine.formulas.vision import clip_tokens, vision
 from sweepengine.grid.plain import point_columns
 from sweepengine.validation.counters import counted_flops, parameters

@@ -1,0 +1,28 @@
+"""What a number of a model file is: its unit, bounds and default, stated in its annotation."""
+
+from typing import Annotated, NamedTuple
+
+
+class Quantity(NamedTuple):
+    """What a number of a model file is."""
+
+    unit: str
+    least: int = 1
+    default: int | str | None = None
+    """Where a file leaves it out; the name of another number stands for that; None: it must."""
+    switch: bool = False
+    """Written as true or false."""
+
+
+Channels = Annotated[int, Quantity("channels")]
+Heads = Annotated[int, Quantity("heads")]
+Pixels = Annotated[int, Quantity("pixels an edge")]
+Patches = Annotated[int, Quantity("patches an edge")]
+Blocks = Annotated[int, Quantity("blocks")]
+NoBlocks = Annotated[int, Quantity("blocks", 0)]
+Widths = Annotated[int, Quantity("widths a token", 0)]
+Scores = Annotated[int, Quantity("values a token pair", 0)]
+NoChannels = Annotated[int, Quantity("channels", 0, 0)]
+NoExperts = Annotated[int, Quantity("experts", 0, 0)]
+Yes = Annotated[int, Quantity("", 0, 1, switch=True)]
+No = Annotated[int, Quantity("", 0, 0, switch=True)]
