@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -29,13 +30,17 @@ KNOWN_CIRCLES = [{"grid.grid", "grid.lengths"}]
 """Import circles that are still there; the list shrinks until it is empty (issue 24)."""
 
 
+@cache
 def modules(root):
+    """Each module of the package with its syntax tree."""
     package = root / "sweepengine"
+    found = []
     for path in sorted(package.rglob("*.py")):
         name = ".".join(path.relative_to(package).with_suffix("").parts)
         name = name.removesuffix(".__init__")
         if name != "__init__":
-            yield name, ast.parse(path.read_text(encoding="utf-8"))
+            found.append((name, ast.parse(path.read_text(encoding="utf-8"))))
+    return found
 
 
 def imported(tree, for_types=True):

@@ -18,8 +18,6 @@ from typing import NoReturn
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 5.0
 """How long a command may take to tidy up before it is ended as it is."""
-TO_THIS_THREAD = -6
-"""Linux's `SI_TKILL`: a signal that one thread sent to another."""
 _came: list[int] = []
 
 
@@ -50,13 +48,14 @@ def watched() -> Iterator[None]:
     if not heeded:
         yield
         return
-    ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(heeded, ended), daemon=True)
+    leaving, ended = threading.Event(), threading.Event()
+    watcher = threading.Thread(target=_watch, args=(heeded, leaving, ended), daemon=True)
     watcher.start()
     try:
         yield
     finally:
-        signal.pthread_kill(watcher.ident or 0, min(heeded))  # wake it: it lives until `ended`
+        leaving.set()
+        signal.pthread_kill(watcher.ident or 0, min(heeded))  # wakes it; it lives until `ended`
         ended.set()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -83,13 +82,13 @@ def unwatched() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _watch(heeded: set[signal.Signals], ended: threading.Event) -> None:
+def _watch(heeded: set[signal.Signals], leaving: threading.Event, ended: threading.Event) -> None:
     # Without a time limit: with one, Python takes a stop that was continued for a signal.
     came = signal.sigwaitinfo(heeded)
-    if came.si_code == TO_THIS_THREAD:
-        return
-    if ended.is_set():
-        os.kill(os.getpid(), came.si_signo)
+    if leaving.is_set():
+        if came.si_pid != os.getpid():  # a signal, not what wakes this thread
+            os.kill(os.getpid(), came.si_signo)
+        ended.wait()
         return
     _came.append(came.si_signo)
     sys.unraisablehook = lambda _: None  # what callbacks of libraries swallow is no news
