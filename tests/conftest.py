@@ -1,11 +1,17 @@
+import json
+import os
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from sweepengine.data.models import load_model
+from tests.fuzz import outcome
 
 settings.register_profile(
     "ours",
@@ -18,6 +24,23 @@ settings.register_profile("explore", settings.get_profile("ours"), derandomize=F
 settings.load_profile("ours")
 
 MODELS = ("deepseek-ocr-3b", "deepseek-ocr-3b-modelmeter")
+
+
+SPREAD = ("attacks", "cli/test_interrupts.py", "cli/test_sources_robust.py",
+          "data/test_huggingface.py", "search/test_slo.py", "test_documentation.py",
+          "validation/test_configs.py", "validation/test_families.py")  # fmt: skip
+"""Long files, and folders, whose tests share nothing that takes time to make."""
+
+
+def pytest_collection_modifyitems(items):
+    """Let one worker run a file, but the tests of long files wherever a worker is free."""
+    folder = Path(__file__).parent
+    for item in items:
+        name = item.path.relative_to(folder).as_posix()
+        if name.startswith("validation/") and "validation" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("validation"))  # what torch measured, once
+        elif not name.startswith(SPREAD):
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(params=MODELS)
@@ -42,37 +65,86 @@ def root():
 
 @pytest.fixture
 def command(root):
+    """Run a command within this process; what it says, and its exit status."""
+
+    def run(*arguments, cwd=root):
+        before = Path.cwd()
+        os.chdir(cwd)
+        try:
+            said = outcome(list(map(str, arguments)))
+        finally:
+            os.chdir(before)
+        return subprocess.CompletedProcess(arguments, *said)
+
+    return run
+
+
+@pytest.fixture
+def process(root):
+    """Run a command as users do, in a process of its own."""
+
     def run(*arguments, cwd=root):
         return subprocess.run(
             [sys.executable, "-m", "sweepengine", *map(str, arguments)],
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
 
     return run
 
 
+@contextmanager
+def made_once(tmp_path_factory, name):
+    """A folder that one worker makes while the others wait, and whether it is still to be filled.
+
+    It lies in the folder that all workers of a session share. One that was not filled to its end
+    is emptied.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, done = shared / name, shared / f"{name}.done"
+    with (shared / f"{name}.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        todo = not done.exists()
+        if todo:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        yield folder, todo
+        done.touch()
+
+
 @pytest.fixture(scope="session")
 def published_report(tmp_path_factory):
-    """The published report as `make report` writes it, and its comparisons."""
+    """The published report as `make report` writes it, and its comparisons; made once for all."""
     from sweepengine.show.report import write_report
+    from sweepengine.show.tables import Comparison
 
-    out = tmp_path_factory.mktemp("published")
     grids = ["published-vision", "published-prefill", "published-decode"]
     reference = Path(__file__).parent / "data" / "reference"
-    return out, write_report(grids, out, reference, "deepseek-ocr-3b")
+    with made_once(tmp_path_factory, "published") as (folder, todo):
+        kept = folder / "compared.json"
+        if todo:
+            compared = write_report(grids, folder / "out", reference, "deepseek-ocr-3b")
+            kept.write_text(json.dumps(compared))
+    return folder / "out", [Comparison(*one) for one in json.loads(kept.read_text())]
 
 
 @pytest.fixture(scope="session")
 def released_report(tmp_path_factory):
-    """The report on the released model."""
-    from sweepengine.show.report import write_report
+    """The report on the released model; its charts as SVG alone."""
+    from sweepengine.show import report
 
-    out = tmp_path_factory.mktemp("released")
-    write_report(["released", "serving"], out)
-    return out
+    with (
+        made_once(tmp_path_factory, "released") as (folder, todo),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if todo:
+            patch.setattr(report, "KINDS", (".svg",))
+            report.write_report(["released", "serving"], folder)
+    return folder
 
 
 @pytest.fixture

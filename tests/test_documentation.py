@@ -32,7 +32,7 @@ def file_names(text):
 
 def run_python(root, folder, *arguments):
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300,
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=600,
         env={**os.environ, "PYTHONPATH": str(root)},
     )  # fmt: skip
     assert done.returncode == 0, (arguments, done.stderr)
@@ -91,7 +91,7 @@ def test_site_builds_strictly_and_shows_every_formula_and_column(root, tmp_path)
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     pages = ("method", "decoders", "precision", "layouts", "times")

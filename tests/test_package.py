@@ -50,7 +50,7 @@ def test_commands_work_from_any_directory(installed, tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
 
     where = subprocess.run(

@@ -132,32 +132,37 @@ def _status() -> int:
         sys.stdout.flush()
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    except click.exceptions.NoArgsIsHelpError as error:
-        say(error.format_message(), error=True)
-        return 2
-    except click.ClickException as error:
-        return _line(error.format_message(), 2)
-    except InputError as error:
-        return _line(str(error), 2)
-    except (click.Abort, KeyboardInterrupt, StoppedError):
-        return _interrupted()
-    except (BrokenPipeError, ReadEnoughError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        return _line(f"{error.filename or 'system'}: {error.strerror or error}", 2)
-    except MemoryError as error:
-        reason = str(error) or "the machine has no more for this process"
-        return _line(f"out of memory: {reason}; files that are complete stay", 2)
-    except ValueError as error:
-        if "null byte" not in str(error):
-            raise
-        return _line("a path holds a null byte: expected one without", 2)
-    except RuntimeError as error:
-        if "start new thread" not in str(error):
-            raise
-        return _line(f"system: {error}: expected a higher limit of processes (ulimit -u)", 2)
+    except BaseException as error:
+        # An interrupt in the middle of an import can turn into any exception.
+        return _interrupted() if interrupts.status() else _failed(error)
     return 0
+
+
+def _failed(error: BaseException) -> int:
+    """Say in one line what is wrong; the exit status. What is no user's doing is raised again."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            say(error.format_message(), error=True)
+            return 2
+        case click.ClickException():
+            return _line(error.format_message(), 2)
+        case InputError():
+            return _line(str(error), 2)
+        case click.Abort() | KeyboardInterrupt() | StoppedError():
+            return _interrupted()
+        case BrokenPipeError() | ReadEnoughError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+        case OSError():
+            return _line(f"{error.filename or 'system'}: {error.strerror or error}", 2)
+        case MemoryError():
+            reason = str(error) or "the machine has no more for this process"
+            return _line(f"out of memory: {reason}; files that are complete stay", 2)
+        case ValueError() if "null byte" in str(error):
+            return _line("a path holds a null byte: expected one without", 2)
+        case RuntimeError() if "start new thread" in str(error):
+            return _line(f"system: {error}: expected a higher limit of processes (ulimit -u)", 2)
+    raise error
 
 
 def _interrupted() -> int:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import accumulate
 from typing import NamedTuple
 
 from sweepengine.data.configs import Config, families
@@ -51,7 +52,8 @@ def read_quantization(
     base = _base(config)
     named = config.get("quantized_layers") or {}
     # Lists beside fp8 are of what was quantised anew; the rest is as it was.
-    ignored = [] if named and config.get("quant_method") == "fp8" else _ignored(config)
+    patterns = [] if named and config.get("quant_method") == "fp8" else _ignored(config)
+    ignored = _Ignored.of(patterns)
     known = families()["checkpoints"]["modules"]
     found: dict[str, str] = {}
     said = []
@@ -149,8 +151,38 @@ def _ignored(config: Config) -> list[str]:
     return found
 
 
+class _Ignored(NamedTuple):
+    """What a list leaves in bf16: plain names, thousands of them in some files, and patterns."""
+
+    plain: frozenset[str]
+    """Paths of modules, or single names in them."""
+    expressions: tuple[str, ...]
+    wildcards: tuple[str, ...]
+
+    @classmethod
+    def of(cls, patterns: Sequence[str]) -> "_Ignored":
+        """Sort a list."""
+        expressions = tuple(one.removeprefix("re:") for one in patterns if one.startswith("re:"))
+        others = [one for one in patterns if not one.startswith("re:")]
+        plain = frozenset(one for one in others if "*" not in one)
+        wildcards = tuple(pattern for one in others if "*" in one for pattern in (one, f"{one}.*"))
+        return cls(plain, expressions, wildcards)
+
+    def has(self, name: str) -> bool:
+        """Whether it names a module or one that holds it."""
+        steps = name.split(".")
+        return (
+            not self.plain.isdisjoint(steps)
+            or not self.plain.isdisjoint(accumulate(steps, "{}.{}".format))
+            or any(re.match(one, name) for one in self.expressions)
+            or any(
+                fnmatchcase(name, one) or fnmatchcase(name, f"{one}.*") for one in self.wildcards
+            )
+        )
+
+
 def _of_layer(
-    layer: int, modules: tuple[str, ...], base: str, ignored: list[str], named: Config
+    layer: int, modules: tuple[str, ...], base: str, ignored: _Ignored, named: Config
 ) -> str:
     """Format of a role in one layer; empty where a list of all that is quantised has it not."""
     known = families()["checkpoints"]
@@ -168,13 +200,4 @@ def _of_layer(
                 return algorithms[algorithm]
     if named and base == "bf16":
         return ""
-    return "bf16" if any(_matches(name, p) for name in names for p in ignored) else base
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Whether a pattern of a list names a module or one that holds it."""
-    if pattern.startswith("re:"):
-        return re.match(pattern[3:], name) is not None
-    if "*" in pattern:
-        return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
-    return name == pattern or name.startswith(f"{pattern}.") or pattern in name.split(".")
+    return "bf16" if any(map(ignored.has, names)) else base

@@ -2,7 +2,8 @@
 
 Libraries that handle SIGINT themselves may end a scan early and call that its end. So commands
 hold these signals back from all threads and wait for them on one of their own, which notes that
-one came before it wakes the main thread.
+one came before it wakes the main thread. They are held back before modules load, too: an exception
+in the middle of an import can turn into any other.
 """
 
 import _thread
@@ -17,7 +18,6 @@ from typing import NoReturn
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 5.0
 """How long a command may take to tidy up before it is ended as it is."""
-POLL_SECONDS = 0.2
 _came: list[int] = []
 
 
@@ -44,16 +44,32 @@ def watched() -> Iterator[None]:
         yield
         return
     _came.clear()
-    heeded = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
-    ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(heeded, ended), daemon=True)
+    heeded, before = hold()
+    if not heeded:
+        yield
+        return
+    leaving, ended = threading.Event(), threading.Event()
+    watcher = threading.Thread(target=_watch, args=(heeded, leaving, ended), daemon=True)
     watcher.start()
     try:
         yield
     finally:
+        leaving.set()
+        signal.pthread_kill(watcher.ident or 0, min(heeded))  # wakes it; it lives until `ended`
         ended.set()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hold() -> tuple[set[signal.Signals], set[signal.Signals | int]]:
+    """Hold signals back from this thread and those that it starts, until they are watched for.
+
+    Returns
+    -------
+    tuple
+        The signals that this process does not ignore, and those that were held back before.
+    """
+    heeded = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    return heeded, signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
 
 
 @contextmanager
@@ -66,21 +82,19 @@ def unwatched() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _watch(heeded: set[signal.Signals], ended: threading.Event) -> None:
-    while not ended.is_set():
-        found = signal.sigtimedwait(heeded, POLL_SECONDS)
-        if found is None:
-            continue
-        if ended.is_set():
-            os.kill(os.getpid(), found.si_signo)
-            return
-        _came.append(found.si_signo)
-        if len(_came) > 1:
-            _end()  # asked twice
-        sys.unraisablehook = lambda _: None  # what callbacks of libraries swallow is no news
-        _thread.interrupt_main()
-        if not ended.wait(GRACE_SECONDS):
-            _end()
+def _watch(heeded: set[signal.Signals], leaving: threading.Event, ended: threading.Event) -> None:
+    # Without a time limit: with one, Python takes a stop that was continued for a signal.
+    came = signal.sigwaitinfo(heeded)
+    if leaving.is_set():
+        if came.si_pid != os.getpid():  # a signal, not what wakes this thread
+            os.kill(os.getpid(), came.si_signo)
+        ended.wait()
+        return
+    _came.append(came.si_signo)
+    sys.unraisablehook = lambda _: None  # what callbacks of libraries swallow is no news
+    _thread.interrupt_main()
+    if not ended.wait(GRACE_SECONDS):
+        _end()
 
 
 def _end() -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Any
 from sweepengine.data.errors import InputError
 from sweepengine.engine.interrupts import unwatched
 from sweepengine.grid.grid import Chunk
-from sweepengine.store.runs import Shard, Shards, write_shard
+from sweepengine.store.shards import Shard, Shards, write_shard
 
 CONNECT_SECONDS = 5
 RETRIES = 3

@@ -2,7 +2,6 @@
 
 import re
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import NamedTuple
 
 from sweepengine.data.errors import InputError, shown
 from sweepengine.data.files import parsed_json
-from sweepengine.data.models import Model
-from sweepengine.engine.compute import compute_arrays, engine_for
+from sweepengine.engine.compute import engine_for
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.grid.grid import Chunk, Grid, first_chunks, load_grid
@@ -21,14 +19,11 @@ from sweepengine.store.dataset import (
     MANIFEST,
     File,
     Manifest,
-    arrow_schema,
-    damage,
-    file_name,
     formulas_hash,
     read_manifest,
     write_manifest,
-    write_points,
 )
+from sweepengine.store.shards import Shard, Shards, write_shard
 from sweepengine.store.storage import LOCK, UNFINISHED, Storage, open_storage
 from sweepengine.version import __version__
 
@@ -54,28 +49,6 @@ class Summary(NamedTuple):
     def points_per_second(self) -> float:
         """Points written for each second of the run."""
         return self.written / self.seconds
-
-
-class Shards(NamedTuple):
-    """What it takes to write any file of one dataset; it can be sent to another process."""
-
-    storage: Storage
-    model: Model
-    manifest: Manifest
-    workers: int
-    """How many files are written at once."""
-    present: frozenset[str] = frozenset()
-    """Names of files that an earlier run left."""
-    finished: frozenset[File] = frozenset()
-    """What a run that came to its end says of them; empty: none did."""
-
-
-class Shard(NamedTuple):
-    """A file of a dataset that is there now."""
-
-    file: File
-    written: int
-    """Rows written now; 0 where the file was there and whole."""
 
 
 def run(
@@ -163,11 +136,6 @@ def run(
     return Summary(points, written, len(files), seconds, size, storage.place)
 
 
-def shard_name(chunk: Chunk) -> str:
-    """Name of the file that holds a chunk."""
-    return file_name(chunk.start, chunk.stop)
-
-
 def _written(
     shards: Shards, chunks: Iterator[Chunk], engine: str, address: str | None
 ) -> Iterator[Shard]:
@@ -177,23 +145,6 @@ def _written(
     from sweepengine.store.cluster import write_on_ray
 
     return write_on_ray(shards, chunks, address)
-
-
-def write_shard(shards: Shards, chunk: Chunk) -> Shard:
-    """Compute a chunk and write its file, unless it is there already and whole."""
-    name, rows = shard_name(chunk), chunk.stop - chunk.start
-    if name in shards.present:
-        content = shards.storage.read(name)
-        found = File(name=name, rows=rows, bytes=max(len(content), 1), crc32=zlib.crc32(content))
-        if found in shards.finished or not (
-            shards.finished or damage(content, rows, shards.manifest)
-        ):
-            return Shard(found, 0)
-    columns = compute_arrays(shards.model, chunk, engine=shards.manifest.engine)
-    schema = arrow_schema(shards.manifest)
-    devices = shards.manifest.devices
-    size, crc32 = write_points(shards.storage, name, columns, schema, devices)
-    return Shard(File(name=name, rows=rows, bytes=size, crc32=crc32), rows)
 
 
 def write_on_threads(shards: Shards, chunks: Iterator[Chunk]) -> Iterator[Shard]:

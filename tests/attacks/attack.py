@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-SECONDS = 90
+SECONDS = 300
 """How long a command may take before that counts as a hang."""
 GRID = """name = "small"
 [axes]

@@ -35,15 +35,15 @@ def test_plan_counts_and_computes_nothing(command):
     assert "10,108,800" in command("plan", "grids/capacity.toml").stdout
 
 
-def test_run_ends_with_points_seconds_and_rate(command, grid_file, tmp_path):
-    done = command("run", grid_file(TINY), "--out", tmp_path / "d")
+def test_run_ends_with_points_seconds_and_rate(process, grid_file, tmp_path):
+    done = process("run", grid_file(TINY), "--out", tmp_path / "d")
     assert done.returncode == 0
     assert done.stderr == ""
     points, seconds, rate = done.stdout.splitlines()[-1].split(", ")
     assert points == "2 points"
     assert seconds.endswith(" seconds")
     assert rate.endswith(" points/s")
-    again = command("run", grid_file(TINY), "--out", tmp_path / "d")
+    again = process("run", grid_file(TINY), "--out", tmp_path / "d")
     assert "2 of them from before" in again.stdout
 
 
@@ -59,12 +59,12 @@ def test_models_lists_sources_and_parameters(command):
     assert all(model["sources"] for model in facts)
 
 
-def test_report_exits_1_when_a_cell_differs(command, root, tmp_path):
+def test_report_exits_1_when_a_cell_differs(process, root, tmp_path):
     reference = tmp_path / "reference"
     reference.mkdir()
     text = (root / "tests/data/reference/vision.csv").read_text()
     (reference / "vision.csv").write_text(text.replace("1438.851", "1438.852"))
-    done = command(
+    done = process(
         "report", "published-vision", "--out", tmp_path / "out", "--reference", reference
     )
     assert done.returncode == 1
@@ -133,8 +133,8 @@ def test_help_of_a_command_has_an_example_that_parses(name):
     command.make_context(name, words[2:])
 
 
-def test_without_a_command_there_is_a_card(command):
-    done = command()
+def test_without_a_command_there_is_a_card(process):
+    done = process()
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("deepseek-ocr-3b: 3.34 billion parameters")
     assert "sweepengine --help" in done.stdout.splitlines()[-1]

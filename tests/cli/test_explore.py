@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,13 +12,9 @@ import urllib.request
 import psutil
 import pytest
 
+from tests.waits import PATIENCE_SECONDS, free_port, waiting
+
 pytestmark = pytest.mark.slow
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def heed():
@@ -28,7 +23,7 @@ def heed():
 
 
 def fetched(address):
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -52,15 +47,15 @@ def started(tmp_path):
             text=True, start_new_session=True, preexec_fn=heed,
         )  # fmt: skip
         running.append(process)
-        for _ in range(300):
+        for _ in waiting("the page does not answer"):
             try:
                 fetched(f"http://127.0.0.1:{port}/")
-                return process, port
+                break
             except urllib.error.HTTPError:  # one that asks for a token
-                return process, port
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-        raise AssertionError("the page does not answer")
+                break
+            except OSError:
+                assert process.poll() is None
+        return process, port
 
     yield start
     for process in running:
@@ -73,12 +68,10 @@ def test_whatever_ends_the_command_ends_its_server(started, number):
     process, port = started()
     family = [process.pid, *(one.pid for one in psutil.Process(process.pid).children(True))]
     process.send_signal(number)
-    process.wait(timeout=20)
-    for _ in range(100):
+    process.wait(timeout=PATIENCE_SECONDS)
+    for _ in waiting("a process is left"):
         if not any(map(psutil.pid_exists, family)):
             break
-        time.sleep(0.1)
-    assert not any(map(psutil.pid_exists, family))
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         fetched(f"http://127.0.0.1:{port}/")
 
@@ -140,7 +133,7 @@ def test_nothing_is_left_of_what_was_dropped(started, tmp_path, monkeypatch):
     asked(f"http://127.0.0.1:{port}/config", body, **{"Content-Type": "application/json"})
     assert list(tmp_path.glob("sweepengine-*/*/config.json"))
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=20)
+    process.wait(timeout=PATIENCE_SECONDS)
     assert list(tmp_path.iterdir()) == []
 
 

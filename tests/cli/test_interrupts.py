@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -39,6 +41,16 @@ def started(folder, name):
     )  # fmt: skip
 
 
+def until_it_holds_back(process, number):
+    """Wait until a command holds a signal back, which it does before it loads its modules."""
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        held = next(line for line in status.read_text().splitlines() if line.startswith("SigBlk:"))
+        if int(held.split()[1], 16) >> number - 1 & 1:
+            return
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", ["slo", "query"])
 def test_interrupted_scan_has_no_answer(folder, name, number):
@@ -49,18 +61,79 @@ def test_interrupted_scan_has_no_answer(folder, name, number):
     instants = random.Random(number)
     for _ in range(5):
         process = started(folder, name)
-        time.sleep(instants.uniform(0.3, 0.9) * seconds)
+        until_it_holds_back(process, number)
+        time.sleep(instants.uniform(0, 0.9) * seconds)
         process.send_signal(number)
         out, error = process.communicate()
         if process.returncode == 0:  # it was faster
             assert out == whole
             continue
         assert out in ("", whole)  # it may have said all before
-        if process.returncode == -number:  # as it began or when it had ended
-            assert error == ""
-            continue
         assert process.returncode == 128 + number, error
         assert error == "sweepengine: interrupted\n"
+
+
+TRAP = """
+import os, sys, time
+from sweepengine.__main__ import main
+
+def trap(frame, event, argument):
+    global calls
+    if event == "call" and {part!r} in frame.f_code.co_filename:
+        calls -= 1
+        if calls == 0:
+            sys.setprofile(None)
+            try:
+                os.kill(os.getpid(), {number})
+                while not {held}:
+                    time.sleep(0.001)
+            except KeyboardInterrupt as stop:
+                raise RuntimeError("what an import may make of it") from stop
+
+calls = {calls}
+sys.argv = ["sweepengine", "fit", "qwen3-8b", "--device", "l4"]
+sys.setprofile(trap)
+main()
+print("not reached", calls, file=sys.stderr)
+"""
+BEFORE = [("/signal.py", 1), ("/enum.py", 40), ("/engine/interrupts.py", 2)]
+"""Files that load before signals are held back, and which call into one a signal comes at."""
+HELD = [("/enum.py", 400), ("/click/", 30), ("/sweepengine/cli/", 3), ("/formulas/vision.py", 1)]
+"""Those that load while they are held back."""
+WATCHED = [("/sweepengine/data/schema.py", 5), ("/pydantic/", 300), ("/pydantic/", 9000),
+           ("/numpy/", 50), ("/polars/", 400)]  # fmt: skip
+"""Those that a command loads when it needs them."""
+
+
+@pytest.mark.parametrize(
+    ("part", "calls", "number"),
+    [(*place, signal.SIGINT) for place in BEFORE + HELD + WATCHED]
+    + [(*place, signal.SIGTERM) for place in HELD[::2] + WATCHED[::2]],
+)
+def test_interrupted_import_is_one_line(part, calls, number):
+    """Also where the import makes another exception of it, as those of pydantic's classes do."""
+    held = (part, calls) in HELD
+    code = TRAP.format(part=part, calls=calls, number=int(number), held=held)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr == "sweepengine: interrupted\n"
+
+
+def test_command_that_is_stopped_and_continued_goes_on(folder):
+    whole, _ = started(folder, "query").communicate()
+    process = started(folder, "query")
+    until_it_holds_back(process, signal.SIGINT)
+    for _ in range(4):
+        process.send_signal(signal.SIGSTOP)
+        while psutil.Process(process.pid).status() not in (
+            psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE
+        ):  # fmt: skip
+            time.sleep(0.001)
+        time.sleep(0.3)  # longer than anything waits in it
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+    out, error = process.communicate()
+    assert (process.returncode, out, error) == (0, whole, "")
 
 
 def test_interrupted_export_leaves_nothing(folder):

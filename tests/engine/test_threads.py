@@ -27,7 +27,7 @@ if __name__ == "__main__":
 def test_forked_process_says_so_and_a_spawned_one_works(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(CODE)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=600)
     first, forked, spawned = done.stdout.splitlines()
     assert first == "2 56"
     assert "evaluate: this process was forked" in forked

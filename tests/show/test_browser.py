@@ -1,16 +1,15 @@
 """Pages in a real browser, without a network, and what an accessibility checker says of them."""
 
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import contextmanager
 
 import pytest
 
 import sweepengine as se
+from tests.waits import PATIENCE_SECONDS, free_port, waiting
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -40,6 +39,7 @@ def opened(chromium):
 
     def open_page(address, width=1300):
         context = chromium.new_context(viewport={"width": width, "height": 900})
+        context.set_default_timeout(1000 * PATIENCE_SECONDS)
         contexts.append(context)
         page = context.new_page()
         page.logged = []
@@ -118,14 +118,17 @@ def test_charts_share_the_cursor_and_the_attention(published_report, opened):
     plot = page.locator(f'#chart-{chosen} [aria-roledescription="circle"]').nth(3)
     plot.scroll_into_view_if_needed()
     plot.hover(force=True)
-    page.wait_for_timeout(500)
-    assert labels(page, chosen)
-    assert labels(page, other)
+    for _ in waiting("no labels"):
+        if labels(page, chosen) and labels(page, other):
+            break
+        page.wait_for_timeout(50)
     lines = page.locator(f'#chart-{chosen} [aria-roledescription="line mark"]')
     assert lines.count() == 2
     page.locator("#attention select").select_option("flash")
-    page.wait_for_timeout(500)
-    assert lines.count() == 1
+    for _ in waiting("both lines are shown"):
+        if lines.count() == 1:
+            break
+        page.wait_for_timeout(50)
 
 
 def test_single_chart_opens_offline(published_report, opened):
@@ -148,21 +151,21 @@ def test_console_errors_and_requests_are_seen(published_report, opened, tmp_path
 
 @contextmanager
 def explorer(folder, *words):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "sweepengine", "explore", *words, "--headless", "--port", port]
     process = subprocess.Popen(list(map(str, command)), cwd=folder, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/"
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(address, timeout=10).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield address
-    process.terminate()
-    process.wait(timeout=20)
+    try:
+        for _ in waiting("the page does not answer"):
+            try:
+                urllib.request.urlopen(address, timeout=60).close()
+                break
+            except OSError:
+                assert process.poll() is None
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=PATIENCE_SECONDS)
 
 
 def drawn_explorer(page):

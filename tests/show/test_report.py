@@ -16,6 +16,12 @@ from tests.formulas.test_figures import ONE_BY_TWO
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def few_files(monkeypatch):
+    """Reports of these tests draw each chart once; `published_report` has all its files."""
+    monkeypatch.setattr("sweepengine.show.report.KINDS", (".svg",))
+
+
 @pytest.fixture
 def reference(root):
     return root / "tests/data/reference"
@@ -96,7 +102,8 @@ def test_accountings_stand_side_by_side_with_reasons(published_report):
 HOSTILE = "</script><script>console.error(1)</script><b>&amp;\"'"
 
 
-def test_text_of_files_is_escaped_in_pages(grid_file, tmp_path):
+def test_text_of_files_is_escaped_in_pages(grid_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweepengine.show.report.KINDS", (".html",))
     text = f"name = {json.dumps(HOSTILE)}\ndescription = {json.dumps(HOSTILE)}\n[axes]\n"
     text += 'crops = ["1x2", "2x3"]\n'
     write_report([str(grid_file(text))], tmp_path / "out")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -13,6 +14,7 @@ import sweepengine as se
 from sweepengine.grid.grid import parse_grid
 from sweepengine.store import runs
 from tests.store.test_runs import hashes
+from tests.waits import PATIENCE_SECONDS, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -36,11 +38,10 @@ def workers_of(pid):
 
 def test_ray_writes_the_bytes_of_a_local_run_even_when_workers_are_killed(grid, tmp_path):
     se.run(grid, tmp_path / "local")
-    killed = []
+    killed, ended = [], threading.Event()
 
     def kill_soon():
-        deadline = time.monotonic() + 60
-        while len(killed) < 2 and time.monotonic() < deadline:
+        while len(killed) < 2 and not ended.is_set():
             for worker in workers_of(os.getpid()):
                 worker.send_signal(signal.SIGKILL)
                 killed.append(worker.pid)
@@ -49,8 +50,11 @@ def test_ray_writes_the_bytes_of_a_local_run_even_when_workers_are_killed(grid, 
 
     killer = threading.Thread(target=kill_soon)
     killer.start()
-    summary = se.run(grid, tmp_path / "ray", engine="ray", workers=2)
-    killer.join()
+    try:
+        summary = se.run(grid, tmp_path / "ray", engine="ray", workers=2)
+    finally:
+        ended.set()
+        killer.join()
     assert killed
     assert (summary.written, summary.files) == (8000, 16)
     assert hashes(tmp_path / "ray") == hashes(tmp_path / "local")
@@ -82,36 +86,53 @@ def test_shard_that_raises_reports_its_points_and_the_cause(grid, tmp_path):
     assert hashes(tmp_path / "d") == hashes(tmp_path / "whole")
 
 
-def test_command_runs_on_ray_and_says_what_is_wrong(command, tmp_path):
-    done = command("run", "serving", "--out", tmp_path / "d", "--engine", "ray", "--workers", "1")
+def test_command_runs_on_ray_and_says_what_is_wrong(process, tmp_path):
+    done = process("run", "serving", "--out", tmp_path / "d", "--engine", "ray", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1].startswith("400 points")
-    wrong = command("run", "serving", "--out", tmp_path / "e", "--address", "127.0.0.1:9")
+    wrong = process("run", "serving", "--out", tmp_path / "e", "--address", "127.0.0.1:9")
     assert (wrong.returncode, "--address is for --engine ray" in wrong.stderr) == (2, True)
 
 
-def test_cluster_of_a_given_address_writes_the_files(command, root, tmp_path):
-    ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    head = [*ray, "start", "--head", "--port=6399", "--num-cpus=1", "--include-dashboard=false",
-            "--node-ip-address=127.0.0.1", "--disable-usage-stats"]  # fmt: skip
+@pytest.fixture
+def head(root):
+    """A cluster of a head alone; yields its address, and ends what it started."""
+    port = free_port()
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}",
+               "--num-cpus=1", "--include-dashboard=false", "--node-ip-address=127.0.0.1",
+               f"--ray-client-server-port={free_port()}", "--disable-usage-stats",
+               "--block"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    started = subprocess.run(head, capture_output=True, text=True, env=environment, timeout=120)
-    assert started.returncode == 0, started.stderr
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     try:
-        options = ["--engine", "ray", "--address", "127.0.0.1:6399"]
-        done = command("run", "modes", "--out", tmp_path / "d", *options)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1].startswith("56 points")
+        for line in started.stdout:
+            if "runtime started" in line:
+                break
+        assert started.poll() is None
+        yield f"127.0.0.1:{port}"
     finally:
-        subprocess.run([*ray, "stop", "--force"], capture_output=True, timeout=120)
-    command("run", "modes", "--out", tmp_path / "local")
+        family = psutil.Process(started.pid).children(recursive=True)
+        started.terminate()
+        started.communicate(timeout=PATIENCE_SECONDS)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def test_cluster_of_a_given_address_writes_the_files(process, head, tmp_path):
+    done = process("run", "modes", "--out", tmp_path / "d", "--engine", "ray", "--address", head)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("56 points")
+    process("run", "modes", "--out", tmp_path / "local")
     assert hashes(tmp_path / "d") == hashes(tmp_path / "local")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nobody", "127.0.0.1:99999", "ray://:x"])
-def test_address_where_no_cluster_is_is_one_line(command, tmp_path, address):
-    done = command(
+def test_address_where_no_cluster_is_is_one_line(process, tmp_path, address):
+    done = process(
         "run", "serving", "--out", tmp_path / "d", "--engine", "ray", "--address", address
     )
     assert (done.returncode, done.stdout) == (2, "")

@@ -3,8 +3,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 
 import duckdb
@@ -17,11 +15,11 @@ from sweepengine.grid.grid import parse_grid
 from sweepengine.query.sources import open_source
 from sweepengine.store import runs
 from sweepengine.store.storage import LocalFolder, RemoteFolder, open_storage
+from tests.waits import free_port, waiting
 
 pytestmark = pytest.mark.slow
 
 AXES = {"crops": ["none", "2x3"], "decode_steps": {"start": 1, "stop": 40, "step": 1}}
-PORT = 5613
 KILLS = os.environ.get("SWEEPENGINE_KILLS", "12")
 """Of runs on S3, two seconds each; `make attack` asks for 50."""
 
@@ -35,22 +33,24 @@ def grid(monkeypatch):
 @pytest.fixture(scope="module")
 def s3():
     """A local S3 server with one bucket; yields the URI of a folder and its parameters."""
+    port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(PORT)],
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        address = f"http://127.0.0.1:{PORT}/bucket"
-        for _ in range(300):
+        address = f"http://127.0.0.1:{port}/bucket"
+        making = urllib.request.Request(address, method="PUT")
+        for _ in waiting("the S3 server does not answer"):
             try:
-                urllib.request.urlopen(urllib.request.Request(address, method="PUT"), timeout=5)
+                urllib.request.urlopen(making, timeout=60).close()
                 break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
+            except OSError:
+                assert server.poll() is None
         yield (
             lambda folder: (
-                f"s3://key:secret@bucket/{folder}?scheme=http&endpoint_override=127.0.0.1:{PORT}"
+                f"s3://key:secret@bucket/{folder}?scheme=http&endpoint_override=127.0.0.1:{port}"
                 "&region=us-east-1"
             )
         )
@@ -103,7 +103,7 @@ def test_remote_run_goes_on_and_refuses_another_grid(kind, grid, s3, tmp_path):
 def test_runs_killed_at_random_instants_end_in_the_same_bytes_on_s3(root, s3):
     done = subprocess.run(
         [sys.executable, "-m", "tests.store.killed_runs", s3("kills-{}"), KILLS, "2"],
-        cwd=root, capture_output=True, text=True, timeout=600,
+        cwd=root, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -125,13 +125,13 @@ def test_failing_put_leaves_no_half_object(grid, monkeypatch):
     assert storage.names() == []
 
 
-def test_command_writes_and_queries_s3(command, grid_file, s3):
+def test_command_writes_and_queries_s3(process, grid_file, s3):
     text = 'name = "t"\n[axes]\nbatch_size = [1, 2, 4]\n'
     place = s3("command")
-    done = command("run", grid_file(text), "--out", place)
+    done = process("run", grid_file(text), "--out", place)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("3 points")
-    found = command("query", place, "--select", "max(batch_size) AS most", "--format", "json")
+    found = process("query", place, "--select", "max(batch_size) AS most", "--format", "json")
     assert json.loads(found.stdout) == [{"most": 4}]
 
 
@@ -145,10 +145,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_place_that_is_not_there_is_one_line(command, case, monkeypatch):
+def test_place_that_is_not_there_is_one_line(process, case, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     place, expected = BAD[case]
-    done = command("run", "serving", "--out", place)
+    done = process("run", "serving", "--out", place)
     assert (done.returncode, done.stdout) == (2, "")
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1
@@ -162,16 +162,16 @@ def test_paths_and_uris_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["with space", "ünïcödé 页", "a" * 200, "per%20cent", "quo'te\"s"])
-def test_hostile_directory_names_work(command, grid_file, tmp_path, name):
+def test_hostile_directory_names_work(process, grid_file, tmp_path, name):
     folder = tmp_path / name
     path = grid_file('name = "t"\n[axes]\nbatch_size = [1, 2]\n')
-    assert command("run", path, "--out", folder).returncode == 0
+    assert process("run", path, "--out", folder).returncode == 0
     assert json.loads(
-        command("query", folder, "--select", "count(*) AS n", "--format", "json").stdout
+        process("query", folder, "--select", "count(*) AS n", "--format", "json").stdout
     ) == [{"n": 2}]
     link = tmp_path / "link"
     link.symlink_to(folder)
-    assert "from before" in command("run", path, "--out", link).stdout
+    assert "from before" in process("run", path, "--out", link).stdout
 
 
 def without_rights_of_root(root, folder, *words, **environment):
@@ -180,7 +180,7 @@ def without_rights_of_root(root, folder, *words, **environment):
     plain = ["setpriv", "--bounding-set", rights, "--inh-caps", rights]
     return subprocess.run(
         [*([] if os.geteuid() else plain), sys.executable, "-m", "sweepengine", *words],
-        cwd=folder, capture_output=True, text=True, timeout=300,
+        cwd=folder, capture_output=True, text=True, timeout=600,
         env={**os.environ, "PYTHONPATH": str(root), **environment},
     )  # fmt: skip
 

@@ -17,9 +17,9 @@ from tests.validation.test_families import differences
 
 pytestmark = pytest.mark.slow
 
-WHOLE = ("Llama-2-7b-hf", "gemma-3-1b-pt", "DeepSeek-OCR", "gpt-oss-20b", "GLM-5.2",
-         "Qwen3.5-35B-A3B", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "MiMo-V2-Flash")  # fmt: skip
-"""Measured with all their layers here; `make configs` measures every config so."""
+WHOLE = ("Llama-2-7b-hf", "gemma-3-1b-pt", "DeepSeek-OCR", "gpt-oss-20b")
+"""Measured with all their layers here, three of them nowhere else; `make configs` measures each
+that `aiconfigurator-core` ships so."""
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -50,13 +50,14 @@ def loaded(path):
         return None, str(error)
 
 
+KINDS = ("llama", "qwen3", "gemma2", "gemma3_text", "gpt_oss", "qwen3_moe", "qwen2_moe",
+         "deepseek_v3", "olmo2", "mixtral", "qwen3_next", "deepseek_v4",
+         "minimax_m3_vl_text")  # fmt: skip
+
+
 @st.composite
-def configs(draw):
+def configs(draw, kind):
     """Small decoders of groups: windows, grouped heads, norms, latents, experts, biases."""
-    kind = draw(st.sampled_from(["llama", "qwen3", "gemma2", "gemma3_text", "gpt_oss", "qwen3_moe",
-                                 "qwen2_moe", "deepseek_v3", "olmo2", "mixtral",
-                                 "qwen3_next", "deepseek_v4",
-                                 "minimax_m3_vl_text"]))  # fmt: skip
     kv_heads = draw(st.sampled_from([1, 2, 3]))
     width = 8 * draw(st.integers(1, 4))
     config = {
@@ -152,9 +153,11 @@ def configs(draw):
     return config
 
 
-@settings(max_examples=40)
-@given(configs())
-def test_any_decoder_of_groups_equals_torch(tmp_path_factory, config):
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=3)
+@given(data=st.data())
+def test_any_decoder_of_groups_equals_torch(tmp_path_factory, kind, data):
+    config = data.draw(configs(kind))
     assert differences(write(tmp_path_factory.getbasetemp(), config)) == []
 
 
