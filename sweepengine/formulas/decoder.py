@@ -1,4 +1,4 @@
-"""One decoder layer of any kind (decoders.md, section 3; DeepSeek-OCR's: formulas.md, section 5).
+"""One decoder layer of any kind (docs/decoders.md, "One layer").
 
 `tokens` (T) run through a layer and meet `keys` (L) keys each, their own among them.
 """

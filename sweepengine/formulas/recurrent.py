@@ -1,4 +1,4 @@
-"""Recurrent layers beside attention: gated delta nets and Mamba-2 (decoders.md, section 9).
+"""Recurrent layers: gated delta nets and Mamba-2 (docs/decoders.md, "Recurrent layers").
 
 Their state is as large whatever the context; a pass over many tokens works in chunks.
 """
