@@ -211,6 +211,12 @@ def test_towers_add_up_to_what_the_page_says():
     assert f"{one - se.cost('deepseek-ocr-3b')['vision_tensor_flops']:,}" in text
 
 
+def test_memory_of_the_two_ways_is_what_the_page_says():
+    command = "sweepengine explain --model llama-3.1-8b --device h100-sxm --batch-size 377"
+    (found,) = explained(command)["devices"]
+    assert f"says {found['memory_bytes'] / 1e9:.1f} GB" in " ".join(text_of("memory").split())
+
+
 def test_published_figures_of_layers_are_those_of_the_reference():
     (table,) = [rows for header, rows, _ in tables("published") if header[0] == "layer"]
     reference = DOCS.parent / "tests" / "data" / "reference" / "per_layer.csv"
