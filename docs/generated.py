@@ -1,4 +1,4 @@
-"""Pages that mkdocs makes from the code and its data: accountings, columns, commands, devices."""
+"""Pages that mkdocs makes from the code and its data: accountings, families, columns, commands."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import sweepengine
 from sweepengine.cli import commands
 from sweepengine.costs.accountings import causes
 from sweepengine.costs.peaks import HEADER, TITLE, row_of_device
+from sweepengine.data.configs import families
 from sweepengine.data.devices import load_device
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
@@ -27,6 +28,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages."""
     pages = {
         "accountings.md": accountings(),
+        "families.md": model_types(),
         "configs.md": CONFIGS.read_text(encoding="utf-8"),
         "silicon.md": SILICON.read_text(encoding="utf-8"),
         "reference.md": reference(),
@@ -52,6 +54,54 @@ def accountings() -> str:
         text += f"\n### {cause.key}\n\nReleased {cause.first}, published {cause.second}. "
         text += f"{cause.why} Alone it changes {effects or 'nothing here'}.\n"
     return text
+
+
+KEYS = {
+    "attention": "attention",
+    "input_bias": "biases of queries, keys, values",
+    "output_bias": "of the output",
+    "mlp_bias": "of MLPs",
+    "query_norm": "norms of queries and keys",
+    "windows": "layers with windows",
+    "mixtures": "MoE layers",
+    "router_flops": "router, FLOPs a logit",
+    "norms": "norms a layer",
+}
+"""Keys of a family that have a column, and its title."""
+DETAILS = ("like", "keys", "neutral", "defaults", "modules")
+"""Keys that say how a file is read, not what a layer is."""
+
+
+def model_types() -> str:
+    """What each model_type of a config.json fixes."""
+    text = "# Families\n\nWhat the code of each `model_type` fixes, as it stands in\n"
+    text += (
+        "`sweepengine/data/families.toml`. A name in code style is the key of the file, or the\n"
+    )
+    text += "pattern, that decides; an empty cell means none. Types that read alike share a row.\n"
+    text += "[Decoders](decoders.md#what-a-configjson-type-fixes) says how a file is read.\n\n"
+    alike: dict[str, list[str]] = {}
+    rows = families()["families"]
+    for name, family in rows.items():
+        alike.setdefault(repr(family), []).append(name)
+    shown = []
+    for names in alike.values():
+        family = rows[names[0]]
+        known = {"attention": "grouped", "router_flops": 6 if "mixtures" in family else ""} | family
+        own = [key for key in family if key not in KEYS and key not in DETAILS]
+        rest = ", ".join(f"{key.replace('_', ' ')} {stated(family[key]) or 'no'}" for key in own)
+        shown.append((", ".join(names), *(stated(known.get(key, "")) for key in KEYS), rest))
+    return text + markdown(("model_type", *KEYS.values(), "other"), shown, "---")
+
+
+def stated(value: Any) -> str:
+    """A value of a family in words: yes, nothing, a number, or the key or pattern that says so."""
+    if value is True or value is False:
+        return "yes" if value else ""
+    if isinstance(value, list):
+        return " or ".join(f"`{key}`" for key in value)
+    text = str(value)
+    return f"`{text}`" if "_" in text else text.replace("none", "")
 
 
 def default(column: Input) -> str:

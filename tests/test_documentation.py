@@ -25,6 +25,44 @@ def snippets(path):
     )
 
 
+CITED = re.compile(r"""docs/([\w-]+)\.md(?:, ["']([^"']+)["'])?""")
+"""A page, and the heading of a section where one is named."""
+GENERATED = {"accountings", "families", "configs", "silicon", "reference"}
+"""Pages that mkdocs makes."""
+WRITTEN = {"README.md", "comparison.md", "accountings.md", "FILE.md"}
+"""Files that commands write."""
+
+
+def package_texts(root):
+    """Source and data files of the package, white space as single spaces."""
+    for path in sorted((root / "sweepengine").rglob("*")):
+        if path.suffix in (".py", ".toml"):
+            yield path, " ".join(path.read_text(encoding="utf-8").split())
+
+
+def test_package_cites_pages_and_sections_that_exist(root):
+    count = 0
+    for path, text in package_texts(root):
+        for page, heading in CITED.findall(text):
+            count += 1
+            if page in GENERATED:
+                continue
+            page_text = (root / "docs" / f"{page}.md").read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.+)$", page_text, re.M)
+            assert not heading or heading in headings, (path, page, heading)
+    assert count > 10
+
+
+def test_package_cites_no_document_outside_the_repository(root):
+    outside = [
+        (path.name, name)
+        for path, text in package_texts(root)
+        for name in re.findall(r"[\w/.-]*\w\.md\b", text)
+        if not name.startswith("docs/") and name not in WRITTEN
+    ]
+    assert outside == []
+
+
 def file_names(text):
     """Names of files that the text tells a reader to save TOML as, in order of the blocks."""
     return re.findall(r"[Ss]aved? (?:this )?as `([\w-]+\.(?:toml|json))`", text)
@@ -94,7 +132,7 @@ def test_site_builds_strictly_and_shows_every_formula_and_column(root, tmp_path)
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    pages = ("method", "decoders", "precision", "layouts", "times")
+    pages = ("method", "decoders", "vision", "precision", "layouts", "times", "published")
     method = "".join((site / page / "index.html").read_text(encoding="utf-8") for page in pages)
     for formula in FORMULAS:
         assert f'id="{formula.__module__}.{formula.__name__}"' in method, formula

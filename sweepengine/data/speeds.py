@@ -45,7 +45,7 @@ SERVED: Final[dict[str, dict[str, Any]]] = tomllib.loads(
 """Errors of served times on rows that no constant saw, by framework, as `validate --silicon`
 recorded them."""
 EXCHANGE_US = 20.0
-"""Latency of an exchange of tokens between devices; silicon.md, section 5."""
+"""Latency of an exchange of tokens (docs/times.md, "Exchange with experts elsewhere")."""
 HOST_BOUND_US = 30.0
 """Launch of a product beyond which a table shows the host, not the device."""
 MILLI = 1000.0

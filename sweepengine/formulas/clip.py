@@ -1,4 +1,4 @@
-"""CLIP transformer on `S = q*q + 1` tokens of one view, and the projector (docs/vision.md)."""
+"""CLIP on `S = q*q + 1` tokens of one view (docs/vision.md, "CLIP"), and the projector."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Number formats, and what a checkpoint's matrices take in them (docs/precision.md).
+"""Number formats, and bytes of matrices in them (docs/memory.md, "Weights by format").
 
 Activations are kept in the accounting's width whatever a product takes: engines quantise them in
 the operator that makes them. A format of activations decides which tensor peak products run at.

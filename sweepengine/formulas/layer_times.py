@@ -165,7 +165,7 @@ def exchange_us(
     An all-reduce of all groups' tokens, or `20 us + rows*copies*h*3/(0.7*link)`: dispatch in one
     byte a value, combine in two, `copies = min(k, G-1)`. Over N nodes a token crosses the network
     once for each other node that has one of its experts, `(N-1)*(1 - (1-1/N)^k)` at random.
-    Source: silicon.md, section 5; the crossing of nodes is ours.
+    Source: docs/times.md, "Exchange with experts elsewhere"; the crossing of nodes is ours.
     """
     groups = expert_groups(layout)
     if groups == 1 or forward.experts == 0:

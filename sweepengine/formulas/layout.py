@@ -3,7 +3,7 @@
 Devices of a pipeline stage: `tensor` share each layer's heads and widths, `data` groups of them
 have sequences of their own. Experts are spread over `expert` devices: within a tensor group (each
 expert's width is split among the rest of it), or over several groups, whole. Formulas and worked
-examples: docs/layouts.md.
+examples: docs/layouts.md, "What a device holds".
 """
 
 from typing import NamedTuple

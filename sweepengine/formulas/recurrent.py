@@ -1,6 +1,4 @@
-"""Recurrent layers beside attention: gated delta nets and Mamba-2.
-
-Formulas: docs/decoders.md, "Recurrent layers".
+"""Recurrent layers: gated delta nets and Mamba-2 (docs/decoders.md, "Recurrent layers").
 
 Their state is as large whatever the context; a pass over many tokens works in chunks.
 """

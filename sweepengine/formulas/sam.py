@@ -1,4 +1,4 @@
-"""SAM encoder on one view: docs/vision.md, "SAM". Its tokens are patches (`P`)."""
+"""SAM encoder on one view (docs/vision.md, "SAM"). Its tokens are patches (`P`)."""
 
 from typing import NamedTuple
 

@@ -49,7 +49,7 @@ def gemm(m: float, n: float, k: float, rates: GemmRates) -> float:
 
     `t0 + ck*min(k, k0) + cq*m*(k+kq) + max(C, M) + g*min(C, M)`: work
     `C = 2*m*n*(k+kc)/flops`, longer by `1 + dp*C/(C+500)` as the clock droops; traffic
-    `M = (weights + al*activations)/bytes`. Source: silicon.md, section 2; the warm share is ours.
+    `M = (weights + al*activations)/bytes`. Source: docs/times.md, "GEMM"; the warm share is ours.
     """
     if m * n * k <= 0.0:
         return 0.0

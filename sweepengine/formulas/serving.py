@@ -1,7 +1,7 @@
 """Serving: from the times of passes to what requests see.
 
 `prefill` is that of one request alone, `step` a decode step of a full batch at its mean context.
-Times are in microseconds. Source: silicon.md, section 5; the part of a prefill that a step waits
+Times are in microseconds. Source: docs/times.md, "Serving"; the part of a prefill that a step waits
 for, by load generator, is ours (docs/times.md).
 """
 

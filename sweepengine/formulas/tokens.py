@@ -96,7 +96,7 @@ def features_of_view(image: Image, side: int) -> int:
 def image_tokens(
     image: Image, view_size: int, tile_size: int, crop_rows: int, crop_cols: int
 ) -> ImageTokens:
-    """Geometry of one image (docs/vision.md, "Image geometry").
+    """Geometry of one image (docs/vision.md, "Image geometry and tokens").
 
     The global view gives `q_G*(q_G+1) + 1` tokens and the tiles `r*q_T * (c*q_T + 1)`, which is
     0 without tiles. Tokens of queries have no newlines: `view + 1` and `r*c*tile`.

@@ -64,7 +64,7 @@ def published_differences() -> dict[str, float]:
 
 
 def measure(arch: Architecture) -> list[Row]:
-    """Measure every row of the published table, in its shapes (formulas.md, section 9).
+    """Measure every row of the published table (docs/published.md, "The per-layer table").
 
     Tensor FLOPs are compared: torch counts matrix products and convolutions. Where it sees
     nothing, in the two norms, CUDA-core FLOPs are compared with those of the module's own

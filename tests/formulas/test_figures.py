@@ -171,7 +171,7 @@ def test_activated_experts_grow_from_six_to_all():
     assert abs(activated_experts(64, 64, 6, 1) - 6) < 1e-12
     assert abs(activated_experts(64, 64, 6, 2) - (12 - 36 / 64)) < 1e-12
     assert activated_experts(64, 64, 6, 10_000) == 64
-    # decoders.md, section 8: DeepSeek-V3 on 32 and on 8 devices, 128 tokens
+    # docs/layouts.md, "Check values": DeepSeek-V3 on 32 and on 8 devices, 128 tokens
     assert round(activated_experts(8, 256, 8, 128), 3) == 7.863
     assert round(activated_experts(32, 256, 8, 128), 3) == 31.450
     assert activated_experts(8, 256, 8, 40 * 256) == 8

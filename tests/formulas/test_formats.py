@@ -44,7 +44,7 @@ def weight_bytes(name, weights):
         ("mixtral-8x7b", "bf16", 93_405_585_408),
         ("gpt-oss-20b", "checkpoint", 13_761_264_768),
         ("gpt-oss-120b", "checkpoint", 65_248_815_744),
-        # The modules that transformers replaces by the release's index:
+        # The modules that transformers replaces (docs/memory.md, "Weights by format"):
         ("qwen3-8b", "fp8", 9_437_399_040),
         ("qwen3-30b-a3b", "fp8", 31_174_545_408),
         ("deepseek-v3", "checkpoint", 673_150_552_416),
@@ -60,7 +60,7 @@ def test_weights_take_what_releases_state(name, weights, expected):
 
 
 def test_release_of_deepseek_v3_is_these_formulas_and_its_layer_that_predicts():
-    """By dtype F8 680,571,043,840, BF16 3,918,786,560, F32 41,555,600 by the release's index."""
+    """By dtype F8 680,571,043,840, BF16 3,918,786,560, F32 41,555,600 (docs/memory.md)."""
     arch = load_model("deepseek-v3").architecture
     dense, mixture = arch.groups
     hidden, vocabulary = arch.backbone.hidden, arch.backbone.vocabulary

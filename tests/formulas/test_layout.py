@@ -1,4 +1,4 @@
-"""Shares of devices and what they send: examples worked by hand, and laws."""
+"""Shares of devices and what they send: worked examples of docs/layouts.md, and laws."""
 
 import pytest
 from hypothesis import assume, given

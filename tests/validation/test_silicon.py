@@ -15,7 +15,7 @@ from sweepengine.validation.silicon import measure
 
 pytestmark = pytest.mark.slow
 
-BARS = {  # silicon.md, section 3, and a point: means over devices of the median, %
+BARS = {  # what first prototypes of the forms reached, %; one point more is allowed
     ("gemm", "bf16", "vllm"): 6.1,
     ("gemm", "bf16", "trtllm"): 6.4,
     ("gemm", "bf16", "sglang"): 6.5,
