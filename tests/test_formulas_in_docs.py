@@ -69,9 +69,9 @@ def formulas_of(column):
     return {title: re.findall(r"`([^`]+)`", cell) for title, cell in rows}
 
 
-def letters(model):
+def letters(model, index=None):
     arch = se.load_model(model).architecture
-    group = arch.groups[MODELS[model][1]]
+    group = arch.groups[MODELS[model][1] if index is None else index]
     own, forward = group.attention, group.feed_forward
     found = {
         "T": TOKENS, "h": arch.trunk.hidden, "norms": group.norms, "Nh": own.heads,
@@ -183,3 +183,106 @@ def test_formulas_of_ends_of_sam_are_what_is_counted():
     for kind, (tensor, cuda, moved) in found.items():
         part = costs[f"vision / global view / SAM patches and neck / {kind}"]
         assert [part[figure] for figure in COUNTED] == [tensor, cuda, 2 * moved], kind
+
+
+def block_lines(heading, after):
+    """Formulas by name in the first block of code behind a sentence of a section."""
+    section = text_of("decoders").split(f"# {heading}\n")[1].split("\n## ")[0]
+    block = section.split(after)[1].split("```")[1]
+    pattern = r"(tensor|CUDA|weights|I/O|D|chunks|step|state) +(?:= )?(\S+(?: [+*-] \S+)*)"
+    return {name: formula.replace("^", "**") for name, formula in re.findall(pattern, block)}
+
+
+def test_formulas_of_compressors_and_hyper_connections_are_what_is_counted():
+    model = se.load_model("deepseek-v4-flash").architecture
+    group = next(one for one in model.groups if one.attention.index_heads)
+    own, trunk = group.attention, model.trunk
+    command = f"sweepengine explain --model deepseek-v4-flash --prompt-tokens {TOKENS}"
+    costs = dict(parts(explained(command)["cost"]))
+    name = next(one.rsplit(" / ", 1)[0] for one in costs if one.endswith("/ indexer"))
+    values = {
+        "T": TOKENS, "h": trunk.hidden, "p": own.series, "s": own.stride, "q": own.query_rank,
+        "n": trunk.streams, "R": trunk.stream_rounds, "I": own.index_heads,
+    }  # fmt: skip
+    layers = group.layers
+    sparse = "Sparse attention and compressed entries"
+    entry = block_lines(sparse, "A compressor (DeepSeek V4)")
+    made = values | {"d": own.key_width}
+    for figure, row, size in (("tensor_flops", "tensor", 1), ("cuda_flops", "CUDA", 1),
+                              ("weight_io_bytes", "weights", 2)):  # fmt: skip
+        expected = layers * size * eval(entry[row], dict(made))
+        assert costs[f"{name} / compressor"][figure] == expected, figure
+    mixed = block_lines("Hyper-connections", "mixed around each branch")
+    for figure, row, size in (("tensor_flops", "tensor", 1), ("cuda_flops", "CUDA", 1),
+                              ("weight_io_bytes", "weights", 2),
+                              ("activation_io_bytes", "I/O", 2)):  # fmt: skip
+        expected = BRANCHES * layers * size * eval(mixed[row], dict(values))
+        assert costs[f"{name} / streams"][figure] == expected, figure
+    entries, width = TOKENS // own.stride, own.index_width
+    keys = eval(entry["tensor"], values | {"d": width})
+    scores = TOKENS * entries * own.index_heads
+    queries = 2 * TOKENS * own.index_heads * (own.query_rank * width + trunk.hidden)
+    indexer = costs[f"{name} / indexer"]
+    assert indexer["tensor_flops"] == layers * (queries + keys + 2 * scores * width)
+    element_wise = eval(entry["CUDA"], values | {"d": width}) + 2 * scores
+    assert indexer["cuda_flops"] == layers * element_wise
+
+
+@pytest.mark.parametrize("mamba", [0, 1])
+@pytest.mark.parametrize(("tokens", "cached"), [(100, 0), (100, 28), (1, 128)])
+def test_formulas_of_recurrent_layers_are_what_is_counted(mamba, tokens, cached):
+    from math import ceil
+
+    from sweepengine.formulas.architecture import Recurrent
+    from sweepengine.formulas.recurrent import recurrent_layer, state_values
+
+    mixer = Recurrent(16, 4, 128, 64, 4, 64, mamba)
+    stated = block_lines("Recurrent layers", "**Mamba-2**" if mamba else "**Gated delta net**")
+    values = {
+        "Hv": 16, "Hk": 4, "dk": 128, "dv": 64, "H": 16, "p": 64, "g": 4, "s": 128, "b": 64, "w": 4,
+        "h": 512, "T": tokens, "n": ceil(tokens / 64),
+    }  # fmt: skip
+    values["D"] = eval(stated["D"], dict(values))
+    cost = recurrent_layer(mixer, 512, tokens, cached)
+    one = tokens == 1 and cached > 0
+    first, later = max(tokens, 4) + 4 - 1, tokens + 2 * 4 - 1
+    columns = first if not cached else 2 if one else later
+    step = eval(stated["step"], dict(values)) if mamba else 0
+    worked = step if one else eval(stated["chunks"], dict(values))
+    expected = eval(stated["tensor"], dict(values)) + worked + 2 * 4 * values["D"] * columns
+    assert cost.tensor_flops == expected
+    assert cost.weights == eval(stated["weights"], dict(values))
+    assert state_values(mixer) == eval(stated["state"], dict(values))
+    assert cost.cuda_flops == (7 * 16 * 128 * 64 if one and not mamba else 0)
+    assert cost.activation_io == tokens * (2 * 512 + values["D"] + 2 * 16 * 64)
+
+
+@pytest.mark.parametrize("attention", ["flash", "eager"])
+@pytest.mark.parametrize("model", MODELS)
+def test_formulas_of_activations_are_what_is_held(model, attention):
+    block = text_of("memory").split("## Activations")[1].split("```")[1]
+    stated = dict(
+        re.findall(r"^(attention|FFN|head|MLP|experts|router) {2,}(\S.*?)(?:  .*)?$", block, re.M)
+    )
+    table = formulas_of("values read and written")
+    arch = se.load_model(model).architecture
+    found = []
+    for index, group in enumerate(arch.groups):
+        values, _ = letters(model, index)
+        eager = attention == "eager"
+        scores = values["Nh"] * values["T"] * values["L"] if eager else 0
+        latent = "attention, expanded latents" if values["c"] else "attention, grouped heads"
+        moved = eval(table[latent][0], dict(values)) + 2 * scores
+        named = {"attention I/O": moved, "eager scores": scores, "indexer": 0, "compressor": 0}
+        for part in ("MLP", "experts", "router"):
+            present = group.feed_forward.width if part == "MLP" else group.feed_forward.experts
+            named[part] = eval(stated[part], dict(values)) * min(present, 1)
+        lines = [stated[line] for line in ("attention", "FFN", "head")]
+        if not group.feed_forward.experts:
+            lines = [line.replace("MLP + T*h", "MLP") for line in lines]
+        for line in lines:
+            for name, value in named.items():
+                line = line.replace(name, str(value))
+            found.append(eval(line, values | {"V": arch.trunk.vocabulary}))
+    cost = se.cost(model, prompt_tokens=TOKENS, cached_tokens=CACHED, attention=attention)
+    assert cost["prefill_activation_bytes"] == 2 * max(found)
