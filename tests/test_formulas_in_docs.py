@@ -74,7 +74,7 @@ def letters(model, index=None):
     group = arch.groups[MODELS[model][1] if index is None else index]
     own, forward = group.attention, group.feed_forward
     found = {
-        "T": TOKENS, "h": arch.trunk.hidden, "norms": group.norms, "Nh": own.heads,
+        "T": TOKENS, "h": arch.backbone.hidden, "norms": group.norms, "Nh": own.heads,
         "Nkv": own.key_value_heads, "dk": own.key_width, "dv": own.value_width,
         "r": own.rotary_width, "q": own.query_rank, "c": own.latent, "i": forward.width,
         "m": forward.matrices, "E": forward.experts, "k": forward.experts_per_token,
@@ -91,10 +91,10 @@ def letters(model, index=None):
     return found, group
 
 
-def biased(own, trunk):
+def biased(own, backbone):
     """Weights of the biases of projections, as the page states them."""
     inputs = own.heads * own.key_width + own.key_value_heads * (own.key_width + own.value_width)
-    return own.input_bias * inputs + own.output_bias * trunk
+    return own.input_bias * inputs + own.output_bias * backbone
 
 
 @pytest.mark.parametrize(("figure", "part", "titles", "models"), CLAIMS)
@@ -196,13 +196,13 @@ def block_lines(heading, after):
 def test_formulas_of_compressors_and_hyper_connections_are_what_is_counted():
     model = se.load_model("deepseek-v4-flash").architecture
     group = next(one for one in model.groups if one.attention.index_heads)
-    own, trunk = group.attention, model.trunk
+    own, backbone = group.attention, model.backbone
     command = f"sweepengine explain --model deepseek-v4-flash --prompt-tokens {TOKENS}"
     costs = dict(parts(explained(command)["cost"]))
     name = next(one.rsplit(" / ", 1)[0] for one in costs if one.endswith("/ indexer"))
     values = {
-        "T": TOKENS, "h": trunk.hidden, "p": own.series, "s": own.stride, "q": own.query_rank,
-        "n": trunk.streams, "R": trunk.stream_rounds, "I": own.index_heads,
+        "T": TOKENS, "h": backbone.hidden, "p": own.series, "s": own.stride, "q": own.query_rank,
+        "n": backbone.streams, "R": backbone.stream_rounds, "I": own.index_heads,
     }  # fmt: skip
     layers = group.layers
     sparse = "Sparse attention and compressed entries"
@@ -221,7 +221,7 @@ def test_formulas_of_compressors_and_hyper_connections_are_what_is_counted():
     entries, width = TOKENS // own.stride, own.index_width
     keys = eval(entry["tensor"], values | {"d": width})
     scores = TOKENS * entries * own.index_heads
-    queries = 2 * TOKENS * own.index_heads * (own.query_rank * width + trunk.hidden)
+    queries = 2 * TOKENS * own.index_heads * (own.query_rank * width + backbone.hidden)
     indexer = costs[f"{name} / indexer"]
     assert indexer["tensor_flops"] == layers * (queries + keys + 2 * scores * width)
     element_wise = eval(entry["CUDA"], values | {"d": width}) + 2 * scores
@@ -283,6 +283,6 @@ def test_formulas_of_activations_are_what_is_held(model, attention):
         for line in lines:
             for name, value in named.items():
                 line = line.replace(name, str(value))
-            found.append(eval(line, values | {"V": arch.trunk.vocabulary}))
+            found.append(eval(line, values | {"V": arch.backbone.vocabulary}))
     cost = se.cost(model, prompt_tokens=TOKENS, cached_tokens=CACHED, attention=attention)
     assert cost["prefill_activation_bytes"] == 2 * max(found)
