@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import sweepengine as se
 from sweepengine import formulas
 from sweepengine.cli import commands
-from sweepengine.data.speeds import ENGINES
+from sweepengine.data.serving_engines import ENGINES
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.published import PUBLISHED_LAYERS

@@ -30,9 +30,16 @@ def operator_title(operator: str, group: Group | None = None) -> str:
 
 def _group_title(group: Group) -> str:
     own, forward = group.attention, group.feed_forward
-    said = [f"{forward.experts} experts" if forward.experts else "dense"]
+    if forward.experts:
+        said = [f"{forward.experts} experts"]
+    else:
+        said = ["dense" if forward.width else "no MLP"]
     if group.recurrent.heads:
         said.append("Mamba-2" if group.recurrent.mamba else "gated delta net")
+    elif not own.heads:
+        said.append("no attention")
+    if own.index_heads:
+        said.append("indexer")
     if own.window:
         said.append(f"window of {own.window:,}")
     if own.stride:

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from sweepengine.data import serving_engines
 from sweepengine.data.devices import GIGA, TERA, Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
@@ -21,6 +22,7 @@ from sweepengine.data.rates import (
     shipped_rates,
     weight_bytes,
 )
+from sweepengine.data.serving_engines import ENGINES
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHES, NAMES, cache_bits, role_names, row_of
@@ -36,9 +38,6 @@ from sweepengine.formulas.speeds import (
     Wires,
 )
 
-ENGINES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
-    (resources.files("sweepengine.data") / "frameworks.toml").read_text(encoding="utf-8")
-)
 SERVED: Final[dict[str, dict[str, Any]]] = tomllib.loads(
     (resources.files("sweepengine.data") / "measured" / "served.toml").read_text(encoding="utf-8")
 )
@@ -213,7 +212,7 @@ def stated_device(device: Device) -> list[Any]:
         for framework in FRAMEWORKS
         for file in place_of(device, framework, None).rates
     ]
-    return [*figures, rates, ENGINES]
+    return [*figures, rates, serving_engines.stated()]
 
 
 _KEPT: dict[tuple[Any, ...], Speeds] = {}

@@ -14,7 +14,7 @@ from sweepengine.formulas.operator_rates import (
 )
 
 FRAMEWORKS = ("vllm", "trtllm", "sglang")
-"""Serving engines whose kernels were measured; what is around those: data/frameworks.toml."""
+"""Serving engines whose kernels were measured; data/serving_engines has the rest."""
 SILICON, ROOFLINE = "silicon", "roofline"
 TIMES = (SILICON, ROOFLINE)
 """What times are of: rates that kernels reach, or the data sheet's."""

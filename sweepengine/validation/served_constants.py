@@ -2,8 +2,8 @@
 
     python -m sweepengine.validation.served_constants
 
-prints the constants as data/frameworks.toml holds them. The loss is Huber's on log ratios; TPOT
-gives host and interference, TTFT first and burst, of each load generator.
+prints the constants as data/serving_engines/*.toml holds them. The loss is Huber's on log ratios;
+TPOT gives host and interference, TTFT first and burst, of each load generator.
 """
 
 import numpy as np

@@ -5,7 +5,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import sweepengine as se
-from sweepengine.data.speeds import ENGINES
+from sweepengine.data.serving_engines import ENGINES
 from sweepengine.grid.grid import parse_grid
 from sweepengine.grid.points import checked_point
 from sweepengine.search.steady_state import DEFAULT
