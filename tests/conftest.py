@@ -32,8 +32,10 @@ SPREAD = ("attacks", "cli/test_interrupts.py", "cli/test_sources_robust.py",
 """Long files, and folders, whose tests share nothing that takes time to make."""
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Let one worker run a file, but the tests of long files wherever a worker is free."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     folder = Path(__file__).parent
     for item in items:
         name = item.path.relative_to(folder).as_posix()

@@ -162,16 +162,16 @@ def test_paths_and_uris_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["with space", "ünïcödé 页", "a" * 200, "per%20cent", "quo'te\"s"])
-def test_hostile_directory_names_work(process, grid_file, tmp_path, name):
+def test_hostile_directory_names_work(command, grid_file, tmp_path, name):
     folder = tmp_path / name
     path = grid_file('name = "t"\n[axes]\nbatch_size = [1, 2]\n')
-    assert process("run", path, "--out", folder).returncode == 0
+    assert command("run", path, "--out", folder).returncode == 0
     assert json.loads(
-        process("query", folder, "--select", "count(*) AS n", "--format", "json").stdout
+        command("query", folder, "--select", "count(*) AS n", "--format", "json").stdout
     ) == [{"n": 2}]
     link = tmp_path / "link"
     link.symlink_to(folder)
-    assert "from before" in process("run", path, "--out", link).stdout
+    assert "from before" in command("run", path, "--out", link).stdout
 
 
 def without_rights_of_root(root, folder, *words, **environment):
