@@ -12,7 +12,8 @@ from sweepengine.engine.frames import column_of, compute_chunk, schema_of, type_
 from sweepengine.engine.threads import begin, cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.grid import Chunk, Grid, first_chunks, load_grid
+from sweepengine.grid.files import load_grid
+from sweepengine.grid.grid import Chunk, Grid, first_chunks
 
 CHUNK_ROWS = 1 << 18
 """Points computed together: 64 MB with all columns, two such for each worker."""

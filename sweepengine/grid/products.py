@@ -39,6 +39,12 @@ def expand(
     return columns
 
 
+def part_of(axis: Axis, names: Sequence[str]) -> Axis:
+    """The values of an axis in some columns alone."""
+    kept = [i for i, name in enumerate(axis.columns) if name in names]
+    return Axis(axis.name, tuple(axis.columns[i] for i in kept), axis.values[:, kept])
+
+
 def indexed(
     axes: Sequence[Axis], keys: Sequence[str], beside: Sequence[str]
 ) -> tuple[dict[str, Integers], Integers, Integers]:

@@ -16,7 +16,7 @@ def deployment_chart(found: Deployment) -> alt.TopLevelMixin:
         [part.select(pl.lit(name).alias("device"), *columns) for name, part in fronts.items()]
         or [found.front.select("device", *columns)]
     )
-    targets = found.asked.targets
+    targets = found.options.targets
     said = f"TTFT {targets.ttft_s:g} s and TPOT {targets.tpot_s * 1000:g} ms"
     title = f"Nothing serves {found.model} within {said}"
     if found.best is not None:

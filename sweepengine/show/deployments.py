@@ -18,10 +18,10 @@ KIND = "device"
 
 def show_deployment(found: Deployment, model: Model, top: int) -> None:
     """Print the best, what each format gives, the front, and how to start it."""
-    targets = found.asked.targets
+    targets = found.options.targets
     what = f"{lengths_text(found.lengths, model)}; TTFT {targets.ttft_s:g} s"
     say(f"{found.model}: {what}, TPOT {targets.tpot_s * 1000:g} ms for "
-        f"{found.asked.setting.share:.0%} of requests")  # fmt: skip
+        f"{found.options.serving.share:.0%} of requests")  # fmt: skip
     say(f"{found.candidates:,} candidates considered in {found.points:,} points")
     if found.best is None:
         assert found.reason is not None

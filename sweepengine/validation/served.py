@@ -32,7 +32,8 @@ from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.serving import Engine, continuous_tpot, continuous_ttft, disaggregated
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
-from sweepengine.grid.points import checked_point, layout_problem
+from sweepengine.grid.checks import layout_problem
+from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import prefill_us, step_of
 from sweepengine.validation.measured_operators import shipped_tables, silicon_folder
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import sweepengine as se
 from sweepengine.data.speeds import ENGINES
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.grid.points import checked_point
 from sweepengine.search.steady_state import DEFAULT
 

@@ -6,7 +6,7 @@ import pytest
 
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
-from sweepengine.grid.grid import load_grid, parse_grid
+from sweepengine.grid.files import load_grid, parse_grid
 from sweepengine.search.design import DESIGN, find_designs, own_figures
 from sweepengine.search.targets import Objectives
 from sweepengine.show.design_chart import designs_chart, equal_lines

@@ -8,7 +8,7 @@ import sweepengine as se
 from sweepengine.costs.metrics import Achievable
 from sweepengine.formulas.formats import NAMES
 from sweepengine.formulas.points import Point
-from sweepengine.grid.grid import load_grid
+from sweepengine.grid.files import load_grid
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
 from sweepengine.query.sources import open_source
