@@ -57,9 +57,9 @@ def explain(
         served = point._replace(serving=SERVING.index(place_options.serving))
         for name in device_names:
             device = load_device(name)
-            place = place_of(device, place_options.framework, place_options.times)
+            at = place_of(device, place_options.framework, place_options.times)
             places.append(on_device(loaded, point, device))
-            timelines.append(timeline(loaded, served, place))
+            timelines.append(timeline(loaded, served, at))
     if as_json:
         facts: dict[str, object] = {
             "model": loaded.name,

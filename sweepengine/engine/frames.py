@@ -287,4 +287,5 @@ def _held(series: pl.Series, model: Model) -> Integers:
         column, distinct_texts.to_list(),
         lambda _, value: f"points: {name}[{(texts == value).arg_true()[0]}] = {value}",
     )  # fmt: skip
-    return codes[texts.cast(pl.Enum(distinct_texts)).to_physical().to_numpy()]
+    rows: Integers = codes[texts.cast(pl.Enum(distinct_texts)).to_physical().to_numpy()]
+    return rows

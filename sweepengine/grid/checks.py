@@ -100,8 +100,11 @@ def checked_values(
         Naming the first row whose type, range, multiple or choice is not valid.
     """
     if not isinstance(values, np.ndarray):
-        return np.array([checked_value(column, value, where, i) for i, value in enumerate(values)],
-                        np.int64)  # fmt: skip
+        found = [_held_value(column, value) for value in values]
+        if None in found:
+            row = found.index(None)
+            raise InputError(f"{where(row, values[row])}: expected {column.allowed}")
+        return np.array(found, np.int64)
     numeric = values.dtype.kind in ("iuf" if column.scale > 1 else "iu")
     if not numeric or column.choices or values.ndim != 1:
         raise InputError(f"{where(0, values[0].item())}: expected {column.allowed}")
@@ -113,21 +116,34 @@ def checked_values(
     if not np.all(valid):
         row = int(np.argmin(valid))
         raise InputError(f"{where(row, values[row].item())}: expected {column.allowed}")
-    return held.astype(np.int64, copy=False)
+    whole: Integers = held.astype(np.int64, copy=False)
+    return whole
 
 
-def checked_value(column: Input, value: object, where: Where, row: int = 0) -> int:
-    """The integer that stands for one value of a column; as `checked_values`."""
+def checked_value(column: Input, value: object, place: str) -> int:
+    """The integer that stands for one value of a column, as `checked_values`.
+
+    Raises
+    ------
+    InputError
+        With the place, which shows the value, and what is expected.
+    """
+    found = _held_value(column, value)
+    if found is None:
+        raise InputError(f"{place}: expected {column.allowed}")
+    return found
+
+
+def _held_value(column: Input, value: object) -> int | None:
+    """The integer that stands for a value; None where it is not valid."""
     if column.choices:
-        if isinstance(value, str) and value in column.choices:
-            return column.choices.index(value)
-    elif not isinstance(value, bool | np.bool_):
-        whole = isinstance(value, int | np.integer)
-        if whole or (column.scale > 1 and isinstance(value, float | np.floating)):
-            held, valid = _held(column, value)
-            if valid:
-                return int(held)
-    raise InputError(f"{where(row, value)}: expected {column.allowed}")
+        named = isinstance(value, str) and value in column.choices
+        return column.choices.index(value) if named else None
+    real = int | np.integer | float | np.floating if column.scale > 1 else int | np.integer
+    if isinstance(value, bool | np.bool_) or not isinstance(value, real):
+        return None
+    held, valid = _held(column, value)
+    return int(held) if valid else None
 
 
 def _held(column: Input, values: Any) -> tuple[Any, Any]:

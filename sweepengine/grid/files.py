@@ -126,7 +126,7 @@ class _ModeRange(_CropRange):
 _JOINT_RANGES = {"crops": _CropRange, "mode": _ModeRange}
 
 
-def _parsed(place: str, kind: type[BaseModel], written: object) -> Any:
+def _parsed(place: str, kind: Any, written: object) -> Any:
     try:
         return TypeAdapter(kind).validate_python(written)
     except ValidationError as error:
@@ -234,21 +234,20 @@ def _check_together(
 ) -> None:
     """Check every combination of the axes that set some columns which depend on one another."""
     kept = [part_of(axis, names) for axis in axes]
-    columns = expand(kept)
+    columns = {name: values.astype(np.int64, copy=False) for name, values in expand(kept).items()}
 
     def message(problem: Problem) -> str:
         axis = next(axis for axis in kept if problem.column in axis.columns)
         row = [columns[name][problem.row] for name in axis.columns]
         i = int(np.argmax((axis.values == row).all(axis=1)))
-        value = (
-            ""
-            if problem.column == "weight_format"
-            else f" = {shown(_listed('', table[axis.name])[i])}"
-        )
-        whole = f"expected {problem.column} that divide {problem.whole}"
-        return f"{source}: axes.{axis.name}[{i}]{value}: {whole if problem.whole else problem.text}"
+        place = f"{source}: axes.{axis.name}[{i}]"
+        if problem.column != "weight_format":  # whose problem names it
+            place += f" = {shown(_listed(place, table[axis.name])[i])}"
+        if problem.whole:
+            return f"{place}: expected {problem.column} that divide {problem.whole}"
+        return f"{place}: {problem.text}"
 
-    check_together(model, {name: columns[name] for name in names}, message)
+    check_together(model, columns, message)
 
 
 def shipped_grids() -> dict[str, Path]:
@@ -326,10 +325,11 @@ def _timed(source: str, model: Model, file: GridFile) -> Model:
         if file.times is not None:
             raise InputError(f"{source}: times: expected an axis `device` beside it")
         return model
-    names = _listed(f"{source}: axes.device", file.axes["device"])
-    for i, name in enumerate(names):
+    names: list[str] = []
+    for i, name in enumerate(_listed(f"{source}: axes.device", file.axes["device"])):
         if not isinstance(name, str):
             raise InputError(f"{source}: axes.device[{i}] = {name!r}: expected a device's name")
+        names.append(name)
     try:
         return on_devices(model, names, file.times or "")
     except InputError as error:

@@ -92,9 +92,7 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             column = INPUTS[name]
             if name == "device":
                 column = column._replace(choices=choices_of(model, name))
-            values[name] = checked_value(
-                column, value, lambda _, v, n=name: f"{place}: {n} = {v!r}"
-            )
+            values[name] = checked_value(column, value, f"{place}: {name} = {value!r}")
     if "attention_heads" in sources and "key_value_heads" not in sources:
         values["key_value_heads"] = values["attention_heads"]
 

@@ -117,12 +117,6 @@ def precision_text(arch: Architecture, weights: str, activations: str, cache: st
     return name if cache == usual else f"{name}-{kept.get(cache, cache)}"
 
 
-def precision_name(arch: Architecture, codes: tuple[int, int, int]) -> str:
-    """Text of a precision by the codes of its formats."""
-    weights, activations, cache = codes
-    return precision_text(arch, FORMATS[weights], NAMES[activations], CACHES[cache])
-
-
 def read_crops(written: object) -> tuple[int, int]:
     """Rows and columns of tiles of "2x3"; (0, 0) of "none".
 
@@ -198,8 +192,10 @@ _READERS: dict[str, Callable[[Model, object], tuple[Any, ...]]] = {
 }
 
 
-def joint_values(model: Model, axis: str, written: object, place: str) -> tuple[int, ...]:
-    """Values of a joint axis's columns, each valid by itself, of text or of a tuple of them.
+def joint_values(
+    model: Model, axis: str, written: object, place: str, show: Callable[[object], str] = shown
+) -> tuple[int, ...]:
+    """Values of a joint axis's columns, each valid by itself, of a text or of a tuple of them.
 
     Parameters
     ----------
@@ -210,6 +206,8 @@ def joint_values(model: Model, axis: str, written: object, place: str) -> tuple[
         Such as "tp4-ep8", or Layout(4, 8, 1, 2).
     place : str
         What messages call it.
+    show : callable
+        How they show it.
 
     Raises
     ------
@@ -221,12 +219,11 @@ def joint_values(model: Model, axis: str, written: object, place: str) -> tuple[
         whole = isinstance(written, tuple) and len(written) == len(columns)
         values = tuple(written) if whole else _READERS[axis](model, written)  # type: ignore[arg-type]
     except ValueError as error:
-        raise InputError(f"{place} = {shown(written)}: expected {error}") from None
-    return tuple(
-        value if INPUTS[name].choices
-        else checked_value(INPUTS[name], value, lambda _, v, n=name: f"{place}: {n} = {shown(v)}")
-        for name, value in zip(columns, values, strict=True)
-    )  # fmt: skip
+        raise InputError(f"{place} = {show(written)}: expected {error}") from None
+    for name, value in zip(columns, values, strict=True):
+        if not INPUTS[name].choices:  # formats are codes already
+            checked_value(INPUTS[name], value, f"{place}: {name} = {shown(value)}")
+    return values
 
 
 def joint_columns(
@@ -255,6 +252,6 @@ def joint_columns(
     columns = AXES[axis].columns
     first: dict[Any, tuple[int, int]] = {}
     codes = [first.setdefault(value, (len(first), i))[0] for i, value in enumerate(written)]
-    read = [joint_values(model, axis, v, f"{place}[{i}]") for v, (_, i) in first.items()]
+    read = [joint_values(model, axis, v, f"{place}[{i}]", repr) for v, (_, i) in first.items()]
     table = np.array(read, np.int64).reshape(-1, len(columns))
     return {name: table[codes, i] for i, name in enumerate(columns)}

@@ -136,9 +136,10 @@ def _points(
         frame = frame.rename({"prompt_tokens": "text_tokens"})
     named = device.name if isinstance(device, Device) else str(device)
     extra: dict[str, Any] = {"device": named, "framework": options.framework, "decode_steps": 100}
-    if options.layout is not None and "layout" not in frame.columns:
-        sizes = joint_values(model, "layout", options.layout, "compare: --layout")
-        extra |= zip(AXES["layout"].columns, sizes, strict=True)
+    if options.layout is not None:
+        sizes = joint_values(model, "layout", options.layout, "compare: layout")
+        if "layout" not in frame.columns:
+            extra |= zip(AXES["layout"].columns, sizes, strict=True)
     return frame.with_columns(
         pl.lit(value).alias(name) for name, value in extra.items() if name not in frame.columns
     )

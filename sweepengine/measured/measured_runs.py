@@ -172,7 +172,7 @@ def _benchmark(place: str, run: object) -> tuple[dict[str, Any], set[str], str]:
             if isinstance(server.get(key), int):
                 row[name] = server[key]
     for name in (name for name in INPUTS if name in row):
-        checked_value(INPUTS[name], row[name], lambda _, value, n=name: f"{place}: {n} = {value}")
+        checked_value(INPUTS[name], row[name], f"{place}: {name} = {row[name]}")
     path = server.get("model_path") if isinstance(server, Mapping) else None
     named = run.get("model_id") or path or ""
     return row, said, str(named)

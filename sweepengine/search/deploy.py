@@ -120,15 +120,20 @@ def find_deployment(
     kinds = [load_device(name) for name in devices]
     _check(options, kinds)
     asked = list(dict.fromkeys(read_layouts("deploy", loaded, options.layouts)))
-    formats = list(dict.fromkeys(read_precisions("deploy", loaded, options.precisions)))
-    found, bases, tried, names = _Found(), list[str](), list[list[Precision]](), dict[str, Layout]()
+    formats = read_precisions("deploy", loaded, options.precisions)
+    found, bases, tried, names = (
+        _Found(),
+        list[str](),
+        list[dict[Precision, str]](),
+        dict[str, Layout](),
+    )
     limits: dict[str, int] = {}
     for device in kinds:
         limit = limits[device.name] = _limit(loaded, device, options, asked)
         tried.append(formats or precisions_of(loaded, device))
         layouts = asked or layouts_of(loaded, limit if device.links else 1)
         names |= {layout_name(layout): layout for layout in layouts}
-        axes = {"precision": tried[-1], "layout": layouts,
+        axes = {"precision": list(tried[-1]), "layout": layouts,
                 "batch_size": batches_of(options.most_batch, seen)}  # fmt: skip
         for framework in options.frameworks:
             place = place_of(device, framework, options.times)

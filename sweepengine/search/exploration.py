@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from numpy.typing import ArrayLike
 
 from sweepengine.costs.roofline import on_device
 from sweepengine.costs.timeline import Timeline, timeline
@@ -164,13 +163,16 @@ def explore(
     lengths = lengths_of("explore", loaded, request)
     (precision,) = read_precisions("explore", loaded, [state["precision"]])
 
-    def served(axes: Mapping[str, ArrayLike]) -> pl.DataFrame:
+    def served(axes: Mapping[str, Any]) -> pl.DataFrame:
         grid = search_grid(loaded, place, axes, lengths, "explore")
         return pl.concat(served_frames(grid, place))
 
     limit, layout = group_limit(loaded, kind, ServingAssumptions().memory_share), state["layout"]
     if layout == FEWEST:
-        axes = {"precision": precision, "layout": layouts_of(loaded, limit, simple=True)}
+        axes: dict[str, Any] = {
+            "precision": precision,
+            "layout": layouts_of(loaded, limit, simple=True),
+        }
         (layout,) = spelled_layouts(fewest(served(axes | {"batch_size": 1})))
     point = _point(timed, state, lengths, layout)
     inputs = {
@@ -187,8 +189,8 @@ def explore(
         made = batch * point.decode_steps / (found["ttft_seconds"] + found["decode_seconds"])
         made /= at.devices
     else:
-        axes = {"precision": precision, "layout": layout_of(point), "batch_size": batch}
-        row = served(axes).row(0, named=True)
+        rows = served({"precision": precision, "layout": layout_of(point), "batch_size": batch})
+        row = rows.row(0, named=True)
         held, largest = int(row["memory_bytes"]), int(row["largest_batch"])
         made = row["device_tokens_per_s"]
     weights, cache = int(found["weight_bytes"]), int(found["decode_kv_cache_bytes"])
@@ -200,7 +202,7 @@ def explore(
         "largest_batch": largest,
     }
     wide = [one for one in layouts_of(loaded, limit) if one.pipeline == 1]
-    rows = served({"precision": precisions_of(loaded, kind), "layout": wide,
+    rows = served({"precision": list(precisions_of(loaded, kind)), "layout": wide,
                    "batch_size": FRONT_BATCHES})  # fmt: skip
     rows = rows.filter(FITS, meets_ttft(targets))
     front = pareto_front(rows.with_columns(spelled_layouts(rows)))

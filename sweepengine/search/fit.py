@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from numpy.typing import ArrayLike
 
 from sweepengine.costs.spec_sheet import formats_text
 from sweepengine.costs.timeline import Timeline, timeline
@@ -141,8 +140,8 @@ def _card(
 ) -> Card:
     """A model at a place; in the layout on fewest devices of those that may be taken."""
 
-    def swept(axes: Mapping[str, ArrayLike], of: Lengths) -> pl.DataFrame:
-        grid = search_grid(model, place, {"precision": precision} | axes, of, "fit")
+    def swept(axes: Mapping[str, Any], of: Lengths) -> pl.DataFrame:
+        grid = search_grid(model, place, {"precision": precision, **axes}, of, "fit")
         return pl.concat(served_frames(grid, place, serving))
 
     device, contexts = place.device, _contexts(model)

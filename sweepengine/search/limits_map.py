@@ -116,7 +116,7 @@ def find_maps(
     first = SHORTEST if longest > SHORTEST else 1
     values, batches = _spaced(first, longest, side), _spaced(1, options.most_batch, side)
     axes = {
-        "precision": read_precisions("map", loaded, [options.precision]),
+        "precision": list(read_precisions("map", loaded, [options.precision])),
         "layout": read_layouts("map", loaded, [options.layout]),
         "batch_size": batches,
         column: values,

@@ -112,11 +112,11 @@ class GridTargets(NamedTuple):
 
     ttft_s: Annotated[
         float | None,
-        Option("Seconds to the first token.", keyword="ttft", shown="the grid's", **_SECONDS),
+        Option("Seconds to the first token.", keyword="ttft", shown="the grid's"),
     ] = None
     tpot_s: Annotated[
         float | None,
-        Option("Seconds for each further token.", keyword="tpot", shown="the grid's", **_SECONDS),
+        Option("Seconds for each further token.", keyword="tpot", shown="the grid's"),
     ] = None
 
 
@@ -284,10 +284,10 @@ class Declared(NamedTuple):
 
 
 @cache
-def _fields(record: type) -> dict[str, type | Declared]:
+def _fields(record: Any) -> dict[str, type | Declared]:
     """Fields of a record that are options, or records of options themselves."""
     found: dict[str, type | Declared] = {}
-    defaults = record._field_defaults  # type: ignore[attr-defined]
+    defaults = record._field_defaults
     for name, hint in hints_of(record, include_extras=True).items():
         if hasattr(hint, "_fields"):
             found[name] = hint
@@ -313,7 +313,8 @@ def declared(record: type) -> Iterator[Declared]:
 def record_of(record: type[Record], values: Mapping[str, Any]) -> Record:
     """A record of values by keyword; those that are missing have their defaults."""
     found: dict[str, Any] = {}
-    for name, field in _fields(record).items():
+    kind: Any = record
+    for name, field in _fields(kind).items():
         if not isinstance(field, Declared):
             found[name] = record_of(field, values)
         elif field.keyword in values:
@@ -330,7 +331,8 @@ def checked(command: str, record: Any) -> None:
     InputError
         Naming the first whose value is not valid.
     """
-    for name, field in _fields(type(record)).items():
+    kind: Any = type(record)
+    for name, field in _fields(kind).items():
         value = getattr(record, name)
         if not isinstance(field, Declared):
             checked(command, value)

@@ -1,8 +1,7 @@
 """What a search places: layouts, formats and batches that a model can have on devices."""
 
 from collections.abc import Mapping, Sequence
-
-from numpy.typing import ArrayLike
+from typing import Any
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
@@ -66,8 +65,8 @@ def read_layouts(command: str, model: Model, texts: Sequence[str]) -> list[Layou
     return [layout_of(checked_point(model, {"layout": text}, command)) for text in texts]
 
 
-def read_precisions(command: str, model: Model, texts: Sequence[str]) -> list[Precision]:
-    """Precisions of texts such as "fp8-kv8", that the model can have.
+def read_precisions(command: str, model: Model, texts: Sequence[str]) -> dict[Precision, str]:
+    """Precisions of texts such as "fp8-kv8", that the model can have, and their texts.
 
     Raises
     ------
@@ -75,7 +74,8 @@ def read_precisions(command: str, model: Model, texts: Sequence[str]) -> list[Pr
         Naming the first that is not valid.
     """
     points = [checked_point(model, {"precision": text}, command) for text in texts]
-    return [(p.weight_format, p.activation_format, p.cache_format) for p in points]
+    codes = [(p.weight_format, p.activation_format, p.cache_format) for p in points]
+    return dict(zip(codes, texts, strict=True))
 
 
 def group_limit(model: Model, device: Device, memory_share: float) -> int:
@@ -103,9 +103,9 @@ def devices_for_weights(
     return weights / (device.memory_bytes * memory_share)
 
 
-def precisions_of(model: Model, device: Device) -> list[Precision]:
-    """Precisions worth a try on a device: those whose GEMMs run at a peak that it has."""
-    found: dict[Precision, None] = {}
+def precisions_of(model: Model, device: Device) -> dict[Precision, str]:
+    """Precisions worth a try on a device, and their texts: whose GEMMs run at a peak it has."""
+    found: dict[Precision, str] = {}
     for name in (precision for base in PRECISIONS
                  for precision in (base, f"{base}-{KV_CACHES[0]}")):  # fmt: skip
         codes = read_precision(model.architecture, name)
@@ -114,8 +114,8 @@ def precisions_of(model: Model, device: Device) -> list[Precision]:
             continue
         if CACHES[codes[2]] != "bf16" and "fp8" not in device.peaks:
             continue
-        found[codes] = None
-    return list(found)
+        found.setdefault(codes, name)
+    return found
 
 
 def batches_of(most: int, lengths: Lengths) -> list[int]:
@@ -131,7 +131,7 @@ def batches_of(most: int, lengths: Lengths) -> list[int]:
 def search_grid(
     model: Model,
     place: Place,
-    axes: Mapping[str, ArrayLike],
+    axes: Mapping[str, Any],
     lengths: Lengths,
     source: str = "deploy",
 ) -> Grid:

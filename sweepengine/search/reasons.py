@@ -1,13 +1,12 @@
 """Why nothing serves: the first of the walls that a search met, typed and with its figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.grid.shorthand import precision_name
 from sweepengine.search.options import AGGREGATED, DeployOptions, LatencyTargets
 from sweepengine.search.placements import Precision, devices_for_weights
 from sweepengine.search.steady_state import FITS
@@ -83,7 +82,7 @@ def reason_of(
     options: DeployOptions,
     model: Model,
     devices: Sequence[Device],
-    precisions: Sequence[Sequence[Precision]],
+    precisions: Sequence[Mapping[Precision, str]],
 ) -> Reason:
     """The first wall, in the order of memory, targets, rate; figures are of the best candidate.
 
@@ -95,19 +94,18 @@ def reason_of(
     model : Model
     devices : sequence of Device
         That were looked at.
-    precisions : sequence of sequences of Precision
-        That were tried on each.
+    precisions : sequence of mappings of Precision to str
+        That were tried on each, and their texts.
     """
     targets = options.targets
     limit = "" if options.devices is None else f" of {options.devices} devices"
     if not tally.held:
         share = options.serving.memory_share
         needed = [
-            (devices_for_weights(model, device, one, share),
-             precision_name(model.architecture, one), device.name)
+            (devices_for_weights(model, device, precision, share), name, device.name)
             for device, tried in zip(devices, precisions, strict=True)
-            for one in tried
-        ]  # fmt: skip
+            for precision, name in tried.items()
+        ]
         many, name, device = min(needed)
         limit = "" if options.devices is None else f", there are {options.devices}"
         if all(kind.links is None for kind in devices):
@@ -149,5 +147,6 @@ def reason_of(
         )
     return Reason(
         RATE,
-        f"{options.rate:g} requests/s are more than {options.devices} devices serve within the targets",
+        f"{options.rate:g} requests/s are more than {options.devices} devices serve within the "
+        "targets",
     )

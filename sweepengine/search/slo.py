@@ -110,8 +110,8 @@ def find_answers(
         )
     arch, serves = source.loaded.architecture, options.serving == SERVING[CONTINUOUS]
     answers = [
-        Answer(place.device, 0, 0, 0, 0, None, pl.DataFrame(), options.prices.get(place.device.name),
-               basis(arch, place, serves))
+        Answer(place.device, 0, 0, 0, 0, None, pl.DataFrame(),
+               options.prices.get(place.device.name), basis(arch, place, serves))
         for place in places
     ]  # fmt: skip
     inputs, stages = source.inputs, source.stages_there

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from sweepengine.data.errors import InputError
-from sweepengine.search.options import GridTargets, LatencyTargets, checked
+from sweepengine.search.options import GridTargets, LatencyTargets
 
 SECONDS_PER_HOUR = 3600
 
@@ -52,13 +52,14 @@ def targets_of(
     InputError
         When there is neither, or one is no time above 0.
     """
-    checked(command, given)
     found = []
     for name, value, other in zip(given._fields, given, of_grid, strict=True):
         seconds = other if value is None else value
         if seconds is None:
             option = name.removesuffix("_s")
             raise InputError(f"{command}: the grid has no {name}: expected --{option} SECONDS")
+        if not 0 < seconds < float("inf"):
+            raise InputError(f"{command}: {name} = {seconds:g}: expected seconds above 0")
         found.append(seconds)
     return LatencyTargets(*found)
 

@@ -8,7 +8,8 @@ import polars as pl
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
 from sweepengine.search.deploy import Deployment
-from sweepengine.search.plans import DISAGGREGATED, precision_of
+from sweepengine.search.options import DISAGGREGATED
+from sweepengine.search.plans import precision_of
 from sweepengine.search.steady_state import SECONDS_PER_DAY
 from sweepengine.show.cards import lengths_text
 from sweepengine.show.terminal import front_picture, print_table, say
