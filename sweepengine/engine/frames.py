@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,14 @@ def type_of(name: str, model: Model, wide: bool = False) -> pl.DataType:
 
     With `wide`, integers are those of 128 bits.
     """
-    if name in INPUTS and INPUTS[name].choices:
-        return pl.Enum(choices_of(model, name))
-    if wide and TYPES[name].startswith("Int"):
-        return pl.Int128()
-    found: pl.DataType = getattr(pl, TYPES[name])()
+    choices = choices_of(model, name) if name in INPUTS else ()
+    return _type(choices, "Int128" if wide and TYPES[name].startswith("Int") else TYPES[name])
+
+
+@lru_cache(1 << 10)
+def _type(choices: tuple[str, ...], name: str) -> pl.DataType:
+    """A type by its name, or that of choices."""
+    found: pl.DataType = pl.Enum(choices) if choices else getattr(pl, name)()
     return found
 
 
@@ -74,19 +78,33 @@ def compute_chunk(
 ) -> pl.DataFrame:
     """Compute `columns`, or all that the model has, of the points of one chunk as a frame."""
     computed = compute_arrays(model, chunk, columns, engine)
-    return pl.DataFrame([column_of(name, values, model) for name, values in computed.items()])
+    return typed_frame(computed, model)
 
 
 def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series:
     """Values of one column, as computed, in the column's type."""
     kind = type_of(name, model)
-    if values.strides == (0,) and len(values):
-        return column_of(name, values[:1].copy(), model).new_from_index(0, len(values))
     if name in INPUTS and values.dtype.kind == "i":
         values = shown_values(name, values)
     if isinstance(kind, pl.Enum):
         return pl.Series(name, values.astype(np.uint8)).cat.to(kind)
     return pl.Series(name, values).cast(kind)
+
+
+def typed_frame(columns: Mapping[str, NDArray[np.generic]], model: Model) -> pl.DataFrame:
+    """Columns, as computed, in their types; those of one repeated value share its memory."""
+    shared: dict[tuple[pl.DataType, object], pl.Series] = {}
+    found = []
+    for name, values in columns.items():
+        if values.strides != (0,) or not len(values):
+            found.append(column_of(name, values, model))
+            continue
+        key = (type_of(name, model), column_of(name, values[:1].copy(), model).item())
+        if key not in shared:
+            one = pl.Series(name, [key[1]], key[0])
+            shared[key] = one.new_from_index(0, len(values))
+        found.append(shared[key].alias(name))
+    return pl.DataFrame(found)
 
 
 def evaluate(
@@ -131,15 +149,8 @@ def evaluate(
     workloads = {name: columns[name][chosen] for name in WORKLOAD_COLUMNS}
     check_points(loaded.architecture, columns, workloads)
     computed = _computed(loaded, columns, workloads, codes)
-    shown = [
-        points[name].cast(type_of(name, loaded))
-        if name in points.columns and INPUTS[name].dtype == "Int32"
-        else column_of(name, values, loaded)
-        for name, values in columns.items()
-        if name in loaded.inputs
-    ]
-    found = [column_of(name, values, loaded) for name, values in computed.items()]
-    return pl.DataFrame([*shown, *found])
+    inputs = typed_frame({name: columns[name] for name in loaded.inputs}, loaded)
+    return inputs.hstack(typed_frame(computed, loaded))
 
 
 def _on_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.DataFrame, Model]:

@@ -70,7 +70,7 @@ def check_points(
     InputError
         Naming a row, the first column of it that would not fit, and its value.
     """
-    largest = {name: bounds(values)[1] for name, values in columns.items()}
+    largest = {name: bounds(workloads.get(name, values))[1] for name, values in columns.items()}
     image = _largest_image(arch, workloads)
     pending = []
     if _overflow(arch, largest, image, _combinations(workloads)):

@@ -356,8 +356,13 @@ def keywords(record: type) -> Callable[[Callable[..., Result]], Callable[..., Re
 
         signature = inspect.signature(function)
         only = inspect.Parameter.KEYWORD_ONLY
-        added = [inspect.Parameter(name, only, default=one.default, annotation=one.kind)
-                 for name, one in options.items()]  # fmt: skip
+        added = [
+            inspect.Parameter(
+                name, only, default=one.default,
+                annotation=one.kind | None if one.default is None else one.kind,
+            )
+            for name, one in options.items()
+        ]  # fmt: skip
         own = [p for p in signature.parameters.values() if p.name != "options"]
         order = [
             *(p for p in own if p.kind is not only),

@@ -15,11 +15,10 @@ from sweepengine.engine.lazy import grid_frames
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import queued
 from sweepengine.grid.lengths import Lengths, lengths_of, quantile
-from sweepengine.grid.points import output_names
 from sweepengine.search.options import ServingAssumptions
 from sweepengine.search.placements import search_grid
 from sweepengine.search.plans import ServedPlan
-from sweepengine.search.steady_state import served_frames
+from sweepengine.search.steady_state import steady_states, swept_frames
 
 SHARES = (0.5, 0.9, 0.95, 0.99)
 """Parts of requests that percentiles are of."""
@@ -117,10 +116,9 @@ def percentiles(
     def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame]:
         axes = {"precision": plan.precision, "layout": layout, "batch_size": batch}
         grid = search_grid(model, place, axes, lengths)
-        (measures,) = served_frames(grid, place, serving)
-        names = [name for name in ("vision_seconds", "prefill_seconds", "decode_kv_cache_bytes")
-                 if name in output_names(grid.model)]  # fmt: skip
-        return measures.row(0, named=True), pl.concat(grid_frames(grid, tuple(names)))
+        frame = pl.concat(swept_frames(grid))
+        (measures,) = steady_states(grid, frame, place, serving).to_dicts()
+        return measures, frame
 
     measures, each = swept(plan.layout, plan.batch_size)
     steps = lengths.column("decode_steps", model)

@@ -50,6 +50,8 @@ ASSUMED = ServingAssumptions()
 FITS = pl.col("memory_bytes") <= pl.col("room_bytes")
 """Whether a candidate does."""
 MEMORY = "device_memory_gb"
+NULL = ("tpot_s", "user_tokens_per_s")
+"""Measures that are null where nothing is decoded."""
 LENGTH_COLUMNS = ("decode_steps", "cached_tokens")
 LAID, FORMATS = AXES["layout"].columns, AXES["precision"].columns
 _PARTS = ("context_tokens", "weight_bytes", "devices", "decode_kv_cache_bytes",
@@ -73,31 +75,69 @@ def served_frames(
     Yields
     ------
     polars.DataFrame
-        A row a candidate: batch, layout, formats and every input that varies beside lengths,
-        `weight_bytes`, `devices` and `MEASURES`.
+        A row a candidate, as `steady_states`.
+    """
+    for frame in swept_frames(grid):
+        yield steady_states(grid, frame, place, serving)
+
+
+def swept_frames(grid: Grid) -> Iterator[pl.DataFrame]:
+    """The columns of a sweep that steady states follow from, all lengths of a candidate together.
+
+    Raises
+    ------
+    InputError
+        When one of them would overflow.
     """
     assert grid.lengths is not None
-    model, lengths, count = grid.model, grid.lengths, grid.lengths.requests
-    varied = [name for axis in grid.axes[:-1] for name in axis.columns if len(axis.values) > 1]
-    inputs = tuple(dict.fromkeys(("batch_size", *LAID, *FORMATS, *varied)))
-    asked = (*inputs, *(name for name in (*LENGTH_COLUMNS, MEMORY) if name not in inputs))
-    outputs = tuple(name for name in _PARTS if name in output_names(model))
+    outputs = tuple(name for name in _PARTS if name in output_names(grid.model))
     grid.check(outputs)
-    frames = grid_frames(grid, (*asked, *outputs))
-    if count > CHUNK_ROWS:
-        frames = _whole(frames, count)
-    for frame in frames:
-        arrays = {
-            name: frame[name].to_numpy().reshape(-1, count)
-            for name in (*outputs, *LENGTH_COLUMNS, "batch_size", "data_parallel")
-        }
-        own = frame[MEMORY].gather_every(count).to_numpy() * GIGA
-        room = np.where(own > 0, own, place.device.memory_bytes) * serving.memory_share
-        found = _measured(arrays, lengths, engine_of(place), serving, room)
-        measures = pl.DataFrame(found).with_columns(
-            pl.col("tpot_s", "user_tokens_per_s").fill_nan(None)
-        )
-        yield frame.select(inputs).gather_every(count).hstack(measures)
+    inputs = (*_varied(grid), *LENGTH_COLUMNS, MEMORY)
+    frames = grid_frames(grid, (*dict.fromkeys(inputs), *outputs))
+    count = grid.lengths.requests
+    return _whole(frames, count) if count > CHUNK_ROWS else frames
+
+
+def _varied(grid: Grid) -> tuple[str, ...]:
+    """Inputs that tell candidates apart."""
+    varied = [name for axis in grid.axes[:-1] for name in axis.columns if len(axis.values) > 1]
+    return tuple(dict.fromkeys(("batch_size", *LAID, *FORMATS, *varied)))
+
+
+def steady_states(
+    grid: Grid, frame: pl.DataFrame, place: Place, serving: ServingAssumptions
+) -> pl.DataFrame:
+    """Candidates in the steady state of a serving engine.
+
+    Parameters
+    ----------
+    grid : Grid
+    frame : polars.DataFrame, N x L rows
+        Of `swept_frames`: L lengths of each candidate.
+    place : Place
+    serving : ServingAssumptions
+
+    Returns
+    -------
+    polars.DataFrame, N rows
+        Batch, layout, formats and every input that varies beside lengths, `weight_bytes`,
+        `devices` and `MEASURES`.
+    """
+    assert grid.lengths is not None
+    lengths, count = grid.lengths, grid.lengths.requests
+    inputs = _varied(grid)
+    arrays = {
+        name: frame[name].to_numpy().reshape(-1, count)
+        for name in frame.columns
+        if name in (*_PARTS, *LENGTH_COLUMNS, "batch_size", "data_parallel")
+    }
+    own = frame[MEMORY].to_numpy()[::count] * GIGA
+    room = np.where(own > 0, own, place.device.memory_bytes) * serving.memory_share
+    found = _measured(arrays, lengths, engine_of(place), serving, room)
+    measures = [pl.Series(name, values) for name, values in found.items()]
+    measures = [one.fill_nan(None) if one.name in NULL else one for one in measures]
+    candidates = frame.select(inputs)
+    return (candidates if count == 1 else candidates.gather_every(count)).hstack(measures)
 
 
 def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:
