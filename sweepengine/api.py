@@ -10,9 +10,10 @@ from sweepengine.data.devices import Device
 from sweepengine.data.models import Model, load_model
 from sweepengine.grid.lengths import Lengths, lengths_of
 from sweepengine.measured.compare import find_comparison
+from sweepengine.search.declarations import keywords
 from sweepengine.search.deploy import find_deployment
 from sweepengine.search.fit import find_fit
-from sweepengine.search.options import CompareOptions, DeployOptions, FitOptions, keywords
+from sweepengine.search.options import CompareOptions, DeployOptions, FitOptions
 from sweepengine.search.reasons import NothingServesError
 from sweepengine.search.requests import lengths_of_frame, read_lengths
 from sweepengine.search.steady_state import FITS

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import as_json_option, chart_option, options_of, top_option
-from sweepengine.search.options import CompareOptions, record_of
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import CompareOptions
 from sweepengine.show.terminal import say, say_json
 
 

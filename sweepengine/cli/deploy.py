@@ -12,7 +12,8 @@ from sweepengine.cli.options import (
     options_of,
     top_option,
 )
-from sweepengine.search.options import DeployOptions, RequestOptions, record_of
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import DeployOptions, RequestOptions
 from sweepengine.show.terminal import say_json
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import as_json_option, chart_option, options_of
-from sweepengine.search.options import GridTargets, ServingAssumptions, record_of
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import GridTargets, ServingAssumptions
 from sweepengine.show.terminal import say, say_json
 
 

@@ -7,7 +7,8 @@ import click
 from sweepengine.cli.options import as_json_option, axis_options, axis_values, options_of
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import SERVING
-from sweepengine.search.options import PlaceOptions, record_of
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import PlaceOptions
 from sweepengine.show.terminal import say_json, show_explanation, show_place
 from sweepengine.show.times import show_timeline
 

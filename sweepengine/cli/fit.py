@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import as_json_option, lengths_of_options, options_of
-from sweepengine.search.options import FitOptions, RequestOptions, record_of
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import FitOptions, RequestOptions
 from sweepengine.show.terminal import say_json
 
 

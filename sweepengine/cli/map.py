@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import as_json_option, chart_option, lengths_of_options, options_of
-from sweepengine.search.options import MapOptions, RequestOptions, record_of
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import MapOptions, RequestOptions
 from sweepengine.show.terminal import say, say_json
 
 

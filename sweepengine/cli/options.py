@@ -11,7 +11,8 @@ from sweepengine.data.machine import MOST_COUNTED, TO_DRAW, require_addresses
 from sweepengine.data.outputs import KINDS, check_writable
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES
-from sweepengine.search.options import RequestOptions, declared
+from sweepengine.search.declarations import declared
+from sweepengine.search.options import RequestOptions
 
 if TYPE_CHECKING:
     from sweepengine.data.models import Model

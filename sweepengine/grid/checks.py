@@ -45,6 +45,11 @@ class Problem(NamedTuple):
         """The problem without its place."""
         return self.text if self.value is None else f"{self.column} = {self.value}: {self.text}"
 
+    @property
+    def joint_text(self) -> str:
+        """The problem where a joint value stands before it."""
+        return f"expected {self.column} that divide {self.whole}" if self.whole else self.text
+
 
 def shown(value: object) -> str:
     """A value as messages show it: as JSON, cut where it is long."""

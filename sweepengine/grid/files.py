@@ -243,9 +243,7 @@ def _check_together(
         place = f"{source}: axes.{axis.name}[{i}]"
         if problem.column != "weight_format":  # whose problem names it
             place += f" = {shown(_listed(place, table[axis.name])[i])}"
-        if problem.whole:
-            return f"{place}: expected {problem.column} that divide {problem.whole}"
-        return f"{place}: {problem.text}"
+        return f"{place}: {problem.joint_text}"
 
     check_together(model, columns, message)
 

@@ -99,7 +99,7 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
     def message(problem: Problem) -> str:
         source = sources.get(problem.column, "")
         if source in JOINT:
-            return f"{place}: {source} = {shown(given[source])}: {problem.sentence}"
+            return f"{place}: {source} = {shown(given[source])}: {problem.joint_text}"
         return f"{place}: {problem.sentence}"
 
     if together := TOGETHER & sources.keys():

@@ -26,7 +26,8 @@ from sweepengine.measured.measured_runs import (
     runs_of,
     shipped_model,
 )
-from sweepengine.search.options import CompareOptions, checked
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import CompareOptions
 
 GAP_RUNS = 200
 """Runs whose gap is looked at operator by operator; of more evenly spread ones."""

@@ -20,9 +20,10 @@ from sweepengine.formulas.speeds import SILICON
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, condensed
 from sweepengine.grid.shorthand import layout_name
+from sweepengine.search.declarations import checked
 from sweepengine.search.disaggregated import BUSY, Groups, combined
 from sweepengine.search.engine_arguments import Launch, launches
-from sweepengine.search.options import AGGREGATED, DISAGGREGATED, DeployOptions, checked
+from sweepengine.search.options import AGGREGATED, DISAGGREGATED, DeployOptions
 from sweepengine.search.placements import (
     Precision,
     batches_of,

@@ -19,7 +19,8 @@ from sweepengine.grid.grid import Grid, with_lengths
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.query.reading import told
 from sweepengine.query.sql import condition
-from sweepengine.search.options import LatencyTargets, ServingAssumptions, checked
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import LatencyTargets, ServingAssumptions
 from sweepengine.search.steady_state import ASSUMED, FITS, served_frames
 from sweepengine.search.targets import meets_tpot, meets_ttft
 

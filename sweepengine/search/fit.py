@@ -19,7 +19,8 @@ from sweepengine.grid.lengths import Lengths, condensed, lengths_of
 from sweepengine.grid.plain import image_of
 from sweepengine.grid.points import default_values
 from sweepengine.grid.shorthand import layout_name
-from sweepengine.search.options import FitOptions, ServingAssumptions, checked
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import FitOptions, ServingAssumptions
 from sweepengine.search.placements import (
     Precision,
     group_limit,

@@ -19,7 +19,8 @@ from sweepengine.data.speeds import Place, basis, place_of
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths
-from sweepengine.search.options import MapOptions, checked
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import MapOptions
 from sweepengine.search.placements import read_layouts, read_precisions, search_grid
 from sweepengine.search.plans import spelled_layouts
 from sweepengine.search.steady_state import FITS, SECONDS_PER_DAY, served_frames

@@ -15,7 +15,8 @@ from sweepengine.engine.frames import seconds_of_points
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import ROOFLINE, SILICON
 from sweepengine.query.sources import Source
-from sweepengine.search.options import LatencyTargets, SloOptions, checked
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import LatencyTargets, SloOptions
 from sweepengine.search.targets import (
     SECONDS_PER_HOUR,
     check_prices,

@@ -8,6 +8,7 @@ import pytest
 import sweepengine as se
 from sweepengine.cli import commands
 from sweepengine.data.errors import InputError
+from sweepengine.search.declarations import checked, declared, record_of
 from sweepengine.search.options import (
     CompareOptions,
     DeployOptions,
@@ -18,9 +19,6 @@ from sweepengine.search.options import (
     RequestOptions,
     ServingAssumptions,
     SloOptions,
-    checked,
-    declared,
-    record_of,
 )
 
 RECORDS = {
