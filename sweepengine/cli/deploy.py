@@ -8,11 +8,10 @@ import click
 from sweepengine.cli.options import (
     as_json_option,
     chart_option,
-    lengths_of_options,
     options_of,
+    searched,
     top_option,
 )
-from sweepengine.search.declarations import record_of
 from sweepengine.search.options import DeployOptions, RequestOptions
 from sweepengine.show.terminal import say_json
 
@@ -41,12 +40,9 @@ def deploy(
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.data.models import load_model
     from sweepengine.search.deploy import find_deployment
 
-    loaded = load_model(model)
-    lengths = lengths_of_options("deploy", loaded, given)
-    found = find_deployment(loaded, kinds, lengths, record_of(DeployOptions, given))
+    found = searched("deploy", find_deployment, model, kinds, DeployOptions, given)
     if chart is not None:
         from sweepengine.show.deployment_chart import deployment_chart
         from sweepengine.show.rendering import save_chart
@@ -57,4 +53,4 @@ def deploy(
         return
     from sweepengine.show.deployments import show_deployment
 
-    show_deployment(found, loaded, top)
+    show_deployment(found, top)

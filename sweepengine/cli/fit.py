@@ -4,8 +4,7 @@ from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, lengths_of_options, options_of
-from sweepengine.search.declarations import record_of
+from sweepengine.cli.options import as_json_option, options_of, searched
 from sweepengine.search.options import FitOptions, RequestOptions
 from sweepengine.show.terminal import say_json
 
@@ -24,12 +23,9 @@ def fit(model: str, devices: tuple[str, ...], as_json: bool, **given: Any) -> No
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.data.models import load_model
     from sweepengine.search.fit import find_fit
 
-    loaded = load_model(model)
-    lengths = lengths_of_options("fit", loaded, given)
-    found = find_fit(loaded, devices, lengths, record_of(FitOptions, given))
+    found = searched("fit", find_fit, model, devices, FitOptions, given)
     if as_json:
         say_json(found.as_dict())
         return

@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, lengths_of_options, options_of
-from sweepengine.search.declarations import record_of
+from sweepengine.cli.options import as_json_option, chart_option, options_of, searched
 from sweepengine.search.options import MapOptions, RequestOptions
 from sweepengine.show.terminal import say, say_json
 
@@ -31,12 +30,9 @@ def limits_map(
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.data.models import load_model
     from sweepengine.search.limits_map import find_maps
 
-    loaded = load_model(model)
-    lengths = lengths_of_options("map", loaded, given)
-    maps = find_maps(loaded, devices, lengths, record_of(MapOptions, given))
+    maps = searched("map", find_maps, model, devices, MapOptions, given)
     if chart is not None:
         from sweepengine.show.map_chart import maps_chart
         from sweepengine.show.rendering import save_chart

@@ -11,7 +11,7 @@ from sweepengine.data.machine import MOST_COUNTED, TO_DRAW, require_addresses
 from sweepengine.data.outputs import KINDS, check_writable
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES
-from sweepengine.search.declarations import declared
+from sweepengine.search.declarations import declared, record_of
 from sweepengine.search.options import RequestOptions
 
 if TYPE_CHECKING:
@@ -136,6 +136,43 @@ def axis_values(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 "as 10,5"
             ) from None
     return given
+
+
+def searched(
+    command: str,
+    find: Callable[..., Any],
+    model: str,
+    devices: Sequence[str],
+    record: type,
+    given: dict[str, Any],
+) -> Any:
+    """What a search finds for a model on devices, by the options of a command.
+
+    Parameters
+    ----------
+    command : str
+        What to call it in messages.
+    find : callable
+        The search: of a model, devices, lengths and a record of options.
+    model : str
+        Name or file.
+    devices : sequence of str
+        Names or files.
+    record : type
+        Of the options that the search takes.
+    given : dict
+        Options of the command: those of `RequestOptions` and of `record`.
+
+    Raises
+    ------
+    InputError
+        When one is not valid.
+    """
+    from sweepengine.data.models import load_model
+
+    loaded = load_model(model)
+    lengths = lengths_of_options(command, loaded, given)
+    return find(loaded, devices, lengths, record_of(record, given))
 
 
 def lengths_of_options(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":

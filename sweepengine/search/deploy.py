@@ -44,7 +44,7 @@ from sweepengine.search.targets import check_prices
 class Deployment(NamedTuple):
     """The answer of a search."""
 
-    model: str
+    model: Model
     options: DeployOptions
     lengths: Lengths
     candidates: int
@@ -75,7 +75,7 @@ class Deployment(NamedTuple):
         del options["prices"]
         targets, serving = options.pop("targets"), options.pop("serving")
         return {
-            "model": self.model,
+            "model": self.model.name,
             "asked": {"targets": targets._asdict()} | options | {"setting": serving._asdict()},
             "candidates": self.candidates,
             "points": self.points,
@@ -156,7 +156,7 @@ def find_deployment(
         longest = longest_tokens(loaded, place, lengths)
         started = launches(plan, best["replicas"], loaded, options.serving, longest)
     return Deployment(
-        loaded.name, options, lengths, found.looked, found.points, best, reason, plans,
+        loaded, options, lengths, found.looked, found.points, best, reason, plans,
         front.sort("user_tokens_per_s", descending=True), requests, tuple(started),
         tuple(dict.fromkeys(bases)), _assumed(options, lengths, seen, limits),
     )  # fmt: skip

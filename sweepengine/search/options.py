@@ -118,7 +118,9 @@ class DeployOptions(NamedTuple):
     """What a deployment must do, and what may be tried for it."""
 
     targets: LatencyTargets = LatencyTargets()
-    devices: Annotated[int | None, Option("How many there are.", shown="a node", **_BATCH)] = None
+    devices: Annotated[int | None, Option("Devices that there are.", shown="a node", **_BATCH)] = (
+        None
+    )
     """Of one kind; None: a node of them, or as many as a rate takes."""
     rate: Annotated[
         float | None,
@@ -132,17 +134,27 @@ class DeployOptions(NamedTuple):
                shown=FRAMEWORKS[0]),
     ] = FRAMEWORKS[:1]  # fmt: skip
     modes: Annotated[
-        tuple[str, ...], Option("Only this.", flag="--mode-of-serving", choices=MODES)
+        tuple[str, ...], Option("Modes that are tried.", flag="--mode-of-serving", choices=MODES)
     ] = MODES
     precisions: Annotated[
-        tuple[str, ...], Option("Only these, such as fp8-kv8.", flag="--precision")
+        tuple[str, ...],
+        Option(
+            "Precisions that are tried, such as fp8-kv8.",
+            flag="--precision",
+            shown="those that a device has the peaks for",
+        ),
     ] = ()
-    """Empty: those that a device has the peaks for."""
     layouts: Annotated[
-        tuple[str, ...], Option("Only these, such as tp4-ep8.", flag="--layout")
+        tuple[str, ...],
+        Option(
+            "Layouts that are tried, such as tp4-ep8.",
+            flag="--layout",
+            shown="all that a model can have",
+        ),
     ] = ()
-    """Empty: all that a model can have."""
-    most_batch: Annotated[int, Option("Largest tried.", flag="--batch", **_BATCH)] = BATCHES
+    most_batch: Annotated[int, Option("Largest batch that is tried.", flag="--batch", **_BATCH)] = (
+        BATCHES
+    )
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
     prices: Prices = {}
@@ -154,12 +166,14 @@ class MapOptions(NamedTuple):
     targets: LatencyTargets = LatencyTargets()
     over: Annotated[
         str | None,
-        Option("What varies.", choices=("prompt", "answer"),
+        Option("Length that varies.", choices=("prompt", "answer"),
                shown="prompt; of models with vision answer"),
     ] = None  # fmt: skip
-    longest: Annotated[int | None, Option("Tokens.", shown="131,072; of answers 8,192")] = None
-    most_batch: Annotated[int, Option("Largest.", flag="--batch")] = BATCHES
-    cells: Annotated[int, Option("Points a panel.", least=100, most=100_000_000)] = 40_000
+    longest: Annotated[
+        int | None, Option("Longest length, tokens.", shown="131,072; of answers 8,192")
+    ] = None
+    most_batch: Annotated[int, Option("Largest batch.", flag="--batch")] = BATCHES
+    cells: Annotated[int, Option("Points of a device's map.", least=100, most=100_000_000)] = 40_000
     layout: Annotated[str, Option("Such as tp4-ep8.")] = "tp1"
     precision: Precision = OWN
     framework: Framework = FRAMEWORKS[0]

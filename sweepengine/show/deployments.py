@@ -17,11 +17,11 @@ from sweepengine.show.terminal import front_picture, print_table, say
 KIND = "device"
 
 
-def show_deployment(found: Deployment, model: Model, top: int) -> None:
+def show_deployment(found: Deployment, top: int) -> None:
     """Print the best, what each format gives, the front, and how to start it."""
-    targets = found.options.targets
+    targets, model = found.options.targets, found.model
     what = f"{lengths_text(found.lengths, model)}; TTFT {targets.ttft_s:g} s"
-    say(f"{found.model}: {what}, TPOT {targets.tpot_s * 1000:g} ms for "
+    say(f"{model.name}: {what}, TPOT {targets.tpot_s * 1000:g} ms for "
         f"{found.options.serving.share:.0%} of requests")  # fmt: skip
     say(f"{found.candidates:,} candidates considered in {found.points:,} points")
     if found.best is None:
