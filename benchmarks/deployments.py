@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 from benchmarks.measure import Measurement, run_command
 from sweepengine.data.models import load_model
 from sweepengine.grid.lengths import lengths_of
-from sweepengine.search.deploy import Asked, find_deployment
-from sweepengine.search.plans import AGGREGATED
-from sweepengine.search.targets import Objectives
+from sweepengine.search.deploy import find_deployment
+from sweepengine.search.options import AGGREGATED, DeployOptions, LatencyTargets
 
 GROUP = "deploy"
 MODEL, PATH = "qwen3-32b", "Qwen/Qwen3-32B-FP8"
@@ -61,11 +60,11 @@ def ours(question: Question) -> Reply:
     model = load_model(MODEL)
     table = {"prompt": [question.prompt - question.cached], "cached_tokens": [question.cached],
              "answer": [question.answer]}  # fmt: skip
-    asked = Asked(
-        Objectives(question.ttft, question.tpot), question.devices, question.rate,
+    options = DeployOptions(
+        LatencyTargets(question.ttft, question.tpot), question.devices, question.rate,
         frameworks=(FRAMEWORK,), precisions=(PRECISION,),
     )  # fmt: skip
-    found = find_deployment(MODEL, [DEVICE], lengths_of("benchmark", model, table), asked)
+    found = find_deployment(MODEL, [DEVICE], lengths_of("benchmark", model, table), options)
     best = found.best
     if best is None:
         raise SystemExit(f"{question.text}: {found.reason}")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import sweepengine as se
 from benchmarks.measure import Measurement, measure, run_command
 from sweepengine.engine.compute import compute_arrays
-from sweepengine.grid.grid import load_grid, parse_grid
+from sweepengine.grid.files import load_grid, parse_grid
 from sweepengine.store.dataset import arrow_schema, to_arrow
 from sweepengine.store.runs import _manifest
 

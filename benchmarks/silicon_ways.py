@@ -19,7 +19,8 @@ import polars as pl
 
 import sweepengine as se
 from benchmarks.measure import RUNS, Measurement, measure
-from sweepengine.grid.grid import Grid, parse_grid
+from sweepengine.grid.files import parse_grid
+from sweepengine.grid.grid import Grid
 
 GROUP = "times"
 DEVICE, SYSTEM, FRAMEWORK = "h100-sxm", "h100_sxm", "vllm"
@@ -68,7 +69,7 @@ def fitting(frame: pl.DataFrame) -> pl.DataFrame:
 def timed_capacity() -> Grid:
     """The capacity grid on a device."""
     from sweepengine.data.files import read_toml
-    from sweepengine.grid.grid import shipped_grids
+    from sweepengine.grid.files import shipped_grids
 
     data = read_toml(shipped_grids()["capacity"])
     return parse_grid({**data, "axes": {"device": [DEVICE], **data["axes"]}}, "timed capacity")

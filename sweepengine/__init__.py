@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sweepengine.data.models import Model, load_model
     from sweepengine.engine.frames import cost, evaluate
     from sweepengine.engine.lazy import scan
-    from sweepengine.grid.grid import load_grid
+    from sweepengine.grid.files import load_grid
     from sweepengine.search.reasons import NothingServesError
     from sweepengine.store.runs import Summary, run
 
@@ -29,7 +29,7 @@ _HOMES = {
     "evaluate": "engine.frames",
     "fit": "api",
     "load_device": "data.devices",
-    "load_grid": "grid.grid",
+    "load_grid": "grid.files",
     "load_model": "data.models",
     "metrics": "costs",
     "run": "store.runs",
@@ -54,6 +54,11 @@ __all__ = [
     "run",
     "scan",
 ]
+
+
+def __dir__() -> list[str]:
+    """Public names alone."""
+    return sorted([*__all__, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,13 @@
-"""`compare`: measured runs beside the model."""
+"""`compare`: measured runs and predictions."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from sweepengine.cli.options import (
-    as_json_option,
-    chart_option,
-    framework_option,
-    times_option,
-    top_option,
-)
+from sweepengine.cli.options import as_json_option, chart_option, options_of, top_option
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import CompareOptions
 from sweepengine.show.terminal import say, say_json
 
 
@@ -21,10 +18,7 @@ from sweepengine.show.terminal import say, say_json
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--device", required=True, help="That they ran on, by name or file.")
 @click.option("--model", help="That they ran [default: the one that a benchmark's JSON names].")
-@click.option("--layout", help="Such as tp4, where runs say none [default: one device].")
-@framework_option
-@times_option
-@click.option("--calibrate", is_flag=True, help="Fit a host constant and one factor to the runs.")
+@options_of(CompareOptions)
 @top_option("Runs shown.", 20)
 @chart_option()
 @as_json_option
@@ -32,22 +26,19 @@ def compare(
     runs: Path,
     device: str,
     model: str | None,
-    layout: str | None,
-    framework: str,
-    times: str | None,
-    calibrate: bool,
     top: int,
     chart: Path | None,
     as_json: bool,
+    **given: Any,
 ) -> None:
-    """Lay measured RUNS beside the model: shares of the peaks, predicted times, where the gap lies.
+    """Compare measured RUNS with predictions: shares of the peaks, times, and where the gap lies.
 
     RUNS is a CSV or Parquet of inputs and ttft_ms, tpot_ms, seconds or tokens_per_s, or the JSON
     that the serving benchmarks of vLLM and SGLang write.
     """
     from sweepengine.measured.compare import find_comparison
 
-    found = find_comparison(runs, device, model, framework, times, layout, calibrate)
+    found = find_comparison(runs, device, model, record_of(CompareOptions, given))
     if chart is not None:
         from sweepengine.show.comparison_chart import comparison_chart
         from sweepengine.show.rendering import save_chart

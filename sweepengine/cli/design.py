@@ -1,44 +1,35 @@
 """`design`: which figures a device should have."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option
-from sweepengine.cli.requests import setting_of, setting_options
+from sweepengine.cli.options import as_json_option, chart_option, options_of
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import GridTargets, ServingAssumptions
 from sweepengine.show.terminal import say, say_json
 
 
 @click.command(epilog="Example: sweepengine design accelerators --chart designs.svg")
 @click.argument("grid")
-@click.option("--ttft", type=float, help="Seconds to the first token [default: the grid's].")
-@click.option("--tpot", type=float, help="Seconds for each further token [default: the grid's].")
-@setting_options
+@options_of(GridTargets)
+@options_of(ServingAssumptions)
 @chart_option("lines of equal latency and cost")
 @as_json_option
-def design(
-    grid: str,
-    ttft: float | None,
-    tpot: float | None,
-    share: float,
-    memory_share: float,
-    chart: Path | None,
-    as_json: bool,
-) -> None:
-    """Say of a GRID over figures of a device which is the cheapest, and what to double.
+def design(grid: str, chart: Path | None, as_json: bool, **given: Any) -> None:
+    """Find the cheapest device for a GRID over figures of a device, and which figure to double.
 
     The grid has axes such as device_bandwidth_gbs, the key `cost` and optionally `[[lengths]]`.
     """
-    from sweepengine.grid.grid import load_grid
+    from sweepengine.grid.files import load_grid
     from sweepengine.search.design import find_designs
-    from sweepengine.search.targets import Objectives, seconds_target
+    from sweepengine.search.targets import targets_of
 
     loaded = load_grid(grid)
-    targets = Objectives(
-        seconds_target("design", "ttft_s", ttft, loaded.targets.ttft_s),
-        seconds_target("design", "tpot_s", tpot, loaded.targets.tpot_s),
-    )
-    found = find_designs(loaded, targets, setting_of(share, memory_share))
+    of_grid = (loaded.targets.ttft_s, loaded.targets.tpot_s)
+    targets = targets_of("design", record_of(GridTargets, given), of_grid)
+    found = find_designs(loaded, targets, record_of(ServingAssumptions, given))
     if chart is not None:
         from sweepengine.show.design_chart import designs_chart
         from sweepengine.show.rendering import save_chart

@@ -1,9 +1,14 @@
 """`explain`: the cost of one workload as a tree."""
 
+from typing import Any
+
 import click
 
-from sweepengine.cli.options import as_json_option, axis_options, axis_values, place_options
+from sweepengine.cli.options import as_json_option, axis_options, axis_values, options_of
+from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import SERVING
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import PlaceOptions
 from sweepengine.show.terminal import say_json, show_explanation, show_place
 from sweepengine.show.times import show_timeline
 
@@ -20,31 +25,28 @@ from sweepengine.show.times import show_timeline
     multiple=True,
     help="Add the time of each operator, and memory, on this device, by name or file.",
 )
-@place_options
+@options_of(PlaceOptions)
 @as_json_option
 def explain(
     model: str,
     formulas: bool,
     device_names: tuple[str, ...],
-    times: str | None,
-    framework: str,
-    serving: str,
     as_json: bool,
-    **axes: object,
+    **given: Any,
 ) -> None:
     """Show what one workload costs, operator by operator."""
     from sweepengine.costs.explain import explain as explain_point
-    from sweepengine.formulas.points import INPUTS
-    from sweepengine.grid.grid import parse_grid
+    from sweepengine.data.models import load_model
+    from sweepengine.grid.points import checked_point
 
-    given = axis_values("explain", axes)
-    grid = parse_grid({"name": "explain", "model": model, "axes": given}, "explain")
-    point = grid.point
-    total = explain_point(grid.model.architecture, point)
+    place_options = record_of(PlaceOptions, given)
+    loaded = load_model(model)
+    point = checked_point(loaded, axis_values("explain", given), "explain")
+    total = explain_point(loaded.architecture, point)
     inputs = {
         name: INPUTS[name].shown(value)
         for name, value in point._asdict().items()
-        if name in grid.model.inputs
+        if name in loaded.inputs
     }
     places, timelines = [], []
     if device_names:
@@ -53,14 +55,15 @@ def explain(
         from sweepengine.data.devices import load_device
         from sweepengine.data.speeds import place_of
 
-        served = point._replace(serving=SERVING.index(serving))
+        served = point._replace(serving=SERVING.index(place_options.serving))
         for name in device_names:
             device = load_device(name)
-            places.append(on_device(grid.model, point, device))
-            timelines.append(timeline(grid.model, served, place_of(device, framework, times)))
+            at = place_of(device, place_options.framework, place_options.times)
+            places.append(on_device(loaded, point, device))
+            timelines.append(timeline(loaded, served, at))
     if as_json:
         facts: dict[str, object] = {
-            "model": grid.model.name,
+            "model": loaded.name,
             "inputs": inputs,
             "cost": total.as_dict(),
         }
@@ -70,7 +73,7 @@ def explain(
         say_json(facts)
         return
     said = ", ".join(f"{name} {value}" for name, value in inputs.items())
-    show_explanation(f"{grid.model.name}: {said}", total, formulas)
+    show_explanation(f"{loaded.name}: {said}", total, formulas)
     for place, found in zip(places, timelines, strict=True):
         show_place(place)
         show_timeline(found)

@@ -1,16 +1,11 @@
 """`fit`: whether a model fits devices, as a card."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, framework_option, times_option
-from sweepengine.cli.requests import (
-    lengths_of_options,
-    lengths_options,
-    setting_of,
-    setting_options,
-)
+from sweepengine.cli.options import as_json_option, options_of, searched
+from sweepengine.search.options import FitOptions, RequestOptions
 from sweepengine.show.terminal import say_json
 
 
@@ -20,37 +15,17 @@ from sweepengine.show.terminal import say_json
 )
 @click.argument("model")
 @click.option("--device", "devices", multiple=True, required=True, help="Name or file; several.")
-@lengths_options
-@click.option("--layout", help="Such as tp2 [default: the fewest devices that hold the model].")
-@click.option("--precision", default="checkpoint", show_default=True, help="Such as fp8-kv8.")
-@framework_option
-@times_option
-@setting_options
+@options_of(RequestOptions)
+@options_of(FitOptions)
 @as_json_option
-def fit(
-    model: str,
-    devices: tuple[str, ...],
-    lengths_file: Path | None,
-    layout: str | None,
-    precision: str,
-    framework: str,
-    times: str | None,
-    share: float,
-    memory_share: float,
-    as_json: bool,
-    **given: object,
-) -> None:
-    """Say on one card whether MODEL fits devices, how many requests beside it, and how fast.
+def fit(model: str, devices: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Check whether MODEL fits on devices, how many requests they hold, and how fast.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.data.models import load_model
-    from sweepengine.search.fit import Wanted, find_fit
+    from sweepengine.search.fit import find_fit
 
-    lengths = lengths_of_options("fit", load_model(model), lengths_file, given)
-    setting = setting_of(share, memory_share)
-    wanted = Wanted(layout, precision, framework, times, setting)
-    found = find_fit(model, devices, lengths, wanted)
+    found = searched("fit", find_fit, model, devices, FitOptions, given)
     if as_json:
         say_json(found.as_dict())
         return

@@ -1,17 +1,12 @@
-"""`map`: what stops each batch and length."""
+"""`map`: the limiting factor of each batch and length."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, framework_option, times_option
-from sweepengine.cli.requests import (
-    lengths_of_options,
-    lengths_options,
-    setting_of,
-    setting_options,
-    targets_of,
-)
+from sweepengine.cli.options import as_json_option, chart_option, options_of, searched
+from sweepengine.search.options import MapOptions, RequestOptions
 from sweepengine.show.terminal import say, say_json
 
 
@@ -24,53 +19,20 @@ from sweepengine.show.terminal import say, say_json
 @click.option(
     "--device", "devices", multiple=True, required=True, help="Name or file; a panel each."
 )
-@click.option("--ttft", type=float, default=2.0, show_default=True, help="Seconds at most.")
-@click.option("--tpot", type=float, default=0.05, show_default=True, help="Seconds at most.")
-@click.option("--over", type=click.Choice(["prompt", "answer"]),
-              help="What varies [default: prompt; of models with vision answer].")  # fmt: skip
-@lengths_options
-@click.option("--longest", type=int, help="Tokens [default: 131,072; of answers 8,192].")
-@click.option("--batch", type=int, default=1024, show_default=True, help="Largest.")
-@click.option("--cells", type=int, default=40_000, show_default=True, help="Points a panel.")
-@click.option("--layout", default="tp1", show_default=True, help="Such as tp4-ep8.")
-@click.option("--precision", default="checkpoint", show_default=True, help="Such as fp8-kv8.")
-@framework_option
-@times_option
-@setting_options
+@options_of(RequestOptions)
+@options_of(MapOptions)
 @chart_option()
 @as_json_option
 def limits_map(
-    model: str,
-    devices: tuple[str, ...],
-    ttft: float,
-    tpot: float,
-    over: str | None,
-    lengths_file: Path | None,
-    longest: int | None,
-    batch: int,
-    cells: int,
-    layout: str,
-    precision: str,
-    framework: str,
-    times: str | None,
-    share: float,
-    memory_share: float,
-    chart: Path | None,
-    as_json: bool,
-    **given: object,
+    model: str, devices: tuple[str, ...], chart: Path | None, as_json: bool, **given: Any
 ) -> None:
-    """Map batch against length: what stops each point, what it makes, the best that serves.
+    """Map batch against length: limiting factors, throughput, the highest within the targets.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
-    from sweepengine.data.models import load_model
-    from sweepengine.search.limits_map import Asked, find_maps
+    from sweepengine.search.limits_map import find_maps
 
-    targets = targets_of("map", ttft, tpot)
-    lengths = lengths_of_options("map", load_model(model), lengths_file, given)
-    asked = Asked(targets, over or "", longest or 0, batch, cells, layout, precision, framework,
-                  times, setting_of(share, memory_share))  # fmt: skip
-    maps = find_maps(model, devices, lengths, asked)
+    maps = searched("map", find_maps, model, devices, MapOptions, given)
     if chart is not None:
         from sweepengine.show.map_chart import maps_chart
         from sweepengine.show.rendering import save_chart
@@ -79,7 +41,7 @@ def limits_map(
     if as_json:
         panels = [panel.as_dict() for panel in maps.panels]
         say_json({"model": maps.model.name, "over": maps.over, "unit": maps.unit,
-                  "targets": targets._asdict(), "panels": panels})  # fmt: skip
+                  "targets": maps.options.targets._asdict(), "panels": panels})  # fmt: skip
         return
     from sweepengine.show.maps import show_maps
 

@@ -1,8 +1,8 @@
 """Options that several commands share, and those that follow from the axes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,9 +10,13 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.machine import MOST_COUNTED, TO_DRAW, require_addresses
 from sweepengine.data.outputs import KINDS, check_writable
 from sweepengine.formulas.points import INPUTS
-from sweepengine.formulas.serving import SERVING
-from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.grid.axes import AXES
+from sweepengine.search.declarations import declared, record_of
+from sweepengine.search.options import RequestOptions
+
+if TYPE_CHECKING:
+    from sweepengine.data.models import Model
+    from sweepengine.grid.lengths import Lengths
 
 
 class OutputFile(click.Path):
@@ -77,42 +81,121 @@ def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-PLACE = {
-    "serving": (SERVING, "One batch after the other, or requests that join a running one."),
-    "framework": (FRAMEWORKS, "Serving engine whose kernels were measured."),
-    "times": (TIMES, "Times of measured kernels, or of the data sheet."),
-}
-"""Options that say what times are of: choices and meaning."""
+def options_of(record: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options that a record declares; `search.options.record_of` reads them."""
+
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        for one in reversed(list(declared(record))):
+            choices, flag = one.option.choices, one.kind is bool
+            prices = one.kind is Mapping
+            command = click.option(
+                one.flag, one.keyword, is_flag=flag, help=one.help,
+                type=click.Choice(choices) if choices else None if flag else str if prices
+                else one.kind,
+                multiple=one.several or prices, callback=_prices if prices else None,
+                default=() if prices else one.default,
+            )(command)  # fmt: skip
+        return command
+
+    return decorated
 
 
-def _place_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    choices, meaning = PLACE[name]
-    shown = choices[0] if name != "times" else "silicon where a device has rates"
-    default = choices[0] if name != "times" else None
-    kind = click.Choice(choices)
-    return click.option(
-        f"--{name}", type=kind, default=default, help=f"{meaning} [default: {shown}]"
-    )
+def _prices(
+    ctx: click.Context, option: click.Parameter, written: Sequence[str]
+) -> dict[str, float]:
+    """Prices by device.
 
-
-framework_option, times_option = _place_option("framework"), _place_option("times")
-
-
-def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say what times are of."""
-    for name in PLACE:
-        command = _place_option(name)(command)
-    return command
-
-
-def axis_values(command: str, options: dict[str, object]) -> dict[str, object]:
-    """The `[axes]` table that a command's options make."""
-    given = {axis: value for axis, value in options.items() if value is not None}
-    if isinstance(heads := given.get("heads"), str):
+    Raises
+    ------
+    InputError
+        When one is not written as ``h100-sxm=2.5``.
+    """
+    found = {}
+    for price in written:
+        name, _, usd = price.partition("=")
         try:
-            given["heads"] = [[int(number) for number in heads.split(",")]]
+            found[name] = float(usd)
         except ValueError:
             raise InputError(
-                f"{command}: --heads {heads}: expected query and key-value heads, such as 10,5"
+                f"{ctx.info_name}: --price {price}: expected DEVICE=USD an hour, such as "
+                "h100-sxm=2.5"
+            ) from None
+    return found
+
+
+def axis_values(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs of a point, by axis, that the options of `axis_options` say."""
+    given = {axis: options[axis] for axis in AXES if options.get(axis) is not None}
+    given = {axis: value for axis, value in given.items() if axis not in BESIDE}
+    if "heads" in given:
+        try:
+            given["heads"] = tuple(int(number) for number in given["heads"].split(","))
+        except ValueError:
+            raise InputError(
+                f"{command}: --heads {given['heads']}: expected query and key-value heads, such "
+                "as 10,5"
             ) from None
     return given
+
+
+def searched(
+    command: str,
+    find: Callable[..., Any],
+    model: str,
+    devices: Sequence[str],
+    record: type,
+    given: dict[str, Any],
+) -> Any:
+    """What a search finds for a model on devices, by the options of a command.
+
+    Parameters
+    ----------
+    command : str
+        What to call it in messages.
+    find : callable
+        The search: of a model, devices, lengths and a record of options.
+    model : str
+        Name or file.
+    devices : sequence of str
+        Names or files.
+    record : type
+        Of the options that the search takes.
+    given : dict
+        Options of the command: those of `RequestOptions` and of `record`.
+
+    Raises
+    ------
+    InputError
+        When one is not valid.
+    """
+    from sweepengine.data.models import load_model
+
+    loaded = load_model(model)
+    lengths = lengths_of_options(command, loaded, given)
+    return find(loaded, devices, lengths, record_of(record, given))
+
+
+def lengths_of_options(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
+    """Lengths that a command's options say (`RequestOptions`).
+
+    Raises
+    ------
+    InputError
+        When there are both a file and single lengths, or they are not valid.
+    """
+    from sweepengine.grid.lengths import lengths_of
+
+    names = [one.keyword for one in declared(RequestOptions)]
+    table = {name: given[name] for name in names if given[name] is not None}
+    path = table.pop("lengths", None)
+    if path is not None:
+        if table:
+            option = f"--{next(iter(table)).replace('_', '-')}"
+            raise InputError(f"{command}: {option}: expected none beside --lengths")
+        from sweepengine.search.requests import read_lengths
+
+        return read_lengths(path, model)
+    for name in ("mode", "crops"):
+        if name in table and not model.has_vision:
+            raise InputError(f"{command}: --{name}: {model.name} sees no images")
+    return lengths_of(command, model, {name: [value] for name, value in table.items()})

@@ -12,7 +12,7 @@ from sweepengine.show.terminal import print_table, say_json
 def plan(grid: str, as_json: bool) -> None:
     """Say how large GRID is and whether it fits; compute nothing."""
     from sweepengine.grid.columns import DTYPES, TYPES
-    from sweepengine.grid.grid import load_grid
+    from sweepengine.grid.files import load_grid
     from sweepengine.grid.points import output_names
 
     loaded = load_grid(grid)

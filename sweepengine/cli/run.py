@@ -39,7 +39,7 @@ def run(
     """Compute GRID into a Parquet dataset; a run that was stopped goes on."""
     # Measured: a tenth less memory, and faster, than the pool that pyarrow would choose.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from sweepengine.grid.grid import load_grid
+    from sweepengine.grid.files import load_grid
     from sweepengine.store.runs import run as run_grid
 
     if address is not None and engine != "ray":

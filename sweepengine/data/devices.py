@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweepengine.data.errors import InputError, from_validation
-from sweepengine.data.files import DEVICE_SCHEMA_VERSION, find, read_toml
+from sweepengine.data.files import DEVICE_SCHEMA_VERSION, find, known, read_toml
 from sweepengine.data.texts import Name, Source, Text
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -135,20 +135,27 @@ class Device(NamedTuple):
     """Files of rates of its own, beside those that ship."""
 
 
-def load_device(name: str | Path) -> Device:
-    """Load a device by the name it is shipped under, or from a TOML file.
+_SHIPPED: dict[Path, Device] = {}
+
+
+def load_device(name: Device | str | Path) -> Device:
+    """Load a device by the name it is shipped under, or from a TOML file; a `Device` is returned.
 
     Parameters
     ----------
-    name : str or Path
-        A stem under ``sweepengine/data/devices`` or a path to a TOML file.
+    name : str, Path or Device
+        A stem under ``sweepengine/data/devices``, a path to a TOML file, or a device itself.
 
     Raises
     ------
     InputError
         When there is no such device (the message names the known ones) or its file is not valid.
     """
+    if isinstance(name, Device):
+        return name
     path = find("devices", name)
+    if (shipped := _SHIPPED.get(path)) is not None:
+        return shipped
     try:
         file = DeviceFile.model_validate(read_toml(path))
     except ValidationError as error:
@@ -160,7 +167,7 @@ def load_device(name: str | Path) -> Device:
         raise InputError(f"{path}: link: required key is missing beside other links")
     if file.link is not None and (missing := next((n for n in beside if n not in figures), "")):
         raise InputError(f"{path}: {missing}: required key is missing beside link")
-    return Device(
+    device = Device(
         file.name,
         file.description,
         file.tensor_bf16.value * TERA,
@@ -180,6 +187,9 @@ def load_device(name: str | Path) -> Device:
         file.rates.like,
         tuple(path.parent / name for name in file.rates.files),
     )
+    if path in known("devices").values():
+        _SHIPPED[path] = device
+    return device
 
 
 def _links(figures: dict[str, _Figure]) -> Links | None:

@@ -82,6 +82,19 @@ class Model(NamedTuple):
         return (attention.heads, attention.key_value_heads) if self.has["heads"] else (0, 0)
 
     @property
+    def image_sizes(self) -> tuple[int, int]:
+        """View and tile that a point has unless it says others: those of the first mode with tiles.
+
+        0 where it sees no images.
+        """
+        if not self.has_vision:
+            return 0, 0
+        tiled = next((mode for mode in self.modes.values() if mode.tile_size), None)
+        if tiled is None:
+            return INPUTS["view_size"].default, INPUTS["tile_size"].default
+        return tiled.view_size, tiled.tile_size or 0
+
+    @property
     def query_width(self) -> int:
         """Width of all queries together, which heads divide."""
         attention = self.architecture.groups[0].attention
@@ -207,21 +220,23 @@ _MOST = 64
 """Models of users that are kept."""
 
 
-def load_model(name: str | Path = "deepseek-ocr-3b") -> Model:
-    """Load a model by the name it is shipped under, or from a TOML file.
+def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
+    """Load a model by the name it is shipped under, or from a TOML file; a `Model` is returned.
 
     A file may say ``extends = "NAME"`` and then holds only what differs.
 
     Parameters
     ----------
-    name : str or Path
-        A stem under ``sweepengine/data/models`` or a path to a TOML file.
+    name : str, Path or Model
+        A stem under ``sweepengine/data/models``, a path to a TOML file, or a model itself.
 
     Raises
     ------
     InputError
         When there is no such model or its file is not valid.
     """
+    if isinstance(name, Model):
+        return name
     path = find("models", name)
     if (shipped := _SHIPPED.get(path)) is not None:
         return shipped

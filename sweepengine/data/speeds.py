@@ -95,8 +95,8 @@ def place_of(device: Device, framework: str = "vllm", times: str | None = None) 
     return Place(device, framework, SILICON if found else ROOFLINE, found)
 
 
-def on_devices(model: Model, names: Sequence[str | Path], times: str = "") -> Model:
-    """A model that is timed on devices, by name or file.
+def on_devices(model: Model, names: Sequence[Device | str | Path], times: str = "") -> Model:
+    """A model that is timed on devices, which may be given by name or file.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,23 @@ from sweepengine.engine.compute import (
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import begin, cores
 from sweepengine.engine.times import fill_times, timed_rows
-from sweepengine.formulas.layout import Layout
-from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Input
-from sweepengine.grid.axes import AXES
+from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS
+from sweepengine.grid.axes import JOINT
+from sweepengine.grid.checks import (
+    CROPS,
+    LAID,
+    Problem,
+    check_together,
+    checked_values,
+    refused_input,
+)
 from sweepengine.grid.columns import BY_NAME, TIMED, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
-from sweepengine.grid.points import (
-    checked_point,
-    default_values,
-    format_problem,
-    layout_problem,
-    output_names,
-    refuse_input,
-)
+from sweepengine.grid.points import checked_point, default_values, has_axis, output_names
 from sweepengine.grid.products import distinct
+from sweepengine.grid.shorthand import joint_columns
 
 Integers = NDArray[np.int64]
 
@@ -51,11 +53,14 @@ def type_of(name: str, model: Model, wide: bool = False) -> pl.DataType:
 
     With `wide`, integers are those of 128 bits.
     """
-    if name in INPUTS and INPUTS[name].choices:
-        return pl.Enum(choices_of(model, name))
-    if wide and TYPES[name].startswith("Int"):
-        return pl.Int128()
-    found: pl.DataType = getattr(pl, TYPES[name])()
+    choices = choices_of(model, name) if name in INPUTS else ()
+    return _type(choices, "Int128" if wide and TYPES[name].startswith("Int") else TYPES[name])
+
+
+@lru_cache(1 << 10)
+def _type(choices: tuple[str, ...], name: str) -> pl.DataType:
+    """A type by its name, or that of choices."""
+    found: pl.DataType = pl.Enum(choices) if choices else getattr(pl, name)()
     return found
 
 
@@ -73,14 +78,12 @@ def compute_chunk(
 ) -> pl.DataFrame:
     """Compute `columns`, or all that the model has, of the points of one chunk as a frame."""
     computed = compute_arrays(model, chunk, columns, engine)
-    return pl.DataFrame([column_of(name, values, model) for name, values in computed.items()])
+    return typed_frame(computed, model)
 
 
 def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series:
     """Values of one column, as computed, in the column's type."""
     kind = type_of(name, model)
-    if values.strides == (0,) and len(values):
-        return column_of(name, values[:1].copy(), model).new_from_index(0, len(values))
     if name in INPUTS and values.dtype.kind == "i":
         values = shown_values(name, values)
     if isinstance(kind, pl.Enum):
@@ -88,8 +91,24 @@ def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series
     return pl.Series(name, values).cast(kind)
 
 
+def typed_frame(columns: Mapping[str, NDArray[np.generic]], model: Model) -> pl.DataFrame:
+    """Columns, as computed, in their types; those of one repeated value share its memory."""
+    shared: dict[tuple[pl.DataType, object], pl.Series] = {}
+    found = []
+    for name, values in columns.items():
+        if values.strides != (0,) or not len(values):
+            found.append(column_of(name, values, model))
+            continue
+        key = (type_of(name, model), column_of(name, values[:1].copy(), model).item())
+        if key not in shared:
+            one = pl.Series(name, [key[1]], key[0])
+            shared[key] = one.new_from_index(0, len(values))
+        found.append(shared[key].alias(name))
+    return pl.DataFrame(found)
+
+
 def evaluate(
-    points: pl.DataFrame, model: str | Path = "deepseek-ocr-3b", times: str = ""
+    points: pl.DataFrame, model: Model | str | Path = "deepseek-ocr-3b", times: str = ""
 ) -> pl.DataFrame:
     """Cost of each given point, and its seconds where a column `device` says on what.
 
@@ -98,9 +117,11 @@ def evaluate(
     points : polars.DataFrame, N rows
         Any subset of the input columns (`sweepengine.formulas.points`); the rest take their
         defaults, `key_value_heads` that of `attention_heads`. Integer columns of any width
-        are taken as long as their values are valid.
-    model : str or Path
-        Name of a shipped model or path of a model file.
+        are taken as long as their values are valid. Joint axes may stand as one column of text,
+        as in grids: `layout` ("tp4-ep8"), `precision` ("fp8-kv8"), `mode` ("gundam:2x3") and
+        `crops` ("2x3").
+    model : Model, str or Path
+        A model, the name of a shipped one, or a path of a model file.
     times : str
         What seconds are of, "silicon" or "roofline"; silicon where a device has rates.
 
@@ -128,15 +149,8 @@ def evaluate(
     workloads = {name: columns[name][chosen] for name in WORKLOAD_COLUMNS}
     check_points(loaded.architecture, columns, workloads)
     computed = _computed(loaded, columns, workloads, codes)
-    shown = [
-        points[name].cast(type_of(name, loaded))
-        if name in points.columns and INPUTS[name].dtype == "Int32"
-        else column_of(name, values, loaded)
-        for name, values in columns.items()
-        if name in loaded.inputs
-    ]
-    found = [column_of(name, values, loaded) for name, values in computed.items()]
-    return pl.DataFrame([*shown, *found])
+    inputs = typed_frame({name: columns[name] for name in loaded.inputs}, loaded)
+    return inputs.hstack(typed_frame(computed, loaded))
 
 
 def _on_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.DataFrame, Model]:
@@ -156,19 +170,20 @@ def _on_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.Data
 
 
 def cost(
-    model: str | Path = "deepseek-ocr-3b", times: str = "", **point: int | float | str
+    model: Model | str | Path = "deepseek-ocr-3b", times: str = "", **point: object
 ) -> dict[str, int | float]:
     """Cost of one point, for programs that ask at every step: no frame, nothing compiled.
 
     Parameters
     ----------
-    model : str or Path
-        Name of a shipped model or path of a model file.
+    model : Model, str or Path
+        A model, the name of a shipped one, or a path of a model file.
     times : str
         What seconds are of, "silicon" or "roofline"; silicon where a device has rates.
     **point : int, float or str
-        Any of the input columns, as `evaluate` takes them: ``cost(crop_rows=2, crop_cols=3)``;
-        with ``device="h100-sxm"`` there are seconds.
+        Any of the input columns, as `evaluate` takes them, and joint axes as grids do:
+        ``cost(layout="tp8", precision="fp8", device="h100-sxm", mode="gundam:2x3")``. With a
+        device there are seconds.
 
     Returns
     -------
@@ -228,77 +243,60 @@ def seconds_of_points(points: pl.DataFrame, model: Model) -> pl.DataFrame:
 
 
 def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
-    for name in points.columns:
-        if name not in model.inputs:
-            raise refuse_input(model, f"points: {name}", "column", name, model.inputs)
+    """Every input column of points, as integers; those that points lack as one value, repeated."""
     found: dict[str, Integers] = {}
-    defaults = default_values(model)
-    for name, column in INPUTS.items():
-        if name in points.columns:
-            found[name] = _valid(points[name], column._replace(choices=choices_of(model, name)))
-        elif name == "key_value_heads" and "attention_heads" in points.columns:
-            found[name] = found["attention_heads"]
+    for series in points:
+        name = series.name
+        columns = JOINT[name].columns if name in JOINT else (name,)
+        if columns[0] not in model.inputs:
+            named = (*model.inputs, *(axis for axis in JOINT if has_axis(model, axis)))
+            raise refused_input(model, f"points: {name}", "column", columns[0], named)
+        if twice := set(columns) & found.keys():
+            raise InputError(f"points: {name}: sets {min(twice)}, as another column does")
+        if name in JOINT:
+            found |= joint_columns(model, name, series.to_list(), f"points: {name}")
         else:
+            found[name] = _held(series, model)
+    given, defaults = set(found), default_values(model)
+    if "attention_heads" in given and "key_value_heads" not in given:
+        found["key_value_heads"] = found["attention_heads"]
+    for name in INPUTS:
+        if name not in found:
             found[name] = np.broadcast_to(np.int64(defaults[name]), points.height)
-    heads, kv_heads = found["attention_heads"], found["key_value_heads"]
-    width = model.query_width
-    if {"attention_heads", "key_value_heads"} & set(points.columns):
-        _require(width % heads == 0, "attention_heads", heads, f"a divisor of {width}")
-        _require(heads % kv_heads == 0, "key_value_heads", kv_heads, "a divisor of attention_heads")
-    _check_layouts(found, model)
-    if {"crop_rows", "crop_cols"} & set(points.columns):
-        one_sided = (found["crop_rows"] == 0) == (found["crop_cols"] == 0)
-        expected = "crop_rows and crop_cols both 0 (no tiles) or both 1..1000"
-        _require(one_sided, "crop_rows", found["crop_rows"], expected)
-    return found
+    for names in (LAID, CROPS):
+        if given & set(names):
+            check_together(model, {name: found[name] for name in names}, _message)
+    return {name: found[name] for name in INPUTS}
 
 
-def _check_layouts(found: Mapping[str, Integers], model: Model) -> None:
-    """Refuse the first row whose layout or weights the model cannot have."""
-    names = (*AXES["layout"].columns, "weight_format", *AXES["heads"].columns)
-    rows, codes = distinct([found[name] for name in names])
-    for code, row in enumerate(rows.tolist()):
-        *layout, weights, queries, keys = (int(found[name][row]) for name in names)
-        problem = layout_problem(model, Layout(*layout), (queries, keys)) or format_problem(
-            model, weights
-        )
-        if problem:
-            first = int(np.argmax(codes == code))
-            raise InputError(f"points: row {first}: {problem}")
+def _message(problem: Problem) -> str:
+    if problem.value is None:
+        return f"points: row {problem.row}: {problem.text}"
+    return f"points: {problem.column}[{problem.row}] = {problem.value}: {problem.text}"
 
 
-def _valid(series: pl.Series, column: Input) -> Integers:
-    is_text = series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)
-    allowed = column.allowed
+def _held(series: pl.Series, model: Model) -> Integers:
+    """The integers that stand for a column's values."""
+    name, column = series.name, INPUTS[series.name]
+    column = column._replace(choices=choices_of(model, name))
+    named = series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)
     fitting = series.dtype.is_numeric() if column.scale > 1 else series.dtype.is_integer()
-    if not (is_text if column.choices else fitting):
+    if not (named if column.choices else fitting):
         raise InputError(
-            f"points: {series.name}: expected {column.dtype}, {allowed}; found {series.dtype}"
+            f"points: {name}: expected {column.dtype}, {column.allowed}; found {series.dtype}"
         )
     if series.null_count():
         row = series.is_null().arg_true()[0]
-        raise InputError(f"points: {series.name}[{row}] is null: expected {allowed}")
-    if column.choices:
-        named = series.cast(pl.String).cast(pl.Enum(column.choices), strict=False)
-        if named.null_count():
-            _require(named.is_not_null().to_numpy(), series.name, series, allowed)
-        return named.to_physical().cast(pl.Int64).to_numpy()
-    if column.scale > 1:
-        whole = series.cast(pl.Float64) * column.scale
-        held = whole.round()
-        inside = ((whole - held).abs() <= 1e-6 * column.scale) & held.is_between(0, column.maximum)
-        _require(inside.to_numpy(), series.name, series, allowed)
-        return held.cast(pl.Int64).to_numpy()
-    whole = series.cast(pl.Int64, strict=False)  # null: it does not fit, nor is it valid
-    inside = whole.is_between(column.minimum, column.maximum).fill_null(False)
-    if column.multiple > 1:
-        inside &= (whole % column.multiple == 0).fill_null(False)
-    if not inside.all():
-        _require(inside.to_numpy(), series.name, series, allowed)
-    return whole.to_numpy()
-
-
-def _require(holds: NDArray[np.bool_], name: str, values: Any, expected: str) -> None:
-    if not holds.all():
-        row = int(np.argmin(holds))
-        raise InputError(f"points: {name}[{row}] = {values[row]}: expected {expected}")
+        raise InputError(f"points: {name}[{row}] is null: expected {column.allowed}")
+    if not column.choices:
+        wide = isinstance(series.dtype, pl.Decimal) or str(series.dtype).endswith("128")
+        values = series.to_list() if wide else series.to_numpy()
+        return checked_values(column, values, lambda i, value: f"points: {name}[{i}] = {value}")
+    texts = series.cast(pl.String)
+    distinct_texts = texts.unique(maintain_order=True)
+    codes = checked_values(
+        column, distinct_texts.to_list(),
+        lambda _, value: f"points: {name}[{(texts == value).arg_true()[0]}] = {value}",
+    )  # fmt: skip
+    rows: Integers = codes[texts.cast(pl.Enum(distinct_texts)).to_physical().to_numpy()]
+    return rows

@@ -1,6 +1,7 @@
 """A grid as a Polars LazyFrame that is computed while it is queried."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,8 @@ from sweepengine.engine.frames import column_of, compute_chunk, schema_of, type_
 from sweepengine.engine.threads import begin, cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.grid import Chunk, Grid, first_chunks, load_grid
+from sweepengine.grid.files import load_grid
+from sweepengine.grid.grid import Chunk, Grid, first_chunks
 
 CHUNK_ROWS = 1 << 18
 """Points computed together: 64 MB with all columns, two such for each worker."""
@@ -119,9 +121,13 @@ def computed_frames(
         frame = computed(chunk, needed)
         return shown(frame.filter(*rest) if rest else frame)
 
+    remaining = iter(chunks)
+    first = list(islice(remaining, 2))
+    if len(first) < 2:  # threads would take longer to start than most small sweeps
+        return map(work, first)
     # A reader that stops early may drop this generator on a thread of the pool itself, which
     # cannot wait for itself to end.
-    return in_order(work, chunks, cores(), wait=False)
+    return in_order(work, chain(first, remaining), cores(), wait=False)
 
 
 def _conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:

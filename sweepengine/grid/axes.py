@@ -1,4 +1,4 @@
-"""The axes of a grid: which input columns each sets, and how its values are spelled."""
+"""The axes of a grid: which input columns each sets, and how its values are written."""
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,18 +19,18 @@ class Axis(NamedTuple):
 
 
 class AxisKind(NamedTuple):
-    """How one axis is spelled."""
+    """How the values of one axis are written."""
 
     columns: tuple[str, ...]
     """Input columns that it sets."""
     spelling: str
-    """Which reader of `spelling.py` takes its values."""
+    """"numbers", "choices", or the joint axis whose text `grid/shorthand.py` reads."""
     meaning: str
     example: str
     """Of one value, as a command line takes it."""
 
 
-_JOINT: Final = {
+JOINT: Final = {
     "mode": AxisKind(IMAGE_COLUMNS, "mode", "resolution mode: view, tile and crops together",
                      "gundam:2x3"),
     "crops": AxisKind(("crop_rows", "crop_cols"), "crops", 'crop grid, or "none"', "2x3"),
@@ -41,11 +41,12 @@ _JOINT: Final = {
     "layout": AxisKind(("tensor_parallel", "expert_parallel", "pipeline_parallel",
                         "data_parallel"), "layout", "how a model lies on devices", "tp4-pp2"),
 }  # fmt: skip
+"""Axes that set several columns, each value written as one text."""
 _WHOLE: Final = {
-    column for joint in ("crops", "heads", "layout") for column in _JOINT[joint].columns
+    column for joint in ("crops", "heads", "layout") for column in JOINT[joint].columns
 }
 """Columns that have no axis of their own, as they are valid together only."""
-AXES: Final = _JOINT | {
+AXES: Final = JOINT | {
     name: AxisKind(
         (name,),
         "choices" if column.choices else "numbers",

@@ -1,34 +1,30 @@
-"""Grid files: TOML -> axes -> chunks, each itself a product of axes."""
+"""A grid: a model, and the product of axes of values over it; chunks of it are products too."""
 
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from numpy.typing import ArrayLike
+from pydantic import BaseModel, ConfigDict, Field
 
-from sweepengine.data.devices import Device
-from sweepengine.data.errors import InputError, from_validation, nearest
-from sweepengine.data.files import exists, read_toml
-from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import basis, on_devices, place_of, stated_device
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import Model
+from sweepengine.data.speeds import basis, place_of, stated_device
 from sweepengine.data.stated import stated
-from sweepengine.data.texts import Name, Text
-from sweepengine.formulas.points import INPUTS, Point
+from sweepengine.formulas.points import INPUT_NAMES, INPUTS, Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
-from sweepengine.grid.axes import Axis
+from sweepengine.grid.axes import AXES, Axis
 from sweepengine.grid.columns import OUTPUT_NAMES
-from sweepengine.grid.lengths import Lengths, lengths_of, rows_of, with_lengths
+from sweepengine.grid.lengths import AXIS, Lengths
 from sweepengine.grid.limits import check_axes
-from sweepengine.grid.points import stages_of
-from sweepengine.grid.spelling import DEFAULTS, read_axes
+from sweepengine.grid.points import default_values, stages_of
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
+DEFAULTS = "defaults"
+"""Name of the first axis, of what the others leave out."""
 _SECONDS = Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False, strict=True)]
 
 
@@ -43,42 +39,25 @@ class Chunk(NamedTuple):
 class Targets(BaseModel):
     """Latency targets for reports, seconds."""
 
-    model_config = _STRICT
+    model_config = ConfigDict(extra="forbid", frozen=True)
     ttft_s: _SECONDS | None = None
     tpot_s: _SECONDS | None = None
-
-
-class GridFile(BaseModel):
-    """A grid file as written."""
-
-    model_config = _STRICT
-    name: Name
-    description: Text = ""
-    model: Annotated[str, Field(min_length=1, strict=True)] = "deepseek-ocr-3b"
-    axes: dict[str, Any]
-    targets: Targets = Targets()
-    report: tuple[str, ...] | None = None
-    times: Literal["silicon", "roofline"] | None = None
-    lengths: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] | None = None
-    cost: Annotated[str, Field(min_length=1, strict=True)] | None = None
 
 
 class Grid(NamedTuple):
     """A cartesian product of axes over one model; the last axis is fastest."""
 
     name: str
-    description: str
-    model_name: str
+    model: Model
+    """With the devices that its points are timed on, one of its axis `device` each."""
     axes: tuple[Axis, ...]
-    targets: Targets
-    report: tuple[str, ...]
-    """Stages that a report of this grid shows."""
+    """That set every input column (`with_defaults`)."""
     source: str
     """Where it was read from, for messages."""
-    devices: tuple[Device, ...] = ()
-    """That its points are timed on, one of its axis `device` each."""
-    times: str = ""
-    """What times are of; empty: silicon's where a device has rates."""
+    report: tuple[str, ...]
+    """Stages that a report of this grid shows."""
+    description: str = ""
+    targets: Targets = Targets()
     lengths: Lengths | None = None
     """Of its last axis, which are requests of different weights; None: it has no such axis."""
     cost: str = ""
@@ -90,20 +69,14 @@ class Grid(NamedTuple):
         return math.prod(len(axis.values) for axis in self.axes)
 
     @property
-    def model(self) -> Model:
-        """The model it is costed on."""
-        model = load_model(self.model_name)
-        return model._replace(devices=self.devices, times=self.times) if self.devices else model
-
-    @property
     def bases(self) -> tuple[str, ...]:
         """What the times of its points rest on, and how far off they are expected to be."""
         values = {name: a.values[:, i] for a in self.axes for i, name in enumerate(a.columns)}
-        arch, times = self.model.architecture, self.times or None
-        served = CONTINUOUS in values["serving"]
+        arch, times = self.model.architecture, self.model.times or None
+        continuous = CONTINUOUS in values["serving"]
         found = [
-            basis(arch, place_of(device, FRAMEWORKS[code], times), served)
-            for device in self.devices
+            basis(arch, place_of(device, FRAMEWORKS[code], times), continuous)
+            for device in self.model.devices
             for code in dict.fromkeys(values["framework"].tolist())
         ]
         return tuple(dict.fromkeys(found))
@@ -117,9 +90,10 @@ class Grid(NamedTuple):
     @property
     def hash(self) -> str:
         """SHA-256 of what decides the result: the axes and the model's numbers."""
-        digest = hashlib.sha256(json.dumps(stated(self.model)).encode())
-        if self.devices:
-            digest.update(json.dumps([self.times, *map(stated_device, self.devices)]).encode())
+        model = self.model
+        digest = hashlib.sha256(json.dumps(stated(model)).encode())
+        if model.devices:
+            digest.update(json.dumps([model.times, *map(stated_device, model.devices)]).encode())
         for axis in self.axes:
             if axis.name == DEFAULTS:  # but for those that change nothing, which newer inputs have
                 values = dict(zip(axis.columns, axis.values[0].tolist(), strict=True))
@@ -178,82 +152,56 @@ def first_chunks(grid: Grid, points: int, rows: int) -> Iterator[Chunk]:
         yield chunk._replace(stop=min(chunk.stop, points))
 
 
-def shipped_grids() -> dict[str, Path]:
-    """Grid files that come with the package or its checkout, by stem."""
-    package = Path(str(resources.files("sweepengine")))
-    folder = next((f for f in (package / "grids", package.parent / "grids") if f.is_dir()), package)
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+def grid_of(model: Model, axes: Mapping[str, ArrayLike], source: str) -> Grid:
+    """A grid of checked values.
+
+    Parameters
+    ----------
+    model : Model
+        With devices where `device` is an axis.
+    axes : mapping of str to integers, shape (N,) or (N, columns of the axis)
+        Values by axis (`grid.axes.AXES`), the last axis fastest; choices as positions. Inputs
+        that no axis sets have the model's defaults.
+    source : str
+        What to call it in messages.
+    """
+    found = [
+        Axis(name, AXES[name].columns,
+             np.array(values, np.int64).reshape(-1, len(AXES[name].columns)))
+        for name, values in axes.items()
+    ]  # fmt: skip
+    return Grid(source, model, with_defaults(model, found), source, stages_of(model))
 
 
-def load_grid(name: str | Path) -> Grid:
-    """Read a grid file, named by path or by the stem of one that is shipped.
+def with_defaults(model: Model, axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """Axes, and before them one of a single value that sets what they leave out."""
+    named = {name for axis in axes for name in axis.columns}
+    constant = tuple(name for name in INPUT_NAMES if name not in named)
+    if not constant:
+        return tuple(axes)
+    defaults = default_values(model)
+    values = np.array([[defaults[name] for name in constant]], np.int64)
+    return (Axis(DEFAULTS, constant, values), *axes)
+
+
+def with_lengths(grid: Grid, lengths: Lengths) -> Grid:
+    """The grid with lengths as its last and fastest axis.
 
     Raises
     ------
     InputError
-        When there is none, or it is not valid; the message names file, key and what is allowed.
+        When another of its axes sets a column of theirs.
     """
-    path = Path(name)
-    shipped = shipped_grids()
-    if not exists(path) and str(name) in shipped:
-        path = shipped[str(name)]
-    if not exists(path) and path.suffix != ".toml":
-        raise InputError(
-            f'grid "{name}" does not exist{nearest(str(name), shipped)}: expected a path to a '
-            f"TOML file or one of {', '.join(shipped)}"
-        )
-    return parse_grid(read_toml(path), str(path), path.parent)
-
-
-def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) -> Grid:
-    """Make a grid of what a grid file holds; `folder` is where a model's path starts from."""
-    try:
-        file = GridFile.model_validate(data)
-    except ValidationError as error:
-        raise from_validation(source, error, GridFile.model_fields) from None
-    model_name = file.model
-    if folder is not None and file.model.endswith(".toml") and exists(folder / file.model):
-        model_name = str(folder / file.model)
-    try:
-        model = load_model(model_name)
-    except InputError as error:
-        raise InputError(f"{source}: model: {error}") from None
-    stages = stages_of(model)
-    report = stages if file.report is None else file.report
-    if not report or not set(report) <= set(stages):
-        raise InputError(f"{source}: report: expected some of {', '.join(stages)}")
-    model = _timed(source, model, file)
-    axes = read_axes(source, model, file.axes)
-    grid = Grid(
-        file.name,
-        file.description,
-        model_name,
-        axes,
-        file.targets,
-        report,
-        source,
-        model.devices,
-        model.times,
-        cost=file.cost or "",
-    )
-    if file.lengths is None:
-        return grid
-    place = f"{source}: lengths"
-    return with_lengths(grid, lengths_of(place, model, rows_of(place, file.lengths)))
-
-
-def _timed(source: str, model: Model, file: GridFile) -> Model:
-    """The model on the devices of the axis `device`, if there is one."""
-    if "device" not in file.axes:
-        if file.times is not None:
-            raise InputError(f"{source}: times: expected an axis `device` beside it")
-        return model
-    written = file.axes["device"]
-    names = written if isinstance(written, list) else [written]
-    for i, name in enumerate(names):
-        if not isinstance(name, str):
-            raise InputError(f"{source}: axes.device[{i}] = {name!r}: expected a device's name")
-    try:
-        return on_devices(model, names, file.times or "")
-    except InputError as error:
-        raise InputError(f"{source}: axes.device: {error}") from None
+    axes = []
+    for axis in grid.axes:
+        kept = [i for i, name in enumerate(axis.columns) if name not in lengths.columns]
+        if len(kept) < len(axis.columns) and len(axis.values) > 1:
+            raise InputError(
+                f"{grid.source}: axes.{axis.name}: {lengths.source} sets "
+                f"{', '.join(lengths.columns)}: expected no such axis beside it"
+            )
+        if kept:
+            names = tuple(axis.columns[i] for i in kept)
+            axes.append(Axis(axis.name, names, axis.values[:, kept]))
+    whole = (*axes, Axis(AXIS, lengths.columns, lengths.values))
+    return grid._replace(axes=whole, lengths=lengths)

@@ -1,7 +1,7 @@
 """Lengths of requests as a distribution: the last axis of a grid, with a weight for each value."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
-from sweepengine.grid.axes import AXES, Axis
+from sweepengine.grid.checks import CROPS, check_together, checked_values
 from sweepengine.grid.points import default_values
 from sweepengine.grid.products import distinct
-from sweepengine.grid.spelling import read_axes
-
-if TYPE_CHECKING:
-    from sweepengine.grid.grid import Grid
+from sweepengine.grid.shorthand import joint_columns
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -90,7 +87,10 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
             mine = [*names, *(n for n in known if n in model.inputs), WEIGHT]
             mine += SPELLED if model.has_vision else ()
             raise InputError(f"{source}: {written}: expected columns of {', '.join(mine)}")
-        found = _spelled(source, model, name, values) if spelled else _numbers(source, name, values)
+        if spelled:
+            found = joint_columns(model, name, values, f"{source}: {name}")
+        else:
+            found = {name: _numbers(source, name, values)}
         if twice := set(found) & set(columns):
             raise InputError(f"{source}: {written}: sets {min(twice)}, as another column does")
         columns |= found
@@ -103,9 +103,11 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
         raise InputError(f"{source}: expected at least one row")
     if weights is None:
         weights = np.ones(count)
-    crops = [columns.get(name, np.zeros(count, np.int64)) for name in AXES["crops"].columns]
-    if len(one_sided := np.flatnonzero((crops[0] == 0) != (crops[1] == 0))):
-        raise InputError(f"{source}: crop_rows[{one_sided[0]}]: expected rows and columns or none")
+    if set(CROPS) & set(columns):
+        crops = {name: columns.get(name, np.zeros(count, np.int64)) for name in CROPS}
+        check_together(
+            model, crops, lambda p: f"{source}: {p.column}[{p.row}] = {p.value}: {p.text}"
+        )
     return _merged(source, columns, weights)
 
 
@@ -147,57 +149,14 @@ def _weights(source: str, values: Sequence[Any]) -> Floats:
     return found
 
 
-def _numbers(source: str, name: str, values: Sequence[Any]) -> dict[str, Integers]:
-    column = INPUTS[name]
+def _numbers(source: str, name: str, values: Sequence[Any]) -> Integers:
     try:
         found = np.asarray(values if len(values) else np.zeros(0, np.int64))
     except ValueError:  # lists among numbers
-        found = np.array([None])
-    if found.dtype.kind not in "iu" or found.ndim != 1:
-        wrong = next((i for i, value in enumerate(values) if column.held(value) is None), 0)
-        shown = values[wrong].item() if hasattr(values[wrong], "item") else values[wrong]
-        raise InputError(f"{source}: {name}[{wrong}] = {shown!r}: expected {column.allowed}")
-    outside = (found < column.minimum) | (found > column.maximum) | (found % column.multiple != 0)
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise InputError(f"{source}: {name}[{row}] = {found[row]}: expected {column.allowed}")
-    return {name: found.astype(np.int64)}
-
-
-def _spelled(source: str, model: Model, name: str, values: Sequence[Any]) -> dict[str, Integers]:
-    """Columns of a joint axis, each distinct spelling read once."""
-    texts = [str(value) for value in values]
-    codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-    if not codes:
-        return {column: np.zeros(0, np.int64) for column in AXES[name].columns}
-    read = {text: read_axes(source, model, {name: [text]}) for text in codes}
-    axes = [next(axis for axis in found if axis.name == name) for found in read.values()]
-    rows = np.array([codes[text] for text in texts])
-    each = np.concatenate([axis.values for axis in axes])
-    return {column: each[rows, i] for i, column in enumerate(AXES[name].columns)}
-
-
-def with_lengths(grid: "Grid", lengths: Lengths) -> "Grid":
-    """The grid with lengths as its last and fastest axis.
-
-    Raises
-    ------
-    InputError
-        When another of its axes sets a column of theirs.
-    """
-    axes = []
-    for axis in grid.axes:
-        kept = [i for i, name in enumerate(axis.columns) if name not in lengths.columns]
-        if len(kept) < len(axis.columns) and len(axis.values) > 1:
-            raise InputError(
-                f"{grid.source}: axes.{axis.name}: {lengths.source} sets "
-                f"{', '.join(lengths.columns)}: expected no such axis beside it"
-            )
-        if kept:
-            names = tuple(axis.columns[i] for i in kept)
-            axes.append(Axis(axis.name, names, axis.values[:, kept]))
-    whole = (*axes, Axis(AXIS, lengths.columns, lengths.values))
-    return grid._replace(axes=whole, lengths=lengths)
+        found = np.zeros((0, 0))
+    whole = found.dtype.kind in "iu" and found.ndim == 1
+    return checked_values(INPUTS[name], found if whole else list(values),
+                          lambda i, value: f"{source}: {name}[{i}] = {value!r}")  # fmt: skip
 
 
 def condensed(lengths: Lengths, classes: int = CLASSES) -> Lengths:

@@ -4,6 +4,7 @@ Costs grow with most inputs; of the others (`Input.grows` is False) every combin
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from sweepengine.formulas.tokens import ImageTokens, image_tokens
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import DTYPES, OUTPUT_NAMES, OUTPUTS, Column
 from sweepengine.grid.plain import point_columns
-from sweepengine.grid.products import bounds, distinct, expand
+from sweepengine.grid.products import bounds, distinct, expand, part_of
 
 Integers = NDArray[np.int64]
 UNORDERED = tuple(name for name, column in INPUTS.items() if not column.grows)
@@ -43,18 +44,17 @@ def check_axes(
         for axis in axes
         if set(axis.columns) & set(IMAGE_COLUMNS)
     ]
-    unordered = expand([_of(axis, UNORDERED) for axis in axes if set(axis.columns) & {*UNORDERED}])
+    unordered = expand([_distinct_part(axis) for axis in axes if set(axis.columns) & {*UNORDERED}])
     image = _largest_image(arch, expand(images))
     error = _overflow(arch, largest, image, _combinations(unordered), names)
     if error:
         raise InputError(f"{source}: {error}")
 
 
-def _of(axis: Axis, names: tuple[str, ...]) -> Axis:
-    """The distinct values of an axis in some columns alone."""
-    kept = [i for i, name in enumerate(axis.columns) if name in names]
-    columns = tuple(axis.columns[i] for i in kept)
-    return Axis(axis.name, columns, np.unique(axis.values[:, kept], axis=0))
+def _distinct_part(axis: Axis) -> Axis:
+    """The distinct values of an axis in the columns `UNORDERED`."""
+    part = part_of(axis, UNORDERED)
+    return part if len(part.values) == 1 else part._replace(values=np.unique(part.values, axis=0))
 
 
 def check_points(
@@ -70,7 +70,7 @@ def check_points(
     InputError
         Naming a row, the first column of it that would not fit, and its value.
     """
-    largest = {name: bounds(values)[1] for name, values in columns.items()}
+    largest = {name: bounds(workloads.get(name, values))[1] for name, values in columns.items()}
     image = _largest_image(arch, workloads)
     pending = []
     if _overflow(arch, largest, image, _combinations(workloads)):
@@ -136,11 +136,17 @@ def _corner(point: Point, image: ImageTokens) -> str:
     )
 
 
+_SUMMED: Final = {
+    kind: [c.name for c in OUTPUTS if c.dtype == "Int64" and c.name.endswith(f"_{kind}")]
+    for kind in ("flops", "bytes")
+}
+"""Columns that measures add up."""
+
+
 def _too_large_together(found: Mapping[str, float], names: Sequence[str]) -> str:
     """Which columns, that measures add up, do not fit Int64 together, in words."""
     largest = DTYPES["Int64"].largest
-    for kind in ("flops", "bytes"):
-        summed = [c.name for c in OUTPUTS if c.dtype == "Int64" and c.name.endswith(f"_{kind}")]
+    for kind, summed in _SUMMED.items():
         value = sum(found[name] for name in summed if name in names)
         if value > largest:
             return f"the sum of all {kind} reaches {value:,}: expected at most {largest:,} (Int64)"

@@ -39,6 +39,12 @@ def expand(
     return columns
 
 
+def part_of(axis: Axis, names: Sequence[str]) -> Axis:
+    """The values of an axis in some columns alone."""
+    kept = [i for i, name in enumerate(axis.columns) if name in names]
+    return Axis(axis.name, tuple(axis.columns[i] for i in kept), axis.values[:, kept])
+
+
 def indexed(
     axes: Sequence[Axis], keys: Sequence[str], beside: Sequence[str]
 ) -> tuple[dict[str, Integers], Integers, Integers]:
@@ -102,16 +108,17 @@ def distinct(columns: Sequence[Integers]) -> tuple[Integers, Integers]:
         low, high = bounds(values)
         if low == high:
             continue
-        if span * (high - low + 1) > WIDEST:
-            keys, span = _compressed(keys, span)
-        if span * (high - low + 1) > WIDEST:
-            values, width = _compressed(values - low, high - low + 1)
-        else:
-            values, width = values - low, high - low + 1
-        keys, span = keys * width + values, span * width
-    codes, found = _compressed(keys, span)
-    rows = np.empty(found if count else 0, np.int64)
-    rows[codes] = np.arange(count)
+        width = high - low + 1
+        if span * width > WIDEST:
+            keys, span, _ = _compressed(keys, span)
+        values = (values - low).astype(np.int64, copy=False)
+        if span * width > WIDEST:
+            values, width, _ = _compressed(values, width)
+        if span > 1:
+            keys *= width
+            values += keys
+        keys, span = values, span * width
+    codes, _, rows = _compressed(keys, span)
     return rows, codes
 
 
@@ -122,12 +129,13 @@ def bounds(values: Integers) -> tuple[int, int]:
     return (int(values.min()), int(values.max())) if len(values) else (0, 0)
 
 
-def _compressed(keys: Integers, span: int) -> tuple[Integers, int]:
-    """Keys as positions among the distinct ones, and how many those are."""
+def _compressed(keys: Integers, span: int) -> tuple[Integers, int, Integers]:
+    """Keys as positions among the distinct ones, how many those are, and a row of each."""
     if span > min(WIDEST, SPARSE * len(keys)):
-        values, codes = np.unique(keys, return_inverse=True)
-        return codes.astype(np.int64), len(values)
-    seen = np.zeros(span, np.bool_)
-    seen[keys] = True
+        values, rows, codes = np.unique(keys, return_index=True, return_inverse=True)
+        return codes.astype(np.int64), len(values), rows.astype(np.int64)
+    row_of = np.full(span, -1, np.int64)
+    row_of[keys] = np.arange(len(keys))
+    seen = row_of >= 0
     place = np.cumsum(seen) - 1
-    return place[keys], int(place[-1]) + 1
+    return place[keys], int(place[-1]) + 1, row_of[seen]

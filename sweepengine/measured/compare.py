@@ -12,11 +12,11 @@ from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import basis, on_devices, place_of
+from sweepengine.data.speeds import Place, basis, on_devices, place_of
 from sweepengine.engine.frames import evaluate
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.points import checked_point, stages_of
-from sweepengine.grid.shorthand import read_layout
+from sweepengine.grid.shorthand import joint_values
 from sweepengine.measured.calibrated import Calibration, calibrate
 from sweepengine.measured.measured_runs import (
     CLAIMED,
@@ -26,6 +26,8 @@ from sweepengine.measured.measured_runs import (
     runs_of,
     shipped_model,
 )
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import CompareOptions
 
 GAP_RUNS = 200
 """Runs whose gap is looked at operator by operator; of more evenly spread ones."""
@@ -68,74 +70,55 @@ class Compared(NamedTuple):
 
 def find_comparison(
     runs: Path | pl.DataFrame,
-    device: str | Path,
-    model: str | Path | None = None,
-    framework: str = "vllm",
-    times: str | None = None,
-    layout: str | None = None,
-    calibrating: bool = False,
+    device: Device | str | Path,
+    model: Model | str | Path | None = None,
+    options: CompareOptions = CompareOptions(),  # noqa: B008 -- immutable
 ) -> Compared:
-    """Lay runs beside the model.
+    """Compare runs with predictions.
 
     Parameters
     ----------
     runs : Path or polars.DataFrame
         CSV or Parquet, or the JSON of a serving benchmark (`measured.measured_runs`).
-    device : str or Path
+    device : Device, str or Path
         That they ran on.
-    model : str or Path, optional
+    model : Model, str or Path, optional
         That they ran; a benchmark's JSON may name a shipped one.
-    framework, times : str
-        As everywhere.
-    layout : str, optional
-        Such as "tp4", for runs that say none.
-    calibrating : bool
-        Whether to fit a host constant and one factor to the runs.
+    options : CompareOptions
 
     Raises
     ------
     InputError
         When the runs, the model or the device are not valid.
     """
+    checked("compare", options)
     loaded = load_model(model) if model is not None else None
-    if isinstance(runs, pl.DataFrame):
-        found = runs_of(runs, "runs", loaded)
-    else:
-        found = read_runs(runs, loaded)
-    named = _model_of(found, model)
-    loaded, card = load_model(named), load_device(device)
-    place = place_of(card, framework, times)
-    points = _points(found, loaded, device, framework, _laid(layout))
+    found = runs_of(runs, "runs") if isinstance(runs, pl.DataFrame) else read_runs(runs)
+    loaded = loaded or load_model(_model_of(found))
+    card = load_device(device)
+    place = place_of(card, options.framework, options.times)
+    points = _points(found, loaded, device, options)
     try:
-        costs = evaluate(points, named, times or "")
+        costs = evaluate(points, loaded, options.times or "")
     except InputError as error:
         raise InputError(f"{found.source}: {error}") from None
     joined = _measured(found.measured, costs, loaded, card)
     continuous = found.continuous
     warnings = (*_sparse(card), *_too_fast(joined, costs, card, loaded))
-    fitted = calibrate(found.source, joined) if calibrating else None
-    said = (*found.said, f"serving: {'continuous' if continuous else 'static unless a run says'}")
-    timed = on_devices(loaded, [device], times or "")
+    fitted = calibrate(found.source, joined) if options.calibrate else None
+    assumed = (
+        *found.said,
+        f"serving: {'continuous' if continuous else 'static unless a run says'}",
+    )
+    timed = on_devices(loaded, [card], options.times or "")
     return Compared(
-        loaded, card, joined, _gap(points, joined, timed, framework, times), warnings, fitted,
-        basis(loaded.architecture, place, continuous), said,
+        loaded, card, joined, _gap(points, joined, timed, place), warnings, fitted,
+        basis(loaded.architecture, place, continuous), assumed,
     )  # fmt: skip
 
 
-def _laid(layout: str | None) -> dict[str, int]:
-    """Columns of a layout as it is spelled."""
-    if layout is None:
-        return {}
-    try:
-        sizes = read_layout(layout)
-    except ValueError as error:
-        raise InputError(f"compare: --layout {layout}: expected {error}") from None
-    return dict(zip(AXES["layout"].columns, sizes, strict=True))
-
-
-def _model_of(runs: Runs, model: str | Path | None) -> str | Path:
-    if model is not None:
-        return model
+def _model_of(runs: Runs) -> str:
+    """The shipped model that runs name."""
     if runs.model and (found := shipped_model(runs.model)):
         return found
     said = f' and "{runs.model}" is none of the shipped ones' if runs.model else ""
@@ -146,19 +129,20 @@ def _model_of(runs: Runs, model: str | Path | None) -> str | Path:
 
 
 def _points(
-    runs: Runs, model: Model, device: str | Path, framework: str, layout: Mapping[str, int]
+    runs: Runs, model: Model, device: Device | str | Path, options: CompareOptions
 ) -> pl.DataFrame:
     """Inputs of runs on the device; prompts of models with vision are text beside an image."""
     frame = runs.inputs
     if model.has_vision and "prompt_tokens" in frame.columns:
         frame = frame.rename({"prompt_tokens": "text_tokens"})
-    beside = {name: size for name, size in layout.items() if name not in frame.columns}
-    extra = {"device": str(device), "framework": framework} | beside
-    found = frame.with_columns(
+    named = device.name if isinstance(device, Device) else str(device)
+    extra: dict[str, Any] = {"device": named, "framework": options.framework, "decode_steps": 100}
+    if options.layout is not None:
+        sizes = joint_values(model, "layout", options.layout, "compare: layout")
+        if "layout" not in frame.columns:
+            extra |= zip(AXES["layout"].columns, sizes, strict=True)
+    return frame.with_columns(
         pl.lit(value).alias(name) for name, value in extra.items() if name not in frame.columns
-    )
-    return (
-        found if "decode_steps" in found.columns else found.with_columns(decode_steps=pl.lit(100))
     )
 
 
@@ -267,12 +251,10 @@ def _gap(
     points: pl.DataFrame,
     runs: pl.DataFrame,
     model: Model,
-    framework: str,
-    times: str | None,
+    place: Place,
 ) -> pl.DataFrame:
     """Part of each operator in what runs take beyond the least time, mean over runs."""
     chosen = range(0, runs.height, -(-runs.height // GAP_RUNS))
-    place = place_of(model.devices[0], framework, times)
     on = {"device": model.device_names[0]}
     kept: dict[tuple[str, str], float] = {}
     judged: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Measured runs: tables of a user, and what the serving benchmarks of vLLM and SGLang write."""
+"""Measured runs: tables of users, and what the serving benchmarks of vLLM and SGLang write."""
 
 import json
 from collections.abc import Mapping
@@ -9,11 +9,9 @@ import polars as pl
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known, read_text
-from sweepengine.data.models import Model, load_model
-from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
+from sweepengine.data.models import load_model
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.axes import AXES
-from sweepengine.grid.shorthand import read_layout, read_precision
+from sweepengine.grid.checks import checked_value
 from sweepengine.search.engine_arguments import repository
 from sweepengine.search.requests import read_frame
 
@@ -30,7 +28,6 @@ TOKENS = "tokens_per_s"
 """Output tokens a second of all devices."""
 CLAIMED = "mfu"
 """What a run's own report says; compared, never used."""
-SPELLED = ("layout", "precision")
 MOST = 100_000
 """Rows of a table of runs."""
 BENCHMARK = ("completed", "total_input_tokens", "total_output_tokens", "output_throughput")
@@ -53,7 +50,7 @@ class Runs(NamedTuple):
     """What was assumed."""
 
 
-def read_runs(path: Path, model: Model | None) -> Runs:
+def read_runs(path: Path) -> Runs:
     """Runs from CSV, Parquet, or the JSON or JSON lines of a serving benchmark.
 
     Raises
@@ -66,11 +63,11 @@ def read_runs(path: Path, model: Model | None) -> Runs:
     frame = read_frame(path)
     if not 0 < frame.height <= MOST:
         raise InputError(f"{path}: {frame.height:,} rows: expected 1..{MOST:,}")
-    return runs_of(frame, str(path), model)
+    return runs_of(frame, str(path))
 
 
-def runs_of(frame: pl.DataFrame, source: str, model: Model | None) -> Runs:
-    """Runs of a table: inputs by their names, `layout` and `precision` as they are spelled.
+def runs_of(frame: pl.DataFrame, source: str) -> Runs:
+    """Runs of a table: inputs as `evaluate` takes them, `layout` and `precision` as text too.
 
     Raises
     ------
@@ -87,8 +84,6 @@ def runs_of(frame: pl.DataFrame, source: str, model: Model | None) -> Runs:
             measured[f"{stem}_seconds"] = found / 1000 if unit == "ms" else found
         elif name in (TOKENS, CLAIMED):
             measured[name] = _positive(frame[name], source)
-        elif name in SPELLED:
-            inputs |= _spelled(frame[name], source, model)
         else:
             inputs[name] = frame[name]
     if not set(measured) - {CLAIMED}:
@@ -116,25 +111,6 @@ def _positive(series: pl.Series, source: str) -> pl.Series:
     return found
 
 
-def _spelled(series: pl.Series, source: str, model: Model | None) -> dict[str, pl.Series]:
-    """Columns of a layout or a precision."""
-    rows: list[tuple[Any, ...]] = []
-    for i, text in enumerate(series.to_list()):
-        try:
-            if series.name == "layout":
-                rows.append(tuple(read_layout(text)))
-            else:
-                if model is None:
-                    raise InputError(f"{source}: precision: expected --model beside it")
-                codes = read_precision(model.architecture, text)
-                names = (FORMATS, NAMES, CACHES)
-                rows.append(tuple(n[code] for n, code in zip(names, codes, strict=True)))
-        except ValueError as error:
-            raise InputError(f"{source}: {series.name}[{i}] = {text!r}: expected {error}") from None
-    columns = AXES[series.name].columns
-    return {n: pl.Series(n, [row[i] for row in rows]) for i, n in enumerate(columns)}
-
-
 def _benchmarks(path: Path) -> Runs:
     """Runs of one JSON object, a list of them, or lines."""
     text = read_text(path)
@@ -157,7 +133,7 @@ def _benchmarks(path: Path) -> Runs:
         names.add(name)
     if len(names) > 1:
         raise InputError(f"{path}: runs of {', '.join(sorted(names))}: expected one model")
-    runs = runs_of(pl.DataFrame(rows, infer_schema_length=None), str(path), None)
+    runs = runs_of(pl.DataFrame(rows, infer_schema_length=None), str(path))
     return runs._replace(model=names.pop(), continuous=True, said=tuple(sorted(said)))
 
 
@@ -195,10 +171,8 @@ def _benchmark(place: str, run: object) -> tuple[dict[str, Any], set[str], str]:
         for key, name in (("tp_size", "tensor_parallel"), ("pp_size", "pipeline_parallel")):
             if isinstance(server.get(key), int):
                 row[name] = server[key]
-    for name in (name for name in INPUTS if name in row and name != "serving"):
-        if INPUTS[name].held(row[name]) is None:
-            least, most = INPUTS[name].minimum, INPUTS[name].maximum
-            raise InputError(f"{place}: {name} = {row[name]}: expected {least}..{most:,}")
+    for name in (name for name in INPUTS if name in row):
+        checked_value(INPUTS[name], row[name], f"{place}: {name} = {row[name]}")
     path = server.get("model_path") if isinstance(server, Mapping) else None
     named = run.get("model_id") or path or ""
     return row, said, str(named)

@@ -16,7 +16,8 @@ from sweepengine.engine.lazy import grid_frames, scan
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import STAGES
-from sweepengine.grid.grid import Grid, Targets, load_grid
+from sweepengine.grid.files import load_grid
+from sweepengine.grid.grid import Grid, Targets
 from sweepengine.grid.points import output_names
 from sweepengine.query.reading import collected, told
 from sweepengine.version import __version__

@@ -14,61 +14,38 @@ from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import SERVED, Place, basis, place_of
+from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.layout import devices as devices_of
-from sweepengine.formulas.speeds import FRAMEWORKS, SILICON
+from sweepengine.formulas.speeds import SILICON
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, condensed
-from sweepengine.grid.shorthand import read_layout
+from sweepengine.grid.shorthand import layout_name
+from sweepengine.search.declarations import checked
 from sweepengine.search.disaggregated import BUSY, Groups, combined
 from sweepengine.search.engine_arguments import Launch, launches
+from sweepengine.search.options import AGGREGATED, DISAGGREGATED, DeployOptions
 from sweepengine.search.placements import (
-    BATCHES,
+    Precision,
     batches_of,
     group_limit,
     layouts_of,
     precisions_of,
+    read_layouts,
+    read_precisions,
     search_grid,
 )
-from sweepengine.search.plans import (
-    AGGREGATED,
-    DISAGGREGATED,
-    MODES,
-    PLAN,
-    Goal,
-    Kept,
-    aggregated,
-    priced,
-)
+from sweepengine.search.plans import PLAN, Kept, aggregated, ordered, priced, served_plan
 from sweepengine.search.reasons import Reason, Tally, reason_of
 from sweepengine.search.requests import longest_tokens, percentiles
-from sweepengine.search.steady_state import DEFAULT, FITS, Setting, served_frames
-from sweepengine.search.targets import Objectives, check_prices
-
-
-class Asked(NamedTuple):
-    """What a deployment must do, and what may be tried for it."""
-
-    targets: Objectives
-    devices: int | None = None
-    """Of one kind that there are; None: a node of them, or as many as a rate takes."""
-    rate: float | None = None
-    """Requests a second; None: as many as devices make."""
-    frameworks: tuple[str, ...] = FRAMEWORKS[:1]
-    modes: tuple[str, ...] = MODES
-    precisions: tuple[str, ...] = ()
-    """Empty: those that a device has the peaks for."""
-    layouts: tuple[str, ...] = ()
-    """Empty: all that a model can have."""
-    most_batch: int = BATCHES
-    times: str | None = None
-    setting: Setting = DEFAULT
+from sweepengine.search.steady_state import FITS, served_frames
+from sweepengine.search.targets import check_prices
 
 
 class Deployment(NamedTuple):
     """The answer of a search."""
 
-    model: str
-    asked: Asked
+    model: Model
+    options: DeployOptions
     lengths: Lengths
     candidates: int
     """That were looked at, combinations of groups included."""
@@ -94,11 +71,12 @@ class Deployment(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        asked = self.asked._asdict()
+        options = self.options._asdict()
+        del options["prices"]
+        targets, serving = options.pop("targets"), options.pop("serving")
         return {
-            "model": self.model,
-            "asked": asked | {"targets": self.asked.targets._asdict(),
-                              "setting": self.asked.setting._asdict()},
+            "model": self.model.name,
+            "asked": {"targets": targets._asdict()} | options | {"setting": serving._asdict()},
             "candidates": self.candidates,
             "points": self.points,
             "best": self.best,
@@ -113,11 +91,10 @@ class Deployment(NamedTuple):
 
 
 def find_deployment(
-    model: str | Path,
-    devices: Sequence[str | Path],
+    model: Model | str | Path,
+    devices: Sequence[Device | str | Path],
     lengths: Lengths,
-    asked: Asked,
-    prices: Mapping[str, float] | None = None,
+    options: DeployOptions = DeployOptions(),  # noqa: B008 -- immutable
 ) -> Deployment:
     """Search layouts, formats, batches and modes of serving.
 
@@ -126,61 +103,62 @@ def find_deployment(
 
     Parameters
     ----------
-    model : str or Path
-        Name of a shipped model, or a file.
-    devices : sequence of str or Path
-        Kinds of devices, by name or file; all devices of a plan are of one kind.
+    model : Model, str or Path
+        A model, or its name or file.
+    devices : sequence of Device, str or Path
+        Kinds of devices, or their names or files; all devices of a plan are of one kind.
     lengths : Lengths
         Of requests; of many a search sees at most `grid.lengths.CLASSES` classes.
-    asked : Asked
-    prices : mapping of str to float, optional
-        USD an hour of a device, by name: of all kinds, or of none.
+    options : DeployOptions
+        With prices of all kinds of devices, or of none.
 
     Raises
     ------
     InputError
-        When something that is asked for is not valid.
+        When an option is not valid.
     """
-    loaded, seen, prices = load_model(model), condensed(lengths), prices or {}
+    loaded, seen = load_model(model), condensed(lengths)
     kinds = [load_device(name) for name in devices]
-    _check(asked, kinds, prices)
-    found, bases, tried = _Found(), list[str](), list[tuple[str, ...]]()
+    _check(options, kinds)
+    asked = list(dict.fromkeys(read_layouts("deploy", loaded, options.layouts)))
+    formats = read_precisions("deploy", loaded, options.precisions)
+    found, bases, tried, names = (
+        _Found(),
+        list[str](),
+        list[dict[Precision, str]](),
+        dict[str, Layout](),
+    )
     limits: dict[str, int] = {}
-    goal = Goal(asked.targets, asked.devices, asked.rate, prices)
-    for name, device in zip(devices, kinds, strict=True):
-        limit = limits[device.name] = _limit(loaded, device, asked)
-        precisions = asked.precisions or tuple(precisions_of(loaded, device))
-        layouts = asked.layouts or layouts_of(loaded, limit if device.links else 1)
-        tried.append(precisions)
-        for framework in asked.frameworks:
-            place = place_of(device, framework, asked.times)
-            bases += _bases(loaded, place, asked)
-            grid = search_grid(str(model), str(name), framework, precisions, layouts,
-                               batches_of(asked.most_batch, seen), seen, asked.times)  # fmt: skip
-            here = goal if asked.rate is not None else goal._replace(most=limit)
-            found = _searched(found, grid, place, seen, asked, here, limit)
-    kept, tally = found.kept, found.tally
+    for device in kinds:
+        limit = limits[device.name] = _limit(loaded, device, options, asked)
+        tried.append(formats or precisions_of(loaded, device))
+        layouts = asked or layouts_of(loaded, limit if device.links else 1)
+        names |= {layout_name(layout): layout for layout in layouts}
+        axes = {"precision": list(tried[-1]), "layout": layouts,
+                "batch_size": batches_of(options.most_batch, seen)}  # fmt: skip
+        for framework in options.frameworks:
+            place = place_of(device, framework, options.times)
+            bases += _bases(loaded, place, options)
+            here = options if options.rate is not None else options._replace(devices=limit)
+            found = _searched(found, search_grid(loaded, place, axes, seen), place, here, limit)
     plans, front = (
-        priced(goal.ordered(frame) if frame.width else pl.DataFrame(schema=_EMPTY),
-               {kind.name: kind for kind in kinds}, prices)
-        for frame in (kept.best, kept.front)
+        priced(ordered(frame, options) if frame.width else pl.DataFrame(schema=_EMPTY),
+               {kind.name: kind for kind in kinds}, options.prices)
+        for frame in found.kept
     )  # fmt: skip
     best = plans.row(0, named=True) if plans.height else None
-    share = asked.setting.memory_share
-    apart = AGGREGATED not in asked.modes
-    reason = None if best else reason_of(tally, goal, loaded, kinds, tried, share, apart)
+    reason = None if best else reason_of(found.tally, options, loaded, kinds, tried)
     requests, started = pl.DataFrame(), list[Launch]()
     if best:
-        at = next(i for i, kind in enumerate(kinds) if kind.name == best["device"])
-        used = (str(model), str(devices[at]))
-        place = place_of(kinds[at], best["framework"], asked.times)
-        requests = percentiles(loaded, best, place, used, lengths, asked.setting)
-        longest = longest_tokens(used, lengths)
-        started = launches(best, loaded, asked.setting, longest)
+        device = next(kind for kind in kinds if kind.name == best["device"])
+        place, plan = place_of(device, best["framework"], options.times), served_plan(best, names)
+        requests = percentiles(loaded, plan, place, lengths, options.serving)
+        longest = longest_tokens(loaded, place, lengths)
+        started = launches(plan, best["replicas"], loaded, options.serving, longest)
     return Deployment(
-        loaded.name, asked, lengths, found.looked, found.points, best, reason, plans,
+        loaded, options, lengths, found.looked, found.points, best, reason, plans,
         front.sort("user_tokens_per_s", descending=True), requests, tuple(started),
-        tuple(dict.fromkeys(bases)), _assumed(asked, lengths, seen, limits),
+        tuple(dict.fromkeys(bases)), _assumed(options, lengths, seen, limits),
     )  # fmt: skip
 
 
@@ -194,43 +172,35 @@ class _Found(NamedTuple):
 
 
 def _searched(
-    found: _Found,
-    grid: Grid,
-    place: Place,
-    lengths: Lengths,
-    asked: Asked,
-    goal: Goal,
-    limit: int,
+    found: _Found, grid: Grid, place: Place, options: DeployOptions, limit: int
 ) -> _Found:
     """With the sweep of one device and framework more; a copy has at most `limit` devices."""
+    assert grid.lengths is not None
     kept, tally, groups = found.kept, found.tally, Groups()
-    output, looked = lengths.mean("decode_steps", grid.model), 0
+    output, looked = grid.lengths.mean("decode_steps", grid.model), 0
     named = {"device": place.device.name, "framework": place.framework}
-    for frame in served_frames(grid, lengths, place, asked.setting):
+    for frame in served_frames(grid, place, options.serving):
         candidates = frame.filter(pl.col("devices") <= limit).with_columns(
             pl.lit(value).alias(name) for name, value in named.items()
         )
         looked += candidates.height
-        tally = tally.beside(candidates, asked.targets)
+        tally = tally.beside(candidates, options.targets)
         fitting = candidates.filter(FITS)
-        if AGGREGATED in asked.modes:
-            kept = kept.beside(aggregated(fitting, goal), goal)
-        if DISAGGREGATED in asked.modes:
+        if AGGREGATED in options.modes:
+            kept = kept.beside(aggregated(fitting, options), options)
+        if DISAGGREGATED in options.modes:
             groups = groups.beside(fitting, output)
-    plans, combinations = combined(groups, output, goal)
+    plans, combinations = combined(groups, output, options)
     looked += found.looked + combinations
-    return _Found(kept.beside(plans, goal), tally, found.points + grid.points, looked)
+    return _Found(kept.beside(plans, options), tally, found.points + grid.points, looked)
 
 
-def _limit(model: Model, device: Device, asked: Asked) -> int:
-    """Devices of a copy at most."""
-    if asked.devices is not None:
-        return asked.devices
-    try:
-        named = [devices_of(read_layout(layout)) for layout in asked.layouts]
-    except ValueError:  # a layout that is none is named when the sweep reads it
-        named = []
-    return max(group_limit(model, device, asked.setting.memory_share), *named, 1)
+def _limit(model: Model, device: Device, options: DeployOptions, asked: Sequence[Layout]) -> int:
+    """Devices of a copy at most; `asked` are the layouts that may be taken, if any are named."""
+    if options.devices is not None:
+        return options.devices
+    limit = group_limit(model, device, options.serving.memory_share)
+    return max(limit, *map(devices_of, asked), 1)
 
 
 _EMPTY = {
@@ -240,26 +210,22 @@ _EMPTY = {
 }  # fmt: skip
 
 
-def _check(asked: Asked, kinds: Sequence[Device], prices: Mapping[str, float]) -> None:
-    for name, value in (("--devices", asked.devices), ("--batch", asked.most_batch)):
-        if value is not None and not 1 <= value <= 65_536:
-            raise InputError(f"deploy: {name} {value}: expected 1..65,536")
-    if asked.rate is not None and not 0 < asked.rate < 1e12:
-        raise InputError(f"deploy: --rate {asked.rate:g}: expected requests a second above 0")
-    asked.setting.checked("deploy")
+def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
+    checked("deploy", options)
     names = [kind.name for kind in kinds]
     if not names:
         raise InputError("deploy: expected at least one device")
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise InputError(f"deploy: --device {twice}: is named twice")
-    check_prices("deploy", prices, names)
-    if prices and (missing := next((name for name in names if name not in prices), "")):
+    check_prices("deploy", options.prices, names)
+    missing = next((name for name in names if name not in options.prices), "")
+    if options.prices and missing:
         raise InputError(f"deploy: {missing} has no price beside others: expected --price of all")
 
 
-def _bases(model: Model, place: Place, asked: Asked) -> list[str]:
+def _bases(model: Model, place: Place, options: DeployOptions) -> list[str]:
     found = [basis(model.architecture, place, True)]
-    if DISAGGREGATED in asked.modes and place.times == SILICON:
+    if DISAGGREGATED in options.modes and place.times == SILICON:
         split = SERVED["disaggregated"]
         found.append(
             f"disaggregated: TPOT +-{split['tpot_median']:.0f} %; its TTFT is not foretold "
@@ -270,19 +236,19 @@ def _bases(model: Model, place: Place, asked: Asked) -> list[str]:
 
 
 def _assumed(
-    asked: Asked, lengths: Lengths, seen: Lengths, limits: Mapping[str, int]
+    options: DeployOptions, lengths: Lengths, seen: Lengths, limits: Mapping[str, int]
 ) -> tuple[str, ...]:
-    setting = asked.setting
+    serving = options.serving
     found = [
-        f"engines may take {setting.memory_share:.0%} of the memory and prefill "
-        f"{setting.chunk_tokens:,} tokens at once"
+        f"engines may take {serving.memory_share:.0%} of the memory and prefill "
+        f"{serving.chunk_tokens:,} tokens at once"
     ]
     if seen is not lengths:
         found.append(f"{lengths.requests:,} lengths are searched as {seen.requests} classes")
-    if asked.devices is None:
-        what = "devices" if asked.rate is None else "devices of a copy, at most"
+    if options.devices is None:
+        what = "devices" if options.rate is None else "devices of a copy, at most"
         found.append(f"{what}: " + ", ".join(f"{many} {name}" for name, many in limits.items()))
-    if not asked.precisions:
+    if not options.precisions:
         found.append("formats beside the checkpoint's own were tried: what they cost in quality "
                      "is not in here (--precision checkpoint leaves them out)")  # fmt: skip
     return tuple(found)

@@ -15,12 +15,14 @@ from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.grid import Grid
-from sweepengine.grid.lengths import lengths_of, with_lengths
+from sweepengine.grid.grid import Grid, with_lengths
+from sweepengine.grid.lengths import lengths_of
 from sweepengine.query.reading import told
 from sweepengine.query.sql import condition
-from sweepengine.search.steady_state import DEFAULT, FITS, Setting, served_frames
-from sweepengine.search.targets import Objectives
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import LatencyTargets, ServingAssumptions
+from sweepengine.search.steady_state import ASSUMED, FITS, served_frames
+from sweepengine.search.targets import meets_tpot, meets_ttft
 
 DESIGN = {
     "device_tensor_tflops": "tensor peak, TFLOP/s",
@@ -54,7 +56,7 @@ class Designs(NamedTuple):
 
     grid: Grid
     device: Device
-    targets: Objectives
+    targets: LatencyTargets
     candidates: int
     designs: pl.DataFrame
     """A row a design: `DESIGN` (the base's figure where none is asked), `latency_s`, the least that
@@ -84,7 +86,9 @@ class Designs(NamedTuple):
         }
 
 
-def find_designs(grid: Grid, targets: Objectives, setting: Setting = DEFAULT) -> Designs:
+def find_designs(
+    grid: Grid, targets: LatencyTargets, serving: ServingAssumptions = ASSUMED
+) -> Designs:
     """Fold a grid over designs.
 
     Parameters
@@ -92,8 +96,8 @@ def find_designs(grid: Grid, targets: Objectives, setting: Setting = DEFAULT) ->
     grid : Grid
         On one device, whose rates stand for those of all designs as shares of their figures, with
         an axis of at least one of `DESIGN`; `cost` and `lengths` as its file has them.
-    targets : Objectives
-    setting : Setting
+    targets : LatencyTargets
+    serving : ServingAssumptions
 
     Raises
     ------
@@ -103,13 +107,13 @@ def find_designs(grid: Grid, targets: Objectives, setting: Setting = DEFAULT) ->
     device = _checked(grid)
     if grid.lengths is None:
         grid = with_lengths(grid, lengths_of(grid.source, grid.model, {}))
-    setting.checked("design")
-    designs, candidates = _designs(grid, device, targets, setting)
+    checked("design", serving)
+    designs, candidates = _designs(grid, device, targets, serving)
     meeting = designs.filter(pl.col("device_tokens_per_s").is_not_null())
     cheapest = meeting.sort("cost", "device_tokens_per_s", descending=[False, True])
     value = meeting.sort("cost_per_request")
     best = value.row(0, named=True) if value.height else None
-    place = place_of(device, _framework(grid), grid.times or None)
+    place = place_of(device, _framework(grid), grid.model.times or None)
     return Designs(
         grid,
         device,
@@ -118,7 +122,7 @@ def find_designs(grid: Grid, targets: Objectives, setting: Setting = DEFAULT) ->
         designs,
         cheapest.row(0, named=True) if cheapest.height else None,
         best,
-        _sensitivity(grid, device, targets, setting, best) if best else [],
+        _sensitivity(grid, device, targets, serving, best) if best else [],
         basis(grid.model.architecture, place, True),
     )
 
@@ -128,7 +132,7 @@ def _checked(grid: Grid) -> Device:
     source, varied = grid.source, [axis.name for axis in grid.axes if len(axis.values) > 1]
     if not set(varied) & set(DESIGN):
         raise InputError(f"{source}: axes: expected one of {', '.join(DESIGN)} with several values")
-    if len(grid.devices) != 1:
+    if len(grid.model.devices) != 1:
         raise InputError(f"{source}: axes.device: expected one, whose figures the others replace")
     values = {name: a.values[:, i] for a in grid.axes for i, name in enumerate(a.columns)}
     if (values["serving"] != CONTINUOUS).any():
@@ -138,7 +142,7 @@ def _checked(grid: Grid) -> Device:
     if not grid.cost:
         expected = f"expected an SQL expression of {', '.join(NAMES)}"
         raise InputError(f"{source}: cost: required key is missing: {expected}")
-    return grid.devices[0]
+    return grid.model.devices[0]
 
 
 def _framework(grid: Grid) -> str:
@@ -155,14 +159,13 @@ def own_figures(device: Device) -> dict[str, float]:
 
 
 def _designs(
-    grid: Grid, device: Device, targets: Objectives, setting: Setting
+    grid: Grid, device: Device, targets: LatencyTargets, serving: ServingAssumptions
 ) -> tuple[pl.DataFrame, int]:
     """A row a design, folded chunk by chunk, and how many candidates there are."""
-    assert grid.lengths is not None
-    place = place_of(device, _framework(grid), grid.times or None)
+    place = place_of(device, _framework(grid), grid.model.times or None)
     held = {name: a.values[0, i] for a in grid.axes for i, name in enumerate(a.columns)}
     folded, count = pl.DataFrame(), 0
-    for frame in served_frames(grid, grid.lengths, place, setting):
+    for frame in served_frames(grid, place, serving):
         figures = []
         for name, value in own_figures(device).items():
             said = pl.lit(INPUTS[name].shown(int(held[name])))
@@ -181,12 +184,12 @@ def _designs(
     return whole.with_columns(each), count
 
 
-def _folded(served: pl.DataFrame, targets: Objectives) -> pl.DataFrame:
+def _folded(served: pl.DataFrame, targets: LatencyTargets) -> pl.DataFrame:
     """Of each design the least latency of what fits, and the candidate that serves most."""
     fitting = served.with_columns(
         (pl.col("requests_per_s") / pl.col("devices")).alias(EACH)
     ).filter(FITS)
-    meeting = fitting.filter(targets.smooth, targets.prompt)
+    meeting = fitting.filter(meets_tpot(targets), meets_ttft(targets))
     # A request is answered after as long as a batch takes for as many.
     latency = (pl.col("batch_size") / pl.col("requests_per_s")).alias("latency_s")
     least = fitting.select(*NAMES, latency).group_by(NAMES, maintain_order=True).min()
@@ -206,7 +209,11 @@ def _merged(parts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sensitivity(
-    grid: Grid, device: Device, targets: Objectives, setting: Setting, base: dict[str, Any]
+    grid: Grid,
+    device: Device,
+    targets: LatencyTargets,
+    serving: ServingAssumptions,
+    base: dict[str, Any],
 ) -> list[Doubled]:
     """Each figure of a design doubled by itself: more throughput for its cost first."""
     found = []
@@ -215,7 +222,7 @@ def _sensitivity(
             continue
         figures = {other: base[other] for other in DESIGN}
         figures[name] *= 2
-        single, _ = _designs(_of_design(grid, figures), device, targets, setting)
+        single, _ = _designs(_of_design(grid, figures), device, targets, serving)
         (row,) = single.to_dicts()
         found.append(
             Doubled(

@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.formulas.serving import queued
-from sweepengine.search.plans import DISAGGREGATED, KEY, PLAN, Goal, spelled_layouts
+from sweepengine.search.options import DISAGGREGATED, DeployOptions
+from sweepengine.search.plans import KEY, PLAN, spelled_layouts
 from sweepengine.search.steady_state import LAID
 
 BUSY = 0.8
@@ -57,7 +58,7 @@ def _undominated(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered.filter(before.is_null() | (pl.col("rate") > before))
 
 
-def combined(groups: Groups, output: float, goal: Goal) -> tuple[pl.DataFrame, int]:
+def combined(groups: Groups, output: float, options: DeployOptions) -> tuple[pl.DataFrame, int]:
     """Combinations of groups on as many devices as there are, or as many as a rate takes.
 
     Returns
@@ -73,24 +74,24 @@ def combined(groups: Groups, output: float, goal: Goal) -> tuple[pl.DataFrame, i
     decoders = groups.decode.partition_by(KEY, as_dict=True)
     for key, prefill in groups.prefill.partition_by(KEY, as_dict=True).items():
         if (decode := decoders.get(key)) is not None:
-            found, many = _of_one_key(prefill, decode, output, goal)
+            found, many = _of_one_key(prefill, decode, output, options)
             plans.append(found)
             looked += many
     return pl.concat(plans), looked
 
 
 def _of_one_key(
-    prefill: pl.DataFrame, decode: pl.DataFrame, output: float, goal: Goal
+    prefill: pl.DataFrame, decode: pl.DataFrame, output: float, options: DeployOptions
 ) -> tuple[pl.DataFrame, int]:
     fill, fills = _sizes(prefill)
     hold, holds = _sizes(decode)
     takes = BUSY * fills
-    if goal.rate is not None:
+    if options.rate is not None:
         more, p, d = (index.ravel() for index in np.indices((MORE, len(fill), len(hold))))
-        x = np.ceil(goal.rate / takes[p] * WHOLE).astype(np.int64) + more
-        y = np.ceil(goal.rate / holds[d] * WHOLE).astype(np.int64)
+        x = np.ceil(options.rate / takes[p] * WHOLE).astype(np.int64) + more
+        y = np.ceil(options.rate / holds[d] * WHOLE).astype(np.int64)
     else:
-        most = goal.most or 0
+        most = options.devices or 0
         counts = _counts(most // int(fill.min()))
         x, p, d = (index.ravel() for index in np.indices((len(counts), len(fill), len(hold))))
         x = counts[x]

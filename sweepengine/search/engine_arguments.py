@@ -8,11 +8,11 @@ from importlib import resources
 from typing import Any, Final, NamedTuple
 
 from sweepengine.data.models import Model
-from sweepengine.formulas.formats import OWN
+from sweepengine.formulas.formats import CACHES, FORMATS, OWN
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.tokens import ceil_div
-from sweepengine.grid.shorthand import read_layout
-from sweepengine.search.steady_state import Setting
+from sweepengine.search.options import ServingAssumptions
+from sweepengine.search.plans import ServedPlan
 
 ENGINES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
     (resources.files("sweepengine.data") / "engine_arguments.toml").read_text(encoding="utf-8")
@@ -38,37 +38,51 @@ class Launch(NamedTuple):
 
 
 def launches(
-    plan: Mapping[str, Any], model: Model, setting: Setting, longest_tokens: int
+    plan: ServedPlan, replicas: int, model: Model, serving: ServingAssumptions, longest_tokens: int
 ) -> list[Launch]:
     """What to start for a plan, with each engine.
 
     Parameters
     ----------
-    plan : mapping
-        A row of `Deployment.plans`.
+    plan : ServedPlan
+    replicas : int
+        Copies, or groups that decode.
     model : Model
-    setting : Setting
+    serving : ServingAssumptions
     longest_tokens : int
         Of a request, prompt and answer.
     """
     found = []
     for engine in ENGINES:
-        layouts = {"serve": (plan["layout"], plan["replicas"], plan["batch_size"])}
-        if plan["prefill_groups"]:
-            layouts = {
-                "prefill": (plan["prefill_layout"], plan["prefill_groups"], 1),
-                "decode": (plan["layout"], plan["replicas"], plan["batch_size"]),
+        servers = {"serve": (plan.layout, replicas, plan.batch_size)}
+        if plan.prefill_layout is not None:
+            servers = {
+                "prefill": (plan.prefill_layout, plan.prefill_groups, 1),
+                "decode": (plan.layout, replicas, plan.batch_size),
             }
-        for role, (layout, copies, batch) in layouts.items():
-            values = settings(plan, read_layout(layout), batch, setting, longest_tokens)
+        for role, (layout, copies, batch) in servers.items():
+            values = settings(plan, layout, batch, serving, longest_tokens)
             found.append(_launch(engine, role, copies, model, values))
     return found
 
 
 def settings(
-    plan: Mapping[str, Any], layout: Layout, batch: int, setting: Setting, longest_tokens: int
+    plan: ServedPlan, layout: Layout, batch: int, serving: ServingAssumptions, longest_tokens: int
 ) -> dict[str, Any]:
-    """Values that arguments take, by the names that the data file has for them."""
+    """Values that arguments take, by the names that the data file has for them.
+
+    Parameters
+    ----------
+    plan : ServedPlan
+    layout : Layout
+        Of the server, which may be one of the plan's prefill groups.
+    batch : int
+        Sequences of the server.
+    serving : ServingAssumptions
+    longest_tokens : int
+        Of a request, prompt and answer.
+    """
+    weights, _, cache = plan.precision
     return {
         "tensor": layout.tensor,
         "stage_devices": layout.tensor * layout.data,
@@ -78,10 +92,10 @@ def settings(
         "model_tokens": longest_tokens,
         "sequences": max(batch, layout.data),
         "rank_sequences": ceil_div(batch, layout.data),
-        "chunk_tokens": setting.chunk_tokens,
-        "memory_share": setting.memory_share,
-        "cache": plan["cache_format"],
-        "weights": plan["weight_format"],
+        "chunk_tokens": serving.chunk_tokens,
+        "memory_share": serving.memory_share,
+        "cache": CACHES[cache],
+        "weights": FORMATS[weights],
     }
 
 

@@ -16,17 +16,24 @@ from sweepengine.engine.frames import cost
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
-from sweepengine.grid.axes import AXES
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths, lengths_of
-from sweepengine.grid.points import format_problem, layout_problem
+from sweepengine.grid.plain import layout_of
+from sweepengine.grid.points import checked_point
 from sweepengine.grid.shorthand import read_layout, read_precision
 from sweepengine.search.fit import bound_by, fewest
-from sweepengine.search.limits_map import Asked, Maps, find_maps
-from sweepengine.search.placements import group_limit, layouts_of, precisions_of, search_grid
+from sweepengine.search.limits_map import Maps, find_maps
+from sweepengine.search.options import LatencyTargets, MapOptions, ServingAssumptions
+from sweepengine.search.placements import (
+    group_limit,
+    layouts_of,
+    precisions_of,
+    read_precisions,
+    search_grid,
+)
 from sweepengine.search.plans import spelled_layouts
-from sweepengine.search.steady_state import FITS, MEMORY_SHARE, served_frames
-from sweepengine.search.targets import Objectives, pareto_front
+from sweepengine.search.steady_state import FITS, served_frames
+from sweepengine.search.targets import meets_ttft, pareto_front
 
 FEWEST = "fewest devices"
 """A layout: that of `fit`, where nobody says."""
@@ -129,14 +136,16 @@ class Explored(NamedTuple):
     maps: Maps
 
 
-def explore(model: str | Path, device: str | Path, asked: Mapping[str, str]) -> Explored:
+def explore(
+    model: Model | str | Path, device: Device | str | Path, chosen: Mapping[str, str]
+) -> Explored:
     """Look at one point on one device.
 
     Parameters
     ----------
     model, device : str or Path
-        By name or file.
-    asked : mapping of str to str
+        Values, names or files.
+    chosen : mapping of str to str
         Values of controls by name (`controls_of`); others take their defaults.
 
     Raises
@@ -145,29 +154,34 @@ def explore(model: str | Path, device: str | Path, asked: Mapping[str, str]) -> 
         When a value is none that its control takes, or the point is not valid.
     """
     loaded, kind = load_model(model), load_device(device)
-    state = {one.name: one.read(asked.get(one.name, one.default)) for one in controls_of(loaded)}
+    state = {one.name: one.read(chosen.get(one.name, one.default)) for one in controls_of(loaded)}
     times = None if state["times"] == TIMES[0] else state["times"]
     place = place_of(kind, state["framework"], times)
-    targets = Objectives(float(state["ttft"]), float(state["tpot"]) / 1000)
-    request, batch, precision = _request(loaded, state), _whole("batch", state), state["precision"]
+    timed = loaded._replace(devices=(kind,), times=place.times)
+    targets = LatencyTargets(float(state["ttft"]), float(state["tpot"]) / 1000)
+    request, batch = _request(loaded, state), _whole("batch", state)
     lengths = lengths_of("explore", loaded, request)
+    (precision,) = read_precisions("explore", loaded, [state["precision"]])
 
-    def served(precisions: list[str], layouts: list[str], batches: list[int]) -> pl.DataFrame:
-        grid = search_grid(str(model), str(device), place.framework, precisions, layouts, batches,
-                           lengths, place.times, "explore")  # fmt: skip
-        return pl.concat(served_frames(grid, lengths, place))
+    def served(axes: Mapping[str, Any]) -> pl.DataFrame:
+        grid = search_grid(loaded, place, axes, lengths, "explore")
+        return pl.concat(served_frames(grid, place))
 
-    limit, layout = group_limit(loaded, kind, MEMORY_SHARE), state["layout"]
+    limit, layout = group_limit(loaded, kind, ServingAssumptions().memory_share), state["layout"]
     if layout == FEWEST:
-        layouts = layouts_of(loaded, limit, simple=True)
-        (layout,) = spelled_layouts(fewest(served([precision], layouts, [1])))
-    point = _point(str(model), loaded, state, lengths, layout)
+        axes: dict[str, Any] = {
+            "precision": precision,
+            "layout": layouts_of(loaded, limit, simple=True),
+        }
+        (layout,) = spelled_layouts(fewest(served(axes | {"batch_size": 1})))
+    point = _point(timed, state, lengths, layout)
     inputs = {
         name: INPUTS[name].shown(value)
         for name, value in point._asdict().items()
         if name in loaded.inputs
     }
-    inputs |= {"device": str(device), "framework": place.framework, "serving": state["serving"]}
+    named = device.name if isinstance(device, Device) else str(device)
+    inputs |= {"device": named, "framework": place.framework, "serving": state["serving"]}
     found = cost(model, place.times, **inputs)
     if state["serving"] == SERVING[0]:
         at = on_device(loaded, point, kind)
@@ -175,7 +189,8 @@ def explore(model: str | Path, device: str | Path, asked: Mapping[str, str]) -> 
         made = batch * point.decode_steps / (found["ttft_seconds"] + found["decode_seconds"])
         made /= at.devices
     else:
-        row = served([precision], [layout], [batch]).row(0, named=True)
+        rows = served({"precision": precision, "layout": layout_of(point), "batch_size": batch})
+        row = rows.row(0, named=True)
         held, largest = int(row["memory_bytes"]), int(row["largest_batch"])
         made = row["device_tokens_per_s"]
     weights, cache = int(found["weight_bytes"]), int(found["decode_kv_cache_bytes"])
@@ -186,15 +201,16 @@ def explore(model: str | Path, device: str | Path, asked: Mapping[str, str]) -> 
         "capacity": kind.memory_bytes,
         "largest_batch": largest,
     }
-    wide = [one for one in layouts_of(loaded, limit) if "pp" not in one]
-    rows = served(precisions_of(loaded, kind), wide, list(FRONT_BATCHES))
-    rows = rows.filter(FITS, targets.prompt)
+    wide = [one for one in layouts_of(loaded, limit) if one.pipeline == 1]
+    rows = served({"precision": list(precisions_of(loaded, kind)), "layout": wide,
+                   "batch_size": FRONT_BATCHES})  # fmt: skip
+    rows = rows.filter(FITS, meets_ttft(targets))
     front = pareto_front(rows.with_columns(spelled_layouts(rows)))
     over = "answer" if loaded.has_vision else "prompt"
     others = {name: value for name, value in request.items() if name != over}
-    mapped = Asked(targets, over, cells=MAP_CELLS, layout=layout, precision=precision,
-                   framework=place.framework, times=place.times)  # fmt: skip
-    maps = find_maps(model, [device], lengths_of("explore", loaded, others), mapped)
+    mapped = MapOptions(targets, over, cells=MAP_CELLS, layout=layout, precision=state["precision"],
+                        framework=place.framework, times=place.times)  # fmt: skip
+    maps = find_maps(loaded, [kind], lengths_of("explore", loaded, others), mapped)
     line = timeline(loaded, point, place)
     return Explored(loaded, kind, state, inputs, found, layout, memory, made, line,
                     bound_by(line), front, maps)  # fmt: skip
@@ -210,27 +226,21 @@ def _request(model: Model, state: Mapping[str, str]) -> dict[str, list[Any]]:
     return found | {"answer": [_whole("answer", state)]}
 
 
-def _point(
-    name: str, model: Model, state: Mapping[str, str], lengths: Lengths, layout: str
-) -> Point:
-    """The point where controls stand; its values are checked as those of a grid file are."""
-    axes: dict[str, list[Any]] = {
-        column: lengths.column(column, model).tolist()
-        for column in lengths.columns
-        if column in AXES
+def _point(model: Model, state: Mapping[str, str], lengths: Lengths, layout: str) -> Point:
+    """The point where controls stand; its values are checked as any others are."""
+    given: dict[str, Any] = {
+        column: int(lengths.column(column, model)[0]) for column in lengths.columns
     }
-    if model.has_vision:
-        axes["crops"] = [state["crops"]]
     if "heads" in state:
-        axes["heads"] = [[int(number) for number in state["heads"].split("/")]]
-    axes |= {
-        "layout": [layout],
-        "precision": [state["precision"]],
-        "batch_size": [_whole("batch", state)],
-        "attention": [state["attention"]],
+        given["heads"] = tuple(int(number) for number in state["heads"].split("/"))
+    given |= {
+        "layout": layout,
+        "precision": state["precision"],
+        "batch_size": _whole("batch", state),
+        "attention": state["attention"],
+        "serving": state["serving"],
     }
-    grid = parse_grid({"name": "explore", "model": name, "axes": axes}, "explore")
-    return grid.point._replace(serving=SERVING.index(state["serving"]))
+    return checked_point(model, given, "explore")
 
 
 def _whole(name: str, state: Mapping[str, str]) -> int:

@@ -1,6 +1,6 @@
 """Whether a model fits a device, how many requests beside it, how fast, and bound by what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,33 +11,33 @@ from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import basis, place_of
+from sweepengine.data.speeds import Place, basis, place_of
 from sweepengine.formulas.formats import OWN
-from sweepengine.formulas.points import Point
+from sweepengine.formulas.layout import Layout
+from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.lengths import Lengths, condensed, lengths_of
 from sweepengine.grid.plain import image_of
 from sweepengine.grid.points import default_values
-from sweepengine.search.placements import group_limit, layouts_of, search_grid
-from sweepengine.search.plans import spelled_layouts
+from sweepengine.grid.shorthand import layout_name
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import FitOptions, ServingAssumptions
+from sweepengine.search.placements import (
+    Precision,
+    group_limit,
+    layouts_of,
+    read_layouts,
+    read_precisions,
+    search_grid,
+)
+from sweepengine.search.plans import ServedPlan
 from sweepengine.search.requests import percentiles
-from sweepengine.search.steady_state import DEFAULT, FITS, SECONDS_PER_DAY, Setting, served_frames
+from sweepengine.search.steady_state import FITS, LAID, SECONDS_PER_DAY, served_frames
 
 CONTEXTS = (2_048, 8_192, 32_768, 131_072)
 PAGE_CONTEXTS = (1_024, 2_048, 4_096, 8_192)
 """Of models that read pages."""
 BATCHES = (1, 8, 64)
 """Shown beside the largest that fits."""
-
-
-class Wanted(NamedTuple):
-    """What a card is asked for."""
-
-    layout: str | None = None
-    """None: the fewest devices that hold the model and a request."""
-    precision: str = OWN
-    framework: str = "vllm"
-    times: str | None = None
-    setting: Setting = DEFAULT
 
 
 class Card(NamedTuple):
@@ -47,7 +47,7 @@ class Card(NamedTuple):
     layout: str
     devices: int
     served: pl.DataFrame
-    """A row a batch, those that fit: `served.MEASURES`; without any the smallest batch."""
+    """A row a batch, those that fit: `steady_state.MEASURES`; without any the smallest batch."""
     largest: dict[int, int]
     """Largest batch by tokens of a request, prompt and answer."""
     bound: dict[str, dict[str, float]]
@@ -73,7 +73,7 @@ class Fit(NamedTuple):
 
     model: Model
     lengths: Lengths
-    wanted: Wanted
+    options: FitOptions
     cards: list[Card]
     formats: str
     """That were assumed."""
@@ -88,73 +88,85 @@ class Fit(NamedTuple):
                 "distinct": self.lengths.requests,
                 "decode_steps": self.lengths.mean("decode_steps", self.model),
             },
-            "setting": self.wanted.setting._asdict(),
+            "setting": self.options.serving._asdict(),
             "cards": [card.as_dict() for card in self.cards],
         }
 
 
 def find_fit(
-    model: str | Path, devices: Sequence[str | Path], lengths: Lengths, wanted: Wanted
+    model: Model | str | Path,
+    devices: Sequence[Device | str | Path],
+    lengths: Lengths,
+    options: FitOptions = FitOptions(),  # noqa: B008 -- immutable
 ) -> Fit:
     """Fit a model to devices.
 
     Parameters
     ----------
-    model : str or Path
-        Name of a shipped model, or a file.
-    devices : sequence of str or Path
-        By name or file.
+    model : Model, str or Path
+        A model, or its name or file.
+    devices : sequence of Device, str or Path
+        Devices, or their names or files.
     lengths : Lengths
         Of requests.
-    wanted : Wanted
+    options : FitOptions
 
     Raises
     ------
     InputError
-        When something that is asked for is not valid.
+        When an option is not valid.
     """
     loaded = load_model(model)
-    wanted.setting.checked("fit")
+    checked("fit", options)
     if not devices:
         raise InputError("fit: expected at least one device")
-    cards = [_card(str(model), loaded, str(name), lengths, wanted) for name in devices]
-    said = formats_text(loaded.architecture)
-    formats = f"checkpoint: {said}" if wanted.precision == OWN else wanted.precision
-    return Fit(loaded, lengths, wanted, cards, formats)
+    (precision,) = read_precisions("fit", loaded, [options.precision])
+    layouts = None if options.layout is None else read_layouts("fit", loaded, [options.layout])
+    cards = []
+    for device in map(load_device, devices):
+        place = place_of(device, options.framework, options.times)
+        cards.append(_card(loaded, place, layouts, precision, lengths, options.serving))
+    assumed = formats_text(loaded.architecture)
+    formats = f"checkpoint: {assumed}" if options.precision == OWN else options.precision
+    return Fit(loaded, lengths, options, cards, formats)
 
 
-def _card(model: str, loaded: Model, name: str, lengths: Lengths, wanted: Wanted) -> Card:
-    device = load_device(name)
-    place = place_of(device, wanted.framework, wanted.times)
+def _card(
+    model: Model,
+    place: Place,
+    layouts: list[Layout] | None,
+    precision: Precision,
+    lengths: Lengths,
+    serving: ServingAssumptions,
+) -> Card:
+    """A model at a place; in the layout on fewest devices of those that may be taken."""
 
-    def served(layouts: Sequence[str], batches: Sequence[int], asked: Lengths) -> pl.DataFrame:
-        grid = search_grid(model, name, wanted.framework, [wanted.precision], layouts, batches,
-                           asked, wanted.times, "fit")  # fmt: skip
-        return pl.concat(served_frames(grid, asked, place, wanted.setting))
+    def swept(axes: Mapping[str, Any], of: Lengths) -> pl.DataFrame:
+        grid = search_grid(model, place, {"precision": precision, **axes}, of, "fit")
+        return pl.concat(served_frames(grid, place, serving))
 
-    limit = group_limit(loaded, device, wanted.setting.memory_share)
-    tried = layouts_of(loaded, limit, simple=True) if wanted.layout is None else [wanted.layout]
-    chosen = fewest(served(tried, [1], lengths))
-    (layout,) = spelled_layouts(chosen)
-    if not chosen.filter(FITS).height:
-        rows, largest = chosen, dict.fromkeys(_contexts(loaded), 0)
-    else:
-        most = min(max(chosen["largest_batch"][0], 1), 65_536)
+    device, contexts = place.device, _contexts(model)
+    if layouts is None:
+        limit = group_limit(model, device, serving.memory_share)
+        layouts = layouts_of(model, limit, simple=True)
+    rows = fewest(swept({"layout": layouts, "batch_size": 1}, lengths))
+    layout, largest = Layout(*rows.select(LAID).row(0)), dict.fromkeys(contexts, 0)
+    if rows.filter(FITS).height:
+        most = min(max(rows["largest_batch"][0], 1), INPUTS["batch_size"].maximum)
         batches = sorted({*(batch for batch in BATCHES if batch < most), most})
-        rows = served([layout], batches, lengths)
-        largest = {
-            tokens: served([layout], [1], _of_tokens(loaded, tokens))["largest_batch"][0]
-            for tokens in _contexts(loaded)
-        }
+        rows = swept({"layout": layout, "batch_size": batches}, lengths)
+        alone = swept({"layout": layout, "batch_size": 1} | _prompts(model), _no_answer(model))
+        largest = dict(zip(contexts, alone["largest_batch"].to_list(), strict=True))
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
-    grid = search_grid(model, name, wanted.framework, [wanted.precision], [layout],
-                       [rows["batch_size"][-1]], condensed(lengths, 1), wanted.times)  # fmt: skip
+    last = rows.row(-1, named=True)
+    plan = ServedPlan(layout, precision, last["batch_size"], int(last["devices"]),
+                      last["requests_per_s"])  # fmt: skip
+    axes = {"precision": precision, "layout": layout, "batch_size": plan.batch_size}
+    grid = search_grid(model, place, axes, condensed(lengths, 1))
     bound = bound_by(timeline(grid.model, grid.point, place))
-    plan = rows.row(-1, named=True)
-    plan |= {"layout": layout, "framework": wanted.framework, "prefill_groups": 0}
-    seen = percentiles(loaded, plan, place, (model, name), lengths, wanted.setting)
-    said = basis(loaded.architecture, place, True)
-    return Card(device, layout, int(plan["devices"]), rows, largest, bound, seen, said)
+    requests = percentiles(model, plan, place, lengths, serving)
+    return Card(device, layout_name(layout), plan.devices, rows, largest, bound, requests,
+                basis(model.architecture, place, True))  # fmt: skip
 
 
 def fewest(rows: pl.DataFrame) -> pl.DataFrame:
@@ -167,13 +179,17 @@ def _contexts(model: Model) -> tuple[int, ...]:
     return PAGE_CONTEXTS if model.has_vision else CONTEXTS
 
 
-def _of_tokens(model: Model, tokens: int) -> Lengths:
-    """Requests of so many tokens, all of them prompt: an image and text in models with vision."""
+def _prompts(model: Model) -> dict[str, list[int]]:
+    """The axis of requests of `_contexts` tokens: prompts, or text beside an image."""
     if not model.has_vision:
-        return lengths_of("fit", model, {"prompt": [tokens], "answer": [0]})
+        return {"prompt_tokens": list(_contexts(model))}
     image = image_of(model.architecture, Point(**default_values(model)))
-    text = max(tokens - image.view_tokens - image.tile_tokens, 0)
-    return lengths_of("fit", model, {"prompt": [text], "answer": [0]})
+    tokens = image.view_tokens + image.tile_tokens
+    return {"text_tokens": [max(context - tokens, 0) for context in _contexts(model)]}
+
+
+def _no_answer(model: Model) -> Lengths:
+    return lengths_of("fit", model, {"answer": [0]})
 
 
 def bound_by(times: Timeline) -> dict[str, dict[str, float]]:

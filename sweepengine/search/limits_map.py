@@ -1,6 +1,6 @@
-"""Batch against length on a device: what stops each point, what it makes, and the best that serves.
+"""Batch against length on a device: the limiting factor and the throughput of each point.
 
-One sweep a device of every batch and length; each point is as a running engine serves it
+One sweep a device of every batch and length; each point is in the steady state of a serving engine
 (`search.steady_state`).
 """
 
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import basis, place_of
-from sweepengine.formulas.formats import OWN
+from sweepengine.data.speeds import Place, basis, place_of
 from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths
-from sweepengine.search.placements import search_grid
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import MapOptions
+from sweepengine.search.placements import read_layouts, read_precisions, search_grid
 from sweepengine.search.plans import spelled_layouts
-from sweepengine.search.steady_state import DEFAULT, FITS, SECONDS_PER_DAY, Setting, served_frames
-from sweepengine.search.targets import Objectives
+from sweepengine.search.steady_state import FITS, SECONDS_PER_DAY, served_frames
+from sweepengine.search.targets import meets_tpot, meets_ttft
 
 SERVES, MEMORY, TTFT, TPOT = range(4)
 STOPS = ("serves", "memory", "TTFT", "TPOT")
@@ -31,25 +33,6 @@ OVER = {"prompt": ("prompt_tokens", "text_tokens"), "answer": ("decode_steps", "
 """Lengths that a map may lie over: the column of models without vision, and with it."""
 SHORTEST = 16
 """Tokens that a map begins with."""
-CELLS = 40_000
-"""Points of a map where nobody says."""
-
-
-class Asked(NamedTuple):
-    """What a map is of."""
-
-    targets: Objectives
-    over: str = ""
-    """"prompt" or "answer"; empty: prompts, of models that read pages answers."""
-    longest: int = 0
-    """Tokens; 0: 131,072 of a prompt, 8,192 of an answer."""
-    most_batch: int = 1024
-    cells: int = CELLS
-    layout: str = "tp1"
-    precision: str = OWN
-    framework: str = "vllm"
-    times: str | None = None
-    setting: Setting = DEFAULT
 
 
 class LimitsMap(NamedTuple):
@@ -86,7 +69,7 @@ class Maps(NamedTuple):
     """Panels of one model, a device each."""
 
     model: Model
-    asked: Asked
+    options: MapOptions
     over: str
     unit: str
     """Of what is made."""
@@ -94,51 +77,57 @@ class Maps(NamedTuple):
 
 
 def find_maps(
-    model: str | Path, devices: Sequence[str | Path], lengths: Lengths, asked: Asked
+    model: Model | str | Path,
+    devices: Sequence[Device | str | Path],
+    lengths: Lengths,
+    options: MapOptions = MapOptions(),  # noqa: B008 -- immutable
 ) -> Maps:
     """Sweep batches and lengths on each device.
 
     Parameters
     ----------
-    model : str or Path
-        Name of a shipped model, or a file.
-    devices : sequence of str or Path
+    model : Model, str or Path
+        A model, or its name or file.
+    devices : sequence of Device, str or Path
+        Devices, or their names or files.
     lengths : Lengths
         One: all of a request but what the map lies over.
-    asked : Asked
+    options : MapOptions
 
     Raises
     ------
     InputError
-        When something that is asked for is not valid.
+        When an option is not valid.
     """
     loaded = load_model(model)
-    over = asked.over or ("answer" if loaded.has_vision else "prompt")
-    if over not in OVER:
-        raise InputError(f"map: --over {over}: expected {' or '.join(OVER)}")
-    if not 100 <= asked.cells <= 100_000_000:
-        raise InputError(f"map: --cells {asked.cells}: expected 100..100,000,000")
+    checked("map", options)
+    over = options.over or ("answer" if loaded.has_vision else "prompt")
     column = OVER[over][loaded.has_vision]
     if lengths.requests != 1 or column in lengths.columns:
         raise InputError(
             f"map: {lengths.source}: expected one length and no {over}, as that varies"
         )
-    asked.setting.checked("map")
-    longest = asked.longest or (131_072 if over == "prompt" else 8_192)
+    longest = options.longest or (131_072 if over == "prompt" else 8_192)
     for option, value, name in (("--longest", longest, column),
-                                ("--batch", asked.most_batch, "batch_size")):  # fmt: skip
+                                ("--batch", options.most_batch, "batch_size")):  # fmt: skip
         least = 2 if name == column else 1  # a map lies over lengths, not over one
-        if INPUTS[name].held(value) is None or value < least:
+        if not least <= value <= INPUTS[name].maximum:
             raise InputError(f"map: {option} {value}: expected {least}..{INPUTS[name].maximum:,}")
-    side = asked.cells**0.5
+    side = options.cells**0.5
     first = SHORTEST if longest > SHORTEST else 1
-    values, batches = _spaced(first, longest, side), _spaced(1, asked.most_batch, side)
-    unit = "pages a day" if loaded.has_vision else "tokens/s"
-    panels = [
-        _panel(str(model), str(name), column, values, batches, lengths, asked, unit)
-        for name in devices
-    ]
-    return Maps(loaded, asked, over, unit, panels)
+    values, batches = _spaced(first, longest, side), _spaced(1, options.most_batch, side)
+    axes = {
+        "precision": list(read_precisions("map", loaded, [options.precision])),
+        "layout": read_layouts("map", loaded, [options.layout]),
+        "batch_size": batches,
+        column: values,
+    }
+    panels = []
+    for device in map(load_device, devices):
+        place = place_of(device, options.framework, options.times)
+        grid = search_grid(loaded, place, axes, lengths, "map")
+        panels.append(_panel(grid, place, column, options))
+    return Maps(loaded, options, over, "pages a day" if loaded.has_vision else "tokens/s", panels)
 
 
 def _spaced(first: int, last: int, count: float) -> NDArray[np.int64]:
@@ -152,37 +141,27 @@ def _spaced(first: int, last: int, count: float) -> NDArray[np.int64]:
     return found
 
 
-def _panel(
-    model: str,
-    name: str,
-    column: str,
-    values: NDArray[np.int64],
-    batches: NDArray[np.int64],
-    lengths: Lengths,
-    asked: Asked,
-    unit: str,
-) -> LimitsMap:
-    device = load_device(name)
-    place = place_of(device, asked.framework, asked.times)
-    grid = search_grid(model, name, asked.framework, [asked.precision], [asked.layout],
-                       batches.tolist(), lengths, asked.times, "map",
-                       {column: values.tolist()})  # fmt: skip
-    shape = (len(batches), len(values))
+def _panel(grid: Grid, place: Place, column: str, options: MapOptions) -> LimitsMap:
+    """The panel of one device; the last axes of its grid are batches, lengths, one request."""
+    batches, values = (
+        next(axis.values[:, 0] for axis in grid.axes if axis.name == name)
+        for name in ("batch_size", column)
+    )
     figure = pl.col("device_tokens_per_s")
-    if unit == "pages a day":
+    if grid.model.has_vision:
         figure = pl.col("requests_per_s") * SECONDS_PER_DAY / pl.col("devices")
     stop = (
         pl.when(~FITS)
         .then(MEMORY)
-        .when(~asked.targets.prompt)
+        .when(~meets_ttft(options.targets))
         .then(TTFT)
-        .when(~asked.targets.smooth)
+        .when(~meets_tpot(options.targets))
         .then(TPOT)
         .otherwise(SERVES)
     )
     stops, made, tops = [], [], []
     # Of each piece what a panel shows, and its best: all columns of all cells would be a table.
-    for frame in served_frames(grid, lengths, place, asked.setting):
+    for frame in served_frames(grid, place, options.serving):
         found = frame.with_columns(made=figure, stop=stop)
         stops.append(found["stop"].to_numpy().astype(np.int8))
         made.append(found["made"].to_numpy())
@@ -196,6 +175,7 @@ def _panel(
         best = top.select(shown).row(0, named=True)
         best["length"] = best.pop(column)
         best["layout"] = spelled_layouts(top)[0]
-    said = basis(grid.model.architecture, place, True)
-    return LimitsMap(device, values, batches, np.concatenate(stops).reshape(shape),
-                     np.concatenate(made).reshape(shape), best, said)  # fmt: skip
+    shape = (len(batches), len(values))
+    return LimitsMap(place.device, values, batches, np.concatenate(stops).reshape(shape),
+                     np.concatenate(made).reshape(shape), best,
+                     basis(grid.model.architecture, place, True))  # fmt: skip

@@ -5,31 +5,35 @@ from typing import Any
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
+from sweepengine.data.speeds import Place
 from sweepengine.engine.compute import point_values
 from sweepengine.formulas.formats import CACHES, NAMES, OWN, row_of
 from sweepengine.formulas.layout import Layout, devices
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.serving import CONTINUOUS
+from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import AXES
+from sweepengine.grid.checks import format_problem, layout_problem
 from sweepengine.grid.columns import BY_NAME
-from sweepengine.grid.grid import Grid, parse_grid
-from sweepengine.grid.lengths import Lengths, with_lengths
-from sweepengine.grid.points import default_values, format_problem, layout_problem
+from sweepengine.grid.grid import Grid, grid_of, with_lengths
+from sweepengine.grid.lengths import Lengths
+from sweepengine.grid.plain import layout_of
+from sweepengine.grid.points import checked_point, default_values
 from sweepengine.grid.shorthand import read_precision
-from sweepengine.search.plans import spelled
 
+Precision = tuple[int, int, int]
+"""Codes of the formats of weights, activations and KV cache."""
 PRECISIONS = (OWN, "fp8", "w4a16", "nvfp4")
 """What weights a search tries beside the checkpoint's own, as far as a device has the peak."""
-KEPT = ("kv8",)
-"""And of each the caches beside its own."""
-BATCHES = 1024
-"""Largest batch that a search tries."""
+KV_CACHES = ("kv8",)
+"""And of each the KV caches beside its own."""
 MOST = 1024
 """Devices of a copy that no search goes beyond."""
 DENSE = 64
 """Batches tried one by one; beyond them steps grow, where lengths are many."""
 
 
-def layouts_of(model: Model, most: int, simple: bool = False) -> list[str]:
+def layouts_of(model: Model, most: int, simple: bool = False) -> list[Layout]:
     """Layouts on at most so many devices, sizes in powers of two, that engines can run.
 
     Experts lie on one device each group (`ep` 1) or on all devices of a stage, as vLLM and SGLang
@@ -38,7 +42,7 @@ def layouts_of(model: Model, most: int, simple: bool = False) -> list[str]:
     """
     sizes = [1 << power for power in range(most.bit_length()) if 1 << power <= most]
     mixture = any(experts for experts, _ in model.architecture.routings) and not simple
-    found = []
+    found = set()
     for tensor in sizes:
         for data in sizes if mixture else [1]:
             spread = tensor * data
@@ -46,38 +50,64 @@ def layouts_of(model: Model, most: int, simple: bool = False) -> list[str]:
                 for pipeline in sizes:
                     layout = Layout(tensor, expert, pipeline, data)
                     if devices(layout) <= most and not layout_problem(model, layout):
-                        found.append(layout)
-    return [spelled(layout) for layout in sorted(set(found), key=lambda one: (devices(one), one))]
+                        found.add(layout)
+    return sorted(found, key=lambda one: (devices(one), one))
+
+
+def read_layouts(command: str, model: Model, texts: Sequence[str]) -> list[Layout]:
+    """Layouts of texts such as "tp4-ep8", that the model can have.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is not valid.
+    """
+    return [layout_of(checked_point(model, {"layout": text}, command)) for text in texts]
+
+
+def read_precisions(command: str, model: Model, texts: Sequence[str]) -> dict[Precision, str]:
+    """Precisions of texts such as "fp8-kv8", that the model can have, and their texts.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is not valid.
+    """
+    points = [checked_point(model, {"precision": text}, command) for text in texts]
+    codes = [(p.weight_format, p.activation_format, p.cache_format) for p in points]
+    return dict(zip(codes, texts, strict=True))
 
 
 def group_limit(model: Model, device: Device, memory_share: float) -> int:
     """Devices of one copy at most, where nobody says: a node, or as many as hold the weights.
 
-    Twice as many as weights alone take, so that there is room for a cache.
+    Twice as many as weights alone take, so that there is room for a KV cache.
     """
     if device.links is None:
         return 1
     limit = device.links.devices_a_node
-    names = precisions_of(model, device)
-    needed = min(devices_for_weights(model, device, name, memory_share) for name in names)
+    tried = precisions_of(model, device)
+    needed = min(devices_for_weights(model, device, one, memory_share) for one in tried)
     while device.links.network_bytes_per_s and limit < 2 * needed and limit < MOST:
         limit *= 2
     return limit
 
 
-def devices_for_weights(model: Model, device: Device, precision: str, memory_share: float) -> float:
+def devices_for_weights(
+    model: Model, device: Device, precision: Precision, memory_share: float
+) -> float:
     """How many devices weights alone take, not rounded."""
-    codes = read_precision(model.architecture, precision)
-    formats = dict(zip(AXES["precision"].columns, codes, strict=True))
+    formats = dict(zip(AXES["precision"].columns, precision, strict=True))
     point = Point(**(default_values(model) | formats))
-    (held,) = point_values(model, point, [BY_NAME["weight_bytes"]])
-    return held / (device.memory_bytes * memory_share)
+    (weights,) = point_values(model, point, [BY_NAME["weight_bytes"]])
+    return weights / (device.memory_bytes * memory_share)
 
 
-def precisions_of(model: Model, device: Device) -> list[str]:
-    """Precisions worth a try on a device: those whose products run at a peak that it has."""
-    found: dict[tuple[int, int, int], str] = {}
-    for name in (precision for base in PRECISIONS for precision in (base, f"{base}-{KEPT[0]}")):
+def precisions_of(model: Model, device: Device) -> dict[Precision, str]:
+    """Precisions worth a try on a device, and their texts: whose GEMMs run at a peak it has."""
+    found: dict[Precision, str] = {}
+    for name in (precision for base in PRECISIONS
+                 for precision in (base, f"{base}-{KV_CACHES[0]}")):  # fmt: skip
         codes = read_precision(model.architecture, name)
         peak = row_of(NAMES[codes[1]]).get("peak", "bf16")
         if codes[0] and (peak not in device.peaks or format_problem(model, codes[0])):
@@ -85,7 +115,7 @@ def precisions_of(model: Model, device: Device) -> list[str]:
         if CACHES[codes[2]] != "bf16" and "fp8" not in device.peaks:
             continue
         found.setdefault(codes, name)
-    return list(found.values())
+    return found
 
 
 def batches_of(most: int, lengths: Lengths) -> list[int]:
@@ -99,35 +129,26 @@ def batches_of(most: int, lengths: Lengths) -> list[int]:
 
 
 def search_grid(
-    model: str,
-    device: str,
-    framework: str,
-    precisions: Sequence[str],
-    layouts: Sequence[str],
-    batches: Sequence[int],
+    model: Model,
+    place: Place,
+    axes: Mapping[str, Any],
     lengths: Lengths,
-    times: str | None = None,
     source: str = "deploy",
-    beside: Mapping[str, Any] | None = None,
 ) -> Grid:
-    """One sweep: all of these on one device, by name or file, under continuous batching.
+    """One sweep over values of axes on one device, under continuous batching.
 
-    `beside` are further axes, as a grid file has them, faster than batches.
-
-    Raises
-    ------
-    InputError
-        When a precision, a layout or a batch is none.
+    Parameters
+    ----------
+    model : Model
+    place : Place
+        The device and serving engine.
+    axes : mapping of str to integers, shape (N,) or (N, columns of the axis)
+        Checked values by axis, the last one fastest: precisions, layouts, batches.
+    lengths : Lengths
+        The last axis.
+    source : str
+        What to call the grid in messages.
     """
-    axes = {
-        "device": [device],
-        "framework": [framework],
-        "serving": ["continuous"],
-        "precision": list(precisions),
-        "layout": list(layouts),
-        "batch_size": list(batches),
-        **(beside or {}),
-    }
-    data = {"name": source, "model": model, "axes": axes}
-    grid = parse_grid(data | ({"times": times} if times else {}), source)
-    return with_lengths(grid, lengths)
+    timed = model._replace(devices=(place.device,), times=place.times)
+    fixed = {"device": 0, "framework": FRAMEWORKS.index(place.framework), "serving": CONTINUOUS}
+    return with_lengths(grid_of(timed, fixed | dict(axes), source), lengths)

@@ -7,13 +7,15 @@ import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
+from sweepengine.formulas.formats import CACHES, NAMES
+from sweepengine.formulas.formats import FORMATS as WEIGHTS
 from sweepengine.formulas.layout import Layout
-from sweepengine.grid.shorthand import layout_text, precision_text
+from sweepengine.grid.shorthand import layout_name, precision_text
+from sweepengine.search.options import AGGREGATED, DeployOptions
+from sweepengine.search.placements import Precision
 from sweepengine.search.steady_state import FORMATS, LAID
-from sweepengine.search.targets import SECONDS_PER_HOUR, Objectives, pareto_front
+from sweepengine.search.targets import SECONDS_PER_HOUR, meets_tpot, meets_ttft, pareto_front
 
-AGGREGATED, DISAGGREGATED = "aggregated", "disaggregated"
-MODES = (AGGREGATED, DISAGGREGATED)
 KEY = ("device", "framework", *FORMATS)
 """Inputs that all groups of a plan share."""
 PLAN = {
@@ -46,38 +48,27 @@ MONEY = {
 }
 
 
-class Goal(NamedTuple):
-    """What plans are chosen for."""
+def ordered(plans: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
+    """Best plans first.
 
-    targets: Objectives
-    most: int | None
-    """Devices that there are; None: as many as a rate takes."""
-    rate: float | None
-    """Requests a second; None: as many as devices make."""
-    prices: Mapping[str, float]
-    """USD an hour of a device, by name; all kinds that are compared have one, or none."""
+    With a rate those of least cost, which is USD an hour, or devices where nothing is priced.
+    Else those that serve most requests on the devices that there are, for each USD where those
+    are priced; where nobody says how many there are, on each device that is used.
+    """
+    if options.prices:
+        price = pl.col("device").replace_strict(dict(options.prices), return_dtype=pl.Float64)
+    else:
+        price = pl.lit(1.0)
+    cost, made = pl.col("devices") * price, pl.col("requests_per_s")
+    worth = made / price if options.devices is not None else made / cost
+    first = cost if options.rate is not None else -worth
+    last = pl.col("user_tokens_per_s").fill_null(0.0)
+    return plans.sort(first, pl.col("devices"), -made, -last, maintain_order=True)
 
-    def ordered(self, plans: pl.DataFrame) -> pl.DataFrame:
-        """Best plans first.
 
-        With a rate those of least cost, which is USD an hour, or devices where nothing is priced.
-        Else those that serve most requests on the devices that there are, for each USD where those
-        are priced; where nobody says how many there are, on each device that is used.
-        """
-        if self.prices:
-            price = pl.col("device").replace_strict(dict(self.prices), return_dtype=pl.Float64)
-        else:
-            price = pl.lit(1.0)
-        cost, made = pl.col("devices") * price, pl.col("requests_per_s")
-        worth = made / price if self.most is not None else made / cost
-        first = cost if self.rate is not None else -worth
-        last = pl.col("user_tokens_per_s").fill_null(0.0)
-        return plans.sort(first, pl.col("devices"), -made, -last, maintain_order=True)
-
-    def meeting(self, plans: pl.DataFrame) -> pl.DataFrame:
-        """Plans that meet the targets, on no more devices than there are."""
-        found = plans.filter(self.targets.smooth, self.targets.prompt)
-        return found if self.most is None else found.filter(pl.col("devices") <= self.most)
+def _on_devices_there_are(plans: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
+    many = options.devices
+    return plans if many is None else plans.filter(pl.col("devices") <= many)
 
 
 class Kept(NamedTuple):
@@ -86,30 +77,49 @@ class Kept(NamedTuple):
     best: pl.DataFrame = pl.DataFrame()
     front: pl.DataFrame = pl.DataFrame()
 
-    def beside(self, plans: pl.DataFrame, goal: Goal) -> "Kept":
+    def beside(self, plans: pl.DataFrame, options: DeployOptions) -> "Kept":
         """With plans more; layouts may still be columns of their own."""
         if not plans.height:
             return self
-        best = goal.ordered(goal.meeting(plans)).unique(
-            ["mode", *KEY], keep="first", maintain_order=True
-        )
-        prompt = plans.filter(goal.targets.prompt)
-        if goal.most is not None:
-            prompt = prompt.filter(pl.col("devices") <= goal.most)
-        front = pareto_front(prompt)
+
+        def first_of_each(frame: pl.DataFrame) -> pl.DataFrame:
+            return ordered(frame, options).unique(["mode", *KEY], keep="first", maintain_order=True)
+
+        targets = options.targets
+        meeting = _on_devices_there_are(plans, options).filter(meets_ttft(targets))
+        best, front = first_of_each(meeting.filter(meets_tpot(targets))), pareto_front(meeting)
         kept = [
             _laid(frame) if not old.width else pl.concat([old, _laid(frame)])
             for old, frame in zip(self, (best, front), strict=True)
         ]
-        joined = goal.ordered(kept[0])
-        return Kept(
-            joined.unique(["mode", *KEY], keep="first", maintain_order=True),
-            pareto_front(kept[1]),
-        )
+        return Kept(first_of_each(kept[0]), pareto_front(kept[1]))
+
+
+class ServedPlan(NamedTuple):
+    """What of a plan decides how it serves requests, as values."""
+
+    layout: Layout
+    precision: Precision
+    batch_size: int
+    devices: int
+    requests_per_s: float
+    prefill_layout: Layout | None = None
+    prefill_groups: int = 0
+
+
+def served_plan(plan: Mapping[str, Any], layouts: Mapping[str, Layout]) -> ServedPlan:
+    """A row of `PLAN` as values; `layouts` are those that were tried, by their names."""
+    formats = zip(FORMATS, (WEIGHTS, NAMES, CACHES), strict=True)
+    weights, activations, cache = (codes.index(str(plan[name])) for name, codes in formats)
+    return ServedPlan(
+        layouts[plan["layout"]], (weights, activations, cache), plan["batch_size"],
+        plan["devices"], plan["requests_per_s"], layouts.get(plan["prefill_layout"]),
+        plan["prefill_groups"],
+    )  # fmt: skip
 
 
 def _laid(plans: pl.DataFrame) -> pl.DataFrame:
-    """Plans with their layout as it is spelled."""
+    """Plans with their layouts as texts."""
     if "layout" not in plans.columns:
         plans = plans.with_columns(spelled_layouts(plans))
     texts = [pl.col(name).cast(pl.String) for name in (*KEY, "mode", "layout", "prefill_layout")]
@@ -117,24 +127,18 @@ def _laid(plans: pl.DataFrame) -> pl.DataFrame:
 
 
 def spelled_layouts(frame: pl.DataFrame) -> pl.Series:
-    """Layouts of rows as grid files spell them."""
+    """Layouts of rows as texts."""
     rows = frame.select(LAID).rows()
-    texts = {row: spelled(Layout(*row)) for row in dict.fromkeys(rows)}
+    texts = {row: layout_name(Layout(*row)) for row in dict.fromkeys(rows)}
     return pl.Series("layout", [texts[row] for row in rows], pl.String)
 
 
-def spelled(layout: Layout) -> str:
-    """A layout as a grid file spells it."""
-    sizes = {f"{kind}_parallel": size for kind, size in layout._asdict().items()}
-    return layout_text(sizes) or "tp1"
-
-
-def aggregated(fitting: pl.DataFrame, goal: Goal) -> pl.DataFrame:
+def aggregated(fitting: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
     """Plans of copies that each prefill and decode, as often as devices or a rate allow."""
-    if goal.rate is not None:
-        replicas = (goal.rate / pl.col("requests_per_s") * (1 - 1e-12)).ceil()
+    if options.rate is not None:
+        replicas = (options.rate / pl.col("requests_per_s") * (1 - 1e-12)).ceil()
     else:
-        replicas = pl.lit(goal.most, pl.Int64) // pl.col("devices")
+        replicas = pl.lit(options.devices, pl.Int64) // pl.col("devices")
     found = fitting.with_columns(
         replicas=replicas.cast(pl.Int64),
         mode=pl.lit(AGGREGATED),
@@ -169,5 +173,5 @@ def priced(
 
 
 def precision_of(plan: Mapping[str, Any], model: Model) -> str:
-    """A plan's precision as a grid file spells it."""
+    """Text of a plan's precision."""
     return precision_text(model.architecture, *(str(plan[name]) for name in FORMATS))

@@ -1,16 +1,16 @@
 """Why nothing serves: the first of the walls that a search met, typed and with its figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.search.placements import devices_for_weights
-from sweepengine.search.plans import Goal
+from sweepengine.search.options import AGGREGATED, DeployOptions, LatencyTargets
+from sweepengine.search.placements import Precision, devices_for_weights
 from sweepengine.search.steady_state import FITS
-from sweepengine.search.targets import Objectives
+from sweepengine.search.targets import meets_tpot, meets_ttft
 
 WEIGHTS, CACHE, TTFT, TPOT, BOTH, RATE, RATIO = (
     "weights", "cache", "ttft", "tpot", "both targets", "rate", "ratio",
@@ -51,11 +51,11 @@ class Tally(NamedTuple):
     smooth: int = 0
     meeting: int = 0
 
-    def beside(self, frame: pl.DataFrame, targets: Objectives) -> "Tally":
-        """With candidates more, which have the columns `served.MEASURES`."""
+    def beside(self, frame: pl.DataFrame, targets: LatencyTargets) -> "Tally":
+        """With candidates more, which have the columns `steady_state.MEASURES`."""
         held = frame.filter(pl.col("weight_bytes") <= pl.col("room_bytes"))
         fitting = held.filter(FITS)
-        prompt, smooth = targets.prompt, targets.smooth
+        prompt, smooth = meets_ttft(targets), meets_tpot(targets)
         least = fitting.select(
             ttft=pl.col("ttft_s").min(),
             tpot=pl.col("tpot_s").min(),
@@ -79,27 +79,35 @@ class Tally(NamedTuple):
 
 def reason_of(
     tally: Tally,
-    goal: Goal,
+    options: DeployOptions,
     model: Model,
     devices: Sequence[Device],
-    precisions: Sequence[Sequence[str]],
-    memory_share: float,
-    apart: bool = False,
+    precisions: Sequence[Mapping[Precision, str]],
 ) -> Reason:
     """The first wall, in the order of memory, targets, rate; figures are of the best candidate.
 
-    `precisions` are those that were tried on each device; `apart` says that groups of devices
-    prefill or decode, and never both.
+    Parameters
+    ----------
+    tally : Tally
+        Of the whole search.
+    options : DeployOptions
+    model : Model
+    devices : sequence of Device
+        That were looked at.
+    precisions : sequence of mappings of Precision to str
+        That were tried on each, and their texts.
     """
-    targets = goal.targets
+    targets = options.targets
+    limit = "" if options.devices is None else f" of {options.devices} devices"
     if not tally.held:
+        share = options.serving.memory_share
         needed = [
-            (devices_for_weights(model, device, name, memory_share), name, device.name)
-            for device, names in zip(devices, precisions, strict=True)
-            for name in names
+            (devices_for_weights(model, device, precision, share), name, device.name)
+            for device, tried in zip(devices, precisions, strict=True)
+            for precision, name in tried.items()
         ]
         many, name, device = min(needed)
-        limit = "" if goal.most is None else f", there are {goal.most}"
+        limit = "" if options.devices is None else f", there are {options.devices}"
         if all(kind.links is None for kind in devices):
             limit = ", which have no links"
         return Reason(
@@ -114,8 +122,7 @@ def reason_of(
             f"{tally.least_memory:.2f} times what a device has: expected more devices, shorter "
             "requests, or a smaller cache",
         )
-    if apart:
-        limit = "" if goal.most is None else f" of {goal.most} devices"
+    if AGGREGATED not in options.modes:
         return Reason(
             RATIO, f"no ratio of groups that prefill and groups that decode{limit} serves within "
             "the targets: expected more devices, or copies that do both",
@@ -139,5 +146,7 @@ def reason_of(
             "but never by the same candidate",
         )
     return Reason(
-        RATE, f"{goal.rate:g} requests/s are more than {goal.most} devices serve within the targets"
+        RATE,
+        f"{options.rate:g} requests/s are more than {options.devices} devices serve within the "
+        "targets",
     )

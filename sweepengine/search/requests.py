@@ -12,12 +12,13 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import Place
 from sweepengine.engine.lazy import grid_frames
+from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import queued
 from sweepengine.grid.lengths import Lengths, lengths_of, quantile
-from sweepengine.grid.points import output_names
+from sweepengine.search.options import ServingAssumptions
 from sweepengine.search.placements import search_grid
-from sweepengine.search.plans import precision_of
-from sweepengine.search.steady_state import Setting, served_frames
+from sweepengine.search.plans import ServedPlan
+from sweepengine.search.steady_state import steady_states, swept_frames
 
 SHARES = (0.5, 0.9, 0.95, 0.99)
 """Parts of requests that percentiles are of."""
@@ -80,34 +81,30 @@ def read_frame(path: Path) -> pl.DataFrame:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def longest_tokens(named: tuple[str, str], lengths: Lengths) -> int:
-    """Tokens of the longest request, prompt and answer; `named` are model and device."""
-    grid = search_grid(*named, "vllm", ["checkpoint"], ["tp1"], [1], lengths)
+def longest_tokens(model: Model, place: Place, lengths: Lengths) -> int:
+    """Tokens of the longest request, prompt and answer."""
+    grid = search_grid(model, place, {}, lengths)
     frames = grid_frames(grid, ("context_tokens", "decode_steps"))
     return max(int((f["context_tokens"] + f["decode_steps"]).max()) for f in frames)  # type: ignore[arg-type]
 
 
 def percentiles(
     model: Model,
-    plan: Mapping[str, Any],
+    plan: ServedPlan,
     place: Place,
-    named: tuple[str, str],
     lengths: Lengths,
-    setting: Setting,
+    serving: ServingAssumptions,
 ) -> pl.DataFrame:
     """What requests of a plan see, one sweep over all their lengths.
 
     Parameters
     ----------
     model : Model
-    plan : mapping
-        A row of `plans.PLAN`.
+    plan : ServedPlan
     place : Place
         Where it runs.
-    named : tuple of str
-        The model and the device as the user named them, for the sweep.
     lengths : Lengths
-    setting : Setting
+    serving : ServingAssumptions
 
     Returns
     -------
@@ -116,22 +113,20 @@ def percentiles(
         `device_seconds` of all devices, and `cache_bytes` of a device.
     """
 
-    def swept(layout: str, batch: int) -> tuple[dict[str, Any], pl.DataFrame]:
-        precision = precision_of(plan, model)
-        grid = search_grid(*named, plan["framework"], [precision], [layout], [batch], lengths,
-                           place.times)  # fmt: skip
-        (measures,) = served_frames(grid, lengths, place, setting)
-        names = [name for name in ("vision_seconds", "prefill_seconds", "decode_kv_cache_bytes")
-                 if name in output_names(grid.model)]  # fmt: skip
-        return measures.row(0, named=True), pl.concat(grid_frames(grid, tuple(names)))
+    def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame]:
+        axes = {"precision": plan.precision, "layout": layout, "batch_size": batch}
+        grid = search_grid(model, place, axes, lengths)
+        frame = pl.concat(swept_frames(grid))
+        (measures,) = steady_states(grid, frame, place, serving).to_dicts()
+        return measures, frame
 
-    measures, each = swept(plan["layout"], plan["batch_size"])
+    measures, each = swept(plan.layout, plan.batch_size)
     steps = lengths.column("decode_steps", model)
-    if plan["prefill_groups"]:
-        group, filling = swept(plan["prefill_layout"], 1)
+    if plan.prefill_layout is not None:
+        group, filling = swept(plan.prefill_layout, 1)
         alone = _alone(filling)
-        rate = plan["prefill_groups"] * _data(group) / group["prefill_s"]
-        busy = plan["requests_per_s"] / rate
+        rate = plan.prefill_groups * _data(group) / group["prefill_s"]
+        busy = plan.requests_per_s / rate
         waited = queued(group["prefill_s"], group["prefill_square_s2"], busy)
         first, pace = alone + waited + measures["step_s"], measures["step_s"]
     else:
@@ -139,10 +134,10 @@ def percentiles(
         first = alone + (measures["ttft_mean_s"] - measures["prefill_s"])
         pace = measures["tpot_s"] or 0.0
     # Devices are shared by what each request keeps busy: its prefill, and its part of steps.
-    kept = alone + steps * measures["step_s"] / plan["batch_size"]
-    whole = plan["devices"] / plan["requests_per_s"]
+    kept = alone + steps * measures["step_s"] / plan.batch_size
+    whole = plan.devices / plan.requests_per_s
     kept = kept * (whole / float(kept @ lengths.weights))
-    sequences = -(-plan["batch_size"] // _data(measures))
+    sequences = -(-plan.batch_size // _data(measures))
     columns = {
         "ttft_s": first,
         "latency_s": first + steps * pace,

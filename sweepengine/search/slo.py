@@ -1,6 +1,6 @@
 """Which points meet latency targets on which devices, and which of them serve most."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -13,12 +13,15 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import Place, basis, place_of
 from sweepengine.engine.frames import seconds_of_points
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
-from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON
+from sweepengine.formulas.speeds import ROOFLINE, SILICON
 from sweepengine.query.sources import Source
+from sweepengine.search.declarations import checked
+from sweepengine.search.options import LatencyTargets, SloOptions
 from sweepengine.search.targets import (
     SECONDS_PER_HOUR,
-    Objectives,
     check_prices,
+    meets_tpot,
+    meets_ttft,
     pareto_front,
 )
 
@@ -26,18 +29,6 @@ MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "mem
             "largest_batch")  # fmt: skip
 RATE = "device_tokens_per_s"
 _PREFER = [RATE, "user_tokens_per_s"]
-
-
-class Asked(NamedTuple):
-    """How devices are to serve, and what times are of."""
-
-    framework: str = FRAMEWORKS[0]
-    serving: str = SERVING[0]
-    times: str | None = None
-    """"silicon" or "roofline"; silicon where a device has rates."""
-
-
-DEFAULT = Asked()
 
 
 class Answer(NamedTuple):
@@ -82,10 +73,8 @@ class Answer(NamedTuple):
 def find_answers(
     source: Source,
     devices: Sequence[Device],
-    targets: Objectives,
-    prices: Mapping[str, float] | None = None,
-    achievable: Achievable = AT_PEAK,
-    asked: Asked = DEFAULT,
+    targets: LatencyTargets,
+    options: SloOptions = SloOptions(),  # noqa: B008 -- immutable
 ) -> list[Answer]:
     """Answer for each device, in one pass over the points, in bounded memory.
 
@@ -94,46 +83,42 @@ def find_answers(
     source : Source
         Grid or dataset.
     devices : sequence of Device
-    targets : Objectives
+    targets : LatencyTargets
         A batch meets the TTFT when vision and prefill of all its images end in time, and the
         TPOT when decode steps take no longer on average.
-    prices : mapping of str to float, optional
-        USD an hour by the device's name.
-    achievable : Achievable
-        Fractions of the peaks that kernels reach, at the roofline.
-    asked : Asked
-        How devices serve, and what times are of.
+    options : SloOptions
 
     Raises
     ------
     InputError
         For a price of a device that is not asked for, or no points.
     """
-    prices = prices or {}
     names = [device.name for device in devices]
-    check_prices("slo", prices, names)
+    checked("slo", options)
+    check_prices("slo", options.prices, names)
+    achievable = Achievable(options.compute_fraction, options.bandwidth_fraction)
     for device in devices:
         timed = source.loaded.device_names
         if timed and device.name not in timed:
             raise InputError(
                 f"slo: {device.name}: {source.place} has points on {', '.join(timed)} alone"
             )
-    places = [place_of(device, asked.framework, asked.times) for device in devices]
+    places = [place_of(device, options.framework, options.times) for device in devices]
     if achievable != AT_PEAK and (place := next((p for p in places if p.times == SILICON), None)):
         raise InputError(
             f"slo: fractions of peaks beside times of {place.device.name}'s kernels: "
             "expected --times roofline"
         )
-    arch, serves = source.loaded.architecture, asked.serving == SERVING[CONTINUOUS]
+    arch, serves = source.loaded.architecture, options.serving == SERVING[CONTINUOUS]
     answers = [
-        Answer(place.device, 0, 0, 0, 0, None, pl.DataFrame(), prices.get(place.device.name),
-               basis(arch, place, serves))
+        Answer(place.device, 0, 0, 0, 0, None, pl.DataFrame(),
+               options.prices.get(place.device.name), basis(arch, place, serves))
         for place in places
     ]  # fmt: skip
     inputs, stages = source.inputs, source.stages_there
     for batch in source.frames([*inputs, *_columns(devices, stages, inputs)]):
         for i, place in enumerate(places):
-            measured = _measured(source, batch, place, asked, achievable)
+            measured = _measured(source, batch, place, options, achievable)
             answers[i] = _add(answers[i], targets, measured)
     if not answers[0].points:
         raise InputError(f"{source.place}: holds no such points: expected at least one")
@@ -158,7 +143,7 @@ def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> 
 
 
 def _measured(
-    source: Source, batch: pl.DataFrame, place: Place, asked: Asked, achievable: Achievable
+    source: Source, batch: pl.DataFrame, place: Place, options: SloOptions, achievable: Achievable
 ) -> pl.DataFrame:
     """Inputs and `MEASURES` of points at a place."""
     device, stages = place.device, source.stages_there
@@ -175,8 +160,8 @@ def _measured(
     model = source.loaded._replace(devices=(device,), times=place.times)
     asked_for = {
         "device": pl.lit(device.name),
-        "framework": pl.col("framework") if own else pl.lit(asked.framework),
-        "serving": pl.col("serving") if own else pl.lit(asked.serving),
+        "framework": pl.col("framework") if own else pl.lit(options.framework),
+        "serving": pl.col("serving") if own else pl.lit(options.serving),
     }
     plain = [name for name in source.inputs if name in model.inputs and name not in asked_for]
     points = batch.select(*plain, **asked_for)
@@ -196,11 +181,11 @@ def _measured(
     return beside.hstack(seconds).select(*source.inputs, *measures)
 
 
-def _add(answer: Answer, targets: Objectives, shown: pl.DataFrame) -> Answer:
+def _add(answer: Answer, targets: LatencyTargets, shown: pl.DataFrame) -> Answer:
     """The answer with points more, of which `shown` has inputs and measures."""
     fitting = shown.filter(pl.col("memory_bytes") <= metrics.memory_bytes(answer.device))
-    prompt = fitting.filter(targets.prompt)
-    meeting = prompt.filter(targets.smooth)
+    prompt = fitting.filter(meets_ttft(targets))
+    meeting = prompt.filter(meets_tpot(targets))
     candidates = [answer.best] if answer.best else []
     if meeting.height:
         candidates += meeting.sort(_PREFER, descending=True, maintain_order=True).head(1).to_dicts()

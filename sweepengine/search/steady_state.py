@@ -1,4 +1,4 @@
-"""What a running engine makes of points: continuous batches of requests of many lengths.
+"""What a serving engine makes of points: continuous batches of requests of many lengths.
 
 A fold over a sweep whose last axis is `lengths`: each candidate, which is a value of every other
 axis, becomes one row. Requests of a batch are drawn from the lengths: a step meets the mean of
@@ -7,29 +7,23 @@ their contexts, a request waits for the mean of others' prefills (formulas/servi
 
 from collections.abc import Iterator
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.data.devices import GIGA
-from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import Place, engine_of
 from sweepengine.engine.lazy import CHUNK_ROWS, grid_frames
 from sweepengine.formulas.serving import Engine, continuous_ttft
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.grid import Grid
-from sweepengine.grid.lengths import AXIS, Lengths, quantile
+from sweepengine.grid.lengths import Lengths, quantile
 from sweepengine.grid.points import output_names
+from sweepengine.search.options import ServingAssumptions
 
 Floats = NDArray[np.float64]
-CHUNK_TOKENS = 8192
-"""Tokens of a prefill that engines run at once on data-centre devices, and so its activations."""
-MEMORY_SHARE = 0.9
-"""Of a device's memory that engines take, as vLLM long did by default."""
-SHARE = 0.95
-"""Of requests that targets hold for."""
 SECONDS_PER_DAY = 86_400
 MEASURES = {
     "ttft_s": "seconds to the first token that so many of the requests see at most",
@@ -52,36 +46,13 @@ MEASURES = {
 """Columns of a served frame beside inputs, `weight_bytes` and `devices`; times are seconds."""
 
 
-class Setting(NamedTuple):
-    """How points are served."""
-
-    share: float = SHARE
-    """Part of the requests that TTFT and memory hold for."""
-    memory_share: float = MEMORY_SHARE
-    """Part of a device's memory that may be taken."""
-    chunk_tokens: int = CHUNK_TOKENS
-
-    def checked(self, command: str) -> "Setting":
-        """Itself.
-
-        Raises
-        ------
-        InputError
-            When a part is not above 0 and at most 1.
-        """
-        for name in ("share", "memory_share"):
-            value = getattr(self, name)
-            if not 0 < value <= 1:
-                option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{command}: {option} {value:g}: expected above 0, at most 1")
-        return self
-
-
-DEFAULT = Setting()
+ASSUMED = ServingAssumptions()
 FITS = pl.col("memory_bytes") <= pl.col("room_bytes")
 """Whether a candidate does."""
 MEMORY = "device_memory_gb"
-LENGTHS = ("decode_steps", "cached_tokens")
+NULL = ("tpot_s", "user_tokens_per_s")
+"""Measures that are null where nothing is decoded."""
+LENGTH_COLUMNS = ("decode_steps", "cached_tokens")
 LAID, FORMATS = AXES["layout"].columns, AXES["precision"].columns
 _PARTS = ("context_tokens", "weight_bytes", "devices", "decode_kv_cache_bytes",
           "decode_activation_bytes", "prefill_activation_bytes", "vision_activation_bytes",
@@ -89,47 +60,84 @@ _PARTS = ("context_tokens", "weight_bytes", "devices", "decode_kv_cache_bytes",
 
 
 def served_frames(
-    grid: Grid, lengths: Lengths, place: Place, setting: Setting = DEFAULT
+    grid: Grid, place: Place, serving: ServingAssumptions = ASSUMED
 ) -> Iterator[pl.DataFrame]:
     """Fold a sweep over its lengths, chunk by chunk, in order.
 
     Parameters
     ----------
     grid : Grid
-        On one device, continuous, with the axis `lengths` last (`grid.lengths.with_lengths`).
-    lengths : Lengths
+        On one device, continuous, with lengths as its last axis (`grid.grid.with_lengths`).
     place : Place
         The device and framework of its points.
-    setting : Setting
+    serving : ServingAssumptions
 
     Yields
     ------
     polars.DataFrame
-        A row a candidate: batch, layout, formats and every input that varies beside lengths,
-        `weight_bytes`, `devices` and `MEASURES`.
+        A row a candidate, as `steady_states`.
     """
-    assert grid.axes[-1].name == AXIS
-    model, count = grid.model, lengths.requests
-    varied = [name for axis in grid.axes[:-1] for name in axis.columns if len(axis.values) > 1]
-    inputs = tuple(dict.fromkeys(("batch_size", *LAID, *FORMATS, *varied)))
-    asked = (*inputs, *(name for name in (*LENGTHS, MEMORY) if name not in inputs))
-    outputs = tuple(name for name in _PARTS if name in output_names(model))
+    for frame in swept_frames(grid):
+        yield steady_states(grid, frame, place, serving)
+
+
+def swept_frames(grid: Grid) -> Iterator[pl.DataFrame]:
+    """The columns of a sweep that steady states follow from, all lengths of a candidate together.
+
+    Raises
+    ------
+    InputError
+        When one of them would overflow.
+    """
+    assert grid.lengths is not None
+    outputs = tuple(name for name in _PARTS if name in output_names(grid.model))
     grid.check(outputs)
-    frames = grid_frames(grid, (*asked, *outputs))
-    if count > CHUNK_ROWS:
-        frames = _whole(frames, count)
-    for frame in frames:
-        arrays = {
-            name: frame[name].to_numpy().reshape(-1, count)
-            for name in (*outputs, *LENGTHS, "batch_size", "data_parallel")
-        }
-        own = frame[MEMORY].gather_every(count).to_numpy() * GIGA
-        room = np.where(own > 0, own, place.device.memory_bytes) * setting.memory_share
-        found = _measured(arrays, lengths, engine_of(place), setting, room)
-        measures = pl.DataFrame(found).with_columns(
-            pl.col("tpot_s", "user_tokens_per_s").fill_nan(None)
-        )
-        yield frame.select(inputs).gather_every(count).hstack(measures)
+    inputs = (*_varied(grid), *LENGTH_COLUMNS, MEMORY)
+    frames = grid_frames(grid, (*dict.fromkeys(inputs), *outputs))
+    count = grid.lengths.requests
+    return _whole(frames, count) if count > CHUNK_ROWS else frames
+
+
+def _varied(grid: Grid) -> tuple[str, ...]:
+    """Inputs that tell candidates apart."""
+    varied = [name for axis in grid.axes[:-1] for name in axis.columns if len(axis.values) > 1]
+    return tuple(dict.fromkeys(("batch_size", *LAID, *FORMATS, *varied)))
+
+
+def steady_states(
+    grid: Grid, frame: pl.DataFrame, place: Place, serving: ServingAssumptions
+) -> pl.DataFrame:
+    """Candidates in the steady state of a serving engine.
+
+    Parameters
+    ----------
+    grid : Grid
+    frame : polars.DataFrame, N x L rows
+        Of `swept_frames`: L lengths of each candidate.
+    place : Place
+    serving : ServingAssumptions
+
+    Returns
+    -------
+    polars.DataFrame, N rows
+        Batch, layout, formats and every input that varies beside lengths, `weight_bytes`,
+        `devices` and `MEASURES`.
+    """
+    assert grid.lengths is not None
+    lengths, count = grid.lengths, grid.lengths.requests
+    inputs = _varied(grid)
+    arrays = {
+        name: frame[name].to_numpy().reshape(-1, count)
+        for name in frame.columns
+        if name in (*_PARTS, *LENGTH_COLUMNS, "batch_size", "data_parallel")
+    }
+    own = frame[MEMORY].to_numpy()[::count] * GIGA
+    room = np.where(own > 0, own, place.device.memory_bytes) * serving.memory_share
+    found = _measured(arrays, lengths, engine_of(place), serving, room)
+    measures = [pl.Series(name, values) for name, values in found.items()]
+    measures = [one.fill_nan(None) if one.name in NULL else one for one in measures]
+    candidates = frame.select(inputs)
+    return (candidates if count == 1 else candidates.gather_every(count)).hstack(measures)
 
 
 def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:
@@ -147,7 +155,7 @@ def _measured(
     of: dict[str, NDArray[Any]],
     lengths: Lengths,
     engine: Engine,
-    setting: Setting,
+    serving: ServingAssumptions,
     room: Floats,
 ) -> dict[str, NDArray[Any]]:
     """Measures of candidates, each shape (N,); `of` has their columns, shape (N, L)."""
@@ -170,14 +178,14 @@ def _measured(
     step = np.where(output > 0, step, first - engine.first * us)
     tpot = np.where(output > 0, tpot, np.nan)
     base = continuous_ttft(step / us, 0.0, prefill / us, sequences, engine) * us  # type: ignore[arg-type]
-    longest = quantile(alone, weights, setting.share)
+    longest = quantile(alone, weights, serving.share)
     mean = base + prefill
     decoding = np.where(np.isnan(tpot), 0.0, tpot) * output
     requests = batch / (mean + decoding)
     devices = of["devices"][:, 0]
     weights_held = of["weight_bytes"][:, 0]
-    filling, each, spread = _memory(of, lengths, sequences, setting)
-    reach = max(NormalDist().inv_cdf(setting.share), 0.0) if setting.share < 1 else 0.0
+    filling, each, spread = _memory(of, lengths, sequences, serving)
+    reach = max(NormalDist().inv_cdf(serving.share), 0.0) if serving.share < 1 else 0.0
     held = sequences * each + reach * np.sqrt(sequences) * spread
     free = np.maximum(room - weights_held - filling, 0.0)
     # n sequences of a device fit where n*each + reach*sqrt(n)*spread <= free.
@@ -209,7 +217,7 @@ def _memory(
     of: dict[str, NDArray[Any]],
     lengths: Lengths,
     sequences: NDArray[np.int64],
-    setting: Setting,
+    serving: ServingAssumptions,
 ) -> tuple[Floats, Floats, Floats]:
     """Bytes of a device that a prefill takes, that each sequence adds, and how that spreads.
 
@@ -222,12 +230,12 @@ def _memory(
     steps = np.maximum(of["decode_steps"], 1)
     of = {name: values.astype(np.float64) for name, values in of.items() if "bytes" in name}
     each = sequences[:, None]
-    filling = of["prefill_activation_bytes"] / each * np.minimum(1.0, setting.chunk_tokens / new)
+    filling = of["prefill_activation_bytes"] / each * np.minimum(1.0, serving.chunk_tokens / new)
     if "vision_activation_bytes" in of:
         filling = np.maximum(filling, of["vision_activation_bytes"] / each)
     kept = (of["decode_kv_cache_bytes"] + of["decode_activation_bytes"]) / each
     under_way = lengths.weights * steps
     under_way = under_way / under_way.sum(axis=1, keepdims=True)
-    mean = (kept * under_way).sum(axis=1) if setting.share < 1 else kept.max(axis=1)
+    mean = (kept * under_way).sum(axis=1) if serving.share < 1 else kept.max(axis=1)
     spread = np.sqrt(((kept - mean[:, None]) ** 2 * under_way).sum(axis=1))
     return filling.max(axis=1), mean, spread

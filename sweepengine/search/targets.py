@@ -1,30 +1,23 @@
 """What answers must meet, and what is best where two things are wanted."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import polars as pl
 
 from sweepengine.data.errors import InputError
+from sweepengine.search.options import GridTargets, LatencyTargets
 
 SECONDS_PER_HOUR = 3600
 
 
-class Objectives(NamedTuple):
-    """What an answer must meet: seconds to the first token, and for each further one."""
+def meets_ttft(targets: LatencyTargets) -> pl.Expr:
+    """Whether a point's first token comes in time; `ttft_s` is a column."""
+    return pl.col("ttft_s") <= targets.ttft_s
 
-    ttft_s: float
-    tpot_s: float
 
-    @property
-    def prompt(self) -> pl.Expr:
-        """Whether a point's first token comes in time; `ttft_s` is a column."""
-        return pl.col("ttft_s") <= self.ttft_s
-
-    @property
-    def smooth(self) -> pl.Expr:
-        """Whether its further tokens do, or it has none; `tpot_s` is a column."""
-        return (pl.col("tpot_s") <= self.tpot_s) | pl.col("tpot_s").is_null()
+def meets_tpot(targets: LatencyTargets) -> pl.Expr:
+    """Whether its further tokens do, or it has none; `tpot_s` is a column."""
+    return (pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null()
 
 
 def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
@@ -41,22 +34,34 @@ def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
     return ordered.filter(before.is_null() | (pl.col(device) > before))
 
 
-def seconds_target(command: str, name: str, value: float | None, of_grid: float | None) -> float:
-    """A target as given, or else the grid's own.
+def targets_of(
+    command: str, given: GridTargets, of_grid: tuple[float | None, float | None]
+) -> LatencyTargets:
+    """Latencies as given, or else the grid's own.
+
+    Parameters
+    ----------
+    command : str
+        What to call it in messages.
+    given : GridTargets
+    of_grid : tuple of float or None
+        Seconds of TTFT and TPOT.
 
     Raises
     ------
     InputError
-        When there is neither, or it is no time above 0.
+        When there is neither, or one is no time above 0.
     """
-    found = of_grid if value is None else value
-    if found is None:
-        raise InputError(
-            f"{command}: the grid has no {name}: expected --{name.removesuffix('_s')} SECONDS"
-        )
-    if not 0 < found < float("inf"):
-        raise InputError(f"{command}: {name} = {found:g}: expected seconds above 0")
-    return found
+    found = []
+    for name, value, other in zip(given._fields, given, of_grid, strict=True):
+        seconds = other if value is None else value
+        if seconds is None:
+            option = name.removesuffix("_s")
+            raise InputError(f"{command}: the grid has no {name}: expected --{option} SECONDS")
+        if not 0 < seconds < float("inf"):
+            raise InputError(f"{command}: {name} = {seconds:g}: expected seconds above 0")
+        found.append(seconds)
+    return LatencyTargets(*found)
 
 
 def check_prices(command: str, prices: Mapping[str, float], names: Sequence[str]) -> None:

@@ -47,8 +47,8 @@ def show_fit(found: Fit, named: str) -> None:
     print_table(title, rows, ("", *(card.device.name for card in cards)))
     for said in dict.fromkeys(card.basis for card in cards):
         say(said)
-    setting = found.wanted.setting
-    say(f"{found.formats}; engines take {setting.memory_share:.0%} of the memory")
+    serving = found.options.serving
+    say(f"{found.formats}; engines take {serving.memory_share:.0%} of the memory")
     say(f"verify: {verifying(found, named)}")
 
 
@@ -141,7 +141,7 @@ def verifying(found: Fit, named: str) -> str:
     card = found.cards[0]
     batch = card.served["batch_size"][-1]
     asked = ["sweepengine explain", f"--model {named}", f"--device {card.device.name}"]
-    asked += [f"--framework {found.wanted.framework} --serving continuous --batch-size {batch}"]
+    asked += [f"--framework {found.options.framework} --serving continuous --batch-size {batch}"]
     lengths = found.lengths
     if lengths.requests == 1:
         values = dict(zip(lengths.columns, lengths.values[0].tolist(), strict=True))
@@ -151,6 +151,6 @@ def verifying(found: Fit, named: str) -> str:
                   if name.endswith(("tokens", "steps", "size"))]  # fmt: skip
     if card.layout != "tp1":
         asked.append(f"--layout {card.layout}")
-    if found.wanted.precision != "checkpoint":
-        asked.append(f"--precision {found.wanted.precision}")
+    if found.options.precision != "checkpoint":
+        asked.append(f"--precision {found.options.precision}")
     return " ".join(asked)

@@ -14,8 +14,8 @@ from sweepengine.formulas.reductions import activated_experts
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
+from sweepengine.search.options import LatencyTargets
 from sweepengine.search.slo import Answer
-from sweepengine.search.targets import Objectives
 from sweepengine.show.layouts import LAYOUT, layout_name, varying_layouts
 from sweepengine.show.look import (
     BLUE,
@@ -180,7 +180,7 @@ def heat_map(source: Source, device: Device) -> Chart | None:
 
 
 def front_chart(
-    answers: Sequence[Answer], targets: Objectives, source: Source
+    answers: Sequence[Answer], targets: LatencyTargets, source: Source
 ) -> alt.TopLevelMixin:
     """Pareto fronts of devices: tokens/s/device against tokens/s/user."""
     rows = pl.concat(

@@ -16,14 +16,14 @@ def deployment_chart(found: Deployment) -> alt.TopLevelMixin:
         [part.select(pl.lit(name).alias("device"), *columns) for name, part in fronts.items()]
         or [found.front.select("device", *columns)]
     )
-    targets = found.asked.targets
+    targets = found.options.targets
     said = f"TTFT {targets.ttft_s:g} s and TPOT {targets.tpot_s * 1000:g} ms"
-    title = f"Nothing serves {found.model} within {said}"
+    title = f"Nothing serves {found.model.name} within {said}"
     if found.best is not None:
         best = found.best
         title = (
-            f"{found.model} within {said}: {best['device_tokens_per_s']:,.0f} tokens/s/device, "
-            f"{best['mode']} on {best['devices']} {best['device']}"
+            f"{found.model.name} within {said}: {best['device_tokens_per_s']:,.0f} "
+            f"tokens/s/device, {best['mode']} on {best['devices']} {best['device']}"
         )
     note = f"{found.candidates:,} candidates; all that fit the memory and meet the TTFT"
     return fronts_drawn(rows, list(fronts), title, note)

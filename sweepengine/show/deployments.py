@@ -8,7 +8,8 @@ import polars as pl
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
 from sweepengine.search.deploy import Deployment
-from sweepengine.search.plans import DISAGGREGATED, precision_of
+from sweepengine.search.options import DISAGGREGATED
+from sweepengine.search.plans import precision_of
 from sweepengine.search.steady_state import SECONDS_PER_DAY
 from sweepengine.show.cards import lengths_text
 from sweepengine.show.terminal import front_picture, print_table, say
@@ -16,12 +17,12 @@ from sweepengine.show.terminal import front_picture, print_table, say
 KIND = "device"
 
 
-def show_deployment(found: Deployment, model: Model, top: int) -> None:
+def show_deployment(found: Deployment, top: int) -> None:
     """Print the best, what each format gives, the front, and how to start it."""
-    targets = found.asked.targets
+    targets, model = found.options.targets, found.model
     what = f"{lengths_text(found.lengths, model)}; TTFT {targets.ttft_s:g} s"
-    say(f"{found.model}: {what}, TPOT {targets.tpot_s * 1000:g} ms for "
-        f"{found.asked.setting.share:.0%} of requests")  # fmt: skip
+    say(f"{model.name}: {what}, TPOT {targets.tpot_s * 1000:g} ms for "
+        f"{found.options.serving.share:.0%} of requests")  # fmt: skip
     say(f"{found.candidates:,} candidates considered in {found.points:,} points")
     if found.best is None:
         assert found.reason is not None

@@ -15,8 +15,8 @@ from sweepengine.data.stated import stated
 from sweepengine.formulas.points import IMAGE_COLUMNS
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.query.sources import Source
-from sweepengine.search.limits_map import MEMORY, STOPS, Asked, LimitsMap, Maps, find_maps
-from sweepengine.search.targets import Objectives
+from sweepengine.search.limits_map import MEMORY, STOPS, LimitsMap, Maps, find_maps
+from sweepengine.search.options import LatencyTargets, MapOptions
 from sweepengine.show.look import BLUE, GREY, ORANGE, PINK, Chart, figure, styled, title_of
 from sweepengine.show.maps import article
 
@@ -39,7 +39,7 @@ def maps_chart(maps: Maps, width: int = PANEL) -> alt.TopLevelMixin:
     million points are a few hundred marks whose edges are exact.
     """
     drawn: list[Any] = [_panel(maps, panel, width) for panel in maps.panels]
-    targets = maps.asked.targets
+    targets = maps.options.targets
     best = max((panel for panel in maps.panels if panel.best), key=_made, default=None)
     title = f"No batch and length of {maps.model.name} serves within the targets"
     if best is not None and best.best is not None:
@@ -180,7 +180,8 @@ def report_map(source: Source, devices: Sequence[str]) -> Chart | None:
     names = [name for name in LENGTH_COLUMNS if name in source.inputs]
     first = source.points.select(names).head(1).pipe(source.collected).to_dict(as_series=False)
     lengths = lengths_of(source.place, model, first)
-    asked = Asked(Objectives(targets.ttft_s, targets.tpot_s), cells=REPORT_CELLS)
-    maps = find_maps(source.model, devices, lengths, asked)
+    wanted = LatencyTargets(targets.ttft_s, targets.tpot_s)
+    options = MapOptions(wanted, cells=REPORT_CELLS)
+    maps = find_maps(model, devices, lengths, options)
     drawn = maps_chart(maps)
     return Chart("limits", title_of(drawn), drawn)

@@ -23,7 +23,7 @@ def article(over: str) -> str:
 
 def show_maps(maps: Maps) -> None:
     """Print panels in characters, and what each device does best."""
-    targets = maps.asked.targets
+    targets = maps.options.targets
     pages = (f"{maps.unit} there",) if maps.model.has_vision else ()
     rows = []
     for panel in maps.panels:

@@ -10,8 +10,8 @@ from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
+from sweepengine.search.options import LatencyTargets
 from sweepengine.search.slo import Answer, find_answers
-from sweepengine.search.targets import Objectives
 from sweepengine.show.look import figure
 from sweepengine.show.terminal import point_text
 
@@ -90,7 +90,7 @@ def _serves(source: Source, devices: Sequence[Device]) -> Card:
     if ttft is None or tpot is None:
         return Card(title, [])
     try:
-        answers = find_answers(source, devices, Objectives(ttft, tpot))
+        answers = find_answers(source, devices, LatencyTargets(ttft, tpot))
     except InputError as error:  # points on devices of their own, or that no link holds
         return Card(title, [("", str(error).removeprefix("slo: "))])
     notes = "; ".join(dict.fromkeys(answer.basis for answer in answers))

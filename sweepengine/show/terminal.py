@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sweepengine.costs.explain import CostLine
     from sweepengine.costs.roofline import OnDevice
     from sweepengine.query.sources import Source
+    from sweepengine.search.options import LatencyTargets
     from sweepengine.search.slo import Answer
-    from sweepengine.search.targets import Objectives
     from sweepengine.validation.summary import Validation
 
 PIPED_WIDTH = 200
@@ -173,7 +173,7 @@ def show_validation(found: "Validation") -> None:
 
 
 def show_answers(
-    answers: "Sequence[Answer]", targets: "Objectives", source: "Source", top: int
+    answers: "Sequence[Answer]", targets: "LatencyTargets", source: "Source", top: int
 ) -> None:
     """Print what devices can do: a line each, the cheapest, fronts, and a picture of them."""
     from sweepengine.costs.spec_sheet import formats_text

@@ -12,7 +12,8 @@ from sweepengine.data.files import parsed_json
 from sweepengine.engine.compute import engine_for
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.grid.columns import SCHEMA_VERSION
-from sweepengine.grid.grid import Chunk, Grid, first_chunks, load_grid
+from sweepengine.grid.files import load_grid
+from sweepengine.grid.grid import Chunk, Grid, first_chunks
 from sweepengine.grid.points import output_names
 from sweepengine.store.dataset import (
     FILE_NAME,
@@ -170,7 +171,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         targets=grid.targets,
         report=grid.report,
         devices=grid.model.device_names,
-        times=grid.times,
+        times=grid.model.times,
         bases=grid.bases,
         complete=False,
     )

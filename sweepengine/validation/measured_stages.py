@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.published import own_heads
-from sweepengine.grid.grid import load_grid
+from sweepengine.grid.files import load_grid
 from sweepengine.grid.products import expand
 from sweepengine.validation.references import DecoderReference, VisionReference
 

@@ -39,7 +39,8 @@ from sweepengine.formulas.serving import (
 )
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass
-from sweepengine.grid.points import checked_point, layout_problem
+from sweepengine.grid.checks import layout_problem
+from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import prefill_us, step_of
 from sweepengine.validation.measured_operators import shipped_tables, silicon_folder
 

@@ -7,7 +7,7 @@ import pytest
 
 from sweepengine.cli import commands
 from sweepengine.data.errors import InputError
-from sweepengine.grid.grid import load_grid
+from sweepengine.grid.files import load_grid
 
 TINY = 'name = "t"\n[axes]\nbatch_size = [1, 2]\n'
 

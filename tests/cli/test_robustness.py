@@ -10,7 +10,7 @@ from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
-from sweepengine.grid.grid import load_grid, shipped_grids
+from sweepengine.grid.files import load_grid, shipped_grids
 from tests.fuzz import examples, outcome
 
 SCALARS = st.one_of(

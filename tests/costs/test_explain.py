@@ -6,7 +6,7 @@ from hypothesis import given
 from sweepengine.costs.explain import COUNTS, explain
 from sweepengine.data.models import load_model
 from sweepengine.grid.columns import STAGES
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.grid.plain import point_columns
 from tests.conftest import MODELS
 from tests.points import points

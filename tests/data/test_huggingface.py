@@ -16,7 +16,7 @@ from sweepengine.engine import tables
 from sweepengine.engine.compute import COMPILED, compute_arrays
 from sweepengine.formulas.architecture import Checkpoint
 from sweepengine.formulas.points import Point
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.grid.plain import point_columns
 from tests.data.configs import FIGURES, all_configs, part_of
 

@@ -8,7 +8,7 @@ import sweepengine as se
 from sweepengine.data.files import known
 from sweepengine.data.rates import shipped_rates
 from sweepengine.data.speeds import basis, place_of
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 
 POINT = {"prompt_tokens": 1000, "decode_steps": 100, "batch_size": 4}
 

@@ -8,7 +8,7 @@ import pytest
 from sweepengine.data.models import load_model
 from sweepengine.engine import tables
 from sweepengine.engine.compute import COMPILED, compute_arrays
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 
 
 def test_models_of_different_numbers_of_groups_share_what_is_compiled(monkeypatch):

@@ -10,7 +10,7 @@ from sweepengine.engine.frames import compute_chunk, evaluate
 from sweepengine.formulas.architecture import ATTENTIONS
 from sweepengine.formulas.points import INPUT_NAMES, Point
 from sweepengine.grid.columns import OUTPUT_NAMES
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.grid.plain import point_columns
 from tests.conftest import MODELS
 from tests.points import CROPS, HEADS, points
@@ -68,7 +68,7 @@ def test_chunked_equals_whole_equals_given_points(grid, rows):
     (whole,) = grid.chunks(grid.points)
     assert chunked.equals(compute_chunk(grid.model, whole))
     assert chunked.equals(compute_chunk(grid.model, whole, engine=PLAIN))
-    assert chunked.equals(evaluate(chunked.select(grid.model.inputs), grid.model_name))
+    assert chunked.equals(evaluate(chunked.select(grid.model.inputs), grid.model))
 
 
 def test_runs_longer_than_a_block_of_points_decode_their_index(released):

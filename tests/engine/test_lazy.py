@@ -7,7 +7,7 @@ import sweepengine as se
 from sweepengine.data.models import load_model
 from sweepengine.engine import lazy
 from sweepengine.engine.frames import schema_of
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.query.query import query
 from sweepengine.query.sources import open_source
 
@@ -73,7 +73,7 @@ def test_any_query_equals_the_same_on_the_whole_frame(
     try:
         points = lazy.scan(grid)
         whole = points.collect()
-        assert whole.equals(se.evaluate(whole[:, :10], grid.model_name))
+        assert whole.equals(se.evaluate(whole[:, :10], grid.model))
         apply = [
             lambda frame: frame.filter(condition).select(columns),
             lambda frame: frame.head(head).filter(condition).select(columns),

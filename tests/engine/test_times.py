@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import sweepengine as se
 from sweepengine.grid.columns import TIMED
-from sweepengine.grid.grid import load_grid
+from sweepengine.grid.files import load_grid
 
 SECONDS = [column.name for column in TIMED]
 GRID = """

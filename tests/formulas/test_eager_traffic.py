@@ -4,7 +4,7 @@ import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.points import Point
-from sweepengine.grid.grid import load_grid
+from sweepengine.grid.files import load_grid
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
 

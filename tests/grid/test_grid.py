@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 import sweepengine as se
 from sweepengine import metrics
 from sweepengine.data.errors import InputError
-from sweepengine.grid.grid import load_grid, parse_grid, shipped_grids
+from sweepengine.grid.files import load_grid, parse_grid, shipped_grids
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
 

@@ -8,7 +8,7 @@ from sweepengine.costs import metrics
 from sweepengine.data.models import load_model
 from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
 from sweepengine.formulas.layout import Layout
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.grid.shorthand import read_layout, read_precision
 
 

@@ -7,9 +7,9 @@ import sweepengine as se
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
-from sweepengine.data.models import load_model
 from sweepengine.measured.compare import find_comparison
 from sweepengine.measured.measured_runs import read_runs, runs_of
+from sweepengine.search.options import CompareOptions
 from sweepengine.show.comparison_chart import comparison_chart
 
 MODEL, DEVICE = "llama-3.1-8b", "h100-sxm"
@@ -69,7 +69,7 @@ def test_gap_adds_up_and_says_what_is_unexplained():
 
 
 def test_runs_without_a_layout_of_their_own_take_the_given_one():
-    found = find_comparison(runs(), DEVICE, MODEL, layout="tp2")
+    found = find_comparison(runs(), DEVICE, MODEL, CompareOptions(layout="tp2"))
     assert found.runs["devices"].to_list() == [2] * 10
     spelled = find_comparison(runs(layout="tp2", precision="fp8-kv8"), DEVICE, MODEL)
     assert spelled.runs["tensor_parallel"].to_list() == [2] * 10
@@ -79,7 +79,7 @@ def test_runs_without_a_layout_of_their_own_take_the_given_one():
 def test_world_size_that_is_forgotten_is_noticed():
     fast = find_comparison(runs(0.25), DEVICE, MODEL)
     assert any("is a world size forgotten" in text for text in fast.warnings)
-    told = find_comparison(runs(0.25), DEVICE, MODEL, layout="tp8")
+    told = find_comparison(runs(0.25), DEVICE, MODEL, CompareOptions(layout="tp8"))
     assert told.warnings == ()
 
 
@@ -102,7 +102,7 @@ def test_reports_with_another_denominator_are_noticed():
 
 
 def test_calibration_finds_the_constant_and_the_factor_that_made_the_runs():
-    fit = find_comparison(runs(1.3, 0.8), DEVICE, MODEL, calibrating=True).calibration
+    fit = find_comparison(runs(1.3, 0.8), DEVICE, MODEL, CompareOptions(calibrate=True)).calibration
     assert fit.factor == pytest.approx(1.3, rel=1e-3)
     assert fit.host_ms == pytest.approx(0.8, rel=0.02)
     assert fit.before_median > 15
@@ -115,7 +115,7 @@ def test_calibration_is_judged_on_runs_that_no_fit_saw():
     wild = runs().with_columns(
         tpot_ms=pl.when(pl.int_range(pl.len()) == 9).then(500.0).otherwise("tpot_ms")
     )
-    fit = find_comparison(wild, DEVICE, MODEL, calibrating=True).calibration
+    fit = find_comparison(wild, DEVICE, MODEL, CompareOptions(calibrate=True)).calibration
     assert fit.left_mean > 5
 
 
@@ -123,7 +123,7 @@ def test_rates_alone_give_whole_requests():
     whole_ms = pl.col("ttft_ms") + 256 * pl.col("tpot_ms")
     rate = pl.col("batch_size") * 256 / whole_ms * 1000
     frame = runs(1.0).with_columns(tokens_per_s=rate).drop("ttft_ms", "tpot_ms")
-    found = find_comparison(frame, DEVICE, MODEL, calibrating=True)
+    found = find_comparison(frame, DEVICE, MODEL, CompareOptions(calibrate=True))
     assert found.runs["whole_ratio"].to_list() == pytest.approx([1.0] * 10)
     assert found.gap["stage"].unique().to_list() == ["whole"]
     assert found.calibration.of == "whole"
@@ -165,14 +165,14 @@ def test_benchmark_without_a_limit_takes_the_concurrency_that_it_had(tmp_path):
                           "server_info": {"model_path": "meta-llama/Meta-Llama-3.1-8B",
                                           "tp_size": 2}}  # fmt: skip
     path.write_text(json.dumps(open_loop) + "\n" + json.dumps(open_loop) + "\n")
-    read = read_runs(path, None)
+    read = read_runs(path)
     assert read.inputs["batch_size"].to_list() == [32, 32]
     assert read.inputs["tensor_parallel"].to_list() == [2, 2]
     assert read.model == "meta-llama/Meta-Llama-3.1-8B"
     path.write_text(json.dumps(sglang))
-    assert "Little" in " ".join(read_runs(path, None).said)
+    assert "Little" in " ".join(read_runs(path).said)
     little = 3000 / 256 * (0.21 + 0.018 * 255)
-    assert read_runs(path, None).inputs["batch_size"].to_list() == [round(little)]
+    assert read_runs(path).inputs["batch_size"].to_list() == [round(little)]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_wrong_tables_are_named(frame, said):
 
 def test_too_few_runs_cannot_be_fitted():
     with pytest.raises(InputError, match="2 runs with a measured time: expected at least 3"):
-        find_comparison(runs().head(2), DEVICE, MODEL, calibrating=True)
+        find_comparison(runs().head(2), DEVICE, MODEL, CompareOptions(calibrate=True))
 
 
 def test_runs_that_miss_some_times_are_still_compared():
@@ -220,7 +220,7 @@ def test_runs_that_miss_some_times_are_still_compared():
     found = find_comparison(frame, DEVICE, MODEL)
     assert found.runs["ttft_ratio"].null_count() == 5
     assert found.runs["tpot_ratio"].null_count() == 0
-    assert runs_of(frame, "runs", load_model(MODEL)).measured["ttft_seconds"].null_count() == 5
+    assert runs_of(frame, "runs").measured["ttft_seconds"].null_count() == 5
 
 
 def test_python_says_the_same_and_the_chart_is_drawn():

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import sweepengine as se
 from sweepengine.data.serving_engines import ENGINES
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.grid.points import checked_point
-from sweepengine.search.steady_state import DEFAULT
+from sweepengine.search.steady_state import ASSUMED
 
 US = 1e-6
 
@@ -33,7 +33,7 @@ def formats_of(model, precision, layout):
     return {name: INPUTS[name].shown(getattr(point, name)) for name in names}
 
 
-def served(model, device, mix, batch, inputs, framework="vllm", setting=DEFAULT):
+def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED):
     """Measures of one candidate, by the formulas of formulas/serving.py on single costs."""
     weights = [one.weight / sum(m.weight for m in mix) for one in mix]
     costs = [

@@ -14,19 +14,20 @@ from sweepengine.data.models import load_model
 from sweepengine.data.speeds import place_of
 from sweepengine.formulas.serving import queued
 from sweepengine.grid.lengths import lengths_of
-from sweepengine.search.deploy import Asked, find_deployment
+from sweepengine.grid.shorthand import read_layout
+from sweepengine.search.deploy import find_deployment
 from sweepengine.search.disaggregated import BUSY, MORE
 from sweepengine.search.engine_arguments import ENGINES
-from sweepengine.search.plans import MONEY, PLAN, precision_of
+from sweepengine.search.options import DeployOptions, LatencyTargets
+from sweepengine.search.plans import MONEY, PLAN, precision_of, served_plan
 from sweepengine.search.requests import percentiles
-from sweepengine.search.steady_state import DEFAULT
-from sweepengine.search.targets import Objectives
+from sweepengine.search.steady_state import ASSUMED
 from tests.search.by_hand import formats_of, served
 from tests.search.test_steady_state import MIX, table_of
 
 MODEL, DEVICE = "llama-3.1-8b", "h100-sxm"
 LAYOUTS, PRECISIONS, BATCH = ("tp1", "tp2"), ("checkpoint", "fp8-kv8"), 12
-TARGETS = Objectives(0.6, 0.012)
+TARGETS = LatencyTargets(0.6, 0.012)
 ROOM = 0.9 * 80e9
 
 
@@ -41,7 +42,7 @@ def candidates(mix):
 
 
 def asked(**more):
-    return Asked(TARGETS, precisions=PRECISIONS, layouts=LAYOUTS, most_batch=BATCH, **more)
+    return DeployOptions(TARGETS, precisions=PRECISIONS, layouts=LAYOUTS, most_batch=BATCH, **more)
 
 
 def found_of(mix, **more):
@@ -122,7 +123,7 @@ def test_front_is_undominated_and_holds_the_best_of_both_ends():
 
 def test_money_and_power_follow_from_prices_and_watts():
     lengths = lengths_of("test", load_model(MODEL), table_of(MIX[:1]))
-    found = find_deployment(MODEL, [DEVICE], lengths, asked(devices=4), {DEVICE: 3.0})
+    found = find_deployment(MODEL, [DEVICE], lengths, asked(devices=4, prices={DEVICE: 3.0}))
     best = found.best
     assert best["usd_per_hour"] == best["devices"] * 3.0
     assert best["usd_per_million_tokens"] == pytest.approx(
@@ -138,14 +139,18 @@ def test_money_and_power_follow_from_prices_and_watts():
 
 def test_of_several_devices_the_cheapest_serves():
     lengths = lengths_of("test", load_model(MODEL), table_of(MIX[:1]))
-    kinds, loose = ["h100-sxm", "a100-80gb"], Objectives(5, 0.1)
+    kinds, loose = ["h100-sxm", "a100-80gb"], LatencyTargets(5, 0.1)
     ways = asked(rate=20.0)._replace(targets=loose, precisions=("checkpoint",))
-    cheap = find_deployment(MODEL, kinds, lengths, ways, {"h100-sxm": 100, "a100-80gb": 1})
+    cheap = find_deployment(
+        MODEL, kinds, lengths, ways._replace(prices={"h100-sxm": 100, "a100-80gb": 1})
+    )
     assert cheap.best["device"] == "a100-80gb"
-    dear = find_deployment(MODEL, kinds, lengths, ways, {"h100-sxm": 1, "a100-80gb": 100})
+    dear = find_deployment(
+        MODEL, kinds, lengths, ways._replace(prices={"h100-sxm": 1, "a100-80gb": 100})
+    )
     assert dear.best["device"] == "h100-sxm"
     with pytest.raises(InputError, match="a100-80gb has no price beside others"):
-        find_deployment(MODEL, kinds, lengths, ways, {"h100-sxm": 1})
+        find_deployment(MODEL, kinds, lengths, ways._replace(prices={"h100-sxm": 1}))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +167,7 @@ def test_of_several_devices_the_cheapest_serves():
 def test_reason_is_the_first_wall_with_its_figure(kind, said, model, changes):
     given = {"ttft": 2.0, "tpot": 0.05, "prompt": 1000} | changes
     lengths = lengths_of("test", load_model(model), {"prompt": [given["prompt"]]})
-    ways = Asked(Objectives(given["ttft"], given["tpot"]), given.get("devices"),
+    ways = DeployOptions(LatencyTargets(given["ttft"], given["tpot"]), given.get("devices"),
                  given.get("rate"), precisions=("checkpoint",), most_batch=16)  # fmt: skip
     found = find_deployment(model, [DEVICE], lengths, ways)
     assert found.best is None
@@ -178,7 +183,7 @@ def test_reason_of_groups_apart_is_their_ratio():
 
 def test_devices_without_links_say_so():
     lengths = lengths_of("test", load_model("llama-3.1-70b"), {"prompt": [100]})
-    ways = Asked(Objectives(9, 9), precisions=("checkpoint",), most_batch=2)
+    ways = DeployOptions(LatencyTargets(9, 9), precisions=("checkpoint",), most_batch=2)
     found = find_deployment("llama-3.1-70b", ["l4"], lengths, ways)
     if load_device("l4").links is None:
         assert "which have no links" in found.reason.text
@@ -195,7 +200,7 @@ def test_groups_of_many_devices_are_tried_in_steps_that_find_nearly_as_much():
 
 def test_without_devices_or_a_rate_kinds_are_compared_by_each_device():
     lengths = lengths_of("test", load_model(MODEL), table_of(MIX[:1]))
-    ways = asked()._replace(targets=Objectives(5, 0.1), precisions=("checkpoint",))
+    ways = asked()._replace(targets=LatencyTargets(5, 0.1), precisions=("checkpoint",))
     found = find_deployment(MODEL, ["h200", "a100-80gb"], lengths, ways)
     first, *others = found.plans["device_tokens_per_s"].to_list()
     assert all(first >= other for other in others)
@@ -219,8 +224,8 @@ def test_percentiles_are_of_all_lengths_and_share_the_devices():
     assert rows["ttft_s"][-1] == pytest.approx(single["ttft_mean_s"])
     split = found_of(MIX, devices=6, modes=("disaggregated",))
     assert split.requests["ttft_s"][2] == pytest.approx(split.best["ttft_s"])
-    again = percentiles(model, best, place_of(load_device(DEVICE)), (MODEL, DEVICE), lengths,
-                        DEFAULT)  # fmt: skip
+    again = percentiles(model, served_plan(best, {best["layout"]: read_layout(best["layout"])}),
+                        place_of(load_device(DEVICE)), lengths, ASSUMED)  # fmt: skip
     assert again.equals(rows)
 
 
@@ -243,8 +248,8 @@ def arguments_of(text):
 
 def test_arguments_say_the_plan_and_each_has_a_source():
     lengths = lengths_of("test", load_model("qwen3-30b-a3b"), {"prompt": [4000], "answer": [500]})
-    ways = Asked(Objectives(5, 0.1), 8, layouts=("tp2-ep8-dp4",), precisions=("fp8-kv8",),
-                 modes=("aggregated",), most_batch=64)  # fmt: skip
+    ways = DeployOptions(LatencyTargets(5, 0.1), 8, layouts=("tp2-ep8-dp4",),
+                         precisions=("fp8-kv8",), modes=("aggregated",), most_batch=64)  # fmt: skip
     found = find_deployment("qwen3-30b-a3b", ["h100-sxm"], lengths, ways)
     vllm, sglang = found.launches
     batch = found.best["batch_size"]
@@ -301,7 +306,7 @@ def test_arguments_parse_as_the_engines_declare_them():
 
 def test_formats_that_no_argument_says_are_noted():
     lengths = lengths_of("test", load_model(MODEL), {"prompt": [1000]})
-    ways = Asked(Objectives(5, 0.1), 1, precisions=("w4a16",), most_batch=8)
+    ways = DeployOptions(LatencyTargets(5, 0.1), 1, precisions=("w4a16",), most_batch=8)
     found = find_deployment(MODEL, [DEVICE], lengths, ways)
     assert all("load a checkpoint" in launch.notes[0] for launch in found.launches)
 
@@ -323,6 +328,6 @@ def test_requests_that_are_pages_are_read():
     lengths = lengths_of("test", load_model("deepseek-ocr-3b"),
                          {"mode": ["gundam:2x3", "tiny"], "answer": [800, 200]})  # fmt: skip
     found = find_deployment("deepseek-ocr-3b", ["a100-40gb"], lengths,
-                            Asked(Objectives(2, 0.05), 2, most_batch=64))  # fmt: skip
+                            DeployOptions(LatencyTargets(2, 0.05), 2, most_batch=64))  # fmt: skip
     assert found.best["device"] == "a100-40gb"
     assert found.best["requests_per_s"] > 5

@@ -6,9 +6,9 @@ import pytest
 
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
-from sweepengine.grid.grid import load_grid, parse_grid
+from sweepengine.grid.files import load_grid, parse_grid
 from sweepengine.search.design import DESIGN, find_designs, own_figures
-from sweepengine.search.targets import Objectives
+from sweepengine.search.options import LatencyTargets
 from sweepengine.show.design_chart import designs_chart, equal_lines
 from tests.search.by_hand import Requests, formats_of, served
 
@@ -27,7 +27,7 @@ GRID = {
     "lengths": [{"prompt": one.prompt, "answer": one.answer, "weight": one.weight} for one in MIX],
     "targets": {"ttft_s": 1.0, "tpot_s": 0.03},
 }
-TARGETS = Objectives(1.0, 0.03)
+TARGETS = LatencyTargets(1.0, 0.03)
 
 
 def grid_of(**changes):

@@ -9,8 +9,8 @@ import sweepengine as se
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.grid.lengths import lengths_of
-from sweepengine.search.fit import CONTEXTS, Wanted, find_fit
-from sweepengine.search.steady_state import Setting
+from sweepengine.search.fit import CONTEXTS, find_fit
+from sweepengine.search.options import FitOptions, ServingAssumptions
 from tests.search.by_hand import Requests, formats_of, served
 from tests.search.test_steady_state import table_of
 
@@ -20,7 +20,9 @@ ONE = Requests(4000, 500, 1.0)
 
 def fitted(*devices, model=MODEL, table=None, **wanted):
     table = table or {"prompt": [ONE.prompt], "answer": [ONE.answer]}
-    return find_fit(model, devices, lengths_of("test", load_model(model), table), Wanted(**wanted))
+    return find_fit(
+        model, devices, lengths_of("test", load_model(model), table), FitOptions(**wanted)
+    )
 
 
 def test_card_is_what_single_costs_say():
@@ -67,12 +69,12 @@ def test_what_binds_adds_up_to_the_stage():
 
 
 def test_share_of_the_memory_decides_how_many_requests_fit():
-    most = [fitted("h100-sxm", setting=Setting(memory_share=part)).cards[0].largest[8192]
+    most = [fitted("h100-sxm", serving=ServingAssumptions(memory_share=part)).cards[0].largest[8192]
             for part in (0.5, 0.7, 0.9)]  # fmt: skip
     assert most == sorted(most)
     assert most[0] < most[2]
     with pytest.raises(InputError, match="fit: --memory-share 2: expected above 0, at most 1"):
-        fitted("h100-sxm", setting=Setting(memory_share=2.0))
+        fitted("h100-sxm", serving=ServingAssumptions(memory_share=2.0))
 
 
 def test_python_says_the_same():

@@ -7,21 +7,21 @@ import pytest
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.grid.lengths import lengths_of
-from sweepengine.search.limits_map import MEMORY, SERVES, TPOT, TTFT, Asked, find_maps
-from sweepengine.search.targets import Objectives
+from sweepengine.search.limits_map import MEMORY, SERVES, TPOT, TTFT, find_maps
+from sweepengine.search.options import LatencyTargets, MapOptions
 from sweepengine.show.map_chart import bands, contours, maps_chart, rectangles
 from sweepengine.show.maps import picture
 from tests.search.by_hand import Requests, formats_of, served
 
 MODEL = "llama-3.1-8b"
-TARGETS = Objectives(0.5, 0.015)
+TARGETS = LatencyTargets(0.5, 0.015)
 
 
 def mapped(model=MODEL, device="h100-sxm", table=None, **asked):
     table = {"answer": [200]} if table is None else table
     ways = {"cells": 400, "longest": 20_000, "most_batch": 256} | asked
     lengths = lengths_of("test", load_model(model), table)
-    return find_maps(model, [device], lengths, Asked(TARGETS, **ways))
+    return find_maps(model, [device], lengths, MapOptions(TARGETS, **ways))
 
 
 def test_each_point_is_stopped_by_what_single_costs_say():

@@ -8,12 +8,13 @@ import sweepengine as se
 from sweepengine.costs.metrics import Achievable
 from sweepengine.formulas.formats import NAMES
 from sweepengine.formulas.points import Point
-from sweepengine.grid.grid import load_grid
+from sweepengine.grid.files import load_grid
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
 from sweepengine.query.sources import open_source
-from sweepengine.search.slo import Asked, find_answers
-from sweepengine.search.targets import Objectives, pareto_front, seconds_target
+from sweepengine.search.options import GridTargets, LatencyTargets, SloOptions
+from sweepengine.search.slo import find_answers
+from sweepengine.search.targets import pareto_front, targets_of
 
 GRID = """
 name = "small"
@@ -27,8 +28,8 @@ decode_steps = [0, 50, 900]
 ttft_s = 0.1
 tpot_s = 0.003
 """
-TARGETS = Objectives(0.1, 0.003)
-ROOF = Asked(times="roofline")
+TARGETS = LatencyTargets(0.1, 0.003)
+ROOF = SloOptions(times="roofline")
 
 
 def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutable
@@ -72,9 +73,10 @@ def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutab
 def test_answers_are_those_of_a_brute_force_scan(grid_file, name, achievable):
     path, device = grid_file(GRID), se.load_device(name)
     rows = brute_force(path, device, achievable)
-    (answer,) = find_answers(
-        open_source(path), [device], TARGETS, achievable=achievable, asked=ROOF
+    options = ROOF._replace(
+        compute_fraction=achievable.compute, bandwidth_fraction=achievable.bandwidth
     )
+    (answer,) = find_answers(open_source(path), [device], TARGETS, options)
     fitting = [row for row in rows if row["fits"]]
     prompt = [row for row in fitting if row["ttft"] <= TARGETS.ttft_s]
     meeting = [row for row in prompt if row["tpot"] is None or row["tpot"] <= TARGETS.tpot_s]
@@ -106,8 +108,8 @@ def test_dataset_gives_the_answers_of_its_grid(grid_file, tmp_path):
     path = grid_file(GRID)
     se.run(path, tmp_path / "d")
     devices = [se.load_device("h100-sxm"), se.load_device("l40s")]
-    of_grid = find_answers(open_source(path), devices, TARGETS, asked=ROOF)
-    of_dataset = find_answers(open_source(tmp_path / "d"), devices, TARGETS, asked=ROOF)
+    of_grid = find_answers(open_source(path), devices, TARGETS, options=ROOF)
+    of_dataset = find_answers(open_source(tmp_path / "d"), devices, TARGETS, options=ROOF)
     for one, other in zip(of_grid, of_dataset, strict=True):
         assert one.front.equals(other.front)
         assert one[:6] == other[:6]
@@ -126,7 +128,7 @@ def test_front_leaves_out_what_another_point_beats():
 def test_price_of_a_million_tokens(grid_file):
     device = se.load_device("h100-sxm")
     (answer,) = find_answers(
-        open_source(grid_file(GRID)), [device], TARGETS, {"h100-sxm": 3.6}, asked=ROOF
+        open_source(grid_file(GRID)), [device], TARGETS, ROOF._replace(prices={"h100-sxm": 3.6})
     )
     expected = 0.001 / answer.best["device_tokens_per_s"] * 1e6
     assert answer.usd_per_million_tokens == pytest.approx(expected, rel=1e-12)
@@ -135,7 +137,7 @@ def test_price_of_a_million_tokens(grid_file):
 @pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan])
 def test_target_is_a_time(seconds):
     with pytest.raises(se.InputError, match="expected seconds above 0"):
-        seconds_target("slo", "ttft_s", seconds, 1.0)
+        targets_of("slo", GridTargets(seconds), (1.0, 1.0))
 
 
 def test_command_answers_in_words_and_json(command, grid_file, tmp_path):
@@ -259,7 +261,7 @@ def seconds_of(cost, point, stage, device):
 def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
     device, grid = se.load_device(name), load_grid(grid_file(SERVED))
     (answer,) = find_answers(
-        open_source(grid_file(SERVED)), [device], Objectives(100, 1), asked=ROOF
+        open_source(grid_file(SERVED)), [device], LatencyTargets(100, 1), options=ROOF
     )
     columns = expand(grid.axes)
     fitting, best, sums = 0, 0.0, 0
@@ -284,13 +286,13 @@ def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
 def test_a_device_without_links_is_refused_where_points_lie_on_several(grid_file):
     own = se.load_device("h100-sxm")._replace(links=None)
     with pytest.raises(se.InputError, match="slo: h100-sxm: its file has no link"):
-        find_answers(open_source(grid_file(SERVED)), [own], Objectives(100, 1), asked=ROOF)
+        find_answers(open_source(grid_file(SERVED)), [own], LatencyTargets(100, 1), options=ROOF)
 
 
 def test_devices_with_and_without_links_are_asked_together(grid_file):
     own = se.load_device("h100-sxm")
     bare = own._replace(name="bare", links=None)
-    first, second = find_answers(open_source(grid_file(GRID)), [bare, own], TARGETS, asked=ROOF)
+    first, second = find_answers(open_source(grid_file(GRID)), [bare, own], TARGETS, options=ROOF)
     assert first.best == second.best
 
 
@@ -336,7 +338,7 @@ def test_answers_by_silicon_equal_points_one_by_one(grid_file, tmp_path, of):
     if of == "dataset":
         se.run(place, tmp_path / "d")
         place = tmp_path / "d"
-    targets = Objectives(0.5, 0.012)
+    targets = LatencyTargets(0.5, 0.012)
     devices = [se.load_device(name) for name in ("h100-sxm", "b200")]
     for answer in find_answers(open_source(place), devices, targets):
         frame = se.scan(grid_file(TIMED)).collect()
@@ -366,9 +368,9 @@ def test_answers_by_silicon_equal_points_one_by_one(grid_file, tmp_path, of):
 def test_asked_framework_and_serving_are_taken(grid_file):
     path = grid_file('name = "a"\nmodel = "qwen3-8b"\n[axes]\nbatch_size = [16]\n')
     device = se.load_device("h100-sxm")
-    for asked in (Asked(), Asked("trtllm"), Asked("sglang", "continuous"), ROOF):
+    for asked in (SloOptions(), SloOptions("trtllm"), SloOptions("sglang", "continuous"), ROOF):
         (answer,) = find_answers(
-            open_source(path), [device], Objectives(10, 1), asked=asked
+            open_source(path), [device], LatencyTargets(10, 1), options=asked
         )  # fmt: skip
         cost = se.cost(
             "qwen3-8b", asked.times or "silicon", batch_size=16, device="h100-sxm",

@@ -10,15 +10,20 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.speeds import place_of
 from sweepengine.engine import lazy
-from sweepengine.grid.lengths import condensed, lengths_of, quantile, with_lengths
+from sweepengine.grid.grid import with_lengths
+from sweepengine.grid.lengths import condensed, lengths_of, quantile
+from sweepengine.grid.shorthand import layout_name
+from sweepengine.search.options import ServingAssumptions
 from sweepengine.search.placements import (
     batches_of,
     group_limit,
     layouts_of,
     precisions_of,
+    read_layouts,
+    read_precisions,
     search_grid,
 )
-from sweepengine.search.steady_state import Setting, served_frames
+from sweepengine.search.steady_state import ASSUMED, served_frames
 from tests.search.by_hand import Requests, formats_of, served
 
 MIX = [Requests(300, 400, 5.0), Requests(4000, 100, 3.0), Requests(20_000, 60, 1.0)]
@@ -32,11 +37,17 @@ def table_of(mix):
     }
 
 
-def swept(model, device, mix, precisions, layouts, batches, setting=Setting(), **more):  # noqa: B008 -- immutable
-    lengths = lengths_of("test", load_model(model), table_of(mix))
-    grid = search_grid(model, device, "vllm", precisions, layouts, batches, lengths, **more)
-    place = place_of(load_device(device), "vllm", more.get("times"))
-    return pl.concat(served_frames(grid, lengths, place, setting))
+def swept(model, device, mix, precisions, layouts, batches, setting=ASSUMED, times=None, **more):
+    loaded = load_model(model)
+    lengths = lengths_of("test", loaded, table_of(mix))
+    place = place_of(load_device(device), "vllm", times)
+    axes = {
+        "precision": list(read_precisions("test", loaded, precisions)),
+        "layout": read_layouts("test", loaded, layouts),
+        "batch_size": batches,
+        **more,
+    }
+    return pl.concat(served_frames(search_grid(loaded, place, axes, lengths), place, setting))
 
 
 @pytest.mark.parametrize("mix", [MIX[:1], MIX], ids=["alike", "mixed"])
@@ -72,9 +83,9 @@ def test_largest_batch_fits_and_one_more_does_not():
 
 def test_share_of_all_holds_for_the_longest_request_and_the_largest_cache():
     (most,) = swept("llama-3.1-8b", "h100-sxm", MIX, ["checkpoint"], ["tp1"], [8],
-                    Setting(share=1.0)).to_dicts()  # fmt: skip
+                    ServingAssumptions(share=1.0)).to_dicts()  # fmt: skip
     (half,) = swept("llama-3.1-8b", "h100-sxm", MIX, ["checkpoint"], ["tp1"], [8],
-                    Setting(share=0.5)).to_dicts()  # fmt: skip
+                    ServingAssumptions(share=0.5)).to_dicts()  # fmt: skip
     longest = served("llama-3.1-8b", "h100-sxm", MIX[-1:], 8,
                      formats_of("llama-3.1-8b", "checkpoint", "tp1"))  # fmt: skip
     assert most["prefill_share_s"] == pytest.approx(longest["prefill_s"])
@@ -103,7 +114,7 @@ def test_lengths_beyond_a_chunk_are_folded_whole(monkeypatch):
 
 def test_memory_of_a_point_stands_for_the_devices_own():
     found = swept("llama-3.1-8b", "h100-sxm", MIX, ["checkpoint"], ["tp1"], [1],
-                  beside={"device_memory_gb": [24, 200]})  # fmt: skip
+                  device_memory_gb=[24_000, 200_000])  # fmt: skip
     assert found["room_bytes"].to_list() == [21_600_000_000, 180_000_000_000]
     assert found["largest_batch"][0] < found["largest_batch"][1]
 
@@ -116,23 +127,29 @@ def test_sweeps_are_checked_for_the_columns_that_they_have_alone():
 
 
 def test_layouts_are_those_that_engines_run():
-    dense = layouts_of(load_model("llama-3.1-8b"), 8)
+    def names(*given, **more):
+        return [layout_name(layout) for layout in layouts_of(*given, **more)]
+
+    dense = names(load_model("llama-3.1-8b"), 8)
     assert dense[0] == "tp1"
     assert set(dense) == {"tp1", "tp2", "tp4", "tp8", "pp2", "tp2-pp2", "tp4-pp2", "pp4",
                           "tp2-pp4", "pp8"}  # fmt: skip
-    mixture = layouts_of(load_model("qwen3-30b-a3b"), 4)
+    mixture = names(load_model("qwen3-30b-a3b"), 4)
     assert {"tp4", "tp4-ep4", "ep4-dp4", "tp2-ep4-dp2"} <= set(mixture)
     assert not any("dp" in name and "ep" not in name for name in mixture)
-    assert layouts_of(load_model("qwen3-30b-a3b"), 4, simple=True) == [
+    assert names(load_model("qwen3-30b-a3b"), 4, simple=True) == [
         name for name in mixture if "ep" not in name
     ]
 
 
 def test_precisions_are_those_that_a_device_has_peaks_for():
+    def names(device):
+        return list(precisions_of(model, load_device(device)).values())
+
     model = load_model("llama-3.1-8b")
-    assert precisions_of(model, load_device("a100-80gb")) == ["checkpoint", "w4a16"]
-    assert "nvfp4-kv8" in precisions_of(model, load_device("b200"))
-    assert "nvfp4" not in precisions_of(model, load_device("h100-sxm"))
+    assert names("a100-80gb") == ["checkpoint", "w4a16"]
+    assert "nvfp4-kv8" in names("b200")
+    assert "nvfp4" not in names("h100-sxm")
 
 
 def test_group_limit_is_a_node_or_as_many_as_hold_the_weights():
@@ -188,8 +205,8 @@ def test_wrong_lengths_are_named(table, said):
 def test_lengths_beside_an_axis_of_the_same_are_refused():
     model = load_model("llama-3.1-8b")
     lengths = lengths_of("trace", model, {"prompt": [10]})
-    grid = search_grid("llama-3.1-8b", "h100-sxm", "vllm", ["checkpoint"], ["tp1"], [1],
-                       lengths_of("none", model, {}), beside={"prompt_tokens": [1, 2]})  # fmt: skip
+    grid = search_grid(model, place_of(load_device("h100-sxm")), {"prompt_tokens": [1, 2]},
+                       lengths_of("none", model, {}))  # fmt: skip
     with pytest.raises(InputError, match=r"axes\.prompt_tokens: trace sets prompt_tokens"):
         with_lengths(grid, lengths)
 

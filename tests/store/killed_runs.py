@@ -18,7 +18,7 @@ import time
 import traceback
 
 from sweepengine.engine.compute import compute_arrays
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.store import runs
 from sweepengine.store.storage import open_storage
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import sweepengine as se
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.store import runs
 from tests.store.test_runs import hashes
 from tests.waits import PATIENCE_SECONDS, free_port

@@ -10,7 +10,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine.engine.frames import schema_of
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.store import runs
 from sweepengine.store.dataset import scan_dataset
 

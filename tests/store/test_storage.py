@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import sweepengine as se
-from sweepengine.grid.grid import parse_grid
+from sweepengine.grid.files import parse_grid
 from sweepengine.query.sources import open_source
 from sweepengine.store import runs
 from sweepengine.store.storage import LocalFolder, RemoteFolder, open_storage
