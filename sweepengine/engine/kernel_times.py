@@ -29,7 +29,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 PASSES = ("vision", "prefill", "step")
-"""Rows of the table of times, us; behind them those of `Line` for each span."""
+"""Rows of the table of times, us, a step behind prefill; then those of `Line` for each span."""
 VISION, PREFILL, STEP = range(len(PASSES))
 LINE = len(paths(Line))
 
@@ -101,12 +101,9 @@ def fill_passes(
         To be filled; zeros.
     """
     last = row_at(rows[0])
-    filled = 0.0
     for i in range(len(rows)):
         row = row_at(rows[i])
         at, rates = around_at(around[row.share]), speeds_at(speeds[row.setting])
-        prefill = Pass(sequences=float(row.filled), tokens=row.tokens, cached=row.cached, decode=0)
-        step = Pass(sequences=float(row.batch), tokens=1, cached=0, decode=1)
         alike = (
             i > 0
             and row.share == last.share
@@ -116,17 +113,27 @@ def fill_passes(
             and row.filled == last.filled
         )
         last = row
-        stepped = summed(end_times(at.backbone, at.layout, at.ends, step, rates))
-        if not alike:
-            filled = summed(end_times(at.backbone, at.layout, at.ends, prefill, rates))
+        # Both passes in one loop, so that a layer is compiled once.
+        for decode in range(2):
+            if decode == 0 and alike:
+                table[PREFILL, i] = table[PREFILL, i - 1]
+                continue
+            prefill = 1 - decode
+            one = Pass(
+                sequences=float(prefill * row.filled + decode * row.batch),
+                tokens=prefill * row.tokens + decode,
+                cached=prefill * row.cached,
+                decode=decode,
+            )
+            spent = summed(end_times(at.backbone, at.layout, at.ends, one, rates))
+            for position in range(groups.shape[1]):
+                group = group_at(groups[row.share, position])
+                times = layer_times(group, at.backbone, at.layout, one, rates)
+                spent += group.layers * summed(times)
+            table[PREFILL + decode, i] = spent
         for position in range(groups.shape[1]):
             group = group_at(groups[row.share, position])
-            if not alike:
-                times = layer_times(group, at.backbone, at.layout, prefill, rates)
-                filled += group.layers * summed(times)
-            times = layer_times(group, at.backbone, at.layout, step, rates)
-            stepped += group.layers * summed(times)
-            lines = step_lines(group.attention, step.sequences, rates)
+            lines = step_lines(group.attention, float(row.batch), rates)
             for index in range(len(lines)):
                 if places[position, index] < 0:
                     continue
@@ -135,8 +142,6 @@ def fill_passes(
                 line = joined(before, lines[index], group.layers)
                 for field in range(LINE):
                     table[start + field, i] = line[field]
-        table[PREFILL, i] = filled
-        table[STEP, i] = stepped
 
 
 @compiled("times")
