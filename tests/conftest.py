@@ -32,6 +32,7 @@ SPREAD = ("attacks", "cli/test_interrupts.py", "cli/test_sources_robust.py",
 """Long files, and folders, whose tests share nothing that takes time to make."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     """Let one worker run a file, but the tests of long files wherever a worker is free."""
     if not config.pluginmanager.hasplugin("xdist"):
