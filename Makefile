@@ -1,7 +1,7 @@
 BIN := .venv/bin
 PUBLISHED := vision prefill decode
 DATA := results/published/data
-PARALLEL := --numprocesses 2 --dist loadgroup
+PARALLEL := --numprocesses 2 --dist loadfile
 
 FUZZ := 20
 

@@ -32,17 +32,15 @@ SPREAD = ("attacks", "cli/test_interrupts.py", "cli/test_sources_robust.py",
 """Long files, and folders, whose tests share nothing that takes time to make."""
 
 
-def pytest_collection_modifyitems(config, items):
+def pytest_itemcollected(item):
     """Let one worker run a file, but the tests of long files wherever a worker is free."""
-    if not config.pluginmanager.hasplugin("xdist"):
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         return
-    folder = Path(__file__).parent
-    for item in items:
-        name = item.path.relative_to(folder).as_posix()
-        if name.startswith("validation/") and "validation" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("validation"))  # what torch measured, once
-        elif not name.startswith(SPREAD):
-            item.add_marker(pytest.mark.xdist_group(name))
+    name = item.path.relative_to(Path(__file__).parent).as_posix()
+    if "validation" in item.fixturenames:
+        item.add_marker(pytest.mark.xdist_group("validation"))  # what torch measured, once
+    elif not name.startswith(SPREAD):
+        item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(params=MODELS)
