@@ -26,8 +26,6 @@ FIRST = {"pydantic": "data", "numpy": "grid", "polars": "engine", "pyarrow": "st
 """Libraries, and the first package that imports them."""
 LONGEST = 350
 """Lines of a file of the package."""
-KNOWN_CIRCLES = [{"grid.grid", "grid.lengths"}]
-"""Import circles that are still there; the list shrinks until it is empty (issue 24)."""
 
 
 @cache
@@ -122,7 +120,7 @@ def test_no_modules_import_one_another(root):
         ]
         for name, tree in trees.items()
     }
-    assert circles(graph) == KNOWN_CIRCLES
+    assert circles(graph) == []
     packages = {name: [] for name in (*PACKAGES, *BESIDE, *TOP)}
     for name, others in graph.items():
         home = package_of(name)

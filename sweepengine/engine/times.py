@@ -14,7 +14,7 @@ from sweepengine.engine.threads import in_ranges
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import time_spans
 from sweepengine.formulas.points import IMAGE_COLUMNS, TIMED_COLUMNS, Point
-from sweepengine.formulas.serving import CONTINUOUS, Seconds
+from sweepengine.formulas.serving import CONTINUOUS, Engine, Seconds
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import BY_NAME
@@ -91,12 +91,15 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
     rows = np.ascontiguousarray(np.stack([by_name[name] for name in Row._fields], axis=1), np.int64)
     spans, places = _spans(arch)
     table = np.zeros((len(PASSES) + LINE * len(spans), len(rows)), np.float64)
+    added = np.array(engines, np.float64).reshape(len(engines), len(Engine._fields))
+    if not len(rows):
+        return TimeTables(table, rows, added, spans)
     rates = np.array(speeds, np.float64)
     if arch.towers is not None:
         images = np.stack([columns[name] for name in IMAGE_COLUMNS], axis=1)
         fill_images(arch.towers, np.ascontiguousarray(images, np.int64), rows, rates, table)
     fill_passes(shares.around, shares.groups, places, rows, rates, table)
-    return TimeTables(table, rows, np.array(engines, np.float64), spans)
+    return TimeTables(table, rows, added, spans)
 
 
 def _spans(arch: Architecture) -> tuple[Integers, Integers]:

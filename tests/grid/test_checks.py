@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -158,7 +159,8 @@ def test_cost_takes_what_a_grid_takes(model, point):
     assert {name: row[name].item() for name in found} == pytest.approx(found, rel=1e-12)
     texts = {name: [v] for name, v in point.items() if name != "heads"}
     if "heads" not in point:
-        assert se.evaluate(pl.DataFrame(texts), model).equals(row)
+        # compiled once another test compiled the kernel, whose sums of seconds are in another order
+        assert_frame_equal(se.evaluate(pl.DataFrame(texts), model), row, rel_tol=1e-12)
 
 
 def test_an_input_is_set_once():
