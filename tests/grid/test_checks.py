@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 import sweepengine as se
 from sweepengine.data.errors import InputError
