@@ -22,8 +22,8 @@ def deployment_chart(found: Deployment) -> alt.TopLevelMixin:
     if found.best is not None:
         best = found.best
         title = (
-            f"{found.model.name} within {said}: {best['device_tokens_per_s']:,.0f} tokens/s/device, "
-            f"{best['mode']} on {best['devices']} {best['device']}"
+            f"{found.model.name} within {said}: {best['device_tokens_per_s']:,.0f} "
+            f"tokens/s/device, {best['mode']} on {best['devices']} {best['device']}"
         )
     note = f"{found.candidates:,} candidates; all that fit the memory and meet the TTFT"
     return fronts_drawn(rows, list(fronts), title, note)
