@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 import sweepengine as se
 from sweepengine.data.errors import InputError
@@ -154,7 +155,7 @@ def test_cost_takes_what_a_grid_takes(model, point):
     found = se.cost(model, **point)
     assert {name: row[name].item() for name in found} == pytest.approx(found, rel=1e-12)
     columns = {name: [list(v) if name == "heads" else v] for name, v in point.items()}
-    assert se.evaluate(pl.DataFrame(columns), model).equals(row)
+    assert_frame_equal(se.evaluate(pl.DataFrame(columns), model), row, rel_tol=1e-12)
 
 
 @pytest.mark.parametrize("value", [None, 3, 2.5, ["x"], [[1, 2]], {"a": 1}, "", [1, 2, 3]])
