@@ -88,6 +88,8 @@ def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series
         values = shown_values(name, values)
     if isinstance(kind, pl.Enum):
         return pl.Series(name, values.astype(np.uint8)).cat.to(kind)
+    if name in INPUTS and kind == pl.Int32:  # checked already
+        values = values.astype(np.int32, copy=False)
     return pl.Series(name, values).cast(kind)
 
 
