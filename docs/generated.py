@@ -16,6 +16,8 @@ from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.formulas.points import INPUTS, Input, Point
 from sweepengine.grid.columns import OUTPUTS, TIMED
+from sweepengine.search.declarations import declared
+from sweepengine.search.options import CompareOptions, DeployOptions, FitOptions
 from sweepengine.show.tables import markdown
 
 CONFIGS = Path(__file__).parent.parent / "results" / "configs" / "README.md"
@@ -104,6 +106,10 @@ def stated(value: Any) -> str:
     return f"`{text}`" if "_" in text else text.replace("none", "")
 
 
+OPTIONS = {"fit": FitOptions, "deploy": DeployOptions, "compare": CompareOptions}
+"""Functions whose arguments are the options of a record."""
+
+
 def default(column: Input) -> str:
     """What a missing input is, in words."""
     if column.choices:
@@ -131,6 +137,9 @@ def reference() -> str:
             continue
         home = getattr(sweepengine, name).__module__
         text += f"\n::: {home}.{name}\n"
+        if name in OPTIONS:
+            rows = [(f"`{one.keyword}`", one.help) for one in declared(OPTIONS[name])]
+            text += "\n" + markdown(("option", "meaning"), rows, "---")
     text += "\n::: sweepengine.costs.metrics\n"
     text += "\n## Devices\n\n"
     devices = [load_device(name) for name in known("devices")]

@@ -41,7 +41,8 @@ def fit(
     lengths : Path, DataFrame or mapping, optional
         Requests: a CSV or Parquet file, a frame with its columns (`grid.lengths.lengths_of`), or
         one request such as ``{"prompt": 4000, "answer": 500}``.
-    **options
+    options : FitOptions
+        Each of its fields by keyword (`search.options`).
 
     Returns
     -------
@@ -81,7 +82,8 @@ def deploy(
     Parameters
     ----------
     model, device, lengths : as `fit`
-    **options
+    options : DeployOptions
+        Each of its fields by keyword (`search.options`).
     front : bool
         Whether to return the Pareto front instead of the best of each format and mode.
 
@@ -121,7 +123,8 @@ def compare(
         A CSV, Parquet or benchmark's JSON, or a frame (`measured.measured_runs`).
     device, model : as `fit`
         That ran; a benchmark's JSON may name a shipped model.
-    **options
+    options : CompareOptions
+        Each of its fields by keyword (`search.options`).
 
     Returns
     -------

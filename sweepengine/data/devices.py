@@ -168,24 +168,26 @@ def load_device(name: Device | str | Path) -> Device:
     if file.link is not None and (missing := next((n for n in beside if n not in figures), "")):
         raise InputError(f"{path}: {missing}: required key is missing beside link")
     device = Device(
-        file.name,
-        file.description,
-        file.tensor_bf16.value * TERA,
-        file.cuda_fp32.value * TERA,
-        file.bandwidth.value * GIGA,
-        int(file.memory.value * GIGA),
-        {
+        name=file.name,
+        description=file.description,
+        tensor_flops_per_s=file.tensor_bf16.value * TERA,
+        cuda_flops_per_s=file.cuda_fp32.value * TERA,
+        bytes_per_s=file.bandwidth.value * GIGA,
+        memory_bytes=int(file.memory.value * GIGA),
+        peaks={
             kind: figures[f"tensor_{kind}"].value * TERA
             for kind in ("bf16", "fp8", "fp4", "int8")
             if f"tensor_{kind}" in figures
         },
-        _links(figures),
-        figures["watts"].value if "watts" in figures else None,
-        {name: figure.source for name, figure in figures.items()},
-        int(figures["multiprocessors"].value) if "multiprocessors" in figures else None,
-        file.rates.measured,
-        file.rates.like,
-        tuple(path.parent / name for name in file.rates.files),
+        links=_links(figures),
+        watts=figures["watts"].value if "watts" in figures else None,
+        sources={name: figure.source for name, figure in figures.items()},
+        multiprocessors=int(figures["multiprocessors"].value)
+        if "multiprocessors" in figures
+        else None,
+        measured=file.rates.measured,
+        like=file.rates.like,
+        rates=tuple(path.parent / name for name in file.rates.files),
     )
     if path in known("devices").values():
         _SHIPPED[path] = device

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import exists, find, known, parsed_toml, read_text
-from sweepengine.data.huggingface import read_config, sidecar_of
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention import growth_values
@@ -243,6 +242,8 @@ def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
     texts: dict[Path, str] = {}
     data: dict[str, Any] = {}
     if path.suffix == ".json":
+        from sweepengine.data.huggingface import read_config, sidecar_of
+
         texts = {path: read_text(path)}
         if (beside := sidecar_of(path)) is not None:
             texts[beside] = read_text(beside)

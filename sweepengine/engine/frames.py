@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweepengine.data.devices import load_device
+from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, choices_of, load_model
 from sweepengine.data.speeds import on_devices
@@ -88,6 +88,8 @@ def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series
         values = shown_values(name, values)
     if isinstance(kind, pl.Enum):
         return pl.Series(name, values.astype(np.uint8)).cat.to(kind)
+    if name in INPUTS and kind == pl.Int32:  # checked already
+        values = values.astype(np.int32, copy=False)
     return pl.Series(name, values).cast(kind)
 
 
@@ -197,7 +199,9 @@ def cost(
     """
     loaded = load_model(model)
     if "device" in point:
-        loaded = on_devices(loaded, [str(point["device"])], times)
+        device = point["device"]
+        named = device if isinstance(device, Device) else str(device)
+        loaded = on_devices(loaded, [named], times)
         point["device"] = loaded.device_names[0]
     asked = checked_point(loaded, point)
     found = point_columns(loaded.architecture, asked)

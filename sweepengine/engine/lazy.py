@@ -13,7 +13,6 @@ from sweepengine.engine.frames import column_of, compute_chunk, schema_of, type_
 from sweepengine.engine.threads import begin, cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import Axis
-from sweepengine.grid.files import load_grid
 from sweepengine.grid.grid import Chunk, Grid, first_chunks
 
 CHUNK_ROWS = 1 << 18
@@ -46,6 +45,8 @@ def scan(grid: str | Path | Grid, wide: bool = False) -> pl.LazyFrame:
     InputError
         When the grid is not valid or its costs would overflow; at once, not when it is collected.
     """
+    from sweepengine.grid.files import load_grid  # searches, which make grids, need no files
+
     begin("scan")
     loaded = grid if isinstance(grid, Grid) else load_grid(grid)
     loaded.check()

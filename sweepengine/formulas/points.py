@@ -38,20 +38,6 @@ class Input(NamedTuple):
             return "Float64"
         return "Enum" if self.choices else "Int32"
 
-    def held(self, value: object) -> int | None:
-        """The whole number that stands for a value; None where it is not a valid one."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        whole = value * self.scale
-        if whole != whole or abs(whole) == float("inf"):
-            return None
-        found = round(whole)
-        if isinstance(value, float) and (self.scale == 1 or abs(whole - found) > 1e-6 * self.scale):
-            return None
-        if not self.minimum <= found <= self.maximum or found % self.multiple:
-            return None
-        return found
-
     def shown(self, value: int) -> int | float | str:
         """The value that a held number stands for."""
         if self.choices:

@@ -215,14 +215,14 @@ def joint_values(
         With what is expected.
     """
     columns = AXES[axis].columns
+    numbers = not INPUTS[columns[0]].choices  # formats are given by their names alone
     try:
-        whole = isinstance(written, tuple) and len(written) == len(columns)
+        whole = numbers and isinstance(written, tuple) and len(written) == len(columns)
         values = tuple(written) if whole else _READERS[axis](model, written)  # type: ignore[arg-type]
     except ValueError as error:
         raise InputError(f"{place} = {show(written)}: expected {error}") from None
-    for name, value in zip(columns, values, strict=True):
-        if not INPUTS[name].choices:  # formats are codes already
-            checked_value(INPUTS[name], value, f"{place}: {name} = {shown(value)}")
+    for name, value in zip(columns, values, strict=True) if numbers else ():
+        checked_value(INPUTS[name], value, f"{place}: {name} = {shown(value)}")
     return values
 
 
@@ -250,8 +250,13 @@ def joint_columns(
         Naming the first row that is not valid.
     """
     columns = AXES[axis].columns
-    first: dict[Any, tuple[int, int]] = {}
-    codes = [first.setdefault(value, (len(first), i))[0] for i, value in enumerate(written)]
-    read = [joint_values(model, axis, v, f"{place}[{i}]", repr) for v, (_, i) in first.items()]
+    first: dict[str, tuple[int, int]] = {}
+    names = (one if isinstance(one, str) else repr(one) for one in written)
+    codes = [first.setdefault(name, (len(first), i))[0] for i, name in enumerate(names)]
+    read = []
+    for _, i in first.values():
+        one = written[i]
+        value = tuple(one) if isinstance(one, list) else one
+        read.append(joint_values(model, axis, value, f"{place}[{i}]", repr))
     table = np.array(read, np.int64).reshape(-1, len(columns))
     return {name: table[codes, i] for i, name in enumerate(columns)}

@@ -112,9 +112,15 @@ def find_comparison(
     )
     timed = on_devices(loaded, [card], options.times or "")
     return Compared(
-        loaded, card, joined, _gap(points, joined, timed, place), warnings, fitted,
-        basis(loaded.architecture, place, continuous), assumed,
-    )  # fmt: skip
+        model=loaded,
+        device=card,
+        runs=joined,
+        gap=_gap(points, joined, timed, place),
+        warnings=warnings,
+        calibration=fitted,
+        basis=basis(loaded.architecture, place, continuous),
+        said=assumed,
+    )
 
 
 def _model_of(runs: Runs) -> str:

@@ -15,8 +15,11 @@ from sweepengine.data.errors import InputError
 
 Record = TypeVar("Record")
 Result = TypeVar("Result")
-OPTIONS = "**options"
-"""Line of a docstring that stands for the options of a record."""
+OPTIONS = """\
+    options : {}
+        Each of its fields by keyword (`search.options`).
+"""
+"""What stands in a docstring for the options of a record."""
 
 
 class Option(NamedTuple):
@@ -178,7 +181,7 @@ def keywords(record: type) -> Callable[[Callable[..., Result]], Callable[..., Re
             f"    {name} : {one.kind.__name__}\n        {one.help}\n"
             for name, one in options.items()
         )
-        called.__doc__ = (function.__doc__ or "").replace(f"    {OPTIONS}\n", lines)
+        called.__doc__ = (function.__doc__ or "").replace(OPTIONS.format(record.__name__), lines)
         return called
 
     return decorated

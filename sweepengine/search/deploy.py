@@ -156,10 +156,20 @@ def find_deployment(
         longest = longest_tokens(loaded, place, lengths)
         started = launches(plan, best["replicas"], loaded, options.serving, longest)
     return Deployment(
-        loaded, options, lengths, found.looked, found.points, best, reason, plans,
-        front.sort("user_tokens_per_s", descending=True), requests, tuple(started),
-        tuple(dict.fromkeys(bases)), _assumed(options, lengths, seen, limits),
-    )  # fmt: skip
+        model=loaded,
+        options=options,
+        lengths=lengths,
+        candidates=found.looked,
+        points=found.points,
+        best=best,
+        reason=reason,
+        plans=plans,
+        front=front.sort("user_tokens_per_s", descending=True),
+        requests=requests,
+        launches=tuple(started),
+        bases=tuple(dict.fromkeys(bases)),
+        assumed=_assumed(options, lengths, seen, limits),
+    )
 
 
 class _Found(NamedTuple):

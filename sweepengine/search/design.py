@@ -115,15 +115,15 @@ def find_designs(
     best = value.row(0, named=True) if value.height else None
     place = place_of(device, _framework(grid), grid.model.times or None)
     return Designs(
-        grid,
-        device,
-        targets,
-        candidates,
-        designs,
-        cheapest.row(0, named=True) if cheapest.height else None,
-        best,
-        _sensitivity(grid, device, targets, serving, best) if best else [],
-        basis(grid.model.architecture, place, True),
+        grid=grid,
+        device=device,
+        targets=targets,
+        candidates=candidates,
+        designs=designs,
+        cheapest=cheapest.row(0, named=True) if cheapest.height else None,
+        best_value=best,
+        sensitivity=_sensitivity(grid, device, targets, serving, best) if best else [],
+        basis=basis(grid.model.architecture, place, True),
     )
 
 

@@ -212,8 +212,20 @@ def explore(
                         framework=place.framework, times=place.times)  # fmt: skip
     maps = find_maps(loaded, [kind], lengths_of("explore", loaded, others), mapped)
     line = timeline(loaded, point, place)
-    return Explored(loaded, kind, state, inputs, found, layout, memory, made, line,
-                    bound_by(line), front, maps)  # fmt: skip
+    return Explored(
+        model=loaded,
+        device=kind,
+        state=state,
+        inputs=inputs,
+        cost=found,
+        layout=layout,
+        memory=memory,
+        device_tokens_per_s=made,
+        times=line,
+        bound=bound_by(line),
+        front=front,
+        maps=maps,
+    )
 
 
 def _request(model: Model, state: Mapping[str, str]) -> dict[str, list[Any]]:

@@ -165,8 +165,16 @@ def _card(
     grid = search_grid(model, place, axes, condensed(lengths, 1))
     bound = bound_by(timeline(grid.model, grid.point, place))
     requests = percentiles(model, plan, place, lengths, serving)
-    return Card(device, layout_name(layout), plan.devices, rows, largest, bound, requests,
-                basis(model.architecture, place, True))  # fmt: skip
+    return Card(
+        device=device,
+        layout=layout_name(layout),
+        devices=plan.devices,
+        served=rows,
+        largest=largest,
+        bound=bound,
+        requests=requests,
+        basis=basis(model.architecture, place, True),
+    )
 
 
 def fewest(rows: pl.DataFrame) -> pl.DataFrame:

@@ -86,10 +86,7 @@ def find_maps(
 
     Parameters
     ----------
-    model : Model, str or Path
-        A model, or its name or file.
-    devices : sequence of Device, str or Path
-        Devices, or their names or files.
+    model, devices : as `search.fit.find_fit`
     lengths : Lengths
         One: all of a request but what the map lies over.
     options : MapOptions

@@ -35,21 +35,21 @@ class Answer(NamedTuple):
     """What one device can do with the points of a source."""
 
     device: Device
-    points: int
-    fitting: int
+    points: int = 0
+    fitting: int = 0
     """Points whose weights, cache and activations fit the device's memory."""
-    meeting: int
+    meeting: int = 0
     """Points that fit and meet both targets."""
-    largest_batch: int
+    largest_batch: int = 0
     """Largest batch of a point that fits and meets both targets; 0 without one."""
-    best: dict[str, Any] | None
+    best: dict[str, Any] | None = None
     """Inputs and measures of the point that meets both and makes most tokens/s/device."""
-    front: pl.DataFrame
+    front: pl.DataFrame = pl.DataFrame()
     """Points that fit and meet the TTFT of which no other makes as many tokens/s/device and as
     many tokens/s/user, fastest for the user first: its inputs and `MEASURES`."""
-    price_per_hour: float | None
+    price_per_hour: float | None = None
     """USD for an hour of the device."""
-    basis: str
+    basis: str = ""
     """What its times rest on, and how far off they are expected to be."""
 
     @property
@@ -111,10 +111,13 @@ def find_answers(
         )
     arch, serves = source.loaded.architecture, options.serving == SERVING[CONTINUOUS]
     answers = [
-        Answer(place.device, 0, 0, 0, 0, None, pl.DataFrame(),
-               options.prices.get(place.device.name), basis(arch, place, serves))
+        Answer(
+            place.device,
+            price_per_hour=options.prices.get(place.device.name),
+            basis=basis(arch, place, serves),
+        )
         for place in places
-    ]  # fmt: skip
+    ]
     inputs, stages = source.inputs, source.stages_there
     for batch in source.frames([*inputs, *_columns(devices, stages, inputs)]):
         for i, place in enumerate(places):

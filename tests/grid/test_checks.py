@@ -140,9 +140,6 @@ def test_the_first_wrong_row_is_named_everywhere():
         assert str(error.value) == said
 
 
-JOINT_POINT = {"layout": "tp8", "precision": "fp8", "device": "h100-sxm", "mode": "gundam:2x3"}
-
-
 @pytest.mark.parametrize(
     ("model", "point"),
     [
@@ -157,10 +154,22 @@ def test_cost_takes_what_a_grid_takes(model, point):
     row = se.scan(parse_grid({"name": "g", "model": model, "axes": axes}, "g")).collect()
     found = se.cost(model, **point)
     assert {name: row[name].item() for name in found} == pytest.approx(found, rel=1e-12)
-    texts = {name: [v] for name, v in point.items() if name != "heads"}
-    if "heads" not in point:
-        # compiled once another test compiled the kernel, whose sums of seconds are in another order
-        assert_frame_equal(se.evaluate(pl.DataFrame(texts), model), row, rel_tol=1e-12)
+    columns = {name: [list(v) if name == "heads" else v] for name, v in point.items()}
+    assert_frame_equal(se.evaluate(pl.DataFrame(columns), model), row, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("value", [None, 3, 2.5, ["x"], [[1, 2]], {"a": 1}, "", [1, 2, 3]])
+@pytest.mark.parametrize("axis", list(JOINT))
+def test_what_is_no_joint_value_is_refused_in_one_line(axis, value):
+    model = load_model("deepseek-ocr-3b")
+    for check in (
+        lambda: checked_point(model, {axis: value}),
+        lambda: se.evaluate(pl.DataFrame({axis: pl.Series([value], strict=False)})),
+        lambda: read_axes("here", model, {axis: [value]}),
+    ):
+        with pytest.raises(InputError) as error:
+            check()
+        assert "\n" not in str(error.value)
 
 
 def test_an_input_is_set_once():

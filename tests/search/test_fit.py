@@ -138,3 +138,16 @@ def test_percentiles_of_a_trace_are_those_of_single_costs():
     latency = whole["ttft_mean_s"] + whole["output"] * whole["tpot_s"]
     assert mean["latency_s"] == pytest.approx(latency)
     assert card.requests["cache_bytes"][0] < card.requests["cache_bytes"][3]
+
+
+def test_searches_take_values_and_read_no_grid_files():
+    code = (
+        "import sys, sweepengine as se\n"
+        "model, device = se.load_model('llama-3.1-8b'), se.load_device('h100-sxm')\n"
+        "by_value = se.fit(model, device, {'prompt': 100})\n"
+        "assert by_value.equals(se.fit('llama-3.1-8b', 'h100-sxm', {'prompt': 100}))\n"
+        "se.deploy(model, device, {'prompt': 100}, layouts=['tp1'], most_batch=2, ttft=9, tpot=9)\n"
+        "assert 'sweepengine.grid.files' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
