@@ -48,7 +48,7 @@ def fit(
     -------
     polars.DataFrame
         A row a device and batch: `device`, `layout`, `fits`, `batch_size`, formats,
-        `search.steady_state.MEASURES`.
+        `search.steady_state.STEADY_STATE_COLUMNS`.
 
     Raises
     ------

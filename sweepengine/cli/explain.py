@@ -53,12 +53,12 @@ def explain(
         from sweepengine.costs.roofline import on_device
         from sweepengine.costs.timeline import timeline
         from sweepengine.data.devices import load_device
-        from sweepengine.data.speeds import place_of
+        from sweepengine.data.speeds import timing_target
 
         served = point._replace(serving=SERVING.index(place_options.serving))
         for name in device_names:
             device = load_device(name)
-            at = place_of(device, place_options.framework, place_options.times)
+            at = timing_target(device, place_options.framework, place_options.times)
             places.append(on_device(loaded, point, device))
             timelines.append(timeline(loaded, served, at))
     if as_json:

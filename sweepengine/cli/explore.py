@@ -8,10 +8,14 @@ from sweepengine.cli.options import OutputFile
 from sweepengine.data.machine import TO_DRAW, require_addresses
 from sweepengine.show.terminal import say
 
-FEW = {"prompt": ("1000", "4000", "16000"), "answer": ("200", "1000"),
+EXPORTED = {"prompt": ("1000", "4000", "16000"), "answer": ("200", "1000"),
        "batch": ("1", "8", "32", "128")}  # fmt: skip
 """What an export offers where nobody says; of models that see images one prompt, and crops."""
-FEW_OF_PAGES = {"crops": ("none", "2x3", "4x5"), "answer": ("200", "1000"), "batch": FEW["batch"]}
+FEW_OF_PAGES = {
+    "crops": ("none", "2x3", "4x5"),
+    "answer": ("200", "1000"),
+    "batch": EXPORTED["batch"],
+}
 
 
 @click.command(epilog="Example: sweepengine explore llama-3.1-8b --device h100-sxm --device l4")
@@ -92,5 +96,5 @@ def _export(
             interrupts.check()
             bar.update(task, completed=count, total=whole)
 
-        text = exported(models, devices, (FEW_OF_PAGES if pages else FEW) | chosen, done)
+        text = exported(models, devices, (FEW_OF_PAGES if pages else EXPORTED) | chosen, done)
     write_text(out, text)

@@ -10,7 +10,7 @@ from sweepengine.show.terminal import cell, print_table, say
 
 TABLE_ROWS = 20
 UPRIGHT_COLUMNS = 10
-FORMATS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+FILE_FORMATS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 FEW_ROWS = 5
 """Rows of a table that is turned on its side, as it has more columns than a terminal."""
 
@@ -50,7 +50,7 @@ def query(
     from sweepengine.query.sources import open_source
 
     if kind is None:
-        kind = "table" if out is None else FORMATS.get(out.suffix, "")
+        kind = "table" if out is None else FILE_FORMATS.get(out.suffix, "")
     if out is not None and kind in ("", "table"):
         raise InputError(
             f"query: --out {out}: expected --format csv, json or parquet, or such an ending"

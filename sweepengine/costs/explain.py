@@ -28,7 +28,7 @@ from sweepengine.grid.plain import image_of, layout_of
 COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes",
           "link_bytes")  # fmt: skip
 Formulas = dict[str, Callable[..., Any]]
-FORMULAS: dict[type, Formulas] = {
+STATED_BY: dict[type, Formulas] = {
     Layer: {
         "norms": operators.rms_norm,
         "projections": attention.projections,
@@ -231,7 +231,7 @@ def _vision(arch: Architecture, image: ImageTokens, flash: int, batch: int) -> C
             if _costs(all_of):
                 known = OperatorId("vision", ENDS, name) if joined else None
                 found.append(
-                    _line(operator_title(name), FORMULAS[type(record)][name], all_of, batch, size,
+                    _line(operator_title(name), STATED_BY[type(record)][name], all_of, batch, size,
                           float(all_of.weight_io * size), known=known)
                 )  # fmt: skip
         return found
@@ -300,7 +300,7 @@ class _Walk(NamedTuple):
         kept = size * QUARTERS if name == "recurrent" else cache
         return _line(
             operator_title(name, group),
-            FORMULAS[type(part.operators)][name],
+            STATED_BY[type(part.operators)][name],
             all_of,
             self.batch,
             size,

@@ -15,11 +15,11 @@ from sweepengine.data.models import Model
 from sweepengine.formulas.architecture import Architecture, Group
 from sweepengine.formulas.attention import cached_values, entry_values
 from sweepengine.formulas.figures import QUARTERS
-from sweepengine.formulas.formats import CACHES, NAMES, cache_bits, row_of
+from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, row_of
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.recurrent import state_values
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.columns import STAGES
+from sweepengine.grid.columns import PHASES
 
 GIB = 2**30
 PAGE_TOKENS = 16
@@ -138,7 +138,8 @@ def tensor_peak(device: Device, stage: str) -> pl.Expr:
     if stage == "vision":
         return own
     times = {
-        name: device.peaks.get(row_of(name).get("peak", "bf16"), whole) / whole for name in NAMES
+        name: device.peaks.get(row_of(name).get("peak", "bf16"), whole) / whole
+        for name in FORMAT_NAMES
     }
     taken = pl.col("activation_format").cast(pl.String)
     return own * taken.replace_strict(times, return_dtype=pl.Float64)
@@ -202,7 +203,7 @@ def bound(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Ex
 
 
 def ttft_seconds(
-    device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = STAGES
+    device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = PHASES
 ) -> pl.Expr:
     """Time to first token of a batch: vision, where `stages` has it, then prefill."""
     return roofline_seconds(device, [s for s in stages if s != "decode"], achievable)
@@ -215,7 +216,7 @@ def tpot_seconds(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
 
 
 def tokens_per_second(
-    device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = STAGES
+    device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = PHASES
 ) -> pl.Expr:
     """Tokens/s/device over whole requests: batch x K / (TTFT + decode time).
 
@@ -230,7 +231,7 @@ def tokens_per_second_per_user(device: Device, achievable: Achievable = AT_PEAK)
     return 1.0 / tpot_seconds(device, achievable)
 
 
-def bytes_per_sequence(stages: Sequence[str] = STAGES) -> pl.Expr:
+def bytes_per_sequence(stages: Sequence[str] = PHASES) -> pl.Expr:
     """Key-value cache after decoding and the largest stage's activations, of one sequence."""
     activations = pl.max_horizontal([pl.col(f"{stage}_activation_bytes") for stage in stages])
     return (activations + pl.col("decode_kv_cache_bytes")) // device_sequences()
@@ -242,7 +243,7 @@ def device_sequences() -> pl.Expr:
     return (batch + data - 1) // data
 
 
-def memory_needed_bytes(stages: Sequence[str] = STAGES) -> pl.Expr:
+def memory_needed_bytes(stages: Sequence[str] = PHASES) -> pl.Expr:
     """Bytes a device must hold: weights, key-value cache after decoding, activations."""
     return pl.col("weight_bytes") + bytes_per_sequence(stages) * device_sequences()
 
@@ -274,7 +275,7 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
             chosen = dict(zip(asked, values, strict=True))
             layout = Layout(*(int(chosen[name]) for name in laid))
             queries, keys = (int(chosen.get(name, 0)) for name in heads_of)
-            cache = cache_bits(model.architecture, CACHES.index(str(chosen["cache_format"])))
+            cache = cache_bits(model.architecture, CACHE_FORMATS.index(str(chosen["cache_format"])))
             groups = share_of(model.architecture, queries, keys, layout).groups
             held = _reserved(model.architecture, groups, cache, page_tokens)
             sequences = (part["batch_size"].cast(pl.Int64) + layout.data - 1) // layout.data
@@ -313,7 +314,7 @@ def _reserved(
     return found
 
 
-def largest_batch(device: Device, stages: Sequence[str] = STAGES) -> pl.Expr:
+def largest_batch(device: Device, stages: Sequence[str] = PHASES) -> pl.Expr:
     """Largest batch whose weights, cache and activations fit a device; 0 where none does.
 
     Cache and activations grow evenly with the batch, so this holds for every point of a workload

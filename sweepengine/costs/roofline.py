@@ -10,7 +10,7 @@ from sweepengine.data.models import Model
 from sweepengine.engine.frames import schema_of
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.plain import point_columns
-from sweepengine.grid.points import stages_of
+from sweepengine.grid.points import phases_of
 
 
 class StageTime(NamedTuple):
@@ -56,7 +56,7 @@ def frame_of(model: Model, point: Point) -> pl.DataFrame:
 
 def on_device(model: Model, point: Point, device: Device) -> OnDevice:
     """Least times and memory of a point on a device: rooflines, as `metrics` states them."""
-    frame, stages = frame_of(model, point), stages_of(model)
+    frame, stages = frame_of(model, point), phases_of(model)
     found = []
     for stage in stages:
         row = frame.select(

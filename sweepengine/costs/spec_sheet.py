@@ -7,7 +7,7 @@ from sweepengine.formulas.architecture import FLASH, Architecture, Attention, Fe
 from sweepengine.formulas.attention import cached_values, growth_values
 from sweepengine.formulas.cost import total
 from sweepengine.formulas.figures import QUARTERS
-from sweepengine.formulas.formats import NAMES, WEIGHT_ROLES, cache_bits, own_cache
+from sweepengine.formulas.formats import FORMAT_NAMES, WEIGHT_ROLES, cache_bits, own_cache
 from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.passes import pass_of
 
@@ -29,7 +29,7 @@ def facts_of(model: Model) -> dict[str, Any]:
         "hidden": arch.backbone.hidden,
         "vocabulary": arch.backbone.vocabulary,
         "dtype_bytes": arch.convention.dtype_bytes,
-        "checkpoint": {f: NAMES[code] for f, code in arch.checkpoint._asdict().items()},
+        "checkpoint": {f: FORMAT_NAMES[code] for f, code in arch.checkpoint._asdict().items()},
         "groups": [
             {
                 "layers": group.layers,
@@ -48,7 +48,7 @@ def facts_of(model: Model) -> dict[str, Any]:
 def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
     """Titles and rows: the whole, its layers by kind, what was assumed."""
     arch = model.architecture
-    cache = NAMES[arch.checkpoint.cache]
+    cache = FORMAT_NAMES[arch.checkpoint.cache]
     whole: Rows = [
         ("parameters", f"{model.parameter_count:,}"),
         ("parameters a token passes", f"{model.active_parameter_count:,}"),
@@ -101,7 +101,9 @@ def _endless_bytes(model: Model) -> int:
 
 def formats_text(arch: Architecture) -> str:
     """Formats of a checkpoint, in words."""
-    names = dict(zip(arch.checkpoint._fields, map(NAMES.__getitem__, arch.checkpoint), strict=True))
+    names = dict(
+        zip(arch.checkpoint._fields, map(FORMAT_NAMES.__getitem__, arch.checkpoint), strict=True)
+    )
     roles = [f"{role} {names[role]}" for role in WEIGHT_ROLES if names[role] != "bf16"]
     weights = f"{', '.join(roles)}, the rest bf16" if roles else "bf16"
     return f"weights in {weights}; products of {names['activation']}; cache in {names['cache']}"

@@ -6,9 +6,9 @@ from sweepengine.costs.explain import CostLine, OperatorId, explain
 from sweepengine.costs.titles import VIEWS, group_titles, operator_title
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import Place, basis, engine_of, speeds_of, with_figures
+from sweepengine.data.speeds import TimingTarget, basis, serving_engine_of, speeds_of, with_figures
 from sweepengine.formulas.attention_times import attended_share, steps_us
-from sweepengine.formulas.formats import NAMES, row_of
+from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 from sweepengine.formulas.layout import Share, share_of
 from sweepengine.formulas.passes import ENDS, times_of
 from sweepengine.formulas.points import Point, Tokens, tokens_of
@@ -54,7 +54,7 @@ class OperatorTime(NamedTuple):
 class Timeline(NamedTuple):
     """A point at a place."""
 
-    place: Place
+    place: TimingTarget
     basis: str
     """What times rest on, and how far off they are expected to be."""
     seconds: Seconds
@@ -103,7 +103,7 @@ def _shape_of(model: Model, point: Point) -> _Shape:
     )
 
 
-def timeline(model: Model, point: Point, place: Place) -> Timeline:
+def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     """Times of one point, operator by operator; they add up to its phases' but for host times.
 
     Parameters
@@ -112,7 +112,7 @@ def timeline(model: Model, point: Point, place: Place) -> Timeline:
         What is costed.
     point : Point
         All inputs.
-    place : Place
+    place : TimingTarget
         Device and serving engine.
     """
     arch = model.architecture
@@ -151,7 +151,7 @@ def timeline(model: Model, point: Point, place: Place) -> Timeline:
                 moved_bytes=0.0 if line is None else line.moved_bytes,
             )
         )
-    seconds = timed(arch, point, speeds, engine_of(place))
+    seconds = timed(arch, point, speeds, serving_engine_of(place))
     said = basis(arch, place, continuous)
     return Timeline(place, said, seconds, point.decode_steps, found, continuous)
 
@@ -207,7 +207,7 @@ def _least(
         return 0.0, ""
     peak = device.tensor_flops_per_s
     if known.operator in QUANTISED and known.phase != "vision":
-        taken = row_of(NAMES[point.activation_format]).get("peak", "bf16")
+        taken = row_of(FORMAT_NAMES[point.activation_format]).get("peak", "bf16")
         peak = device.peaks.get(taken, peak)
     link = device.links.bytes_per_s if device.links else float("inf")
     bounds = {

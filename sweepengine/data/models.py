@@ -215,7 +215,7 @@ MOST_EXTENDED = 16
 """Files that a model may lie in, each extending the next."""
 _SHIPPED: dict[Path, Model] = {}
 _READ: dict[tuple[Path, tuple[str, ...]], Model] = {}
-_MOST = 64
+_MAX_MODELS = 64
 """Models of users that are kept."""
 
 
@@ -257,7 +257,7 @@ def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
             model = build(reading.data, path)._replace(assumed=reading.assumed, said=reading.said)
         else:
             model = build(data, path)
-        if len(_READ) >= _MOST:
+        if len(_READ) >= _MAX_MODELS:
             _READ.clear()
         _READ[key] = model
     if path in known("models").values():

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from sweepengine.data.configs import Config, families
-from sweepengine.formulas.formats import NAMES, row_of
+from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 
 
 class Quantized(NamedTuple):
@@ -124,7 +124,7 @@ def _weights(said: Config) -> str:
             return str(known["format"])
     raise UnknownFormatError(
         f"weights of {said.get('num_bits')} bits, {said.get('type')}, groups of "
-        f"{said.get('group_size')}: expected one of {', '.join(NAMES)}"
+        f"{said.get('group_size')}: expected one of {', '.join(FORMAT_NAMES)}"
     )
 
 

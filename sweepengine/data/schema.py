@@ -23,8 +23,7 @@ from sweepengine.formulas.architecture import (
 from sweepengine.formulas.clip import ClipBlock, ClipEnds
 from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.encoder import EncoderBlock, EncoderEnds
-from sweepengine.formulas.formats import CACHES
-from sweepengine.formulas.formats import NAMES as FORMAT_NAMES
+from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES
 from sweepengine.formulas.layers import Ends, Layer
 from sweepengine.formulas.quantities import Quantity
 from sweepengine.formulas.sam import SamBlock, SamEnds
@@ -40,7 +39,7 @@ from sweepengine.formulas.towers import (
 )
 from sweepengine.formulas.vision import Joins
 
-LARGEST = 2**31 - 1
+LARGEST_NUMBER = 2**31 - 1
 """Largest number of a model file."""
 OPERATORS: dict[str, tuple[str, type[NamedTuple]]] = {
     "layer": ("decoder", Layer),
@@ -54,13 +53,13 @@ OPERATORS: dict[str, tuple[str, type[NamedTuple]]] = {
     "joins": ("vision", Joins),
 }
 """Field of `Counts` to how a model file calls its operators: "decoder.norms", "sam.tables"."""
-NAMES = {
+OPERATOR_NAMES = {
     kind: [f"{part}.{operator}" for operator in tuple_of._fields]
     for kind, (part, tuple_of) in OPERATORS.items()
 }
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64, strict=True)]
-_Layers = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
+_Layers = Annotated[int, Field(ge=1, le=LARGEST_NUMBER, strict=True)]
 
 
 def _zeros(record: type[NamedTuple]) -> dict[str, int]:
@@ -95,7 +94,7 @@ def _schema(numbers: type[NamedTuple], **more: Any) -> type[BaseModel]:
     """Schema of the part of a model file that holds the numbers of a tuple."""
     fields: dict[str, Any] = {}
     for name, quantity in quantities(numbers).items():
-        kind: Any = Annotated[int, Field(ge=quantity.least, le=LARGEST, strict=True)]
+        kind: Any = Annotated[int, Field(ge=quantity.least, le=LARGEST_NUMBER, strict=True)]
         if quantity.switch:
             kind = Annotated[bool, Field(strict=True)]
         if quantity.default is None:
@@ -145,7 +144,7 @@ _Decoder = _schema(
 )
 _Accounting = _schema(Convention, **_Sourced, counts=(dict[str, _Count], {}))
 _FORMATS: dict[str, Any] = {
-    field: (Literal[CACHES[1:] if field == "cache" else FORMAT_NAMES], "bf16")
+    field: (Literal[CACHE_FORMATS[1:] if field == "cache" else FORMAT_NAMES], "bf16")
     for field in Checkpoint._fields
 }
 _Checkpoint: Any = create_model("Checkpoint", __config__=_STRICT, **_FORMATS)
@@ -280,7 +279,7 @@ def _groups(file: Any) -> tuple[Group, ...]:
 
 def _counts(file: Any) -> Counts:
     """How often each count of each operator is counted; later rules go over earlier ones."""
-    roles = {name: CountedOperator() for names in NAMES.values() for name in names}
+    roles = {name: CountedOperator() for names in OPERATOR_NAMES.values() for name in names}
     for key, rule in file.accounting.counts.items():
         said = {role: getattr(rule, role) for role in CountedOperator._fields}
         changed = {role: number for role, number in said.items() if number is not None}
@@ -292,7 +291,9 @@ def _counts(file: Any) -> Counts:
                     f"expected some of {', '.join(roles)}"
                 )
             roles |= {name: roles[name]._replace(**changed) for name in matching}
-    return Counts(**{kind: tuple(roles[name] for name in NAMES[kind]) for kind in Counts._fields})
+    return Counts(
+        **{kind: tuple(roles[name] for name in OPERATOR_NAMES[kind]) for kind in Counts._fields}
+    )
 
 
 def architecture_of(file: Any) -> Architecture:

@@ -25,9 +25,9 @@ from sweepengine.data.rates import (
 from sweepengine.data.serving_engines import ENGINES
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import QUARTERS
-from sweepengine.formulas.formats import CACHES, NAMES, cache_bits, role_names, row_of
+from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, role_names, row_of
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.serving import IDEAL_ENGINE, Engine
+from sweepengine.formulas.serving import IDEAL_SERVING_ENGINE, ServingEngine
 from sweepengine.formulas.speeds import (
     FRAMEWORKS,
     ROOFLINE,
@@ -51,10 +51,10 @@ MILLI = 1000.0
 """Point columns hold device figures in thousandths; microseconds of a millisecond."""
 STEADY, BURSTS = "steady", "bursts"
 """Load generators: one that sends many more requests than it keeps open, or few."""
-BF16 = NAMES[0]
+BF16 = FORMAT_NAMES[0]
 
 
-class Place(NamedTuple):
+class TimingTarget(NamedTuple):
     """A device under a framework, and whose rates its operators have."""
 
     device: Device
@@ -71,7 +71,9 @@ class Place(NamedTuple):
         return "" if own else self.rates[0].device
 
 
-def place_of(device: Device, framework: str = "vllm", times: str | None = None) -> Place:
+def timing_target(
+    device: Device, framework: str = "vllm", times: str | None = None
+) -> TimingTarget:
     """A place; its times are silicon's where rates exist, the roofline's elsewhere.
 
     Raises
@@ -92,7 +94,7 @@ def place_of(device: Device, framework: str = "vllm", times: str | None = None) 
         )
     if found and device.multiprocessors is None:
         raise InputError(f"{device.name}: multiprocessors: required for times of its kernels")
-    return Place(device, framework, SILICON if found else ROOFLINE, found)
+    return TimingTarget(device, framework, SILICON if found else ROOFLINE, found)
 
 
 def on_devices(model: Model, names: Sequence[Device | str | Path], times: str = "") -> Model:
@@ -105,11 +107,11 @@ def on_devices(model: Model, names: Sequence[Device | str | Path], times: str = 
     """
     devices = {device.name: device for device in map(load_device, names)}
     for device in devices.values():
-        place_of(device, times=times or None)
+        timing_target(device, times=times or None)
     return model._replace(devices=tuple(devices.values()), times=times)
 
 
-def place_of_code(model: Model, point: Point, several: bool = False) -> Place:
+def target_of_point(model: Model, point: Point, several: bool = False) -> TimingTarget:
     """Where a model's point runs; with `several`, on devices that must be linked.
 
     Raises
@@ -122,15 +124,15 @@ def place_of_code(model: Model, point: Point, several: bool = False) -> Place:
         raise InputError(
             f"{device.name}: its file has no link: expected one, as points lie on several devices"
         )
-    return place_of(device, FRAMEWORKS[point.framework], model.times or None)
+    return timing_target(device, FRAMEWORKS[point.framework], model.times or None)
 
 
-def engine_of(place: Place, load: str = STEADY) -> Engine:
+def serving_engine_of(place: TimingTarget, load: str = STEADY) -> ServingEngine:
     """What a serving engine adds, under a load generator of a kind; nothing at the roofline."""
     if place.times == ROOFLINE:
-        return IDEAL_ENGINE
+        return IDEAL_SERVING_ENGINE
     own = ENGINES[place.framework]
-    return Engine(
+    return ServingEngine(
         host=own["host_ms"] * MILLI,
         first=own["first_ms"] * MILLI,
         burst=own[load]["burst"],
@@ -164,7 +166,7 @@ def _candidates(weights: str, operand: str) -> tuple[str, ...]:
     return (f"{weights}-{operand}", *row_of(operand)["rates"])
 
 
-def _taken(place: Place, kind: str, names: tuple[str, ...]) -> tuple[str, dict[str, float]]:
+def _taken(place: TimingTarget, kind: str, names: tuple[str, ...]) -> tuple[str, dict[str, float]]:
     """The first rates that a place has of a kind, and the name of their format.
 
     Products that take longer to launch than any kernel does were measured while the host was
@@ -180,7 +182,9 @@ def _taken(place: Place, kind: str, names: tuple[str, ...]) -> tuple[str, dict[s
     return "", ideal(FORMS[kind])
 
 
-def _rates(place: Place, kind: str, names: tuple[str, ...], operand: str, weights: str) -> Any:
+def _rates(
+    place: TimingTarget, kind: str, names: tuple[str, ...], operand: str, weights: str
+) -> Any:
     """Rates of a kind in absolute figures, as they are in serving: caches are cold."""
     name, rates = _taken(place, kind, names)
     if name in ENGINES[place.framework]["fused"] and kind == "gemm":
@@ -193,7 +197,7 @@ def _rates(place: Place, kind: str, names: tuple[str, ...], operand: str, weight
     return resolved(FORMS[kind], rates, scales_of(place.device, operand), size)
 
 
-def speeds_of(arch: Architecture, point: Point, place: Place) -> Speeds:
+def speeds_of(arch: Architecture, point: Point, place: TimingTarget) -> Speeds:
     """All rates of a point's passes at a place."""
     return _speeds(
         arch,
@@ -210,38 +214,42 @@ def stated_device(device: Device) -> list[Any]:
     rates = [
         file.model_dump()
         for framework in FRAMEWORKS
-        for file in place_of(device, framework, None).rates
+        for file in timing_target(device, framework, None).rates
     ]
     return [*figures, rates, serving_engines.stated()]
 
 
 _KEPT: dict[tuple[Any, ...], Speeds] = {}
-_MOST = 1 << 12
+_MAX_SPEEDS = 1 << 12
 
 
-def _speeds(arch: Architecture, weights: int, operand: int, cache: int, place: Place) -> Speeds:
+def _speeds(
+    arch: Architecture, weights: int, operand: int, cache: int, place: TimingTarget
+) -> Speeds:
     device = place.device
     key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, device.name,
            device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
            device.multiprocessors, device.links, place.framework, place.times,
            tuple(file.digest for file in place.rates))  # fmt: skip
     if (found := _KEPT.get(key)) is None:
-        if len(_KEPT) >= _MOST:
+        if len(_KEPT) >= _MAX_SPEEDS:
             _KEPT.clear()
         found = _KEPT[key] = _resolved(arch, weights, operand, cache, place)
     return found
 
 
-def _resolved(arch: Architecture, weights: int, operand: int, cache: int, place: Place) -> Speeds:
+def _resolved(
+    arch: Architecture, weights: int, operand: int, cache: int, place: TimingTarget
+) -> Speeds:
     attention, mlp, experts = role_names(arch, weights)
-    asked = NAMES[operand]
+    asked = FORMAT_NAMES[operand]
 
     def quantised(kind: str, name: str) -> Any:
         taken = asked if name != BF16 else BF16
         return _rates(place, kind, _candidates(name, taken), taken, name)
 
     kept = cache_bits(arch, cache) / QUARTERS
-    held = ("bf16",) if CACHES[cache] in ("bf16", "fp16") else ("fp8", "bf16")
+    held = ("bf16",) if CACHE_FORMATS[cache] in ("bf16", "fp16") else ("fp8", "bf16")
 
     def attended(kind: str) -> Any:
         return _rates(place, kind, held, BF16, BF16)
@@ -269,7 +277,7 @@ def _resolved(arch: Architecture, weights: int, operand: int, cache: int, place:
     )
 
 
-def _host(place: Place) -> Host:
+def _host(place: TimingTarget) -> Host:
     moved = place.device.bytes_per_s * A_MICROSECOND
     if place.times == ROOFLINE:
         return Host(step_launch=0.0, pass_launch=0.0, head=0.0, moved=moved, effective_experts=1.0)
@@ -283,7 +291,7 @@ def _host(place: Place) -> Host:
     )
 
 
-def _wires(place: Place) -> Wires:
+def _wires(place: TimingTarget) -> Wires:
     links = place.device.links
     if links is None:
         return Wires(node=1 << 20, link=1.0, network=1.0, latency=0.0, network_latency=0.0)
@@ -311,7 +319,7 @@ def kinds_of(arch: Architecture) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def operator_error(arch: Architecture, place: Place) -> float:
+def operator_error(arch: Architecture, place: TimingTarget) -> float:
     """Mean over a model's kinds of the median error that their rates had on rows unseen, %."""
     medians = []
     for kind in kinds_of(arch):
@@ -320,7 +328,7 @@ def operator_error(arch: Architecture, place: Place) -> float:
     return sum(medians) / len(medians)
 
 
-def basis(arch: Architecture, place: Place, served: bool) -> str:
+def basis(arch: Architecture, place: TimingTarget, served: bool) -> str:
     """What times at a place rest on, and how far off they are expected to be.
 
     Of operators the median error on shapes that no fit saw; of serving that on served rows.

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 LONGEST_NAME = 200
 LONGEST_TEXT = 10_000
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+SPREADSHEET_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for the beginning of a formula."""
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that a terminal or a chart does not show as they are: control characters,
@@ -28,7 +28,7 @@ def _shown_lines(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    if text.startswith(FORMULAS):
+    if text.startswith(SPREADSHEET_STARTS):
         raise ValueError(f"begins with {text[0]}: expected another sign, as tables take formulas")
     return _shown(text)
 

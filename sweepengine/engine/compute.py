@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import engine_of, place_of_code, speeds_of
+from sweepengine.data.speeds import serving_engine_of, speeds_of, target_of_point
 from sweepengine.engine.records import paths
 from sweepengine.engine.tables import FIGURES, tabulate
 from sweepengine.engine.threads import in_ranges
@@ -38,13 +38,13 @@ GROWTH = paths(KeyGrowth)
 PLAIN, COMPILED = "plain", "compiled"
 RANGE_ROWS = 1 << 16
 """Points that a thread fills at once."""
-PLAIN_POINTS = 3_000
+MAX_PLAIN_POINTS = 3_000
 """Points that plain Python computes before the compiler would have been loaded."""
 
 
-def engine_for(points: int) -> str:
+def backend_for(points: int) -> str:
     """Which engine computes so many points: "plain" Python or the "compiled" kernel."""
-    return PLAIN if points <= PLAIN_POINTS else COMPILED
+    return PLAIN if points <= MAX_PLAIN_POINTS else COMPILED
 
 
 class Product(NamedTuple):
@@ -184,9 +184,9 @@ def point_values(model: Model, point: Point, asked: Sequence[Column]) -> list[in
 
 def point_seconds(model: Model, point: Point) -> dict[str, float]:
     """Columns of seconds of one point on its device, in plain Python."""
-    place = place_of_code(model, point, devices(layout_of(point)) > 1)
+    place = target_of_point(model, point, devices(layout_of(point)) > 1)
     speeds = speeds_of(model.architecture, point, place)
-    found = timed(model.architecture, point, speeds, engine_of(place))
+    found = timed(model.architecture, point, speeds, serving_engine_of(place))
     return {column.name: getattr(found, column.figure) for column in TIMED}
 
 

@@ -16,7 +16,7 @@ from sweepengine.data.models import Model, choices_of, load_model
 from sweepengine.data.speeds import on_devices
 from sweepengine.engine.compute import (
     COMPILED,
-    PLAIN_POINTS,
+    MAX_PLAIN_POINTS,
     Product,
     compute_arrays,
     fill_columns,
@@ -219,7 +219,7 @@ def _computed(
 ) -> dict[str, Any]:
     """Output columns of rows, on all cores; `codes` says which of `workloads` each row has."""
     arch, outputs = model.architecture, output_names(model)
-    if len(codes) <= PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
+    if len(codes) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
         return plain_columns(model, dict(columns), outputs)
     counts = [name for name in outputs if not BY_NAME[name].timed]
     product = Product(
@@ -239,7 +239,7 @@ def seconds_of_points(points: pl.DataFrame, model: Model) -> pl.DataFrame:
     """Columns of seconds of points that have all inputs of a model on its devices; in order."""
     names = [column.name for column in TIMED if column.name in output_names(model)]
     columns = _inputs(points, model)
-    if len(points) <= PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
+    if len(points) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
         found = plain_columns(model, dict(columns), names)
     else:
         found = fill_times(model, timed_rows(dict(columns)), len(points), names, cores())

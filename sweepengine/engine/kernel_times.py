@@ -19,7 +19,7 @@ from sweepengine.formulas.attention_times import step_lines, steps_us
 from sweepengine.formulas.layer_times import end_times, layer_times, summed
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import Line, joined
-from sweepengine.formulas.serving import Engine, seconds_of
+from sweepengine.formulas.serving import ServingEngine, seconds_of
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import Pass, image_tokens
 from sweepengine.formulas.towers import Towers
@@ -56,7 +56,7 @@ class Row(NamedTuple):
 
 row_at = reader(Row)
 speeds_at = reader(Speeds)
-engine_at = reader(Engine)
+engine_at = reader(ServingEngine)
 line_at = reader(Line)
 
 
@@ -165,7 +165,7 @@ def fill_seconds(
         Of the accounting.
     table, rows : array
         As `fill_passes` fills and takes them.
-    engines : float64 array, shape (settings, fields of `Engine`)
+    engines : float64 array, shape (settings, fields of `ServingEngine`)
         What serving engines add.
     spans : int64 array, shape (spans, fields of `Span`)
         Of the lines.

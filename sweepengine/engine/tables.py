@@ -23,8 +23,8 @@ FEW = 1_000
 """Figures that plain Python makes in the time that compiling their formulas would take."""
 FIGURES = paths(Figures)
 """Rows of the table of figures."""
-LAYOUT = AXES["layout"].columns
-SHARE = (*AXES["heads"].columns, *LAYOUT)
+LAYOUT_COLUMNS = AXES["layout"].columns
+SHARE = (*AXES["heads"].columns, *LAYOUT_COLUMNS)
 """Inputs that decide which share of a model a device has."""
 
 
@@ -95,7 +95,7 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
         put("vision", Phase._fields, seen[: len(Phase._fields)], codes)
         put("weights", ("vision_read_bytes", "held_bytes"), seen[len(Phase._fields) :], codes)
     put("prefill", Phase._fields, _prefill(arch, columns, tokens["prefill"]), every)
-    names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT)
+    names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT_COLUMNS)
     chosen, codes = rows_by(columns, names)
     steps = [step_figures(arch, *row[:6], Layout(*row[6:])) for row in chosen]
     for record in ("decode", "weights"):
@@ -135,7 +135,7 @@ def _prefill(arch: Architecture, columns: Columns, tokens: Integers) -> Integers
     count = len(flash)
     if count <= FEW:
         asked = (tokens, cached, *(columns[n] for n in SHARE[:2]), flash, caches,
-                 *(columns[name] for name in LAYOUT))  # fmt: skip
+                 *(columns[name] for name in LAYOUT_COLUMNS))  # fmt: skip
         rows = np.stack(asked, axis=1).tolist()
         found = [prefill_figures(arch, *row[:6], Layout(*row[6:])) for row in rows]
         return np.array(found, np.int64).T

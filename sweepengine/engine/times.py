@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import engine_of, place_of_code, speeds_of
+from sweepengine.data.speeds import serving_engine_of, speeds_of, target_of_point
 from sweepengine.engine.records import flat
-from sweepengine.engine.tables import LAYOUT, Columns, shares_of, tokens_by_row
+from sweepengine.engine.tables import LAYOUT_COLUMNS, Columns, shares_of, tokens_by_row
 from sweepengine.engine.threads import in_ranges
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import time_spans
 from sweepengine.formulas.points import IMAGE_COLUMNS, TIMED_COLUMNS, Point
-from sweepengine.formulas.serving import CONTINUOUS, Engine, Seconds
+from sweepengine.formulas.serving import CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import BY_NAME
@@ -22,7 +22,7 @@ from sweepengine.grid.products import distinct, indexed
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-SETTING = ("device", "framework", "weight_format", "activation_format", "cache_format",
+RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "cache_format",
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
            "link_bandwidth_gbs", "latent")  # fmt: skip
 """Inputs that decide which rates a point has."""
@@ -65,15 +65,15 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
     from sweepengine.engine.kernel_times import LINE, PASSES, Row, fill_images, fill_passes
 
     arch = model.architecture
-    layout = np.stack([columns[name] for name in LAYOUT], axis=1)
-    settings, codes = distinct([columns[name] for name in SETTING])
+    layout = np.stack([columns[name] for name in LAYOUT_COLUMNS], axis=1)
+    settings, codes = distinct([columns[name] for name in RATE_COLUMNS])
     speeds, engines = [], []
     for code, row in enumerate(settings.tolist()):
         point = _point(columns, row)
         several = bool((layout[codes == code].prod(axis=1) > 1).any())
-        place = place_of_code(model, point, several)
+        place = target_of_point(model, point, several)
         speeds.append(flat(speeds_of(arch, point, place)))
-        engines.append(engine_of(place))
+        engines.append(serving_engine_of(place))
     shares, tokens = shares_of(arch, columns), tokens_by_row(arch, columns)
     batch: Any = ceil_div(columns["batch_size"], columns["data_parallel"])  # type: ignore[arg-type]
     serving = columns["serving"]
@@ -91,7 +91,7 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
     rows = np.ascontiguousarray(np.stack([by_name[name] for name in Row._fields], axis=1), np.int64)
     spans, places = _spans(arch)
     table = np.zeros((len(PASSES) + LINE * len(spans), len(rows)), np.float64)
-    added = np.array(engines, np.float64).reshape(len(engines), len(Engine._fields))
+    added = np.array(engines, np.float64).reshape(len(engines), len(ServingEngine._fields))
     if not len(rows):
         return TimeTables(table, rows, added, spans)
     rates = np.array(speeds, np.float64)

@@ -176,7 +176,7 @@ class Counts(NamedTuple):
 class Checkpoint(NamedTuple):
     """Formats that a checkpoint is in: its linear layers by role, activations and cache.
 
-    Positions among `formats.NAMES`; 0 is bf16.
+    Positions among `formats.FORMAT_NAMES`; 0 is bf16.
     """
 
     attention: int = 0

@@ -39,11 +39,11 @@ class Format(NamedTuple):
 _TABLE: dict[str, dict[str, Any]] = tomllib.loads(
     Path(__file__).with_name("formats.toml").read_text(encoding="utf-8")
 )
-NAMES = tuple(_TABLE)
+FORMAT_NAMES = tuple(_TABLE)
 OWN = "checkpoint"
-FORMATS = (OWN, *NAMES)
+WEIGHT_FORMATS = (OWN, *FORMAT_NAMES)
 """Values of the column `weight_format`; the first is what the checkpoint itself says."""
-CACHES = tuple(name for name in NAMES if "cache_bits" in _TABLE[name])
+CACHE_FORMATS = tuple(name for name in FORMAT_NAMES if "cache_bits" in _TABLE[name])
 """Values of the column `cache_format`."""
 BY_NAME = {
     name: Format(
@@ -141,8 +141,8 @@ def formats_of(arch: Architecture, weights: int) -> Formats:
     """Formats of the linear layers for a value of the column `weight_format`."""
     if weights == 0:
         own = arch.checkpoint[: len(WEIGHT_ROLES)]
-        return Formats(*(BY_NAME[NAMES[code]] if code else UNQUANTISED for code in own))
-    name = FORMATS[weights]
+        return Formats(*(BY_NAME[FORMAT_NAMES[code]] if code else UNQUANTISED for code in own))
+    name = WEIGHT_FORMATS[weights]
     covers = _TABLE[name].get("covers", WEIGHT_ROLES)
     return Formats(*(BY_NAME[name] if role in covers else UNQUANTISED for role in WEIGHT_ROLES))
 
@@ -150,10 +150,10 @@ def formats_of(arch: Architecture, weights: int) -> Formats:
 def role_names(arch: Architecture, weights: int) -> tuple[str, ...]:
     """Names of the formats of linear layers by role; bf16 where one is not quantised."""
     if weights == 0:
-        return tuple(NAMES[code] for code in arch.checkpoint[: len(WEIGHT_ROLES)])
-    name = FORMATS[weights]
+        return tuple(FORMAT_NAMES[code] for code in arch.checkpoint[: len(WEIGHT_ROLES)])
+    name = WEIGHT_FORMATS[weights]
     covers = _TABLE[name].get("covers", WEIGHT_ROLES)
-    return tuple(name if role in covers else NAMES[0] for role in WEIGHT_ROLES)
+    return tuple(name if role in covers else FORMAT_NAMES[0] for role in WEIGHT_ROLES)
 
 
 def saved_bytes(arch: Architecture, weights: int = 0) -> int:
@@ -169,7 +169,7 @@ def saved_bytes(arch: Architecture, weights: int = 0) -> int:
 
 def cache_bits(arch: Architecture, cache: int) -> int:
     """Quarter bits of a cached value for a value of the column `cache_format`."""
-    name = CACHES[cache]
+    name = CACHE_FORMATS[cache]
     if name == "bf16":  # as wide as the accounting's values
         return 32 * arch.convention.dtype_bytes
     return BY_NAME[name].cache_bits
@@ -182,4 +182,4 @@ def own_activation(arch: Architecture) -> int:
 
 def own_cache(arch: Architecture) -> int:
     """The checkpoint's own value of the column `cache_format`."""
-    return CACHES.index(NAMES[arch.checkpoint.cache])
+    return CACHE_FORMATS.index(FORMAT_NAMES[arch.checkpoint.cache])

@@ -204,7 +204,7 @@ def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
 def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     """Token table, last norm and head, over all T positions; streams collapse before them.
 
-    Table: held, read one row a token (`figures.expected_reads`); scaled: CUDA `T*h`. Head:
+    Table: held, read one row a token (`reductions.read_once`); scaled: CUDA `T*h`. Head:
     tensor `2*T*h*V`; moves `T*(h+V)`, all positions' logits being written; softcap CUDA `3*T*V`;
     tied to the table it is read, but held once. Collapse of n streams: tensor `2*T*n*n*h`, weights
     `n*n*h + n + 1`.

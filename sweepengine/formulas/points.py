@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple, get_type_hints
 
 from sweepengine.formulas.architecture import ATTENTIONS, LATENT
 from sweepengine.formulas.cost import formula
-from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
+from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS
 
@@ -126,18 +126,18 @@ class Point(NamedTuple):
     ] = 0
     weight_format: Annotated[
         int,
-        Input("", "format of linear layers; checkpoint: its own", 0, 0, len(FORMATS) - 1, 1, False,
-              FORMATS),
+        Input("", "format of linear layers; checkpoint: its own", 0, 0, len(WEIGHT_FORMATS) - 1, 1,
+              False, WEIGHT_FORMATS),
     ] = 0  # fmt: skip
     activation_format: Annotated[
         int,
         Input("", "what products of linear layers take; the checkpoint's own, else bf16", 0, 0,
-              len(NAMES) - 1, 1, True, NAMES, False),
+              len(FORMAT_NAMES) - 1, 1, True, FORMAT_NAMES, False),
     ] = 0  # fmt: skip
     cache_format: Annotated[
         int,
         Input("", "format of cached values; the checkpoint's own, else bf16", 0, 0,
-              len(CACHES) - 1, 1, False, CACHES),
+              len(CACHE_FORMATS) - 1, 1, False, CACHE_FORMATS),
     ] = 0  # fmt: skip
     tensor_parallel: Annotated[
         int, Input("devices", "devices that share heads and widths", 1, 1, 1024, grows=False)

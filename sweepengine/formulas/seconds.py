@@ -49,7 +49,8 @@ def gemm(m: float, n: float, k: float, rates: GemmRates) -> float:
 
     `t0 + ck*min(k, k0) + cq*m*(k+kq) + max(C, M) + g*min(C, M)`: work
     `C = 2*m*n*(k+kc)/flops`, longer by `1 + dp*C/(C+500)` as the clock droops; traffic
-    `M = (weights + al*activations)/bytes`. Source: docs/times.md, "GEMM"; the warm share is ours.
+    `M = (weights + al*(min(wb, 2)*m*k + 2*m*n))/bytes`, wb bytes a weight. Source: docs/times.md,
+    "GEMM"; the warm share is ours.
     """
     if m * n * k <= 0.0:
         return 0.0
@@ -103,7 +104,7 @@ def latent_decode_line(
 ) -> Line:
     """One-token attention over latents of c and r channels, absorbed.
 
-    `t0 + cs*min(s, s0) + max(b*n*c + b*s*(c+r)*kb/bytes, 2*b*n*s*(2c+r)/flops)` at s keys.
+    `t0 + cs*min(s, s0) + max(cq*b*n + b*s*(c+r)*kb/bytes, 2*b*n*s*(2c+r)/flops)` at s keys.
     """
     return Line(
         launch=rates.launch,
@@ -177,7 +178,8 @@ def prefill_attention(
 
     `t0 + cs*s + ct*b*n*h/128 + 4*b*n*pairs*128*(h+hx)/(128+hx)/flops + M/bytes`: pairs
     `s*c + s*(s+pad)/2`, within a window W its band; traffic
-    `M = b*h*(4*n*s + (8+2*kb)*g*s + 2*kb*g*c)`. Cached tokens are our extension of the form.
+    `M = b*h*(4*n*s + (8+2*kb)*g*s + 2*kb*g*c)`, within a window min(c, W) for c. Cached tokens are
+    our extension of the form.
     """
     if heads <= 0.0 or tokens <= 0.0:
         return 0.0

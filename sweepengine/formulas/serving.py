@@ -31,7 +31,7 @@ class Seconds(NamedTuple):
     tpot: float
 
 
-class Engine(NamedTuple):
+class ServingEngine(NamedTuple):
     """What a serving engine adds, and how its load comes; us."""
 
     host: float
@@ -44,12 +44,14 @@ class Engine(NamedTuple):
     """Part of other requests' prefills that a request's steps wait for."""
 
 
-IDEAL_ENGINE = Engine(host=0.0, first=0.0, burst=0.0, interference=1.0)
+IDEAL_SERVING_ENGINE = ServingEngine(host=0.0, first=0.0, burst=0.0, interference=1.0)
 """One that adds nothing; requests wait for the prefills of others."""
 
 
 @formula
-def continuous_tpot(step: float, prefill: float, batch: float, steps: float, host: Engine) -> float:
+def continuous_tpot(
+    step: float, prefill: float, batch: float, steps: float, host: ServingEngine
+) -> float:
     """Time between tokens: `h + td + e*B*p1/K`, K output tokens; us."""
     if steps <= 0.0:
         return 0.0
@@ -58,7 +60,7 @@ def continuous_tpot(step: float, prefill: float, batch: float, steps: float, hos
 
 @formula
 def continuous_ttft(
-    step: float, prefill: float, others: float, batch: float, host: Engine
+    step: float, prefill: float, others: float, batch: float, host: ServingEngine
 ) -> float:
     """Time to the first token: `f + td + p1 + b*B*p`, p the mean prefill of others; us."""
     return host.first + step + prefill + host.burst * batch * others
@@ -72,7 +74,7 @@ def seconds_of(
     steps: int,
     batch: float,
     serving: int,
-    host: Engine,
+    host: ServingEngine,
 ) -> Seconds:
     """Times that requests see.
 
@@ -87,7 +89,7 @@ def seconds_of(
         Sequences of a data-parallel group.
     serving : int
         A position in `SERVING`.
-    host : Engine
+    host : ServingEngine
         What the serving engine adds.
     """
     first = vision + prefill
@@ -121,21 +123,34 @@ def disaggregated(
     prefill: float,
     concurrency: float,
     output: int,
-    fillers: float,
-    decoders: float,
+    prefill_workers: float,
+    decode_workers: float,
 ) -> tuple[float, float, float]:
-    """TPOT, TTFT and batch of a decode rank, where some devices fill and others decode.
+    """TPOT, TTFT and batch of a decode rank, where some devices prefill and others decode.
 
-    `T = td(B)`, `B = c*K*T/(K*T + F)/decoders`, `F = max(p, c*p/fillers - K*T)`: requests wait
-    for a filler, or fillers for requests. A fixed point, damped. `step` gives the time of a step
-    of B sequences in the unit of `prefill`; fillers and decoders count ranks.
+    `T = td(B)`, `B = max(1, c*K*T/(K*T + F)/decode_workers)`,
+    `F = max(p, c*p/prefill_workers - K*T)`: requests wait for a prefill worker, or prefill workers
+    for requests. A fixed point, damped.
+
+    Parameters
+    ----------
+    step : callable
+        Time of a step of B sequences, in the unit of `prefill`.
+    prefill : float
+        Time of one request's prefill, p.
+    concurrency : float
+        Requests under way, c.
+    output : int
+        Tokens of an answer, K.
+    prefill_workers, decode_workers : float
+        Ranks.
     """
-    batch = max(concurrency / decoders, 1.0)
+    batch = max(concurrency / decode_workers, 1.0)
     each, waited = step(batch), prefill
     for _ in range(ROUNDS):
         spent = output * each
-        waited = max(prefill, concurrency * prefill / fillers - spent)
-        wanted = concurrency * spent / (spent + waited) / decoders
+        waited = max(prefill, concurrency * prefill / prefill_workers - spent)
+        wanted = concurrency * spent / (spent + waited) / decode_workers
         batch = max((batch + wanted) / 2.0, 1.0)
         each = step(batch)
     return each, waited + each, batch

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError, nearest
 from sweepengine.data.models import Model
-from sweepengine.formulas.formats import FORMATS, WEIGHT_ROLES, row_of
+from sweepengine.formulas.formats import WEIGHT_FORMATS, WEIGHT_ROLES, row_of
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, NEEDS, Input
 from sweepengine.grid.axes import AXES
@@ -254,7 +254,7 @@ def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)
 
 def format_problem(model: Model, weights: int) -> str:
     """Why a model has no such weights; empty where it may."""
-    name = FORMATS[weights]
+    name = WEIGHT_FORMATS[weights]
     covers = WEIGHT_ROLES if name == "checkpoint" else row_of(name).get("covers", WEIGHT_ROLES)
     mixture = any(experts for experts, _ in model.architecture.routings)
     if set(covers) == {"experts"} and not mixture:

@@ -10,7 +10,7 @@ from sweepengine.formulas.points import INPUTS
 
 SCHEMA_VERSION: Final = 3
 """Of datasets."""
-STAGES: Final = ("vision", "prefill", "decode")
+PHASES: Final = ("vision", "prefill", "decode")
 
 AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
 READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)

@@ -28,17 +28,17 @@ from sweepengine.grid.checks import (
 )
 from sweepengine.grid.grid import Grid, Targets, with_defaults, with_lengths
 from sweepengine.grid.lengths import lengths_of, rows_of
-from sweepengine.grid.points import stages_of
+from sweepengine.grid.points import phases_of
 from sweepengine.grid.products import expand, part_of
 from sweepengine.grid.shorthand import joint_values, mode_sizes
 
 Integers = NDArray[np.int64]
 LONGEST_AXIS = 10_000_000
-LARGEST = 2**31 - 1
+LARGEST_INTEGER = 2**31 - 1
 """Largest number of a range; no axis has one beyond."""
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-_WHOLE = Annotated[int, Field(ge=-LARGEST, le=LARGEST, strict=True)]
-_STEP = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
+_WHOLE = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER, strict=True)]
+_STEP = Annotated[int, Field(gt=0, le=LARGEST_INTEGER, strict=True)]
 _TEXT = Annotated[str, Field(min_length=1, strict=True)]
 
 
@@ -77,7 +77,7 @@ class _Range(BaseModel):
 class _Geometric(BaseModel):
     model_config = _STRICT
     geometric: tuple[_STEP, _WHOLE]
-    factor: Annotated[int, Field(ge=2, le=LARGEST, strict=True)]
+    factor: Annotated[int, Field(ge=2, le=LARGEST_INTEGER, strict=True)]
 
     @model_validator(mode="after")
     def _ordered(self) -> "_Geometric":
@@ -303,7 +303,7 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
         model = load_model(name)
     except InputError as error:
         raise InputError(f"{source}: model: {error}") from None
-    stages = stages_of(model)
+    stages = phases_of(model)
     report = stages if file.report is None else file.report
     if not report or not set(report) <= set(stages):
         raise InputError(f"{source}: report: expected some of {', '.join(stages)}")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import basis, place_of, stated_device
+from sweepengine.data.speeds import basis, stated_device, timing_target
 from sweepengine.data.stated import stated
 from sweepengine.formulas.points import INPUT_NAMES, INPUTS, Point
 from sweepengine.formulas.serving import CONTINUOUS
@@ -21,7 +21,7 @@ from sweepengine.grid.axes import AXES, Axis
 from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.grid.lengths import AXIS, Lengths
 from sweepengine.grid.limits import check_axes
-from sweepengine.grid.points import default_values, stages_of
+from sweepengine.grid.points import default_values, phases_of
 
 DEFAULTS = "defaults"
 """Name of the first axis, of what the others leave out."""
@@ -75,7 +75,7 @@ class Grid(NamedTuple):
         arch, times = self.model.architecture, self.model.times or None
         continuous = CONTINUOUS in values["serving"]
         found = [
-            basis(arch, place_of(device, FRAMEWORKS[code], times), continuous)
+            basis(arch, timing_target(device, FRAMEWORKS[code], times), continuous)
             for device in self.model.devices
             for code in dict.fromkeys(values["framework"].tolist())
         ]
@@ -170,7 +170,7 @@ def grid_of(model: Model, axes: Mapping[str, ArrayLike], source: str) -> Grid:
              np.array(values, np.int64).reshape(-1, len(AXES[name].columns)))
         for name, values in axes.items()
     ]  # fmt: skip
-    return Grid(source, model, with_defaults(model, found), source, stages_of(model))
+    return Grid(source, model, with_defaults(model, found), source, phases_of(model))
 
 
 def with_defaults(model: Model, axes: Sequence[Axis]) -> tuple[Axis, ...]:

@@ -18,7 +18,7 @@ from sweepengine.grid.checks import (
     refused_input,
     shown,
 )
-from sweepengine.grid.columns import OUTPUTS, STAGES, TIMED
+from sweepengine.grid.columns import OUTPUTS, PHASES, TIMED
 from sweepengine.grid.shorthand import joint_values
 
 TOGETHER = {*LAID, *CROPS}
@@ -54,9 +54,9 @@ _OUTPUTS = {
 }
 
 
-def stages_of(model: Model) -> tuple[str, ...]:
+def phases_of(model: Model) -> tuple[str, ...]:
     """Stages that a model has."""
-    return STAGES if model.has_vision else STAGES[1:]
+    return PHASES if model.has_vision else PHASES[1:]
 
 
 def checked_point(model: Model, given: Mapping[str, object], place: str = "point") -> Point:

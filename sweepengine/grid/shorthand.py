@@ -11,10 +11,10 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.formats import (
-    CACHES,
-    FORMATS,
-    NAMES,
+    CACHE_FORMATS,
+    FORMAT_NAMES,
     OWN,
+    WEIGHT_FORMATS,
     own_activation,
     own_cache,
     row_of,
@@ -89,7 +89,7 @@ def read_precision(arch: Architecture, written: object) -> tuple[int, int, int]:
     ValueError
         With what is expected.
     """
-    names = (*FORMATS, *PRECISIONS)
+    names = (*WEIGHT_FORMATS, *PRECISIONS)
     expected = f"one of {', '.join(names)}, and behind it -{', -'.join(KV_CACHES)} for the cache"
     if not isinstance(written, str):
         raise ValueError(expected)
@@ -99,11 +99,15 @@ def read_precision(arch: Architecture, written: object) -> tuple[int, int, int]:
     if name not in names:
         raise ValueError(expected)
     if name == OWN:
-        cache = own_cache(arch) if written == OWN else CACHES.index(KV_CACHES[kept])
+        cache = own_cache(arch) if written == OWN else CACHE_FORMATS.index(KV_CACHES[kept])
         return 0, own_activation(arch), cache
     weights, activations = PRECISIONS.get(name, (name, ""))
     taken = activations or row_of(weights).get("activations", weights)
-    return FORMATS.index(weights), NAMES.index(taken), CACHES.index(KV_CACHES[kept])
+    return (
+        WEIGHT_FORMATS.index(weights),
+        FORMAT_NAMES.index(taken),
+        CACHE_FORMATS.index(KV_CACHES[kept]),
+    )
 
 
 def precision_text(arch: Architecture, weights: str, activations: str, cache: str) -> str:
@@ -112,7 +116,7 @@ def precision_text(arch: Architecture, weights: str, activations: str, cache: st
     if weights != OWN and activations != row_of(weights).get("activations", weights):
         named = {pair: short for short, pair in PRECISIONS.items()}
         name = named.get((weights, activations), f"{weights} x {activations}")
-    usual = CACHES[own_cache(arch)] if weights == OWN else "bf16"
+    usual = CACHE_FORMATS[own_cache(arch)] if weights == OWN else "bf16"
     kept = {value: short for short, value in KV_CACHES.items()}
     return name if cache == usual else f"{name}-{kept.get(cache, cache)}"
 

@@ -11,7 +11,7 @@ from sweepengine.formulas.passes import times_of
 from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import Line
-from sweepengine.formulas.serving import CONTINUOUS, Engine, Seconds, seconds_of
+from sweepengine.formulas.serving import CONTINUOUS, Seconds, ServingEngine, seconds_of
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import Pass, ceil_div
 from sweepengine.formulas.vision_times import vision_us
@@ -73,7 +73,7 @@ def step_of(
     return Step(fixed, tuple(lines))
 
 
-def timed(arch: Architecture, point: Point, speeds: Speeds, engine: Engine) -> Seconds:
+def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngine) -> Seconds:
     """Times of one point, as the kernel computes them.
 
     Parameters
@@ -84,7 +84,7 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: Engine) -> S
         All inputs.
     speeds : Speeds
         Rates of its device, serving engine and formats.
-    engine : Engine
+    engine : ServingEngine
         What the serving engine adds.
     """
     layout, image = layout_of(point), image_of(arch, point)

@@ -12,10 +12,10 @@ from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import Place, basis, on_devices, place_of
+from sweepengine.data.speeds import TimingTarget, basis, on_devices, timing_target
 from sweepengine.engine.frames import evaluate
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.points import checked_point, stages_of
+from sweepengine.grid.points import checked_point, phases_of
 from sweepengine.grid.shorthand import joint_values
 from sweepengine.measured.calibrated import Calibration, calibrate
 from sweepengine.measured.measured_runs import (
@@ -33,7 +33,7 @@ GAP_RUNS = 200
 """Runs whose gap is looked at operator by operator; of more evenly spread ones."""
 SAME = 0.02
 """Part by which two figures of data sheets may differ and be the same."""
-MEASURES = ("ttft", "tpot", "whole")
+COMPARED_TIMES = ("ttft", "tpot", "whole")
 
 
 class Compared(NamedTuple):
@@ -42,8 +42,8 @@ class Compared(NamedTuple):
     model: Model
     device: Device
     runs: pl.DataFrame
-    """A row a run: its inputs; for each of `MEASURES` `measured_X_s`, `predicted_X_s` and `X_ratio`
-    (predicted / measured); for each stage `X_numerator_flops`, `X_numerator_bytes`,
+    """A row a run: its inputs; for each of `COMPARED_TIMES` `measured_X_s`, `predicted_X_s` and
+    `X_ratio` (predicted / measured); for each stage `X_numerator_flops`, `X_numerator_bytes`,
     `X_peak_flops_per_s`, `X_mfu` and `X_mbu` of a device where its time was measured."""
     gap: pl.DataFrame
     """By stage and operator: part of what runs take beyond the data sheet's least time that it
@@ -96,7 +96,7 @@ def find_comparison(
     found = runs_of(runs, "runs") if isinstance(runs, pl.DataFrame) else read_runs(runs)
     loaded = loaded or load_model(_model_of(found))
     card = load_device(device)
-    place = place_of(card, options.framework, options.times)
+    place = timing_target(card, options.framework, options.times)
     points = _points(found, loaded, device, options)
     try:
         costs = evaluate(points, loaded, options.times or "")
@@ -159,7 +159,8 @@ def _measured(
     frame = costs.hstack(measured.rename({name: f"run_{name}" for name in measured.columns}))
     steps, batch = pl.col("decode_steps"), pl.col("batch_size")
     run = {
-        name: pl.col(f"run_{name}_seconds") for name in (*MEASURES, "vision", "prefill", "decode")
+        name: pl.col(f"run_{name}_seconds")
+        for name in (*COMPARED_TIMES, "vision", "prefill", "decode")
     }
     alone = run["prefill"] + (run["vision"] if model.has_vision else 0.0)
     static = pl.col("serving") == "static"
@@ -176,9 +177,9 @@ def _measured(
         predicted_whole_s=pl.col("ttft_seconds") + steps * pl.col("tpot_seconds"),
     ).with_columns(
         (pl.col(f"predicted_{name}_s") / pl.col(f"measured_{name}_s")).alias(f"{name}_ratio")
-        for name in MEASURES
+        for name in COMPARED_TIMES
     )
-    stages = stages_of(model)
+    stages = phases_of(model)
     seconds = {
         "vision": run["vision"],
         "prefill": pl.coalesce(run["prefill"], pl.when(static).then(ttft)),
@@ -231,7 +232,7 @@ def _too_fast(runs: pl.DataFrame, costs: pl.DataFrame, device: Device, model: Mo
     """Runs that are faster than peaks allow, and reports whose MFU has another denominator."""
     found = []
     shares = [
-        f"{stage}_{kind}" for stage in (*stages_of(model), "whole") for kind in ("mfu", "mbu")
+        f"{stage}_{kind}" for stage in (*phases_of(model), "whole") for kind in ("mfu", "mbu")
     ]
     for row, run in enumerate(runs.select(*shares, f"run_{CLAIMED}").rows(named=True)):
         beyond = {name: run[name] for name in shares if (run[name] or 0.0) > 1 + SAME}
@@ -257,7 +258,7 @@ def _gap(
     points: pl.DataFrame,
     runs: pl.DataFrame,
     model: Model,
-    place: Place,
+    place: TimingTarget,
 ) -> pl.DataFrame:
     """Part of each operator in what runs take beyond the least time, mean over runs."""
     chosen = range(0, runs.height, -(-runs.height // GAP_RUNS))

@@ -28,7 +28,7 @@ TOKENS = "tokens_per_s"
 """Output tokens a second of all devices."""
 CLAIMED = "mfu"
 """What a run's own report says; compared, never used."""
-MOST = 100_000
+MAX_RUNS = 100_000
 """Rows of a table of runs."""
 BENCHMARK = ("completed", "total_input_tokens", "total_output_tokens", "output_throughput")
 """Keys of a serving benchmark's JSON."""
@@ -61,8 +61,8 @@ def read_runs(path: Path) -> Runs:
     if path.suffix in (".json", ".jsonl"):
         return _benchmarks(path)
     frame = read_frame(path)
-    if not 0 < frame.height <= MOST:
-        raise InputError(f"{path}: {frame.height:,} rows: expected 1..{MOST:,}")
+    if not 0 < frame.height <= MAX_RUNS:
+        raise InputError(f"{path}: {frame.height:,} rows: expected 1..{MAX_RUNS:,}")
     return runs_of(frame, str(path))
 
 
@@ -122,8 +122,8 @@ def _benchmarks(path: Path) -> Runs:
             found = read if isinstance(read, list) else [read]
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {' '.join(str(error).split())}") from None
-    if not 0 < len(found) <= MOST:
-        raise InputError(f"{path}: {len(found):,} runs: expected 1..{MOST:,}")
+    if not 0 < len(found) <= MAX_RUNS:
+        raise InputError(f"{path}: {len(found):,} runs: expected 1..{MAX_RUNS:,}")
     rows, said, names = [], set(), set()
     for i, run in enumerate(found):
         place = f"{path}: run {i}"

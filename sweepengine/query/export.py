@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.outputs import written
-from sweepengine.data.texts import FORMULAS
+from sweepengine.data.texts import SPREADSHEET_STARTS
 from sweepengine.engine import interrupts
 from sweepengine.query.query import narrowed
 from sweepengine.query.reading import each_batch
@@ -95,9 +95,9 @@ TEXT_ROWS = 1 << 14
 
 
 def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULAS) else text
+    return f"'{text}" if text.startswith(SPREADSHEET_STARTS) else text
 
 
 def _harmless_texts(texts: pl.Series) -> pl.Series:
-    starts = texts.str.slice(0, 1).is_in(FORMULAS)
+    starts = texts.str.slice(0, 1).is_in(SPREADSHEET_STARTS)
     return pl.select(pl.when(starts).then(pl.lit("'") + texts).otherwise(texts)).to_series()

@@ -15,7 +15,7 @@ from sweepengine.engine.frames import type_of
 from sweepengine.engine.lazy import grid_frames, scan
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.columns import STAGES
+from sweepengine.grid.columns import PHASES
 from sweepengine.grid.files import load_grid
 from sweepengine.grid.grid import Grid, Targets
 from sweepengine.grid.points import output_names
@@ -89,7 +89,7 @@ class Source(NamedTuple):
     @property
     def stages_there(self) -> tuple[str, ...]:
         """Stages whose costs its points have."""
-        return tuple(stage for stage in STAGES if f"{stage}_tensor_flops" in self.columns)
+        return tuple(stage for stage in PHASES if f"{stage}_tensor_flops" in self.columns)
 
 
 def open_source(place: str | Path) -> Source:

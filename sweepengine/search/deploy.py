@@ -13,7 +13,7 @@ import polars as pl
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import SERVED, Place, basis, place_of
+from sweepengine.data.speeds import SERVED, TimingTarget, basis, timing_target
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.layout import devices as devices_of
 from sweepengine.formulas.speeds import SILICON
@@ -137,7 +137,7 @@ def find_deployment(
         axes = {"precision": list(tried[-1]), "layout": layouts,
                 "batch_size": batches_of(options.most_batch, seen)}  # fmt: skip
         for framework in options.frameworks:
-            place = place_of(device, framework, options.times)
+            place = timing_target(device, framework, options.times)
             bases += _bases(loaded, place, options)
             here = options if options.rate is not None else options._replace(devices=limit)
             found = _searched(found, search_grid(loaded, place, axes, seen), place, here, limit)
@@ -151,7 +151,10 @@ def find_deployment(
     requests, started = pl.DataFrame(), list[Launch]()
     if best:
         device = next(kind for kind in kinds if kind.name == best["device"])
-        place, plan = place_of(device, best["framework"], options.times), served_plan(best, names)
+        place, plan = (
+            timing_target(device, best["framework"], options.times),
+            served_plan(best, names),
+        )
         requests = percentiles(loaded, plan, place, lengths, options.serving)
         longest = longest_tokens(loaded, place, lengths)
         started = launches(plan, best["replicas"], loaded, options.serving, longest)
@@ -182,7 +185,7 @@ class _Found(NamedTuple):
 
 
 def _searched(
-    found: _Found, grid: Grid, place: Place, options: DeployOptions, limit: int
+    found: _Found, grid: Grid, place: TimingTarget, options: DeployOptions, limit: int
 ) -> _Found:
     """With the sweep of one device and framework more; a copy has at most `limit` devices."""
     assert grid.lengths is not None
@@ -233,7 +236,7 @@ def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
         raise InputError(f"deploy: {missing} has no price beside others: expected --price of all")
 
 
-def _bases(model: Model, place: Place, options: DeployOptions) -> list[str]:
+def _bases(model: Model, place: TimingTarget, options: DeployOptions) -> list[str]:
     found = [basis(model.architecture, place, True)]
     if DISAGGREGATED in options.modes and place.times == SILICON:
         split = SERVED["disaggregated"]

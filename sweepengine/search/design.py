@@ -10,7 +10,7 @@ import polars as pl
 
 from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
-from sweepengine.data.speeds import basis, place_of
+from sweepengine.data.speeds import basis, timing_target
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
@@ -31,9 +31,16 @@ DESIGN = {
     "link_bandwidth_gbs": "links one way, GB/s",
 }
 """Figures of a device that a grid may vary, in words."""
-NAMES = tuple(DESIGN)
+DESIGN_FIGURES = tuple(DESIGN)
 EACH = "device_requests_per_s"
-KEPT = ("batch_size", "devices", "device_tokens_per_s", "requests_per_s", "ttft_s", "tpot_s")
+SHOWN_COLUMNS = (
+    "batch_size",
+    "devices",
+    "device_tokens_per_s",
+    "requests_per_s",
+    "ttft_s",
+    "tpot_s",
+)
 """Of the candidate that stands for a design."""
 
 
@@ -60,8 +67,8 @@ class Designs(NamedTuple):
     candidates: int
     designs: pl.DataFrame
     """A row a design: `DESIGN` (the base's figure where none is asked), `latency_s`, the least that
-    a request takes of all candidates that fit; `KEPT` of the one that serves most within the
-    targets (null where none does), `cost` and `cost_per_request`."""
+    a request takes of all candidates that fit; `SHOWN_COLUMNS` of the one that serves most within
+    the targets (null where none does), `cost` and `cost_per_request`."""
     cheapest: dict[str, Any] | None
     """Meets the targets at the least cost."""
     best_value: dict[str, Any] | None
@@ -113,7 +120,7 @@ def find_designs(
     cheapest = meeting.sort("cost", "device_tokens_per_s", descending=[False, True])
     value = meeting.sort("cost_per_request")
     best = value.row(0, named=True) if value.height else None
-    place = place_of(device, _framework(grid), grid.model.times or None)
+    place = timing_target(device, _framework(grid), grid.model.times or None)
     return Designs(
         grid=grid,
         device=device,
@@ -140,7 +147,7 @@ def _checked(grid: Grid) -> Device:
     if len(values["framework"]) > 1:
         raise InputError(f"{source}: axes.framework: expected one")
     if not grid.cost:
-        expected = f"expected an SQL expression of {', '.join(NAMES)}"
+        expected = f"expected an SQL expression of {', '.join(DESIGN_FIGURES)}"
         raise InputError(f"{source}: cost: required key is missing: {expected}")
     return grid.model.devices[0]
 
@@ -162,7 +169,7 @@ def _designs(
     grid: Grid, device: Device, targets: LatencyTargets, serving: ServingAssumptions
 ) -> tuple[pl.DataFrame, int]:
     """A row a design, folded chunk by chunk, and how many candidates there are."""
-    place = place_of(device, _framework(grid), grid.model.times or None)
+    place = timing_target(device, _framework(grid), grid.model.times or None)
     held = {name: a.values[0, i] for a in grid.axes for i, name in enumerate(a.columns)}
     folded, count = pl.DataFrame(), 0
     for frame in served_frames(grid, place, serving):
@@ -192,20 +199,24 @@ def _folded(served: pl.DataFrame, targets: LatencyTargets) -> pl.DataFrame:
     meeting = fitting.filter(meets_tpot(targets), meets_ttft(targets))
     # A request is answered after as long as a batch takes for as many.
     latency = (pl.col("batch_size") / pl.col("requests_per_s")).alias("latency_s")
-    least = fitting.select(*NAMES, latency).group_by(NAMES, maintain_order=True).min()
-    most = meeting.select(*NAMES, EACH, *KEPT).sort(EACH, descending=True, maintain_order=True)
-    all_designs = served.select(NAMES).unique(maintain_order=True)
-    beside = most.unique(NAMES, keep="first", maintain_order=True)
-    joined = all_designs.join(least, on=NAMES, how="left", maintain_order="left")
-    return joined.join(beside, on=NAMES, how="left", maintain_order="left")
+    least = (
+        fitting.select(*DESIGN_FIGURES, latency).group_by(DESIGN_FIGURES, maintain_order=True).min()
+    )
+    most = meeting.select(*DESIGN_FIGURES, EACH, *SHOWN_COLUMNS).sort(
+        EACH, descending=True, maintain_order=True
+    )
+    all_designs = served.select(DESIGN_FIGURES).unique(maintain_order=True)
+    beside = most.unique(DESIGN_FIGURES, keep="first", maintain_order=True)
+    joined = all_designs.join(least, on=DESIGN_FIGURES, how="left", maintain_order="left")
+    return joined.join(beside, on=DESIGN_FIGURES, how="left", maintain_order="left")
 
 
 def _merged(parts: pl.DataFrame) -> pl.DataFrame:
     """Designs that chunks have in common, once."""
-    least = parts.group_by(NAMES, maintain_order=True).agg(pl.col("latency_s").min())
+    least = parts.group_by(DESIGN_FIGURES, maintain_order=True).agg(pl.col("latency_s").min())
     most = parts.drop("latency_s").sort(EACH, descending=True, nulls_last=True, maintain_order=True)
-    beside = most.unique(NAMES, keep="first", maintain_order=True)
-    return least.join(beside, on=NAMES, how="left", maintain_order="left")
+    beside = most.unique(DESIGN_FIGURES, keep="first", maintain_order=True)
+    return least.join(beside, on=DESIGN_FIGURES, how="left", maintain_order="left")
 
 
 def _sensitivity(

@@ -71,9 +71,9 @@ def combined(groups: Groups, output: float, options: DeployOptions) -> tuple[pl.
     if not groups.prefill.height or not groups.decode.height:
         return pl.DataFrame(), 0
     plans, looked = [], 0
-    decoders = groups.decode.partition_by(KEY, as_dict=True)
+    decode_workers = groups.decode.partition_by(KEY, as_dict=True)
     for key, prefill in groups.prefill.partition_by(KEY, as_dict=True).items():
-        if (decode := decoders.get(key)) is not None:
+        if (decode := decode_workers.get(key)) is not None:
             found, many = _of_one_key(prefill, decode, output, options)
             plans.append(found)
             looked += many

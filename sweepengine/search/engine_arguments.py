@@ -8,13 +8,13 @@ from importlib import resources
 from typing import Any, Final, NamedTuple
 
 from sweepengine.data.models import Model
-from sweepengine.formulas.formats import CACHES, FORMATS, OWN
+from sweepengine.formulas.formats import CACHE_FORMATS, OWN, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.search.options import ServingAssumptions
 from sweepengine.search.plans import ServedPlan
 
-ENGINES: Final[dict[str, dict[str, Any]]] = tomllib.loads(
+ENGINE_COMMANDS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
     (resources.files("sweepengine.data") / "engine_arguments.toml").read_text(encoding="utf-8")
 )
 
@@ -34,7 +34,7 @@ class Launch(NamedTuple):
     @property
     def command(self) -> str:
         """The whole command, as a shell takes it."""
-        return f"{ENGINES[self.engine]['program']} {shlex.join(self.arguments)}"
+        return f"{ENGINE_COMMANDS[self.engine]['program']} {shlex.join(self.arguments)}"
 
 
 def launches(
@@ -53,7 +53,7 @@ def launches(
         Of a request, prompt and answer.
     """
     found = []
-    for engine in ENGINES:
+    for engine in ENGINE_COMMANDS:
         servers = {"serve": (plan.layout, replicas, plan.batch_size)}
         if plan.prefill_layout is not None:
             servers = {
@@ -94,13 +94,13 @@ def settings(
         "rank_sequences": ceil_div(batch, layout.data),
         "chunk_tokens": serving.chunk_tokens,
         "memory_share": serving.memory_share,
-        "cache": CACHES[cache],
-        "weights": FORMATS[weights],
+        "cache": CACHE_FORMATS[cache],
+        "weights": WEIGHT_FORMATS[weights],
     }
 
 
 def _launch(engine: str, role: str, copies: int, model: Model, values: Mapping[str, Any]) -> Launch:
-    rules = ENGINES[engine]
+    rules = ENGINE_COMMANDS[engine]
     arguments = [*rules["model"], repository(model)]
     notes = []
     for row in rules["arguments"]:

@@ -11,7 +11,7 @@ from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import place_of
+from sweepengine.data.speeds import timing_target
 from sweepengine.engine.frames import cost
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.formulas.serving import SERVING
@@ -156,7 +156,7 @@ def explore(
     loaded, kind = load_model(model), load_device(device)
     state = {one.name: one.read(chosen.get(one.name, one.default)) for one in controls_of(loaded)}
     times = None if state["times"] == TIMES[0] else state["times"]
-    place = place_of(kind, state["framework"], times)
+    place = timing_target(kind, state["framework"], times)
     timed = loaded._replace(devices=(kind,), times=place.times)
     targets = LatencyTargets(float(state["ttft"]), float(state["tpot"]) / 1000)
     request, batch = _request(loaded, state), _whole("batch", state)

@@ -11,7 +11,7 @@ from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import Place, basis, place_of
+from sweepengine.data.speeds import TimingTarget, basis, timing_target
 from sweepengine.formulas.formats import OWN
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, Point
@@ -47,7 +47,8 @@ class Card(NamedTuple):
     layout: str
     devices: int
     served: pl.DataFrame
-    """A row a batch, those that fit: `steady_state.MEASURES`; without any the smallest batch."""
+    """A row a batch, those that fit: `steady_state.STEADY_STATE_COLUMNS`; without any the smallest
+    batch."""
     largest: dict[int, int]
     """Largest batch by tokens of a request, prompt and answer."""
     bound: dict[str, dict[str, float]]
@@ -124,7 +125,7 @@ def find_fit(
     layouts = None if options.layout is None else read_layouts("fit", loaded, [options.layout])
     cards = []
     for device in map(load_device, devices):
-        place = place_of(device, options.framework, options.times)
+        place = timing_target(device, options.framework, options.times)
         cards.append(_card(loaded, place, layouts, precision, lengths, options.serving))
     assumed = formats_text(loaded.architecture)
     formats = f"checkpoint: {assumed}" if options.precision == OWN else options.precision
@@ -133,7 +134,7 @@ def find_fit(
 
 def _card(
     model: Model,
-    place: Place,
+    place: TimingTarget,
     layouts: list[Layout] | None,
     precision: Precision,
     lengths: Lengths,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import Place, basis, place_of
+from sweepengine.data.speeds import TimingTarget, basis, timing_target
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths
@@ -121,7 +121,7 @@ def find_maps(
     }
     panels = []
     for device in map(load_device, devices):
-        place = place_of(device, options.framework, options.times)
+        place = timing_target(device, options.framework, options.times)
         grid = search_grid(loaded, place, axes, lengths, "map")
         panels.append(_panel(grid, place, column, options))
     return Maps(loaded, options, over, "pages a day" if loaded.has_vision else "tokens/s", panels)
@@ -138,7 +138,7 @@ def _spaced(first: int, last: int, count: float) -> NDArray[np.int64]:
     return found
 
 
-def _panel(grid: Grid, place: Place, column: str, options: MapOptions) -> LimitsMap:
+def _panel(grid: Grid, place: TimingTarget, column: str, options: MapOptions) -> LimitsMap:
     """The panel of one device; the last axes of its grid are batches, lengths, one request."""
     batches, values = (
         next(axis.values[:, 0] for axis in grid.axes if axis.name == name)

@@ -5,9 +5,9 @@ from typing import Any
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import Place
+from sweepengine.data.speeds import TimingTarget
 from sweepengine.engine.compute import point_values
-from sweepengine.formulas.formats import CACHES, NAMES, OWN, row_of
+from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, OWN, row_of
 from sweepengine.formulas.layout import Layout, devices
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.serving import CONTINUOUS
@@ -27,7 +27,7 @@ PRECISIONS = (OWN, "fp8", "w4a16", "nvfp4")
 """What weights a search tries beside the checkpoint's own, as far as a device has the peak."""
 KV_CACHES = ("kv8",)
 """And of each the KV caches beside its own."""
-MOST = 1024
+MAX_DEVICES = 1024
 """Devices of a copy that no search goes beyond."""
 DENSE = 64
 """Batches tried one by one; beyond them steps grow, where lengths are many."""
@@ -88,7 +88,7 @@ def group_limit(model: Model, device: Device, memory_share: float) -> int:
     limit = device.links.devices_a_node
     tried = precisions_of(model, device)
     needed = min(devices_for_weights(model, device, one, memory_share) for one in tried)
-    while device.links.network_bytes_per_s and limit < 2 * needed and limit < MOST:
+    while device.links.network_bytes_per_s and limit < 2 * needed and limit < MAX_DEVICES:
         limit *= 2
     return limit
 
@@ -109,10 +109,10 @@ def precisions_of(model: Model, device: Device) -> dict[Precision, str]:
     for name in (precision for base in PRECISIONS
                  for precision in (base, f"{base}-{KV_CACHES[0]}")):  # fmt: skip
         codes = read_precision(model.architecture, name)
-        peak = row_of(NAMES[codes[1]]).get("peak", "bf16")
+        peak = row_of(FORMAT_NAMES[codes[1]]).get("peak", "bf16")
         if codes[0] and (peak not in device.peaks or format_problem(model, codes[0])):
             continue
-        if CACHES[codes[2]] != "bf16" and "fp8" not in device.peaks:
+        if CACHE_FORMATS[codes[2]] != "bf16" and "fp8" not in device.peaks:
             continue
         found.setdefault(codes, name)
     return found
@@ -130,7 +130,7 @@ def batches_of(most: int, lengths: Lengths) -> list[int]:
 
 def search_grid(
     model: Model,
-    place: Place,
+    place: TimingTarget,
     axes: Mapping[str, Any],
     lengths: Lengths,
     source: str = "deploy",
@@ -140,7 +140,7 @@ def search_grid(
     Parameters
     ----------
     model : Model
-    place : Place
+    place : TimingTarget
         The device and serving engine.
     axes : mapping of str to integers, shape (N,) or (N, columns of the axis)
         Checked values by axis, the last one fastest: precisions, layouts, batches.

@@ -7,8 +7,7 @@ import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.formulas.formats import CACHES, NAMES
-from sweepengine.formulas.formats import FORMATS as WEIGHTS
+from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
 from sweepengine.grid.shorthand import layout_name, precision_text
 from sweepengine.search.options import AGGREGATED, DeployOptions
@@ -109,7 +108,7 @@ class ServedPlan(NamedTuple):
 
 def served_plan(plan: Mapping[str, Any], layouts: Mapping[str, Layout]) -> ServedPlan:
     """A row of `PLAN` as values; `layouts` are those that were tried, by their names."""
-    formats = zip(FORMATS, (WEIGHTS, NAMES, CACHES), strict=True)
+    formats = zip(FORMATS, (WEIGHT_FORMATS, FORMAT_NAMES, CACHE_FORMATS), strict=True)
     weights, activations, cache = (codes.index(str(plan[name])) for name, codes in formats)
     return ServedPlan(
         layouts[plan["layout"]], (weights, activations, cache), plan["batch_size"],

@@ -52,7 +52,7 @@ class Tally(NamedTuple):
     meeting: int = 0
 
     def beside(self, frame: pl.DataFrame, targets: LatencyTargets) -> "Tally":
-        """With candidates more, which have the columns `steady_state.MEASURES`."""
+        """With candidates more, which have the columns `steady_state.STEADY_STATE_COLUMNS`."""
         held = frame.filter(pl.col("weight_bytes") <= pl.col("room_bytes"))
         fitting = held.filter(FITS)
         prompt, smooth = meets_ttft(targets), meets_tpot(targets)

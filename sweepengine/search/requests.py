@@ -10,7 +10,7 @@ from polars.exceptions import PolarsError
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import Place
+from sweepengine.data.speeds import TimingTarget
 from sweepengine.engine.lazy import grid_frames
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import queued
@@ -22,7 +22,7 @@ from sweepengine.search.steady_state import steady_states, swept_frames
 
 SHARES = (0.5, 0.9, 0.95, 0.99)
 """Parts of requests that percentiles are of."""
-MOST = 100_000_000
+MAX_LENGTH_ROWS = 100_000_000
 """Rows of a file of lengths."""
 
 
@@ -45,8 +45,8 @@ def lengths_of_frame(source: str, model: Model, frame: pl.DataFrame) -> Lengths:
     InputError
         When they are not valid.
     """
-    if frame.height > MOST:
-        raise InputError(f"{source}: {frame.height:,} rows: expected at most {MOST:,}")
+    if frame.height > MAX_LENGTH_ROWS:
+        raise InputError(f"{source}: {frame.height:,} rows: expected at most {MAX_LENGTH_ROWS:,}")
     table: dict[str, Any] = {}
     for name in frame.columns:
         if frame[name].null_count():
@@ -81,7 +81,7 @@ def read_frame(path: Path) -> pl.DataFrame:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def longest_tokens(model: Model, place: Place, lengths: Lengths) -> int:
+def longest_tokens(model: Model, place: TimingTarget, lengths: Lengths) -> int:
     """Tokens of the longest request, prompt and answer."""
     grid = search_grid(model, place, {}, lengths)
     frames = grid_frames(grid, ("context_tokens", "decode_steps"))
@@ -91,7 +91,7 @@ def longest_tokens(model: Model, place: Place, lengths: Lengths) -> int:
 def percentiles(
     model: Model,
     plan: ServedPlan,
-    place: Place,
+    place: TimingTarget,
     lengths: Lengths,
     serving: ServingAssumptions,
 ) -> pl.DataFrame:
@@ -101,7 +101,7 @@ def percentiles(
     ----------
     model : Model
     plan : ServedPlan
-    place : Place
+    place : TimingTarget
         Where it runs.
     lengths : Lengths
     serving : ServingAssumptions

@@ -10,7 +10,7 @@ from sweepengine.costs import metrics
 from sweepengine.costs.metrics import AT_PEAK, Achievable
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
-from sweepengine.data.speeds import Place, basis, place_of
+from sweepengine.data.speeds import TimingTarget, basis, timing_target
 from sweepengine.engine.frames import seconds_of_points
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import ROOFLINE, SILICON
@@ -25,7 +25,7 @@ from sweepengine.search.targets import (
     pareto_front,
 )
 
-MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
+FRONT_COLUMNS = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
             "largest_batch")  # fmt: skip
 RATE = "device_tokens_per_s"
 _PREFER = [RATE, "user_tokens_per_s"]
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     """Inputs and measures of the point that meets both and makes most tokens/s/device."""
     front: pl.DataFrame = pl.DataFrame()
     """Points that fit and meet the TTFT of which no other makes as many tokens/s/device and as
-    many tokens/s/user, fastest for the user first: its inputs and `MEASURES`."""
+    many tokens/s/user, fastest for the user first: its inputs and `FRONT_COLUMNS`."""
     price_per_hour: float | None = None
     """USD for an hour of the device."""
     basis: str = ""
@@ -103,7 +103,7 @@ def find_answers(
             raise InputError(
                 f"slo: {device.name}: {source.place} has points on {', '.join(timed)} alone"
             )
-    places = [place_of(device, options.framework, options.times) for device in devices]
+    places = [timing_target(device, options.framework, options.times) for device in devices]
     if achievable != AT_PEAK and (place := next((p for p in places if p.times == SILICON), None)):
         raise InputError(
             f"slo: fractions of peaks beside times of {place.device.name}'s kernels: "
@@ -146,9 +146,13 @@ def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> 
 
 
 def _measured(
-    source: Source, batch: pl.DataFrame, place: Place, options: SloOptions, achievable: Achievable
+    source: Source,
+    batch: pl.DataFrame,
+    place: TimingTarget,
+    options: SloOptions,
+    achievable: Achievable,
 ) -> pl.DataFrame:
-    """Inputs and `MEASURES` of points at a place."""
+    """Inputs and `FRONT_COLUMNS` of points at a place."""
     device, stages = place.device, source.stages_there
     own = "device" in source.inputs
     if own:  # of a grid of several devices each answers for its own points, as those say

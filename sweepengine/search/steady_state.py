@@ -14,9 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.data.devices import GIGA
-from sweepengine.data.speeds import Place, engine_of
+from sweepengine.data.speeds import TimingTarget, serving_engine_of
 from sweepengine.engine.lazy import CHUNK_ROWS, grid_frames
-from sweepengine.formulas.serving import Engine, continuous_ttft
+from sweepengine.formulas.serving import ServingEngine, continuous_ttft
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, quantile
@@ -25,7 +25,7 @@ from sweepengine.search.options import ServingAssumptions
 
 Floats = NDArray[np.float64]
 SECONDS_PER_DAY = 86_400
-MEASURES = {
+STEADY_STATE_COLUMNS = {
     "ttft_s": "seconds to the first token that so many of the requests see at most",
     "ttft_mean_s": "their mean",
     "tpot_s": "seconds between tokens, the mean; null where nothing is decoded",
@@ -60,7 +60,7 @@ _PARTS = ("context_tokens", "weight_bytes", "devices", "decode_kv_cache_bytes",
 
 
 def served_frames(
-    grid: Grid, place: Place, serving: ServingAssumptions = ASSUMED
+    grid: Grid, place: TimingTarget, serving: ServingAssumptions = ASSUMED
 ) -> Iterator[pl.DataFrame]:
     """Fold a sweep over its lengths, chunk by chunk, in order.
 
@@ -68,7 +68,7 @@ def served_frames(
     ----------
     grid : Grid
         On one device, continuous, with lengths as its last axis (`grid.grid.with_lengths`).
-    place : Place
+    place : TimingTarget
         The device and framework of its points.
     serving : ServingAssumptions
 
@@ -105,7 +105,7 @@ def _varied(grid: Grid) -> tuple[str, ...]:
 
 
 def steady_states(
-    grid: Grid, frame: pl.DataFrame, place: Place, serving: ServingAssumptions
+    grid: Grid, frame: pl.DataFrame, place: TimingTarget, serving: ServingAssumptions
 ) -> pl.DataFrame:
     """Candidates in the steady state of a serving engine.
 
@@ -114,14 +114,14 @@ def steady_states(
     grid : Grid
     frame : polars.DataFrame, N x L rows
         Of `swept_frames`: L lengths of each candidate.
-    place : Place
+    place : TimingTarget
     serving : ServingAssumptions
 
     Returns
     -------
     polars.DataFrame, N rows
         Batch, layout, formats and every input that varies beside lengths, `weight_bytes`,
-        `devices` and `MEASURES`.
+        `devices` and `STEADY_STATE_COLUMNS`.
     """
     assert grid.lengths is not None
     lengths, count = grid.lengths, grid.lengths.requests
@@ -133,7 +133,7 @@ def steady_states(
     }
     own = frame[MEMORY].to_numpy()[::count] * GIGA
     room = np.where(own > 0, own, place.device.memory_bytes) * serving.memory_share
-    found = _measured(arrays, lengths, engine_of(place), serving, room)
+    found = _measured(arrays, lengths, serving_engine_of(place), serving, room)
     measures = [pl.Series(name, values) for name, values in found.items()]
     measures = [one.fill_nan(None) if one.name in NULL else one for one in measures]
     candidates = frame.select(inputs)
@@ -154,7 +154,7 @@ def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]
 def _measured(
     of: dict[str, NDArray[Any]],
     lengths: Lengths,
-    engine: Engine,
+    engine: ServingEngine,
     serving: ServingAssumptions,
     room: Floats,
 ) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ from sweepengine.grid.lengths import Lengths
 from sweepengine.search.fit import Card, Fit
 from sweepengine.show.terminal import print_table, say
 
-LENGTHS = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
+LENGTH_TITLES = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
            "cached_tokens": "cached tokens", "decode_steps": "tokens decoded"}  # fmt: skip
 SHARED = (("TTFT s of 50, 95, 99 %", "ttft_s", 1.0), ("device s of those", "device_seconds", 1.0),
           ("cache MB of those", "cache_bytes", 1e-6))  # fmt: skip
@@ -126,8 +126,12 @@ def lengths_text(lengths: Lengths, model: Model) -> str:
     if lengths.requests > 1:
         steps = lengths.mean("decode_steps", model)
         return f"{lengths.requests:,} lengths from {lengths.source}, {steps:,.0f} tokens decoded"
-    values = {name: int(lengths.column(name, model)[0]) for name in LENGTHS if name in model.inputs}
-    shown = [f"{values[name]:,} {title}" for name, title in LENGTHS.items() if values.get(name)]
+    values = {
+        name: int(lengths.column(name, model)[0]) for name in LENGTH_TITLES if name in model.inputs
+    }
+    shown = [
+        f"{values[name]:,} {title}" for name, title in LENGTH_TITLES.items() if values.get(name)
+    ]
     if model.has_vision:
         rows, cols = (int(lengths.column(name, model)[0]) for name in AXES["crops"].columns)
         shown.insert(0, f"{rows}x{cols} crops" if rows else "an image without crops")

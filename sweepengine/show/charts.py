@@ -16,7 +16,7 @@ from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
 from sweepengine.search.options import LatencyTargets
 from sweepengine.search.slo import Answer
-from sweepengine.show.layouts import LAYOUT, layout_name, varying_layouts
+from sweepengine.show.layouts import LAYOUT_COLUMNS, layout_name, varying_layouts
 from sweepengine.show.look import (
     BLUE,
     GREEN,
@@ -87,7 +87,7 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
         return None
     steps = _some(steps, MOST_BATCHES)
     experts, per_token = arch.routings[0]
-    layout = Layout(*(int(laid.get(name, 1)) for name in LAYOUT))
+    layout = Layout(*(int(laid.get(name, 1)) for name in LAYOUT_COLUMNS))
     held = ceil_div(experts, layout.expert)
     touched = [
         activated_experts(

@@ -5,8 +5,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from sweepengine.measured.compare import MEASURES, Compared
-from sweepengine.show.comparisons import TITLES
+from sweepengine.measured.compare import COMPARED_TIMES, Compared
+from sweepengine.show.comparisons import TIME_TITLES
 from sweepengine.show.look import BLUE, GREY, VERMILION, styled
 
 MOST_DOTS = 2_000
@@ -18,13 +18,13 @@ def comparison_chart(found: Compared) -> alt.TopLevelMixin:
     dots = pl.concat(
         [
             runs.select(
-                pl.lit(TITLES[name]).alias("time"),
+                pl.lit(TIME_TITLES[name]).alias("time"),
                 (pl.col(f"measured_{name}_s") * 1000).alias("measured"),
                 (pl.col(f"predicted_{name}_s") * 1000).alias("predicted"),
                 pl.col(f"{name}_ratio").alias("ratio"),
                 "batch_size",
             ).drop_nulls()
-            for name in MEASURES
+            for name in COMPARED_TIMES
         ]
     )
     low, high = float(dots["measured"].min() or 1), float(dots["measured"].max() or 1)  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def comparison_chart(found: Compared) -> alt.TopLevelMixin:
     points = alt.Chart(dots).mark_point(filled=True, size=45, opacity=0.7).encode(
         x=alt.X("measured:Q", scale=scale), y=alt.Y("predicted:Q", scale=scale),
         color=alt.Color("time:N", title=None, legend=alt.Legend(orient="top"),
-                        scale=alt.Scale(domain=list(TITLES.values()),
+                        scale=alt.Scale(domain=list(TIME_TITLES.values()),
                                         range=[BLUE, VERMILION, GREY])),
         tooltip=["time", "batch_size", alt.Tooltip("measured:Q", format=",.4~g"),
                  alt.Tooltip("predicted:Q", format=",.4~g"), alt.Tooltip("ratio:Q", format=".2f")],
@@ -54,7 +54,9 @@ def comparison_chart(found: Compared) -> alt.TopLevelMixin:
     ).properties(width=280)  # fmt: skip
     left: Any = alt.layer(diagonal, points).properties(width=420, height=380)
     drawn = alt.HConcatChart(hconcat=[left, bars.resolve_scale(y="independent")])
-    ratios = found.runs.select(pl.median(f"{name}_ratio").alias(TITLES[name]) for name in MEASURES)
+    ratios = found.runs.select(
+        pl.median(f"{name}_ratio").alias(TIME_TITLES[name]) for name in COMPARED_TIMES
+    )
     medians = [f"{name} {ratio:.2f}" for name, ratio in ratios.row(0, named=True).items() if ratio]
     title = f"{found.model.name} on {found.device.name}: predicted / measured {', '.join(medians)}"
     return styled(drawn, title, f"{found.runs.height:,} runs; medians; {found.basis}")

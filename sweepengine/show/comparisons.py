@@ -4,12 +4,12 @@ from typing import Any
 
 import polars as pl
 
-from sweepengine.grid.points import stages_of
+from sweepengine.grid.points import phases_of
 from sweepengine.grid.shorthand import layout_text
-from sweepengine.measured.compare import MEASURES, Compared
+from sweepengine.measured.compare import COMPARED_TIMES, Compared
 from sweepengine.show.terminal import print_table, say
 
-TITLES = {"ttft": "TTFT", "tpot": "TPOT", "whole": "whole request"}
+TIME_TITLES = {"ttft": "TTFT", "tpot": "TPOT", "whole": "whole request"}
 
 
 def show_comparison(found: Compared, top: int) -> None:
@@ -20,13 +20,13 @@ def show_comparison(found: Compared, top: int) -> None:
     rows = []
     for i, run in enumerate(runs.head(top).to_dicts()):
         cells = [str(i), _asked(run)]
-        for name in MEASURES:
+        for name in COMPARED_TIMES:
             cells += [_ms(run[f"measured_{name}_s"]), _ms(run[f"predicted_{name}_s"]),
                       _number(run[f"{name}_ratio"], ".2f")]  # fmt: skip
         rows.append(tuple(cells))
     columns = ["run", "at"]
-    for name in MEASURES:
-        columns += [f"{TITLES[name]} ms", "predicted", "ratio"]
+    for name in COMPARED_TIMES:
+        columns += [f"{TIME_TITLES[name]} ms", "predicted", "ratio"]
     keep = [i for i, _ in enumerate(columns) if i < 2 or any(row[i - (i - 2) % 3] for row in rows)]
     shown = f", {top} of {runs.height}" if runs.height > top else ""
     print_table(f"{model.name} on {found.device.name}{shown}",
@@ -41,7 +41,7 @@ def show_comparison(found: Compared, top: int) -> None:
                     ("stage", "operator", "share"))  # fmt: skip
     if (fit := found.calibration) is not None:
         say(f"calibrated on {fit.runs} runs: {fit.factor:.3f} x predicted + {fit.host_ms:.3f} ms a "
-            f"step ({TITLES[fit.of]})")  # fmt: skip
+            f"step ({TIME_TITLES[fit.of]})")  # fmt: skip
         before = f"{fit.before_median:.1f} % median, {fit.before_mean:.1f} % mean"
         left = f"{fit.left_median:.1f} %, {fit.left_mean:.1f} %"
         say(f"error before {before}; left on runs that the fit did not see {left}")
@@ -51,7 +51,7 @@ def show_comparison(found: Compared, top: int) -> None:
 
 def _show_shares(found: Compared, top: int) -> None:
     """MFU and MBU of stages with what they are made of."""
-    stages = [stage for stage in stages_of(found.model)
+    stages = [stage for stage in phases_of(found.model)
               if found.runs[f"{stage}_mfu"].is_not_null().any()]  # fmt: skip
     rows = []
     for i, run in enumerate(found.runs.head(top).to_dicts()):

@@ -31,7 +31,7 @@ def show_deployment(found: Deployment, top: int) -> None:
         _show_best(found.best, model, found.requests)
         say()
         rows = [_row(plan, model) for plan in found.plans.head(top).to_dicts()]
-        print_table(f"The best of each format and mode{_of(found.plans, top)}", rows, COLUMNS)
+        print_table(f"The best of each format and mode{_of(found.plans, top)}", rows, PLAN_TITLES)
     if found.front.height > 1:
         say()
         say(front_picture(fronts_of(found.front), targets.tpot_s))
@@ -47,7 +47,7 @@ def show_deployment(found: Deployment, top: int) -> None:
             say(f"# {note}")
 
 
-COLUMNS = ("mode", "device", "precision", "at", "devices", "requests/s", "tokens/s/device",
+PLAN_TITLES = ("mode", "device", "precision", "at", "devices", "requests/s", "tokens/s/device",
            "tokens/s/user", "TTFT s", "TPOT ms", "USD/1M tokens")  # fmt: skip
 
 

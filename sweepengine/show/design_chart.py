@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from sweepengine.search.design import DESIGN, NAMES, Designs
+from sweepengine.search.design import DESIGN, DESIGN_FIGURES, Designs
 from sweepengine.show.look import BLUE, GREY, HEIGHT, VERMILION, WIDTH, figure, styled
 
 LINES = 6
@@ -17,10 +17,10 @@ LINES = 6
 
 def plane(found: Designs) -> tuple[str, str, pl.DataFrame]:
     """The two figures that a chart lies over, and designs like the best in the others."""
-    varied = [name for name in NAMES if found.designs[name].n_unique() > 1]
+    varied = [name for name in DESIGN_FIGURES if found.designs[name].n_unique() > 1]
     at = found.best_value or found.designs.row(0, named=True)
     x, y = (varied[1], varied[0]) if len(varied) > 1 else (varied[0], "")
-    beside = [pl.col(name) == at[name] for name in NAMES if name not in (x, y)]
+    beside = [pl.col(name) == at[name] for name in DESIGN_FIGURES if name not in (x, y)]
     return x, y, found.designs.filter(*beside)
 
 
@@ -30,11 +30,13 @@ def designs_chart(found: Designs) -> alt.TopLevelMixin:
     best = found.best_value
     title = "No design serves within the targets"
     if best is not None:
-        shown = ", ".join(f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in NAMES)
+        shown = ", ".join(
+            f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in DESIGN_FIGURES
+        )
         title = f"Best value for {found.grid.model.name}: {shown}"
     note = f"{found.candidates:,} candidates; lines: least latency of a request, dashed: cost"
     if best is not None:
-        beside = [f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in NAMES
+        beside = [f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in DESIGN_FIGURES
                   if name not in (x, y)]  # fmt: skip
         note += f"; at {', '.join(beside)}; circle: least cost for what it serves"
     note += f"; {found.basis}"

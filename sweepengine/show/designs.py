@@ -1,6 +1,6 @@
 """Designs of devices in a terminal: the cheapest, and what to double."""
 
-from sweepengine.search.design import DESIGN, NAMES, Designs
+from sweepengine.search.design import DESIGN, DESIGN_FIGURES, Designs
 from sweepengine.show.terminal import print_table, say
 
 
@@ -43,6 +43,6 @@ def show_designs(found: Designs) -> None:
 def at_edges(found: Designs) -> list[str]:
     """Figures in which the best value is the least or the most of the grid."""
     at, designs = found.best_value or {}, found.designs
-    varied = [name for name in NAMES if designs[name].n_unique() > 1]
+    varied = [name for name in DESIGN_FIGURES if designs[name].n_unique() > 1]
     return [DESIGN[name].split(",")[0] for name in varied
             if at[name] in (designs[name].min(), designs[name].max())]  # fmt: skip

@@ -12,13 +12,13 @@ from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
 from sweepengine.show.tables import Table
 
-LAYOUT = AXES["layout"].columns
-FORMATS = AXES["precision"].columns
+LAYOUT_COLUMNS = AXES["layout"].columns
+PRECISION_COLUMNS = AXES["precision"].columns
 
 
 def varying_layouts(source: Source) -> pl.DataFrame:
     """Layouts and formats of a source, as they come; without columns where all have the same."""
-    keys = [name for name in (*LAYOUT, *FORMATS) if name in source.inputs]
+    keys = [name for name in (*LAYOUT_COLUMNS, *PRECISION_COLUMNS) if name in source.inputs]
     found = folded(source, keys, [])
     return found if found.height > 1 else pl.DataFrame()
 
@@ -63,7 +63,7 @@ def layout_table(source: Source, device: Device) -> Table | None:
     rows = [
         (
             layout_text(row) or "one device",
-            *(str(row[name]) for name in FORMATS),
+            *(str(row[name]) for name in PRECISION_COLUMNS),
             f"{row['devices']:,}",
             f"{row['weights']:,.1f}",
             f"{row['least']:,.1f} to {row['most']:,.1f}",

@@ -22,7 +22,7 @@ from sweepengine.data.texts import Name, Text
 from sweepengine.engine.compute import COMPILED
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.columns import COLUMNS, SCHEMA_VERSION, STAGES
+from sweepengine.grid.columns import COLUMNS, PHASES, SCHEMA_VERSION
 from sweepengine.grid.grid import Targets
 from sweepengine.store.storage import LocalFolder, Storage, Summed, open_storage
 
@@ -65,7 +65,7 @@ class Manifest(BaseModel):
     points: Annotated[int, Field(ge=1, strict=True)]
     rows_per_file: Annotated[int, Field(ge=1, strict=True)]
     targets: Targets
-    report: tuple[Literal[STAGES], ...]  # type: ignore[valid-type]
+    report: tuple[Literal[PHASES], ...]  # type: ignore[valid-type]
     devices: tuple[Name, ...] = ()
     """That its points are timed on."""
     times: str = ""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sweepengine.data.errors import InputError, shown
 from sweepengine.data.files import parsed_json
-from sweepengine.engine.compute import engine_for
+from sweepengine.engine.compute import backend_for
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.grid.files import load_grid
@@ -28,7 +28,7 @@ from sweepengine.store.shards import Shard, Shards, write_shard
 from sweepengine.store.storage import LOCK, UNFINISHED, Storage, open_storage
 from sweepengine.version import __version__
 
-ENGINES = ("local", "ray")
+EXECUTORS = ("local", "ray")
 ROWS_PER_FILE = 1 << 19
 """Points in a file at the most: 512 Ki points are 110 MB in memory, one such for each worker."""
 
@@ -103,8 +103,8 @@ def run(
     for name, number in (("workers", workers), ("limit", limit)):
         if number is not None and number < 1:
             raise InputError(f"{name} = {number}: expected an integer of at least 1")
-    if engine not in ENGINES:
-        raise InputError(f'engine = "{engine}": expected one of {", ".join(ENGINES)}')
+    if engine not in EXECUTORS:
+        raise InputError(f'engine = "{engine}": expected one of {", ".join(EXECUTORS)}')
     loaded.check()
     points = loaded.points if limit is None else min(limit, loaded.points)
     storage = open_storage(out)
@@ -163,7 +163,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         description=grid.description,
         model=grid.model.name,
         model_data=grid.model.data,
-        engine=engine_for(points),
+        engine=backend_for(points),
         columns=(*grid.model.inputs, *output_names(grid.model)),
         value_bytes=grid.model.architecture.convention.dtype_bytes,
         points=points,

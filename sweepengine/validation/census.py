@@ -19,8 +19,8 @@ from sweepengine.formulas.architecture import Architecture, Checkpoint
 from sweepengine.validation.configs import Figure, measure
 from sweepengine.validation.measured_operators import silicon_folder
 
-COLUMNS = ("config", "model_type", "parameters", "figures", "different", "largest difference",
-           "reason")  # fmt: skip
+CENSUS_COLUMNS = ("config", "model_type", "parameters", "figures", "different",
+                  "largest difference", "reason")  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """As a row of the table, `COLUMNS`."""
+        """As a row of the table, `CENSUS_COLUMNS`."""
         largest = max((abs(figure.difference) for figure in self.figures), default=0)
         counted = bool(self.figures)
         return (
@@ -113,7 +113,7 @@ def main() -> None:
     out = Path(sys.argv[1])
     rows = census(configs_in(Path(sys.argv[2])) if len(sys.argv) > 2 else shipped_configs())
     lines = ["# Configs against torch", "", f"{verdict(rows)}.", ""]
-    lines += ["| " + " | ".join(COLUMNS) + " |", "|---|---|---:|---:|---:|---:|---|"]
+    lines += ["| " + " | ".join(CENSUS_COLUMNS) + " |", "|---|---|---:|---:|---:|---:|---|"]
     lines += ["| " + " | ".join(row.cells) + " |" for row in rows]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, "\n".join(lines) + "\n")

@@ -21,8 +21,8 @@ from sweepengine.validation.references import DecoderReference, VisionReference
 
 DECODED = ((1, 2), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4))
 TEXT_TOKENS = 10
-STEPS = 100
-COLUMNS = ("crop_rows", "crop_cols", "image_tokens", "vision", "vision_prefill", "decode")
+DECODE_STEPS = 100
+STAGE_COLUMNS = ("crop_rows", "crop_cols", "image_tokens", "vision", "vision_prefill", "decode")
 SHIPPED = resources.files("sweepengine.data") / "measured" / "stages.csv"
 
 
@@ -30,13 +30,13 @@ def measure(view: int, tile: int, rows: int, cols: int) -> dict[str, int | None]
     """FLOPs that torch counts for one image; prefill and decode only where `DECODED`."""
     model = load_model()
     vision, tokens = VisionReference(model.architecture).measure_image(view, tile, rows, cols)
-    found: dict[str, int | None] = dict.fromkeys(COLUMNS)
+    found: dict[str, int | None] = dict.fromkeys(STAGE_COLUMNS)
     found |= {"crop_rows": rows, "crop_cols": cols, "image_tokens": tokens, "vision": vision}
     if (rows, cols) in DECODED:
         decoder = DecoderReference(model.architecture, own_heads(model.architecture))
         cache = DynamicCache(config=decoder.config)
         found["vision_prefill"] = vision + decoder.flops(1, tokens + TEXT_TOKENS, cache)
-        found["decode"] = sum(decoder.flops(1, 1, cache) for _ in range(STEPS))
+        found["decode"] = sum(decoder.flops(1, 1, cache) for _ in range(DECODE_STEPS))
     return found
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     names = ("view_size", "tile_size", "crop_rows", "crop_cols")
     distinct = dict.fromkeys(zip(*(images[name].tolist() for name in names), strict=True))
     with Path(sys.argv[1]).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, STAGE_COLUMNS, lineterminator="\n")
         writer.writeheader()
         for sizes in distinct:
             writer.writerow(measure(*sizes))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.data.speeds import place_of, speeds_of
+from sweepengine.data.speeds import speeds_of, timing_target
 from sweepengine.formulas.layer_times import EndTimes
 from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.passes import times_of
@@ -21,7 +21,7 @@ from sweepengine.formulas.seconds import at_keys
 from sweepengine.formulas.tokens import Pass
 from sweepengine.grid.points import checked_point
 
-STEPS = "steps"
+STEPS_TABLE = "steps"
 FRAMEWORK = "vllm"
 MODELS = {
     "llama-3.1-8b": "meta-llama/Meta-Llama-3.1-8B",
@@ -29,7 +29,7 @@ MODELS = {
 }
 DEVICES = ("h100-sxm", "h200", "a100-80gb", "b200", "l40s")
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-LENGTHS = (128, 512, 1024, 4096, 8192, 16384)
+CASE_TOKENS = (128, 512, 1024, 4096, 8192, 16384)
 MOST_CACHED = 1 << 20
 """Tokens of all sequences together that a case decodes at."""
 MOST_FILLED = 1 << 16
@@ -83,7 +83,7 @@ def measured_steps() -> list[StepCase]:
 
 def _cases(device: str, model: str, handle: Any) -> Iterator[StepCase]:
     for sequences in BATCHES:
-        for tokens in LENGTHS:
+        for tokens in CASE_TOKENS:
             if sequences * tokens > MOST_CACHED:
                 continue
             filled, stepped = handle.run_static_per_op(batch_size=sequences, isl=tokens, osl=2)
@@ -110,7 +110,7 @@ def predicted_us(device: str, model: str, phase: str, sequences: int, tokens: in
     """
     loaded = load_model(model)
     point = checked_point(loaded, {})
-    speeds = speeds_of(loaded.architecture, point, place_of(load_device(device), FRAMEWORK))
+    speeds = speeds_of(loaded.architecture, point, timing_target(load_device(device), FRAMEWORK))
     decode = phase == "decode"
     one = Pass(float(sequences), 1 if decode else tokens, 0, decode=int(decode))
     found = 0.0

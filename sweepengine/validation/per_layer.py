@@ -68,7 +68,7 @@ def measure(arch: Architecture) -> list[Row]:
 
     Tensor FLOPs are compared: torch counts matrix products and convolutions. Where it sees
     nothing, in the two norms, CUDA-core FLOPs are compared with those of the module's own
-    operations (`references.element_wise_flops` states the rule). CLIP transformer
+    operations (`counters.element_wise_flops` states the rule). CLIP transformer
     rows have 2 blocks, as published; LlamaFlashAttention2 is its projections, as the fused CPU
     kernel hides the core.
     """

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sweepengine.data.devices import load_device
 from sweepengine.data.models import load_model
-from sweepengine.data.speeds import engine_of, place_of, speeds_of
+from sweepengine.data.speeds import serving_engine_of, speeds_of, timing_target
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import timed
@@ -41,9 +41,9 @@ def _throughput(name: str, row: dict[str, Any]) -> Throughput:
     point = checked_point(model, row["point"])
     served = row["of"] in ("tokens", "pages")
     point = point._replace(serving=CONTINUOUS if served else SERVING.index("static"))
-    place = place_of(load_device(row["device"]), row["framework"])
+    place = timing_target(load_device(row["device"]), row["framework"])
     speeds = speeds_of(model.architecture, point, place)
-    seconds = timed(model.architecture, point, speeds, engine_of(place))
+    seconds = timed(model.architecture, point, speeds, serving_engine_of(place))
     steps, batch = point.decode_steps, point.batch_size
     groups = point.tensor_parallel * point.data_parallel
     ours = {

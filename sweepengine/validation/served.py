@@ -22,17 +22,17 @@ from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import (
     BURSTS,
     STEADY,
-    Place,
-    engine_of,
-    place_of,
+    TimingTarget,
+    serving_engine_of,
     speeds_of,
+    timing_target,
 )
-from sweepengine.formulas.formats import NAMES
+from sweepengine.formulas.formats import FORMAT_NAMES
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.serving import (
-    IDEAL_ENGINE,
-    Engine,
+    IDEAL_SERVING_ENGINE,
+    ServingEngine,
     continuous_tpot,
     continuous_ttft,
     disaggregated,
@@ -181,8 +181,8 @@ def _formats(row: dict[str, Any], model: Model, device: str) -> dict[str, str]:
     found = {"cache_format": "fp8" if quantised and not plain else "bf16"}
     own = model.architecture.checkpoint
     if any(own[:3]):
-        found["activation_format"] = NAMES[own.activation]
-        if NAMES[own.experts] == "mxfp4" and device.startswith(("b", "gb")):
+        found["activation_format"] = FORMAT_NAMES[own.activation]
+        if FORMAT_NAMES[own.experts] == "mxfp4" and device.startswith(("b", "gb")):
             found["activation_format"] = "fp8"  # Blackwell's kernels take fp8 beside mxfp4
     elif quantised:
         mixed = row["moe_quant_mode"] == "fp8_block"
@@ -216,7 +216,7 @@ class _Group(NamedTuple):
         return step.total(tokens, output) / output / MILLISECOND
 
 
-def _group(row: dict[str, Any], place: Place, phase: str) -> _Group:
+def _group(row: dict[str, Any], place: TimingTarget, phase: str) -> _Group:
     model = _model(row["model_path"], row["precision"])
     layout = _layout(row, phase)
     if not model.architecture.routings:
@@ -225,21 +225,21 @@ def _group(row: dict[str, Any], place: Place, phase: str) -> _Group:
         raise InputError("its layout does not divide the model's heads")
     formats = _formats(row, model, place.device.name)
     point: Point = checked_point(model, formats)
-    ideal = place_of(place.device, place.framework, ROOFLINE)
+    ideal = timing_target(place.device, place.framework, ROOFLINE)
     arch = model.architecture
     return _Group(model, layout, speeds_of(arch, point, place), speeds_of(arch, point, ideal))
 
 
 @lru_cache
-def _place(system: str, engine: str) -> Place:
+def _place(system: str, engine: str) -> TimingTarget:
     devices = {load_device(name).measured: name for name in known("devices")}
-    return place_of(load_device(devices[system]), engine)
+    return timing_target(load_device(devices[system]), engine)
 
 
 def _predicted(row: dict[str, Any]) -> Served:
     place = _place(row["system"], row["backend"])
     load = BURSTS if BURSTY in row["silicon_data_source"] else STEADY
-    engine = engine_of(place, load)
+    engine = serving_engine_of(place, load)
     tokens, output = row["isl"], row["osl"]
     said = re.search(r"silicon_concurrency=([0-9]+)", row["silicon_data_source"])
     aggregated = row["mode"] == "agg"
@@ -251,19 +251,19 @@ def _predicted(row: dict[str, Any]) -> Served:
         if batch * group.least_prefill(tokens) > whole:
             raise InputError("measured faster than the data sheet allows for its columns")
         times = _served(step, prefill, batch, output, engine)
-        plain = _served(step, prefill, batch, output, IDEAL_ENGINE)
+        plain = _served(step, prefill, batch, output, IDEAL_SERVING_ENGINE)
     else:
         if row["prefill_num_workers"] is None or row["decode_num_workers"] is None:
             raise InputError("disaggregated without the number of workers")
         if said is None:
             raise InputError("disaggregated without the concurrency")
         first, then = _group(row, place, "prefill_"), _group(row, place, "decode_")
-        fillers = row["prefill_num_workers"] * first.layout.data
-        decoders = row["decode_num_workers"] * then.layout.data
+        prefill_workers = row["prefill_num_workers"] * first.layout.data
+        decode_workers = row["decode_num_workers"] * then.layout.data
         prefill, concurrency = first.prefill(tokens), float(said[1])
         step, waited, batch = disaggregated(
-            lambda batch: then.step(batch, tokens, output), prefill, concurrency, output, fillers,
-            decoders,
+            lambda batch: then.step(batch, tokens, output), prefill, concurrency, output,
+            prefill_workers, decode_workers,
         )  # fmt: skip
         times = (step, engine.first / MILLISECOND + waited)
         plain = (step, waited)
@@ -292,7 +292,7 @@ def _predicted(row: dict[str, Any]) -> Served:
 
 
 def _served(
-    step: float, prefill: float, batch: float, output: int, engine: Engine
+    step: float, prefill: float, batch: float, output: int, engine: ServingEngine
 ) -> tuple[float, float]:
     """TPOT and TTFT of a continuous batch, ms."""
     us = MILLISECOND

@@ -22,7 +22,7 @@ from sweepengine.data.speeds import SERVED
 from sweepengine.engine.operator_times import operator_times
 from sweepengine.validation.calibration import errors
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
-from sweepengine.validation.measured_steps import STEPS, StepCase, measured_steps
+from sweepengine.validation.measured_steps import STEPS_TABLE, StepCase, measured_steps
 from sweepengine.validation.published_throughputs import Throughput, throughputs
 from sweepengine.validation.served import Rows, as_frame, errors_by, read_rows
 
@@ -30,7 +30,7 @@ TOLERANCE = 1.0
 """Points that an error may be worse than the recorded one."""
 DISAGGREGATED = "disaggregated"
 JUDGED = ("tpot_median", "tpot_mean", "ttft_median", "ttft_mean")
-MEASURES = ("median", "p90")
+ERROR_MEASURES = ("median", "p90")
 
 
 class OperatorErrors(NamedTuple):
@@ -102,8 +102,8 @@ class Silicon(NamedTuple):
                 for key in JUDGED
                 if errors_found[key] > SERVED[name][key] + TOLERANCE
             ]
-        if self.step_median > SERVED[STEPS]["median"] + TOLERANCE:
-            recorded = SERVED[STEPS]["median"]
+        if self.step_median > SERVED[STEPS_TABLE]["median"] + TOLERANCE:
+            recorded = SERVED[STEPS_TABLE]["median"]
             found.append(f"steps: {self.step_median:.1f} %, recorded {recorded:.1f} %")
         return found
 
@@ -162,7 +162,7 @@ def recorded(found: Silicon) -> str:
     lines = ["# Errors that `validate --silicon` found when rates and constants were made, %."]
     for name, one in found.recorded_errors().items():
         lines += ["", f"[{name}]", *(f"{key} = {one[key]:.2f}" for key in JUDGED)]
-    return "\n".join([*lines, "", f"[{STEPS}]", f"median = {found.step_median:.2f}", ""])
+    return "\n".join([*lines, "", f"[{STEPS_TABLE}]", f"median = {found.step_median:.2f}", ""])
 
 
 if __name__ == "__main__":  # prints data/measured/served.toml, after rates or constants changed

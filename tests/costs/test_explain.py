@@ -5,7 +5,7 @@ from hypothesis import given
 
 from sweepengine.costs.explain import COUNTS, explain
 from sweepengine.data.models import load_model
-from sweepengine.grid.columns import STAGES
+from sweepengine.grid.columns import PHASES
 from sweepengine.grid.files import parse_grid
 from sweepengine.grid.plain import point_columns
 from tests.conftest import MODELS
@@ -18,7 +18,7 @@ def test_layers_add_up_to_stages_and_stages_to_the_total(point):
         arch = load_model(name).architecture
         total = explain(arch, point)
         columns = point_columns(arch, point)
-        assert [stage.name for stage in total.parts] == list(STAGES)
+        assert [stage.name for stage in total.parts] == list(PHASES)
         for stage in total.parts:
             for count in COUNTS:
                 expected = columns[f"{stage.name}_{count}"]

@@ -8,7 +8,7 @@ from sweepengine.costs.titles import group_titles
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.data.speeds import place_of
+from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.attention_times import attended_share
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.points import default_values
@@ -32,7 +32,7 @@ def point_of(model, **more):
 
 
 def timed(model, point):
-    return timeline(model, point, place_of(load_device("h100-sxm")))
+    return timeline(model, point, timing_target(load_device("h100-sxm")))
 
 
 def test_each_group_of_layers_has_its_own_share_of_causal_attention():

@@ -4,7 +4,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine.costs.timeline import timeline
-from sweepengine.data.speeds import place_of
+from sweepengine.data.speeds import timing_target
 from sweepengine.grid.points import checked_point
 
 CASES = (
@@ -20,7 +20,7 @@ CASES = (
 
 def found(model, point, device="h100-sxm", times=None):
     loaded = se.load_model(model)
-    place = place_of(se.load_device(device), "vllm", times)
+    place = timing_target(se.load_device(device), "vllm", times)
     return timeline(loaded, checked_point(loaded, point), place)
 
 

@@ -7,7 +7,7 @@ import pytest
 import sweepengine as se
 from sweepengine.data.files import known
 from sweepengine.data.rates import shipped_rates
-from sweepengine.data.speeds import basis, place_of
+from sweepengine.data.speeds import basis, timing_target
 from sweepengine.grid.files import parse_grid
 
 POINT = {"prompt_tokens": 1000, "decode_steps": 100, "batch_size": 4}
@@ -39,7 +39,7 @@ def test_rates_beside_a_device_are_its_own(mine):
     theirs = se.cost("llama-3.1-8b", device="h100-sxm", **POINT)
     ours = se.cost("llama-3.1-8b", device=device, **POINT)
     assert ours["tpot_seconds"] == theirs["tpot_seconds"]
-    place = place_of(se.load_device(device))
+    place = timing_target(se.load_device(device))
     said = basis(se.load_model("llama-3.1-8b").architecture, place, False)
     assert said.startswith("mine, vllm")
     assert "borrowed" not in said

@@ -6,7 +6,7 @@ import pytest
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.formulas.formats import NAMES
+from sweepengine.formulas.formats import FORMAT_NAMES
 from tests.data.configs import all_configs, part_of
 
 BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}
@@ -17,7 +17,7 @@ NVFP4 = {"experts": "nvfp4", "activation": "nvfp4", "cache": "fp8"}
 def formats(model):
     """Formats of a model's checkpoint that are not bf16."""
     checkpoint = model.architecture.checkpoint
-    return {role: NAMES[code] for role, code in checkpoint._asdict().items() if code}
+    return {role: FORMAT_NAMES[code] for role, code in checkpoint._asdict().items() if code}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sweepengine.data.rates import (
     shipped_rates,
     weight_bytes,
 )
-from sweepengine.data.speeds import SERVED, basis, kinds_of, place_of, speeds_of
+from sweepengine.data.speeds import SERVED, basis, kinds_of, speeds_of, timing_target
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.points import checked_point
 
@@ -23,7 +23,7 @@ H100 = se.load_device("h100-sxm")
 
 def speeds(device="h100-sxm", framework="vllm", times=None, model="qwen3-8b", **point):
     loaded = se.load_model(model)
-    place = place_of(se.load_device(device), framework, times)
+    place = timing_target(se.load_device(device), framework, times)
     return speeds_of(loaded.architecture, checked_point(loaded, point), place)
 
 
@@ -113,7 +113,7 @@ def test_a_device_that_changes_is_resolved_anew():
     point = checked_point(model, {})
     for sms in (132, 66):
         device = H100._replace(multiprocessors=sms)
-        found = speeds_of(model.architecture, point, place_of(device))
+        found = speeds_of(model.architecture, point, timing_target(device))
         file = load_rates(shipped_rates()["h100-sxm", "vllm"])
         share = file.fits["decode"]["bf16"].rates["block"]
         assert found.decode.block == pytest.approx(share / sms)
@@ -121,23 +121,23 @@ def test_a_device_that_changes_is_resolved_anew():
 
 def test_unmeasured_devices_borrow_from_a_sibling_and_say_so():
     arch = se.load_model("qwen3-8b").architecture
-    a100 = place_of(se.load_device("a100-40gb"))
+    a100 = timing_target(se.load_device("a100-40gb"))
     assert a100.borrowed == "a100-80gb"
     assert "rates borrowed from a100-80gb" in basis(arch, a100, served=False)
-    assert place_of(H100).borrowed == ""
-    said = basis(arch, place_of(H100), served=True)
+    assert timing_target(H100).borrowed == ""
+    said = basis(arch, timing_target(H100), served=True)
     assert said.startswith("h100-sxm, vllm 0.24.0: +-")
     assert f"+-{SERVED['vllm']['tpot_median']:.0f} % served" in said
 
 
 def test_devices_without_rates_have_the_roofline_and_say_so():
-    place = place_of(se.load_device("mi300x"))
+    place = timing_target(se.load_device("mi300x"))
     assert place.times == "roofline"
     assert "lower bound" in basis(se.load_model("qwen3-8b").architecture, place, served=True)
     with pytest.raises(se.InputError, match=r'mi300x: has no rates: expected times = "roofline"'):
-        place_of(se.load_device("mi300x"), times="silicon")
+        timing_target(se.load_device("mi300x"), times="silicon")
     with pytest.raises(se.InputError, match=r'framework = "x": expected one of vllm'):
-        place_of(H100, "x")
+        timing_target(H100, "x")
 
 
 def test_kinds_of_operators_follow_the_model():

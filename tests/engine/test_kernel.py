@@ -21,7 +21,7 @@ def every_formula_compiled():
     """Small numbers of points and of workloads are compiled here too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "FEW", 0)
-        patch.setattr(frames, "PLAIN_POINTS", 0)
+        patch.setattr(frames, "MAX_PLAIN_POINTS", 0)
         yield
 
 

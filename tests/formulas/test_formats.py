@@ -9,10 +9,10 @@ from sweepengine.formulas.architecture import Checkpoint, Recurrent
 from sweepengine.formulas.attention import projections
 from sweepengine.formulas.formats import (
     BY_NAME,
-    CACHES,
-    FORMATS,
-    NAMES,
+    CACHE_FORMATS,
+    FORMAT_NAMES,
     UNQUANTISED,
+    WEIGHT_FORMATS,
     Format,
     Formats,
     cache_bits,
@@ -30,7 +30,7 @@ from sweepengine.grid.plain import point_columns
 def weight_bytes(name, weights):
     arch = load_model(name).architecture
     point = Point(0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 8)
-    found = point_columns(arch, point._replace(weight_format=FORMATS.index(weights)))
+    found = point_columns(arch, point._replace(weight_format=WEIGHT_FORMATS.index(weights)))
     return found["weight_bytes"]
 
 
@@ -173,19 +173,19 @@ def test_experts_mlps_and_mixers_are_held_in_their_formats(latent, mamba, matric
 
 def test_mixtures_of_formats_cover_their_roles_alone():
     arch = load_model("qwen3-30b-a3b").architecture
-    experts = formats_of(arch, FORMATS.index("mxfp4"))
+    experts = formats_of(arch, WEIGHT_FORMATS.index("mxfp4"))
     assert (experts.attention, experts.experts) == (UNQUANTISED, BY_NAME["mxfp4"])
-    assert formats_of(arch, FORMATS.index("fp8")) == (BY_NAME["fp8"],) * 3
-    own = arch._replace(checkpoint=Checkpoint(mlp=NAMES.index("fp8")))
+    assert formats_of(arch, WEIGHT_FORMATS.index("fp8")) == (BY_NAME["fp8"],) * 3
+    own = arch._replace(checkpoint=Checkpoint(mlp=FORMAT_NAMES.index("fp8")))
     assert formats_of(own, 0) == (UNQUANTISED, BY_NAME["fp8"], UNQUANTISED)
-    assert saved_bytes(arch) == 0 < saved_bytes(arch, FORMATS.index("fp8"))
+    assert saved_bytes(arch) == 0 < saved_bytes(arch, WEIGHT_FORMATS.index("fp8"))
 
 
 @pytest.mark.parametrize(("cache", "part"), [("bf16", 1), ("fp8", 2), ("int8", 2)])
 def test_cached_values_take_their_own_format(cache, part):
     arch = load_model("qwen3-8b").architecture
     whole = Point(0, 0, 0, 0, 0, 50, 4, 0, 0, 1, 100)
-    found = point_columns(arch, whole._replace(cache_format=CACHES.index(cache)))
+    found = point_columns(arch, whole._replace(cache_format=CACHE_FORMATS.index(cache)))
     base = point_columns(arch, whole)
     for column in ("prefill_kv_cache_bytes", "decode_kv_cache_bytes", "prefill_kv_io_bytes",
                    "decode_kv_io_bytes"):  # fmt: skip
@@ -195,5 +195,5 @@ def test_cached_values_take_their_own_format(cache, part):
 
 def test_recurrent_states_keep_their_width():
     arch = load_model("qwen3-8b").architecture
-    assert cache_bits(arch, CACHES.index("nvfp4")) == 18
-    assert cache_bits(arch, CACHES.index("bf16")) == 64
+    assert cache_bits(arch, CACHE_FORMATS.index("nvfp4")) == 18
+    assert cache_bits(arch, CACHE_FORMATS.index("bf16")) == 64

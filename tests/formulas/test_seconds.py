@@ -32,7 +32,7 @@ from sweepengine.formulas.seconds import (
     warmth,
 )
 from sweepengine.formulas.serving import (
-    Engine,
+    ServingEngine,
     continuous_tpot,
     continuous_ttft,
     disaggregated,
@@ -183,7 +183,7 @@ def test_queue_by_hand():
 
 
 def test_serving_by_hand():
-    engine = Engine(host=100, first=1000, burst=0.1, interference=0.9)
+    engine = ServingEngine(host=100, first=1000, burst=0.1, interference=0.9)
     assert continuous_tpot(5000, 20_000, 8, 200, engine) == 100 + 5000 + 0.9 * 8 * 20_000 / 200
     assert continuous_ttft(5000, 20_000, 20_000, 8, engine) == 1000 + 5000 + 20_000 + 16_000
     assert continuous_ttft(5000, 20_000, 10_000, 8, engine) == 1000 + 5000 + 20_000 + 8000

@@ -6,7 +6,7 @@ import pytest
 import sweepengine as se
 from sweepengine.costs import metrics
 from sweepengine.data.models import load_model
-from sweepengine.formulas.formats import CACHES, FORMATS, NAMES
+from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
 from sweepengine.grid.files import parse_grid
 from sweepengine.grid.shorthand import read_layout, read_precision
@@ -56,7 +56,7 @@ def test_layouts_that_are_none_are_refused(written):
 def test_precisions_set_three_formats(written, names):
     arch = load_model("deepseek-v3").architecture
     weights, activations, cache = read_precision(arch, written)
-    assert (FORMATS[weights], NAMES[activations], CACHES[cache]) == names
+    assert (WEIGHT_FORMATS[weights], FORMAT_NAMES[activations], CACHE_FORMATS[cache]) == names
 
 
 BAD = {

@@ -87,7 +87,7 @@ def alike(one, other, where):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_point_is_its_row_of_a_frame_and_of_a_grid(name, paths, monkeypatch, tmp_path):
-    monkeypatch.setattr(compute, "PLAIN_POINTS", 0)
+    monkeypatch.setattr(compute, "MAX_PLAIN_POINTS", 0)
     monkeypatch.setattr(tables, "FEW", 0)
     path = paths[name]
     model = se.load_model(path)._replace(devices=(se.load_device("h100-sxm"),))

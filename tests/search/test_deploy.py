@@ -11,13 +11,13 @@ import sweepengine as se
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.data.speeds import place_of
+from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.serving import queued
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.grid.shorthand import read_layout
 from sweepengine.search.deploy import find_deployment
 from sweepengine.search.disaggregated import BUSY, MORE
-from sweepengine.search.engine_arguments import ENGINES
+from sweepengine.search.engine_arguments import ENGINE_COMMANDS
 from sweepengine.search.options import DeployOptions, LatencyTargets
 from sweepengine.search.plans import MONEY, PLAN, precision_of, served_plan
 from sweepengine.search.requests import percentiles
@@ -84,8 +84,8 @@ def test_disaggregated_best_is_that_of_all_combinations(rate):
     plans = []
     for precision in PRECISIONS:
         mine = [c for c in candidates(MIX) if c["precision"] == precision]
-        fillers = [c for c in mine if c["batch"] == 1]
-        for p, d in itertools.product(fillers, mine):
+        prefill_workers = [c for c in mine if c["batch"] == 1]
+        for p, d in itertools.product(prefill_workers, mine):
             fills, holds = 1 / p["prefill_s"], d["batch"] / (d["step_s"] * d["output"])
             if rate:
                 least = math.ceil(rate / fills / BUSY)
@@ -225,7 +225,7 @@ def test_percentiles_are_of_all_lengths_and_share_the_devices():
     split = found_of(MIX, devices=6, modes=("disaggregated",))
     assert split.requests["ttft_s"][2] == pytest.approx(split.best["ttft_s"])
     again = percentiles(model, served_plan(best, {best["layout"]: read_layout(best["layout"])}),
-                        place_of(load_device(DEVICE)), lengths, ASSUMED)  # fmt: skip
+                        timing_target(load_device(DEVICE)), lengths, ASSUMED)  # fmt: skip
     assert again.equals(rows)
 
 
@@ -267,7 +267,7 @@ def test_arguments_say_the_plan_and_each_has_a_source():
     assert (said["--tp-size"], said["--attn-dp-size"], said["--ep-size"]) == ("8", "4", "8")
     assert said["--max-running-requests"] == str(batch)
     assert (said["--context-length"], said["--kv-cache-dtype"]) == ("4500", "fp8_e4m3")
-    for engine, rules in ENGINES.items():
+    for engine, rules in ENGINE_COMMANDS.items():
         assert rules["source"].startswith(f"{engine} "), engine
 
 
@@ -291,14 +291,14 @@ def test_arguments_parse_as_the_engines_declare_them():
     for launch in found.launches:
         parser = argparse.ArgumentParser(exit_on_error=False)
         parser.add_argument("model", nargs="?")
-        for flag in ENGINES[launch.engine]["model"]:
+        for flag in ENGINE_COMMANDS[launch.engine]["model"]:
             parser.add_argument(flag)
-        for row in ENGINES[launch.engine]["arguments"]:
+        for row in ENGINE_COMMANDS[launch.engine]["arguments"]:
             whole = row["setting"] not in ("memory_share", "cache", "weights")
             kind = {"action": "store_true"} if row.get("alone") else {"type": int if whole else str}
             parser.add_argument(row["flag"], **kind)
         for role in ("prefill", "decode"):
-            flag = ENGINES[launch.engine][role][0]
+            flag = ENGINE_COMMANDS[launch.engine][role][0]
             if flag not in parser._option_string_actions:
                 parser.add_argument(flag)
         parser.parse_args(launch.arguments)

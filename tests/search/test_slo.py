@@ -6,7 +6,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine.costs.metrics import Achievable
-from sweepengine.formulas.formats import NAMES
+from sweepengine.formulas.formats import FORMAT_NAMES
 from sweepengine.formulas.points import Point
 from sweepengine.grid.files import load_grid
 from sweepengine.grid.plain import point_columns
@@ -236,7 +236,7 @@ tpot_s = 1
 
 def seconds_of(cost, point, stage, device):
     """Least seconds of a stage, one after the other as `metrics` says it."""
-    taken = {"bf16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}[NAMES[point.activation_format]]
+    taken = {"bf16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}[FORMAT_NAMES[point.activation_format]]
     work = cost[f"{stage}_tensor_flops"] / device.peaks.get(taken, device.tensor_flops_per_s)
     work += cost[f"{stage}_cuda_flops"] / device.cuda_flops_per_s
     moved = sum(cost[f"{stage}_{m}_io_bytes"] for m in ("activation", "weight", "kv"))

@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.data.speeds import place_of
+from sweepengine.data.speeds import timing_target
 from sweepengine.engine import lazy
 from sweepengine.grid.grid import with_lengths
 from sweepengine.grid.lengths import condensed, lengths_of, quantile
@@ -40,7 +40,7 @@ def table_of(mix):
 def swept(model, device, mix, precisions, layouts, batches, setting=ASSUMED, times=None, **more):
     loaded = load_model(model)
     lengths = lengths_of("test", loaded, table_of(mix))
-    place = place_of(load_device(device), "vllm", times)
+    place = timing_target(load_device(device), "vllm", times)
     axes = {
         "precision": list(read_precisions("test", loaded, precisions)),
         "layout": read_layouts("test", loaded, layouts),
@@ -205,7 +205,7 @@ def test_wrong_lengths_are_named(table, said):
 def test_lengths_beside_an_axis_of_the_same_are_refused():
     model = load_model("llama-3.1-8b")
     lengths = lengths_of("trace", model, {"prompt": [10]})
-    grid = search_grid(model, place_of(load_device("h100-sxm")), {"prompt_tokens": [1, 2]},
+    grid = search_grid(model, timing_target(load_device("h100-sxm")), {"prompt_tokens": [1, 2]},
                        lengths_of("none", model, {}))  # fmt: skip
     with pytest.raises(InputError, match=r"axes\.prompt_tokens: trace sets prompt_tokens"):
         with_lengths(grid, lengths)
