@@ -1,7 +1,7 @@
 BIN := .venv/bin
 PUBLISHED := vision prefill decode
 DATA := results/published/data
-PARALLEL := --numprocesses 2 --dist loadfile
+PARALLEL := --numprocesses 2 --dist worksteal
 
 FUZZ := 20
 

@@ -26,23 +26,6 @@ settings.load_profile("ours")
 MODELS = ("deepseek-ocr-3b", "deepseek-ocr-3b-modelmeter")
 
 
-SPREAD = ("attacks", "cli/test_interrupts.py", "cli/test_sources_robust.py",
-          "data/test_huggingface.py", "search/test_slo.py", "test_documentation.py",
-          "validation/test_configs.py", "validation/test_families.py")  # fmt: skip
-"""Long files, and folders, whose tests share nothing that takes time to make."""
-
-
-def pytest_itemcollected(item):
-    """Let one worker run a file, but the tests of long files wherever a worker is free."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    name = item.path.relative_to(Path(__file__).parent).as_posix()
-    if "validation" in item.fixturenames:
-        item.add_marker(pytest.mark.xdist_group("validation"))  # what torch measured, once
-    elif not name.startswith(SPREAD):
-        item.add_marker(pytest.mark.xdist_group(name))
-
-
 @pytest.fixture(params=MODELS)
 def model(request):
     return load_model(request.param)

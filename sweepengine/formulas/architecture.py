@@ -92,7 +92,7 @@ class FeedForward(NamedTuple):
     matrices: Annotated[int, Quantity("matrices", 2, 3)]
     """3 gated, 2 plain."""
     activation_flops: Annotated[int, Quantity("FLOPs a hidden value", 0, 4)]
-    """SwiGLU 4, GeGLU 5, both with the gate's product; relu squared 2."""
+    """SwiGLU 4, GeGLU 5, both with the multiplication by the gate; relu squared 2."""
     router_norm: No
     """The router norms what it reads, and scales channels and chosen experts."""
     expert_latent: NoChannels
@@ -142,7 +142,7 @@ class Backbone(NamedTuple):
     scaled_embedding: No
     logit_softcap: No
     angle_products: No
-    """Rotary angles are a matrix product in each layer, as in DeepSeek-OCR's own code."""
+    """Each layer computes rotary angles by a matrix multiplication, as in DeepSeek-OCR's own code."""
     streams: Annotated[int, Quantity("streams", 0, 0)]
     """Residual streams that hyper-connections mix around each branch; 0: one that is added to."""
     stream_rounds: Annotated[int, Quantity("rounds", 0, 0)]
@@ -150,7 +150,7 @@ class Backbone(NamedTuple):
 
 
 class Convention(NamedTuple):
-    """How an accounting takes steps, the cache and memory; the released model's is torch's."""
+    """How an accounting takes steps, the KV cache and memory; the released model's is torch's."""
 
     dtype_bytes: Annotated[int, Quantity("bytes a value")]
     step_attends_itself: Yes
@@ -174,7 +174,7 @@ class Counts(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Formats that a checkpoint is in: its linear layers by role, activations and cache.
+    """Formats that a checkpoint is in: its linear layers by role, activations and KV cache.
 
     Positions among `formats.FORMAT_NAMES`; 0 is bf16.
     """
@@ -241,6 +241,6 @@ class Architecture(NamedTuple):
 
     @property
     def routings(self) -> tuple[tuple[int, int], ...]:
-        """Distinct (experts, experts a token) of the mixtures."""
-        mixtures = [group.feed_forward for group in self.groups if group.feed_forward.experts]
-        return tuple(dict.fromkeys((f.experts, f.experts_per_token) for f in mixtures))
+        """Distinct (experts, experts a token) of the MoE layers."""
+        routed = [group.feed_forward for group in self.groups if group.feed_forward.experts]
+        return tuple(dict.fromkeys((ffn.experts, ffn.experts_per_token) for ffn in routed))

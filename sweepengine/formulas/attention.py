@@ -45,7 +45,7 @@ def with_heads(attention: Attention, heads: int, key_value_heads: int) -> Attent
 
 @formula
 def cached_values(attention: Attention) -> int:
-    """Values that the cache holds of a token in one layer, the key of an indexer among them.
+    """Values that the KV cache holds of a token in one layer, the key of an indexer among them.
 
     An indexer of entries keeps keys of entries alone.
     """
@@ -55,19 +55,18 @@ def cached_values(attention: Attention) -> int:
 
 @formula
 def entry_values(attention: Attention) -> int:
-    """Values that the cache holds of an entry in one layer, the key of an indexer among them."""
+    """Values that the KV cache holds of an entry in one layer, the key of an indexer among them."""
     indexed = min(attention.index_heads, 1) * attention.index_width
     return min(attention.stride, 1) * (attention.key_width + indexed)
 
 
 @formula
 def growth_values(attention: Attention) -> int:
-    """Values that the cache of one layer grows by a token while no window is full.
+    """Values that the KV cache of one layer grows by a token while no window is full.
 
-    An entry is spread over the tokens that it stands for.
+    An entry counts for the tokens that it stands for, in equal parts.
     """
-    spread = ceil_div(entry_values(attention), max(attention.stride, 1))
-    return cached_values(attention) + spread
+    return cached_values(attention) + ceil_div(entry_values(attention), max(attention.stride, 1))
 
 
 @formula
@@ -199,7 +198,7 @@ def rotary(attention: Attention, tokens: int, angle_products: int) -> Cost:
     """Rotary embedding: CUDA `3*T*(Nh+Nkv)*r` to apply (latent: one rotated key).
 
     Keys that are values too are rotated back in what is mixed of them: `Nh` twice.
-    Where angles are a matrix product (`LlamaRotaryEmbedding` of the release) also tensor `T*r`,
+    Where angles are a matrix multiplication (`LlamaRotaryEmbedding` of the release) also tensor `T*r`,
     `2*T*r/2`. Cosines and sines are a rounding error of the layer's I/O and are not counted.
     """
     keys = 1 if attention.latent > 0 else attention.key_value_heads

@@ -139,7 +139,7 @@ def attended_share(attention: Attention, tokens: int, cached: int) -> float:
 def index_scores(
     attention: Attention, sequences: float, tokens: int, cached: int, speeds: Speeds
 ) -> float:
-    """Scores of an indexer in a prefill, at the rate of its products."""
+    """Scores of an indexer in a prefill, at the rate of its GEMMs; us."""
     met = cached + tokens / 2.0
     stride = max(attention.stride, 1)
     flops = 2.0 * sequences * tokens * met / stride * attention.index_heads * attention.index_width

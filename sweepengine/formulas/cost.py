@@ -26,7 +26,7 @@ class Cost(NamedTuple):
     """
 
     tensor_flops: int
-    """FLOPs of matrix products and convolutions, which tensor cores do."""
+    """FLOPs of GEMMs and convolutions, which tensor cores do."""
     cuda_flops: int
     """FLOPs of element-wise work and reductions, which CUDA cores do."""
     activation_io: int
@@ -34,9 +34,9 @@ class Cost(NamedTuple):
     weight_io: int
     """Weight values read once a pass, however many sequences and tokens share the pass."""
     expert_io: int
-    """Weight values read once a pass for each distinct routed expert that the pass touches."""
+    """Weight values read once a pass for each distinct routed expert that the pass activates."""
     kv_io: int
-    """Key-value cache values read and written."""
+    """KV cache values read and written."""
     activation_peak: int
     """Activation values that it alone holds at once: input, intermediates, output."""
     activation_sum: int

@@ -1,7 +1,7 @@
 """Number formats, and bytes of matrices in them (docs/memory.md, "Weights by format").
 
-Activations are kept in the accounting's width whatever a product takes: engines quantise them in
-the operator that makes them. A format of activations decides which tensor peak products run at.
+Activations are kept in the accounting's width whatever a GEMM takes: serving engines quantise them
+in the operator that makes them. A format of activations decides at which tensor peak GEMMs run.
 """
 
 import tomllib
@@ -33,7 +33,7 @@ class Format(NamedTuple):
     columns: int
     scale_bits: int
     cache_bits: int
-    """Quarter bits of a cached value; 0: no cache has it."""
+    """Quarter bits of a cached value; 0: no KV cache has it."""
 
 
 _TABLE: dict[str, dict[str, Any]] = tomllib.loads(

@@ -160,10 +160,10 @@ def reduce_us(sent: float, devices: int, speeds: Speeds) -> float:
 def exchange_us(
     forward: FeedForward, hidden: int, rows: float, layout: Layout, speeds: Speeds
 ) -> float:
-    """To experts of other tensor groups and back: the smaller of two ways.
+    """To experts of other tensor groups and back, us: the faster of two exchanges.
 
-    An all-reduce of all groups' tokens, or `20 us + rows*copies*h*3/(0.7*link)`: dispatch in one
-    byte a value, combine in two, `copies = min(k, G-1)`. Over N nodes a token crosses the network
+    An all-reduce of all groups' tokens, or `20 us + rows*pairs*h*3/(p*0.7*link)`: dispatch in one
+    byte a value, combine in two, `pairs = min(k, G-1)`, p devices a tensor group. Over N nodes a token crosses the network
     once for each other node that has one of its experts, `(N-1)*(1 - (1-1/N)^k)` at random.
     Source: docs/times.md, "Exchange with experts elsewhere"; the crossing of nodes is ours.
     """
@@ -174,8 +174,8 @@ def exchange_us(
     sent = rows * hidden * 3.0 / layout.tensor
     if layout.expert > wires.node:
         nodes = ceil_div(layout.expert, wires.node)
-        apart: float = (1.0 - 1.0 / nodes) ** float(chosen)
-        crossed = (nodes - 1.0) * (1.0 - apart)
+        idle: float = (1.0 - 1.0 / nodes) ** float(chosen)
+        crossed = (nodes - 1.0) * (1.0 - idle)
         moved = sent * crossed / (0.7 * wires.network)
         return wires.latency + wires.network_latency + moved
     exchanged = wires.latency + sent * min(chosen, groups - 1) / (0.7 * wires.link)

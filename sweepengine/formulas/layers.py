@@ -104,7 +104,7 @@ def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
 
 @formula
 def shared_gate(experts: FeedForward, hidden: int, tokens: int) -> Cost:
-    """Gate of shared experts: tensor `2*T*h`; CUDA sigmoid and product, `T*(h+3)`."""
+    """Gate of shared experts: tensor `2*T*h`; CUDA sigmoid and multiplication, `T*(h+3)`."""
     present = experts.shared_gate
     moved = present * tokens * (2 * hidden + 1)
     weights = present * hidden
@@ -191,8 +191,8 @@ def attention_peak(layer: Layer, stream: int) -> int:
 def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
     """Values alive at once in a layer's feed-forward, beside the residual stream.
 
-    A mixture holds the router's values beside the larger of its experts and the shared ones,
-    whose input stays alive for them. An eager attention module returns its probabilities
+    A MoE layer holds the router's values beside the larger of its routed experts and the shared
+    ones, whose input stays alive for them. An eager attention module returns its probabilities
     (`scores` values) to the layer, which holds them until it ends.
     """
     shared = layer.mlp.activation_peak + min(layer.routed.activation_peak, 1) * stream

@@ -82,7 +82,7 @@ def share_forward(forward: FeedForward, layout: Layout) -> FeedForward:
 
 @formula
 def share_group(group: Group, layout: Layout) -> Group:
-    """The group on one device: `ceil(layers/s)` of it, as a stage has that many of each kind."""
+    """The group on one device: `ceil(layers/s)` of it, as many as a pipeline stage has of each kind."""
     recurrent = group.recurrent._replace(
         heads=ceil_div(group.recurrent.heads, layout.tensor),
         key_heads=ceil_div(group.recurrent.key_heads, layout.tensor),
@@ -96,7 +96,7 @@ def share_group(group: Group, layout: Layout) -> Group:
 
 
 class EndsHeld(NamedTuple):
-    """Whether a device of a pipeline has the token table, the head, and is of the last stage."""
+    """Whether a device of a pipeline has the token table, the head, and is of the last stage (1), or not (0)."""
 
     table: int
     head: int
@@ -117,7 +117,7 @@ class Share(NamedTuple):
 def ends_held(groups: tuple[Group, ...], layout: Layout) -> EndsHeld:
     """What the busiest device of a pipeline has of the ends.
 
-    Where stages of a pipeline have as many layers each it is one of the last stage, which has the
+    Where pipeline stages have as many layers each it is one of the last stage, which has the
     head. Else the first stage has most layers and the table, the last fewer and the head; as the
     head is as large as the table, most layers and the head bound both, of which no figure is
     beyond a layer.
@@ -180,8 +180,8 @@ def exchanged_values(group: Group, hidden: int, tokens: int, layout: Layout) -> 
     """
     if expert_groups(layout) == 1:
         return 0  # experts are in the tensor group
-    copies = tokens * group.feed_forward.experts_per_token * hidden
-    return ceil_div(2 * copies * (layout.expert - 1), layout.expert * layout.tensor)
+    values = tokens * group.feed_forward.experts_per_token * hidden
+    return ceil_div(2 * values * (layout.expert - 1), layout.expert * layout.tensor)
 
 
 @formula

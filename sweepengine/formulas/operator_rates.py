@@ -40,7 +40,7 @@ class GemmRates(NamedTuple):
     depth_cap: Annotated[float, Rate("channels", 3000.0, least=64, most=1e6)]
     """The pipeline along k fills until here."""
     quantise: Annotated[float, Rate("us a value", 2.0, A_BYTE, most=50)]
-    """Of activations, where a kernel before the product does it; bf16 and fused ones: 0."""
+    """Of activations, where a kernel before the GEMM does it; bf16 and fused ones: 0."""
     quantise_pad: Annotated[float, Rate("channels", 500.0, most=2e4)]
     flops: _Flops
     pad: Annotated[float, Rate("channels", 100.0, most=2e3)]
@@ -102,7 +102,7 @@ class EncoderRates(NamedTuple):
 
 
 class MoeRates(NamedTuple):
-    """Rates of `mixture`."""
+    """Rates of `moe`."""
 
     launch: _Launch
     depth: Annotated[float, Rate("us a channel", 0.002, most=0.1)]

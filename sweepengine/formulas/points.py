@@ -107,7 +107,7 @@ class Point(NamedTuple):
         int, Input("tokens", "tokens of the prompt", 1024, 1, 10_000_000, needs="text")
     ] = 0
     cached_tokens: Annotated[
-        int, Input("tokens", "tokens before those, already in the cache", 0, 0, 10_000_000)
+        int, Input("tokens", "tokens before those, already in the KV cache", 0, 0, 10_000_000)
     ] = 0
     latent: Annotated[
         int,
@@ -131,12 +131,12 @@ class Point(NamedTuple):
     ] = 0  # fmt: skip
     activation_format: Annotated[
         int,
-        Input("", "what products of linear layers take; the checkpoint's own, else bf16", 0, 0,
+        Input("", "activations that GEMMs take; the checkpoint's own, else bf16", 0, 0,
               len(FORMAT_NAMES) - 1, 1, True, FORMAT_NAMES, False),
     ] = 0  # fmt: skip
     cache_format: Annotated[
         int,
-        Input("", "format of cached values; the checkpoint's own, else bf16", 0, 0,
+        Input("", "format of the KV cache; the checkpoint's own, else bf16", 0, 0,
               len(CACHE_FORMATS) - 1, 1, False, CACHE_FORMATS),
     ] = 0  # fmt: skip
     tensor_parallel: Annotated[
@@ -146,7 +146,7 @@ class Point(NamedTuple):
         int, Input("devices", "devices that share the routed experts", 1, 1, 1024, grows=False)
     ] = 1
     pipeline_parallel: Annotated[
-        int, Input("stages", "stages that share the layers", 1, 1, 1024, grows=False)
+        int, Input("stages", "pipeline stages that share the layers", 1, 1, 1024, grows=False)
     ] = 1
     data_parallel: Annotated[
         int, Input("groups", "tensor groups with sequences of their own", 1, 1, 1024, grows=False)

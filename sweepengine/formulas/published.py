@@ -264,7 +264,7 @@ def llama_flash(arch: Architecture, tokens: int, keys: int, heads: Heads) -> Cos
 
 
 def llama_rotary_embedding(arch: Architecture, tokens: int, heads: Heads) -> Cost:
-    """LlamaRotaryEmbedding: the angles alone, a matrix product."""
+    """LlamaRotaryEmbedding: the angles alone, a matrix multiplication."""
     attention = with_heads(arch.groups[-1].attention, *heads[:2])
     return rotary(attention, tokens, arch.backbone.angle_products)._replace(cuda_flops=0)
 

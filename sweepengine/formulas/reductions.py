@@ -57,7 +57,7 @@ def step_bytes(lines: PeakLines, met: int) -> int:
 
 @formula
 def cached_after(convention: Convention, context: int, steps: int, span: Span) -> int:
-    """Tokens in a layer's cache after decoding: `context + K`, the last token's own included.
+    """Tokens in a layer's KV cache after decoding: `context + K`, the last token's own included.
 
     The published accounting leaves that one out, as no step ever reads it: `context + K - 1`.
     """

@@ -45,7 +45,7 @@ def warmth(share: float, warm_bytes: float, moved: float) -> float:
 
 @formula
 def gemm(m: float, n: float, k: float, rates: GemmRates) -> float:
-    """Product of m x k activations and k x n weights, us.
+    """GEMM of m x k activations and k x n weights, us.
 
     `t0 + ck*min(k, k0) + cq*m*(k+kq) + max(C, M) + g*min(C, M)`: work
     `C = 2*m*n*(k+kc)/flops`, longer by `1 + dp*C/(C+500)` as the clock droops; traffic

@@ -59,7 +59,7 @@ class Speeds(NamedTuple):
     attention: GemmRates
     mlp: GemmRates
     plain: GemmRates
-    """Unquantised products: router, head, vision."""
+    """Unquantised GEMMs: router, head, vision."""
     decode: DecodeRates
     decode_wide: DecodeRates
     decode_window: DecodeRates

@@ -194,7 +194,7 @@ def keys_of_last_step(cached: int, steps: int, span: Span) -> int:
 
 @formula
 def held_tokens(tokens: int, span: Span) -> int:
-    """Tokens of N that a layer's cache holds: a window keeps W-1, the next is the W-th.
+    """Tokens of N that a layer's KV cache holds: a window keeps W-1, the next is the W-th.
 
     Of entries `N//m`, and beside them values and gates of tokens that none stands for yet,
     `2*s*(N mod m)` in their width; two series (s) also keep those of the last m tokens that have

@@ -1,4 +1,4 @@
-"""The vision stage: SAM and CLIP, or an encoder, on each view and tile, and the projector."""
+"""The vision phase: SAM and CLIP, or an encoder, on each view and tile, and the projector."""
 
 from typing import NamedTuple
 
@@ -178,7 +178,7 @@ def joins(projector: Projector, tokens: int) -> Joins:
 
 @formula
 def vision(towers: Towers, counts: Counts, image: ImageTokens, flash: int) -> Cost:
-    """Vision stage of one image: towers on the global view and on each tile, projector.
+    """Vision phase of one image: towers on the global view and on each tile, projector.
 
     Views and tiles share the weights, which are read once a pass. The peak is that of all tiles
     of an image at once, or of the global view beside the tiles' projected tokens.

@@ -1,4 +1,4 @@
-"""Seconds of the vision stage: towers as products, attention that is not causal, and moves.
+"""Times of the vision phase: towers as GEMMs, attention that is not causal, and moves.
 
 Towers run as released, in PyTorch without compiled kernels of their own: norms, residual adds and
 activations are kernels each, and SAM's relative positions are a bias that is written out and read.
@@ -47,7 +47,7 @@ def block_us(
     keys: int,
     speeds: Speeds,
 ) -> float:
-    """Products, norms, activation and residual adds of a block; `keys` is the width of its keys.
+    """GEMMs, norms, activation and residual adds of a block; `keys` is the width of its keys.
 
     Attention is projected for `attended` rows, padded ones of windows included.
     """
@@ -78,7 +78,7 @@ def sam_block_us(sam: Sam, edge: int, window_edge: int, images: float, speeds: S
 
 @formula
 def sam_ends_us(image: Image, sam: Sam, edge: int, images: float, speeds: Speeds) -> float:
-    """Patches and the convolutions of the neck, each a product over its taps."""
+    """Patches and the convolutions of the neck, each a GEMM over its taps; us."""
     patches = images * edge * edge
     half = ceil_div(edge, 2)
     quarter = ceil_div(half, 2)

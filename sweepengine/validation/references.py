@@ -242,7 +242,20 @@ class VisionReference:
 
 
 class DecoderReference:
-    """Decoder and head with a real cache; the mixture of experts is held once."""
+    """Decoder and head with a real KV cache; the MoE modules share one set of weights.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    heads : tuple of int
+        Query heads, key-value heads, and the code of the attention.
+    attention, experts : str
+        Implementations of transformers. Eager experts route by values, so they need the CPU.
+    values : bool
+        False: everything is on the meta device, where nothing is computed; experts run as
+        `batched_mm`, k GEMMs a token, which counts what eager experts count.
+    """
 
     def __init__(
         self,
@@ -250,8 +263,11 @@ class DecoderReference:
         heads: Heads,
         attention: str = "eager",
         experts: str = "eager",
+        values: bool = True,
     ) -> None:
+        experts = experts if values else "batched_mm"
         self.config = text_config(arch, heads, attention, experts)
+        self.device = torch.device("cpu" if values else "meta")
         self.hidden = arch.backbone.hidden
         with torch.device("meta"):
             self.head = nn.Linear(arch.backbone.hidden, arch.backbone.vocabulary, bias=False)
@@ -259,15 +275,18 @@ class DecoderReference:
                 modeling.DeepseekOcr2TextDecoderLayer(self.config, layer)
                 for layer in range(len(self.config.mlp_layer_types))
             ]
-        mixture = random_weights(modeling.DeepseekOcr2TextMoe(self.config))
-        for index, layer in enumerate(layers):
-            if self.config.mlp_layer_types[index] == "sparse":
-                layer.mlp = mixture
-            for name, child in layer.named_children():
-                if child is not mixture:
-                    setattr(layer, name, random_weights(child.to_empty(device="cpu")))
+            norm = modeling.DeepseekOcr2TextRMSNorm(self.hidden)
+        if values:
+            moe = random_weights(modeling.DeepseekOcr2TextMoe(self.config))
+            norm = random_weights(norm.to_empty(device="cpu"))
+            for index, layer in enumerate(layers):
+                if self.config.mlp_layer_types[index] == "sparse":
+                    layer.mlp = moe
+                for name, child in layer.named_children():
+                    if child is not moe:
+                        setattr(layer, name, random_weights(child.to_empty(device="cpu")))
         self.layers = layers
-        self.norm = random_weights(modeling.DeepseekOcr2TextRMSNorm(self.hidden))
+        self.norm = norm
         self.rotary = modeling.DeepseekOcr2TextRotaryEmbedding(self.config)
 
     def run(self, batch: int, tokens: int, cache: DynamicCache) -> None:
@@ -275,11 +294,11 @@ class DecoderReference:
 
         The released attention modules each hold a rotary embedding, so it runs once a layer.
         """
-        hidden = torch.randn(batch, tokens, self.hidden)
+        hidden = torch.randn(batch, tokens, self.hidden, device=self.device)
         start = cache.get_seq_length()
         positions = torch.arange(start, start + tokens)[None]
         for layer in self.layers:
-            angles = self.rotary(hidden, positions)
+            angles = tuple(part.to(self.device) for part in self.rotary(torch.empty(1), positions))
             hidden = layer(hidden, position_embeddings=angles, past_key_values=cache)
         self.head(self.norm(hidden).to("meta"))
 
