@@ -142,7 +142,7 @@ class Backbone(NamedTuple):
     scaled_embedding: No
     logit_softcap: No
     angle_products: No
-    """Each layer computes rotary angles by a matrix multiplication, as in DeepSeek-OCR's own code."""
+    """Each layer multiplies matrices for rotary angles, as in DeepSeek-OCR's own code."""
     streams: Annotated[int, Quantity("streams", 0, 0)]
     """Residual streams that hyper-connections mix around each branch; 0: one that is added to."""
     stream_rounds: Annotated[int, Quantity("rounds", 0, 0)]

@@ -198,8 +198,8 @@ def rotary(attention: Attention, tokens: int, angle_products: int) -> Cost:
     """Rotary embedding: CUDA `3*T*(Nh+Nkv)*r` to apply (latent: one rotated key).
 
     Keys that are values too are rotated back in what is mixed of them: `Nh` twice.
-    Where angles are a matrix multiplication (`LlamaRotaryEmbedding` of the release) also tensor `T*r`,
-    `2*T*r/2`. Cosines and sines are a rounding error of the layer's I/O and are not counted.
+    Where angles are a matrix multiplication (`LlamaRotaryEmbedding` of the release) also tensor
+    `T*r`, `2*T*r/2`. Cosines and sines are a rounding error of the layer's I/O and are not counted.
     """
     keys = 1 if attention.latent > 0 else attention.key_value_heads
     width = attention.rotary_width

@@ -163,8 +163,9 @@ def exchange_us(
     """To experts of other tensor groups and back, us: the faster of two exchanges.
 
     An all-reduce of all groups' tokens, or `20 us + rows*pairs*h*3/(p*0.7*link)`: dispatch in one
-    byte a value, combine in two, `pairs = min(k, G-1)`, p devices a tensor group. Over N nodes a token crosses the network
-    once for each other node that has one of its experts, `(N-1)*(1 - (1-1/N)^k)` at random.
+    byte a value, combine in two, `pairs = min(k, G-1)`, p devices a tensor group. Over N nodes a
+    token crosses the network once for each other node that has one of its experts,
+    `(N-1)*(1 - (1-1/N)^k)` at random.
     Source: docs/times.md, "Exchange with experts elsewhere"; the crossing of nodes is ours.
     """
     groups = expert_groups(layout)

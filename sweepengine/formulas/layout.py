@@ -82,7 +82,7 @@ def share_forward(forward: FeedForward, layout: Layout) -> FeedForward:
 
 @formula
 def share_group(group: Group, layout: Layout) -> Group:
-    """The group on one device: `ceil(layers/s)` of it, as many as a pipeline stage has of each kind."""
+    """The group on one device: `ceil(layers/s)` of it, as each pipeline stage has."""
     recurrent = group.recurrent._replace(
         heads=ceil_div(group.recurrent.heads, layout.tensor),
         key_heads=ceil_div(group.recurrent.key_heads, layout.tensor),
@@ -96,7 +96,7 @@ def share_group(group: Group, layout: Layout) -> Group:
 
 
 class EndsHeld(NamedTuple):
-    """Whether a device of a pipeline has the token table, the head, and is of the last stage (1), or not (0)."""
+    """1 where a device of a pipeline has the token table, the head, or is of the last stage."""
 
     table: int
     head: int

@@ -24,7 +24,6 @@ CROPS = ((0, 0), (1, 2), (1, 3), (2, 3), (3, 3))
 """Tiles of the mode that has some."""
 MODE_CROPS = (2, 3)
 DECODE_STEPS = 3
-FEW_STEPS = 10
 CACHE_DTYPE_BYTES = 4
 """The reference decoder runs in float32 on the CPU."""
 
@@ -116,18 +115,17 @@ def decoder_checks(model: Model) -> list[Check]:
     checks = []
     for name, sizes, heads, batch in cases:
         reference = DecoderReference(arch, heads, values=batch > 1)
-        steps = DECODE_STEPS if name == "1x2" else FEW_STEPS
-        point = Point(*sizes, steps, batch, *heads)
+        point = Point(*sizes, DECODE_STEPS, batch, *heads)
         columns = point_columns(arch, point)
         cache = DynamicCache(config=reference.config)
         prefilled = reference.flops(batch, int(columns["context_tokens"]), cache)
-        decoded = sum(reference.flops(batch, 1, cache) for _ in range(steps))
+        decoded = sum(reference.flops(batch, 1, cache) for _ in range(DECODE_STEPS))
         held, tokens = cache_bytes(cache)
         held = held * arch.convention.dtype_bytes // CACHE_DTYPE_BYTES
         per_token = sum(more.counts.cache_bytes for more in step_figures(arch, *heads).growth)
         checks += [
             Check(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
-            Check(f"decode {steps} steps, {name}", "FLOP", decoded,
+            Check(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
                   int(columns["decode_tensor_flops"])),
             Check(f"KV cache, {name}", "byte", held, int(columns["decode_kv_cache_bytes"])),
             Check(f"KV cache a token, {name}", "byte", held // (batch * tokens), per_token),
