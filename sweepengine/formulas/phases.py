@@ -206,18 +206,7 @@ def group_step(
 ) -> GroupStep:
     """A decode step through a device's group of layers: meeting no key, and each key more.
 
-    Parameters
-    ----------
-    convention, counts : Convention, tuple of CountedOperator
-        Of the accounting.
-    group, backbone, layout : Group, Backbone, Layout
-        A device's share.
-    seen : LayerPass
-        A step that meets no key.
-    formats : Formats
-        Of weights, by role.
-    cache : int
-        Quarter bits of a cached value.
+    Parameters are those of `key_growth`; `formats` are those of weights, by role.
     """
     size, layers = convention.dtype_bytes, group.layers
     part = layer_part(group, backbone, layout, seen)

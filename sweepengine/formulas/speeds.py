@@ -2,16 +2,7 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.operator_rates import (
-    AllReduceRates,
-    DecodeRates,
-    EncoderRates,
-    GemmRates,
-    LatentDecodeRates,
-    LatentPrefillRates,
-    MoeRates,
-    PrefillRates,
-)
+from sweepengine.formulas import operator_rates
 
 FRAMEWORKS = ("vllm", "trtllm", "sglang")
 """Serving engines whose kernels were measured; data/serving_engines has the rest."""
@@ -56,23 +47,23 @@ class Wires(NamedTuple):
 class Speeds(NamedTuple):
     """All rates that a pass needs, of one device, framework and set of formats."""
 
-    attention: GemmRates
-    mlp: GemmRates
-    plain: GemmRates
+    attention: operator_rates.GemmRates
+    mlp: operator_rates.GemmRates
+    plain: operator_rates.GemmRates
     """Unquantised GEMMs: router, head, vision."""
-    decode: DecodeRates
-    decode_wide: DecodeRates
-    decode_window: DecodeRates
-    prefill: PrefillRates
-    prefill_wide: PrefillRates
-    prefill_window: PrefillRates
-    encoder: EncoderRates
-    experts: MoeRates
-    latent_decode: LatentDecodeRates
-    latent_prefill: LatentPrefillRates
-    reduce: AllReduceRates
+    decode: operator_rates.DecodeRates
+    decode_wide: operator_rates.DecodeRates
+    decode_window: operator_rates.DecodeRates
+    prefill: operator_rates.PrefillRates
+    prefill_wide: operator_rates.PrefillRates
+    prefill_window: operator_rates.PrefillRates
+    encoder: operator_rates.EncoderRates
+    experts: operator_rates.MoeRates
+    latent_decode: operator_rates.LatentDecodeRates
+    latent_prefill: operator_rates.LatentPrefillRates
+    reduce: operator_rates.AllReduceRates
     """The framework's own all-reduce."""
-    nccl: AllReduceRates
+    nccl: operator_rates.AllReduceRates
     host: Host
     wires: Wires
     cached: float
