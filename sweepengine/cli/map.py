@@ -17,7 +17,11 @@ from sweepengine.show.terminal import say, say_json
 )
 @click.argument("model")
 @click.option(
-    "--device", "devices", multiple=True, required=True, help="Name or file; a panel each."
+    "--device",
+    "devices",
+    multiple=True,
+    required=True,
+    help="Device, by name or file; each has a panel.",
 )
 @options_of(RequestOptions)
 @options_of(MapOptions)
@@ -26,7 +30,7 @@ from sweepengine.show.terminal import say, say_json
 def limits_map(
     model: str, devices: tuple[str, ...], chart: Path | None, as_json: bool, **given: Any
 ) -> None:
-    """Map batch against length: limiting factors, throughput, the highest within the targets.
+    """Map batch against length: limiting factor, throughput, highest throughput within targets.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """

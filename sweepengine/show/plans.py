@@ -1,4 +1,4 @@
-"""What the published charts show: a plan for each, by stage."""
+"""The published charts: a plan for each, by phase."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from sweepengine.query.sources import Source
 
 
 class Curve(NamedTuple):
-    """One curve of a chart: a measure, drawn for each attention or for one name."""
+    """One curve of a chart: a measure, drawn once, or once for each attention."""
 
     measure: pl.Expr
     name: str = ""
-    """Of the curve; empty where curves are the attentions."""
+    """Title of the curve; empty: one curve for each attention."""
 
 
 class Plan(NamedTuple):
@@ -30,25 +30,25 @@ class Plan(NamedTuple):
     curves: tuple[Curve, ...]
     logarithmic: bool = False
     measured: str = ""
-    """Column of `data.measurements.measured_stages` to put beside."""
+    """Column of `data.measurements.measured_stages` to draw too."""
     stages: tuple[str, ...] = ()
-    """Stages whose tensor FLOPs torch measured."""
+    """Phases whose tensor FLOPs torch measured."""
     stage: str = ""
-    """Stage of the grid's that asks for it."""
+    """Phase of the report that shows it."""
 
 
 def plans(source: Source, model: Model) -> list[Plan]:
-    """Charts of the stages that a source's grid wants shown, as published."""
-    found = []
+    """Return the charts of the phases that the grid of a source reports."""
+    charts = []
     for stage in source.stages:
         if stage == "vision":
-            mine = _vision_plans()
+            of_stage = _vision_plans()
         elif stage == "prefill":
-            mine = _prefill_plans(source, model)
+            of_stage = _prefill_plans(source, model)
         else:
-            mine = _decode_plans(source)
-        found += [plan._replace(stage=stage) for plan in mine]
-    return found
+            of_stage = _decode_plans(source)
+        charts += [plan._replace(stage=stage) for plan in of_stage]
+    return charts
 
 
 def _vision_plans() -> list[Plan]:
@@ -66,19 +66,19 @@ def _prefill_plans(source: Source, model: Model) -> list[Plan]:
     stages = tuple(stage for stage in source.stages_there if stage != "decode")
     name, what = "_".join(stages), " + ".join(stages).capitalize()
     arch = model.architecture
-    held = [pl.col(f"{stage}_activation_bytes") for stage in stages]
+    columns = [pl.col(f"{stage}_activation_bytes") for stage in stages]
     summed = arch.convention.sums_activations
-    activations = pl.sum_horizontal(held) if summed else pl.max_horizontal(held)
-    # The head's work grows evenly with tokens, so that of one token scales.
+    activations = pl.sum_horizontal(columns) if summed else pl.max_horizontal(columns)
+    # The FLOPs of the head are proportional to tokens.
     tokens = pl.col("context_tokens").cast(pl.Int64) - pl.col("cached_tokens")
     head = decoder_ends(arch.backbone, 1).head.tensor_flops * tokens * pl.col("batch_size")
-    seen = (Curve(metrics.flops(("vision",)) / TERA, "vision"),) if "vision" in stages else ()
+    vision = (Curve(metrics.flops(("vision",)) / TERA, "vision"),) if "vision" in stages else ()
     components = (
-        *seen,
+        *vision,
         Curve((metrics.flops(("prefill",)) - head) / TERA, "decoder"),
         Curve(head / TERA, "LM head"),
     )
-    found = [
+    charts = [
         _flops_plan(f"{name}_flops", what, stages, "vision_prefill"),
         Plan(f"{name}_components", f"{what} by component", "TFLOP", components),
         *_traffic_plans(name, what, stages),
@@ -90,15 +90,15 @@ def _prefill_plans(source: Source, model: Model) -> list[Plan]:
     ]  # fmt: skip
     if source.targets.ttft_s is not None:
         need = metrics.required_tflops_for_ttft(source.targets.ttft_s, stages)
-        goal = f"For the first token after {source.targets.ttft_s:g} s, {what.lower()}"
-        found.append(Plan("required_for_ttft", goal, "TFLOP/s", (Curve(need),)))
-    return found
+        title = f"For the first token after {source.targets.ttft_s:g} s, {what.lower()}"
+        charts.append(Plan("required_for_ttft", title, "TFLOP/s", (Curve(need),)))
+    return charts
 
 
 def _decode_plans(source: Source) -> list[Plan]:
     stages = ("decode",)
     per_step = metrics.flops(stages) / pl.col("decode_steps") / 1e9
-    found = [
+    charts = [
         Plan("decode_flops_per_step", "One decode step", "GFLOP", (Curve(per_step),)),
         _flops_plan("decode_flops", "Decode, all steps", stages, "decode"),
         *_traffic_plans("decode", "Decode, all steps", stages),
@@ -113,9 +113,9 @@ def _decode_plans(source: Source) -> list[Plan]:
     ]  # fmt: skip
     if source.targets.tpot_s is not None:
         need = metrics.required_tflops_for_tpot(source.targets.tpot_s)
-        what = f"For a token every {source.targets.tpot_s * 1000:g} ms, decode"
-        found.append(Plan("required_for_tpot", what, "TFLOP/s", (Curve(need),)))
-    return found
+        title = f"For a token every {source.targets.tpot_s * 1000:g} ms, decode"
+        charts.append(Plan("required_for_tpot", title, "TFLOP/s", (Curve(need),)))
+    return charts
 
 
 def _flops_plan(name: str, what: str, stages: tuple[str, ...], measured: str) -> Plan:
