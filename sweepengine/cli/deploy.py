@@ -8,6 +8,7 @@ import click
 from sweepengine.cli.options import (
     as_json_option,
     chart_option,
+    devices_option,
     options_of,
     searched,
     top_option,
@@ -21,8 +22,7 @@ from sweepengine.show.terminal import say_json
     "--prompt 4000 --answer 500"
 )
 @click.argument("model")
-@click.option("--device", "kinds", multiple=True, required=True,
-              help="Device, by name or file; of several the best is chosen.")  # fmt: skip
+@devices_option("kinds", "Device, by name or file; of several the best is chosen.")
 @options_of(RequestOptions)
 @options_of(DeployOptions)
 @top_option("Rows to show.", 8)

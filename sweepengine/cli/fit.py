@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, options_of, searched
+from sweepengine.cli.options import as_json_option, devices_option, options_of, searched
 from sweepengine.search.options import FitOptions, RequestOptions
 from sweepengine.show.terminal import say_json
 
@@ -14,13 +14,7 @@ from sweepengine.show.terminal import say_json
     "--prompt 4000 --answer 500"
 )
 @click.argument("model")
-@click.option(
-    "--device",
-    "devices",
-    multiple=True,
-    required=True,
-    help="Device, by name or file; can be repeated.",
-)
+@devices_option("devices")
 @options_of(RequestOptions)
 @options_of(FitOptions)
 @as_json_option

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, options_of, searched
+from sweepengine.cli.options import (
+    as_json_option,
+    chart_option,
+    devices_option,
+    options_of,
+    searched,
+)
 from sweepengine.search.options import MapOptions, RequestOptions
 from sweepengine.show.terminal import say, say_json
 
@@ -16,13 +22,7 @@ from sweepengine.show.terminal import say, say_json
     "--mode gundam:2x3",
 )
 @click.argument("model")
-@click.option(
-    "--device",
-    "devices",
-    multiple=True,
-    required=True,
-    help="Device, by name or file; each has a panel.",
-)
+@devices_option("devices", "Device, by name or file; each has a panel.")
 @options_of(RequestOptions)
 @options_of(MapOptions)
 @chart_option()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sweepengine.data.models import Model
     from sweepengine.grid.lengths import Lengths
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 class OutputFile(click.Path):
     """A file to write; a path that cannot be written is refused before anything is computed."""
@@ -44,15 +46,18 @@ class OutputFile(click.Path):
         return path
 
 
-def chart_option(what: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def chart_option(what: str = "") -> Decorator:
     """Return the option `--chart` of a command that draws `what`."""
     text = f"Write {what or 'the chart'} to FILE.svg, .png or .html."
     return click.option("--chart", type=OutputFile(*KINDS), help=text)
 
 
-def top_option(
-    what: str, shown: int | None = None
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def devices_option(name: str, text: str = "Device, by name or file; can be repeated.") -> Decorator:
+    """Return the option `--device` of a command that takes several."""
+    return click.option("--device", name, multiple=True, required=True, help=text)
+
+
+def top_option(what: str, shown: int | None = None) -> Decorator:
     """Return the option `--top`: how many of `what` to show, by default `shown`."""
     kind = click.IntRange(1, MOST_COUNTED)
     return click.option("--top", type=kind, default=shown, show_default=True, help=what)
@@ -99,7 +104,7 @@ def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def options_of(record: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def options_of(record: type) -> Decorator:
     """Give a command the options of a record; `search.declarations.record_of` reads them."""
 
     def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -187,23 +192,16 @@ def searched(
     Raises
     ------
     InputError
-        When an option is not valid.
+        When an option is not valid, or both a file and single lengths are given.
     """
     from sweepengine.data.models import load_model
 
     loaded = load_model(model)
-    lengths = lengths_of_options(command, loaded, given)
-    return find(loaded, devices, lengths, record_of(record, given))
+    return find(loaded, devices, _lengths(command, loaded, given), record_of(record, given))
 
 
-def lengths_of_options(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
-    """Return the lengths of requests that the options say (`RequestOptions`).
-
-    Raises
-    ------
-    InputError
-        When both a file and single lengths are given, or they are not valid.
-    """
+def _lengths(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
+    """Return the lengths of requests that the options say (`RequestOptions`)."""
     from sweepengine.grid.lengths import lengths_of
 
     names = [field.keyword for field in declared(RequestOptions)]

@@ -56,9 +56,7 @@ def query(
     if kind is None:
         kind = "table" if out is None else FILE_FORMATS.get(out.suffix, "")
     if out is not None and kind in ("", "table"):
-        raise InputError(
-            f"query: --out {out}: expected --format csv, json or parquet, or another file ending"
-        )
+        raise InputError(f"query: --out {out}: expected --format csv, json or parquet")
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise InputError("query: --format parquet cannot be printed: expected --out FILE")
     source = open_source(grid_or_dir)

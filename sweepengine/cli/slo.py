@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, options_of, top_option
+from sweepengine.cli.options import (
+    as_json_option,
+    chart_option,
+    devices_option,
+    options_of,
+    top_option,
+)
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import GridTargets, SloOptions
 from sweepengine.show.terminal import say_json, show_answers
@@ -13,9 +19,7 @@ from sweepengine.show.terminal import say_json, show_answers
 
 @click.command(epilog="Example: sweepengine slo serving --device h100-sxm --device rtx-5090")
 @click.argument("grid_or_dir")
-@click.option(
-    "--device", "device_names", multiple=True, required=True, help="Device, by name or file."
-)
+@devices_option("device_names")
 @options_of(GridTargets)
 @click.option("--where", help='SQL condition on the points, such as "crop_rows = 2".')
 @options_of(SloOptions)

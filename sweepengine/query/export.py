@@ -45,29 +45,25 @@ def write_frames(points: pl.LazyFrame, kind: str, out: Path | None) -> None:
 
 
 def _write(points: pl.LazyFrame, kind: str, file: IO[bytes]) -> None:
+    writers = {"csv": _write_csv, "json": _write_json, "parquet": _write_parquet}
     try:
-        _write_batches(points, kind, file)
+        writers[kind](points, file)
     except pa.ArrowException as error:
         raise InputError(f"query: {' '.join(str(error).split())}") from None
 
 
-def _write_batches(points: pl.LazyFrame, kind: str, file: IO[bytes]) -> None:
+def _write_parquet(points: pl.LazyFrame, file: IO[bytes]) -> None:
+    schema = narrowed(pl.DataFrame(schema=points.collect_schema())).to_arrow().schema
+
+    def write(frame: pl.DataFrame) -> None:
+        writer.write_table(narrowed(frame).to_arrow().cast(schema))
+
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        each_batch(points, "query", write)
+
+
+def _write_csv(points: pl.LazyFrame, file: IO[bytes]) -> None:
     empty = pl.DataFrame(schema=points.collect_schema())
-    if kind == "csv":
-        _write_csv(points, empty, file)
-    elif kind == "json":
-        _write_json(points, file)
-    else:
-        schema = narrowed(empty).to_arrow().schema
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            each_batch(
-                points,
-                "query",
-                lambda frame: writer.write_table(narrowed(frame).to_arrow().cast(schema)),
-            )
-
-
-def _write_csv(points: pl.LazyFrame, empty: pl.DataFrame, file: IO[bytes]) -> None:
     for name, dtype in empty.schema.items():
         if dtype.is_nested() or dtype == pl.Binary:
             raise InputError(f"query: {name}: is {dtype}: expected --format json or parquet")

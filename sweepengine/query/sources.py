@@ -17,7 +17,7 @@ from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import PHASES
 from sweepengine.grid.files import load_grid
-from sweepengine.grid.grid import Grid, Targets
+from sweepengine.grid.grid import Targets
 from sweepengine.grid.points import output_names
 from sweepengine.query.reading import collected, told
 from sweepengine.version import __version__
@@ -71,7 +71,7 @@ class Source(NamedTuple):
         condition, wide = self.chosen
         kinds = {name: type_of(name, self.loaded) for name in columns} if wide else {}
         with told(self.place):
-            for frame in self.pieces(tuple(columns), condition, wide):
+            for frame in self.pieces(tuple(columns), condition, wide=wide):
                 interrupts.check()
                 yield frame.cast(pl.Schema(kinds)) if wide else frame
         interrupts.check()
@@ -169,12 +169,6 @@ def open_source(place: str | Path) -> Source:
         value_bytes=grid.model.architecture.convention.dtype_bytes,
         points=scan(grid),
         widened=partial(scan, grid, wide=True),
-        pieces=partial(_pieces, grid),
+        pieces=partial(grid_frames, grid),
         bases=grid.bases,
     )
-
-
-def _pieces(
-    grid: Grid, columns: tuple[str, ...], condition: pl.Expr | None, wide: bool
-) -> Iterator[pl.DataFrame]:
-    return grid_frames(grid, columns, condition, wide=wide)

@@ -1,6 +1,5 @@
 """The published charts: a plan for each, by phase."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -54,11 +53,9 @@ def plans(source: Source, model: Model) -> list[Plan]:
 def _vision_plans() -> list[Plan]:
     stages = ("vision",)
     return [
-        _flops_plan("vision_flops", "Vision", stages, "vision"),
-        *_traffic_plans("vision", "Vision", stages),
+        *_phase_plans("vision", "Vision", stages, "vision"),
         Plan("vision_activation_memory", "Vision activation memory", "GiB",
              (Curve(pl.col("vision_activation_bytes") / metrics.GIB),)),
-        _split_plan("vision", "Vision", stages),
     ]  # fmt: skip
 
 
@@ -79,14 +76,12 @@ def _prefill_plans(source: Source, model: Model) -> list[Plan]:
         Curve(head / TERA, "LM head"),
     )
     charts = [
-        _flops_plan(f"{name}_flops", what, stages, "vision_prefill"),
+        *_phase_plans(name, what, stages, "vision_prefill"),
         Plan(f"{name}_components", f"{what} by component", "TFLOP", components),
-        *_traffic_plans(name, what, stages),
         Plan(f"{name}_activation_memory", f"{what} activation memory", "GiB",
              (Curve(activations / metrics.GIB),)),
         Plan(f"{name}_kv_cache", "KV cache after prefill", "GiB",
              (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB),)),
-        _split_plan(name, what, stages),
     ]  # fmt: skip
     if source.targets.ttft_s is not None:
         need = metrics.required_tflops_for_ttft(source.targets.ttft_s, stages)
@@ -100,13 +95,11 @@ def _decode_plans(source: Source) -> list[Plan]:
     per_step = metrics.flops(stages) / pl.col("decode_steps") / 1e9
     charts = [
         Plan("decode_flops_per_step", "One decode step", "GFLOP", (Curve(per_step),)),
-        _flops_plan("decode_flops", "Decode, all steps", stages, "decode"),
-        *_traffic_plans("decode", "Decode, all steps", stages),
+        *_phase_plans("decode", "Decode, all steps", stages, "decode"),
         Plan("decode_activation_memory", "Decode activation memory", "MiB",
              (Curve(pl.col("decode_activation_bytes") / 2**20),)),
         Plan("decode_kv_cache", "KV cache after decoding", "GiB",
              (Curve(pl.col("decode_kv_cache_bytes") / metrics.GIB),)),
-        _split_plan("decode", "Decode, all steps", stages),
         Plan("kv_cache_by_shape", "KV cache by input shape", "GiB",
              (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB, "after prefill"),
               Curve(pl.col("decode_kv_cache_bytes") / metrics.GIB, "after decoding"))),
@@ -118,23 +111,18 @@ def _decode_plans(source: Source) -> list[Plan]:
     return charts
 
 
-def _flops_plan(name: str, what: str, stages: tuple[str, ...], measured: str) -> Plan:
-    curves = (Curve(metrics.flops(stages) / TERA),)
-    return Plan(name, what, "TFLOP", curves, measured=measured, stages=stages)
-
-
-def _traffic_plans(name: str, what: str, stages: Sequence[str]) -> list[Plan]:
+def _phase_plans(name: str, what: str, stages: tuple[str, ...], measured: str) -> list[Plan]:
+    """Return the charts of all phases: FLOPs, traffic, intensity, and the split by cores."""
     moved = metrics.total("activation_io_bytes", stages) * metrics.BITS_PER_BYTE / TERA
     intensity = metrics.arithmetic_intensity(stages, per="bit")
-    return [
-        Plan(f"{name}_activation_io", f"{what} activation I/O", "Tb", (Curve(moved),)),
-        Plan(f"{name}_intensity", f"{what} arithmetic intensity", "FLOP/bit", (Curve(intensity),)),
-    ]
-
-
-def _split_plan(name: str, what: str, stages: Sequence[str]) -> Plan:
-    curves = (
+    cores = (
         Curve(metrics.total("tensor_flops", stages) / TERA, "tensor cores"),
         Curve(metrics.total("cuda_flops", stages) / TERA, "CUDA cores"),
     )
-    return Plan(f"{name}_split", f"{what} on tensor and CUDA cores", "TFLOP", curves, True)
+    return [
+        Plan(f"{name}_flops", what, "TFLOP", (Curve(metrics.flops(stages) / TERA),),
+             measured=measured, stages=stages),
+        Plan(f"{name}_activation_io", f"{what} activation I/O", "Tb", (Curve(moved),)),
+        Plan(f"{name}_intensity", f"{what} arithmetic intensity", "FLOP/bit", (Curve(intensity),)),
+        Plan(f"{name}_split", f"{what} on tensor and CUDA cores", "TFLOP", cores, True),
+    ]  # fmt: skip
