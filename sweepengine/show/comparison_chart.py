@@ -7,7 +7,7 @@ import polars as pl
 
 from sweepengine.measured.compare import COMPARED_TIMES, Compared
 from sweepengine.show.comparisons import TIME_TITLES
-from sweepengine.show.look import BLUE, GREY, VERMILION, styled
+from sweepengine.show.look import BLUE, GREY, PHASE_TOOLTIP, VERMILION, styled
 
 MOST_RUNS = 2_000
 
@@ -50,7 +50,7 @@ def comparison_chart(comparison: Compared) -> alt.TopLevelMixin:
         y=alt.Y("operator:N", title=None,
                 sort=alt.EncodingSortField("of_gap", op="sum", order="descending")),
         row=alt.Row("stage:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")),
-        tooltip=["stage", "operator", alt.Tooltip("of_gap:Q", format=".1%")],
+        tooltip=[PHASE_TOOLTIP, "operator", alt.Tooltip("of_gap:Q", format=".1%")],
     ).properties(width=280)  # fmt: skip
     left: Any = alt.layer(diagonal, points).properties(width=420, height=380)
     drawn = alt.HConcatChart(hconcat=[left, bars.resolve_scale(y="independent")])

@@ -41,8 +41,8 @@ def show_deployment(deployment: Deployment, top: int) -> None:
         say(note)
     for launch in deployment.launches:
         say()
-        role = "" if launch.role == "serve" else f", {launch.role} workers"
-        say(f"# {launch.engine}, {launch.copies} x{role}")
+        role = "replicas" if launch.role == "serve" else f"{launch.role} workers"
+        say(f"# {launch.engine}, {launch.copies} {role}")
         say(launch.command)
         for note in launch.notes:
             say(f"# {note}")

@@ -20,6 +20,7 @@ COLOURS = {
     "decode": VERMILION,
 }  # fmt: skip
 """Colours of curves by title."""
+PHASE_TOOLTIP = alt.Tooltip("stage:N", title="phase")
 
 
 class Chart(NamedTuple):

@@ -7,7 +7,16 @@ import polars as pl
 
 from sweepengine.costs.timeline import OperatorTime, Timeline
 from sweepengine.data.devices import TERA
-from sweepengine.show.look import BLUE, COLOURS, GREY, PINK, VERMILION, figure, styled
+from sweepengine.show.look import (
+    BLUE,
+    COLOURS,
+    GREY,
+    PHASE_TOOLTIP,
+    PINK,
+    VERMILION,
+    figure,
+    styled,
+)
 
 WIDTH = 400
 BOUND_COLOURS = {"compute": BLUE, "memory": VERMILION, "links": PINK, "latency": GREY}
@@ -59,7 +68,8 @@ def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
         color=alt.Color("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
         size=alt.Size("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[25, 500])),
-        tooltip=["stage", "operator", alt.Tooltip("share:Q", format=".1%", title="share of phase"),
+        tooltip=[PHASE_TOOLTIP, "operator",
+                 alt.Tooltip("share:Q", format=".1%", title="share of phase"),
                  alt.Tooltip("intensity:Q", format=".4~g", title="FLOP/byte"),
                  alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
     )  # fmt: skip

@@ -10,7 +10,7 @@ from sweepengine.costs import metrics
 from sweepengine.data.devices import TERA, Device
 from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
-from sweepengine.show.look import COLOURS, GREY, WIDTH, Chart, note_of, styled
+from sweepengine.show.look import COLOURS, GREY, PHASE_TOOLTIP, WIDTH, Chart, note_of, styled
 
 MOST_DOTS = 1_000
 """Most dots of a phase; more points are averaged with their neighbours."""
@@ -95,7 +95,7 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
                         scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
         shape=alt.Shape("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=stages)),
-        tooltip=["stage", "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
+        tooltip=[PHASE_TOOLTIP, "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
                  alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
     )  # fmt: skip
     decode = dots.filter(pl.col("stage") == "decode")["intensity"]
