@@ -1,4 +1,4 @@
-"""sweepengine: what a model will cost, how fast it will run, what to buy."""
+"""sweepengine: what an LLM costs to run, how fast it runs, what to buy."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -57,12 +57,12 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """Public names alone."""
+    """List the public names only."""
     return sorted([*__all__, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and only then what it needs."""
+    """Import a public name at its first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'sweepengine' has no attribute {name!r}")
     home = import_module(f"sweepengine.{_HOMES[name]}")

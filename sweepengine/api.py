@@ -1,4 +1,4 @@
-"""The questions of the command line in Python: the same answers as frames."""
+"""`fit`, `deploy` and `compare` from Python: the answers of the commands, as frames."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,24 +30,24 @@ def fit(
     *,
     options: FitOptions,
 ) -> pl.DataFrame:
-    """Whether a model fits on devices, how many requests they hold, and how fast.
+    """Check whether a model fits on devices, how many requests it holds, and how fast.
 
     Parameters
     ----------
     model : Model, str or Path
         A model, the name of a shipped one, or a file.
     device : Device, str, Path or a sequence of them
-        By value, name or file.
+        Devices, or their names or files.
     lengths : Path, DataFrame or mapping, optional
-        Requests: a CSV or Parquet file, a frame with its columns (`grid.lengths.lengths_of`), or
-        one request such as ``{"prompt": 4000, "answer": 500}``.
+        Lengths of requests, in tokens: a CSV or Parquet file, a frame with the same columns
+        (`grid.lengths.lengths_of`), or one request, ``{"prompt": 4000, "answer": 500}``.
     options : FitOptions
         Each of its fields by keyword (`search.options`).
 
     Returns
     -------
     polars.DataFrame
-        A row a device and batch: `device`, `layout`, `fits`, `batch_size`, formats,
+        A row for each device and batch: `device`, `layout`, `fits`, `batch_size`, formats and
         `search.steady_state.STEADY_STATE_COLUMNS`.
 
     Raises
@@ -56,7 +56,7 @@ def fit(
         When an option is not valid.
     """
     loaded = load_model(model)
-    found = find_fit(loaded, _devices(device), _lengths("fit", loaded, lengths), options)
+    fitted = find_fit(loaded, _devices(device), _lengths("fit", loaded, lengths), options)
     return pl.concat(
         card.served.select(
             pl.lit(card.device.name).alias("device"),
@@ -64,7 +64,7 @@ def fit(
             FITS.alias("fits"),
             pl.all(),
         )
-        for card in found.cards
+        for card in fitted.cards
     )
 
 
@@ -77,7 +77,7 @@ def deploy(
     options: DeployOptions,
     front: bool = False,
 ) -> pl.DataFrame:
-    """The best ways to run a model on devices, best first.
+    """Search the best ways to serve a model on devices, best first.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def deploy(
     options : DeployOptions
         Each of its fields by keyword (`search.options`).
     front : bool
-        Whether to return the Pareto front instead of the best of each format and mode.
+        Whether to return the Pareto front instead of the best plan of each precision and mode.
 
     Returns
     -------
@@ -97,14 +97,14 @@ def deploy(
     InputError
         When an option is not valid.
     NothingServesError
-        When no candidate meets the targets; it says why.
+        When no candidate meets the targets; its message names the limiting factor.
     """
     loaded = load_model(model)
     requests = _lengths("deploy", loaded, lengths)
-    found = find_deployment(loaded, _devices(device), requests, options)
-    if found.reason is not None:
-        raise NothingServesError(found.reason)
-    return found.front if front else found.plans
+    deployment = find_deployment(loaded, _devices(device), requests, options)
+    if deployment.reason is not None:
+        raise NothingServesError(deployment.reason)
+    return deployment.front if front else deployment.plans
 
 
 @keywords(CompareOptions)
@@ -115,21 +115,21 @@ def compare(
     *,
     options: CompareOptions,
 ) -> pl.DataFrame:
-    """Measured runs compared with predictions.
+    """Compare measured runs with predictions.
 
     Parameters
     ----------
     runs : Path or polars.DataFrame
-        A CSV, Parquet or benchmark's JSON, or a frame (`measured.measured_runs`).
+        A CSV or Parquet file, the JSON of a benchmark, or a frame (`measured.measured_runs`).
     device, model : as `fit`
-        That ran; a benchmark's JSON may name a shipped model.
+        Where the runs ran, and what; the JSON of a benchmark may name a shipped model.
     options : CompareOptions
         Each of its fields by keyword (`search.options`).
 
     Returns
     -------
     polars.DataFrame
-        A row a run, as `measured.compare.Compared.runs`.
+        A row for each run (`measured.compare.Compared.runs`).
 
     Raises
     ------

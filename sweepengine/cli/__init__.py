@@ -1,4 +1,4 @@
-"""Command line: parses, calls, prints. What costs time to import is imported where it is used."""
+"""The command line: parse, call, print. Slow imports stand inside the commands that need them."""
 
 import gc
 import os
@@ -33,34 +33,37 @@ from sweepengine.show.terminal import say
 from sweepengine.version import __version__
 
 QUESTIONS = {
-    "Ask: what it costs, how fast it runs, what to buy": (
+    "Ask: cost, speed, what to buy": (
         "fit", "deploy", "map", "slo", "explain", "explore"),
     "Sweep: every point of a grid": ("plan", "run", "query", "report", "design"),
-    "Prove: beside torch, beside silicon": ("validate", "compare"),
-    "Extend: what is known, and your own": ("models", "devices", "calibrate"),
+    "Check: formulas against torch, times against measurements": ("validate", "compare"),
+    "Extend: known models and devices, and your own": ("models", "devices", "calibrate"),
 }  # fmt: skip
-"""Commands by the question that they answer, as help lists them."""
-WIDEST = 200
-"""Characters of what help says of a command in its list."""
-FIRST = ("deepseek-ocr-3b", "h100-sxm")
-"""Model and device of the card that stands where nothing was asked."""
+"""Commands by the question that they answer, in the order of `--help`."""
+SUMMARY_WIDTH = 200
+"""Most characters of a command's summary in the list of commands."""
+EXAMPLE = ("deepseek-ocr-3b", "h100-sxm")
+"""Model and device of the card that a call without a command prints."""
 
 
 class StoppedError(Exception):
-    """A signal asked the command to end; click would write an empty line for it."""
+    """A signal ended the command; click would print an empty line for it."""
 
 
 class ReadEnoughError(Exception):
-    """Whoever reads the output has closed it, as `head` does."""
+    """The reader of the output has closed it, as `head` does."""
 
 
 class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Commands by the question that they answer."""
+        """Write a section for each question of `QUESTIONS`."""
         for question, names in QUESTIONS.items():
             with formatter.section(question):
                 formatter.write_dl(
-                    [(name, self.commands[name].get_short_help_str(WIDEST)) for name in names]
+                    [
+                        (name, self.commands[name].get_short_help_str(SUMMARY_WIDTH))
+                        for name in names
+                    ]
                 )
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -78,7 +81,7 @@ class _Commands(click.Group):
     commands=[plan, run, query, slo, fit, deploy, limits_map, design, compare, report, explain,
               explore, devices, models, validate, calibrate],
     invoke_without_command=True,
-    epilog="sweepengine COMMAND --help has the options of a command, and an example.",
+    epilog="sweepengine COMMAND --help lists the options of a command and gives an example.",
 )  # fmt: skip
 @click.version_option(
     __version__,
@@ -88,43 +91,45 @@ class _Commands(click.Group):
 )
 @click.pass_context
 def commands(ctx: click.Context) -> None:
-    """Say what a model will cost, how fast it will run, and what to buy.
+    """Predict what an LLM costs to run, how fast it runs, and what to buy.
 
-    Exact counts of any decoder that Hugging Face describes and of DeepSeek-OCR, times within a few
-    percent of measured kernels, for one point or for millions.
+    Counts FLOPs, bytes and memory exactly, for any decoder that Hugging Face describes and for
+    DeepSeek-OCR. Predicts times within a few percent of measured kernels. For one workload or for
+    millions.
 
-    MODEL is a shipped name, a TOML file, a config.json or its folder; GRID a grid file, or the stem
-    of a shipped one such as capacity. Without a command: the card of a model on a device.
+    MODEL is a shipped name, a TOML file, a config.json or its folder. GRID is a grid file, or the
+    name of a shipped one such as capacity. Without a command: fit of a model on a device.
     """
     if ctx.invoked_subcommand is None:
-        ctx.invoke(fit, model=FIRST[0], devices=(FIRST[1],))
-        say(f"this is: sweepengine fit {FIRST[0]} --device {FIRST[1]}; sweepengine --help has more")
+        model, device = EXAMPLE
+        ctx.invoke(fit, model=model, devices=(device,))
+        say(f"printed by: sweepengine fit {model} --device {device}; see sweepengine --help")
 
 
 def _line(message: str, code: int) -> int:
-    """Say one line on stderr; the exit status."""
+    """Print one line to stderr and return the exit status."""
     say(f"sweepengine: {' '.join(message.split())}", error=True)
     return code
 
 
 def main() -> None:
-    """Run the command line; every problem is one line on stderr."""
+    """Run the command line; every error is one line on stderr."""
     open_streams()
     try:
         with interrupts.watched():
             code = _status()
-    except KeyboardInterrupt:  # between the command's end and ours
+    except KeyboardInterrupt:  # after the command has ended
         code = _interrupted()
     finally:
-        gc.freeze()  # else the interpreter looks through all that was compiled before it ends
+        gc.freeze()  # else the interpreter scans all compiled code before it exits
     if interrupts.status():
-        os._exit(code)  # threads that still work would find the interpreter gone
+        os._exit(code)  # running threads would crash while the interpreter shuts down
     if code:
         sys.exit(code)
 
 
 def _status() -> int:
-    """Run the command; its exit status, whatever went wrong said in one line."""
+    """Run the command, print an error as one line, and return the exit status."""
     try:
         check_environment()
         commands.main(standalone_mode=False)
@@ -139,7 +144,7 @@ def _status() -> int:
 
 
 def _failed(error: BaseException) -> int:
-    """Say in one line what is wrong; the exit status. What is no user's doing is raised again."""
+    """Print an error as one line and return the exit status; raise again what is a bug of ours."""
     match error:
         case click.exceptions.NoArgsIsHelpError():
             say(error.format_message(), error=True)
@@ -156,12 +161,12 @@ def _failed(error: BaseException) -> int:
         case OSError():
             return _line(f"{error.filename or 'system'}: {error.strerror or error}", 2)
         case MemoryError():
-            reason = str(error) or "the machine has no more for this process"
-            return _line(f"out of memory: {reason}; files that are complete stay", 2)
+            reason = str(error) or "this process can get no more"
+            return _line(f"out of memory: {reason}; complete files are kept", 2)
         case ValueError() if "null byte" in str(error):
-            return _line("a path holds a null byte: expected one without", 2)
+            return _line("a path contains a null byte: remove it", 2)
         case RuntimeError() if "start new thread" in str(error):
-            return _line(f"system: {error}: expected a higher limit of processes (ulimit -u)", 2)
+            return _line(f"system: {error}: raise the limit of processes (ulimit -u)", 2)
     raise error
 
 

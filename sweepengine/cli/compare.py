@@ -1,4 +1,4 @@
-"""`compare`: measured runs and predictions."""
+"""`compare`: compare measured runs with predictions."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from sweepengine.show.terminal import say, say_json
     "--calibrate"
 )
 @click.argument("runs", type=click.Path(path_type=Path))
-@click.option("--device", required=True, help="That they ran on, by name or file.")
-@click.option("--model", help="That they ran [default: the one that a benchmark's JSON names].")
+@click.option("--device", required=True, help="Device of the runs: name or file.")
+@click.option(
+    "--model", help="Model of the runs [default: the one that the benchmark's JSON names]."
+)
 @options_of(CompareOptions)
-@top_option("Runs shown.", 20)
+@top_option("Runs to show.", 20)
 @chart_option()
 @as_json_option
 def compare(
@@ -31,24 +33,24 @@ def compare(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Compare measured RUNS with predictions: shares of the peaks, times, and where the gap lies.
+    """Compare measured RUNS with predictions: times, MFU, MBU, and which operators make the gap.
 
-    RUNS is a CSV or Parquet of inputs and ttft_ms, tpot_ms, seconds or tokens_per_s, or the JSON
-    that the serving benchmarks of vLLM and SGLang write.
+    RUNS is a CSV or Parquet file with input columns and ttft_ms, tpot_ms, seconds or tokens_per_s,
+    or the JSON that the serving benchmarks of vLLM and SGLang write.
     """
     from sweepengine.measured.compare import find_comparison
 
-    found = find_comparison(runs, device, model, record_of(CompareOptions, given))
+    comparison = find_comparison(runs, device, model, record_of(CompareOptions, given))
     if chart is not None:
         from sweepengine.show.comparison_chart import comparison_chart
         from sweepengine.show.rendering import save_chart
 
-        save_chart(comparison_chart(found), chart)
+        save_chart(comparison_chart(comparison), chart)
     if as_json:
-        say_json(found.as_dict())
+        say_json(comparison.as_dict())
         return
     from sweepengine.show.comparisons import show_comparison
 
-    show_comparison(found, top)
+    show_comparison(comparison, top)
     if chart is not None:
         say(f"{chart}: written")

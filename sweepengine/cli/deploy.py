@@ -1,4 +1,4 @@
-"""`deploy`: the best way to run a model on devices."""
+"""`deploy`: search the best way to serve a model on devices."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import click
 from sweepengine.cli.options import (
     as_json_option,
     chart_option,
+    devices_option,
     options_of,
     searched,
     top_option,
@@ -21,36 +22,30 @@ from sweepengine.show.terminal import say_json
     "--prompt 4000 --answer 500"
 )
 @click.argument("model")
-@click.option(
-    "--device",
-    "kinds",
-    multiple=True,
-    required=True,
-    help="Name or file; of several the best is taken.",
-)
+@devices_option("kinds", "Device, by name or file; of several the best is chosen.")
 @options_of(RequestOptions)
 @options_of(DeployOptions)
-@top_option("Rows shown.", 8)
-@chart_option("the front")
+@top_option("Rows to show.", 8)
+@chart_option("the Pareto front")
 @as_json_option
 def deploy(
     model: str, kinds: tuple[str, ...], top: int, chart: Path | None, as_json: bool, **given: Any
 ) -> None:
-    """Search layouts, formats, batches and modes for MODEL; show the best and how to start it.
+    """Search layouts, precisions, batches and modes for MODEL; print the best and how to start it.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
     from sweepengine.search.deploy import find_deployment
 
-    found = searched("deploy", find_deployment, model, kinds, DeployOptions, given)
+    deployment = searched("deploy", find_deployment, model, kinds, DeployOptions, given)
     if chart is not None:
         from sweepengine.show.deployment_chart import deployment_chart
         from sweepengine.show.rendering import save_chart
 
-        save_chart(deployment_chart(found), chart)
+        save_chart(deployment_chart(deployment), chart)
     if as_json:
-        say_json(found.as_dict())
+        say_json(deployment.as_dict())
         return
     from sweepengine.show.deployments import show_deployment
 
-    show_deployment(found, top)
+    show_deployment(deployment, top)

@@ -1,4 +1,4 @@
-"""`design`: which figures a device should have."""
+"""`design`: which figures a device should have, under latency targets and a cost."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from sweepengine.show.terminal import say, say_json
 @click.argument("grid")
 @options_of(GridTargets)
 @options_of(ServingAssumptions)
-@chart_option("lines of equal latency and cost")
+@chart_option("contours of equal latency and cost")
 @as_json_option
 def design(grid: str, chart: Path | None, as_json: bool, **given: Any) -> None:
-    """Find the cheapest device for a GRID over figures of a device, and which figure to double.
+    """Find the cheapest device design in GRID, and what doubling each of its figures gains.
 
-    The grid has axes such as device_bandwidth_gbs, the key `cost` and optionally `[[lengths]]`.
+    GRID has axes such as device_bandwidth_gbs, the key `cost` and, optionally, `[[lengths]]`.
     """
     from sweepengine.grid.files import load_grid
     from sweepengine.search.design import find_designs
@@ -29,17 +29,17 @@ def design(grid: str, chart: Path | None, as_json: bool, **given: Any) -> None:
     loaded = load_grid(grid)
     of_grid = (loaded.targets.ttft_s, loaded.targets.tpot_s)
     targets = targets_of("design", record_of(GridTargets, given), of_grid)
-    found = find_designs(loaded, targets, record_of(ServingAssumptions, given))
+    designs = find_designs(loaded, targets, record_of(ServingAssumptions, given))
     if chart is not None:
         from sweepengine.show.design_chart import designs_chart
         from sweepengine.show.rendering import save_chart
 
-        save_chart(designs_chart(found), chart)
+        save_chart(designs_chart(designs), chart)
     if as_json:
-        say_json(found.as_dict())
+        say_json(designs.as_dict())
         return
     from sweepengine.show.designs import show_designs
 
-    show_designs(found)
+    show_designs(designs)
     if chart is not None:
         say(f"{chart}: written")

@@ -1,4 +1,4 @@
-"""`devices`: what is known of accelerators."""
+"""`devices`: list the accelerators."""
 
 import click
 
@@ -9,13 +9,13 @@ from sweepengine.show.terminal import print_table, say_json
 @click.command(epilog="Example: sweepengine devices")
 @as_json_option
 def devices(as_json: bool) -> None:
-    """List the devices that are known, with their peaks; --json adds the source of each figure."""
+    """List the shipped devices with their peaks; --json adds the source of each figure."""
     from sweepengine.costs.peaks import HEADER, TITLE, row_of_device
     from sweepengine.data.devices import load_device
     from sweepengine.data.files import known
 
-    found = [load_device(name) for name in known("devices")]
+    devices = [load_device(name) for name in known("devices")]
     if as_json:
-        say_json([device._asdict() for device in found])
+        say_json([device._asdict() for device in devices])
         return
-    print_table(TITLE, [row_of_device(device) for device in found], HEADER)
+    print_table(TITLE, [row_of_device(device) for device in devices], HEADER)

@@ -1,4 +1,4 @@
-"""What a command finds when it starts: streams that may be closed, variables that may be wrong."""
+"""Checks when a command starts: closed streams, and environment variables that are not valid."""
 
 import os
 import re
@@ -8,12 +8,12 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.machine import LEAST, require_addresses
 
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
-"""Variables by which libraries are told how many threads to start; some abort on nonsense."""
+"""Variables that set the threads of libraries, some of which abort on a bad value."""
 MOST_THREADS = 65_536
 
 
 def check_environment() -> None:
-    """Refuse variables and limits that libraries below would end the process for.
+    """Refuse variables and limits on which a library would abort the process.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def check_environment() -> None:
         value = os.environ.get(name)
         if value is None:
             continue
-        several = name == "OMP_NUM_THREADS"  # one a level, as OpenMP has it
+        several = name == "OMP_NUM_THREADS"  # OpenMP takes one number for each level
         numbers = value.split(",") if several else [value]
         for number in numbers:
             if not re.fullmatch(r"\s*[0-9]{1,6}\s*", number) or not (
@@ -35,12 +35,12 @@ def check_environment() -> None:
 
 
 def open_streams() -> None:
-    """Let any text be written to the terminal, and to nothing where a stream is closed."""
+    """Let any text be written to the streams; a closed stream becomes the null device."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # which takes the number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

@@ -9,7 +9,7 @@ from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import SERVING
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import PlaceOptions
-from sweepengine.show.terminal import say_json, show_explanation, show_place
+from sweepengine.show.terminal import say_json, show_explanation, show_roofline
 from sweepengine.show.times import show_timeline
 
 
@@ -18,28 +18,21 @@ from sweepengine.show.times import show_timeline
 )
 @axis_options
 @click.option("--model", default="deepseek-ocr-3b", show_default=True, help="Name or file.")
-@click.option("--formulas", is_flag=True, help="Add each operator's formula.")
-@click.option(
-    "--device",
-    "device_names",
-    multiple=True,
-    help="Add the time of each operator, and memory, on this device, by name or file.",
-)
+@click.option("--formulas", is_flag=True, help="Add the formula of each operator.")
+@click.option("--device", "device_names", multiple=True,
+              help="Add memory and the time of each operator on this device, by name or file."
+)  # fmt: skip
 @options_of(PlaceOptions)
 @as_json_option
 def explain(
-    model: str,
-    formulas: bool,
-    device_names: tuple[str, ...],
-    as_json: bool,
-    **given: Any,
+    model: str, formulas: bool, device_names: tuple[str, ...], as_json: bool, **given: Any
 ) -> None:
-    """Show what one workload costs, operator by operator."""
+    """Show the cost of one workload, operator by operator."""
     from sweepengine.costs.explain import explain as explain_point
     from sweepengine.data.models import load_model
     from sweepengine.grid.points import checked_point
 
-    place_options = record_of(PlaceOptions, given)
+    options = record_of(PlaceOptions, given)
     loaded = load_model(model)
     point = checked_point(loaded, axis_values("explain", given), "explain")
     total = explain_point(loaded.architecture, point)
@@ -48,32 +41,29 @@ def explain(
         for name, value in point._asdict().items()
         if name in loaded.inputs
     }
-    places, timelines = [], []
+    rooflines, timelines = [], []
     if device_names:
         from sweepengine.costs.roofline import on_device
         from sweepengine.costs.timeline import timeline
         from sweepengine.data.devices import load_device
         from sweepengine.data.speeds import timing_target
 
-        served = point._replace(serving=SERVING.index(place_options.serving))
+        in_engine = point._replace(serving=SERVING.index(options.serving))
         for name in device_names:
             device = load_device(name)
-            at = timing_target(device, place_options.framework, place_options.times)
-            places.append(on_device(loaded, point, device))
-            timelines.append(timeline(loaded, served, at))
+            target = timing_target(device, options.framework, options.times)
+            rooflines.append(on_device(loaded, point, device))
+            timelines.append(timeline(loaded, in_engine, target))
     if as_json:
-        facts: dict[str, object] = {
-            "model": loaded.name,
-            "inputs": inputs,
-            "cost": total.as_dict(),
-        }
-        if places:
-            facts["devices"] = [place.as_dict() for place in places]
-            facts["times"] = [found.as_dict() for found in timelines]
+        cost = total.as_dict()
+        facts: dict[str, object] = {"model": loaded.name, "inputs": inputs, "cost": cost}
+        if rooflines:
+            facts["devices"] = [roofline.as_dict() for roofline in rooflines]
+            facts["times"] = [times.as_dict() for times in timelines]
         say_json(facts)
         return
-    said = ", ".join(f"{name} {value}" for name, value in inputs.items())
-    show_explanation(f"{loaded.name}: {said}", total, formulas)
-    for place, found in zip(places, timelines, strict=True):
-        show_place(place)
-        show_timeline(found)
+    workload = ", ".join(f"{name} {value}" for name, value in inputs.items())
+    show_explanation(f"{loaded.name}: {workload}", total, formulas)
+    for roofline, times in zip(rooflines, timelines, strict=True):
+        show_roofline(roofline)
+        show_timeline(times)

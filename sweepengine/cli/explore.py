@@ -1,4 +1,4 @@
-"""`explore`: an interactive page."""
+"""`explore`: a page with controls for one workload."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from sweepengine.show.terminal import say
 
 EXPORTED = {"prompt": ("1000", "4000", "16000"), "answer": ("200", "1000"),
        "batch": ("1", "8", "32", "128")}  # fmt: skip
-"""What an export offers where nobody says; of models that see images one prompt, and crops."""
-FEW_OF_PAGES = {
+"""Choices of an export by default, for text models."""
+EXPORTED_WITH_VISION = {
     "crops": ("none", "2x3", "4x5"),
     "answer": ("200", "1000"),
     "batch": EXPORTED["batch"],
@@ -21,22 +21,23 @@ FEW_OF_PAGES = {
 @click.command(epilog="Example: sweepengine explore llama-3.1-8b --device h100-sxm --device l4")
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @click.option("--device", "devices", multiple=True, default=("h100-sxm",), show_default=True,
-              help="Name or file; several stand side by side.")  # fmt: skip
-@click.option("--layout", multiple=True, help="Such as tp4 [default: fewest devices that hold it].")
-@click.option("--precision", multiple=True, help="Such as fp8-kv8 [default: the checkpoint's].")
-@click.option("--prompt", multiple=True, type=int, help="Tokens.")
-@click.option("--answer", multiple=True, type=int, help="Tokens.")
-@click.option("--batch", multiple=True, type=int, help="Requests at once.")
-@click.option("--export", "out", type=OutputFile(".html"),
-              help="Write a page that needs no server: the controls offer what the options "
-              "above say, several each.")  # fmt: skip
-@click.option("--port", type=click.IntRange(1, 65535), help="Of the page [default: a free one].")
+              help="Name or file; several are shown side by side.")  # fmt: skip
 @click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on; beyond this machine a page asks for a random token.",
+    "--layout", multiple=True, help="Such as tp4 [default: the fewest devices that hold the model]."
 )
+@click.option("--precision", multiple=True, help="Such as fp8-kv8 [default: the checkpoint's].")
+@click.option("--prompt", multiple=True, type=int, help="Tokens of a prompt.")
+@click.option("--answer", multiple=True, type=int, help="Tokens of an answer.")
+@click.option("--batch", multiple=True, type=int, help="Concurrent requests.")
+@click.option("--export", "out", type=OutputFile(".html"),
+              help="Write a page that needs no server; its controls offer the values of the "
+              "options above, each of which can be repeated.")  # fmt: skip
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the page [default: a free one]."
+)
+@click.option("--host", default="127.0.0.1", show_default=True,
+              help="Address to listen on; any but this machine's own needs a random token, "
+              "which the printed address contains.")  # fmt: skip
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
 def explore(
     models: tuple[str, ...],
@@ -47,10 +48,10 @@ def explore(
     headless: bool,
     **offered: tuple[int | str, ...],
 ) -> None:
-    """Open a page to choose a model, devices and a workload, and watch what follows.
+    """Open a page with controls for model, devices and workload, and charts that follow them.
 
-    MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one; on
-    the page any that ships can be chosen, and a config.json dropped.
+    MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one. The
+    page offers all shipped models, and takes a config.json that is dropped on it.
     """
     from sweepengine.data.devices import load_device
     from sweepengine.data.models import load_model
@@ -74,11 +75,9 @@ def explore(
 
 
 def _export(
-    models: tuple[str, ...],
-    devices: tuple[str, ...],
-    chosen: dict[str, tuple[str, ...]],
-    out: Path,
+    models: tuple[str, ...], devices: tuple[str, ...], chosen: dict[str, tuple[str, ...]], out: Path
 ) -> None:
+    """Write a page that holds a view of each choice, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -87,7 +86,8 @@ def _export(
     from sweepengine.engine import interrupts
     from sweepengine.show.explorer import exported
 
-    pages = any(load_model(model).has_vision for model in models)
+    vision = any(load_model(model).has_vision for model in models)
+    offered = (EXPORTED_WITH_VISION if vision else EXPORTED) | chosen
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("views", total=None)
@@ -96,5 +96,5 @@ def _export(
             interrupts.check()
             bar.update(task, completed=count, total=whole)
 
-        text = exported(models, devices, (FEW_OF_PAGES if pages else EXPORTED) | chosen, done)
+        text = exported(models, devices, offered, done)
     write_text(out, text)

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, options_of, searched
+from sweepengine.cli.options import (
+    as_json_option,
+    chart_option,
+    devices_option,
+    options_of,
+    searched,
+)
 from sweepengine.search.options import MapOptions, RequestOptions
 from sweepengine.show.terminal import say, say_json
 
@@ -16,9 +22,7 @@ from sweepengine.show.terminal import say, say_json
     "--mode gundam:2x3",
 )
 @click.argument("model")
-@click.option(
-    "--device", "devices", multiple=True, required=True, help="Name or file; a panel each."
-)
+@devices_option("devices", "Device, by name or file; each has a panel.")
 @options_of(RequestOptions)
 @options_of(MapOptions)
 @chart_option()
@@ -26,7 +30,7 @@ from sweepengine.show.terminal import say, say_json
 def limits_map(
     model: str, devices: tuple[str, ...], chart: Path | None, as_json: bool, **given: Any
 ) -> None:
-    """Map batch against length: limiting factors, throughput, the highest within the targets.
+    """Map batch against length: limiting factor, throughput, highest throughput within targets.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """

@@ -1,4 +1,4 @@
-"""`models`: what is known of models."""
+"""`models`: list the models, or print the spec sheet of one."""
 
 import click
 
@@ -10,7 +10,7 @@ from sweepengine.show.terminal import print_table, say, say_json
 @click.argument("model", required=False)
 @as_json_option
 def models(model: str | None, as_json: bool) -> None:
-    """List the models that are known, by size; or say what was read of MODEL.
+    """List the shipped models by size; or print the spec sheet of MODEL.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one.
     """
@@ -27,22 +27,18 @@ def models(model: str | None, as_json: bool) -> None:
             print_table(title, rows, ("", "") if len(rows[0]) == 2 else LAYERS)
             say()
         return
-    found = sorted(map(load_model, known("models")), key=lambda one: one.parameter_count)
+    shipped = sorted(map(load_model, known("models")), key=lambda model: model.parameter_count)
     if as_json:
-        say_json([facts_of(one) for one in found])
+        say_json([facts_of(loaded) for loaded in shipped])
         return
     rows = [
-        (
-            one.name,
-            f"{one.parameter_count:,}",
-            f"{one.active_parameter_count:,}",
-            f"{one.kv_bytes_per_token:,}",
-            one.description,
-        )
-        for one in found
-    ]
-    print_table("Models", rows, ("model", "parameters", "a token", "KV bytes a token", ""))
+        (loaded.name, f"{loaded.parameter_count:,}", f"{loaded.active_parameter_count:,}",
+         f"{loaded.kv_bytes_per_token:,}", loaded.description)
+        for loaded in shipped
+    ]  # fmt: skip
+    print_table("Models", rows, ("model", "parameters", "active parameters",
+                                 "KV cache bytes/token", "description"))  # fmt: skip
 
 
-LAYERS = ("layers", "attention", "heads", "KV heads", "head width", "window", "feed-forward",
-          "parameters a layer")  # fmt: skip
+LAYERS = ("layers", "attention", "heads", "KV heads", "head width", "window, tokens", "FFN",
+          "parameters per layer")  # fmt: skip

@@ -1,6 +1,7 @@
-"""Options that several commands share, and those that follow from the axes."""
+"""Options that several commands share, and options made from axes and records."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +19,23 @@ if TYPE_CHECKING:
     from sweepengine.data.models import Model
     from sweepengine.grid.lengths import Lengths
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 class OutputFile(click.Path):
-    """A file to write, refused before anything is computed where it cannot be written."""
+    """A file to write; a path that cannot be written is refused before anything is computed."""
 
     def __init__(self, *endings: str) -> None:
         super().__init__(dir_okay=False, path_type=Path)
         self.endings = endings
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        """The path.
+        """Return the path.
 
         Raises
         ------
         InputError
-            When it ends otherwise, or cannot be written.
+            When its name does not end in one of `endings`, or it cannot be written.
         """
         path = Path(value)
         if self.endings and path.suffix not in self.endings:
@@ -43,31 +46,51 @@ class OutputFile(click.Path):
         return path
 
 
-def chart_option(what: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option `--chart` of a command that draws `what`."""
-    said = f"Write {what} to FILE.svg, .png or .html." if what else "Write FILE.svg, .png or .html."
-    return click.option("--chart", type=OutputFile(*KINDS), help=said)
+def chart_option(what: str = "") -> Decorator:
+    """Return the option `--chart` of a command that draws `what`."""
+    text = f"Write {what or 'the chart'} to FILE.svg, .png or .html."
+    return click.option("--chart", type=OutputFile(*KINDS), help=text)
 
 
-def top_option(
-    what: str, shown: int | None = None
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option `--top`: how many of `what`, `shown` if nothing is said."""
+def devices_option(name: str, text: str = "Device, by name or file; can be repeated.") -> Decorator:
+    """Return the option `--device` of a command that takes several."""
+    return click.option("--device", name, multiple=True, required=True, help=text)
+
+
+def top_option(what: str, shown: int | None = None) -> Decorator:
+    """Return the option `--top`: how many of `what` to show, by default `shown`."""
     kind = click.IntRange(1, MOST_COUNTED)
     return click.option("--top", type=kind, default=shown, show_default=True, help=what)
 
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-BESIDE = ("device", "framework", "serving")
-"""Axes that only points on a device have; commands that take devices have options for them."""
+DEVICE_AXES = ("device", "framework", "serving")
+"""Axes of points on a device; commands that take devices have options for them."""
+
+
+@contextmanager
+def needs_extra(command: str, extra: str) -> Iterator[None]:
+    """Import modules that need an extra of the package.
+
+    Raises
+    ------
+    InputError
+        When one of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{command}: {error.name} is not installed: run pip install 'sweepengine[{extra}]'"
+        ) from None
 
 
 def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one option for each axis, its value spelled as in a grid file."""
+    """Give a command one option for each axis, with values spelled as in a grid file."""
     for name, axis in reversed(AXES.items()):
-        if name in BESIDE:
+        if name in DEVICE_AXES:
             continue
         kind: Any = int if axis.spelling == "numbers" else str
         if name in INPUTS and INPUTS[name].scale > 1:
@@ -81,19 +104,19 @@ def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def options_of(record: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options that a record declares; `search.options.record_of` reads them."""
+def options_of(record: type) -> Decorator:
+    """Give a command the options of a record; `search.declarations.record_of` reads them."""
 
     def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
-        for one in reversed(list(declared(record))):
-            choices, flag = one.option.choices, one.kind is bool
-            prices = one.kind is Mapping
+        for field in reversed(list(declared(record))):
+            choices, flag = field.option.choices, field.kind is bool
+            prices = field.kind is Mapping
             command = click.option(
-                one.flag, one.keyword, is_flag=flag, help=one.help,
+                field.flag, field.keyword, is_flag=flag, help=field.help,
                 type=click.Choice(choices) if choices else None if flag else str if prices
-                else one.kind,
-                multiple=one.several or prices, callback=_prices if prices else None,
-                default=() if prices else one.default,
+                else field.kind,
+                multiple=field.several or prices, callback=_prices if prices else None,
+                default=() if prices else field.default,
             )(command)  # fmt: skip
         return command
 
@@ -103,30 +126,33 @@ def options_of(record: type) -> Callable[[Callable[..., Any]], Callable[..., Any
 def _prices(
     ctx: click.Context, option: click.Parameter, written: Sequence[str]
 ) -> dict[str, float]:
-    """Prices by device.
+    """Return prices by device, USD an hour.
 
     Raises
     ------
     InputError
-        When one is not written as ``h100-sxm=2.5``.
+        When a price is not written as ``h100-sxm=2.5``.
     """
-    found = {}
+    prices = {}
     for price in written:
         name, _, usd = price.partition("=")
         try:
-            found[name] = float(usd)
+            prices[name] = float(usd)
         except ValueError:
             raise InputError(
                 f"{ctx.info_name}: --price {price}: expected DEVICE=USD an hour, such as "
                 "h100-sxm=2.5"
             ) from None
-    return found
+    return prices
 
 
 def axis_values(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs of a point, by axis, that the options of `axis_options` say."""
-    given = {axis: options[axis] for axis in AXES if options.get(axis) is not None}
-    given = {axis: value for axis, value in given.items() if axis not in BESIDE}
+    """Return the inputs of a point, by axis, from the options of `axis_options`."""
+    given = {
+        axis: options[axis]
+        for axis in AXES
+        if axis not in DEVICE_AXES and options.get(axis) is not None
+    }
     if "heads" in given:
         try:
             given["heads"] = tuple(int(number) for number in given["heads"].split(","))
@@ -146,56 +172,49 @@ def searched(
     record: type,
     given: dict[str, Any],
 ) -> Any:
-    """What a search finds for a model on devices, by the options of a command.
+    """Run a search for a model on devices, with the options of a command.
 
     Parameters
     ----------
     command : str
-        What to call it in messages.
+        Its name in messages.
     find : callable
-        The search: of a model, devices, lengths and a record of options.
+        The search, of a model, devices, lengths and a record of options.
     model : str
         Name or file.
     devices : sequence of str
         Names or files.
     record : type
-        Of the options that the search takes.
+        Type of the options that the search takes.
     given : dict
         Options of the command: those of `RequestOptions` and of `record`.
 
     Raises
     ------
     InputError
-        When one is not valid.
+        When an option is not valid, or both a file and single lengths are given.
     """
     from sweepengine.data.models import load_model
 
     loaded = load_model(model)
-    lengths = lengths_of_options(command, loaded, given)
-    return find(loaded, devices, lengths, record_of(record, given))
+    return find(loaded, devices, _lengths(command, loaded, given), record_of(record, given))
 
 
-def lengths_of_options(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
-    """Lengths that a command's options say (`RequestOptions`).
-
-    Raises
-    ------
-    InputError
-        When there are both a file and single lengths, or they are not valid.
-    """
+def _lengths(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
+    """Return the lengths of requests that the options say (`RequestOptions`)."""
     from sweepengine.grid.lengths import lengths_of
 
-    names = [one.keyword for one in declared(RequestOptions)]
+    names = [field.keyword for field in declared(RequestOptions)]
     table = {name: given[name] for name in names if given[name] is not None}
     path = table.pop("lengths", None)
     if path is not None:
         if table:
             option = f"--{next(iter(table)).replace('_', '-')}"
-            raise InputError(f"{command}: {option}: expected none beside --lengths")
+            raise InputError(f"{command}: {option}: remove it, or --lengths")
         from sweepengine.search.requests import read_lengths
 
         return read_lengths(path, model)
     for name in ("mode", "crops"):
         if name in table and not model.has_vision:
-            raise InputError(f"{command}: --{name}: {model.name} sees no images")
+            raise InputError(f"{command}: --{name}: {model.name} takes no images: remove it")
     return lengths_of(command, model, {name: [value] for name, value in table.items()})

@@ -1,4 +1,4 @@
-"""`plan`: how large a grid is."""
+"""`plan`: the size of a grid."""
 
 import click
 
@@ -10,7 +10,7 @@ from sweepengine.show.terminal import print_table, say_json
 @click.argument("grid")
 @as_json_option
 def plan(grid: str, as_json: bool) -> None:
-    """Say how large GRID is and whether it fits; compute nothing."""
+    """Print the size of GRID and whether its results fit Int64; compute nothing."""
     from sweepengine.grid.columns import DTYPES, TYPES
     from sweepengine.grid.files import load_grid
     from sweepengine.grid.points import output_names
@@ -23,7 +23,7 @@ def plan(grid: str, as_json: bool) -> None:
     axes = {axis.name: len(axis.values) for axis in loaded.axes if axis.name != "defaults"}
     facts = {
         "name": loaded.name,
-        "model": loaded.model.name,
+        "model": model.name,
         "points": loaded.points,
         "axes": axes,
         "columns": len(columns),
@@ -35,18 +35,18 @@ def plan(grid: str, as_json: bool) -> None:
     if as_json:
         say_json(facts)
         return
-    from sweepengine.costs.spec_sheet import formats_text
+    from sweepengine.costs.spec_sheet import checkpoint_text
 
     varying = ", ".join(f"{name} {count:,}" for name, count in axes.items() if count > 1)
     rows = [
-        ("model", loaded.model.name),
-        ("checkpoint", formats_text(model.architecture)),
+        ("model", model.name),
+        ("checkpoint", checkpoint_text(model.architecture)),
         ("points", f"{loaded.points:,}"),
         ("axes", varying or "one point"),
         ("columns", f"{len(model.inputs)} inputs, {len(columns) - len(model.inputs)} outputs"),
         ("size", f"at most {per_point * loaded.points:,} bytes before compression"),
         *[("times", basis) for basis in loaded.bases],
-        ("overflow", "none: the largest corner fits Int64"),
+        ("overflow", "none: the largest point fits Int64"),
         ("grid hash", loaded.hash[:12]),
     ]
     print_table(loaded.name, rows, ("", ""))

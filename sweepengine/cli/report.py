@@ -1,4 +1,4 @@
-"""`report`: charts and tables on one page."""
+"""`report`: charts and tables, on one page and as files."""
 
 import sys
 from pathlib import Path
@@ -16,19 +16,22 @@ from sweepengine.show.terminal import print_table, say
 @click.option(
     "--reference",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Published tables (NAME.csv) to compare with; exit 1 when a cell differs.",
+    help="Folder of published tables (NAME.csv) to compare with; exits 1 if a cell differs.",
 )
-@click.option("--against", help="A model whose accounting is laid beside that of the grids.")
+@click.option(
+    "--against", help="Another accounting of the model, to compare with that of the grids."
+)
 def report(
     grids_or_dirs: tuple[str, ...], out: Path, reference: Path | None, against: str | None
 ) -> None:
-    """Write a page of charts and tables, and each as files of its own."""
+    """Write a page of charts and tables, and each chart and table as a file."""
     from sweepengine.show.report import write_report
 
     compared = write_report(grids_or_dirs, out, reference, against)
     if compared:
         rows = [(c.name, str(c.equal), str(c.different)) for c in compared]
-        print_table("Against the published tables", rows, ("table", "equal", "different"))
+        print_table("Against the published tables", rows,
+                    ("table", "cells equal", "cells different"))  # fmt: skip
         for comparison in compared:
             for line in comparison.differences[:10]:
                 say(line)

@@ -1,4 +1,4 @@
-"""`run`: a grid into a Parquet dataset."""
+"""`run`: compute a grid into a Parquet dataset."""
 
 import os
 import sys
@@ -14,19 +14,19 @@ from sweepengine.show.terminal import say
 @click.command(epilog="Example: sweepengine run capacity --out results/capacity")
 @click.argument("grid")
 @click.option("--out", required=True, help="Directory or URI, such as s3://bucket/folder.")
-@click.option("--overwrite", is_flag=True, help="Replace another dataset that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace another dataset in the directory.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Threads here, or tasks of a Ray cluster.",
+    help="Executor: threads on this machine, or tasks of a Ray cluster.",
 )
-@click.option("--address", help="Of a Ray cluster [default: start a local one].")
+@click.option("--address", help="Address of a Ray cluster [default: start a local one].")
 @click.option(
-    "--workers", type=click.IntRange(1), help="Files written at once [default: all cores]."
+    "--workers", type=click.IntRange(1), help="Files computed at once [default: one a core]."
 )
-@click.option("--limit", type=click.IntRange(1), help="Only the first N points.")
+@click.option("--limit", type=click.IntRange(1), help="Compute only the first N points.")
 def run(
     grid: str,
     out: str,
@@ -36,14 +36,14 @@ def run(
     workers: int | None,
     limit: int | None,
 ) -> None:
-    """Compute GRID into a Parquet dataset; a run that was stopped goes on."""
-    # Measured: a tenth less memory, and faster, than the pool that pyarrow would choose.
+    """Compute GRID into a Parquet dataset; a run that was stopped resumes."""
+    # Measured: faster, and a tenth less memory, than the default pool of pyarrow.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from sweepengine.grid.files import load_grid
     from sweepengine.store.runs import run as run_grid
 
     if address is not None and engine != "ray":
-        raise click.UsageError("--address is for --engine ray")
+        raise click.UsageError("--address: expected --engine ray")
     loaded = load_grid(grid)
     total = loaded.points if limit is None else min(limit, loaded.points)
     try:
@@ -52,10 +52,10 @@ def run(
     except KeyboardInterrupt:
         say(f"{out}: interrupted: run the same command again to go on", error=True)
         sys.exit(interrupts.status() or 130)
-    kept = summary.points - summary.written
+    earlier = summary.points - summary.written
     say(
         f"{summary.place}: {summary.points:,} points in {summary.files} files, "
-        f"{summary.bytes:,} bytes" + (f", {kept:,} of them from before" if kept else "")
+        f"{summary.bytes:,} bytes" + (f", {earlier:,} of them from before" if earlier else "")
     )
     say(
         f"{summary.written:,} points, {summary.seconds:.2f} seconds, "
@@ -65,7 +65,7 @@ def run(
 
 @contextmanager
 def _progress(name: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar on a terminal, elsewhere nothing."""
+    """Show a progress bar on a terminal; elsewhere yield None."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,11 +1,17 @@
-"""`slo`: what meets latency targets on devices."""
+"""`slo`: which points meet latency targets on devices."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sweepengine.cli.options import as_json_option, chart_option, options_of, top_option
+from sweepengine.cli.options import (
+    as_json_option,
+    chart_option,
+    devices_option,
+    options_of,
+    top_option,
+)
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import GridTargets, SloOptions
 from sweepengine.show.terminal import say_json, show_answers
@@ -13,12 +19,12 @@ from sweepengine.show.terminal import say_json, show_answers
 
 @click.command(epilog="Example: sweepengine slo serving --device h100-sxm --device rtx-5090")
 @click.argument("grid_or_dir")
-@click.option("--device", "device_names", multiple=True, required=True, help="Name or file.")
+@devices_option("device_names")
 @options_of(GridTargets)
-@click.option("--where", help='Only these points: an SQL condition, such as "crop_rows = 2".')
+@click.option("--where", help='SQL condition on the points, such as "crop_rows = 2".')
 @options_of(SloOptions)
-@top_option("Rows of each Pareto front.", 12)
-@chart_option("the fronts")
+@top_option("Rows of each Pareto front to show.", 12)
+@chart_option("the Pareto fronts")
 @as_json_option
 def slo(
     grid_or_dir: str,
@@ -29,7 +35,7 @@ def slo(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Find which points meet TTFT and TPOT on devices, and the highest throughput of those."""
+    """Find the points that meet TTFT and TPOT on devices, and the highest throughput of them."""
     from sweepengine.data.devices import load_device
     from sweepengine.query.sources import open_source
     from sweepengine.query.sql import filtered

@@ -1,1 +1,1 @@
-"""Costs of one workload, line by line, and measures of them."""
+"""The cost of one workload, line by line, and measures derived from it."""

@@ -1,4 +1,4 @@
-"""Two accountings side by side: where their figures part, by how much, and why."""
+"""Two accountings compared: where their figures differ, by how much, and why."""
 
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ class Figure(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """One key in which the model files differ, and what it alone changes in the first."""
+    """A key in which the model files differ, and what it alone changes in the first."""
 
     key: str
     first: str
@@ -39,17 +39,30 @@ class Cause(NamedTuple):
 
 
 def figures(first: Model, second: Model, workload: str, point: Point) -> list[Figure]:
-    """Every output column of one workload in both accountings, and the parameters."""
-    one = point_columns(first.architecture, point)
-    other = point_columns(second.architecture, point)
-    found = [Figure(workload, name, one[name], other[name]) for name in one]
-    held = Figure(workload, "parameters", first.parameter_count, second.parameter_count)
-    return [*found, held]
+    """Compare every output column of one workload, and the parameters.
+
+    Parameters
+    ----------
+    first, second : Model
+        The accountings.
+    workload : str
+        Its name.
+    point : Point
+        Its inputs.
+    """
+    before = point_columns(first.architecture, point)
+    after = point_columns(second.architecture, point)
+    columns = [Figure(workload, name, before[name], after[name]) for name in before]
+    parameters = Figure(workload, "parameters", first.parameter_count, second.parameter_count)
+    return [*columns, parameters]
 
 
 def causes(first: Model, second: Model, workload: str, point: Point) -> list[Cause]:
-    """Each key of the second file that says why, with what it changes when it alone is changed."""
-    found = []
+    """Return each key that differs and for which the second file gives a reason.
+
+    Its effects are those of changing it alone. Parameters as `figures`.
+    """
+    differing = []
     for key, why in second.why.items():
         path = key.split(".")
         value = _at(second.data, path)
@@ -61,21 +74,21 @@ def causes(first: Model, second: Model, workload: str, point: Point) -> list[Cau
         changed = build(merged(first.data, change), f"{first.name} with {key}")
         effects = [f for f in figures(first, changed, workload, point) if f.first != f.second]
         effects.sort(key=lambda figure: -abs(figure.change or float("inf")))
-        said = (_said(first, path), _said(second, path))
-        found.append(Cause(key, *said, why, effects[:MOST_EFFECTS]))
-    return found
+        values = (_value_text(first, path), _value_text(second, path))
+        differing.append(Cause(key, *values, why, effects[:MOST_EFFECTS]))
+    return differing
 
 
 def _at(data: dict[str, Any], path: list[str]) -> Any:
-    """What stands at a path of tables; None where nothing does."""
+    """Return the value at a path of tables; None where there is none."""
     value: Any = data
     for part in path:
         value = value.get(part) if isinstance(value, dict) else None
     return value
 
 
-def _said(model: Model, path: list[str]) -> str:
-    """Value at a path, or the default where the file leaves it out, in words."""
+def _value_text(model: Model, path: list[str]) -> str:
+    """Describe the value at a path, or the default if the file leaves it out."""
     value = _at(model.data, path)
     if path[:2] == ["accounting", "counts"]:
         counts = {role: value[role] for role in CountedOperator._fields if value and role in value}

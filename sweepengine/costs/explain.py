@@ -1,4 +1,4 @@
-"""The cost of one workload as a tree: a walk over the parts of its passes."""
+"""The cost of one workload as a tree, made by a walk over the parts of its passes."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -89,33 +89,33 @@ TILES = 1
 
 
 class OperatorId(NamedTuple):
-    """How an operator is found; titles are for people."""
+    """The key of an operator; titles are for people."""
 
     phase: str
     group: int
-    """Position of its group of layers, or of its view; `passes.ENDS`."""
+    """Position of its group of layers, or of its view; or `passes.ENDS`."""
     operator: str
-    """Its field's name; of vision, the kind of layers; "collectives"."""
+    """Name of its field; in vision, the kind of layers; or "collectives"."""
 
 
 class CostLine(NamedTuple):
-    """One line of the explanation: what it and all below it cost, for the whole batch."""
+    """One line of the tree: the cost of it and all lines below it, for the whole batch."""
 
     name: str
     copies: int
-    """How many alike stand side by side or one after the other."""
+    """Number of equal parts that the line stands for."""
     formula: str
-    """One line: how the figures follow; empty for a group."""
+    """How the figures follow, in one line; empty for a group."""
     tensor_flops: int
     cuda_flops: int
     activation_io_bytes: int
     kv_io_bytes: int
     weight_io_bytes: float
-    """Expected: routed experts are read as far as the batch activates them."""
+    """Expected bytes: only experts that the batch activates are read."""
     link_bytes: int
     parts: "tuple[CostLine, ...]"
     id: OperatorId | None = None
-    """Of an operator; of vision, of a kind of layers."""
+    """Key of an operator; in vision, of a kind of layers; None for other lines."""
 
     @property
     def flops(self) -> int:
@@ -128,30 +128,28 @@ class CostLine(NamedTuple):
         return self.activation_io_bytes + self.kv_io_bytes + self.weight_io_bytes
 
     def walk(self, depth: int = 0) -> "Iterator[tuple[int, CostLine]]":
-        """Yield this line and all below it, with their depths."""
+        """Yield this line and all lines below it, with their depths."""
         yield depth, self
         for part in self.parts:
             yield from part.walk(depth + 1)
 
     def operators(self) -> "dict[OperatorId, CostLine]":
-        """The lines of all operators."""
+        """Return the lines of all operators by their keys."""
         return {line.id: line for _, line in self.walk() if line.id is not None}
 
     def as_dict(self) -> dict[str, Any]:
-        """Nested dictionaries for JSON."""
-        found = {**self._asdict(), "parts": [part.as_dict() for part in self.parts]}
-        del found["id"]
-        return found
+        """Return nested dictionaries, for JSON."""
+        fields = {**self._asdict(), "parts": [part.as_dict() for part in self.parts]}
+        del fields["id"]
+        return fields
 
 
 def explain(arch: Architecture, point: Point) -> CostLine:
-    """Cost of one workload, operator by operator; operators add up to phases, phases to the total.
+    """Explain the cost of one workload on the busiest device of its layout.
 
-    Of a layout it is that of the busiest device.
-
-    Integer figures add up exactly and equal the columns of `evaluate`. The weights are read by
-    the global view; tiles share its pass. Of the activation memory, a maximum and no sum, the
-    tree says nothing.
+    Operators add up to phases, and phases to the total; integer figures add up exactly and equal
+    the columns of `evaluate`. In vision, weights are counted in the global view, as tiles share its
+    pass. Activation memory is a maximum, not a sum, so the tree leaves it out.
     """
     image = image_of(arch, point)
     tokens = tokens_of(point, image.view_tokens + image.tile_tokens)
@@ -169,15 +167,15 @@ def explain(arch: Architecture, point: Point) -> CostLine:
 
 
 def _stated(formula: Callable[..., Any]) -> str:
-    """First paragraph of a formula's docstring, which states it, and the next if that does."""
+    """Return the paragraphs of a docstring that state its formula: the first, and one in code."""
     text = (inspect.getdoc(formula) or "").split("\n\nParameters\n")[0]
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    stated = [paragraph for paragraph in paragraphs if "`" in paragraph]
-    return " ".join(dict.fromkeys([paragraphs[0], *stated[:1]]))
+    in_code = [paragraph for paragraph in paragraphs if "`" in paragraph]
+    return " ".join(dict.fromkeys([paragraphs[0], *in_code[:1]]))
 
 
 def _costs(cost: Cost) -> bool:
-    """Whether an operator is more than nothing."""
+    """Tell whether an operator has any cost but a peak of activations."""
     return any(cost._replace(activation_peak=0))
 
 
@@ -199,7 +197,7 @@ def _line(
     sent: int = 0,
     known: OperatorId | None = None,
 ) -> CostLine:
-    """An operator's line: `cost` of one sequence in values of `size` bytes, for a whole batch."""
+    """Make an operator's line for a batch; `cost` is of one sequence, traffic in values."""
     return CostLine(
         name=name,
         copies=1,
@@ -216,27 +214,27 @@ def _line(
 
 
 def _vision(arch: Architecture, image: ImageTokens, flash: int, batch: int) -> CostLine:
-    """Vision of a batch: views by kind of layers, then what joins them to the decoder."""
+    """Return the line of vision: views by kind of layers, then the joins to the decoder."""
     towers, counts, size = arch.vision, arch.counts, arch.convention.dtype_bytes
     times = repeats(towers)
     kinds = {"global_blocks": "sam_block", "windowed_blocks": "sam_block",
              "clip_blocks": "clip_block", "encoder_blocks": "encoder_block"}  # fmt: skip
 
-    def lines(
+    def lines_of(
         record: Any, roles: tuple[CountedOperator, ...], count: int, read: int, joined: bool = False
     ) -> list[CostLine]:
-        found = []
+        lines = []
         for (name, cost), role in zip(record._asdict().items(), roles, strict=True):
             all_of = scaled(counted(cost, role), count, read)
             if _costs(all_of):
                 known = OperatorId("vision", ENDS, name) if joined else None
-                found.append(
+                lines.append(
                     _line(operator_title(name), STATED_BY[type(record)][name], all_of, batch, size,
                           float(all_of.weight_io * size), known=known)
                 )  # fmt: skip
-        return found
+        return lines
 
-    found = []
+    shown = []
     for position, (side, views) in enumerate(
         ((image.view_size, 1), (image.tile_size, image.tiles))
     ):
@@ -244,18 +242,18 @@ def _vision(arch: Architecture, image: ImageTokens, flash: int, batch: int) -> C
         for kind, record in view(towers, side, flash)._asdict().items():
             copies = getattr(times, kind)
             read = 0 if position == TILES else copies
-            parts = lines(record, getattr(counts, kinds.get(kind, kind)), copies * views, read)
+            parts = lines_of(record, getattr(counts, kinds.get(kind, kind)), copies * views, read)
             if parts:
                 known = OperatorId("vision", position, kind)
                 seen.append(_sum(TITLES[kind], copies, parts, known))
         if seen:
-            found.append(_sum(VIEWS[position], views, seen))
+            shown.append(_sum(VIEWS[position], views, seen))
     joined = joins(towers.projector, projected_tokens(towers, image))
-    return _sum("vision", 1, [*found, *lines(joined, counts.joins, 1, 1, joined=True)])
+    return _sum("vision", 1, [*shown, *lines_of(joined, counts.joins, 1, 1, joined=True)])
 
 
 class _Walk(NamedTuple):
-    """How the parts of a phase of the decoder become lines."""
+    """Makes the lines of one phase of the decoder."""
 
     arch: Architecture
     point: Point
@@ -263,22 +261,21 @@ class _Walk(NamedTuple):
     phase: str
     batch: int
     passes: int
-    """Over the weights."""
+    """Passes over the weights."""
     tokens: int
-    """Of a device in each pass."""
+    """Tokens of a device in each pass."""
 
     def lines(self, parts: tuple[Part, ...]) -> CostLine:
-        """The phase: groups of layers between table and head, and what a device sends."""
+        """Return the phase: embedding, groups of layers and head, with collectives."""
         before: list[CostLine] = []
         groups: list[CostLine] = []
         after: list[CostLine] = []
         titles = group_titles(self.share.groups)
         for part in parts:
-            found = [
+            lines = [
                 self.operator(part, name, cost) for name, cost in part.operators._asdict().items()
             ]
-            sent = self.collectives(part)
-            kept = [line for line in (*found, sent) if line is not None]
+            kept = [line for line in (*lines, self.collectives(part)) if line is not None]
             if part.group != ENDS:
                 groups.append(_sum(titles[part.group], part.layers, kept))
                 continue
@@ -287,7 +284,7 @@ class _Walk(NamedTuple):
         return _sum(self.phase, 1, [*before, *groups, *after])
 
     def operator(self, part: Part, name: str, cost: Cost) -> CostLine | None:
-        """The line of one operator in all layers of its part; None where it costs nothing."""
+        """Return the line of one operator in all layers of its part; None if it has no cost."""
         arch, ends = self.arch, part.group == ENDS
         roles = arch.counts.ends if ends else arch.counts.layer
         position = part.operators._fields.index(name)
@@ -310,7 +307,7 @@ class _Walk(NamedTuple):
         )
 
     def read(self, part: Part, name: str, cost: Cost) -> float:
-        """Expected bytes of weights that a pass reads of an operator."""
+        """Return the expected bytes of weights that a pass reads for an operator."""
         arch, share, layout = self.arch, self.share, self.share.layout
         size = arch.convention.dtype_bytes
         if name == "embedding":
@@ -324,16 +321,16 @@ class _Walk(NamedTuple):
         saved = layer_savings(group, share.backbone.hidden, formats, size)._asdict()
         read -= part.layers * saved.get(name, 0) * min(cost.weight_io, 1)
         if cost.expert_io:
-            forward = arch.groups[part.group].feed_forward
-            held = ceil_div(forward.experts, layout.expert)
-            one = cost.expert_io * size - part.layers * saved["expert"]
-            met = self.tokens * expert_groups(layout)
-            routing = (held, forward.experts, forward.experts_per_token)
-            read += activated_experts(*routing, met) * one
+            ffn = arch.groups[part.group].feed_forward
+            resident = ceil_div(ffn.experts, layout.expert)
+            expert_bytes = cost.expert_io * size - part.layers * saved["expert"]
+            tokens = self.tokens * expert_groups(layout)
+            routing = (resident, ffn.experts, ffn.experts_per_token)
+            read += activated_experts(*routing, tokens) * expert_bytes
         return read
 
     def collectives(self, part: Part) -> CostLine | None:
-        """What a device sends in all layers of a part; None where it sends nothing."""
+        """Return the line of what a device sends in all layers of a part; None if nothing."""
         sent = self.passes * part.layers * part.traffic.values
         if not sent:
             return None

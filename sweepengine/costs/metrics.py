@@ -1,6 +1,6 @@
 """Derived measures as Polars expressions over the output columns; never stored.
 
-`stages` names stages to add up: ``("vision", "prefill")`` is the published "vision+prefill".
+`stages` names phases to add up: ``("vision", "prefill")`` is the published "vision+prefill".
 Units as published: TFLOP is 1e12 FLOP, Tb is 1e12 bits, GiB is 2**30 bytes.
 """
 
@@ -23,14 +23,14 @@ from sweepengine.grid.columns import PHASES
 
 GIB = 2**30
 PAGE_TOKENS = 16
-"""Tokens of a page, as vLLM and SGLang keep them by default."""
+"""Tokens of a page of the KV cache, by default in vLLM and SGLang."""
 BITS_PER_BYTE = 8
 BOUNDS = ("compute", "bandwidth")
-"""Roofs that bind a stage."""
+"""Roofs that can bound a phase."""
 
 
 def total(measure: str, stages: Sequence[str]) -> pl.Expr:
-    """Sum of one measure over stages, such as ``total("tensor_flops", ["vision", "prefill"])``."""
+    """Sum one measure over phases, such as ``total("tensor_flops", ["vision", "prefill"])``."""
     return pl.sum_horizontal([pl.col(f"{stage}_{measure}") for stage in stages])
 
 
@@ -40,21 +40,20 @@ def flops(stages: Sequence[str]) -> pl.Expr:
 
 
 def moved_bytes(stages: Sequence[str]) -> pl.Expr:
-    """Bytes moved: activations, weights (expected) and key-value cache."""
+    """Bytes moved: activations, weights (expected) and KV cache."""
     measures = ("activation_io_bytes", "weight_io_bytes", "kv_io_bytes")
     return pl.sum_horizontal([total(measure, stages) for measure in measures])
 
 
 def tensor_cuda_ratio(stages: Sequence[str]) -> pl.Expr:
-    """Tensor-core FLOPs for each CUDA-core FLOP."""
+    """Tensor-core FLOPs per CUDA-core FLOP."""
     return total("tensor_flops", stages) / total("cuda_flops", stages)
 
 
 def arithmetic_intensity(stages: Sequence[str], per: str = "byte") -> pl.Expr:
-    """FLOPs for each byte moved; `per="bit"` is the published measure.
+    """FLOPs per byte moved; `per="bit"` is the published measure.
 
-    Where the model's accounting counts no weight and KV I/O those add nothing, which makes it
-    the published FLOPs / activation bits.
+    An accounting without weight and KV cache I/O gives the published FLOPs / activation bits.
 
     Raises
     ------
@@ -70,12 +69,12 @@ def arithmetic_intensity(stages: Sequence[str], per: str = "byte") -> pl.Expr:
 def required_tflops_for_ttft(
     ttft_s: float, stages: Sequence[str] = ("vision", "prefill")
 ) -> pl.Expr:
-    """TFLOP/s needed for the first token after `ttft_s` seconds: vision + prefill FLOPs / TTFT."""
+    """TFLOP/s required for a TTFT of `ttft_s` seconds: vision + prefill FLOPs / TTFT."""
     return flops(stages) / (_seconds("ttft_s", ttft_s) * TERA)
 
 
 def required_tflops_for_tpot(tpot_s: float) -> pl.Expr:
-    """TFLOP/s needed for a token every `tpot_s` seconds: decode FLOPs / K / TPOT."""
+    """TFLOP/s required for a TPOT of `tpot_s` seconds: decode FLOPs / K / TPOT."""
     return flops(("decode",)) / pl.col("decode_steps") / (_seconds("tpot_s", tpot_s) * TERA)
 
 
@@ -92,13 +91,21 @@ AT_PEAK = Achievable()
 def roofline_seconds(
     device: Device, stages: Sequence[str], achievable: Achievable = AT_PEAK
 ) -> pl.Expr:
-    """Seconds that stages take on a device, one after the other.
+    """Seconds of phases on a device, one after the other: a lower bound.
 
-    A stage takes the longer of its work, tensor / peak + CUDA / peak, and its traffic, bytes /
-    bandwidth, bytes being those of activations, weights and key-value cache. As all fields of a
-    stage's pass overlap, this is a lower bound; the published rooflines (Williams et al. 2009)
-    take the same maximum. Behind it come what links take (`link_seconds`); stages of a pipeline,
-    each as long as the busiest, follow each other, one batch being on its way.
+    The time of a phase is the larger of its work (tensor / peak + CUDA / peak) and its traffic
+    (bytes of activations, weights and KV cache / bandwidth), as if all its operators overlapped:
+    the maximum of the published rooflines (Williams et al. 2009). The time of the links
+    (`link_seconds`) is added. Pipeline stages follow each other, each as long as the busiest, with
+    one batch in flight.
+
+    Parameters
+    ----------
+    device : Device
+    stages : sequence of str
+        Phases.
+    achievable : Achievable
+        Fractions of the peaks.
 
     Raises
     ------
@@ -118,10 +125,11 @@ def roofline_seconds(
 
 
 def compute_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Seconds of a stage's work: tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak.
+    """Seconds of the work of a phase: tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak.
 
-    The peak is that of what linear layers take, `activation_format`; attention and head, which
-    stay in bf16, are taken at it too, as in a lower bound. Vision is in bf16.
+    The peak is that of `activation_format`, also for attention and head, which stay in bf16: the
+    result is a lower bound. Vision uses the bf16 peak. Parameters as `roofline_seconds`, for one
+    phase.
     """
     reached = _fraction("compute", achievable.compute)
     tensor = pl.col(f"{stage}_tensor_flops") / (tensor_peak(device, stage) * reached)
@@ -129,40 +137,39 @@ def compute_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK
 
 
 def tensor_peak(device: Device, stage: str) -> pl.Expr:
-    """FLOP/s of tensor cores for what a stage's products take; bf16's where there is no other.
+    """FLOP/s of tensor cores for the GEMMs of a phase; bf16 for a format without a peak.
 
-    Where a point says another bf16 peak, other formats keep their ratio to it.
+    If a point states another bf16 peak, the other formats keep their ratio to it.
     """
-    whole = device.tensor_flops_per_s
-    own = _instead("device_tensor_tflops", TERA, whole)
+    bf16 = device.tensor_flops_per_s
+    stated = _stated_or("device_tensor_tflops", TERA, bf16)
     if stage == "vision":
-        return own
-    times = {
-        name: device.peaks.get(row_of(name).get("peak", "bf16"), whole) / whole
+        return stated
+    ratios = {
+        name: device.peaks.get(row_of(name).get("peak", "bf16"), bf16) / bf16
         for name in FORMAT_NAMES
     }
-    taken = pl.col("activation_format").cast(pl.String)
-    return own * taken.replace_strict(times, return_dtype=pl.Float64)
+    formats = pl.col("activation_format").cast(pl.String)
+    return stated * formats.replace_strict(ratios, return_dtype=pl.Float64)
 
 
-def _instead(column: str, unit: float, own: float) -> pl.Expr:
-    """A device's figure, or what a point says instead."""
-    said = pl.col(column)
-    return pl.when(said > 0).then(said * unit).otherwise(own)
+def _stated_or(column: str, unit: float, figure: float) -> pl.Expr:
+    """Return what a point states in a column, or else the figure of the device."""
+    stated = pl.col(column)
+    return pl.when(stated > 0).then(stated * unit).otherwise(figure)
 
 
 def memory_bytes(device: Device) -> pl.Expr:
-    """Bytes that a device has, or what a point says instead."""
-    return _instead("device_memory_gb", GIGA, float(device.memory_bytes)).cast(pl.Int64)
+    """Bytes of the memory of a device, or those that a point states."""
+    return _stated_or("device_memory_gb", GIGA, float(device.memory_bytes)).cast(pl.Int64)
 
 
 def link_seconds(device: Device, stage: str) -> pl.Expr:
-    """Seconds of what a stage sends: collectives x latency + bytes / bandwidth one way.
+    """Seconds of the links in a phase: collectives x latency + bytes / bandwidth one way.
 
-    A tensor group within a node is on its links, a larger one on the network, and so are stages
-    where devices are more than a node's. Of what goes to experts over several nodes the part in a
-    device's own node, `node/g`, stays on its links, at the same time. A device without a network
-    takes for ever beyond its node.
+    A tensor group within a node uses its links, a larger one the network; pipeline stages likewise.
+    Of what goes to experts over several nodes, the share within the node, `node/g`, uses the links
+    at the same time. A device without a network needs infinite time beyond its node.
     """
     if stage == "vision" or device.links is None:
         return pl.lit(0.0)
@@ -174,7 +181,7 @@ def link_seconds(device: Device, stage: str) -> pl.Expr:
     node = links.devices_a_node
     exchanged = pl.col(f"{stage}_exchange_bytes")
     kept = pl.col(f"{stage}_link_bytes") - exchanged
-    near_rate = _instead("link_bandwidth_gbs", GIGA, links.bytes_per_s)
+    near_rate = _stated_or("link_bandwidth_gbs", GIGA, links.bytes_per_s)
     rate = pl.when(reach <= node).then(near_rate).otherwise(beyond)
     moving = pl.when(kept > 0).then(kept / rate).otherwise(0.0)
     elsewhere = exchanged * (1 - node / expert) / beyond
@@ -188,29 +195,29 @@ def link_seconds(device: Device, stage: str) -> pl.Expr:
 
 
 def memory_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Seconds of a stage's traffic: bytes moved / bandwidth."""
+    """Seconds of the traffic of a phase: bytes moved / bandwidth."""
     reached = _fraction("bandwidth", achievable.bandwidth)
-    rate = _instead("device_bandwidth_gbs", GIGA, device.bytes_per_s)
+    rate = _stated_or("device_bandwidth_gbs", GIGA, device.bytes_per_s)
     return moved_bytes((stage,)) / (rate * reached)
 
 
 def bound(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Which roof binds a stage, one of `BOUNDS`."""
+    """Which roof bounds a phase, one of `BOUNDS`."""
     work = compute_seconds(device, stage, achievable)
-    binds = work >= memory_seconds(device, stage, achievable)
+    slower = work >= memory_seconds(device, stage, achievable)
     compute, bandwidth = BOUNDS
-    return pl.when(binds).then(pl.lit(compute)).otherwise(pl.lit(bandwidth))
+    return pl.when(slower).then(pl.lit(compute)).otherwise(pl.lit(bandwidth))
 
 
 def ttft_seconds(
     device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = PHASES
 ) -> pl.Expr:
-    """Time to first token of a batch: vision, where `stages` has it, then prefill."""
+    """Time to first token of a batch, s: vision, if `stages` has it, then prefill."""
     return roofline_seconds(device, [s for s in stages if s != "decode"], achievable)
 
 
 def tpot_seconds(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Time per output token, the mean over all decode steps; null without steps."""
+    """Time per output token, s: the mean over all decode steps; null without steps."""
     total_time = roofline_seconds(device, ("decode",), achievable)
     return pl.when(pl.col("decode_steps") > 0).then(total_time / pl.col("decode_steps"))
 
@@ -220,19 +227,19 @@ def tokens_per_second(
 ) -> pl.Expr:
     """Tokens/s/device over whole requests: batch x K / (TTFT + decode time).
 
-    A device is taken to read a batch of images and then decode it, one batch after the other.
+    A device prefills a batch and then decodes it, one batch after the other.
     """
     whole = roofline_seconds(device, stages, achievable) * pl.col("devices")
     return pl.col("batch_size") * pl.col("decode_steps") / whole
 
 
 def tokens_per_second_per_user(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Tokens/s that one user sees while decoding: 1 / TPOT; null without steps."""
+    """Tokens/s of one user while decoding: 1 / TPOT; null without steps."""
     return 1.0 / tpot_seconds(device, achievable)
 
 
 def bytes_per_sequence(stages: Sequence[str] = PHASES) -> pl.Expr:
-    """Key-value cache after decoding and the largest stage's activations, of one sequence."""
+    """Bytes of one sequence: KV cache after decoding, and activations of the largest phase."""
     activations = pl.max_horizontal([pl.col(f"{stage}_activation_bytes") for stage in stages])
     return (activations + pl.col("decode_kv_cache_bytes")) // device_sequences()
 
@@ -244,17 +251,16 @@ def device_sequences() -> pl.Expr:
 
 
 def memory_needed_bytes(stages: Sequence[str] = PHASES) -> pl.Expr:
-    """Bytes a device must hold: weights, key-value cache after decoding, activations."""
+    """Bytes that a device must hold: weights, KV cache after decoding, activations."""
     return pl.col("weight_bytes") + bytes_per_sequence(stages) * device_sequences()
 
 
 def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.Expr:
-    """Bytes of cache that an engine reserves after decoding: whole pages for each sequence.
+    """Bytes of KV cache that a serving engine reserves after decoding, in whole pages.
 
-    The exact bytes are `decode_kv_cache_bytes`. Layers of each kind of attention have pages of
-    their own, as hybrid engines keep them; a window keeps the pages that its W - 1 tokens lie on,
-    at most one more than they fill, since engines free whole pages. States of recurrent layers are
-    as they are.
+    The exact bytes are `decode_kv_cache_bytes`. Layers of each kind of attention have separate
+    pages. A window keeps the pages that contain its W - 1 tokens, at most one more than they fill,
+    as engines free whole pages. States of recurrent layers are not paged.
 
     Raises
     ------
@@ -263,25 +269,25 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
     """
     if page_tokens < 1:
         raise InputError(f"page_tokens = {page_tokens}: expected an integer of at least 1")
-    laid, heads_of = AXES["layout"].columns, AXES["heads"].columns
-    named = (*laid, "cache_format", *heads_of)
-    asked = [name for name in named if name in model.inputs]
-    needed = (*asked, "context_tokens", "decode_steps", "batch_size")
+    layout_columns, head_columns = AXES["layout"].columns, AXES["heads"].columns
+    names = (*layout_columns, "cache_format", *head_columns)
+    keys = [name for name in names if name in model.inputs]
+    needed = (*keys, "context_tokens", "decode_steps", "batch_size")
 
     def reserved(points: pl.Series) -> pl.Series:
         frame = points.struct.unnest()
         parts = []
-        for values, part in frame.with_row_index("row").partition_by(asked, as_dict=True).items():
-            chosen = dict(zip(asked, values, strict=True))
-            layout = Layout(*(int(chosen[name]) for name in laid))
-            queries, keys = (int(chosen.get(name, 0)) for name in heads_of)
+        for values, part in frame.with_row_index("row").partition_by(keys, as_dict=True).items():
+            chosen = dict(zip(keys, values, strict=True))
+            layout = Layout(*(int(chosen[name]) for name in layout_columns))
+            query_heads, kv_heads = (int(chosen.get(name, 0)) for name in head_columns)
             cache = cache_bits(model.architecture, CACHE_FORMATS.index(str(chosen["cache_format"])))
-            groups = share_of(model.architecture, queries, keys, layout).groups
-            held = _reserved(model.architecture, groups, cache, page_tokens)
+            groups = share_of(model.architecture, query_heads, kv_heads, layout).groups
+            a_sequence = _reserved(model.architecture, groups, cache, page_tokens)
             sequences = (part["batch_size"].cast(pl.Int64) + layout.data - 1) // layout.data
-            tokens = part.select(held.alias("held"))["held"] * sequences
-            parts.append(pl.DataFrame({"row": part["row"], "held": tokens}))
-        return pl.concat(parts).sort("row")["held"]
+            size = part.select(bytes=a_sequence)["bytes"] * sequences
+            parts.append(pl.DataFrame({"row": part["row"], "bytes": size}))
+        return pl.concat(parts).sort("row")["bytes"]
 
     return pl.struct(needed).map_batches(reserved, return_dtype=pl.Int64)
 
@@ -289,7 +295,7 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
 def _reserved(
     arch: Architecture, groups: tuple[Group, ...], cache: int, page_tokens: int
 ) -> pl.Expr:
-    """Bytes that an engine reserves for one sequence on a device with these groups."""
+    """Return the bytes that an engine reserves for one sequence on a device with these groups."""
     steps, context = pl.col("decode_steps").cast(pl.Int64), pl.col("context_tokens").cast(pl.Int64)
     left_out = (1 - arch.convention.cache_holds_last_token) * pl.min_horizontal(steps, pl.lit(1))
     tokens = context + steps - left_out
@@ -301,24 +307,24 @@ def _reserved(
         most = -(-(window - 1) // page_tokens) + 1
         return pl.min_horizontal(filled, pl.lit(most))
 
-    found = pl.lit(0, pl.Int64)
+    reserved = pl.lit(0, pl.Int64)
     for group in groups:
-        own = group.attention
-        a_token = group.layers * (cached_values(own) * cache // QUARTERS)
-        found += a_token * page_tokens * pages(own.window)
-        found += group.layers * state_values(group.recurrent) * arch.convention.dtype_bytes
-        if own.stride:  # pages of as many entries, and what waits for the next one
-            entry = group.layers * (entry_values(own) * cache // QUARTERS)
-            waiting = 2 * own.stride * (2 * own.series - 1)
-            found += entry * (page_tokens * pages(0, own.stride) + waiting)
-    return found
+        attention = group.attention
+        a_token = group.layers * (cached_values(attention) * cache // QUARTERS)
+        reserved += a_token * page_tokens * pages(attention.window)
+        reserved += group.layers * state_values(group.recurrent) * arch.convention.dtype_bytes
+        if attention.stride:  # pages of compressed KV entries, and tokens waiting for the next one
+            entry = group.layers * (entry_values(attention) * cache // QUARTERS)
+            waiting = 2 * attention.stride * (2 * attention.series - 1)
+            reserved += entry * (page_tokens * pages(0, attention.stride) + waiting)
+    return reserved
 
 
 def largest_batch(device: Device, stages: Sequence[str] = PHASES) -> pl.Expr:
-    """Largest batch whose weights, cache and activations fit a device; 0 where none does.
+    """Largest batch whose weights, KV cache and activations fit on a device; 0 if none does.
 
-    Cache and activations grow evenly with the batch, so this holds for every point of a workload
-    whatever its own batch size.
+    KV cache and activations are proportional to the batch, so all batch sizes of a workload give
+    the same answer.
     """
     free = memory_bytes(device) - pl.col("weight_bytes")
     most = free // bytes_per_sequence(stages) * pl.col("data_parallel")

@@ -2,15 +2,13 @@
 
 from sweepengine.data.devices import GIGA, TERA, Device
 
-HEADER = ("device", "bf16", "fp8", "fp4", "int8", "CUDA", "GB/s", "GB", "link GB/s", "a node",
-          "network GB/s", "W")  # fmt: skip
-TITLE = (
-    "Peaks: dense tensor TFLOP/s by format, fp32 CUDA-core TFLOP/s; memory; links one way a device"
-)
+HEADER = ("device", "bf16", "fp8", "fp4", "int8", "CUDA", "GB/s", "GB", "link GB/s",
+          "devices/node", "network GB/s", "W")  # fmt: skip
+TITLE = "Devices: dense tensor and fp32 CUDA peaks, TFLOP/s; memory; links, one way per device"
 
 
 def row_of_device(device: Device) -> tuple[str, ...]:
-    """Cells of one device, in the order of `HEADER`; empty where its file says nothing."""
+    """Return the cells of one device, in the order of `HEADER`; empty where its file has none."""
     peaks = [device.peaks.get(kind) for kind in ("bf16", "fp8", "fp4", "int8")]
     links = device.links
     network = links.network_bytes_per_s if links else None

@@ -1,4 +1,4 @@
-"""One point on a device: which roof binds each stage, how long it takes at least, what fits."""
+"""One point on a device: the roofline time of each phase, what bounds it, and what fits."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from sweepengine.grid.points import phases_of
 
 
 class StageTime(NamedTuple):
-    """Least seconds of a stage on a device, by the data sheet's peaks."""
+    """Seconds of a phase on a device at the peaks of the data sheet: a lower bound."""
 
     stage: str
     compute_s: float
@@ -25,7 +25,7 @@ class StageTime(NamedTuple):
 
 
 class OnDevice(NamedTuple):
-    """What one point takes on a device."""
+    """Times and memory of one point on a device."""
 
     device: Device
     stages: list[StageTime]
@@ -36,28 +36,28 @@ class OnDevice(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        """Whether weights, cache and activations of a device's share do."""
+        """Whether a device holds its share of weights, KV cache and activations."""
         return self.memory_bytes <= self.has_bytes
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; the device by its name."""
+        """Return all fields, for JSON; the device is named."""
         stages = [time._asdict() for time in self.stages]
-        beside = {"device": self.device.name, "stages": stages, "fits": self.fits}
-        return self._asdict() | beside
+        named = {"device": self.device.name, "stages": stages, "fits": self.fits}
+        return self._asdict() | named
 
 
 def frame_of(model: Model, point: Point) -> pl.DataFrame:
-    """One row of all columns that a model has."""
+    """Return one row with all columns of a model."""
     inputs = {name: INPUTS[name].shown(value) for name, value in point._asdict().items()}
-    found = inputs | point_columns(model.architecture, point)
+    values = inputs | point_columns(model.architecture, point)
     schema = schema_of(model)
-    return pl.DataFrame({name: [found[name]] for name in schema}, schema=schema)
+    return pl.DataFrame({name: [values[name]] for name in schema}, schema=schema)
 
 
 def on_device(model: Model, point: Point, device: Device) -> OnDevice:
-    """Least times and memory of a point on a device: rooflines, as `metrics` states them."""
+    """Return roofline times and memory of a point on a device, as `metrics` states them."""
     frame, stages = frame_of(model, point), phases_of(model)
-    found = []
+    times = []
     for stage in stages:
         row = frame.select(
             compute=metrics.compute_seconds(device, stage),
@@ -68,10 +68,10 @@ def on_device(model: Model, point: Point, device: Device) -> OnDevice:
         ).row(0)
         compute, memory, link, whole, bound = row
         slowest = "links" if link > max(compute, memory) else bound
-        found.append(StageTime(stage, compute, memory, link, whole, slowest))
+        times.append(StageTime(stage, compute, memory, link, whole, slowest))
     memory, has, largest = frame.select(
         memory=metrics.memory_needed_bytes(stages),
         has=metrics.memory_bytes(device),
         largest=metrics.largest_batch(device, stages),
     ).row(0)
-    return OnDevice(device, found, memory, has, largest, frame["devices"][0])
+    return OnDevice(device, times, memory, has, largest, frame["devices"][0])

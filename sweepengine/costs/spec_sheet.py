@@ -1,4 +1,4 @@
-"""A model as a spec sheet: what was read and understood of its file."""
+"""The spec sheet of a model: what was read from its file."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Rows = list[tuple[str, ...]]
 
 
 def facts_of(model: Model) -> dict[str, Any]:
-    """What is known of a model, for JSON."""
+    """Return the facts of a model, for JSON."""
     arch = model.architecture
     return {
         "name": model.name,
@@ -24,7 +24,7 @@ def facts_of(model: Model) -> dict[str, Any]:
         "active_parameter_count": model.active_parameter_count,
         "weight_bytes": model.weight_bytes,
         "kv_bytes_per_token": model.kv_bytes_per_token,
-        "kv_bytes_per_token_without_windows": _endless_bytes(model),
+        "kv_bytes_per_token_without_windows": _unwindowed_bytes(model),
         "has_vision": model.has_vision,
         "hidden": arch.backbone.hidden,
         "vocabulary": arch.backbone.vocabulary,
@@ -46,21 +46,21 @@ def facts_of(model: Model) -> dict[str, Any]:
 
 
 def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
-    """Titles and rows: the whole, its layers by kind, what was assumed."""
+    """Return titles and rows: the model, its layers by kind, defaults, sources."""
     arch = model.architecture
     cache = FORMAT_NAMES[arch.checkpoint.cache]
     whole: Rows = [
         ("parameters", f"{model.parameter_count:,}"),
-        ("parameters a token passes", f"{model.active_parameter_count:,}"),
+        ("active parameters per token", f"{model.active_parameter_count:,}"),
         ("weights", f"{model.weight_bytes:,} bytes"),
-        ("checkpoint", formats_text(arch)),
+        ("checkpoint", checkpoint_text(arch)),
         ("layers", f"{sum(group.layers for group in arch.groups):,}"),
         ("hidden", f"{arch.backbone.hidden:,}"),
         *([("residual streams", f"{arch.backbone.streams}")] if arch.backbone.streams else []),
         ("vocabulary", f"{arch.backbone.vocabulary:,}" + (", tied" if arch.backbone.tied else "")),
-        ("KV cache", f"{model.kv_bytes_per_token:,} bytes a token, {cache}"),
-        ("of it without a window", f"{_endless_bytes(model):,} bytes a token"),
-        ("sees images", "yes" if model.has_vision else "no"),
+        ("KV cache", f"{model.kv_bytes_per_token:,} bytes per token, {cache}"),
+        ("KV cache of layers without a window", f"{_unwindowed_bytes(model):,} bytes per token"),
+        ("image inputs", "yes" if model.has_vision else "no"),
     ]
     parts = pass_of(share_of(arch, 0, 0), 1, 1, FLASH, 0)
     weights = {part.group: total(part.operators, arch.counts.layer).weights for part in parts[1:]}
@@ -80,44 +80,48 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
     sheet = [(f"{model.name}: {model.description}", whole), ("Layers by kind", layers)]
     if model.assumed:
         rows: Rows = [(key, str(value)) for key, value in model.assumed.items()]
-        sheet.append(("Left out of the file, and transformers' default that stands for it", rows))
+        sheet.append(("Defaults of transformers for keys that the file leaves out", rows))
     if model.said:
-        sheet.append(("Beside", [("", line) for line in model.said]))
+        sheet.append(("Notes", [("", line) for line in model.said]))
     sheet.append(("Sources", list(model.sources.items())))
     return sheet
 
 
-def _endless_bytes(model: Model) -> int:
-    """Bytes a token of the cache of layers that meet all tokens."""
+def _unwindowed_bytes(model: Model) -> int:
+    """Return KV cache bytes per token of the layers that attend to all tokens."""
     groups = model.architecture.groups
     values = sum(
-        group.layers * (growth_values(group.attention) - bool(window) * cached_values(own))
+        group.layers
+        * (growth_values(attention) - bool(attention.window) * cached_values(attention))
         for group in groups
-        for own, window in [(group.attention, group.attention.window)]
+        for attention in [group.attention]
     )
     arch = model.architecture
     return values * cache_bits(arch, own_cache(arch)) // QUARTERS
 
 
-def formats_text(arch: Architecture) -> str:
-    """Formats of a checkpoint, in words."""
-    names = dict(
-        zip(arch.checkpoint._fields, map(FORMAT_NAMES.__getitem__, arch.checkpoint), strict=True)
-    )
+def formats_text(
+    arch: Architecture, text: str = "weights in {}; products of {}; cache in {}"
+) -> str:
+    """Describe the formats of a checkpoint; the default text is the one in JSON."""
+    names = {field: FORMAT_NAMES[code] for field, code in arch.checkpoint._asdict().items()}
     roles = [f"{role} {names[role]}" for role in WEIGHT_ROLES if names[role] != "bf16"]
     weights = f"{', '.join(roles)}, the rest bf16" if roles else "bf16"
-    return f"weights in {weights}; products of {names['activation']}; cache in {names['cache']}"
+    return text.format(weights, names["activation"], names["cache"])
+
+
+def checkpoint_text(arch: Architecture) -> str:
+    """Describe the formats of a checkpoint, for people."""
+    return formats_text(arch, "weights in {}; GEMMs in {}; KV cache in {}")
 
 
 def _attention_text(attention: Attention) -> str:
-    said = [f"latent {attention.latent}" if attention.latent else "grouped"]
-    if attention.query_rank:
-        said.append(f"query rank {attention.query_rank}")
-    if attention.value_width != attention.key_width:
-        said.append(f"values {attention.value_width} wide")
-    if attention.rotary_width != attention.key_width:
-        said.append(f"{attention.rotary_width} rotated")
+    widths, keys = attention.value_width, attention.key_width
+    texts = [f"latent {attention.latent}" if attention.latent else "grouped"]
     for flag, text in (
+        (attention.query_rank, f"query rank {attention.query_rank}"),
+        (widths != keys, f"values {widths} wide"),
+        (attention.rotary_width != keys, f"{attention.rotary_width} rotated"),
         (attention.query_norm or attention.key_norm, "query and key norms"),
         (attention.value_norm, "value norms"),
         (attention.keys_as_values, "keys as values"),
@@ -127,7 +131,7 @@ def _attention_text(attention: Attention) -> str:
             attention.output_rank,
             f"outputs in {attention.output_groups} groups of rank {attention.output_rank}",
         ),
-        (attention.stride, f"an entry each {attention.stride} tokens"),
+        (attention.stride, f"a KV entry every {attention.stride} tokens"),
         (
             attention.index_heads,
             f"indexer of {attention.index_heads} heads, "
@@ -139,19 +143,15 @@ def _attention_text(attention: Attention) -> str:
         (attention.softcap, "softcap"),
     ):
         if flag:
-            said.append(text)
-    return ", ".join(said)
+            texts.append(text)
+    return ", ".join(texts)
 
 
-def _feed_forward_text(forward: FeedForward) -> str:
-    said = []
-    if forward.experts:
-        said.append(
-            f"{forward.experts_per_token} of {forward.experts} experts, {forward.expert_width} wide"
-        )
-    if forward.width:
-        said.append(f"{'shared' if forward.experts else 'dense'} {forward.width:,} wide")
-    for flag, text in ((forward.shared_gate, "gate of shared experts"), (forward.bias, "bias")):
-        if flag:
-            said.append(text)
-    return ", ".join(said)
+def _feed_forward_text(ffn: FeedForward) -> str:
+    texts = (
+        (ffn.experts, f"{ffn.experts_per_token} of {ffn.experts} experts, {ffn.expert_width} wide"),
+        (ffn.width, f"{'shared' if ffn.experts else 'dense'} {ffn.width:,} wide"),
+        (ffn.shared_gate, "gate of shared experts"),
+        (ffn.bias, "bias"),
+    )
+    return ", ".join(text for flag, text in texts if flag)

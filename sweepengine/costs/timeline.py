@@ -1,4 +1,4 @@
-"""One point on a device, operator by operator: microseconds, what binds, share of the peak."""
+"""One point on a device, operator by operator: microseconds, what bounds it, share of the peak."""
 
 from typing import Any, NamedTuple
 
@@ -21,9 +21,9 @@ from sweepengine.grid.plain import image_of, layout_of
 from sweepengine.grid.timed import timed
 
 LATENCY = 1 / 3
-"""Share of the peak below which neither work nor traffic binds, but launches and latencies."""
+"""Share of the peak below which an operator is bound by launches and latencies."""
 QUANTISED = ("projections", "mlp", "routed")
-"""Operators of layers whose GEMMs take the format of activations; others stay in bf16."""
+"""Operators whose GEMMs run in the activation format; the others stay in bf16."""
 
 
 class OperatorTime(NamedTuple):
@@ -31,41 +31,39 @@ class OperatorTime(NamedTuple):
 
     id: OperatorId
     stage: str
-    """Its phase; this and the next two are titles."""
+    """Title of its phase; the next two are titles too."""
     group: str
     operator: str
     seconds: float
     of_stage: float
     bound: str
-    """"compute", "memory", "links", or "latency" where it is far from all of them."""
+    """"compute", "memory", "links", or "latency" if it is far from all of these bounds."""
     of_peak: float
-    """Least time at the data sheet's peaks, as a share of it."""
+    """Lower bound at the peaks of the data sheet, as a share of `seconds`."""
     flops: int
     """On tensor and CUDA cores."""
     moved_bytes: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but what programs find it by, for JSON."""
-        found = self._asdict()
-        del found["id"]
-        return found
+        """Return all fields but `id`, for JSON."""
+        return {name: value for name, value in self._asdict().items() if name != "id"}
 
 
 class Timeline(NamedTuple):
-    """A point at a place."""
+    """Times of a point on a timing target."""
 
     place: TimingTarget
     basis: str
-    """What times rest on, and how far off they are expected to be."""
+    """What the times are based on, and their expected error."""
     seconds: Seconds
     steps: int
-    """That it decodes."""
+    """Decode steps."""
     operators: list[OperatorTime]
     continuous: bool = False
-    """Whether requests join a running batch, so that a prefill is of one of them."""
+    """Whether requests join a running batch, so that each prefill is of one request."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; the device by its name."""
+        """Return all fields, for JSON; the device is named."""
         return {
             "device": self.place.device.name,
             "framework": self.place.framework,
@@ -77,7 +75,7 @@ class Timeline(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """A point as a device sees it."""
+    """A point as one device runs it."""
 
     point: Point
     share: Share
@@ -86,7 +84,7 @@ class _Shape(NamedTuple):
     batch: float
     """Sequences of a data-parallel group in a step."""
     filled: float
-    """And in a prefill."""
+    """Sequences of a data-parallel group in a prefill."""
 
 
 def _shape_of(model: Model, point: Point) -> _Shape:
@@ -104,12 +102,12 @@ def _shape_of(model: Model, point: Point) -> _Shape:
 
 
 def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
-    """Times of one point, operator by operator; they add up to its phases' but for host times.
+    """Time one point, operator by operator; the sums are its phases without time of the host.
 
     Parameters
     ----------
     model : Model
-        What is costed.
+        The model.
     point : Point
         All inputs.
     place : TimingTarget
@@ -119,17 +117,17 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     speeds = speeds_of(arch, point, place)
     device = with_figures(place.device, point)
     continuous = point.serving == CONTINUOUS
-    # Where requests join a running batch, each is filled by itself.
+    # Requests that join a running batch prefill one at a time.
     alone = point._replace(batch_size=1) if continuous else point
     shape = _shape_of(model, point)
-    filled = _as_engines_run(model, alone, shape, explain(arch, alone).operators())
+    filled = _without_skipped_work(model, alone, shape, explain(arch, alone).operators())
     lines = explain(arch, point).operators() if continuous else filled
     times = _times(model, shape, speeds)
     whole = dict.fromkeys(("vision", "prefill", "decode"), 0.0)
     for known, us in times.items():
         whole[known.phase] += us
     titles = group_titles(shape.share.groups)
-    found = []
+    operators = []
     for known, us in times.items():
         if us <= 0:
             continue
@@ -137,7 +135,7 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         line = (lines if decode else filled).get(known)
         least, bound = _least(known, line, device, point if decode else alone)
         share = least / us
-        found.append(
+        operators.append(
             OperatorTime(
                 id=known,
                 stage=known.phase,
@@ -152,8 +150,8 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
             )
         )
     seconds = timed(arch, point, speeds, serving_engine_of(place))
-    said = basis(arch, place, continuous)
-    return Timeline(place, said, seconds, point.decode_steps, found, continuous)
+    based_on = basis(arch, place, continuous)
+    return Timeline(place, based_on, seconds, point.decode_steps, operators, continuous)
 
 
 def _group_title(known: OperatorId, titles: tuple[str, ...]) -> str:
@@ -167,42 +165,42 @@ def _operator_title(known: OperatorId, share: Share) -> str:
     return operator_title(known.operator, share.groups[known.group] if layers else None)
 
 
-def _as_engines_run(
+def _without_skipped_work(
     model: Model, point: Point, shape: _Shape, lines: dict[OperatorId, CostLine]
 ) -> dict[OperatorId, CostLine]:
-    """Lines of a prefill without what counts hold and engines leave out.
+    """Return the lines of a prefill without work that serving engines skip.
 
-    Kernels skip what a mask hides, and the head puts out the last position's logits alone.
+    Kernels skip masked positions, and the head computes the logits of the last position only.
     """
     share, tokens = shape.share, shape.tokens.prefill
-    found = dict(lines)
+    reduced = dict(lines)
     for position, group in enumerate(share.groups):
         known = OperatorId("prefill", position, "attention")
-        if known in found:
-            part = attended_share(group.attention, tokens, point.cached_tokens)
-            done = int(found[known].tensor_flops * part)
-            found[known] = found[known]._replace(tensor_flops=done, cuda_flops=0)
+        if known in reduced:
+            share_attended = attended_share(group.attention, tokens, point.cached_tokens)
+            flops = int(reduced[known].tensor_flops * share_attended)
+            reduced[known] = reduced[known]._replace(tensor_flops=flops, cuda_flops=0)
     known = OperatorId("prefill", ENDS, "head")
-    if known in found:
-        head = found[known]
-        found[known] = head._replace(
+    if known in reduced:
+        head = reduced[known]
+        reduced[known] = head._replace(
             tensor_flops=head.tensor_flops // tokens,
             activation_io_bytes=head.activation_io_bytes // tokens,
         )
         known = OperatorId("prefill", ENDS, "collectives")
-        if known in found:
+        if known in reduced:
             batch = ceil_div(point.batch_size, share.layout.data)
             logits = share.backbone.vocabulary * (share.layout.tensor - 1)
             spared = batch * (tokens - 1) * logits * model.architecture.convention.dtype_bytes
-            sent = found[known].link_bytes - spared
-            found[known] = found[known]._replace(link_bytes=sent)
-    return found
+            sent = reduced[known].link_bytes - spared
+            reduced[known] = reduced[known]._replace(link_bytes=sent)
+    return reduced
 
 
 def _least(
     known: OperatorId, line: CostLine | None, device: Device, point: Point
 ) -> tuple[float, str]:
-    """Least microseconds of an operator at the data sheet's peaks, and what binds there."""
+    """Return the microseconds of an operator at the peaks of the data sheet, and its bound."""
     if line is None:
         return 0.0, ""
     peak = device.tensor_flops_per_s
@@ -220,28 +218,28 @@ def _least(
 
 
 def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, float]:
-    """Microseconds of all operators; of vision, of its kinds of layers."""
+    """Return microseconds of all operators; in vision, of kinds of layers."""
     arch, point, share = model.architecture, shape.point, shape.share
-    found: dict[OperatorId, float] = {}
+    times: dict[OperatorId, float] = {}
     if arch.towers is not None:
         image = shape.image
         for view, (side, images) in enumerate(
             ((image.view_size, shape.filled), (image.tile_size, shape.filled * image.tiles))
         ):
             for kind, us in view_times(arch.towers, side, images, speeds)._asdict().items():
-                found[OperatorId("vision", view, kind)] = us
+                times[OperatorId("vision", view, kind)] = us
         joined = projector_us(arch.towers, image, shape.filled, speeds)
-        found[OperatorId("vision", ENDS, "projector")] = joined
+        times[OperatorId("vision", ENDS, "projector")] = joined
     prefill = Pass(shape.filled, shape.tokens.prefill, point.cached_tokens, decode=0)
     step = Pass(shape.batch, 1, 0, decode=1)
     before = cached_before(arch.convention, shape.tokens.context)
     steps = point.decode_steps
-    for phase, one, count in (("prefill", prefill, 1), ("decode", step, steps)):
-        for part in times_of(share, one, speeds):
+    for phase, work, count in (("prefill", prefill, 1), ("decode", step, steps)):
+        for part in times_of(share, work, speeds):
             spent = {name: count * us for name, us in part.operators._asdict().items()}
             for name, line, span in part.lines:
                 spent[name] += steps_us(line, before, steps, span)
             for name, us in spent.items():
                 known = OperatorId(phase, part.group, name)
-                found[known] = share.layout.pipeline * part.layers * us
-    return found
+                times[known] = share.layout.pipeline * part.layers * us
+    return times

@@ -1,4 +1,4 @@
-"""What operators, layers and groups are called for people; nothing is found by a title."""
+"""Titles of operators, layers and groups, for people; programs find them by `OperatorId`."""
 
 from collections import Counter
 
@@ -17,38 +17,36 @@ TITLES = {
     "encoder_ends": "encoder queries and norm",
     "encoder_blocks": "encoder layers",
 }
-"""Of an operator or a kind of layers; others are called by their field's name."""
+"""Titles of operators and kinds of layers; the others are titled by their field."""
 VIEWS = ("global view", "tiles")
 
 
 def operator_title(operator: str, group: Group | None = None) -> str:
-    """What an operator is called, in layers of a group."""
+    """Return the title of an operator in the layers of a group."""
     if operator == "mlp" and group is not None and group.feed_forward.experts:
         return "shared experts"
     return TITLES.get(operator, operator.replace("_", " "))
 
 
 def _group_title(group: Group) -> str:
-    own, forward = group.attention, group.feed_forward
-    if forward.experts:
-        said = [f"{forward.experts} experts"]
-    else:
-        said = ["dense" if forward.width else "no MLP"]
+    attention, ffn = group.attention, group.feed_forward
+    dense = "dense" if ffn.width else "no MLP"
+    texts = [f"{ffn.experts} experts" if ffn.experts else dense]
     if group.recurrent.heads:
-        said.append("Mamba-2" if group.recurrent.mamba else "gated delta net")
-    elif not own.heads:
-        said.append("no attention")
-    if own.index_heads:
-        said.append("indexer")
-    if own.window:
-        said.append(f"window of {own.window:,}")
-    if own.stride:
-        said.append(f"an entry each {own.stride:,}")
-    return f"layers, {', '.join(said)}"
+        texts.append("Mamba-2" if group.recurrent.mamba else "gated delta net")
+    elif not attention.heads:
+        texts.append("no attention")
+    if attention.index_heads:
+        texts.append("indexer")
+    if attention.window:
+        texts.append(f"window of {attention.window:,}")
+    if attention.stride:
+        texts.append(f"an entry each {attention.stride:,}")
+    return f"layers, {', '.join(texts)}"
 
 
 def group_titles(groups: tuple[Group, ...]) -> tuple[str, ...]:
-    """What groups of layers are called; those that would be called alike are numbered."""
+    """Return titles of groups of layers; equal titles are numbered."""
     titles = [_group_title(group) for group in groups]
     alike = Counter(titles)
     return tuple(

@@ -1,1 +1,1 @@
-"""Queries over grids and datasets alike."""
+"""Queries over grids and datasets."""

@@ -16,51 +16,54 @@ from sweepengine.query.query import narrowed
 from sweepengine.query.reading import each_batch
 
 
-def write_frames(found: pl.LazyFrame, kind: str, out: Path | None) -> None:
-    """Write a result batch by batch: `kind` is "csv", "json" (an array of objects) or "parquet".
+def write_frames(points: pl.LazyFrame, kind: str, out: Path | None) -> None:
+    """Write points batch by batch.
 
-    A file appears under its name only when it is complete. In CSV a text that a spreadsheet would
-    take for a formula has an apostrophe before it.
+    A file gets its name only when it is complete. In CSV, a text that a spreadsheet would read as a
+    formula gets an apostrophe in front.
+
+    Parameters
+    ----------
+    points : polars.LazyFrame
+    kind : str
+        "csv", "json" (an array of objects) or "parquet".
+    out : Path or None
+        None: standard output.
 
     Raises
     ------
     InputError
-        For what Polars finds wrong while it computes, a value that the format does not hold, or a
-        file that cannot be written.
+        When Polars fails, the format cannot hold a value, or the file cannot be written.
     """
     if out is None:
-        _write(found, kind, sys.stdout.buffer)
+        _write(points, kind, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
     with written(out) as file:
-        _write(found, kind, file)
+        _write(points, kind, file)
         interrupts.check()
 
 
-def _write(found: pl.LazyFrame, kind: str, file: IO[bytes]) -> None:
+def _write(points: pl.LazyFrame, kind: str, file: IO[bytes]) -> None:
+    writers = {"csv": _write_csv, "json": _write_json, "parquet": _write_parquet}
     try:
-        _write_batches(found, kind, file)
+        writers[kind](points, file)
     except pa.ArrowException as error:
         raise InputError(f"query: {' '.join(str(error).split())}") from None
 
 
-def _write_batches(found: pl.LazyFrame, kind: str, file: IO[bytes]) -> None:
-    empty = pl.DataFrame(schema=found.collect_schema())
-    if kind == "csv":
-        _write_csv(found, empty, file)
-    elif kind == "json":
-        _write_json(found, file)
-    else:
-        schema = narrowed(empty).to_arrow().schema
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            each_batch(
-                found,
-                "query",
-                lambda frame: writer.write_table(narrowed(frame).to_arrow().cast(schema)),
-            )
+def _write_parquet(points: pl.LazyFrame, file: IO[bytes]) -> None:
+    schema = narrowed(pl.DataFrame(schema=points.collect_schema())).to_arrow().schema
+
+    def write(frame: pl.DataFrame) -> None:
+        writer.write_table(narrowed(frame).to_arrow().cast(schema))
+
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        each_batch(points, "query", write)
 
 
-def _write_csv(found: pl.LazyFrame, empty: pl.DataFrame, file: IO[bytes]) -> None:
+def _write_csv(points: pl.LazyFrame, file: IO[bytes]) -> None:
+    empty = pl.DataFrame(schema=points.collect_schema())
     for name, dtype in empty.schema.items():
         if dtype.is_nested() or dtype == pl.Binary:
             raise InputError(f"query: {name}: is {dtype}: expected --format json or parquet")
@@ -72,10 +75,10 @@ def _write_csv(found: pl.LazyFrame, empty: pl.DataFrame, file: IO[bytes]) -> Non
         for part in shown.iter_slices(TEXT_ROWS):
             file.write(part.write_csv(include_header=False).encode())
 
-    each_batch(found, "query", write)
+    each_batch(points, "query", write)
 
 
-def _write_json(found: pl.LazyFrame, file: IO[bytes]) -> None:
+def _write_json(points: pl.LazyFrame, file: IO[bytes]) -> None:
     begun = False
 
     def write(frame: pl.DataFrame) -> None:
@@ -86,12 +89,12 @@ def _write_json(found: pl.LazyFrame, file: IO[bytes]) -> None:
                 file.write((b",\n " if begun else b"[") + lines.replace(b"\n", b",\n "))
                 begun = True
 
-    each_batch(found, "query", write)
+    each_batch(points, "query", write)
     file.write(b"]\n" if begun else b"[]\n")
 
 
 TEXT_ROWS = 1 << 14
-"""Rows whose text is made at once."""
+"""Rows that are converted to text at once."""
 
 
 def _harmless(text: str) -> str:

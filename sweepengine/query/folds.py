@@ -1,4 +1,4 @@
-"""Points folded into few rows, piece by piece: what a chart or a table of a large grid shows."""
+"""Points aggregated into few rows, piece by piece, for charts and tables of large grids."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,24 +7,24 @@ import polars as pl
 
 from sweepengine.query.sources import Source
 
-MOST_ROWS = 1 << 18
-"""Rows of partial results before they are merged."""
+MERGED_ROWS = 1 << 18
+"""Rows of partial results at which they are merged."""
 COUNT = ":count"
-"""Ends the name of how many values a mean is of."""
+"""Suffix of the column with the number of values of a mean."""
 
 
 class Fold(NamedTuple):
-    """One figure of a group."""
+    """One aggregate of a group of points."""
 
     name: str
     of: pl.Expr
-    """Of each point; nulls are left out."""
+    """Measure of a point; nulls are left out."""
     how: str = "mean"
     """"min", "max", "sum", "mean", "any" or "first"."""
 
 
 def spread(name: str, of: pl.Expr) -> list[Fold]:
-    """Least, mean and largest value, named ``{name}:min`` and so on."""
+    """Return folds to the smallest, mean and largest value, named ``{name}:min`` and so on."""
     return [Fold(f"{name}:{how}", of, how) for how in ("min", "mean", "max")]
 
 
@@ -34,19 +34,18 @@ def folded(
     folds: Sequence[Fold],
     where: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """Figures of groups of points, in the order in which groups first come.
+    """Aggregate groups of points, in the order in which groups first appear.
 
-    Memory holds a few pieces of the points and a row for each group, however many points there
-    are.
+    Memory holds a few pieces of the points and a row for each group, for any number of points.
 
     Parameters
     ----------
     source : Source
     keys : sequence of str or polars.Expr
-        What groups are told apart by: columns, or expressions of one point with a name.
+        Keys of the groups: columns, or named expressions of one point.
     folds : sequence of Fold
     where : polars.Expr, optional
-        Only points that meet it.
+        Condition on the points.
 
     Returns
     -------
@@ -56,22 +55,22 @@ def folded(
     named = [pl.col(key) if isinstance(key, str) else key for key in keys]
     names = [key.meta.output_name() for key in named]
     read = [*named, *(fold.of for fold in folds), *([] if where is None else [where])]
-    columns = list(dict.fromkeys(name for one in read for name in one.meta.root_names()))
-    whole: pl.DataFrame | None = None
+    columns = list(
+        dict.fromkeys(name for expression in read for name in expression.meta.root_names())
+    )
     parts: list[pl.DataFrame] = []
     for frame in source.frames(columns or source.inputs[:1]):
         kept = frame if where is None else frame.filter(where)
-        parts.append(_grouped(kept, named, [one for fold in folds for one in _begun(fold)]))
-        if sum(part.height for part in parts) > MOST_ROWS:
-            parts = [whole := _merged(parts, names, folds)]
-    whole = _merged(parts, names, folds)
-    ended = [
+        parts.append(_grouped(kept, named, [part for fold in folds for part in _partial(fold)]))
+        if sum(part.height for part in parts) > MERGED_ROWS:
+            parts = [_merged(parts, names, folds)]
+    results = [
         (pl.col(fold.name) / pl.col(fold.name + COUNT)).alias(fold.name)
         if fold.how == "mean"
         else pl.col(fold.name)
         for fold in folds
     ]
-    return whole.select(*names, *ended)
+    return _merged(parts, names, folds).select(*names, *results)
 
 
 def _grouped(frame: pl.DataFrame, keys: Sequence[pl.Expr], figures: list[pl.Expr]) -> pl.DataFrame:
@@ -80,16 +79,16 @@ def _grouped(frame: pl.DataFrame, keys: Sequence[pl.Expr], figures: list[pl.Expr
     return frame.group_by(keys, maintain_order=True).agg(figures)
 
 
-def _begun(fold: Fold) -> list[pl.Expr]:
-    """A fold over one piece."""
+def _partial(fold: Fold) -> list[pl.Expr]:
+    """Return the aggregates of one piece."""
     if fold.how == "mean":
         return [
             fold.of.cast(pl.Float64).sum().alias(fold.name),
             fold.of.count().cast(pl.Int64).alias(fold.name + COUNT),
         ]
     values = fold.of.drop_nulls() if fold.how == "first" else fold.of
-    found: pl.Expr = getattr(values, fold.how)()
-    return [found.cast(pl.Int64).alias(fold.name) if fold.how == "sum" else found.alias(fold.name)]
+    result: pl.Expr = getattr(values, fold.how)().alias(fold.name)
+    return [result.cast(pl.Int64) if fold.how == "sum" else result]
 
 
 def _merged(

@@ -1,4 +1,4 @@
-"""Polars SQL over a grid while it is computed, or over a dataset."""
+"""Polars SQL over a grid, computed while it is queried, or over a dataset."""
 
 import re
 
@@ -13,8 +13,9 @@ from sweepengine.query.sources import Source
 from sweepengine.query.sql import checked, filtered
 
 TABLE = "points"
-COUNT = re.compile(r"\bcount\s*\(\s*\*\s*\)", re.IGNORECASE)
+COUNT_ALL = re.compile(r"\bcount\s*\(\s*\*\s*\)", re.IGNORECASE)
 ONE = "of_each_point"
+"""A column of ones, whose sum counts more points than `count(*)` can."""
 
 
 def query(
@@ -30,24 +31,24 @@ def query(
     Parameters
     ----------
     source : Source
-        Grid or dataset; the table `points` of the SQL.
+        Grid or dataset: the table `points` in SQL.
     where : str, optional
-        SQL condition on any columns, ``batch_size = 8 AND crop_rows <= 2``.
+        SQL condition on columns, ``batch_size = 8 AND crop_rows <= 2``.
     select : str, optional
-        SQL expressions, ``max(decode_tensor_flops) AS most``; all columns, or with `group_by`
-        its columns and ``count(*) AS points``, when left out.
+        SQL expressions, ``max(decode_tensor_flops) AS most``. Default: all columns, or with
+        `group_by` its columns and ``count(*) AS points``.
     group_by : str, optional
         Columns, separated by commas.
     sort : str, optional
-        Column of the result, largest first; ``"NAME asc"`` is smallest first.
+        Column of the result, largest first; ``"NAME asc"`` sorts smallest first.
     top : int, optional
-        Only so many rows.
+        Most rows.
 
     Returns
     -------
     polars.LazyFrame
-        Arithmetic is exact: integers are 128 bits wide in SQL, which a sum over any grid and a
-        product of two costs, or of four inputs, fits; in 32 or 64 bits Polars would wrap.
+        Arithmetic is exact: integers have 128 bits in SQL, enough for a sum over any grid, and for
+        a product of two costs or four inputs. In 32 or 64 bits Polars would wrap.
 
     Raises
     ------
@@ -63,16 +64,16 @@ def query(
             select = checked("query: --select", select)
             points = _widened(points, source.columns, keys)
         chosen = select or (", ".join([*keys, "count(*) AS points"]) if keys else "*")
-        if source.point_count > MOST_COUNTED and COUNT.search(chosen):
+        if source.point_count > MOST_COUNTED and COUNT_ALL.search(chosen):
             points = points.with_columns(pl.lit(1, pl.Int64).alias(ONE))
-            chosen = COUNT.sub(f"sum({ONE})", chosen)
+            chosen = COUNT_ALL.sub(f"sum({ONE})", chosen)
         text = f"SELECT {chosen} FROM {TABLE}"
         text += f" GROUP BY {', '.join(keys)}" if keys else ""
         text += f" ORDER BY {_order(sort)}" if sort is not None else ""
         text += f" LIMIT {top}" if top is not None else ""
-        found = pl.SQLContext({TABLE: points}).execute(text)
-        found.collect_schema()
-    return found
+        result = pl.SQLContext({TABLE: points}).execute(text)
+        result.collect_schema()
+    return result
 
 
 def _columns(text: str, known: tuple[str, ...]) -> list[str]:
@@ -91,7 +92,7 @@ def _order(sort: str) -> str:
 
 
 def _widened(points: pl.LazyFrame, columns: tuple[str, ...], keys: list[str]) -> pl.LazyFrame:
-    """Integers so wide that no sum over any grid wraps."""
+    """Widen integers, so that no sum over a grid wraps."""
     return points.with_columns(
         pl.col(name).cast(pl.Int128)
         for name in columns
@@ -100,12 +101,12 @@ def _widened(points: pl.LazyFrame, columns: tuple[str, ...], keys: list[str]) ->
 
 
 def narrowed(frame: pl.DataFrame) -> pl.DataFrame:
-    """128-bit columns back to Int64, which every file format knows.
+    """Narrow 128-bit columns to Int64, which every file format has.
 
     Raises
     ------
     InputError
-        When a value does not fit; it names the column and the formats that take it.
+        When a value does not fit; the message names the column and the formats that hold it.
     """
     for name, kind in frame.schema.items():
         if kind == pl.Int128:

@@ -1,4 +1,4 @@
-"""The one place that collects points: one line for what goes wrong while they are read."""
+"""Collects points; all errors while they are read become one line."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ BATCH_ROWS = 1 << 18
 
 @contextmanager
 def told(source: str) -> Iterator[None]:
-    """Say in one line what Polars finds wrong, whether it parses, plans or runs.
+    """Turn errors of Polars into one line, whether it parses, plans or runs.
 
     Raises
     ------
@@ -27,20 +27,20 @@ def told(source: str) -> Iterator[None]:
     except (PolarsError, PanicException, OverflowError) as error:
         interrupts.check()
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{source}: {_meant(' '.join(lines[0].split()))}") from None
+        raise InputError(f"{source}: {_with_nearest(' '.join(lines[0].split()))}") from None
 
 
-def _meant(message: str) -> str:
-    """Polars' message, with the nearest column where it names one that is not there."""
-    found = re.match(r'(unable to find column "([^"]*)"); valid columns: (\[.*\])$', message)
-    if found is None:
+def _with_nearest(message: str) -> str:
+    """Add the nearest column to a message of Polars that names an unknown one."""
+    match = re.match(r'(unable to find column "([^"]*)"); valid columns: (\[.*\])$', message)
+    if match is None:
         return message
-    names = re.findall(r'"([^"]*)"', found[3])
-    return f"{found[1]}{nearest(found[2], names)}: expected some of {', '.join(names)}"
+    names = re.findall(r'"([^"]*)"', match[3])
+    return f"{match[1]}{nearest(match[2], names)}: expected some of {', '.join(names)}"
 
 
 def collected(frame: pl.LazyFrame, source: str) -> pl.DataFrame:
-    """Rows of a frame that memory holds, computed or read piece by piece.
+    """Collect a frame that fits in memory, computed or read piece by piece.
 
     Raises
     ------
@@ -48,16 +48,15 @@ def collected(frame: pl.LazyFrame, source: str) -> pl.DataFrame:
         Naming `source`.
     """
     with told(source):
-        found = frame.collect(engine="streaming")
+        result = frame.collect(engine="streaming")
     interrupts.check()
-    return found
+    return result
 
 
 def each_batch(frame: pl.LazyFrame, source: str, work: Callable[[pl.DataFrame], object]) -> None:
     """Call `work` with the rows of a frame, batch after batch in order, in bounded memory.
 
-    What computes the next batches waits for `work`, as it does not where Polars hands out an
-    iterator.
+    The next batches wait for `work`; with an iterator of Polars they would not.
 
     Raises
     ------

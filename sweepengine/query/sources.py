@@ -1,4 +1,4 @@
-"""What commands read points from: a grid, computed while it is read, or a dataset."""
+"""Sources of points: a grid, computed while it is read, or a dataset."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,17 +17,17 @@ from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import PHASES
 from sweepengine.grid.files import load_grid
-from sweepengine.grid.grid import Grid, Targets
+from sweepengine.grid.grid import Targets
 from sweepengine.grid.points import output_names
 from sweepengine.query.reading import collected, told
 from sweepengine.version import __version__
 
 
 class Source(NamedTuple):
-    """Points, and what their grid says about them."""
+    """Points, with the facts of their grid."""
 
     place: str
-    """What the user called it, for messages."""
+    """Name that the user gave, for messages."""
     name: str
     description: str
     model: str
@@ -38,30 +38,30 @@ class Source(NamedTuple):
     engine_version: str
     targets: Targets
     stages: tuple[str, ...]
-    """Stages that a report shows."""
+    """Phases that a report shows."""
     point_count: int
     columns: tuple[str, ...]
     """Inputs, then outputs."""
     value_bytes: int
-    """Of an activation, and of weights and cached values that no format says otherwise."""
+    """Bytes of an activation, and of weights and KV cache without a format of their own."""
     points: pl.LazyFrame
     widened: Callable[[], pl.LazyFrame]
     pieces: Callable[..., Iterator[pl.DataFrame]]
-    """Of some columns, a condition, and whether it is on wide integers: its points in order, a
-    piece at a time."""
+    """Yields points in order, a piece at a time. Takes columns, a condition or None, and whether
+    the condition needs wide integers."""
     bases: tuple[str, ...] = ()
-    """What its times rest on, and how far off they are expected to be; empty: it has none."""
+    """What its times are based on, with their expected errors; empty: it has no times."""
     chosen: tuple[pl.Expr | None, bool] = (None, False)
-    """The condition that its points meet, and whether it is on wide integers."""
+    """Condition on its points, and whether it needs wide integers."""
 
     def collected(self, frame: pl.LazyFrame) -> pl.DataFrame:
-        """Rows of a frame of its points that memory holds; problems name the source."""
+        """Collect a frame of its points that fits in memory; errors name the source."""
         return collected(frame, self.place)
 
     def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Some columns of its points, a piece after the other, a few of them ahead of the reader.
+        """Yield columns of its points piece by piece, a few pieces ahead of the reader.
 
-        Polars' own batches would fill ten times the memory.
+        Batches of Polars would take ten times the memory.
 
         Raises
         ------
@@ -71,14 +71,14 @@ class Source(NamedTuple):
         condition, wide = self.chosen
         kinds = {name: type_of(name, self.loaded) for name in columns} if wide else {}
         with told(self.place):
-            for frame in self.pieces(tuple(columns), condition, wide):
+            for frame in self.pieces(tuple(columns), condition, wide=wide):
                 interrupts.check()
                 yield frame.cast(pl.Schema(kinds)) if wide else frame
         interrupts.check()
 
     @property
     def wide(self) -> pl.LazyFrame:
-        """Its points with integers of 128 bits, for conditions that calculate."""
+        """Its points with 128-bit integers, for conditions with arithmetic."""
         return self.widened()
 
     @property
@@ -88,17 +88,17 @@ class Source(NamedTuple):
 
     @property
     def stages_there(self) -> tuple[str, ...]:
-        """Stages whose costs its points have."""
+        """Phases whose costs its points have."""
         return tuple(stage for stage in PHASES if f"{stage}_tensor_flops" in self.columns)
 
 
 def open_source(place: str | Path) -> Source:
-    """Open a grid (by file, or by stem of a shipped one) or a dataset (by path or URI).
+    """Open a grid (a file, or the name of a shipped one) or a dataset (a path or URI).
 
     Raises
     ------
     InputError
-        When it is neither, would overflow, or is a dataset that is not complete or is empty.
+        When it is neither, the grid would overflow, or the dataset is incomplete or empty.
     """
     if "://" in str(place) or Path(place).is_dir():
         from sweepengine.store.dataset import MANIFEST, File, check_files, read_manifest, scan_files
@@ -129,8 +129,8 @@ def open_source(place: str | Path) -> Source:
             columns: Sequence[str], condition: pl.Expr | None, wide: bool
         ) -> Iterator[pl.DataFrame]:
             def read(file: File) -> pl.DataFrame:
-                found = scanned([file], wide)
-                kept = found if condition is None else found.filter(condition)
+                points = scanned([file], wide)
+                kept = points if condition is None else points.filter(condition)
                 return kept.select(columns).collect()
 
             return in_order(read, manifest.files, cores(), wait=False)
@@ -169,12 +169,6 @@ def open_source(place: str | Path) -> Source:
         value_bytes=grid.model.architecture.convention.dtype_bytes,
         points=scan(grid),
         widened=partial(scan, grid, wide=True),
-        pieces=partial(_pieces, grid),
+        pieces=partial(grid_frames, grid),
         bases=grid.bases,
     )
-
-
-def _pieces(
-    grid: Grid, columns: tuple[str, ...], condition: pl.Expr | None, wide: bool
-) -> Iterator[pl.DataFrame]:
-    return grid_frames(grid, columns, condition, wide=wide)

@@ -1,4 +1,4 @@
-"""The boundary of SQL that users write: what it may say, and one line for what goes wrong."""
+"""Checks of the SQL that users write, with one line for each error."""
 
 import re
 from itertools import pairwise
@@ -10,22 +10,24 @@ from sweepengine.query.reading import told
 from sweepengine.query.sources import Source
 
 MOST_TOKENS = 2_000
-"""Words and signs of one text: parsers of more run out of their stack."""
-ELSEWHERE = ("select", "from", "union", "intersect", "except", "with", "values", "table", "join",
-             "into", "copy", "create", "drop", "delete", "insert", "update",
-             "interval")  # fmt: skip
-"""Words by which SQL reads or writes what is not the table of points."""
-OF_A_ROW = {
+"""Most words and signs of one text; more overflow the stack of the parser."""
+REFUSED_WORDS = (
+    "select", "from", "union", "intersect", "except", "with", "values", "table", "join", "into",
+    "copy", "create", "drop", "delete", "insert", "update", "interval",
+)  # fmt: skip
+"""Words by which SQL reads or writes anything but the columns of points."""
+ROW_FUNCTIONS = {
     "abs", "and", "between", "cast", "ceil", "ceiling", "coalesce", "concat", "ends_with", "exp",
     "floor", "greatest", "if", "ifnull", "in", "is", "least", "left", "length", "like", "ln", "log",
     "log10", "log1p", "log2", "lower", "mod", "not", "nullif", "or", "pow", "power", "regexp_like",
     "right", "rlike", "round", "sign", "sqrt", "starts_with", "substr", "try_cast", "upper", "when",
     "then", "else", "case",
 }  # fmt: skip
-"""Words before a parenthesis of a condition: those of all rows, as max, would see parts alone."""
-SHOWN = ("abs", "floor", "greatest", "round", "sqrt")
-REFUSED = ("--", "/*", ";", "\\", "$", "#", "'", '"', "`")
-"""Signs of comments, of further statements, of escapes, and quotes that are not closed."""
+"""Words allowed before a parenthesis of a condition. Functions of all rows, such as max, are not,
+as a condition sees one piece of the points at a time."""
+EXAMPLES = ("abs", "floor", "greatest", "round", "sqrt")
+REFUSED_SIGNS = ("--", "/*", ";", "\\", "$", "#", "'", '"', "`")
+"""Signs of comments, further statements and escapes, and quotes that are not closed."""
 _TOKEN = re.compile(
     r"""(?P<text>'(?:[^']|'')*')|(?P<name>"(?:[^"]|"")*"|`[^`]*`)|(?P<word>[A-Za-z_]\w*)"""
     r"""|(?P<number>\d[\w.]*)|(?P<space>\s+)|(?P<sign>--|/\*|.)""",
@@ -35,16 +37,18 @@ _ARITHMETIC = {"+", "-", "*", "/", "%", "sum", "power", "pow", "mod", "div"}
 
 
 def checked(source: str, text: str) -> str:
-    """SQL that is one expression, or some, on the columns of points; it sees nothing else.
+    """Return SQL that consists of expressions on the columns of points and of nothing else.
 
     Raises
     ------
     InputError
-        Naming `source` and what is not taken: another statement, a table, a comment.
+        Naming `source` and what is not allowed: a statement, a table, a comment.
     """
     for character in text:
         if not character.isprintable() and not character.isspace():
-            raise InputError(f"{source}: holds U+{ord(character):04X}: expected SQL in plain text")
+            raise InputError(
+                f"{source}: contains U+{ord(character):04X}: expected SQL in plain text"
+            )
     tokens = _tokens(text)
     if not tokens:
         raise InputError(f"{source}: is empty: expected SQL")
@@ -53,16 +57,16 @@ def checked(source: str, text: str) -> str:
             f"{source}: {len(tokens):,} words and signs: expected at most {MOST_TOKENS:,}"
         )
     for match in tokens:
-        found = match[0]
-        if match.lastgroup == "word" and found.lower() in ELSEWHERE:
-            raise InputError(f"{source}: {found}: expected expressions on the columns alone")
-        if match.lastgroup == "sign" and found in REFUSED:
-            raise InputError(f"{source}: {found}: expected no comment, statement or escape")
+        token = match[0]
+        if match.lastgroup == "word" and token.lower() in REFUSED_WORDS:
+            raise InputError(f"{source}: {token}: expected expressions on columns only")
+        if match.lastgroup == "sign" and token in REFUSED_SIGNS:
+            raise InputError(f"{source}: {token}: remove comments, statements and escapes")
     return text
 
 
 def calculates(text: str) -> bool:
-    """Whether SQL does arithmetic, for which integers must be wide."""
+    """Tell whether SQL does arithmetic, which needs wide integers."""
     return any(match[0].lower() in _ARITHMETIC for match in _tokens(text))
 
 
@@ -71,32 +75,33 @@ def _tokens(text: str) -> list[re.Match[str]]:
 
 
 def condition(source: str, text: str) -> pl.Expr:
-    """An SQL condition on the columns of points, as an expression.
+    """Return an SQL condition on the columns of points as an expression.
 
     Raises
     ------
     InputError
-        Naming `source`, such as "query: --where", and what is wrong.
+        Naming `source`, such as "query: --where", and the error.
     """
     checked(source, text)
     for match, following in pairwise(_tokens(text)):
         called = match.lastgroup == "word" and following[0] == "("
-        if called and match[0].lower() not in OF_A_ROW:
-            raise InputError(
-                f"{source}: {match[0]}: expected functions of one row, as {', '.join(SHOWN)}"
-            )
+        if called and match[0].lower() not in ROW_FUNCTIONS:
+            expected = f"expected functions of one row, such as {', '.join(EXAMPLES)}"
+            raise InputError(f"{source}: {match[0]}: {expected}")
     with told(source):
-        found = pl.sql_expr(text)
-        if not found.meta.undo_aliases().meta.eq(found):  # as of words behind its end
-            raise InputError(f"{source}: {text.split()[-1]}: expected nothing behind the condition")
-    return found
+        expression = pl.sql_expr(text)
+        if not expression.meta.undo_aliases().meta.eq(
+            expression
+        ):  # words after its end are an alias
+            raise InputError(f"{source}: {text.split()[-1]}: expected nothing after the condition")
+    return expression
 
 
 def filtered(source: Source, place: str, text: str) -> Source:
-    """A source with the points alone that meet an SQL condition.
+    """Return a source with only the points that meet an SQL condition.
 
-    Arithmetic is on integers of 128 bits; without any, the values of axes are filtered as they
-    are, which costs nothing.
+    Arithmetic uses 128-bit integers; without it, the values of axes are filtered directly, which is
+    free.
 
     Raises
     ------

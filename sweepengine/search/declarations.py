@@ -1,7 +1,7 @@
 """Options declared once: a field of a record is an option, a Python argument and its default.
 
-`cli.options.options_of` makes options of the command line of a record, `keywords` arguments of a
-Python function, and `checked` refuses values that are not valid for both.
+`cli.options.options_of` makes the command-line options of a record, `keywords` makes the arguments
+of a Python function, and `checked` refuses bad values for both.
 """
 
 import inspect
@@ -19,18 +19,18 @@ OPTIONS = """\
     options : {}
         Each of its fields by keyword (`search.options`).
 """
-"""What stands in a docstring for the options of a record."""
+"""Placeholder in a docstring for the options of a record."""
 
 
 class Option(NamedTuple):
-    """What is declared of an option beside its name, type and default."""
+    """What an option declares in addition to its name, type and default."""
 
     help: str
-    """What it is, with its unit."""
+    """Its meaning, with the unit."""
     flag: str = ""
-    """On the command line; empty: as `keyword`."""
+    """Its name on the command line; empty: made from `keyword`."""
     keyword: str = ""
-    """In Python; empty: the name of the field."""
+    """Its name in Python; empty: the name of the field."""
     shown: str = ""
     """The default in words, where it is not one value."""
     choices: tuple[str, ...] = ()
@@ -38,13 +38,13 @@ class Option(NamedTuple):
     least: float | None = None
     most: float | None = None
     expected: str = ""
-    """What is valid, in words; empty: `least`..`most`, or the choices."""
+    """The valid values in words; empty: `least`..`most`, or the choices."""
 
     def allows(self, value: Any) -> bool:
-        """Whether a value is valid."""
+        """Tell whether a value is valid."""
         if self.choices:
             values = value if isinstance(value, tuple) else (value,)
-            return all(one in self.choices for one in values)
+            return all(choice in self.choices for choice in values)
         return (
             (self.above is None or self.above < value)
             and (self.least is None or self.least <= value)
@@ -53,19 +53,19 @@ class Option(NamedTuple):
 
     @property
     def allowed(self) -> str:
-        """What is valid, in words."""
+        """The valid values, in words."""
         if self.choices:
             return " or ".join(self.choices)
         return self.expected or f"{self.least:,}..{self.most:,}"
 
 
 class Declared(NamedTuple):
-    """An option of a record: its field, and what is declared of it."""
+    """An option of a record: its field and its declaration."""
 
     name: str
-    """Of the field."""
+    """Name of the field."""
     kind: Any
-    """Type of its value, or of each of several: str, int, float, bool; dict of prices."""
+    """Type of its value, or of each of several values: str, int, float, bool, Mapping."""
     default: Any
     option: Option
     several: bool
@@ -83,7 +83,7 @@ class Declared(NamedTuple):
 
     @property
     def help(self) -> str:
-        """What it is, and its default in words."""
+        """Its meaning, and its default in words."""
         shown = self.option.shown
         if not shown and self.default not in (None, (), {}, False):
             shown = ", ".join(self.default) if self.several else f"{self.default}"
@@ -92,24 +92,24 @@ class Declared(NamedTuple):
 
 @cache
 def _fields(record: Any) -> dict[str, type | Declared]:
-    """Fields of a record that are options, or records of options themselves."""
-    found: dict[str, type | Declared] = {}
+    """Return the fields of a record that are options, or are records of options."""
+    fields: dict[str, type | Declared] = {}
     defaults = record._field_defaults
     for name, hint in hints_of(record, include_extras=True).items():
         if hasattr(hint, "_fields"):
-            found[name] = hint
+            fields[name] = hint
         elif get_origin(hint) is Annotated:
             kind, option = get_args(hint)
             if get_origin(kind) is UnionType:
                 (kind,) = set(get_args(kind)) - {type(None)}
             several = get_origin(kind) is tuple
             kind = get_args(kind)[0] if several else get_origin(kind) or kind
-            found[name] = Declared(name, kind, defaults[name], option, several)
-    return found
+            fields[name] = Declared(name, kind, defaults[name], option, several)
+    return fields
 
 
 def declared(record: type) -> Iterator[Declared]:
-    """Options of a record, those of records within it too."""
+    """Yield the options of a record, including those of records within it."""
     for field in _fields(record).values():
         if isinstance(field, Declared):
             yield field
@@ -118,16 +118,16 @@ def declared(record: type) -> Iterator[Declared]:
 
 
 def record_of(record: type[Record], values: Mapping[str, Any]) -> Record:
-    """A record of values by keyword; those that are missing have their defaults."""
-    found: dict[str, Any] = {}
+    """Make a record from values by keyword; missing values take their defaults."""
+    chosen: dict[str, Any] = {}
     kind: Any = record
     for name, field in _fields(kind).items():
         if not isinstance(field, Declared):
-            found[name] = record_of(field, values)
+            chosen[name] = record_of(field, values)
         elif field.keyword in values:
             value = values[field.keyword]
-            found[name] = tuple(value) if field.several and not isinstance(value, str) else value
-    return record(**found)
+            chosen[name] = tuple(value) if field.several and not isinstance(value, str) else value
+    return record(**chosen)
 
 
 def checked(command: str, record: Any) -> None:
@@ -136,7 +136,7 @@ def checked(command: str, record: Any) -> None:
     Raises
     ------
     InputError
-        Naming the first whose value is not valid.
+        Naming the first option whose value is not valid.
     """
     kind: Any = type(record)
     for name, field in _fields(kind).items():
@@ -149,11 +149,11 @@ def checked(command: str, record: Any) -> None:
 
 
 def keywords(record: type) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """Let a Python function take the options of a record, which it has as `options`, by keyword.
+    """Let a Python function with a parameter `options` take the fields of a record by keyword.
 
-    Its signature and the Parameters of its documentation list them.
+    Its signature and its docstring list them.
     """
-    options = {one.keyword: one for one in declared(record)}
+    options = {field.keyword: field for field in declared(record)}
 
     def decorated(function: Callable[..., Result]) -> Callable[..., Result]:
         @wraps(function)
@@ -165,21 +165,18 @@ def keywords(record: type) -> Callable[[Callable[..., Result]], Callable[..., Re
         only = inspect.Parameter.KEYWORD_ONLY
         added = [
             inspect.Parameter(
-                name, only, default=one.default,
-                annotation=one.kind | None if one.default is None else one.kind,
+                name, only, default=field.default,
+                annotation=field.kind | None if field.default is None else field.kind,
             )
-            for name, one in options.items()
+            for name, field in options.items()
         ]  # fmt: skip
-        own = [p for p in signature.parameters.values() if p.name != "options"]
-        order = [
-            *(p for p in own if p.kind is not only),
-            *added,
-            *(p for p in own if p.kind is only),
-        ]
+        fixed = [p for p in signature.parameters.values() if p.name != "options"]
+        # Positional parameters first; the sort keeps the order among those of one kind.
+        order = sorted([*added, *fixed], key=lambda p: p.kind is only)
         called.__signature__ = signature.replace(parameters=order)  # type: ignore[attr-defined]
         lines = "".join(
-            f"    {name} : {one.kind.__name__}\n        {one.help}\n"
-            for name, one in options.items()
+            f"    {name} : {field.kind.__name__}\n        {field.help}\n"
+            for name, field in options.items()
         )
         called.__doc__ = (function.__doc__ or "").replace(OPTIONS.format(record.__name__), lines)
         return called

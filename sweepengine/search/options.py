@@ -1,4 +1,4 @@
-"""The records of options: what each command may be asked, and what stands where nobody says."""
+"""The records of options: what each command accepts, with defaults and help texts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from sweepengine.search.declarations import Option
 
 AGGREGATED, DISAGGREGATED = "aggregated", "disaggregated"
 MODES = (AGGREGATED, DISAGGREGATED)
-"""Copies prefill and decode both; or some groups of devices prefill, others decode."""
+"""Each replica prefills and decodes; or prefill workers and decode workers are separate."""
 BATCHES = 1024
 """Largest batch that a search tries by default."""
 _INFINITE = 1.7e308
@@ -21,7 +21,7 @@ _SECONDS = {"above": 0.0, "most": _INFINITE, "expected": "seconds above 0"}
 _BATCH = {"least": 1, "most": 65_536}
 Layout = Annotated[
     str | None,
-    Option("Such as tp2.", shown="the fewest devices that hold the model"),
+    Option("Parallel layout, such as tp2.", shown="the fewest devices that hold the model"),
 ]
 Precision = Annotated[str, Option("Formats of weights, activations and KV cache, such as fp8-kv8.")]
 Framework = Annotated[
@@ -29,15 +29,16 @@ Framework = Annotated[
 ]
 Times = Annotated[
     str | None,
-    Option("Times of measured kernels, or of the data sheet.", choices=TIMES,
-           shown="silicon where a device has rates"),
+    Option("Source of times: measured kernels, or the data sheet.", choices=TIMES,
+           shown="silicon where the device has rates"),
 ]  # fmt: skip
 Serving = Annotated[
-    str, Option("One batch after the other, or requests that join a running one.", choices=SERVING)
+    str,
+    Option("One batch after the other, or requests that join a running batch.", choices=SERVING),
 ]
 Prices = Annotated[
     Mapping[str, float],
-    Option("USD an hour of a device, such as h100-sxm=2.5.", flag="--price"),
+    Option("Price of a device, USD an hour, such as h100-sxm=2.5.", flag="--price"),
 ]
 
 
@@ -49,38 +50,43 @@ class LatencyTargets(NamedTuple):
     """Latencies that an answer must meet."""
 
     ttft_s: Annotated[
-        float, Option("Seconds to the first token at most.", keyword="ttft", **_SECONDS)
+        float,
+        Option("Target for the time to the first token (TTFT), s.", keyword="ttft", **_SECONDS),
     ] = 2.0
     tpot_s: Annotated[
-        float, Option("Seconds for each further token at most.", keyword="tpot", **_SECONDS)
+        float,
+        Option("Target for the time per further token (TPOT), s.", keyword="tpot", **_SECONDS),
     ] = 0.05
 
 
 class GridTargets(NamedTuple):
-    """Latencies where a grid may have its own."""
+    """Latency targets of a command on a grid, which may state its own."""
 
     ttft_s: Annotated[
         float | None,
-        Option("Seconds to the first token.", keyword="ttft", shown="the grid's"),
+        Option(
+            "Target for the time to the first token (TTFT), s.", keyword="ttft", shown="the grid's"
+        ),
     ] = None
     tpot_s: Annotated[
         float | None,
-        Option("Seconds for each further token.", keyword="tpot", shown="the grid's"),
+        Option(
+            "Target for the time per further token (TPOT), s.", keyword="tpot", shown="the grid's"
+        ),
     ] = None
 
 
 class ServingAssumptions(NamedTuple):
-    """What is assumed of a serving engine."""
+    """Assumptions about the serving engine."""
 
     share: Annotated[
-        float, Option("Part of the requests that TTFT and memory hold for.", **_PART)
+        float, Option("Share of requests that must meet TTFT and fit in memory.", **_PART)
     ] = 0.95
     memory_share: Annotated[
-        float, Option("Part of a device's memory that an engine takes.", **_PART)
+        float, Option("Share of the device memory that the serving engine uses.", **_PART)
     ] = 0.9
     chunk_tokens: int = 8192
-    """Tokens of a prefill that engines run at once on data-centre devices, and so its
-    activations."""
+    """Tokens of a prefill chunk, which decides the memory of its activations."""
 
 
 class RequestOptions(NamedTuple):
@@ -90,22 +96,24 @@ class RequestOptions(NamedTuple):
         Path | None, Option("CSV or Parquet of requests: prompt, answer, mode or crops, weight.")
     ] = None
     mode: Annotated[
-        str | None, Option("Of an image: resolution mode and crops, such as gundam:2x3.")
+        str | None, Option("Resolution mode and crops of an image, such as gundam:2x3.")
     ] = None
-    crops: Annotated[str | None, Option("Of an image: crop grid, such as 2x3.")] = None
+    crops: Annotated[str | None, Option("Crop grid of an image, such as 2x3.")] = None
     prompt: Annotated[
         int | None,
-        Option("Tokens of a prompt, or beside images.",
+        Option("Tokens of a prompt, without those of images.",
                shown=f"{_default('prompt_tokens')}; with images {_default('text_tokens')}"),
     ] = None  # fmt: skip
-    answer: Annotated[int | None, Option("Tokens decoded.", shown=_default("decode_steps"))] = None
-    cached_tokens: Annotated[int | None, Option("Tokens before those, already in the cache.")] = (
-        None
-    )
+    answer: Annotated[
+        int | None, Option("Tokens of an answer.", shown=_default("decode_steps"))
+    ] = None
+    cached_tokens: Annotated[
+        int | None, Option("Tokens before the prompt that are already in the KV cache.")
+    ] = None
 
 
 class FitOptions(NamedTuple):
-    """What a card of `fit` is of."""
+    """Options of `fit`: how a model runs on each device."""
 
     layout: Layout = None
     precision: Precision = OWN
@@ -115,66 +123,64 @@ class FitOptions(NamedTuple):
 
 
 class DeployOptions(NamedTuple):
-    """What a deployment must do, and what may be tried for it."""
+    """Options of `deploy`: what a deployment must achieve, and what the search may try."""
 
     targets: LatencyTargets = LatencyTargets()
-    devices: Annotated[int | None, Option("Devices that there are.", shown="a node", **_BATCH)] = (
-        None
-    )
-    """Of one kind; None: a node of them, or as many as a rate takes."""
+    devices: Annotated[int | None, Option("Devices available.", shown="a node", **_BATCH)] = None
+    """Of one kind; None: a node of them, or as many as `rate` needs."""
     rate: Annotated[
         float | None,
-        Option("Requests a second that must be served.", above=0.0, most=1e12,
+        Option("Requests/s that the deployment must serve.", above=0.0, most=1e12,
                expected="requests a second above 0"),
     ] = None  # fmt: skip
-    """None: as many as devices make."""
+    """None: as many as the devices can serve."""
     frameworks: Annotated[
         tuple[str, ...],
         Option("Serving engines to compare.", flag="--framework", choices=FRAMEWORKS,
                shown=FRAMEWORKS[0]),
     ] = FRAMEWORKS[:1]  # fmt: skip
     modes: Annotated[
-        tuple[str, ...], Option("Modes that are tried.", flag="--mode-of-serving", choices=MODES)
+        tuple[str, ...], Option("Serving modes to try.", flag="--mode-of-serving", choices=MODES)
     ] = MODES
     precisions: Annotated[
         tuple[str, ...],
         Option(
-            "Precisions that are tried, such as fp8-kv8.",
+            "Precisions to try, such as fp8-kv8.",
             flag="--precision",
-            shown="those that a device has the peaks for",
+            shown="those whose peak the device has",
         ),
     ] = ()
     layouts: Annotated[
         tuple[str, ...],
         Option(
-            "Layouts that are tried, such as tp4-ep8.",
+            "Layouts to try, such as tp4-ep8.",
             flag="--layout",
-            shown="all that a model can have",
+            shown="all that the model allows",
         ),
     ] = ()
-    most_batch: Annotated[int, Option("Largest batch that is tried.", flag="--batch", **_BATCH)] = (
-        BATCHES
-    )
+    most_batch: Annotated[int, Option("Largest batch to try.", flag="--batch", **_BATCH)] = BATCHES
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
     prices: Prices = {}
 
 
 class MapOptions(NamedTuple):
-    """What a map of limits is of."""
+    """Options of `map`: axes, targets, and how the model runs."""
 
     targets: LatencyTargets = LatencyTargets()
     over: Annotated[
         str | None,
         Option("Length that varies.", choices=("prompt", "answer"),
-               shown="prompt; of models with vision answer"),
+               shown="prompt; answer for vision models"),
     ] = None  # fmt: skip
     longest: Annotated[
-        int | None, Option("Longest length, tokens.", shown="131,072; of answers 8,192")
+        int | None, Option("Longest length, tokens.", shown="131,072; 8,192 for answers")
     ] = None
     most_batch: Annotated[int, Option("Largest batch.", flag="--batch")] = BATCHES
-    cells: Annotated[int, Option("Points of a device's map.", least=100, most=100_000_000)] = 40_000
-    layout: Annotated[str, Option("Such as tp4-ep8.")] = "tp1"
+    cells: Annotated[int, Option("Points of the map of a device.", least=100, most=100_000_000)] = (
+        40_000
+    )
+    layout: Annotated[str, Option("Parallel layout, such as tp4-ep8.")] = "tp1"
     precision: Precision = OWN
     framework: Framework = FRAMEWORKS[0]
     times: Times = None
@@ -182,7 +188,7 @@ class MapOptions(NamedTuple):
 
 
 class PlaceOptions(NamedTuple):
-    """How a device serves, and what its times are of."""
+    """Options of `explain`: the timing target and the serving mode."""
 
     framework: Framework = FRAMEWORKS[0]
     serving: Serving = SERVING[0]
@@ -190,26 +196,29 @@ class PlaceOptions(NamedTuple):
 
 
 class SloOptions(NamedTuple):
-    """How devices serve points, what times are of, and what devices cost."""
+    """Options of `slo`: timing targets, serving mode, achievable peaks and prices."""
 
     framework: Framework = FRAMEWORKS[0]
     serving: Serving = SERVING[0]
     times: Times = None
     compute_fraction: Annotated[
-        float, Option("Fraction of the compute peaks that kernels reach, at the roofline.")
+        float, Option("Fraction of the compute peaks that kernels reach, for --times roofline.")
     ] = 1.0
     bandwidth_fraction: Annotated[
-        float, Option("Fraction of the memory bandwidth that kernels reach, at the roofline.")
+        float, Option("Fraction of the memory bandwidth that kernels reach, for --times roofline.")
     ] = 1.0
     prices: Prices = {}
 
 
 class CompareOptions(NamedTuple):
-    """How measured runs were served, and whether to calibrate on them."""
+    """Options of `compare`: how the runs were served, and whether to calibrate on them."""
 
     layout: Annotated[
-        str | None, Option("Such as tp4, where runs say none.", shown="one device")
+        str | None,
+        Option("Parallel layout of runs that state none, such as tp4.", shown="one device"),
     ] = None
     framework: Framework = FRAMEWORKS[0]
     times: Times = None
-    calibrate: Annotated[bool, Option("Fit a host constant and one factor to the runs.")] = False
+    calibrate: Annotated[bool, Option("Fit a host time per step and one factor to the runs.")] = (
+        False
+    )

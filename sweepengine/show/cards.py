@@ -1,11 +1,13 @@
-"""A model on devices as a card of few lines, for a terminal or to paste."""
+"""The answer of `fit` in a terminal: one card with a column for each device."""
 
 from collections.abc import Mapping
 
 import polars as pl
 
+from sweepengine.costs.spec_sheet import checkpoint_text
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
+from sweepengine.formulas.formats import OWN
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.lengths import Lengths
 from sweepengine.search.fit import Card, Fit
@@ -13,47 +15,51 @@ from sweepengine.show.terminal import print_table, say
 
 LENGTH_TITLES = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
            "cached_tokens": "cached tokens", "decode_steps": "tokens decoded"}  # fmt: skip
-SHARED = (("TTFT s of 50, 95, 99 %", "ttft_s", 1.0), ("device s of those", "device_seconds", 1.0),
-          ("cache MB of those", "cache_bytes", 1e-6))  # fmt: skip
-"""Of requests of many lengths: what so many of them see at most."""
-BAR = 30
+PERCENTILES = (("TTFT s: p50, p95, p99", "ttft_s", 1.0),
+               ("device s: p50, p95, p99", "device_seconds", 1.0),
+               ("KV cache MB: p50, p95, p99", "cache_bytes", 1e-6))  # fmt: skip
+"""Rows for requests of many lengths: title, column, and unit."""
+BAR_WIDTH = 30
 """Characters of a memory bar."""
 
 
-def show_fit(found: Fit, named: str) -> None:
-    """Print a card: a column a device."""
-    model, cards = found.model, found.cards
+def show_fit(fitted: Fit, named: str) -> None:
+    """Print the card; `named` is the model as the user named it."""
+    model, cards = fitted.model, fitted.cards
     rows = [("devices", *(_devices(card) for card in cards))]
     rows += [("memory", *(memory_bar(card) for card in cards))]
-    rows += [("W weights, GB", *(_gb(_row(card)["weight_bytes"]) for card in cards))]
-    rows += [("c cache, GB", *(_cache(card) for card in cards))]
-    rows += [("a a prefill's, . free", *(_beside(card) for card in cards))]
+    rows += [("W: weights, GB", *(_gb(_row(card)["weight_bytes"]) for card in cards))]
+    rows += [("c: KV cache, GB", *(_cache(card) for card in cards))]
+    rows += [("a: prefill activations, .: free, GB", *(_activations(card) for card in cards))]
     for tokens in cards[0].largest:
         most = (f"{card.largest[tokens]:,}" for card in cards)
-        rows.append((f"most requests of {tokens // 1024}k", *most))
+        rows.append((f"max requests of {tokens // 1024}k tokens", *most))
     for i in range(max(card.served.height for card in cards)):
-        rows.append(("batch: TTFT, TPOT", *(_served(card, i) for card in cards)))
+        rows.append(("batch: TTFT, TPOT", *(_latencies(card, i) for card in cards)))
     rows += [(f"{stage} bound by", *(bound_text(card.bound.get(stage, {})) for card in cards))
              for stage in ("prefill", "decode")]  # fmt: skip
-    if found.lengths.requests > 1:
-        rows += [(title, *(_shares(card, name, unit) for card in cards))
-                 for title, name, unit in SHARED]  # fmt: skip
-    made = "pages a day" if model.has_vision else "output tokens/s"
-    rows += [(made, *(_made(card, model) for card in cards))]
+    if fitted.lengths.requests > 1:
+        rows += [(title, *(_percentiles(card, name, unit) for card in cards))
+                 for title, name, unit in PERCENTILES]  # fmt: skip
+    throughput = "pages/day" if model.has_vision else "output tokens/s"
+    rows += [(throughput, *(_throughput(card, model) for card in cards))]
     title = (
         f"{model.name}: {model.parameter_count / 1e9:,.2f} billion parameters, "
-        f"{model.kv_bytes_per_token:,} bytes of cache a token; {lengths_text(found.lengths, model)}"
+        f"{model.kv_bytes_per_token:,} bytes of KV cache per token; "
+        f"{lengths_text(fitted.lengths, model)}"
     )
     print_table(title, rows, ("", *(card.device.name for card in cards)))
-    for said in dict.fromkeys(card.basis for card in cards):
-        say(said)
-    serving = found.options.serving
-    say(f"{found.formats}; engines take {serving.memory_share:.0%} of the memory")
-    say(f"verify: {verifying(found, named)}")
+    for basis in dict.fromkeys(card.basis for card in cards):
+        say(basis)
+    options = fitted.options
+    checkpoint = f"checkpoint: {checkpoint_text(model.architecture)}"
+    formats = checkpoint if options.precision == OWN else options.precision
+    say(f"{formats}; the serving engine uses {options.serving.memory_share:.0%} of the memory")
+    say(f"verify: {verifying(fitted, named)}")
 
 
 def _row(card: Card) -> dict[str, float]:
-    """The largest batch that a card shows."""
+    """Return the row of the largest batch."""
     return card.served.row(-1, named=True)
 
 
@@ -64,8 +70,8 @@ def _devices(card: Card) -> str:
 
 
 def memory_bar(card: Card) -> str:
-    """Weights, cache, activations and what is free of a device's memory, in characters."""
-    row, whole = _row(card), card.device.memory_bytes
+    """Draw weights, KV cache, activations and free memory of a device in characters."""
+    row, capacity = _row(card), card.device.memory_bytes
     parts = {
         "W": row["weight_bytes"],
         "c": row["memory_bytes"] - row["weight_bytes"] - row["prefill_bytes"],
@@ -74,9 +80,9 @@ def memory_bar(card: Card) -> str:
     drawn, filled = "", 0.0
     for letter, part in parts.items():
         filled += part
-        drawn += letter * (min(round(filled / whole * BAR), BAR) - len(drawn))
-    over = "+" if filled > whole else ""
-    return f"[{drawn.ljust(BAR, '.')}{over}]"
+        drawn += letter * (min(round(filled / capacity * BAR_WIDTH), BAR_WIDTH) - len(drawn))
+    over = "+" if filled > capacity else ""
+    return f"[{drawn.ljust(BAR_WIDTH, '.')}{over}]"
 
 
 def _gb(value: float) -> str:
@@ -85,17 +91,17 @@ def _gb(value: float) -> str:
 
 def _cache(card: Card) -> str:
     row = _row(card)
-    held = row["memory_bytes"] - row["weight_bytes"] - row["prefill_bytes"]
-    return f"{_gb(held)} of {row['batch_size']:,} requests"
+    cache = row["memory_bytes"] - row["weight_bytes"] - row["prefill_bytes"]
+    return f"{_gb(cache)} of {row['batch_size']:,} requests"
 
 
-def _beside(card: Card) -> str:
+def _activations(card: Card) -> str:
     row = _row(card)
     free = card.device.memory_bytes - row["memory_bytes"]
     return f"{_gb(row['prefill_bytes'])}, {_gb(free)}"
 
 
-def _served(card: Card, i: int) -> str:
+def _latencies(card: Card, i: int) -> str:
     if i >= card.served.height:
         return ""
     row = card.served.row(i, named=True)
@@ -103,26 +109,26 @@ def _served(card: Card, i: int) -> str:
     return f"{row['batch_size']:,}: {row['ttft_s'] * 1000:,.4g} ms{tpot}"
 
 
-def _shares(card: Card, name: str, unit: float) -> str:
-    kept = card.requests.filter(pl.col("share").is_in([0.5, 0.95, 0.99]))
-    return ", ".join(f"{value * unit:,.3g}" for value in kept[name])
+def _percentiles(card: Card, name: str, unit: float) -> str:
+    rows = card.requests.filter(pl.col("share").is_in([0.5, 0.95, 0.99]))
+    return ", ".join(f"{value * unit:,.3g}" for value in rows[name])
 
 
 def bound_text(parts: Mapping[str, float]) -> str:
-    """The two largest parts of a stage's time, by what binds them."""
+    """Describe the two largest shares of the time of a phase, by what bounds them."""
     return ", ".join(f"{name} {part:.0%}" for name, part in list(parts.items())[:2])
 
 
-def _made(card: Card, model: Model) -> str:
+def _throughput(card: Card, model: Model) -> str:
     row = _row(card)
     if not card.fits:
         return ""
-    made = row["requests_per_day"] if model.has_vision else row["tokens_per_s"]
-    return f"{made:,.0f} at batch {row['batch_size']:,}"
+    rate = row["requests_per_day"] if model.has_vision else row["tokens_per_s"]
+    return f"{rate:,.0f} at batch {row['batch_size']:,}"
 
 
 def lengths_text(lengths: Lengths, model: Model) -> str:
-    """Requests in words."""
+    """Describe the requests."""
     if lengths.requests > 1:
         steps = lengths.mean("decode_steps", model)
         return f"{lengths.requests:,} lengths from {lengths.source}, {steps:,.0f} tokens decoded"
@@ -138,23 +144,23 @@ def lengths_text(lengths: Lengths, model: Model) -> str:
     return ", ".join(shown)
 
 
-def verifying(found: Fit, named: str) -> str:
-    """A command that checks a card: the counts against torch, or the times operator by operator."""
+def verifying(fitted: Fit, named: str) -> str:
+    """Return a command that checks the counts against torch, or shows the time of each operator."""
     if named.endswith(".json") or "/" in named:
         return f"sweepengine validate --config {named}"
-    card = found.cards[0]
+    card = fitted.cards[0]
     batch = card.served["batch_size"][-1]
-    asked = ["sweepengine explain", f"--model {named}", f"--device {card.device.name}"]
-    asked += [f"--framework {found.options.framework} --serving continuous --batch-size {batch}"]
-    lengths = found.lengths
+    words = ["sweepengine explain", f"--model {named}", f"--device {card.device.name}"]
+    words += [f"--framework {fitted.options.framework} --serving continuous --batch-size {batch}"]
+    lengths = fitted.lengths
     if lengths.requests == 1:
         values = dict(zip(lengths.columns, lengths.values[0].tolist(), strict=True))
         if values.get("crop_rows"):
-            asked.append(f"--crops {values['crop_rows']}x{values['crop_cols']}")
-        asked += [f"--{name.replace('_', '-')} {value}" for name, value in values.items()
+            words.append(f"--crops {values['crop_rows']}x{values['crop_cols']}")
+        words += [f"--{name.replace('_', '-')} {value}" for name, value in values.items()
                   if name.endswith(("tokens", "steps", "size"))]  # fmt: skip
     if card.layout != "tp1":
-        asked.append(f"--layout {card.layout}")
-    if found.options.precision != "checkpoint":
-        asked.append(f"--precision {found.options.precision}")
-    return " ".join(asked)
+        words.append(f"--layout {card.layout}")
+    if fitted.options.precision != OWN:
+        words.append(f"--precision {fitted.options.precision}")
+    return " ".join(words)

@@ -36,16 +36,16 @@ from sweepengine.show.look import (
 from sweepengine.show.terminal import evenly
 
 MOST_BATCHES = 256
-"""Batch sizes that a chart tells apart; of more it shows some, from the smallest to the largest."""
+"""Most batch sizes on a chart; of more it shows an even selection."""
 MOST_TICKS = 16
 MOST_FRONT = 2_000
-"""Points of all fronts of a chart."""
+"""Most points of all fronts of a chart."""
 MOST_BINS = 48
-"""Steps of a heat map's K axis; more values than that are averaged into bins."""
+"""Most steps of an axis of a heat map; more values are averaged in bins."""
 
 
 def parameters_chart(source: Source, model: Model) -> Chart:
-    """Parameters by part of the model."""
+    """Draw the parameters of each part of a model."""
     parts = parameter_parts(model.architecture)
     rows = pl.DataFrame(
         {"part": list(parts), "parameters": [count / 1e6 for count in parts.values()]}
@@ -71,44 +71,44 @@ def parameters_chart(source: Source, model: Model) -> Chart:
 
 
 def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
-    """Weights that a device's decode step reads against the batch; None with one batch size.
+    """Draw the weights that a decode step reads on a device, by batch; None with one batch size.
 
-    Of several layouts and formats the source's first is shown, and the note says which.
+    It shows the first layout and formats of the source, named in the note.
     """
     arch = model.architecture
-    first_laid = varying_layouts(source).head(1)
-    laid = first_laid.row(0, named=True) if first_laid.width else {}
-    here = pl.all_horizontal(
-        pl.col("decode_steps") > 0, *(pl.col(name) == value for name, value in laid.items())
+    layouts = varying_layouts(source).head(1)
+    first_layout = layouts.row(0, named=True) if layouts.width else {}
+    chosen = pl.all_horizontal(
+        pl.col("decode_steps") > 0, *(pl.col(name) == value for name, value in first_layout.items())
     )
-    a_step = pl.col("decode_weight_io_bytes") / pl.col("decode_steps") / 1e9
-    steps = folded(source, ["batch_size"], [Fold("bytes", a_step)], here).sort("batch_size")
+    per_step = pl.col("decode_weight_io_bytes") / pl.col("decode_steps") / 1e9
+    steps = folded(source, ["batch_size"], [Fold("bytes", per_step)], chosen).sort("batch_size")
     if steps.height < 2 or not arch.routings or not steps["bytes"].sum():
         return None
     steps = _some(steps, MOST_BATCHES)
     experts, per_token = arch.routings[0]
-    layout = Layout(*(int(laid.get(name, 1)) for name in LAYOUT_COLUMNS))
-    held = ceil_div(experts, layout.expert)
-    touched = [
+    layout = Layout(*(int(first_layout.get(name, 1)) for name in LAYOUT_COLUMNS))
+    resident = ceil_div(experts, layout.expert)
+    activated = [
         activated_experts(
-            held, experts, per_token, ceil_div(batch, layout.data) * expert_groups(layout)
+            resident, experts, per_token, ceil_div(batch, layout.data) * expert_groups(layout)
         )
         for batch in steps["batch_size"]
     ]
-    shown = steps.with_columns(experts=pl.Series(touched))
+    shown = steps.with_columns(experts=pl.Series(activated))
     first, last = shown.row(0, named=True), shown.row(-1, named=True)
     title = (
         f"A decode step reads {first['bytes']:.2f} GB of weights at batch {first['batch_size']}, "
         f"{last['bytes']:.2f} GB at {last['batch_size']}: "
-        f"{first['experts']:.3g} to {last['experts']:.3g} of {held} experts a layer"
+        f"{first['experts']:.3g} to {last['experts']:.3g} of {resident} experts per layer"
     )
     base = alt.Chart(shown).encode(
         x=alt.X("batch_size:Q", title="batch size (B)", axis=alt.Axis(
             format=",d", values=_some(shown, MOST_TICKS)["batch_size"].to_list(), grid=False),
             scale=alt.Scale(type="log", base=2)),
-        y=alt.Y("bytes:Q", title="GB a step"),
+        y=alt.Y("bytes:Q", title="GB/step"),
         tooltip=["batch_size", alt.Tooltip("bytes:Q", format=".4~g"),
-                 alt.Tooltip("experts:Q", format=".4~g", title="experts touched a layer")],
+                 alt.Tooltip("experts:Q", format=".4~g", title="activated experts per layer")],
     )  # fmt: skip
     labelled = base.properties(data=_some(shown, MOST_TICKS))
     text = labelled.mark_text(dy=-10, fontSize=10, color=GREY).encode(
@@ -116,18 +116,18 @@ def weight_traffic_chart(source: Source, model: Model) -> Chart | None:
     )
     lines = base.mark_line(color=BLUE, point=alt.OverlayMarkDef(color=BLUE))
     drawn = alt.layer(lines, text).properties(width=WIDTH, height=HEIGHT)
-    note = f"{note_of(source)}; labels: distinct experts touched a layer, expected"
-    note += f"; {layout_name(laid)}" if laid else ""
+    note = f"{note_of(source)}; labels: expected activated experts per layer"
+    note += f"; {layout_name(first_layout)}" if first_layout else ""
     return Chart("weight_traffic", title, styled(drawn, title, note), "decode")
 
 
 def _some(rows: pl.DataFrame, most: int) -> pl.DataFrame:
-    """At most so many rows, evenly spread, the first and the last among them."""
+    """Return at most `most` rows, evenly spaced, with the first and the last."""
     return rows[evenly(rows.height, most)]
 
 
 def heat_map(source: Source, device: Device) -> Chart | None:
-    """TPOT over decode steps and batch size, the mean of all that fits; None without both axes."""
+    """Draw mean TPOT of points that fit, by decode steps and batch; None without both axes."""
     axes = source.points.select(
         pl.col("decode_steps").n_unique().alias("K"),
         pl.col("decode_steps").min().alias("low"),
@@ -139,18 +139,12 @@ def heat_map(source: Source, device: Device) -> Chart | None:
     counts = axes.pipe(source.collected).row(0, named=True)
     if counts["K"] < 2 or counts["B"] < 2:
         return None
-    steps, binned = pl.col("decode_steps"), counts["K"] > MOST_BINS
-    if binned:
-        width = -(-(counts["high"] - counts["low"] + 1) // MOST_BINS)
-        steps = (steps - counts["low"]) // width * width + counts["low"]
-    batches, batch_bins = pl.col("batch_size"), counts["B"] > MOST_BINS
-    if batch_bins:
-        wide = -(-(counts["largest"] - counts["least"] + 1) // MOST_BINS)
-        batches = (batches - counts["least"]) // wide * wide + counts["least"]
+    steps = _binned("decode_steps", counts["K"], counts["low"], counts["high"])
+    batches = _binned("batch_size", counts["B"], counts["least"], counts["largest"])
     fits = metrics.memory_needed_bytes(source.stages_there) <= metrics.memory_bytes(device)
     cells = folded(
         source,
-        [steps.alias("decode_steps"), batches.alias("batch_size")],
+        [steps, batches],
         [Fold("tpot_ms", pl.when(fits).then(metrics.tpot_seconds(device) * 1000)),
          Fold("fits", fits, "any")],
         pl.col("decode_steps") > 0,
@@ -159,10 +153,11 @@ def heat_map(source: Source, device: Device) -> Chart | None:
     if shown.is_empty():
         return None
     low, high = shown["tpot_ms"].min(), shown["tpot_ms"].max()
-    title = f"On {device.name} a token takes {figure(low)} to {figure(high)} ms"  # type: ignore[arg-type]
-    note = f"{note_of(source)}, mean of all that memory holds, blank where it holds none"
-    note += f"; K in {cells['decode_steps'].n_unique()} bins" if binned else ""
-    note += f"; B in {cells['batch_size'].n_unique()} bins" if batch_bins else ""
+    title = f"TPOT on {device.name}: {figure(low)} to {figure(high)} ms"  # type: ignore[arg-type]
+    note = f"{note_of(source)}; means of points that fit in memory; blank: none fits"
+    for letter, name in (("K", "decode_steps"), ("B", "batch_size")):
+        if counts[letter] > MOST_BINS:
+            note += f"; {letter} in {cells[name].n_unique()} bins"
     drawn = (
         alt.Chart(shown)
         .mark_rect()
@@ -179,10 +174,18 @@ def heat_map(source: Source, device: Device) -> Chart | None:
     return Chart("tpot_heat_map", title, styled(drawn, title, note), "decode")
 
 
+def _binned(name: str, distinct: int, low: int, high: int) -> pl.Expr:
+    """Return a column, or the smallest value of its bin if it has too many distinct values."""
+    if distinct <= MOST_BINS:
+        return pl.col(name)
+    width = -(-(high - low + 1) // MOST_BINS)
+    return ((pl.col(name) - low) // width * width + low).alias(name)
+
+
 def front_chart(
     answers: Sequence[Answer], targets: LatencyTargets, source: Source
 ) -> alt.TopLevelMixin:
-    """Pareto fronts of devices: tokens/s/device against tokens/s/user."""
+    """Draw Pareto fronts of devices: tokens/s/device against tokens/s/user."""
     rows = pl.concat(
         [
             answer.front.select(
@@ -200,21 +203,28 @@ def front_chart(
         key=lambda answer: answer.best["device_tokens_per_s"] or 0.0,  # type: ignore[index]
         default=None,
     )
-    said = f"TTFT {targets.ttft_s:g} s and TPOT {targets.tpot_s * 1000:g} ms"
-    title = f"Nothing meets {said}"
+    goal = f"TTFT {targets.ttft_s:g} s and TPOT {targets.tpot_s * 1000:g} ms"
+    title = f"No point meets {goal}"
     if best is not None and best.best is not None:
-        made = best.best["device_tokens_per_s"] or 0.0
-        title = f"{best.device.name} makes most within {said}: {made:,.0f} tokens/s"
-    note = f"{note_of(source)}; Pareto fronts of what fits the memory and meets the TTFT"
+        rate = best.best["device_tokens_per_s"] or 0.0
+        title = f"Highest throughput within {goal}: {best.device.name}, {rate:,.0f} tokens/s/device"
+    note = f"{note_of(source)}; Pareto fronts of points that fit in memory and meet the TTFT"
     return fronts_drawn(rows, [answer.device.name for answer in answers], title, note)
 
 
 def fronts_drawn(
     rows: pl.DataFrame, names: Sequence[str], title: str, note: str
 ) -> alt.TopLevelMixin:
-    """Fronts as lines, a colour each: `rows` has `device`, both rates and `batch_size`.
+    """Draw fronts as lines, with a colour for each.
 
-    Without names and rows it is the form of such a chart, which a page fills.
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        `device`, `user_tokens_per_s`, `device_tokens_per_s` and `batch_size`; without rows and
+        names the chart is a template that a page fills.
+    names : sequence of str
+        Values of `device`, in the order of the legend.
+    title, note : str
     """
     if rows.height > MOST_FRONT:
         each = max(MOST_FRONT // max(len(names), 1), 2)

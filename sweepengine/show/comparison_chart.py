@@ -1,4 +1,4 @@
-"""Measured runs beside the model as a chart."""
+"""The answer of `compare` as a chart."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import polars as pl
 
 from sweepengine.measured.compare import COMPARED_TIMES, Compared
 from sweepengine.show.comparisons import TIME_TITLES
-from sweepengine.show.look import BLUE, GREY, VERMILION, styled
+from sweepengine.show.look import BLUE, GREY, PHASE_TOOLTIP, VERMILION, styled
 
-MOST_DOTS = 2_000
+MOST_RUNS = 2_000
 
 
-def comparison_chart(found: Compared) -> alt.TopLevelMixin:
-    """Measured against predicted times, and what the gap is made of."""
-    runs = found.runs.head(MOST_DOTS)
+def comparison_chart(comparison: Compared) -> alt.TopLevelMixin:
+    """Draw predicted against measured times, and the gap by operator."""
+    runs = comparison.runs.head(MOST_RUNS)
     dots = pl.concat(
         [
             runs.select(
@@ -44,19 +44,23 @@ def comparison_chart(found: Compared) -> alt.TopLevelMixin:
         tooltip=["time", "batch_size", alt.Tooltip("measured:Q", format=",.4~g"),
                  alt.Tooltip("predicted:Q", format=",.4~g"), alt.Tooltip("ratio:Q", format=".2f")],
     )  # fmt: skip
-    shown = found.gap.filter(pl.col("of_gap").abs() >= 0.005)
+    shown = comparison.gap.filter(pl.col("of_gap").abs() >= 0.005)
     bars = alt.Chart(shown).mark_bar(color=BLUE).encode(
         x=alt.X("of_gap:Q", title="share of the gap", axis=alt.Axis(format="%")),
         y=alt.Y("operator:N", title=None,
                 sort=alt.EncodingSortField("of_gap", op="sum", order="descending")),
         row=alt.Row("stage:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")),
-        tooltip=["stage", "operator", alt.Tooltip("of_gap:Q", format=".1%")],
+        tooltip=[PHASE_TOOLTIP, "operator", alt.Tooltip("of_gap:Q", format=".1%")],
     ).properties(width=280)  # fmt: skip
     left: Any = alt.layer(diagonal, points).properties(width=420, height=380)
     drawn = alt.HConcatChart(hconcat=[left, bars.resolve_scale(y="independent")])
-    ratios = found.runs.select(
+    ratios = comparison.runs.select(
         pl.median(f"{name}_ratio").alias(TIME_TITLES[name]) for name in COMPARED_TIMES
     )
     medians = [f"{name} {ratio:.2f}" for name, ratio in ratios.row(0, named=True).items() if ratio]
-    title = f"{found.model.name} on {found.device.name}: predicted / measured {', '.join(medians)}"
-    return styled(drawn, title, f"{found.runs.height:,} runs; medians; {found.basis}")
+    title = (
+        f"{comparison.model.name} on {comparison.device.name}: "
+        f"predicted / measured {', '.join(medians)}"
+    )
+    note = f"{comparison.runs.height:,} runs; medians; {comparison.basis}"
+    return styled(drawn, title, note)

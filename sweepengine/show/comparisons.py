@@ -1,4 +1,4 @@
-"""Measured runs beside the model, in a terminal."""
+"""The answer of `compare` in a terminal."""
 
 from typing import Any
 
@@ -12,49 +12,49 @@ from sweepengine.show.terminal import print_table, say
 TIME_TITLES = {"ttft": "TTFT", "tpot": "TPOT", "whole": "whole request"}
 
 
-def show_comparison(found: Compared, top: int) -> None:
-    """Print runs, what the gap is made of, warnings, and a calibration."""
-    runs, model = found.runs, found.model
-    for text in found.warnings:
+def show_comparison(comparison: Compared, top: int) -> None:
+    """Print warnings, `top` runs, their MFU and MBU, the gap by operator, and a calibration."""
+    runs, model = comparison.runs, comparison.model
+    for text in comparison.warnings:
         say(f"warning: {text}")
     rows = []
     for i, run in enumerate(runs.head(top).to_dicts()):
-        cells = [str(i), _asked(run)]
+        cells = [str(i), _workload(run)]
         for name in COMPARED_TIMES:
             cells += [_ms(run[f"measured_{name}_s"]), _ms(run[f"predicted_{name}_s"]),
                       _number(run[f"{name}_ratio"], ".2f")]  # fmt: skip
         rows.append(tuple(cells))
-    columns = ["run", "at"]
+    columns = ["run", "workload"]
     for name in COMPARED_TIMES:
-        columns += [f"{TIME_TITLES[name]} ms", "predicted", "ratio"]
+        columns += [f"{TIME_TITLES[name]} ms", "predicted ms", "ratio"]
     keep = [i for i, _ in enumerate(columns) if i < 2 or any(row[i - (i - 2) % 3] for row in rows)]
     shown = f", {top} of {runs.height}" if runs.height > top else ""
-    print_table(f"{model.name} on {found.device.name}{shown}",
+    print_table(f"{model.name} on {comparison.device.name}{shown}",
                 [tuple(row[i] for i in keep) for row in rows],
                 tuple(columns[i] for i in keep))  # fmt: skip
-    _show_shares(found, top)
-    if found.gap.height:
+    _show_utilization(comparison, top)
+    if comparison.gap.height:
         say()
         gap = [(row["stage"], row["operator"], f"{row['of_gap']:.1%}")
-               for row in found.gap.to_dicts() if abs(row["of_gap"]) >= 0.005]  # fmt: skip
-        print_table("Of the time beyond the data sheet's least, mean over runs", gap,
-                    ("stage", "operator", "share"))  # fmt: skip
-    if (fit := found.calibration) is not None:
-        say(f"calibrated on {fit.runs} runs: {fit.factor:.3f} x predicted + {fit.host_ms:.3f} ms a "
-            f"step ({TIME_TITLES[fit.of]})")  # fmt: skip
+               for row in comparison.gap.to_dicts() if abs(row["of_gap"]) >= 0.005]  # fmt: skip
+        print_table("Time beyond the data sheet's lower bound, mean over runs", gap,
+                    ("phase", "operator", "share"))  # fmt: skip
+    if (fit := comparison.calibration) is not None:
+        say(f"calibrated on {fit.runs} runs: {fit.factor:.3f} x predicted + {fit.host_ms:.3f} ms "
+            f"per step ({TIME_TITLES[fit.of]})")  # fmt: skip
         before = f"{fit.before_median:.1f} % median, {fit.before_mean:.1f} % mean"
-        left = f"{fit.left_median:.1f} %, {fit.left_mean:.1f} %"
-        say(f"error before {before}; left on runs that the fit did not see {left}")
-    for text in (found.basis, *(f"assumed: {text}" for text in found.said)):
+        after = f"{fit.left_median:.1f} % median, {fit.left_mean:.1f} % mean"
+        say(f"error before calibration {before}; after it, on held-out runs, {after}")
+    for text in (comparison.basis, *(f"assumed: {text}" for text in comparison.said)):
         say(text)
 
 
-def _show_shares(found: Compared, top: int) -> None:
-    """MFU and MBU of stages with what they are made of."""
-    stages = [stage for stage in phases_of(found.model)
-              if found.runs[f"{stage}_mfu"].is_not_null().any()]  # fmt: skip
+def _show_utilization(comparison: Compared, top: int) -> None:
+    """Print MFU and MBU of phases, with the counts and peaks that they follow from."""
+    stages = [stage for stage in phases_of(comparison.model)
+              if comparison.runs[f"{stage}_mfu"].is_not_null().any()]  # fmt: skip
     rows = []
-    for i, run in enumerate(found.runs.head(top).to_dicts()):
+    for i, run in enumerate(comparison.runs.head(top).to_dicts()):
         rows += [
             (
                 str(i),
@@ -70,20 +70,20 @@ def _show_shares(found: Compared, top: int) -> None:
         ]
     if rows:
         say()
-        print_table("Shares of the peaks, of the busiest device", rows,
-                    ("run", "stage", "tensor FLOPs", "dense peak TFLOP/s", "MFU", "bytes moved",
+        print_table("MFU and MBU of the busiest device", rows,
+                    ("run", "phase", "tensor FLOPs", "dense peak TFLOP/s", "MFU", "bytes moved",
                      "MBU"))  # fmt: skip
-    whole = found.runs.drop_nulls("whole_mfu")
+    whole = comparison.runs.drop_nulls("whole_mfu")
     if whole.height:
         mfu, mbu = whole.select(pl.median("whole_mfu", "whole_mbu")).row(0)
-        say(f"whole requests: MFU {mfu:.1%}, MBU {mbu:.1%} in the median")
+        say(f"whole requests: median MFU {mfu:.1%}, median MBU {mbu:.1%}")
 
 
-def _asked(run: dict[str, Any]) -> str:
+def _workload(run: dict[str, Any]) -> str:
     prompt = run.get("prompt_tokens", run["context_tokens"])
-    said = f"prompt {prompt:,}, K {run['decode_steps']:,}, B {run['batch_size']:,}"
-    laid = layout_text(run)
-    return f"{said}, {laid}" if laid else said
+    text = f"prompt {prompt:,}, K {run['decode_steps']:,}, B {run['batch_size']:,}"
+    layout = layout_text(run)
+    return f"{text}, {layout}" if layout else text
 
 
 def _ms(seconds: float | None) -> str:

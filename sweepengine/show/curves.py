@@ -1,8 +1,8 @@
-"""The published charts: curves over image tokens, with titles that say what they show.
+"""The published charts: curves over image tokens, with titles that state their result.
 
-Every chart is drawn from `chart_frame`: one row for each image and attention, with the least,
-mean and largest value over whatever else varies; where there are thousands of images, one for each
-bin of their tokens. So a chart holds few rows, and none drops a point.
+`chart_frame` has one row for each image and attention, with the smallest, mean and largest value
+over all other inputs. Thousands of images are grouped in bins of their tokens. So every point
+counts in a chart, and the chart stays small.
 """
 
 import math
@@ -32,35 +32,35 @@ from sweepengine.show.look import (
 from sweepengine.show.plans import Plan
 
 MOST_IMAGES = 2_000
-"""Images and prompts of different kinds; more are drawn in bins of their tokens."""
-BINS = 256
+"""Most images or prompts drawn one by one; more are drawn in bins of their tokens."""
+TOKEN_BINS = 256
 LABEL_WIDTH = 27
-"""Pixels that a label such as 1x29 takes, with its margin."""
+"""Width of a label such as 1x29 with its margin, in pixels."""
 DASHES = {"eager": [6, 3], "CUDA cores": [6, 3], "after decoding": [6, 3], "LM head": [2, 2]}
 NEAR = 1 / 180
-"""Part of the width within which points are marked, with their values, where the cursor is."""
+"""Share of the width around the cursor in which points show their values."""
 CURSOR = alt.param(name="cursor", value=-1e12)
-"""Tokens where the cursor is; a page sets it in all its charts at once."""
+"""Tokens at the cursor; a page sets it in all its charts at once."""
 ATTENTION = alt.param(name="attention", value="all")
 CHOSEN = (
     "attention == 'all' || datum.curve == attention || indexof(['eager', 'flash'], datum.curve) < 0"
 )
-"""Curves that are shown: a page lets choose one attention for all its charts."""
+"""Filter of curves, for the choice of attention on a page."""
 PROMPT = (*IMAGE_COLUMNS, "text_tokens", "prompt_tokens")
-"""What the rows of a chart's frame are for, as far as a model has it."""
+"""Keys of the rows of a chart's frame, those that the model has."""
 MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attention_heads": 10,
                "key_value_heads": 10}  # fmt: skip
-"""What `validation.measured_stages` ran, beside the published images."""
+"""Inputs of `validation.measured_stages`, in addition to the published images."""
 
 
 def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
-    """One row for each image and attention: least, mean and largest of every curve's measure.
+    """Fold the points into a row for each image and attention.
 
-    Of more than `MOST_IMAGES` a row is for those of a bin of tokens, named by the smallest.
+    More than `MOST_IMAGES` images share rows by bins of tokens, named by the smallest.
 
-    Columns ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, what the row is
-    for, `attention`, `tokens` and `crops`; ``{chart}:torch``, the tensor FLOPs where all else is as
-    torch measured it, null elsewhere.
+    Columns are ``{chart}:{i}:min``, ``:mean`` and ``:max`` for curve i of each chart, the keys of
+    the row, `attention`, `tokens` and `crops`; and ``{chart}:torch``, the tensor FLOPs of rows with
+    the inputs that torch ran, null in others.
     """
     as_measured = pl.lit(False)
     if "vision" in source.stages_there:
@@ -90,7 +90,7 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
     if binned is None:
         frame = folded(source, [*keys, "attention"], folds)
     else:
-        # Of the keys the smallest of a bin; the measures are of all of it.
+        # A bin is named by its smallest keys.
         firsts = [Fold(name, pl.col(name), "min") for name in keys]
         frame = folded(source, [binned, "attention"], [*firsts, *folds]).drop("bin")
     named = frame.with_columns(label.alias("crops"), pl.col(tokens).alias("tokens"))
@@ -98,33 +98,48 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
 
 
 def _stepping(measure: pl.Expr) -> pl.Expr:
-    """A measure, null where it is one of steps and there are none."""
+    """Return a measure that is null where it needs decode steps and there are none."""
     if "decode_steps" not in measure.meta.root_names():
         return measure
     return pl.when(pl.col("decode_steps") > 0).then(measure)
 
 
 def _binned(source: Source, keys: Sequence[str], tokens: str) -> pl.Expr | None:
-    """Bins of the tokens that charts stand over; None where there are few images and prompts."""
+    """Return the bin of each point's tokens; None if there are few images and prompts."""
     counts = [pl.col(name).approx_n_unique().cast(pl.Int64).alias(name) for name in keys]
     ends = [pl.col(tokens).min().alias("low"), pl.col(tokens).max().alias("high")]
-    found = source.points.select(*counts, *ends).pipe(source.collected).row(0, named=True)
-    if math.prod(found[name] for name in keys if name != tokens) <= MOST_IMAGES:
+    summary = source.points.select(*counts, *ends).pipe(source.collected).row(0, named=True)
+    if math.prod(summary[name] for name in keys if name != tokens) <= MOST_IMAGES:
         return None
-    width = -(-(found["high"] - found["low"] + 1) // BINS)
-    binned: pl.Expr = ((pl.col(tokens) - found["low"]) // width).alias("bin")
+    width = -(-(summary["high"] - summary["low"] + 1) // TOKEN_BINS)
+    binned: pl.Expr = ((pl.col(tokens) - summary["low"]) // width).alias("bin")
     return binned
 
 
 def tokens_column(source: Source) -> str:
-    """What charts stand over: tokens of the image, or of the prompt of a model without vision."""
+    """Return the column of the x axis: tokens of the image, or of the prompt of a text model."""
     return "image_tokens" if "image_tokens" in source.columns else "prompt_tokens"
 
 
 def line_chart(
     plan: Plan, frame: pl.DataFrame, measured: Sequence[Mapping[str, str]], source: Source
 ) -> Chart | None:
-    """Draw one plan over image tokens; None where there are no two images to compare."""
+    """Draw one plan over image tokens.
+
+    Parameters
+    ----------
+    plan : Plan
+    frame : polars.DataFrame
+        Of `chart_frame`.
+    measured : sequence of mappings
+        Rows of `data.measurements.measured_stages`.
+    source : Source
+
+    Returns
+    -------
+    Chart or None
+        None if there are fewer than two images.
+    """
     curves = _curves(plan, frame)
     if plan.logarithmic:
         curves = curves.filter(pl.col("least") > 0)
@@ -136,11 +151,11 @@ def line_chart(
         if torch.height:
             off = float((torch["analytic"] / torch["value"] - 1).abs().max())  # type: ignore[arg-type]
             figure = pl.col("value") / TERA
-            beside = torch.select(
+            of_torch = torch.select(
                 "tokens", "crops", pl.lit("measured by torch").alias("curve"),
                 *(figure.alias(name) for name in ("least", "value", "most")),
             )  # fmt: skip
-            curves = pl.concat([curves, beside])
+            curves = pl.concat([curves, of_torch])
     names = curves["curve"].unique(maintain_order=True).to_list()
     domain = padded(curves["tokens"])
     over = tokens_column(source).replace("_", " ")
@@ -177,15 +192,17 @@ def line_chart(
     size = alt.condition(near, alt.value(90), alt.value(22))
     layers.append(analytic.mark_circle(opacity=1).encode(y=y, tooltip=tooltip, size=size))
     value = alt.condition(near, alt.Text("value:Q", format=",.4~g"), alt.value(""))
-    said = analytic.mark_text(align="left", dx=7, dy=-7, fontSize=11)
-    layers.append(said.encode(y=y, text=value))
+    labels = analytic.mark_text(align="left", dx=7, dy=-7, fontSize=11)
+    layers.append(labels.encode(y=y, text=value))
     if "measured by torch" in names:
         torch_points = base.transform_filter("datum.curve == 'measured by torch'").mark_point(
             shape="diamond", size=85, strokeWidth=2
         )
         layers.append(torch_points.encode(y=y, tooltip=tooltip))
     finding = _finding(plan, curves, off)
-    subtitle = note_of(source) + ("; bands from least to largest over all else" if banded else "")
+    subtitle = note_of(source) + (
+        "; bands: smallest to largest over all other inputs" if banded else ""
+    )
     plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     drawn: Any = plot
     if "crop_rows" in source.columns:
@@ -195,8 +212,8 @@ def line_chart(
 
 
 def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
-    """Long form: tokens, crops, curve, least, value, most."""
-    found = []
+    """Return the curves in long form: tokens, crops, curve, least, value, most."""
+    frames = []
     for i, curve in enumerate(plan.curves):
         shown = frame.select(
             "tokens",
@@ -208,8 +225,8 @@ def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
             pl.col(f"{plan.name}:{i}:mean").cast(pl.Float64).alias("value"),
             pl.col(f"{plan.name}:{i}:max").cast(pl.Float64).alias("most"),
         )
-        found.append(shown.drop_nulls())
-    curves = pl.concat(found)
+        frames.append(shown.drop_nulls())
+    curves = pl.concat(frames)
     if plan.curves[0].name:
         return curves.unique(maintain_order=True)
     figures = ["tokens", "crops", "least", "value", "most"]
@@ -223,34 +240,34 @@ def _curves(plan: Plan, frame: pl.DataFrame) -> pl.DataFrame:
 def _measured(
     plan: Plan, frame: pl.DataFrame, measured: Sequence[Mapping[str, str]]
 ) -> pl.DataFrame:
-    """Torch's FLOPs (`value`) and the formulas' tensor FLOPs (`analytic`) of the same images."""
-    ours = frame.select(
+    """Join FLOPs of torch (`value`) and tensor FLOPs of the formulas (`analytic`) by image."""
+    analytic = frame.select(
         "tokens", "crops", pl.col(f"{plan.name}:torch").cast(pl.Float64).alias("analytic")
     )
-    theirs = pl.DataFrame(measured).select(
+    of_torch = pl.DataFrame(measured).select(
         pl.col("image_tokens").cast(pl.Int32).alias("tokens"),
         pl.format("{}x{}", "crop_rows", "crop_cols").alias("crops"),
         pl.col(plan.measured).replace("", None).cast(pl.Float64).alias("value"),
     )
-    both = ours.drop_nulls().unique(maintain_order=True)
-    return both.join(theirs.drop_nulls(), on=["tokens", "crops"], maintain_order="left")
+    distinct = analytic.drop_nulls().unique(maintain_order=True)
+    return distinct.join(of_torch.drop_nulls(), on=["tokens", "crops"], maintain_order="left")
 
 
 def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
-    """The title: from the smallest image to the largest, and how curves differ there."""
+    """Return the title: values of the smallest and largest image, and how curves differ there."""
     names = curves["curve"].unique(maintain_order=True).to_list()
     ends = {}
     for name in names:
         curve = curves.filter(pl.col("curve") == name).sort("tokens")
         ends[name] = (curve.row(0, named=True), curve.row(-1, named=True))
     first, last = ends[names[0]]
-    said = f"{plan.what}: {figure(first['value'])}"
+    title = f"{plan.what}: {figure(first['value'])}"
     if abs(last["value"] - first["value"]) <= 5e-4 * abs(first["value"]):
-        said += f" {plan.unit} everywhere"
+        title += f" {plan.unit} everywhere"
     else:
-        said += f" to {figure(last['value'])} {plan.unit}, {first['crops']} to {last['crops']}"
+        title += f" to {figure(last['value'])} {plan.unit}, {first['crops']} to {last['crops']}"
     if off is not None:
-        said += f"; tensor FLOPs within {off:.2%} of torch's" if off else "; torch counts the same"
+        title += f"; tensor FLOPs within {off:.2%} of torch's" if off else "; equal to torch"
     elif len(names) > 1 and last["value"]:
         ratio = ends[names[1]][1]["value"] / last["value"]
         factor = (
@@ -258,14 +275,14 @@ def _finding(plan: Plan, curves: pl.DataFrame, off: float | None) -> str:
         )
         factor = "within 1 % of that" if abs(ratio - 1) < 0.01 else factor
         named = f"{names[0]}; " if plan.curves[0].name else ""
-        said += f" ({named}{names[1]} {factor})"
-    return said
+        title += f" ({named}{names[1]} {factor})"
+    return title
 
 
 def _labels(curves: pl.DataFrame, domain: list[float]) -> alt.Chart:
-    """Crop grids under the points, those of one number of tiles above each other.
+    """Draw the crop grids under the points, stacked where they have the same number of tiles.
 
-    Where columns of labels would touch, the later one is left out; the tooltip has them all.
+    A column of labels that would touch the one before is left out; tooltips show all.
     """
     images = curves.select("tokens", "crops").unique().sort("tokens")
     pixels = WIDTH / (domain[1] - domain[0])

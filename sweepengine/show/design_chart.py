@@ -1,4 +1,4 @@
-"""Designs of devices as a chart: lines of equal latency and of equal cost."""
+"""The answer of `design` as a chart: contours of latency and cost over two figures."""
 
 import math
 from collections.abc import Sequence
@@ -11,38 +11,38 @@ import polars as pl
 from sweepengine.search.design import DESIGN, DESIGN_FIGURES, Designs
 from sweepengine.show.look import BLUE, GREY, HEIGHT, VERMILION, WIDTH, figure, styled
 
-LINES = 6
-"""Lines of equal latency, and of equal cost."""
+CONTOURS = 6
+"""Contours of latency, and of cost."""
 
 
-def plane(found: Designs) -> tuple[str, str, pl.DataFrame]:
-    """The two figures that a chart lies over, and designs like the best in the others."""
-    varied = [name for name in DESIGN_FIGURES if found.designs[name].n_unique() > 1]
-    at = found.best_value or found.designs.row(0, named=True)
+def plane(answer: Designs) -> tuple[str, str, pl.DataFrame]:
+    """Return the two figures of the axes, and the designs that equal the best in the others."""
+    varied = [name for name in DESIGN_FIGURES if answer.designs[name].n_unique() > 1]
+    at = answer.best_value or answer.designs.row(0, named=True)
     x, y = (varied[1], varied[0]) if len(varied) > 1 else (varied[0], "")
-    beside = [pl.col(name) == at[name] for name in DESIGN_FIGURES if name not in (x, y)]
-    return x, y, found.designs.filter(*beside)
+    alike = [pl.col(name) == at[name] for name in DESIGN_FIGURES if name not in (x, y)]
+    return x, y, answer.designs.filter(*alike)
 
 
-def designs_chart(found: Designs) -> alt.TopLevelMixin:
-    """Lines of equal latency and of equal cost over two figures; designs that serve as dots."""
-    x, y, designs = plane(found)
-    best = found.best_value
-    title = "No design serves within the targets"
+def designs_chart(answer: Designs) -> alt.TopLevelMixin:
+    """Draw contours of latency and cost over two figures, and the designs as dots."""
+    x, y, designs = plane(answer)
+    best = answer.best_value
+    title = "No design meets the targets"
     if best is not None:
         shown = ", ".join(
             f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in DESIGN_FIGURES
         )
-        title = f"Best value for {found.grid.model.name}: {shown}"
-    note = f"{found.candidates:,} candidates; lines: least latency of a request, dashed: cost"
+        title = f"Best value for {answer.grid.model.name}: {shown}"
+    note = f"{answer.candidates:,} candidates; lines: lowest latency of a request; dashed: cost"
     if best is not None:
-        beside = [f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in DESIGN_FIGURES
+        others = [f"{best[name]:,g} {DESIGN[name].split(', ')[1]}" for name in DESIGN_FIGURES
                   if name not in (x, y)]  # fmt: skip
-        note += f"; at {', '.join(beside)}; circle: least cost for what it serves"
-    note += f"; {found.basis}"
+        note += f"; at {', '.join(others)}; circle: lowest cost per request/s"
+    note += f"; {answer.basis}"
     if not y:
         drawn: Any = alt.Chart(designs).mark_line(color=BLUE, point=True).encode(
-            x=_axis("X", x, designs), y=alt.Y("latency_s:Q", title="least latency of a request, s")
+            x=_axis("X", x, designs), y=alt.Y("latency_s:Q", title="lowest latency of a request, s")
         )  # fmt: skip
         return styled(drawn.properties(width=WIDTH - 100, height=HEIGHT), title, note)
     layers: list[Any] = []
@@ -61,13 +61,13 @@ def designs_chart(found: Designs) -> alt.TopLevelMixin:
         layers.append(label.encode(x=f"{x}:Q", y=f"{y}:Q", text="text:N"))
     serving = designs.with_columns(
         serves=pl.when(pl.col("cost_per_request").is_not_null())
-        .then(pl.lit("serves within the targets"))
+        .then(pl.lit("meets the targets"))
         .otherwise(pl.lit("does not"))
     )
     dots = alt.Chart(serving).mark_point(filled=True, size=28).encode(
         x=f"{x}:Q", y=f"{y}:Q",
         color=alt.Color("serves:N", title=None, legend=alt.Legend(orient="top"),
-                        scale=alt.Scale(domain=["serves within the targets", "does not"],
+                        scale=alt.Scale(domain=["meets the targets", "does not"],
                                         range=[BLUE, "#CCCCCC"])),
         tooltip=[x, y, alt.Tooltip("latency_s:Q", format=".3g"),
                  alt.Tooltip("cost:Q", format=",.0f"),
@@ -79,7 +79,7 @@ def designs_chart(found: Designs) -> alt.TopLevelMixin:
         layers.append(mark.mark_point(size=130, strokeWidth=2.5, color=VERMILION, filled=False)
                       .encode(x=f"{x}:Q", y=f"{y}:Q"))  # fmt: skip
     drawn = alt.layer(*layers).properties(width=WIDTH - 120, height=420)
-    return styled(drawn, title, f"{note}")
+    return styled(drawn, title, note)
 
 
 def _axis(kind: str, name: str, designs: pl.DataFrame) -> Any:
@@ -90,10 +90,20 @@ def _axis(kind: str, name: str, designs: pl.DataFrame) -> Any:
 
 
 def equal_lines(designs: pl.DataFrame, x: str, y: str, measure: str) -> list[dict[str, float]]:
-    """Points at which a measure has one of a few levels: between neighbours in either figure."""
+    """Return points of the contours of a measure, interpolated between neighbouring designs.
+
+    Parameters
+    ----------
+    designs : polars.DataFrame
+        A row for each design.
+    x, y : str
+        Columns of the axes.
+    measure : str
+        Column whose contours are drawn.
+    """
     known = designs.drop_nulls(measure)
     levels = levels_of(known[measure].to_list())
-    found = set()
+    points = set()
     for along, across in ((y, x), (x, y)):
         rows = known.sort(across, along).partition_by(across, as_dict=True, maintain_order=True)
         for (at,), row in rows.items():
@@ -103,14 +113,14 @@ def equal_lines(designs: pl.DataFrame, x: str, y: str, measure: str) -> list[dic
                 for i in np.flatnonzero(side[:-1] * side[1:] < 0)[:1]:
                     part = side[i] / (side[i] - side[i + 1])
                     place = math.exp(places[i] + part * (places[i + 1] - places[i]))
-                    found.add((level, *((place, float(at)) if along == x else (float(at), place))))
-    ordered = sorted(found, key=lambda one: (one[0], one[1], -one[2]))
-    return [{"level": level, x: one, y: other} for level, one, other in ordered]
+                    points.add((level, *((place, float(at)) if along == x else (float(at), place))))
+    ordered = sorted(points, key=lambda point: (point[0], point[1], -point[2]))
+    return [{"level": level, x: at_x, y: at_y} for level, at_x, at_y in ordered]
 
 
 def levels_of(values: Sequence[float]) -> list[float]:
-    """A few levels between values, evenly on a logarithmic scale, of two digits."""
+    """Return levels between values, evenly spaced on a logarithmic scale, to two digits."""
     if not values or min(values) == max(values):
         return []
-    inside = np.geomspace(min(values), max(values), LINES + 2)[1:-1]
+    inside = np.geomspace(min(values), max(values), CONTOURS + 2)[1:-1]
     return sorted({float(f"{level:.2g}") for level in inside})

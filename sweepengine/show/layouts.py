@@ -1,4 +1,4 @@
-"""How layouts and formats compare on a device: what they hold, what fits, how fast at least."""
+"""Layouts and formats compared on a device: memory, what fits, and rooflines."""
 
 from typing import Any
 
@@ -17,23 +17,23 @@ PRECISION_COLUMNS = AXES["precision"].columns
 
 
 def varying_layouts(source: Source) -> pl.DataFrame:
-    """Layouts and formats of a source, as they come; without columns where all have the same."""
+    """Return the distinct layouts and formats of a source; no columns if there is only one."""
     keys = [name for name in (*LAYOUT_COLUMNS, *PRECISION_COLUMNS) if name in source.inputs]
-    found = folded(source, keys, [])
-    return found if found.height > 1 else pl.DataFrame()
+    rows = folded(source, keys, [])
+    return rows if rows.height > 1 else pl.DataFrame()
 
 
 def layout_name(row: dict[str, Any]) -> str:
-    """A layout with its formats."""
-    formats = "weights {weight_format}, products {activation_format}, cache {cache_format}"
+    """Describe a layout with its formats."""
+    formats = "weights {weight_format}, GEMMs {activation_format}, KV cache {cache_format}"
     return f"{layout_text(row) or 'one device'}, {formats.format(**row)}"
 
 
 def layout_table(source: Source, device: Device) -> Table | None:
-    """A row for each layout and formats of a source's points; None where all have the same.
+    """Make a row for each layout and formats of a source; None if there is only one.
 
-    Points fit where weights, cache and activations of one device do; times are the rooflines of
-    points that fit, of the best of them.
+    A point fits if a device holds its weights, KV cache and activations. Rates are rooflines of the
+    fastest point that fits.
     """
     keys = varying_layouts(source).columns
     if not keys:
@@ -43,7 +43,7 @@ def layout_table(source: Source, device: Device) -> Table | None:
     fits = memory <= metrics.memory_bytes(device)
     user = metrics.tokens_per_second_per_user(device)
     rate = metrics.tokens_per_second(device, stages=stages)
-    found = folded(
+    rows = folded(
         source,
         keys,
         [
@@ -60,7 +60,7 @@ def layout_table(source: Source, device: Device) -> Table | None:
     columns = ("layout", "weights", "products", "cache", "devices", "weights, GB",
                "memory, GB", f"fit {device.name}", "tokens/s/user, at most",
                "tokens/s/device, at most")  # fmt: skip
-    rows = [
+    cells = [
         (
             layout_text(row) or "one device",
             *(str(row[name]) for name in PRECISION_COLUMNS),
@@ -71,7 +71,7 @@ def layout_table(source: Source, device: Device) -> Table | None:
             "" if row["user"] is None else f"{row['user']:,.1f}",
             "" if row["rate"] is None else f"{row['rate']:,.1f}",
         )
-        for row in found.iter_rows(named=True)
+        for row in rows.iter_rows(named=True)
     ]
-    title = f"Layouts and formats: figures of one device, rooflines of {device.name}"
-    return Table("layouts", title, columns, rows, 6)
+    title = f"Layouts and formats: memory per device, rooflines of {device.name}"
+    return Table("layouts", title, columns, cells, 6)

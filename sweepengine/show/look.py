@@ -1,4 +1,4 @@
-"""The look that all charts share: size, colours, titles."""
+"""The style of all charts: size, colours, titles."""
 
 from textwrap import wrap
 from typing import Any, NamedTuple
@@ -12,14 +12,15 @@ WIDTH, HEIGHT = 920, 340
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, VERMILION, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#555555",
 )  # fmt: skip
-"""Okabe and Ito's palette, which colour-blind people can tell apart."""
+"""The palette of Okabe and Ito, which colour-blind readers can tell apart."""
 COLOURS = {
     "flash": BLUE, "eager": VERMILION, "eager and flash": BLUE, "measured by torch": GREEN,
     "tensor cores": BLUE, "CUDA cores": VERMILION, "vision": BLUE, "decoder": GREEN,
     "LM head": VERMILION, "after prefill": BLUE, "after decoding": VERMILION, "prefill": ORANGE,
     "decode": VERMILION,
 }  # fmt: skip
-"""Curve to its colour."""
+"""Colours of curves by title."""
+PHASE_TOOLTIP = alt.Tooltip("stage:N", title="phase")
 
 
 class Chart(NamedTuple):
@@ -29,13 +30,21 @@ class Chart(NamedTuple):
     title: str
     drawn: alt.TopLevelMixin
     stage: str = ""
-    """That it is of; empty: of all."""
+    """Phase that it shows; empty: all."""
 
 
 def styled(
     drawn: alt.TopLevelMixin, title: str, subtitle: str, width: int = 0
 ) -> alt.TopLevelMixin:
-    """One look for all charts; with a width, in pixels, titles break into lines that fit it."""
+    """Apply the style of all charts.
+
+    Parameters
+    ----------
+    drawn : altair chart
+    title, subtitle : str
+    width : int
+        Width in pixels into which titles are wrapped; 0: not wrapped.
+    """
     texts: list[Any] = [title, subtitle]
     if width:
         texts = [wrap(text, width // each) for text, each in zip(texts, (8, 6), strict=True)]
@@ -52,29 +61,29 @@ def styled(
 
 
 def title_of(drawn: alt.TopLevelMixin) -> str:
-    """A chart's title on one line."""
+    """Return the title of a chart, on one line."""
     text = drawn.to_dict()["title"]["text"]
     return text if isinstance(text, str) else " ".join(text)
 
 
 def note_of(source: Source) -> str:
-    """Where a chart's points come from."""
+    """Name the source of a chart's points."""
     return f"Model {source.model}, grid {source.name}, {source.point_count:,} points"
 
 
 def figure(value: float) -> str:
-    """Three digits, or whole thousands."""
+    """Format a number to three digits, or to whole numbers from 1000."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def padded(values: pl.Series) -> list[float]:
-    """Domain of an axis: from the least to the largest value, with a margin."""
+    """Return the domain of an axis: smallest to largest value, with a margin."""
     low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
     margin = (high - low) * 0.02 or max(high * 0.02, 1)
     return [low - margin, high + margin]
 
 
 def value_axis(values: pl.Series) -> alt.Axis:
-    """Axis of values; large ones in short."""
+    """Return an axis of values, with SI prefixes for large ones."""
     form = "~s" if float(values.max()) >= 10_000 else ",.6~f"  # type: ignore[arg-type]
     return alt.Axis(format=form, gridOpacity=0.5)

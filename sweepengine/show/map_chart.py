@@ -1,4 +1,4 @@
-"""Limits maps as charts: batch against length, coloured by what stops a point."""
+"""Limits maps as charts: batch against length, coloured by the limiting factor."""
 
 import math
 from collections.abc import Sequence
@@ -20,43 +20,45 @@ from sweepengine.search.options import LatencyTargets, MapOptions
 from sweepengine.show.look import BLUE, GREY, ORANGE, PINK, Chart, figure, styled, title_of
 from sweepengine.show.maps import article
 
-COLOURS = ("#DCEBDD", GREY, ORANGE, PINK)
-ROWS = 90
-"""Bands of batches that a panel draws; of each the middle batch."""
-PANEL = 420
+LIMIT_COLOURS = ("#DCEBDD", GREY, ORANGE, PINK)
+LIMIT_TITLES = ("within targets", *STOPS[1:])
+BANDS = 90
+"""Bands of batches of a panel; each shows its middle batch."""
+PANEL_WIDTH = 420
 OVERLAP = 1.02
-LEVELS = 6
+MOST_CONTOURS = 6
 REPORT_CELLS = 10_000
 """Points of a panel of a report."""
 LENGTH_COLUMNS = (*IMAGE_COLUMNS, "text_tokens", "cached_tokens")
-"""What a report's map takes from its source; the prompt or the answer is its axis."""
+"""Inputs that the map of a report takes from its source; prompt or answer is an axis."""
 
 
-def maps_chart(maps: Maps, width: int = PANEL) -> alt.TopLevelMixin:
-    """Panels side by side: areas, lines of what a device makes alike, the best point marked.
+def maps_chart(maps: Maps, width: int = PANEL_WIDTH) -> alt.TopLevelMixin:
+    """Draw panels side by side: areas of limiting factors, contours of throughput, the best point.
 
-    A band holds one batch; along it neighbours with the same limit are one rectangle, so a
-    million points are a few hundred marks whose edges are exact.
+    A band shows one batch. Neighbours with the same limiting factor are one rectangle, so a million
+    points need a few hundred marks, whose edges are exact.
     """
     drawn: list[Any] = [_panel(maps, panel, width) for panel in maps.panels]
     targets = maps.options.targets
-    best = max((panel for panel in maps.panels if panel.best), key=_made, default=None)
-    title = f"No batch and length of {maps.model.name} serves within the targets"
+    best = max((panel for panel in maps.panels if panel.best), key=_throughput, default=None)
+    title = f"No batch and length of {maps.model.name} meets the targets"
     if best is not None and best.best is not None:
         title = (
-            f"{maps.model.name}: {best.device.name} makes most, {figure(_made(best))} "
-            f"tokens/s at batch {best.best['batch_size']} and {best.best['length']:,} tokens"
+            f"{maps.model.name}: highest throughput within targets on {best.device.name}, "
+            f"{figure(_throughput(best))} tokens/s/device at batch {best.best['batch_size']} and "
+            f"{best.best['length']:,} tokens"
         )
     points = sum(panel.stops.size for panel in maps.panels)
     note = (
-        f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms; {points:,} points; lines: "
-        f"a device makes as many {maps.unit}; circle: most tokens/s of what serves"
+        f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms; {points:,} points; "
+        f"contours: {maps.unit} per device; circle: highest tokens/s within targets"
     )
     joined = alt.HConcatChart(hconcat=drawn).resolve_scale(color="shared")
     return styled(joined, title, note, len(drawn) * width)
 
 
-def _made(panel: LimitsMap) -> float:
+def _throughput(panel: LimitsMap) -> float:
     return float(panel.best["device_tokens_per_s"]) if panel.best else 0.0
 
 
@@ -68,15 +70,15 @@ def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
     y = alt.Y("low:Q", title="batch size (B)",
               scale=alt.Scale(type="log", base=2, domain=[1, int(batches[-1])], nice=False),
               axis=alt.Axis(format=",d", grid=False))  # fmt: skip
-    # Bands reach a little under the next one, else a hair of the page shows between them.
+    # Bands overlap a little, so that no gap shows between them.
     top = pl.min_horizontal(pl.col("high") * OVERLAP, pl.lit(float(batches[-1])))
     drawn = pl.DataFrame(rectangles(panel)).with_columns(top.alias("top"))
     areas = alt.Chart(drawn).mark_rect().encode(
         x=x, x2="to:Q", y=y, y2="top:Q",
-        color=alt.Color("stop:N", title="stopped by", sort=list(STOPS),
-                        scale=alt.Scale(domain=list(STOPS), range=list(COLOURS)),
+        color=alt.Color("limit:N", title="limiting factor", sort=list(LIMIT_TITLES),
+                        scale=alt.Scale(domain=list(LIMIT_TITLES), range=list(LIMIT_COLOURS)),
                         legend=alt.Legend(orient="top")),
-        tooltip=["stop", alt.Tooltip("low:Q", title="batch", format=",.0f"),
+        tooltip=["limit", alt.Tooltip("low:Q", title="batch", format=",.0f"),
                  alt.Tooltip("from:Q", format=",.0f"), alt.Tooltip("to:Q", format=",.0f")],
     )  # fmt: skip
     layers: list[Any] = [areas]
@@ -105,23 +107,23 @@ def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
 
 
 def bands(panel: LimitsMap) -> list[tuple[int, float, float]]:
-    """Rows that are drawn, with the batches between which each is."""
+    """Return the drawn rows, each with the lowest and highest batch of its band."""
     batches = panel.batches
-    edges = np.unique(np.geomspace(1, batches[-1], ROWS + 1).round())
-    found = []
+    edges = np.unique(np.geomspace(1, batches[-1], BANDS + 1).round())
+    drawn = []
     for low, high in pairwise(edges):
         middle = math.sqrt(low * high)
         row = int(np.abs(np.log(batches / middle)).argmin())
-        found.append((row, float(low), float(high)))
-    return found
+        drawn.append((row, float(low), float(high)))
+    return drawn
 
 
 def rectangles(panel: LimitsMap) -> list[dict[str, Any]]:
-    """Runs of points that the same thing stops, band by band; those alike in a row joined."""
+    """Return runs of points with the same limiting factor, joined over equal bands."""
     lengths = panel.lengths
     between = np.sqrt(lengths[1:].astype(float) * lengths[:-1])
     edges = np.concatenate([[lengths[0]], between, [lengths[-1]]])
-    found: list[dict[str, Any]] = []
+    joined: list[dict[str, Any]] = []
     below: dict[tuple[int, float, float], dict[str, Any]] = {}
     for row, low, high in bands(panel):
         stops = panel.stops[row]
@@ -133,42 +135,42 @@ def rectangles(panel: LimitsMap) -> list[dict[str, Any]]:
                 grown["high"] = high
                 here[key] = grown
                 continue
-            here[key] = {"stop": STOPS[key[0]], "from": key[1], "to": key[2], "low": low,
-                         "high": high}  # fmt: skip
-            found.append(here[key])
+            here[key] = {"limit": LIMIT_TITLES[key[0]], "from": key[1], "to": key[2],
+                         "low": low, "high": high}  # fmt: skip
+            joined.append(here[key])
         below = here
-    return found
+    return joined
 
 
 def contours(panel: LimitsMap) -> list[dict[str, float]]:
-    """Lines of as much made, where memory holds it: the longest length that still makes a level."""
-    held = panel.stops != MEMORY
-    if not held.any():
+    """Return contours of throughput: the longest length that reaches a level, where it fits."""
+    fits = panel.stops != MEMORY
+    if not fits.any():
         return []
-    made = np.where(held, panel.made, np.nan)
-    low, high = np.nanmin(made), np.nanmax(made)
+    rates = np.where(fits, panel.made, np.nan)
+    low, high = np.nanmin(rates), np.nanmax(rates)
     steps = [m * 10.0**e for e in range(-3, 10) for m in (1, 2, 5)]
-    levels = [level for level in steps if low < level < high][-LEVELS:]
+    levels = [level for level in steps if low < level < high][-MOST_CONTOURS:]
     logs = np.log(panel.lengths)
-    found = []
+    points = []
     for level in levels:
         for row in dict.fromkeys(row for row, _, _ in bands(panel)):
-            values = made[row]
+            values = rates[row]
             above = np.flatnonzero(values >= level)
             if not len(above) or above[-1] + 1 >= len(values) or np.isnan(values[above[-1] + 1]):
                 continue
             at = above[-1]
             part = (values[at] - level) / (values[at] - values[at + 1])
             length = math.exp(logs[at] + part * (logs[at + 1] - logs[at]))
-            found.append({"level": level, "length": length, "batch": float(panel.batches[row])})
-    return found
+            points.append({"level": level, "length": length, "batch": float(panel.batches[row])})
+    return points
 
 
 def report_map(source: Source, devices: Sequence[str]) -> Chart | None:
-    """The map of a source with both targets: the requests of its first point over lengths.
+    """Draw the map of a source with both targets, for requests like its first point.
 
-    None where a target is missing, the model is none that is shipped, or its accounting adds
-    activations up over layers, as no memory would hold them.
+    None if a target is missing, the model is not shipped, or its accounting adds activations up
+    over layers, which no device would hold.
     """
     targets, model = source.targets, source.loaded
     if targets.ttft_s is None or targets.tpot_s is None or source.model not in known("models"):
@@ -180,8 +182,6 @@ def report_map(source: Source, devices: Sequence[str]) -> Chart | None:
     names = [name for name in LENGTH_COLUMNS if name in source.inputs]
     first = source.points.select(names).head(1).pipe(source.collected).to_dict(as_series=False)
     lengths = lengths_of(source.place, model, first)
-    wanted = LatencyTargets(targets.ttft_s, targets.tpot_s)
-    options = MapOptions(wanted, cells=REPORT_CELLS)
-    maps = find_maps(model, devices, lengths, options)
-    drawn = maps_chart(maps)
+    options = MapOptions(LatencyTargets(targets.ttft_s, targets.tpot_s), cells=REPORT_CELLS)
+    drawn = maps_chart(find_maps(model, devices, lengths, options))
     return Chart("limits", title_of(drawn), drawn)

@@ -1,30 +1,25 @@
-"""Limits maps in a terminal: panels in characters, and what each device does best."""
+"""The answer of `map` in a terminal: panels in characters, and the best point of each device."""
 
 from typing import Any
 
 import numpy as np
 
-from sweepengine.search.limits_map import (
-    SERVES,
-    STOPS,
-    LimitsMap,
-    Maps,
-)
-from sweepengine.show.terminal import PICTURE, print_table, say
+from sweepengine.search.limits_map import SERVES, STOPS, LimitsMap, Maps
+from sweepengine.show.terminal import PICTURE_SIZE, print_table, say
 
 LETTERS = ".MFT"
-"""Of what stops a point, in a terminal: memory, the first token, the time of a token."""
+"""Letters of the limiting factors: none, memory, TTFT, TPOT."""
 
 
 def article(over: str) -> str:
-    """A prompt or an answer, in words."""
+    """Return the word with its article."""
     return "an answer" if over == "answer" else f"a {over}"
 
 
 def show_maps(maps: Maps) -> None:
-    """Print panels in characters, and what each device does best."""
+    """Print the panels in characters, and the best point of each device."""
     targets = maps.options.targets
-    pages = (f"{maps.unit} there",) if maps.model.has_vision else ()
+    pages = (maps.unit,) if maps.model.has_vision else ()
     rows = []
     for panel in maps.panels:
         counts = np.bincount(panel.stops.ravel(), minlength=len(STOPS))
@@ -33,7 +28,7 @@ def show_maps(maps: Maps) -> None:
             panel.device.name,
             f"{panel.stops.size:,}",
             *(f"{count / panel.stops.size:.0%}" for count in counts),
-            f"{best['batch_size']:,}, {best['length']:,} tokens" if best else "nothing serves",
+            f"{best['batch_size']:,}, {best['length']:,} tokens" if best else "no point",
             f"{best['device_tokens_per_s']:,.0f}" if best else "",
             *([f"{best['made']:,.0f}" if best else ""] if pages else []),
         ))  # fmt: skip
@@ -41,9 +36,10 @@ def show_maps(maps: Maps) -> None:
         f"{maps.model.name}: batch against tokens of {article(maps.over)}, TTFT "
         f"{targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms"
     )
-    stopped = tuple(f"stopped by {name}" if name != STOPS[SERVES] else name for name in STOPS)
-    print_table(title, rows, ("device", "points", *stopped, "most at batch",
-                              "tokens/s a device", *pages))  # fmt: skip
+    limits = tuple("within targets" if name == STOPS[SERVES] else f"limited by {name}"
+                   for name in STOPS)  # fmt: skip
+    print_table(title, rows, ("device", "points", *limits, "highest throughput at batch",
+                              "tokens/s/device", *pages))  # fmt: skip
     for panel in maps.panels:
         say()
         say(picture(panel))
@@ -51,10 +47,10 @@ def show_maps(maps: Maps) -> None:
 
 
 def picture(panel: LimitsMap) -> str:
-    """A panel in characters, both axes logarithmic."""
-    width, height = PICTURE
-    rows = _places(panel.batches, height)[::-1]
-    columns = _places(panel.lengths, width)
+    """Draw a panel in characters, on logarithmic axes."""
+    width, height = PICTURE_SIZE
+    rows = _nearest(panel.batches, height)[::-1]
+    columns = _nearest(panel.lengths, width)
     lines = [[LETTERS[panel.stops[row, column]] for column in columns] for row in rows]
     if panel.best:
         row = int(np.abs(np.log(panel.batches[rows] / panel.best["batch_size"])).argmin())
@@ -62,16 +58,17 @@ def picture(panel: LimitsMap) -> str:
         lines[row][column] = "*"
     labels = {0: f"{panel.batches[-1]:,}", height - 1: f"{panel.batches[0]:,}"}
     edge = max(len(label) for label in labels.values())
-    legend = "  ".join(map(" ".join, zip(LETTERS, STOPS, strict=True)))
-    drawn = [f"{panel.device.name}: {legend}  * most tokens/s"]
+    limits = ("within targets", *STOPS[SERVES + 1 :])
+    legend = ", ".join(map(": ".join, zip(LETTERS, limits, strict=True)))
+    drawn = [f"{panel.device.name}: {legend}, *: highest tokens/s within targets"]
     drawn += [f"{labels.get(i, ''):>{edge}} |{''.join(line)}" for i, line in enumerate(lines)]
     first, last = f"{panel.lengths[0]:,}", f"{panel.lengths[-1]:,} tokens"
     drawn.append(f"{'':>{edge}}  {first}{last:>{width - len(first)}}")
     return "\n".join(drawn)
 
 
-def _places(values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
-    """Positions of values evenly spaced on a logarithmic scale."""
-    wanted = np.geomspace(values[0], values[-1], count)
-    found: np.ndarray[Any, Any] = np.abs(np.log(values[None, :] / wanted[:, None])).argmin(axis=1)
-    return found
+def _nearest(values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    """Return positions of `count` values that are evenly spaced on a logarithmic scale."""
+    spaced = np.geomspace(values[0], values[-1], count)
+    result: np.ndarray[Any, Any] = np.abs(np.log(values[None, :] / spaced[:, None])).argmin(axis=1)
+    return result

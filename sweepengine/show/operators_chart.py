@@ -1,4 +1,4 @@
-"""One point on a device, operator by operator: under the roofs, and as bars of time."""
+"""One point on a device, operator by operator: a roofline, and bars of time."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from sweepengine.show.look import (
     BLUE,
     COLOURS,
     GREY,
+    PHASE_TOOLTIP,
     PINK,
     VERMILION,
     figure,
@@ -18,23 +19,23 @@ from sweepengine.show.look import (
 )
 
 WIDTH = 400
-BINDING = {"compute": BLUE, "memory": VERMILION, "links": PINK, "latency": GREY}
+BOUND_COLOURS = {"compute": BLUE, "memory": VERMILION, "links": PINK, "latency": GREY}
 MOST_BARS = 8
-"""Operators of a stage that are drawn by name; what is left is one bar."""
+"""Operators of a phase with a bar of their own; the others share one."""
 MILLI = 1000.0
 LABELS = alt.Axis(labelLimit=170, minExtent=140)
-"""Of operators; as wide in all stages, so that their bars begin on one line."""
+"""Labels of operators, equally wide in all phases so that the bars align."""
 
 
 def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
-    """Operators as dots at their FLOPs a byte and the rate they reach, under the device's roofs."""
+    """Draw operators at their FLOP/byte and the rate they reach, under the roofs of the device."""
     device = times.place.device
     dots = pl.DataFrame(
         [
-            {"stage": one.stage, "operator": name_of(one), "share": one.of_stage,
-             "intensity": one.flops / one.moved_bytes, "rate": one.flops / one.seconds / TERA}
-            for one in times.operators
-            if one.flops and one.moved_bytes
+            {"stage": time.stage, "operator": name_of(time), "share": time.of_stage,
+             "intensity": time.flops / time.moved_bytes, "rate": time.flops / time.seconds / TERA}
+            for time in times.operators
+            if time.flops and time.moved_bytes
         ],
         schema={"stage": pl.String, "operator": pl.String, "share": pl.Float64,
                 "intensity": pl.Float64, "rate": pl.Float64},
@@ -67,38 +68,38 @@ def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
         color=alt.Color("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
         size=alt.Size("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[25, 500])),
-        tooltip=["stage", "operator", alt.Tooltip("share:Q", format=".1%", title="of the stage"),
+        tooltip=[PHASE_TOOLTIP, "operator",
+                 alt.Tooltip("share:Q", format=".1%", title="share of phase"),
                  alt.Tooltip("intensity:Q", format=".4~g", title="FLOP/byte"),
                  alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
     )  # fmt: skip
     drawn = alt.layer(lines, names, marks).properties(width=WIDTH, height=260)
-    return styled(drawn, "Operators under the roof", "larger: more of its stage's time")
+    return styled(drawn, "Operators under the roofline", "size: share of the time of the phase")
 
 
 def operators_bars(times: Timeline) -> alt.TopLevelMixin:
-    """Milliseconds of operators, stage by stage, coloured by what binds them; decode of a step."""
+    """Draw milliseconds of operators by phase, coloured by their bound; decode is one step."""
     panels = []
-    for stage in dict.fromkeys(one.stage for one in times.operators):
-        mine = [one for one in times.operators if one.stage == stage]
-        rows = bars_of(mine, max(times.steps, 1) if stage == "decode" else 1)
+    for stage in dict.fromkeys(time.stage for time in times.operators):
+        of_stage = [time for time in times.operators if time.stage == stage]
+        rows = bars_of(of_stage, max(times.steps, 1) if stage == "decode" else 1)
         base = alt.Chart(rows).encode(
             y=alt.Y("operator:N", sort=None, title=None, axis=LABELS),
             x=alt.X("ms:Q", title=None, axis=alt.Axis(gridOpacity=0.4)),
         )
         bars = base.mark_bar().encode(
             color=alt.Color("bound:N", title="bound by", legend=alt.Legend(orient="top"),
-                            scale=alt.Scale(domain=list(BINDING), range=list(BINDING.values()))),
+                            scale=alt.Scale(domain=list(BOUND_COLOURS),
+                                            range=list(BOUND_COLOURS.values()))),
             tooltip=["operator", alt.Tooltip("ms:Q", format=".4~g"),
                      alt.Tooltip("share:Q", format=".1%"), "bound"],
         )  # fmt: skip
         text = base.mark_text(align="left", dx=3, fontSize=10, color=GREY).encode(
             text=alt.Text("ms:Q", format=".3~g")
         )
-        whole = float(rows["ms"].sum())
-        said = "a step" if stage == "decode" else "a batch"
-        if stage != "decode" and times.continuous:
-            said = "a request"
-        title = alt.TitleParams(f"{stage}: {figure(whole)} ms {said}", fontSize=12, anchor="start")
+        total = figure(float(rows["ms"].sum()))
+        unit = "step" if stage == "decode" else "request" if times.continuous else "batch"
+        title = alt.TitleParams(f"{stage}: {total} ms per {unit}", fontSize=12, anchor="start")
         panel = alt.layer(bars, text).properties(width=WIDTH - 130, height=16 * rows.height)
         panels.append(panel.properties(title=title))
     drawn = alt.VConcatChart(vconcat=panels).resolve_scale(color="shared")
@@ -106,27 +107,27 @@ def operators_bars(times: Timeline) -> alt.TopLevelMixin:
 
 
 def bars_of(operators: Sequence[OperatorTime], passes: int) -> pl.DataFrame:
-    """The longest operators, and what is left as one; milliseconds of one of the passes."""
-    found: dict[str, list[OperatorTime]] = {}
-    for one in sorted(operators, key=lambda one: -one.seconds):
-        found.setdefault(one.operator, []).append(one)
-    ordered = sorted(found.values(), key=lambda ones: -sum(one.seconds for one in ones))
+    """Return the longest operators, and the others as one; milliseconds per pass."""
+    by_name: dict[str, list[OperatorTime]] = {}
+    for time in sorted(operators, key=lambda time: -time.seconds):
+        by_name.setdefault(time.operator, []).append(time)
+    ordered = sorted(by_name.values(), key=lambda times: -sum(time.seconds for time in times))
     shown, rest = ordered[:MOST_BARS], ordered[MOST_BARS:]
     if rest:
-        shown.append([one for ones in rest for one in ones])
-    names = [ones[0].operator for ones in shown]
+        shown.append([time for times in rest for time in times])
+    names = [times[0].operator for times in shown]
     if rest:
         names[-1] = f"{len(rest)} others"
     return pl.DataFrame(
         {
             "operator": names,
-            "ms": [MILLI * sum(one.seconds for one in ones) / passes for ones in shown],
-            "share": [sum(one.of_stage for one in ones) for ones in shown],
-            "bound": [max(ones, key=lambda one: one.seconds).bound for ones in shown],
+            "ms": [MILLI * sum(time.seconds for time in times) / passes for times in shown],
+            "share": [sum(time.of_stage for time in times) for times in shown],
+            "bound": [max(times, key=lambda time: time.seconds).bound for times in shown],
         }
     )
 
 
-def name_of(one: OperatorTime) -> str:
-    """An operator with its group of layers."""
-    return f"{one.operator}, {one.group}" if one.group else one.operator
+def name_of(time: OperatorTime) -> str:
+    """Name an operator with its group of layers."""
+    return f"{time.operator}, {time.group}" if time.group else time.operator

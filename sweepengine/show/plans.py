@@ -1,6 +1,5 @@
-"""What the published charts show: a plan for each, by stage."""
+"""The published charts: a plan for each, by phase."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -13,11 +12,11 @@ from sweepengine.query.sources import Source
 
 
 class Curve(NamedTuple):
-    """One curve of a chart: a measure, drawn for each attention or for one name."""
+    """One curve of a chart: a measure, drawn once, or once for each attention."""
 
     measure: pl.Expr
     name: str = ""
-    """Of the curve; empty where curves are the attentions."""
+    """Title of the curve; empty: one curve for each attention."""
 
 
 class Plan(NamedTuple):
@@ -30,35 +29,33 @@ class Plan(NamedTuple):
     curves: tuple[Curve, ...]
     logarithmic: bool = False
     measured: str = ""
-    """Column of `data.measurements.measured_stages` to put beside."""
+    """Column of `data.measurements.measured_stages` to draw too."""
     stages: tuple[str, ...] = ()
-    """Stages whose tensor FLOPs torch measured."""
+    """Phases whose tensor FLOPs torch measured."""
     stage: str = ""
-    """Stage of the grid's that asks for it."""
+    """Phase of the report that shows it."""
 
 
 def plans(source: Source, model: Model) -> list[Plan]:
-    """Charts of the stages that a source's grid wants shown, as published."""
-    found = []
+    """Return the charts of the phases that the grid of a source reports."""
+    charts = []
     for stage in source.stages:
         if stage == "vision":
-            mine = _vision_plans()
+            of_stage = _vision_plans()
         elif stage == "prefill":
-            mine = _prefill_plans(source, model)
+            of_stage = _prefill_plans(source, model)
         else:
-            mine = _decode_plans(source)
-        found += [plan._replace(stage=stage) for plan in mine]
-    return found
+            of_stage = _decode_plans(source)
+        charts += [plan._replace(stage=stage) for plan in of_stage]
+    return charts
 
 
 def _vision_plans() -> list[Plan]:
     stages = ("vision",)
     return [
-        _flops_plan("vision_flops", "Vision", stages, "vision"),
-        *_traffic_plans("vision", "Vision", stages),
+        *_phase_plans("vision", "Vision", stages, "vision"),
         Plan("vision_activation_memory", "Vision activation memory", "GiB",
              (Curve(pl.col("vision_activation_bytes") / metrics.GIB),)),
-        _split_plan("vision", "Vision", stages),
     ]  # fmt: skip
 
 
@@ -66,75 +63,66 @@ def _prefill_plans(source: Source, model: Model) -> list[Plan]:
     stages = tuple(stage for stage in source.stages_there if stage != "decode")
     name, what = "_".join(stages), " + ".join(stages).capitalize()
     arch = model.architecture
-    held = [pl.col(f"{stage}_activation_bytes") for stage in stages]
+    columns = [pl.col(f"{stage}_activation_bytes") for stage in stages]
     summed = arch.convention.sums_activations
-    activations = pl.sum_horizontal(held) if summed else pl.max_horizontal(held)
-    # The head's work grows evenly with tokens, so that of one token scales.
+    activations = pl.sum_horizontal(columns) if summed else pl.max_horizontal(columns)
+    # The FLOPs of the head are proportional to tokens.
     tokens = pl.col("context_tokens").cast(pl.Int64) - pl.col("cached_tokens")
     head = decoder_ends(arch.backbone, 1).head.tensor_flops * tokens * pl.col("batch_size")
-    seen = (Curve(metrics.flops(("vision",)) / TERA, "vision"),) if "vision" in stages else ()
+    vision = (Curve(metrics.flops(("vision",)) / TERA, "vision"),) if "vision" in stages else ()
     components = (
-        *seen,
+        *vision,
         Curve((metrics.flops(("prefill",)) - head) / TERA, "decoder"),
         Curve(head / TERA, "LM head"),
     )
-    found = [
-        _flops_plan(f"{name}_flops", what, stages, "vision_prefill"),
+    charts = [
+        *_phase_plans(name, what, stages, "vision_prefill"),
         Plan(f"{name}_components", f"{what} by component", "TFLOP", components),
-        *_traffic_plans(name, what, stages),
         Plan(f"{name}_activation_memory", f"{what} activation memory", "GiB",
              (Curve(activations / metrics.GIB),)),
         Plan(f"{name}_kv_cache", "KV cache after prefill", "GiB",
              (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB),)),
-        _split_plan(name, what, stages),
     ]  # fmt: skip
     if source.targets.ttft_s is not None:
         need = metrics.required_tflops_for_ttft(source.targets.ttft_s, stages)
-        goal = f"For the first token after {source.targets.ttft_s:g} s, {what.lower()}"
-        found.append(Plan("required_for_ttft", goal, "TFLOP/s", (Curve(need),)))
-    return found
+        title = f"For the first token after {source.targets.ttft_s:g} s, {what.lower()}"
+        charts.append(Plan("required_for_ttft", title, "TFLOP/s", (Curve(need),)))
+    return charts
 
 
 def _decode_plans(source: Source) -> list[Plan]:
     stages = ("decode",)
     per_step = metrics.flops(stages) / pl.col("decode_steps") / 1e9
-    found = [
+    charts = [
         Plan("decode_flops_per_step", "One decode step", "GFLOP", (Curve(per_step),)),
-        _flops_plan("decode_flops", "Decode, all steps", stages, "decode"),
-        *_traffic_plans("decode", "Decode, all steps", stages),
+        *_phase_plans("decode", "Decode, all steps", stages, "decode"),
         Plan("decode_activation_memory", "Decode activation memory", "MiB",
              (Curve(pl.col("decode_activation_bytes") / 2**20),)),
         Plan("decode_kv_cache", "KV cache after decoding", "GiB",
              (Curve(pl.col("decode_kv_cache_bytes") / metrics.GIB),)),
-        _split_plan("decode", "Decode, all steps", stages),
         Plan("kv_cache_by_shape", "KV cache by input shape", "GiB",
              (Curve(pl.col("prefill_kv_cache_bytes") / metrics.GIB, "after prefill"),
               Curve(pl.col("decode_kv_cache_bytes") / metrics.GIB, "after decoding"))),
     ]  # fmt: skip
     if source.targets.tpot_s is not None:
         need = metrics.required_tflops_for_tpot(source.targets.tpot_s)
-        what = f"For a token every {source.targets.tpot_s * 1000:g} ms, decode"
-        found.append(Plan("required_for_tpot", what, "TFLOP/s", (Curve(need),)))
-    return found
+        title = f"For a token every {source.targets.tpot_s * 1000:g} ms, decode"
+        charts.append(Plan("required_for_tpot", title, "TFLOP/s", (Curve(need),)))
+    return charts
 
 
-def _flops_plan(name: str, what: str, stages: tuple[str, ...], measured: str) -> Plan:
-    curves = (Curve(metrics.flops(stages) / TERA),)
-    return Plan(name, what, "TFLOP", curves, measured=measured, stages=stages)
-
-
-def _traffic_plans(name: str, what: str, stages: Sequence[str]) -> list[Plan]:
+def _phase_plans(name: str, what: str, stages: tuple[str, ...], measured: str) -> list[Plan]:
+    """Return the charts of all phases: FLOPs, traffic, intensity, and the split by cores."""
     moved = metrics.total("activation_io_bytes", stages) * metrics.BITS_PER_BYTE / TERA
     intensity = metrics.arithmetic_intensity(stages, per="bit")
-    return [
-        Plan(f"{name}_activation_io", f"{what} activation I/O", "Tb", (Curve(moved),)),
-        Plan(f"{name}_intensity", f"{what} arithmetic intensity", "FLOP/bit", (Curve(intensity),)),
-    ]
-
-
-def _split_plan(name: str, what: str, stages: Sequence[str]) -> Plan:
-    curves = (
+    cores = (
         Curve(metrics.total("tensor_flops", stages) / TERA, "tensor cores"),
         Curve(metrics.total("cuda_flops", stages) / TERA, "CUDA cores"),
     )
-    return Plan(f"{name}_split", f"{what} on tensor and CUDA cores", "TFLOP", curves, True)
+    return [
+        Plan(f"{name}_flops", what, "TFLOP", (Curve(metrics.flops(stages) / TERA),),
+             measured=measured, stages=stages),
+        Plan(f"{name}_activation_io", f"{what} activation I/O", "Tb", (Curve(moved),)),
+        Plan(f"{name}_intensity", f"{what} arithmetic intensity", "FLOP/bit", (Curve(intensity),)),
+        Plan(f"{name}_split", f"{what} on tensor and CUDA cores", "TFLOP", cores, True),
+    ]  # fmt: skip

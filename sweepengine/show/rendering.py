@@ -1,4 +1,4 @@
-"""Charts as SVG, PNG and offline HTML, and whole pages; nothing is fetched from a network."""
+"""Write charts as SVG, PNG and offline HTML, and whole pages; nothing uses a network."""
 
 from functools import cache
 from importlib import resources
@@ -18,12 +18,12 @@ PNG_SCALE = 1.5
 
 
 def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
-    """Write a chart as SVG, PNG or offline HTML, as the file's name says.
+    """Write a chart as SVG, PNG or offline HTML, by the ending of the file name.
 
     Raises
     ------
     InputError
-        When the name ends otherwise, or the file cannot be written.
+        When the name has another ending, or the file cannot be written.
     """
     if path.suffix not in KINDS:
         raise InputError(f"{path}: expected a file name that ends in {', '.join(KINDS)}")
@@ -32,7 +32,7 @@ def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
 
 
 def drawn(chart: alt.TopLevelMixin, kind: str) -> bytes:
-    """A chart as a file of a kind, one of `KINDS`."""
+    """Return a chart as the bytes of a file; `kind` is one of `KINDS`."""
     specification = chart.to_dict()
     if kind == ".png":
         return vl_convert.vegalite_to_png(specification, scale=PNG_SCALE)
@@ -42,7 +42,7 @@ def drawn(chart: alt.TopLevelMixin, kind: str) -> bytes:
 
 
 def render(template: str, charts: list[tuple[str, dict[str, Any]]], **values: Any) -> str:
-    """Fill a page's template; text is escaped, and scripts are in the page itself."""
+    """Fill the template of a page; texts are escaped, and scripts are part of the page."""
     return _templates().get_template(template).render(charts=charts, scripts=_scripts(), **values)
 
 
@@ -60,5 +60,5 @@ def _templates() -> Environment:
 
 @cache
 def _scripts() -> Markup:
-    """Vega, Vega-Lite and Vega-Embed, which vl-convert carries."""
+    """Return Vega, Vega-Lite and Vega-Embed, which vl-convert contains."""
     return Markup(vl_convert.javascript_bundle())  # type: ignore[call-arg] # its stub is wrong

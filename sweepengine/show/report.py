@@ -1,4 +1,4 @@
-"""A report: one page of charts and tables, each also a file, and comparisons."""
+"""Reports: a page of charts and tables, each of which is also a file, and comparisons."""
 
 import platform
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ from sweepengine.show.rendering import drawn, render
 from sweepengine.show.report_cards import Card, cards_of
 from sweepengine.show.roofline_chart import roofline_chart
 from sweepengine.show.side_by_side import (
-    Beside,
+    Accountings,
     accountings_page,
     accountings_tables,
-    laid_beside,
+    compare_accountings,
 )
 from sweepengine.show.tables import (
     MOST_ROWS,
@@ -44,30 +44,30 @@ from sweepengine.show.tables import (
 )
 
 METHOD = (
-    ("FLOPs", "A multiply-add is 2. Tensor cores do matrix products and convolutions, CUDA cores "
-     "element-wise work and reductions. Counts are exact integers; 1 TFLOP is 1e12."),
-    ("Activation I/O", "Values that layers read and write, inside of fused layers left out, times "
-     "2 bytes. 1 Tb is 1e12 bits."),
-    ("Arithmetic intensity", "Tensor and CUDA FLOPs for each bit moved: activations, and weights "
-     "and key-value cache where the model's accounting counts them."),
-    ("Activation memory", "The largest set of activations alive at once; in the published "
-     "accounting a sum over layers. 1 GiB is 2^30 bytes."),
-    ("Stages", "Vision is SAM, CLIP and projector over the global view and all tiles. Prefill is "
+    ("FLOPs", "A multiply-add is 2 FLOPs. Tensor cores run GEMMs and convolutions, CUDA cores "
+     "element-wise work and reductions. Counts are exact integers; 1 TFLOP is 1e12 FLOPs."),
+    ("Activation I/O", "Values that layers read and write, times 2 bytes; values inside fused "
+     "layers are not counted. 1 Tb is 1e12 bits."),
+    ("Arithmetic intensity", "Tensor and CUDA FLOPs per bit moved. Bits are those of activations, "
+     "and of weights and KV cache if the model's accounting counts them."),
+    ("Activation memory", "The peak of activations alive at once; in the published accounting, "
+     "their sum over layers. 1 GiB is 2^30 bytes."),
+    ("Phases", "Vision is SAM, CLIP and projector over the global view and all tiles. Prefill is "
      "decoder and head over the context. Decode is the sum over all K steps."),
     ("Required TFLOP/s", "Vision + prefill FLOPs / TTFT; decode FLOPs / K / TPOT."),
-    ("Roofline", "A stage takes the longer of tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak "
-     "and bytes moved / bandwidth, at the full peaks of the data sheet, and behind it what links "
-     "take."),
-    ("Measured by torch", "FLOPs that torch's counter sees in modules of transformers with the "
-     "released model's shapes; `sweepengine validate` repeats it."),
+    ("Roofline", "A lower bound at the peaks of the data sheet. A phase takes the larger of "
+     "tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak, and bytes moved / bandwidth; then the "
+     "time of the links is added."),
+    ("Measured by torch", "FLOPs that torch counts in modules of transformers with the shapes of "
+     "the released model; `sweepengine validate` repeats the measurement."),
 )  # fmt: skip
 ROOFLINE_DEVICE = "h100-sxm"
-MAPPED = ("a100-40gb", ROOFLINE_DEVICE)
-"""Devices of a limits map."""
+MAP_DEVICES = ("a100-40gb", ROOFLINE_DEVICE)
+"""Devices of the limits map."""
 
 
 class Section(NamedTuple):
-    """What a report shows of one source."""
+    """Charts, tables and cards of one source."""
 
     source: Source
     charts: list[Chart]
@@ -76,7 +76,7 @@ class Section(NamedTuple):
 
 
 STAGES = {"vision": "Vision", "prefill": "Prefill", "decode": "Decode", "": "Model and devices"}
-"""Headings of a page's charts: stages as charts name them, and what is of all of them."""
+"""Headings of the charts of a page, by phase."""
 
 
 def write_report(
@@ -88,18 +88,18 @@ def write_report(
     """Write `index.html`, and each chart and table as files of its own.
 
     Charts are SVG, PNG and offline HTML under `charts`; tables are Markdown and CSV. Sources with
-    more than `MOST_ROWS` points have no tables, as nobody reads them; their charts aggregate.
+    more than `MOST_ROWS` points have charts only.
 
     Parameters
     ----------
     places : sequence of str
-        Grid files, stems of shipped grids, or datasets. Each shows the stages its grid names.
+        Grid files, names of shipped grids, or datasets. Each shows the phases its grid names.
     out : Path
-        Directory; made if missing.
+        Directory; created if missing.
     reference : Path, optional
         Directory of published tables to compare with, ``NAME.csv`` for each table.
     against : str, optional
-        A model whose accounting is laid beside that of the sources.
+        Another accounting of the model, to compare with that of the first source.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def write_report(
     Raises
     ------
     InputError
-        When a source, model or reference is not there or not valid, or `out` cannot be written to.
+        When a source, model or reference is missing or not valid, or `out` cannot be written.
     """
     require_addresses(TO_DRAW)
     folder = OwnFolder(out)
@@ -125,7 +125,7 @@ def write_report(
     sections = _named([_section(source) for source in sources])
     tables = [table for section in sections for table in section.tables]
     compared = [compare(table, reference) for table in tables] if reference else []
-    beside = None if other is None else laid_beside(sections[0].source, other)
+    pair = None if other is None else compare_accountings(sections[0].source, other)
     files: dict[str, bytes] = {}
     for section in sections:
         for table in section.tables:
@@ -137,10 +137,10 @@ def write_report(
                 files[f"charts/{chart.name}{kind}"] = drawn(chart.drawn, kind)
     if compared:
         files["comparison.md"] = _comparison_page(compared).encode()
-    if beside is not None:
-        files["accountings.md"] = accountings_page(beside).encode()
-    files["README.md"] = _index(sections, compared, beside).encode()
-    files["index.html"] = _page(sections, compared, beside).encode()
+    if pair is not None:
+        files["accountings.md"] = accountings_page(pair).encode()
+    files["README.md"] = _index(sections, compared, pair).encode()
+    files["index.html"] = _page(sections, compared, pair).encode()
     folder.write(files)
     return compared
 
@@ -150,45 +150,45 @@ def _section(source: Source) -> Section:
     chosen = plans(source, model)
     frame = chart_frame(source, chosen)
     measured = measured_stages()
-    at = load_device(ROOFLINE_DEVICE)
-    drawn = [line_chart(plan, frame, measured, source) for plan in chosen]
+    device = load_device(ROOFLINE_DEVICE)
+    charts = [line_chart(plan, frame, measured, source) for plan in chosen]
     roofs = [load_device(name) for name in ("b200", ROOFLINE_DEVICE, "mi300x", "a100-80gb",
                                             "l40s", "rtx-5090", "h20")]  # fmt: skip
-    drawn += [
+    charts += [
         parameters_chart(source, model),
-        roofline_chart(source, roofs, at),
+        roofline_chart(source, roofs, device),
         weight_traffic_chart(source, model),
-        heat_map(source, at),
-        report_map(source, MAPPED),
+        heat_map(source, device),
+        report_map(source, MAP_DEVICES),
     ]
-    cards = cards_of(source, [load_device(name) for name in MAPPED], at)
-    laid = layout_table(source, at)
-    tables = [] if laid is None else [laid]
+    cards = cards_of(source, [load_device(name) for name in MAP_DEVICES], device)
+    layouts = layout_table(source, device)
+    tables = [] if layouts is None else [layouts]
     if source.point_count <= MOST_ROWS:
         points = source.points.pipe(source.collected)
         for stage in source.stages:
             ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
             tables += stage_tables(points, stage, ttft, tpot)
-    return Section(source, [chart for chart in drawn if chart is not None], tables, cards)
+    return Section(source, [chart for chart in charts if chart is not None], tables, cards)
 
 
 def _named(sections: list[Section]) -> list[Section]:
-    """Sections whose charts and tables have names of their own, prefixed by the grid's if need be.
+    """Give all charts and tables distinct names, with the grid as a prefix where needed.
 
-    Of what is the same for several sources, the parameters of a model, and the roofline and the
-    cards of the same points, only the first stays.
+    Only the first of equal charts and cards stays: parameters and map of one model, roofline and
+    cards of one grid.
     """
     names: set[str] = set()
     shown: set[tuple[str, str]] = set()
 
-    def own(kind: str, name: str, source: Source) -> str:
+    def distinct(kind: str, name: str, source: Source) -> str:
         longer = f"{file_stem(source.name)}-{name}"
         choices = chain([name, longer], (f"{longer}-{i}" for i in count(2)))
         chosen = next(choice for choice in choices if (kind + choice).casefold() not in names)
         names.add((kind + chosen).casefold())
         return chosen
 
-    found = []
+    renamed = []
     for source, charts, tables, cards in sections:
         kept = []
         again = ("cards", source.grid_hash) in shown
@@ -198,14 +198,16 @@ def _named(sections: list[Section]) -> list[Section]:
                   "limits": source.model}.get(chart.name)  # fmt: skip
             if of is None or (chart.name, of) not in shown:
                 shown.add((chart.name, of or ""))
-                kept.append(chart._replace(name=own("chart ", chart.name, source)))
-        renamed = [table._replace(name=own("table ", table.name, source)) for table in tables]
-        found.append(Section(source, kept, renamed, [] if again else cards))
-    return found
+                kept.append(chart._replace(name=distinct("chart ", chart.name, source)))
+        own_tables = [
+            table._replace(name=distinct("table ", table.name, source)) for table in tables
+        ]
+        renamed.append(Section(source, kept, own_tables, [] if again else cards))
+    return renamed
 
 
 def _sentence(text: str) -> str:
-    """A description as a sentence; nothing where there is none."""
+    """Return a description as a sentence; empty if there is none."""
     return f"{text}. " if text else ""
 
 
@@ -228,7 +230,7 @@ def _comparison_page(compared: list[Comparison]) -> str:
     return text
 
 
-def _index(sections: list[Section], compared: list[Comparison], beside: Beside | None) -> str:
+def _index(sections: list[Section], compared: list[Comparison], pair: Accountings | None) -> str:
     text = "# Report\n\nTFLOPs are 1e12 FLOPs; a multiply-add is 2 FLOPs.\n"
     text += "Charts and tables on one page: `index.html`, which `make report` writes.\n\n"
     for section in sections:
@@ -238,8 +240,8 @@ def _index(sections: list[Section], compared: list[Comparison], beside: Beside |
                 f"[{table.name}.csv]({table.name}.csv), {len(table.rows)} rows. "
                 f"{_provenance(section.source)}\n"
             )
-    if beside is not None:
-        text += f"\n{beside.first.name} beside {beside.second.name}: "
+    if pair is not None:
+        text += f"\n{pair.first.name} compared with {pair.second.name}: "
         text += "[accountings.md](accountings.md).\n"
     if compared:
         equal = sum(c.equal for c in compared)
@@ -251,16 +253,16 @@ def _index(sections: list[Section], compared: list[Comparison], beside: Beside |
     return text
 
 
-def _page(sections: list[Section], compared: list[Comparison], beside: Beside | None) -> str:
+def _page(sections: list[Section], compared: list[Comparison], pair: Accountings | None) -> str:
     tables = [table for section in sections for table in section.tables]
     notes = [
-        f"{section.source.name}: {section.source.point_count:,} points, shown by charts only; "
+        f"{section.source.name}: {section.source.point_count:,} points, shown in charts only; "
         "`sweepengine query` lists them."
         for section in sections
         if not section.tables
     ]
-    if beside is not None:
-        tables = [*accountings_tables(beside), *tables]
+    if pair is not None:
+        tables = [*accountings_tables(pair), *tables]
     names = ", ".join(dict.fromkeys(section.source.model for section in sections))
     return render(
         "report.html",
@@ -268,9 +270,9 @@ def _page(sections: list[Section], compared: list[Comparison], beside: Beside | 
         titles={c.name: c.title for section in sections for c in section.charts},
         cards=[card for section in sections for card in section.cards],
         stages=[
-            (stage or "model", heading, mine)
+            (stage or "model", heading, names_of_stage)
             for stage, heading in STAGES.items()
-            if (mine := [c.name for section in sections for c in section.charts
+            if (names_of_stage := [c.name for section in sections for c in section.charts
                           if c.stage == stage])
         ],
         title=f"What {names} costs",

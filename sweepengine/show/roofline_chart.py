@@ -1,4 +1,4 @@
-"""The roofline: roofs of devices, and stages under one of them."""
+"""The roofline chart: roofs of devices, and the phases of points under one of them."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,24 @@ from sweepengine.costs import metrics
 from sweepengine.data.devices import TERA, Device
 from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
-from sweepengine.show.look import COLOURS, GREY, WIDTH, Chart, note_of, styled
+from sweepengine.show.look import COLOURS, GREY, PHASE_TOOLTIP, WIDTH, Chart, note_of, styled
 
 MOST_DOTS = 1_000
-"""Dots of a stage under a roof; more points are averaged where they stand close together."""
+"""Most dots of a phase; more points are averaged with their neighbours."""
 
 
 def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Chart | None:
-    """Roofs of devices, and each stage's points under the roof of one of them.
+    """Draw the roofs of devices, and the phases of points under the roof of one of them.
 
-    A point stands at the FLOPs for each byte that the model's accounting moves, and at the rate
-    that the roofline of `at` allows: its FLOPs over its roofline time.
+    A dot is at the FLOPs per byte of the model's accounting, and at FLOPs / roofline time.
+
+    Parameters
+    ----------
+    source : Source
+    devices : sequence of Device
+        Devices whose roofs are drawn.
+    at : Device
+        Device whose roofline gives the rates.
     """
     stages = list(source.stages_there)
     measures = []
@@ -29,13 +36,13 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
         rate = metrics.flops((stage,)) / metrics.roofline_seconds(at, (stage,)) / TERA
         measures += [Fold(f"{stage}:x", intensity), Fold(f"{stage}:y", rate)]
     measures.append(Fold("weights", metrics.total("weight_io_bytes", stages)))
-    wanted = ("batch_size", "attention", "crop_rows", "crop_cols", "view_size", "prompt_tokens")
-    keys: list[str | pl.Expr] = [name for name in wanted if name in source.columns]
+    names = ("batch_size", "attention", "crop_rows", "crop_cols", "view_size", "prompt_tokens")
+    keys: list[str | pl.Expr] = [name for name in names if name in source.columns]
     stepping = pl.col("decode_steps") > 0
     counts = [pl.col(name).approx_n_unique().cast(pl.Int64) for name in keys]  # type: ignore[arg-type]
-    found = source.points.filter(stepping).select(counts).pipe(source.collected)
-    binned = math.prod(found.row(0)) > MOST_DOTS
-    if binned:  # by where they stand in the chart, a fifth of an octave a bin
+    distinct = source.points.filter(stepping).select(counts).pipe(source.collected)
+    binned = math.prod(distinct.row(0)) > MOST_DOTS
+    if binned:  # by position in the chart, in bins of a fifth of an octave
         at_x = [measure for measure in measures if measure.name.endswith(":x")]
         keys = [(measure.of.log(2) * 5).floor().alias(f"bin {measure.name}") for measure in at_x]
         keys.append(pl.col("batch_size").log(2).floor().alias("bin batch"))
@@ -78,8 +85,8 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
     lines = alt.Chart(roofs).mark_line(color=GREY).encode(
         x=x, y=y, detail="device:N", strokeWidth=chosen
     )  # fmt: skip
-    names = _roof_labels(devices, high)
-    labels = alt.Chart(names).mark_text(align="left", dx=5, fontSize=10, color=GREY).encode(
+    roof_labels = _roof_labels(devices, high)
+    labels = alt.Chart(roof_labels).mark_text(align="left", dx=5, fontSize=10, color=GREY).encode(
         x=alt.X("intensity:Q"), y=alt.Y("rate:Q"), text="device:N"
     )  # fmt: skip
     marks = alt.Chart(dots).mark_point(filled=True, size=45, opacity=0.75).encode(
@@ -88,30 +95,29 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
                         scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
         shape=alt.Shape("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=stages)),
-        tooltip=["stage", "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
+        tooltip=[PHASE_TOOLTIP, "batch_size", alt.Tooltip("intensity:Q", format=".4~g"),
                  alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
     )  # fmt: skip
     decode = dots.filter(pl.col("stage") == "decode")["intensity"]
     ridge = at.tensor_flops_per_s / at.bytes_per_s
     side = "left of" if float(decode.max()) < ridge else "on both sides of"  # type: ignore[arg-type]
     side = "right of" if float(decode.min()) > ridge else side  # type: ignore[arg-type]
-    title = f"Decode stands {side} {at.name}'s ridge of {ridge:,.0f} FLOP/byte"
-    note = f"{note_of(source)}; stages under the roof of {at.name} (bold)"
-    note += "; points that stand close together are one" if binned else ""
+    title = f"Decode is {side} the ridge of {at.name} at {ridge:,.0f} FLOP/byte"
+    note = f"{note_of(source)}; phases under the roof of {at.name} (bold)"
+    note += "; a dot is the mean of points close together" if binned else ""
     if not points["weights"].sum():
-        note += "; this accounting moves activations only, no weights and no cache"
+        note += "; this accounting counts activations only, no weights and no KV cache"
     drawn = alt.layer(lines, marks, labels).properties(width=WIDTH - 90, height=420)
     return Chart("roofline", title, styled(drawn, title, note))
 
 
 def _roof_labels(devices: Sequence[Device], x: float) -> pl.DataFrame:
-    """Names at the ends of the roofs, those of one height on one line, pushed apart."""
+    """Place names at the ends of the roofs; equal roofs share a line, and lines do not overlap."""
     heights: dict[float, list[str]] = {}
     for device in devices:
         heights.setdefault(device.tensor_flops_per_s / TERA, []).append(device.name)
     rows, last = [], 0.0
     for rate in sorted(heights):
-        place = max(rate, last * 1.35)
-        rows.append({"intensity": x, "rate": place, "device": ", ".join(heights[rate])})
-        last = place
+        last = max(rate, last * 1.35)
+        rows.append({"intensity": x, "rate": last, "device": ", ".join(heights[rate])})
     return pl.DataFrame(rows)

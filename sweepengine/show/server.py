@@ -1,8 +1,8 @@
-"""The explorer's server: a page, and views of what its controls say, as JSON.
+"""The server of the explorer: the page, and views at the values of its controls, as JSON.
 
-It listens on this machine alone unless a host is named, and then asks for a token. It reads no file
-that a request names and runs nothing that one brings: models and devices are those that ship, those
-that the command named, and configs that were dropped on the page, which are parsed like any other.
+It listens on this machine only; with another host it requires a token. It reads no file that a
+request names, and runs nothing from a request. Models and devices are the shipped ones, those of
+the command line, and configs dropped on the page, which are parsed like any other.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ POLL_SECONDS = 0.2
 
 
 class Explorer(ThreadingHTTPServer):
-    """The server, and what may be asked of it."""
+    """The server, with the models and devices on offer."""
 
     daemon_threads = True
 
@@ -58,70 +58,70 @@ class Explorer(ThreadingHTTPServer):
         self.models = all_models(models)
         self.dropped: dict[str, Path] = {}
         self.devices = list(dict.fromkeys([*devices, *known("devices")]))
-        self.one = threading.Lock()
+        self.lock = threading.Lock()
 
     @property
     def address(self) -> str:
-        """Where a browser finds it."""
+        """The address for a browser."""
         shown = f"[{self.host}]" if ":" in self.host else self.host
         token = f"?token={self.token}" if self.token else ""
         return f"http://{shown}:{self.server_port}/{token}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Browsers hang up as they like; anything else is said."""
+        """Print errors, except those of closed connections."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError | TimeoutError):
             say(f"sweepengine: explore: {type(error).__name__}: {error}", error=True)
 
     def model(self, key: str) -> str | Path:
-        """Path or name of a model that may be asked for.
+        """Return the path or name of a model on offer.
 
         Raises
         ------
         InputError
-            When it is none of those.
+            When the model is not on offer.
         """
         if key in self.dropped:
             return self.dropped[key]
         if key not in self.models:
             raise InputError(
-                f"model = {printable(key)}: expected {', '.join(self.models)}, or drop its "
-                "config.json on the page"
+                f"model = {printable(key)}: expected {', '.join(self.models)}, or a config.json "
+                "dropped on the page"
             )
         return key
 
     def device(self, key: str) -> str:
-        """Name or path of a device that may be asked for.
+        """Return the name or path of a device on offer.
 
         Raises
         ------
         InputError
-            When it is none of those.
+            When the device is not on offer.
         """
         if key not in self.devices:
             raise InputError(f"device = {printable(key)}: expected {', '.join(self.devices)}")
         return key
 
     def view(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """What a page shows of a device."""
+        """Return what the page shows of a device."""
         model, device = self.model(query.get("model", "")), self.device(query.get("device", ""))
-        with self.one:
+        with self.lock:
             return view_of(explore(model, device, query))
 
     def controls(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
-        """What can be chosen of a model."""
-        with self.one:
+        """Return the controls of a model."""
+        with self.lock:
             model = load_model(self.model(query.get("model", "")))
-        return [one._asdict() for one in controls_of(model)]
+        return [control._asdict() for control in controls_of(model)]
 
     def config(self, body: bytes) -> dict[str, str]:
-        """Take a config that was dropped; its key and name."""
+        """Store a config that was dropped; return its key and name."""
         digest = hashlib.sha256(body).hexdigest()[:12]
         path = self.folder / digest / "config.json"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(body)
-        with self.one:
+        with self.lock:
             name = read_model(path).name
             while len(self.dropped) >= KEPT_CONFIGS:
                 del self.dropped[next(iter(self.dropped))]
@@ -129,13 +129,13 @@ class Explorer(ThreadingHTTPServer):
         return {"key": f"config-{digest}", "name": f"{name} (dropped)"}
 
     def page(self) -> str:
-        """The page."""
+        """Return the page."""
         dropped = {key: f"{load_model(path).name} (dropped)" for key, path in self.dropped.items()}
         return page(self.models | dropped, self.devices, self.start)
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers to requests."""
+    """The handler of requests."""
 
     server: Explorer
     timeout = 60
@@ -143,7 +143,7 @@ class Answers(BaseHTTPRequestHandler):
     server_version, sys_version = "sweepengine", ""
 
     def do_GET(self) -> None:
-        """A page, its views, its controls."""
+        """Send the page, a view, or the controls of a model."""
         where = urlsplit(self.path)
         query = dict(parse_qsl(where.query, keep_blank_values=True))
         if not self._allowed(query):
@@ -157,10 +157,10 @@ class Answers(BaseHTTPRequestHandler):
             case "/controls":
                 self._answer(lambda: self.server.controls(query))
             case _:
-                self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+                self._refuse(HTTPStatus.NOT_FOUND, "no such page")
 
     def do_POST(self) -> None:
-        """A config that was dropped."""
+        """Take a config that was dropped on the page."""
         if not self._allowed({}):
             return
         kind = self.headers.get_content_type()
@@ -175,9 +175,9 @@ class Answers(BaseHTTPRequestHandler):
             self._answer(lambda: self.server.config(body))
 
     def _allowed(self, query: Mapping[str, str]) -> bool:
-        """Whether a request comes from this page: else it is refused.
+        """Tell whether a request comes from this page, and refuse it if not.
 
-        Other sites cannot name this host, nor read its token.
+        Other sites can neither use this host name nor read the token.
         """
         token = self.server.token
         if not token:
@@ -192,10 +192,10 @@ class Answers(BaseHTTPRequestHandler):
 
     def _cookie(self) -> str:
         try:
-            found = SimpleCookie(self.headers.get("Cookie", "")).get("token")
+            cookie = SimpleCookie(self.headers.get("Cookie", "")).get("token")
         except CookieError:
             return ""
-        return found.value if found else ""
+        return cookie.value if cookie else ""
 
     def _answer(self, work: Any) -> None:
         try:
@@ -223,7 +223,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # its name in the base
-        """Say nothing of requests."""
+        """Print nothing for a request."""
 
 
 def serve(
@@ -234,12 +234,23 @@ def serve(
     start: Mapping[str, Any],
     browser: bool,
 ) -> None:
-    """Serve the page until a signal ends the command; nothing is left behind.
+    """Serve the page until a signal ends the command; remove all its files.
+
+    Parameters
+    ----------
+    host, port : str, int
+        Address to listen on; port 0 takes a free one.
+    models, devices : sequence of str
+        Names or files to offer, in addition to the shipped ones.
+    start : mapping
+        First values of the controls.
+    browser : bool
+        Whether to open a browser.
 
     Raises
     ------
     InputError
-        When a model or a device is none, or nobody can listen there.
+        When a model or device is not valid, or the address cannot be listened on.
     """
     with tempfile.TemporaryDirectory(prefix="sweepengine-") as folder:
         try:

@@ -1,4 +1,4 @@
-"""Times beside silicon, as tables: on a terminal and as Markdown."""
+"""Errors of predicted times against measurements, as tables: in a terminal and as Markdown."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +9,16 @@ if TYPE_CHECKING:
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """Title, columns and rows."""
-ERRORS = ("rows", "TPOT mean", "median", "TTFT mean", "median", "zero-shot TPOT mean", "median",
-          "zero-shot TTFT mean", "median", "TPOT ratio", "TTFT ratio")  # fmt: skip
-KEYS = ("tpot_mean", "tpot_median", "ttft_mean", "ttft_median", "plain_tpot_mean",
-        "plain_tpot_median", "plain_ttft_mean", "plain_ttft_median")  # fmt: skip
+SERVING_COLUMNS = (
+    "rows", "TPOT mean", "median", "TTFT mean", "median", "zero-shot TPOT mean", "median",
+    "zero-shot TTFT mean", "median", "TPOT ratio", "TTFT ratio",
+)  # fmt: skip
+ERROR_KEYS = ("tpot_mean", "tpot_median", "ttft_mean", "ttft_median", "plain_tpot_mean",
+              "plain_tpot_median", "plain_ttft_mean", "plain_ttft_median")  # fmt: skip
 
 
-def tables(found: "Silicon") -> list[Table]:
-    """All tables of what was found; errors in %."""
+def tables(silicon: "Silicon") -> list[Table]:
+    """Return all tables; errors are in percent."""
     operators: list[tuple[str, ...]] = [
         (
             row["kind"],
@@ -26,58 +28,56 @@ def tables(found: "Silicon") -> list[Table]:
             f"{row['rows']:,}",
             *(f"{row[n]:.1f}" for n in ("median", "p90", "roofline_median", "roofline_p90")),
         )
-        for row in found.operators_by_kind()
+        for row in silicon.operators_by_kind()
     ]
     single: list[tuple[str, ...]] = [
         (e.device, e.framework, e.kind, e.format, f"{e.rows:,}", f"{e.median:.1f}", f"{e.p90:.1f}",
          f"{e.roofline_median:.1f}", f"{e.roofline_p90:.1f}")
-        for e in found.operators
+        for e in silicon.operators
     ]  # fmt: skip
-    errors = ("median", "90th", "data sheet median", "90th")
+    errors = ("median", "90th percentile", "data sheet median", "90th percentile")
     result: list[Table] = [
         (
-            "Operators: errors on rows that no fit saw, means over devices",
+            "Operators: errors on held-out rows in %, means over devices",
             ("operator", "format", "framework", "devices", "rows", *errors),
             operators,
         ),
         (
-            "Steps: beside the sum of measured operators",
-            ("model", "phase", "cases", "median", "90th"),
-            _steps(found),
+            "Steps: errors against the sum of measured operators in %",
+            ("model", "phase", "cases", "median", "90th percentile"),
+            _steps(silicon),
         ),
     ]
     for names in ((), ("engine",), ("engine", "system"), ("engine", "model", "precision")):
-        title = (
-            f"Served, the half that no constant saw{', by ' + ', '.join(names) if names else ''}"
-        )
-        rows = [_served(errors, names) for errors in found.served_errors(*names)]
-        result.append((title, (*names, *ERRORS), rows))
+        title = f"Serving, held-out rows{', by ' + ', '.join(names) if names else ''}: errors in %"
+        rows = [_serving_row(errors, names) for errors in silicon.served_errors(*names)]
+        result.append((title, (*names, *SERVING_COLUMNS), rows))
     result.append(
         (
-            "The same half, rows beyond what the engine runs at once included",
-            ERRORS,
-            [_served(found.served_errors(full=True)[0], ())],
+            "Serving, held-out rows, with rows that queue for a full engine: errors in %",
+            SERVING_COLUMNS,
+            [_serving_row(silicon.served_errors(full=True)[0], ())],
         )
     )
     reasons: list[tuple[str, ...]]
-    reasons = [(reason, f"{count:,}") for reason, count in found.served.reasons.most_common()]
-    reasons.append(("the same measurement again", f"{found.served.doubles:,}"))
+    reasons = [(reason, f"{count:,}") for reason, count in silicon.served.reasons.most_common()]
+    reasons.append(("duplicate measurement", f"{silicon.served.doubles:,}"))
     result.append(("Rows that are not predicted", ("reason", "rows"), reasons))
     published: list[tuple[str, ...]] = [
         (t.what, t.unit, f"{t.published:,.0f}", f"{t.ours:,.0f}", f"{t.ratio:.2f}", t.source)
-        for t in found.published
+        for t in silicon.published
     ]
-    columns: tuple[str, ...] = ("published", "unit", "theirs", "ours", "ratio", "source")
-    result.append(("Published throughputs, nothing fitted", columns, published))
+    columns: tuple[str, ...] = ("published", "unit", "theirs", "predicted", "ratio", "source")
+    result.append(("Published throughputs, not used in any fit", columns, published))
     columns = ("device", "framework", "operator", "format", "rows", *errors)
-    result.append(("Operators, by device", columns, single))
+    result.append(("Operators, by device: errors in %", columns, single))
     return result
 
 
-def _steps(found: "Silicon") -> list[tuple[str, ...]]:
+def _steps(silicon: "Silicon") -> list[tuple[str, ...]]:
     import polars as pl
 
-    cases = pl.DataFrame([(c.model, c.phase, c.error) for c in found.steps],
+    cases = pl.DataFrame([(c.model, c.phase, c.error) for c in silicon.steps],
                          schema=["model", "phase", "error"], orient="row")  # fmt: skip
     grouped = cases.group_by("model", "phase").agg(
         pl.len().alias("cases"), pl.median("error"), pl.quantile("error", 0.9).alias("p90")
@@ -94,31 +94,31 @@ def _steps(found: "Silicon") -> list[tuple[str, ...]]:
     ]
 
 
-def _served(errors: dict[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
+def _serving_row(errors: dict[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
     return (
         *(str(errors[name]) for name in names),
         f"{errors['rows']:,}",
-        *(f"{errors[key]:.1f}" for key in KEYS),
+        *(f"{errors[key]:.1f}" for key in ERROR_KEYS),
         f"{errors['tpot_ratio']:.2f}",
         f"{errors['ttft_ratio']:.2f}",
     )
 
 
-def show_silicon(found: "Silicon") -> None:
-    """Print every table, and what is worse than recorded."""
-    for title, columns, rows in tables(found):
+def show_silicon(silicon: "Silicon") -> None:
+    """Print every table, and the errors that are worse than recorded."""
+    for title, columns, rows in tables(silicon):
         print_table(title, rows, columns)
         say()
-    for problem in found.problems:
+    for problem in silicon.problems:
         say(f"worse than recorded: {problem}")
-    say(f"{len(found.problems)} errors worse than recorded by more than a point")
+    say(f"{len(silicon.problems)} errors worse than recorded by more than a percentage point")
 
 
-def as_markdown(found: "Silicon") -> str:
-    """The tables as a page."""
-    lines = ["# Times beside silicon", "",
-             "Errors are of |predicted / measured - 1|, in %; made by `make silicon`."]  # fmt: skip
-    for title, columns, rows in tables(found):
+def as_markdown(silicon: "Silicon") -> str:
+    """Write the tables as a page."""
+    note = "An error is |predicted / measured - 1|; `make silicon` writes this page."
+    lines = ["# Predicted times against measurements", "", note]
+    for title, columns, rows in tables(silicon):
         lines += ["", f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The published tables: laid out, formatted, and compared cell by cell."""
+"""The published tables: rows, formats, and the comparison cell by cell."""
 
 import csv
 import html
@@ -18,23 +18,22 @@ from sweepengine.formulas.points import INPUTS
 
 CROPS = ("crops", "crop_rows", "crop_cols", "image_tokens")
 MOST_ROWS = 10_000
-_FLOPS = ("tensor_tflops", "cuda_tflops", "tensor_cuda_ratio")
-_TOKENS_FROM = ("view_size", "tile_size", "crop_rows", "crop_cols")
+"""Rows of the largest table that a report shows."""
 
 
 class Table(NamedTuple):
-    """A finished table: every cell is the text that is printed."""
+    """A finished table; every cell is the text as printed."""
 
     name: str
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
     measured: int
-    """How many columns, from the right, hold results."""
+    """How many columns, counted from the right, hold results."""
 
 
 class Comparison(NamedTuple):
-    """Cells of a table against a published one."""
+    """Cells of a table compared with a published one."""
 
     name: str
     equal: int
@@ -43,10 +42,9 @@ class Comparison(NamedTuple):
 
 
 def _flops_table(points: pl.DataFrame, name: str, title: str, stages: Sequence[str]) -> Table:
-    tera = TERA
     measured = [
-        (metrics.total("tensor_flops", stages) / tera).alias("tensor_tflops"),
-        (metrics.total("cuda_flops", stages) / tera).alias("cuda_tflops"),
+        (metrics.total("tensor_flops", stages) / TERA).alias("tensor_tflops"),
+        (metrics.total("cuda_flops", stages) / TERA).alias("cuda_tflops"),
         metrics.tensor_cuda_ratio(stages).alias("tensor_cuda_ratio"),
     ]
     return _table(points, name, title, measured, ("{:.6e}", "{:.6e}", "{:.3f}"), ())
@@ -67,7 +65,7 @@ def _table(
     formats: tuple[str, ...],
     shown: tuple[str, ...],
 ) -> Table:
-    """Rows in the order of the points, each once; inputs that vary are columns too."""
+    """Make distinct rows in the order of the points; inputs that vary become columns."""
     varying = [
         column
         for column in points.columns
@@ -79,26 +77,26 @@ def _table(
         keys = [*varying, crops, *CROPS[1:], *shown]
     elif not keys:
         keys = ["context_tokens"]
-    found = points.select(*keys, *measured).unique(maintain_order=True)
+    cells = points.select(*keys, *measured).unique(maintain_order=True)
     if "attention" in varying:
-        alike = found.drop("attention").unique(maintain_order=True)
-        if alike.height * points["attention"].n_unique() == found.height:
-            found = alike  # FLOPs do not depend on how attention is done
+        alike = cells.drop("attention").unique(maintain_order=True)
+        if alike.height * points["attention"].n_unique() == cells.height:
+            cells = alike  # FLOPs do not depend on the attention kernel
     count = len(measured)
     rows = [
         tuple(
             str(value) if i < len(row) - count else formats[i - len(row)].format(value)
             for i, value in enumerate(row)
         )
-        for row in found.iter_rows()
+        for row in cells.iter_rows()
     ]
-    return Table(name, title, tuple(found.columns), rows, count)
+    return Table(name, title, tuple(cells.columns), rows, count)
 
 
 def stage_tables(
     points: pl.DataFrame, stage: str, ttft_s: float | None, tpot_s: float | None
 ) -> list[Table]:
-    """Tables that a report shows of one stage.
+    """Return the tables of one phase.
 
     Parameters
     ----------
@@ -107,7 +105,7 @@ def stage_tables(
     stage : str
         "vision", "prefill" (shown together with vision, as published) or "decode".
     ttft_s, tpot_s : float or None
-        Targets in seconds; without one its table is left out.
+        Targets in seconds; None leaves its table out.
 
     Raises
     ------
@@ -140,7 +138,7 @@ def stage_tables(
 
 
 def csv_text(table: Table) -> str:
-    """A table as CSV, cells as printed."""
+    """Write a table as CSV, with cells as printed."""
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(table.columns)
@@ -149,7 +147,7 @@ def csv_text(table: Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A user's text in Markdown: as it is, neither links nor tags."""
+    """Escape a user's text for Markdown, so that it makes neither links nor tags."""
     return re.sub(r"([\\`|\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
@@ -158,7 +156,16 @@ def _cell(text: str) -> str:
 
 
 def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---:") -> str:
-    """Lay cells out as a Markdown table, to the right as numbers are unless `rule` says else."""
+    """Write cells as a Markdown table, aligned to the right unless `rule` differs.
+
+    Parameters
+    ----------
+    columns : iterable of str
+    rows : iterable of iterables of str
+        A text for each column.
+    rule : str
+        Markdown for the alignment of all columns.
+    """
     names = list(columns)
     lines = ["| " + " | ".join(names) + " |", "|" + "|".join(rule for _ in names) + "|"]
     lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
@@ -173,7 +180,7 @@ def compare(table: Table, reference: Path) -> Comparison:
     Raises
     ------
     InputError
-        When there is no such table under `reference`, or it has other columns.
+        When `reference` has no such table, or it has other columns.
     """
     path = reference / f"{table.name}.csv"
     try:
@@ -186,16 +193,16 @@ def compare(table: Table, reference: Path) -> Comparison:
             f"{path}: columns {', '.join(header)}: expected {', '.join(table.columns)}"
         )
     keys = len(header) - table.measured
-    ours = {row[:keys]: row[keys:] for row in table.rows}
-    theirs = {row[:keys]: row[keys:] for row in published}
+    computed = {row[:keys]: row[keys:] for row in table.rows}
+    expected = {row[:keys]: row[keys:] for row in published}
     equal, differences = 0, []
-    for key in [*theirs, *(key for key in ours if key not in theirs)]:
+    for key in expected | computed:
         for i, column in enumerate(header[keys:]):
-            here = ours[key][i] if key in ours else "missing"
-            there = theirs[key][i] if key in theirs else "missing"
-            if here == there:
+            value = computed[key][i] if key in computed else "missing"
+            wanted = expected[key][i] if key in expected else "missing"
+            if value == wanted:
                 equal += 1
             else:
-                place = " ".join(f"{n}={v}" for n, v in zip(header, key, strict=False))
-                differences.append(f"{table.name} {place} {column}: {here}, published {there}")
+                row = " ".join(f"{n}={v}" for n, v in zip(header, key, strict=False))
+                differences.append(f"{table.name} {row} {column}: {value}, published {wanted}")
     return Comparison(table.name, equal, len(differences), differences)

@@ -1,4 +1,4 @@
-"""What people read in a terminal: tables, and pictures of characters."""
+"""Terminal output: tables, and charts drawn in characters."""
 
 import json
 import math
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from sweepengine.validation.summary import Validation
 
 PIPED_WIDTH = 200
-"""Columns of tables that go to a file or a pipe, which do not wrap."""
-PICTURE = (78, 18)
-"""Columns and lines of a picture."""
+"""Width of tables in a file or a pipe, in characters; they do not wrap."""
+PICTURE_SIZE = (78, 18)
+"""Characters and lines of a chart in the terminal."""
 
 
 def say(text: str = "", error: bool = False) -> None:
-    """Write a line to the terminal: all that commands print goes through here.
+    """Write a line to the terminal; commands print through this function only.
 
     Raises
     ------
     KeyboardInterrupt
-        Instead of an answer, when a signal has asked the command to end.
+        When a signal has asked the command to end.
     """
     if not error:
         interrupts.check()
@@ -46,7 +46,7 @@ def say_json(facts: object) -> None:
 
 
 def cell(value: object) -> str:
-    """A value as a table shows it."""
+    """Format a value as a table shows it."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -55,17 +55,17 @@ def cell(value: object) -> str:
 
 
 def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> None:
-    """Print a table; columns of figures stand to the right."""
+    """Print a table; columns of numbers are aligned to the right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=any(columns))
     for i, column in enumerate(columns):
-        figures = i > 0 and sum(row[i][:1].isdigit() for row in rows) > len(rows) / 2
-        figures |= all(row[i][:1].isdigit() for row in rows)
+        numbers = sum(row[i][:1].isdigit() for row in rows)
+        right = numbers == len(rows) or (i > 0 and numbers > len(rows) / 2)
         name = Text(printable(column))
-        table.add_column(name, overflow="fold", justify="right" if figures else "left")
+        table.add_column(name, overflow="fold", justify="right" if right else "left")
     for row in rows:
         table.add_row(*(Text(printable(text)) for text in row))
     console = Console()
@@ -77,12 +77,22 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str,
 
 
 def _broken_pipe() -> NoReturn:
-    """Let the command end as where others write; rich would end it with status 1."""
+    """Raise, so that the command ends as at any closed pipe; rich would exit with 1."""
     raise BrokenPipeError
 
 
 def show_explanation(title: str, total: "CostLine", formulas: bool) -> None:
-    """Print the cost of one workload as a tree, with each layer's share."""
+    """Print the cost of one workload as a tree, with the share of each layer.
+
+    Parameters
+    ----------
+    title : str
+        Line above the table.
+    total : CostLine
+        Root of the tree.
+    formulas : bool
+        Whether to add a column of formulas.
+    """
     rows = []
     for depth, part in total.walk():
         times = f" x {part.copies:,}" if part.copies != 1 else ""
@@ -100,37 +110,33 @@ def show_explanation(title: str, total: "CostLine", formulas: bool) -> None:
                 *([part.formula] if formulas else []),
             )
         )
-    columns = ("layer", "tensor FLOPs", "CUDA FLOPs", "of FLOPs", "activation bytes",
-               "weight bytes", "KV bytes", "of bytes",
+    columns = ("layer", "tensor FLOPs", "CUDA FLOPs", "share of FLOPs", "activation bytes",
+               "weight bytes", "KV cache bytes", "share of bytes",
                *(["link bytes"] if total.link_bytes else []))  # fmt: skip
     print_table(title, rows, (*columns, "formula") if formulas else columns)
 
 
-def show_place(place: "OnDevice") -> None:
-    """Print least times of each stage on a device, and whether it fits."""
+def show_roofline(point: "OnDevice") -> None:
+    """Print the roofline time of each phase on a device, and whether the point fits."""
     rows = [
-        (
-            time.stage,
-            *(f"{seconds * 1000:,.3f}" for seconds in time[1:5]),
-            time.bound,
-        )
-        for time in place.stages
+        (time.stage, *(f"{seconds * 1000:,.3f}" for seconds in time[1:5]), time.bound)
+        for time in point.stages
     ]
-    many = f" x {place.devices}" if place.devices > 1 else ""
+    many = f" x {point.devices}" if point.devices > 1 else ""
     say()
     print_table(
-        f"{place.device.name}{many}: least milliseconds at the data sheet's peaks",
+        f"{point.device.name}{many}: lower bound at the peaks of the data sheet, ms",
         rows,
-        ("stage", "compute", "memory", "links", "all", "bound by"),
+        ("phase", "compute", "memory", "links", "total", "bound by"),
     )
-    used, has = place.memory_bytes / 1e9, place.has_bytes / 1e9
-    fits = "fits" if place.fits else "does not fit"
-    most = f"largest batch {place.largest_batch:,}"
-    say(f"memory a device: {used:,.1f} of {has:,.1f} GB, {fits}; {most}")
+    used, capacity = point.memory_bytes / 1e9, point.has_bytes / 1e9
+    fits = "fits" if point.fits else "does not fit"
+    most = f"largest batch {point.largest_batch:,}"
+    say(f"memory per device: {used:,.1f} of {capacity:,.1f} GB, {fits}; {most}")
 
 
-def show_validation(found: "Validation") -> None:
-    """Print formulas beside torch: layers, stages, activation memory, and how many agree."""
+def show_validation(validation: "Validation") -> None:
+    """Print formulas against torch: layers, phases, activation memory, and how many agree."""
     layers = [
         (
             row.group,
@@ -139,10 +145,10 @@ def show_validation(found: "Validation") -> None:
             f"{row.measured_flops or row.measured_elementwise:,}",
             f"{row.analytic_flops or row.analytic_elementwise:,}",
             f"{row.relative_difference:.4%}",
-            f"{found.published[row.layer]:.4f}%",
+            f"{validation.published[row.layer]:.4f}%",
             row.status,
         )
-        for row in found.layers
+        for row in validation.layers
     ]
     layer_columns = ("group", "layer", "reference class", "measured", "analytic", "difference",
                      "published", "status")  # fmt: skip
@@ -150,7 +156,7 @@ def show_validation(found: "Validation") -> None:
     say()
     figures = [
         (check.what, f"{check.measured:,}", f"{check.analytic:,}", check.unit, check.status)
-        for check in found.end_to_end
+        for check in validation.end_to_end
     ]
     print_table("End to end", figures, ("figure", "measured", "analytic", "unit", "status"))
     say()
@@ -164,27 +170,39 @@ def show_validation(found: "Validation") -> None:
             f"{peak.tolerance:.0%}",
             peak.status,
         )
-        for peak in found.activation_memory
+        for peak in validation.activation_memory
     ]
-    peak_columns = ("what", "attention", "measured", "analytic", "difference", "tolerance",
+    peak_columns = ("layer", "attention", "measured", "analytic", "difference", "tolerance",
                     "status")  # fmt: skip
-    print_table("Activation memory, alive at once, reduced widths", peaks, peak_columns)
-    say(found.verdict)
+    print_table("Peak of activation memory at reduced widths, bytes", peaks, peak_columns)
+    say(validation.verdict)
 
 
 def show_answers(
     answers: "Sequence[Answer]", targets: "LatencyTargets", source: "Source", top: int
 ) -> None:
-    """Print what devices can do: a line each, the cheapest, fronts, and a picture of them."""
-    from sweepengine.costs.spec_sheet import formats_text
+    """Print a line for each device, the cheapest, the Pareto fronts, and a chart of them.
 
-    said = f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms"
-    said += f"; unless a point says otherwise, {formats_text(source.loaded.architecture)}"
+    Parameters
+    ----------
+    answers : sequence of Answer
+        One for each device.
+    targets : LatencyTargets
+        In seconds.
+    source : Source
+        Where the points come from.
+    top : int
+        Most rows of each front.
+    """
+    from sweepengine.costs.spec_sheet import checkpoint_text
+
+    formats = checkpoint_text(source.loaded.architecture)
     print_table(
-        f"{source.name}, model {source.model}: {said}",
+        f"{source.name}, model {source.model}: TTFT {targets.ttft_s:g} s, "
+        f"TPOT {targets.tpot_s * 1000:g} ms; by default {formats}",
         [_answer_row(answer) for answer in answers],
         ("device", "points", "fit memory", "meet targets", "largest batch", "tokens/s/device",
-         "at", "USD / 1M tokens"),
+         "highest throughput at", "USD/1M tokens"),
     )  # fmt: skip
     priced = [
         (price, answer.device.name)
@@ -195,7 +213,7 @@ def show_answers(
         say(answer.basis)
     if priced:
         price, name = min(priced)
-        say(f"cheapest: {name}, {price:.4f} USD for a million tokens")
+        say(f"cheapest: {name}, {price:.4f} USD per million tokens")
     for answer in answers:
         if answer.front.height:
             say()
@@ -214,7 +232,7 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
         f"{answer.points:,}",
         f"{answer.fitting:,}",
         f"{answer.meeting:,}",
-        f"{answer.largest_batch:,}" if best else "nothing meets",
+        f"{answer.largest_batch:,}" if best else "none in targets",
         f"{best['device_tokens_per_s']:,.0f}" if best and best["device_tokens_per_s"] else "",
         point_text(best) if best else "",
         "" if price is None else f"{price:.4f}",
@@ -222,31 +240,31 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
 
 
 def point_text(point: dict[str, object]) -> str:
-    """A point in short: crops, steps, batch, heads, attention, layout and formats."""
+    """Describe a point: crops, steps, batch, heads, attention, layout and formats."""
     from sweepengine.grid.shorthand import layout_text
 
-    said = []
+    texts = []
     if "crop_rows" in point:
         crops = f"{point['crop_rows']}x{point['crop_cols']}"
-        said.append(crops if point["crop_rows"] else "no crops")
+        texts.append(crops if point["crop_rows"] else "no crops")
     else:
-        said.append(f"prompt {point['prompt_tokens']}")
-    said += [f"K {point['decode_steps']}", f"B {point['batch_size']}"]
+        texts.append(f"prompt {point['prompt_tokens']}")
+    texts += [f"K {point['decode_steps']}", f"B {point['batch_size']}"]
     if "attention_heads" in point:
-        said.append(f"heads {point['attention_heads']}/{point['key_value_heads']}")
-    said.append(str(point["attention"]))
-    said += [written] if (written := layout_text(point)) else []
+        texts.append(f"heads {point['attention_heads']}/{point['key_value_heads']}")
+    texts.append(str(point["attention"]))
+    texts += [layout] if (layout := layout_text(point)) else []
     if point.get("weight_format", "checkpoint") != "checkpoint":
-        said.append(f"weights {point['weight_format']}, products {point['activation_format']}")
+        texts.append(f"weights {point['weight_format']}, GEMMs {point['activation_format']}")
     if point.get("cache_format", "bf16") != "bf16":
-        said.append(f"cache {point['cache_format']}")
-    said += [
+        texts.append(f"KV cache {point['cache_format']}")
+    texts += [
         f"{value:,g} {unit}"
         for column, unit in (("device_tensor_tflops", "TFLOP/s"), ("device_bandwidth_gbs", "GB/s"),
                              ("device_memory_gb", "GB"), ("link_bandwidth_gbs", "GB/s links"))
         if isinstance(value := point.get(column, 0.0), float) and value
     ]  # fmt: skip
-    return ", ".join(said)
+    return ", ".join(texts)
 
 
 def _show_front(answer: "Answer", top: int) -> None:
@@ -265,15 +283,15 @@ def _show_front(answer: "Answer", top: int) -> None:
     ]
     shown = f", {top} of {front.height}" if front.height > top else ""
     print_table(
-        f"{answer.device.name}: Pareto front of what fits and meets the TTFT{shown}",
+        f"{answer.device.name}: Pareto front of points that fit and meet the TTFT{shown}",
         rows,
         ("tokens/s/user", "tokens/s/device", "TTFT s", "TPOT ms", "memory GB",
-         "largest batch that fits", "at"),
+         "largest batch that fits", "point"),
     )  # fmt: skip
 
 
 def evenly(count: int, top: int) -> list[int]:
-    """At most `top` positions out of `count`, both ends among them."""
+    """Return at most `top` of `count` positions, evenly spaced, with both ends."""
     if count <= top:
         return list(range(count))
     if top == 1:
@@ -282,11 +300,11 @@ def evenly(count: int, top: int) -> list[int]:
 
 
 def front_picture(fronts: Mapping[str, "pl.DataFrame"], tpot_s: float) -> str:
-    """Draw Pareto fronts in characters, a letter each, both axes logarithmic.
+    """Draw Pareto fronts in characters, a letter for each, on logarithmic axes.
 
-    Where letters meet the first one's stays. The dotted line is the TPOT target.
+    Where fronts overlap the first one is drawn. The dotted line is the TPOT target.
     """
-    width, height = PICTURE
+    width, height = PICTURE_SIZE
     marks = [
         (math.log10(user), math.log10(device), letter)
         for front, letter in zip(fronts.values(), string.ascii_uppercase * 8, strict=False)

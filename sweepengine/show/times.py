@@ -1,4 +1,4 @@
-"""Times on a terminal: what they rest on stands beside them, always."""
+"""Times of operators in a terminal, always with their basis and expected error."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,9 @@ MICRO = 1e6
 MILLI = 1e3
 
 
-def show_timeline(found: "Timeline") -> None:
-    """Print microseconds of each operator in a pass, what binds it, and its share of the peak."""
-    passes = {"decode": max(found.steps, 1)}
+def show_timeline(times: "Timeline") -> None:
+    """Print microseconds of each operator in a pass, its bound, and its share of the peak."""
+    passes = {"decode": max(times.steps, 1)}
     names = {"decode": "step"}
     rows = [
         (
@@ -24,17 +24,17 @@ def show_timeline(found: "Timeline") -> None:
             time.bound,
             f"{time.of_peak:.0%}",
         )
-        for time in found.operators
+        for time in times.operators
     ]
     say()
-    columns = ("pass", "operator", "microseconds", "of stage", "bound by", "of peak")
-    print_table(found.basis, rows, columns)
-    seconds = found.seconds
-    said = [f"vision {seconds.vision * MILLI:,.1f} ms"] if seconds.vision else []
-    said += [
+    columns = ("pass", "operator", "microseconds", "share of phase", "bound by", "share of peak")
+    print_table(times.basis, rows, columns)
+    seconds = times.seconds
+    texts = [f"vision {seconds.vision * MILLI:,.1f} ms"] if seconds.vision else []
+    texts += [
         f"prefill {seconds.prefill * MILLI:,.1f} ms",
         f"decode {seconds.decode * MILLI:,.1f} ms",
         f"TTFT {seconds.ttft * MILLI:,.1f} ms",
         f"TPOT {seconds.tpot * MILLI:,.2f} ms",
     ]
-    say(", ".join(said))
+    say(", ".join(texts))

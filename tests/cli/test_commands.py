@@ -23,7 +23,7 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "[]"
-    assert "Prove:" in done.stdout
+    assert "Check:" in done.stdout
 
 
 def test_plan_counts_and_computes_nothing(command):

@@ -98,7 +98,7 @@ def test_card_is_short_and_names_its_basis_and_a_command_that_verifies(command):
                    "--device", "l4", "--mode", "gundam:2x3", "--answer", 1000)  # fmt: skip
     lines = done.stdout.splitlines()
     assert len(lines) <= 24
-    assert "pages a day" in done.stdout
+    assert "pages/day" in done.stdout
     assert done.stdout.count("operators") == 3
     checking = next(line for line in lines if line.startswith("verify: "))
     again = command(*checking.removeprefix("verify: sweepengine ").split())
@@ -124,7 +124,7 @@ def test_trace_is_read_from_a_file(tmp_path, command):
     done = command("fit", MODEL, "--device", "h100-sxm", "--lengths", path)
     assert done.returncode == 0, done.stderr
     assert f"2 lengths from {path}" in done.stdout.replace("\n", " ")
-    assert "cache MB of those" in done.stdout
+    assert "KV cache MB: p50, p95, p99" in done.stdout
 
 
 def test_percentiles_of_a_trace_are_those_of_single_costs():

@@ -74,8 +74,8 @@ def test_drawn_areas_cover_the_panel_once_with_the_points_own_colours():
             at = float(panel.lengths[column])
             inside = drawn.filter(pl.col("from") <= at, pl.col("to") >= at,
                                   pl.col("low") <= low, pl.col("high") > low)  # fmt: skip
-            names = ("serves", "memory", "TTFT", "TPOT")
-            assert names[panel.stops[row, column]] in inside["stop"].to_list()
+            names = ("within targets", "memory", "TTFT", "TPOT")
+            assert names[panel.stops[row, column]] in inside["limit"].to_list()
 
 
 def test_lines_lie_where_as_much_is_made():

@@ -215,7 +215,7 @@ def test_controls_of_the_explorer_change_numbers_that_cost_says_too(opened, tmp_
         same_as_cost(again, "h100-sxm", "llama-3.1-8b", **point)
         set_to(page, layout="tp2-pp2", heads="32/4")
         set_to(page, model="deepseek-ocr-3b")  # what was chosen stays, where the model has it
-        assert "32/4 is none of deepseek-ocr-3b's" in page.locator("#said").inner_text()
+        assert "deepseek-ocr-3b has no heads / KV heads 32/4" in page.locator("#said").inner_text()
         set_to(page, layout="tp2")
         set_to(page, crops="4x5")
         seen = {"crop_rows": 4, "crop_cols": 5, "text_tokens": 10, "decode_steps": 2000}

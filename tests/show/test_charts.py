@@ -100,7 +100,7 @@ def test_torch_is_beside_the_formulas_and_the_released_model_equals_it():
         chart = drawn("released")[name]
         torch = [row for row in data_of(chart) if row["curve"] == "measured by torch"]
         assert len(torch) == (53 if grid == "vision" else 6)
-        assert chart.title.endswith("torch counts the same")
+        assert chart.title.endswith("equal to torch")
     published = drawn("published-vision")["vision_flops"]
     assert "tensor FLOPs within" in published.title
 
@@ -175,7 +175,7 @@ decode_steps = [10]
         [16 * (1 - (1 - 8 / 256) ** 8), 16 * (1 - (1 - 8 / 256) ** 64)], rel=1e-12
     )
     assert (
-        "tp2-ep16-dp8, weights checkpoint, products fp8, cache bf16"
+        "tp2-ep16-dp8, weights checkpoint, GEMMs fp8, KV cache bf16"
         in (chart.drawn.to_dict()["title"]["subtitle"])
     )
 

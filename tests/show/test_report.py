@@ -67,8 +67,8 @@ def test_grid_too_large_for_tables_is_charted_as_bands(tmp_path):
     write_report(["capacity"], tmp_path)
     assert list(tmp_path.glob("*.csv")) == []
     page = (tmp_path / "index.html").read_text()
-    assert "10,108,800 points, shown by charts only" in page
-    assert "bands from least to largest over all else" in page
+    assert "10,108,800 points, shown in charts only" in page
+    assert "bands: smallest to largest over all other inputs" in page
     assert len(page) < 3_000_000
 
 

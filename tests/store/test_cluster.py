@@ -92,7 +92,7 @@ def test_command_runs_on_ray_and_says_what_is_wrong(process, tmp_path):
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1].startswith("400 points")
     wrong = process("run", "serving", "--out", tmp_path / "e", "--address", "127.0.0.1:9")
-    assert (wrong.returncode, "--address is for --engine ray" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "--address: expected --engine ray" in wrong.stderr) == (2, True)
 
 
 @pytest.fixture

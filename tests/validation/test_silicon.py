@@ -142,7 +142,7 @@ def test_measurements_of_ones_own_are_fitted(command, tmp_path):
     assert fit.rows == len(rows)
     done = command("calibrate", "h100-sxm", "--data", tmp_path, "--out", tmp_path / "own.toml")
     assert done.returncode == 0
-    assert "errors on rows that no fit saw" in done.stdout
+    assert "errors on held-out rows" in done.stdout
     assert load_rates(tmp_path / "own.toml").source == "own measurements"
 
 
@@ -174,7 +174,7 @@ def test_command_prints_tables_and_writes_facts(command, found, tmp_path, monkey
     monkeypatch.setattr(module, "measure", lambda: found)  # once is enough
     done = command("validate", "--silicon", "--json", tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
-    for said in ("Operators: errors on rows that no fit saw", "Served, the half", "DeepSeek-OCR",
+    for said in ("Operators: errors on held-out rows", "Serving, held-out rows", "DeepSeek-OCR",
                  "0 errors worse than recorded"):  # fmt: skip
         assert said in done.stdout
     facts = json.loads((tmp_path / "found.json").read_text())
