@@ -75,7 +75,7 @@ def view_of(found: Explored) -> dict[str, Any]:
         },
         "counts": {"columns": ("stage", *COUNTED), "rows": counts},
         "front": _front(found),
-        "basis": [printable(found.times.basis), *map(printable, model.said), *map(
+        "basis": [printable(found.times.basis), *map(printable, model.notes), *map(
             printable, model.assumed)],
         "charts": {
             "operators": operators_bars(found.times).to_dict(),

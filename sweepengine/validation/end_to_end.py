@@ -1,4 +1,4 @@
-"""Whole stages, parameters and caches of the default model against compositions of modules."""
+"""Compares whole phases, parameters and KV cache of a vision model with torch modules."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from sweepengine.validation.references import (
 )
 
 CROPS = ((0, 0), (1, 2), (1, 3), (2, 3), (3, 3))
-"""Tiles of the mode that has some."""
+"""Tiles of the mode with tiles, rows and columns."""
 MODE_CROPS = (2, 3)
 DECODE_STEPS = 3
 CACHE_DTYPE_BYTES = 4
@@ -38,12 +38,12 @@ class Check(NamedTuple):
 
     @property
     def status(self) -> str:
-        """Whether both are the same."""
+        """Whether both figures are equal."""
         return "equal" if self.measured == self.analytic else "different"
 
 
 def measure(model: Model) -> list[Check]:
-    """Measure vision, prefill and decode stages, parameters and cache."""
+    """Measure vision, prefill and decode FLOPs, parameters and KV cache bytes."""
     return [
         *vision_checks(model),
         *mode_checks(model),
@@ -77,8 +77,7 @@ def vision_checks(model: Model) -> list[Check]:
 def mode_checks(model: Model) -> list[Check]:
     """Vision + prefill in every published mode, from pixels to logits.
 
-    The image's embeddings are put together as the release does, and the context that prefill
-    runs over is as long as they are.
+    The reference composes image embeddings as the release does; prefill runs over as many tokens.
     """
     arch = model.architecture
     vision, decoder = vision_reference(arch), DecoderReference(arch, own_heads(arch))
@@ -101,12 +100,12 @@ def mode_checks(model: Model) -> list[Check]:
 
 
 def decoder_checks(model: Model) -> list[Check]:
-    """Prefill and decode FLOPs and the cache's bytes: the published 1x2, grouped heads, a batch."""
+    """Prefill and decode FLOPs, and KV cache bytes: published 1x2 tiles, grouped heads, a batch."""
     arch = model.architecture
-    own = own_heads(arch)
+    default = own_heads(arch)
     small = (64, 64, 0, 0, 60)
-    cases = [("1x2", (1024, 640, 1, 2, 10), own, 1), ("batch 2", small, own, 2)]
-    grouped = [(own[0], count, own[2]) for count in (5, 2, 1)]
+    cases = [("1x2", (1024, 640, 1, 2, 10), default, 1), ("batch 2", small, default, 2)]
+    grouped = [(default[0], count, default[2]) for count in (5, 2, 1)]
     cases += [(f"{heads[1]} KV heads", small, heads, 1) for heads in grouped]
     checks = []
     for name, sizes, heads, batch in cases:
@@ -116,21 +115,21 @@ def decoder_checks(model: Model) -> list[Check]:
         cache = DynamicCache(config=reference.config)
         prefilled = reference.flops(batch, int(columns["context_tokens"]), cache)
         decoded = sum(reference.flops(batch, 1, cache) for _ in range(DECODE_STEPS))
-        held, tokens = cache_bytes(cache)
-        held = held * arch.convention.dtype_bytes // CACHE_DTYPE_BYTES
-        per_token = sum(more.counts.cache_bytes for more in step_figures(arch, *heads).growth)
+        measured, tokens = cache_bytes(cache)
+        size = measured * arch.convention.dtype_bytes // CACHE_DTYPE_BYTES
+        per_token = sum(group.counts.cache_bytes for group in step_figures(arch, *heads).growth)
         checks += [
             Check(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
             Check(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
                   int(columns["decode_tensor_flops"])),
-            Check(f"KV cache, {name}", "byte", held, int(columns["decode_kv_cache_bytes"])),
-            Check(f"KV cache a token, {name}", "byte", held // (batch * tokens), per_token),
+            Check(f"KV cache, {name}", "byte", size, int(columns["decode_kv_cache_bytes"])),
+            Check(f"KV cache per token, {name}", "byte", size // (batch * tokens), per_token),
         ]  # fmt: skip
     return checks
 
 
 def parameter_checks(model: Model) -> list[Check]:
-    """Parameters of every part, and the bytes of all of them, on the modules themselves."""
+    """Parameters of every part, and the bytes of all weights, counted on the modules."""
     arch = model.architecture
     reference = vision_reference(arch)
     with torch.device("meta"):
@@ -139,12 +138,12 @@ def parameter_checks(model: Model) -> list[Check]:
     language = parameters(decoder) + parameters(head)
     seen = reference.parts()
     total = sum(seen.values()) + language
-    held = total * torch.bfloat16.itemsize
+    weight_bytes = total * torch.bfloat16.itemsize
     parts = parameter_parts(arch)
-    found = [
+    counted = [
         *((part, weights, parts[part]) for part, weights in seen.items()),
         ("decoder and head", language, parts["decoder"] + parts["LM head"]),
         ("all", total, model.parameter_count),
     ]
-    checks = [Check(f"parameters, {part}", "values", *counts) for part, *counts in found]
-    return [*checks, Check("weights in bf16", "byte", held, model.weight_bytes)]
+    checks = [Check(f"parameters, {part}", "values", *counts) for part, *counts in counted]
+    return [*checks, Check("weights in bf16", "byte", weight_bytes, model.weight_bytes)]
