@@ -1,7 +1,7 @@
 """A device's peaks: TOML file -> validated -> frozen `Device`."""
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,42 +17,21 @@ GIGA = 1e9
 MICRO = 1e-6
 
 
-class _Figure(BaseModel):
+_Unit = TypeVar("_Unit")
+
+
+class _Figure(BaseModel, Generic[_Unit]):
+    """A figure, its unit and its source."""
+
     model_config = _STRICT
     value: _Positive
+    unit: _Unit
     source: Source
 
 
-class _Rate(_Figure):
-    unit: Literal["TFLOP/s"]
-
-
-class _Integers(_Figure):
-    unit: Literal["TOP/s"]
-
-
-class _Bandwidth(_Figure):
-    unit: Literal["GB/s"]
-
-
-class _Memory(_Figure):
-    unit: Literal["GB"]
-
-
-class _Latency(_Figure):
-    unit: Literal["us"]
-
-
-class _Count(_Figure):
-    unit: Literal["devices"]
-
-
-class _Power(_Figure):
-    unit: Literal["W"]
-
-
-class _Processors(_Figure):
-    unit: Literal["SMs"]
+_Rate = _Figure[Literal["TFLOP/s"]]
+_Bandwidth = _Figure[Literal["GB/s"]]
+_Latency = _Figure[Literal["us"]]
 
 
 class _Rates(BaseModel):
@@ -79,17 +58,17 @@ class DeviceFile(BaseModel):
     tensor_bf16: _Rate
     cuda_fp32: _Rate
     bandwidth: _Bandwidth
-    memory: _Memory
+    memory: _Figure[Literal["GB"]]
     tensor_fp8: _Rate | None = None
     tensor_fp4: _Rate | None = None
-    tensor_int8: _Integers | None = None
+    tensor_int8: _Figure[Literal["TOP/s"]] | None = None
     link: _Bandwidth | None = None
     link_latency: _Latency | None = None
-    devices_a_node: _Count | None = None
+    devices_a_node: _Figure[Literal["devices"]] | None = None
     network: _Bandwidth | None = None
     network_latency: _Latency | None = None
-    watts: _Power | None = None
-    multiprocessors: _Processors | None = None
+    watts: _Figure[Literal["W"]] | None = None
+    multiprocessors: _Figure[Literal["SMs"]] | None = None
     rates: _Rates = _Rates()
 
 
@@ -195,7 +174,7 @@ def load_device(name: Device | str | Path) -> Device:
     return device
 
 
-def _links(figures: dict[str, _Figure]) -> Links | None:
+def _links(figures: dict[str, _Figure[Any]]) -> Links | None:
     if "link" not in figures:
         return None
     latency = figures["link_latency"].value * MICRO

@@ -55,7 +55,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When the file cannot be read, is not TOML, or fails `sane`.
+        When the file cannot be read, is not TOML, or is not `_sane`.
     """
     return parsed_toml(path, read_text(path))
 
@@ -66,9 +66,9 @@ def parsed_toml(path: str | Path, text: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When the text is not TOML or fails `sane`.
+        When the text is not TOML or not `_sane`.
     """
-    table: dict[str, Any] = sane(path, parsed(path, text, tomllib.loads, "TOML"))
+    table: dict[str, Any] = _sane(path, _parsed(path, text, tomllib.loads, "TOML"))
     return table
 
 
@@ -78,7 +78,7 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     InputError
-        When the file cannot be read, is not JSON, or fails `sane`.
+        When the file cannot be read, is not JSON, or is not `_sane`.
     """
     return parsed_json(path, read_text(path))
 
@@ -89,29 +89,13 @@ def parsed_json(path: str | Path, text: str) -> Any:
     Raises
     ------
     InputError
-        When the text is not JSON or fails `sane`.
+        When the text is not JSON or not `_sane`.
     """
-    return sane(path, parsed(path, text, _json, "JSON"))
+    return _sane(path, _parsed(path, text, _json, "JSON"))
 
 
-def parsed(path: str | Path, text: str, parse: Callable[[str], Any], kind: str) -> Any:
-    """Parse a text of a file.
-
-    Parameters
-    ----------
-    path : str or Path
-        Name of the file in error messages.
-    text : str
-    parse : callable
-        Takes the text; its errors become one-line messages.
-    kind : str
-        Name of the format in error messages: "TOML", "JSON".
-
-    Raises
-    ------
-    InputError
-        When the parser fails.
-    """
+def _parsed(path: str | Path, text: str, parse: Callable[[str], Any], kind: str) -> Any:
+    """What `parse` makes of a text in a format such as "JSON", with one-line errors."""
     try:
         return parse(text)
     except RecursionError:
@@ -132,14 +116,8 @@ def _json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=table)
 
 
-def sane(path: str | Path, data: Any) -> Any:
-    """Check that integers fit 64 bits and that tables are not nested too deeply; return `data`.
-
-    Raises
-    ------
-    InputError
-        Naming the key.
-    """
+def _sane(path: str | Path, data: Any) -> Any:
+    """Check that integers fit 64 bits and that tables are not nested too deeply; return `data`."""
     pending: list[tuple[tuple[int | str, ...], Any]] = [((), data)]
     while pending:
         keys, value = pending.pop()

@@ -1,6 +1,5 @@
 """Fits rates of operators to measured tables; errors are measured on held-out rows."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from sweepengine.data.devices import Device, load_device
+from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
-from sweepengine.data.outputs import write_text
 from sweepengine.data.rates import (
     RATES_SCHEMA_VERSION,
     Fit,
@@ -86,7 +84,7 @@ def calibrate(device: Device, framework: str, folder: Path | None = None) -> Rat
     fits: dict[str, dict[str, Fit]] = {}
     for kind in KINDS:
         by_format = {
-            name: fitted(kind, name, measured, device)
+            name: _fitted(kind, name, measured, device)
             for name, measured in tables.read(kind, framework).items()
         }
         if by_format:
@@ -106,24 +104,8 @@ def calibrate(device: Device, framework: str, folder: Path | None = None) -> Rat
     )
 
 
-def fitted(kind: Kind, name: str, measured: Measured, device: Device) -> Fit:
-    """Fit the rates of one kind of operator in one format.
-
-    Parameters
-    ----------
-    kind : Kind
-    name : str
-        Format, such as "fp8", as a section of a rates file.
-    measured : Measured
-        Rows to fit, and held-out rows.
-    device : Device
-        Its data sheet scales the rates.
-
-    Returns
-    -------
-    Fit
-        The best fit of several starts, with its errors on held-out rows.
-    """
+def _fitted(kind: Kind, name: str, measured: Measured, device: Device) -> Fit:
+    """The best fit of one kind of operator in format `name`, with its errors on held-out rows."""
     weights, activations = operands(name)
     scales, size = scales_of(device, activations), weight_bytes(weights)
     form = kind.rates
@@ -195,24 +177,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
     return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-def write(
-    devices: list[str], frameworks: list[str], folder: Path, say: Callable[[str], None]
-) -> None:
-    """Fit and write shipped rates files.
-
-    Parameters
-    ----------
-    devices, frameworks : list of str
-        Names of devices and serving engines; each pair has one file.
-    folder : Path
-        Where to write DEVICE-FRAMEWORK.toml.
-    say : callable
-        Takes the path of each written file.
-    """
-    for device in devices:
-        for framework in frameworks:
-            path = folder / f"{device}-{framework}.toml"
-            write_text(path, as_toml(calibrate(load_device(device), framework)))
-            say(f"{path}")

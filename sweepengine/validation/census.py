@@ -16,7 +16,8 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.outputs import write_text
 from sweepengine.formulas.architecture import Architecture, Checkpoint
-from sweepengine.validation.configs import Figure, measure
+from sweepengine.validation.configs import measure
+from sweepengine.validation.counters import Figure
 from sweepengine.validation.measured_operators import silicon_folder
 
 CENSUS_COLUMNS = ("config", "model_type", "parameters", "figures", "different",

@@ -18,7 +18,7 @@ from sweepengine.data.models import Model, load_model
 from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
 from sweepengine.formulas.points import Point
 from sweepengine.grid.plain import point_columns
-from sweepengine.validation.counters import counted_flops, parameters
+from sweepengine.validation.counters import Figure, counted_flops, parameters
 
 OCR_TEXT = "deepseek_ocr2_text"
 UNLISTED = {OCR_TEXT: DeepseekOcr2TextModel, "step3p5": Step3p7TextModel}
@@ -33,20 +33,6 @@ PROMPTS = ((1, 128), (2, 1000))
 CHUNK = 100
 STEPS = 3
 VALUE_BYTES = 2
-
-
-class Figure(NamedTuple):
-    """One figure, measured and analytic."""
-
-    what: str
-    unit: str
-    measured: int
-    analytic: int
-
-    @property
-    def difference(self) -> int:
-        """Analytic minus measured."""
-        return self.analytic - self.measured
 
 
 class Built(NamedTuple):

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,25 @@ from torch._decomp import get_decompositions
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+
+class Figure(NamedTuple):
+    """One figure, measured and analytic."""
+
+    what: str
+    unit: str
+    measured: int
+    analytic: int
+
+    @property
+    def difference(self) -> int:
+        """Analytic minus measured."""
+        return self.analytic - self.measured
+
+    @property
+    def status(self) -> str:
+        """Whether both are equal."""
+        return "different" if self.difference else "equal"
 
 
 def counted_flops(call: Callable[[], object]) -> int:

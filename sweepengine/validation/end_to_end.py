@@ -1,7 +1,5 @@
 """Compares whole phases, parameters and KV cache of a vision model with torch modules."""
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 from transformers import DynamicCache
@@ -12,7 +10,7 @@ from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.published import own_heads
 from sweepengine.grid.plain import point_columns, step_figures
-from sweepengine.validation.counters import counted_flops, parameters
+from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.references import (
     DecoderReference,
     cache_bytes,
@@ -28,21 +26,7 @@ CACHE_DTYPE_BYTES = 4
 """The reference decoder runs in float32 on the CPU."""
 
 
-class Check(NamedTuple):
-    """One figure, measured and analytic."""
-
-    what: str
-    unit: str
-    measured: int
-    analytic: int
-
-    @property
-    def status(self) -> str:
-        """Whether both figures are equal."""
-        return "equal" if self.measured == self.analytic else "different"
-
-
-def measure(model: Model) -> list[Check]:
+def measure(model: Model) -> list[Figure]:
     """Measure vision, prefill and decode FLOPs, parameters and KV cache bytes."""
     return [
         *vision_checks(model),
@@ -52,7 +36,7 @@ def measure(model: Model) -> list[Check]:
     ]
 
 
-def vision_checks(model: Model) -> list[Check]:
+def vision_checks(model: Model) -> list[Figure]:
     """Vision FLOPs without tiles and with 2, 3, 6 and 9, and in a batch."""
     arch = model.architecture
     reference = vision_reference(arch)
@@ -70,11 +54,11 @@ def vision_checks(model: Model) -> list[Check]:
 
         point = Point(view, tile, rows, cols, 10, 0, batch, *own_heads(arch))
         analytic = point_columns(arch, point)["vision_tensor_flops"]
-        checks.append(Check(f"vision, {name}", "FLOP", counted_flops(both), int(analytic)))
+        checks.append(Figure(f"vision, {name}", "FLOP", counted_flops(both), int(analytic)))
     return checks
 
 
-def mode_checks(model: Model) -> list[Check]:
+def mode_checks(model: Model) -> list[Figure]:
     """Vision + prefill in every published mode, from pixels to logits.
 
     The reference composes image embeddings as the release does; prefill runs over as many tokens.
@@ -92,14 +76,14 @@ def mode_checks(model: Model) -> list[Check]:
         both = int(columns["vision_tensor_flops"] + columns["prefill_tensor_flops"])
         title = f"{name} {rows}x{cols}" if rows else name
         checks += [
-            Check(f"image tokens, {title}", "tokens", tokens, int(columns["image_tokens"])),
-            Check(f"vision, {title}", "FLOP", seen, int(columns["vision_tensor_flops"])),
-            Check(f"vision + prefill, {title}", "FLOP", seen + filled, both),
+            Figure(f"image tokens, {title}", "tokens", tokens, int(columns["image_tokens"])),
+            Figure(f"vision, {title}", "FLOP", seen, int(columns["vision_tensor_flops"])),
+            Figure(f"vision + prefill, {title}", "FLOP", seen + filled, both),
         ]
     return checks
 
 
-def decoder_checks(model: Model) -> list[Check]:
+def decoder_checks(model: Model) -> list[Figure]:
     """Prefill and decode FLOPs, and KV cache bytes: published 1x2 tiles, grouped heads, a batch."""
     arch = model.architecture
     default = own_heads(arch)
@@ -119,16 +103,16 @@ def decoder_checks(model: Model) -> list[Check]:
         size = measured * arch.convention.dtype_bytes // CACHE_DTYPE_BYTES
         per_token = sum(group.counts.cache_bytes for group in step_figures(arch, *heads).growth)
         checks += [
-            Check(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
-            Check(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
+            Figure(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
+            Figure(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
                   int(columns["decode_tensor_flops"])),
-            Check(f"KV cache, {name}", "byte", size, int(columns["decode_kv_cache_bytes"])),
-            Check(f"KV cache per token, {name}", "byte", size // (batch * tokens), per_token),
+            Figure(f"KV cache, {name}", "byte", size, int(columns["decode_kv_cache_bytes"])),
+            Figure(f"KV cache per token, {name}", "byte", size // (batch * tokens), per_token),
         ]  # fmt: skip
     return checks
 
 
-def parameter_checks(model: Model) -> list[Check]:
+def parameter_checks(model: Model) -> list[Figure]:
     """Parameters of every part, and the bytes of all weights, counted on the modules."""
     arch = model.architecture
     reference = vision_reference(arch)
@@ -145,5 +129,5 @@ def parameter_checks(model: Model) -> list[Check]:
         ("decoder and head", language, parts["decoder"] + parts["LM head"]),
         ("all", total, model.parameter_count),
     ]
-    checks = [Check(f"parameters, {part}", "values", *counts) for part, *counts in counted]
-    return [*checks, Check("weights in bf16", "byte", weight_bytes, model.weight_bytes)]
+    checks = [Figure(f"parameters, {part}", "values", *counts) for part, *counts in counted]
+    return [*checks, Figure("weights in bf16", "byte", weight_bytes, model.weight_bytes)]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sweepengine.data.devices import load_device
-from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.speeds import speeds_of, timing_target
 from sweepengine.formulas.layer_times import EndTimes
@@ -20,6 +19,7 @@ from sweepengine.formulas.passes import times_of
 from sweepengine.formulas.seconds import at_keys
 from sweepengine.formulas.tokens import Pass
 from sweepengine.grid.points import checked_point
+from sweepengine.validation.measured_operators import silicon_folder
 
 STEPS_TABLE = "steps"
 FRAMEWORK = "vllm"
@@ -63,13 +63,9 @@ def measured_steps() -> list[StepCase]:
     InputError
         When the extra `silicon` is not installed.
     """
-    try:
-        from aiconfigurator_core.sdk.engine import EngineHandle
-    except ModuleNotFoundError:
-        raise InputError(
-            "aiconfigurator-core is not installed: expected the extra, "
-            "pip install 'sweepengine[silicon]'"
-        ) from None
+    silicon_folder("systems")  # fails where the extra is not installed
+    from aiconfigurator_core.sdk.engine import EngineHandle
+
     logging.getLogger().setLevel(logging.CRITICAL)
     cases: list[StepCase] = []
     for name in DEVICES:
@@ -92,22 +88,12 @@ def _cases(device: str, model: str, handle: Any) -> Iterator[StepCase]:
                     continue
                 times = {name.split("_", 1)[1]: value for name, value, *_ in operators}
                 measured = sum(times[name] for name in MEASURED)
-                predicted = predicted_us(device, model, phase, sequences, tokens) / 1e3
+                predicted = _predicted_us(device, model, phase, sequences, tokens) / 1e3
                 yield StepCase(device, model, phase, sequences, tokens, predicted, measured)
 
 
-def predicted_us(device: str, model: str, phase: str, sequences: int, tokens: int) -> float:
-    """Predicted sum of the same operators, us.
-
-    Parameters
-    ----------
-    device, model : str
-        Names of shipped files.
-    phase : str
-        "prefill" or "decode" (one step).
-    sequences, tokens : int
-        Sequences, and tokens of each: prompt tokens in prefill, keys in a decode step.
-    """
+def _predicted_us(device: str, model: str, phase: str, sequences: int, tokens: int) -> float:
+    """Predicted sum of the same operators, us; `tokens` are keys in a decode step."""
     loaded = load_model(model)
     point = checked_point(loaded, {})
     speeds = speeds_of(loaded.architecture, point, timing_target(load_device(device), FRAMEWORK))

@@ -124,7 +124,23 @@ def vision_config(arch: Architecture) -> configuration.DeepseekOcr2VisionConfig:
     )
 
 
-class QueriedReference:
+class _ImageReference:
+    """Modules that turn an image into embeddings."""
+
+    def image_embeddings(self, view: int, tile: int, rows: int, cols: int) -> Tensor:
+        """Embeddings of one image in the context; sizes in px, `rows` and `cols` of tiles or 0."""
+        raise NotImplementedError
+
+    def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
+        """FLOPs and number of tokens of `image_embeddings`."""
+        embeddings: list[Tensor] = []
+        flops = counted_flops(
+            lambda: embeddings.append(self.image_embeddings(view, tile, rows, cols))
+        )
+        return flops, len(embeddings[0])
+
+
+class QueriedReference(_ImageReference):
     """SAM, query encoder, projector and separator of DeepSeek-OCR 2, on the meta device."""
 
     def __init__(self, arch: Architecture) -> None:
@@ -163,37 +179,13 @@ class QueriedReference:
         parts = [self.encode(tile, rows * cols).flatten(0, 1)] if rows else []
         return torch.cat([*parts, self.encode(view, 1)[0], self.view_separator[None]])
 
-    def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
-        """FLOPs and number of tokens of `image_embeddings`."""
-        return measured_image(self, view, tile, rows, cols)
-
 
 def vision_reference(arch: Architecture) -> "VisionReference | QueriedReference":
     """Modules of the vision towers of a model."""
     return QueriedReference(arch) if arch.vision.encoder.layers else VisionReference(arch)
 
 
-def measured_image(
-    reference: "VisionReference | QueriedReference", view: int, tile: int, rows: int, cols: int
-) -> tuple[int, int]:
-    """FLOPs and number of tokens of the embeddings of one image.
-
-    Parameters
-    ----------
-    reference : VisionReference or QueriedReference
-    view, tile : int
-        Sizes of the global view and of a tile, px.
-    rows, cols : int
-        Grid of tiles; 0, 0 without tiles.
-    """
-    embeddings: list[Tensor] = []
-    flops = counted_flops(
-        lambda: embeddings.append(reference.image_embeddings(view, tile, rows, cols))
-    )
-    return flops, len(embeddings[0])
-
-
-class VisionReference:
+class VisionReference(_ImageReference):
     """SAM, CLIP, projector and the two separators of DeepSeek-OCR, on the meta device."""
 
     def __init__(self, arch: Architecture) -> None:
@@ -249,10 +241,6 @@ class VisionReference:
             parts.append(self._with_newlines(tiles.transpose(1, 2).flatten(2, 3).flatten(0, 1)))
         parts.append(self._with_newlines(self.encode(view, 1)[0]))
         return torch.cat([*parts, self.view_separator[None]])
-
-    def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
-        """FLOPs and number of tokens of `image_embeddings`."""
-        return measured_image(self, view, tile, rows, cols)
 
     def _with_newlines(self, features: Tensor) -> Tensor:
         newlines = self.newline.expand(len(features), 1, -1)

@@ -21,27 +21,14 @@ LOADS = (STEADY, BURSTS)
 START = {"tpot": (0.4, 1.0, 1.0), "ttft": (60.0, 0.1, 0.1)}
 
 
-def loss(ratios: NDArray[np.float64]) -> float:
+def _loss(ratios: NDArray[np.float64]) -> float:
     """Sum of Huber's loss of log ratios."""
     off = np.abs(np.log(ratios))
     return float(np.where(off < HUBER, off * off / 2, HUBER * (off - HUBER / 2)).sum())
 
 
-def constants(rows: pl.DataFrame, what: str) -> tuple[float, float, float]:
-    """Fit a constant, ms, and the shares of other requests' prefills.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Training rows of one serving engine, from `served.as_frame`.
-    what : str
-        "tpot" or "ttft".
-
-    Returns
-    -------
-    tuple of float
-        The constant, the share at steady load, and the share in bursts.
-    """
+def _constants(rows: pl.DataFrame, what: str) -> tuple[float, float, float]:
+    """A constant, ms, and the shares of other requests' prefills at steady load and in bursts."""
     step, alone, batch = (rows[name].to_numpy() for name in ("step", "prefill", "batch"))
     others = batch * alone / (rows["output"].to_numpy() if what == "tpot" else 1.0)
     base = step if what == "tpot" else step + alone
@@ -50,7 +37,7 @@ def constants(rows: pl.DataFrame, what: str) -> tuple[float, float, float]:
 
     def off(logs: NDArray[np.float64]) -> float:
         fixed, steady, bursty = np.exp(logs)
-        return loss((base + fixed + np.where(bursts, bursty, steady) * others) / measured)
+        return _loss((base + fixed + np.where(bursts, bursty, steady) * others) / measured)
 
     logs = np.log(START[what])
     for _ in range(4):
@@ -66,8 +53,8 @@ def main() -> None:
     frame = as_frame(read_rows()).filter("aggregated", ~pl.col("judged"), ~pl.col("full"))
     for framework in FRAMEWORKS:
         rows = frame.filter(pl.col("engine") == framework)
-        host, *interference = constants(rows, "tpot")
-        first, *burst = constants(rows, "ttft")
+        host, *interference = _constants(rows, "tpot")
+        first, *burst = _constants(rows, "ttft")
         print(f"[{framework}]\nhost_ms = {host}\nfirst_ms = {first}")
         for load, b, e in zip(LOADS, burst, interference, strict=True):
             print(f"{load} = {{ burst = {b}, interference = {e} }}")

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from sweepengine.data.models import Model
 from sweepengine.validation import activation_memory, end_to_end, per_layer
+from sweepengine.validation.counters import Figure
 
 
 class Validation(NamedTuple):
@@ -13,7 +14,7 @@ class Validation(NamedTuple):
     layers: list[per_layer.Row]
     published: dict[str, float]
     """Layer to the relative difference of the published validation, %."""
-    end_to_end: list[end_to_end.Check]
+    end_to_end: list[Figure]
     activation_memory: list[activation_memory.Peak]
 
     @property
