@@ -61,13 +61,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parsed_toml(path: str | Path, text: str) -> dict[str, Any]:
-    """The table of a TOML text; error messages name `path`.
-
-    Raises
-    ------
-    InputError
-        When the text is not TOML or not `_sane`.
-    """
+    """The table of a TOML text; error messages name `path`."""
     table: dict[str, Any] = _sane(path, _parsed(path, text, tomllib.loads, "TOML"))
     return table
 
@@ -84,13 +78,7 @@ def read_json(path: Path) -> Any:
 
 
 def parsed_json(path: str | Path, text: str) -> Any:
-    """The value of a JSON text; error messages name `path`.
-
-    Raises
-    ------
-    InputError
-        When the text is not JSON or not `_sane`.
-    """
+    """The value of a JSON text; error messages name `path`."""
     return _sane(path, _parsed(path, text, _json, "JSON"))
 
 

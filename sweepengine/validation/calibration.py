@@ -10,6 +10,7 @@ from scipy.optimize import least_squares
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.rates import (
+    FORMS,
     RATES_SCHEMA_VERSION,
     Fit,
     RatesFile,
@@ -108,7 +109,7 @@ def _fitted(kind: Kind, name: str, measured: Measured, device: Device) -> Fit:
     """The best fit of one kind of operator in format `name`, with its errors on held-out rows."""
     weights, activations = operands(name)
     scales, size = scales_of(device, activations), weight_bytes(weights)
-    form = kind.rates
+    form = FORMS[kind.name]
     train = measured.training
     shapes, times = measured.shapes[train], measured.microseconds[train]
     best: tuple[float, dict[str, float]] | None = None

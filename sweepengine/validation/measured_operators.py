@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.serving_engines import order_of
-from sweepengine.formulas import operator_rates
 
 Floats = NDArray[np.float64]
 MICROSECONDS = 1e3
@@ -43,8 +42,6 @@ class Kind(NamedTuple):
 
     name: str
     """Section of a rates file."""
-    rates: type
-    """Record of its rates."""
     operator: str
     """Folder of its table."""
     table: str
@@ -80,10 +77,10 @@ _WINDOW = pl.col("window_size") > 0
 _REAL = (_HEADS <= MAX_QUERIES_PER_KEY * _KEY_HEADS) & (pl.col("attn_dtype") == "bfloat16")
 
 
-def _attention(phase: str, name: str, rates: type, keys: pl.Expr, rows: pl.Expr) -> Kind:
+def _attention(phase: str, name: str, keys: pl.Expr, rows: pl.Expr) -> Kind:
     numbers = [pl.col("batch_size"), _HEADS, _KEY_HEADS, pl.col("head_dim"), keys,
                pl.col("window_size"), _SIZE]  # fmt: skip
-    return Kind(name, rates, "attention", f"{phase}_attention", _ATTENDED, lambda _: [*numbers],
+    return Kind(name, "attention", f"{phase}_attention", _ATTENDED, lambda _: [*numbers],
                 _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), rows & _REAL)  # fmt: skip
 
 
@@ -94,35 +91,35 @@ _MATRICES = pl.when(_PLAIN_EXPERTS).then(2.0).otherwise(3.0)
 _MOE = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size",
         "moe_ep_size")  # fmt: skip
 KINDS = (
-    Kind("gemm", operator_rates.GemmRates, "gemm", "gemm", ("m", "n", "k"), _plain("m", "n", "k"),
+    Kind("gemm", "gemm", "gemm", ("m", "n", "k"), _plain("m", "n", "k"),
          _named("gemm_dtype"), pl.lit(True)),
-    _attention("generation", "decode", operator_rates.DecodeRates, _DECODE_KEYS, _NARROW),
-    _attention("generation", "decode-wide", operator_rates.DecodeRates, _DECODE_KEYS, _WIDE),
-    _attention("generation", "decode-window", operator_rates.DecodeRates, _DECODE_KEYS, _WINDOW),
-    _attention("context", "prefill", operator_rates.PrefillRates, _PREFILL_KEYS, _NARROW),
-    _attention("context", "prefill-wide", operator_rates.PrefillRates, _PREFILL_KEYS, _WIDE),
-    _attention("context", "prefill-window", operator_rates.PrefillRates, _PREFILL_KEYS, _WINDOW),
-    Kind("encoder", operator_rates.EncoderRates, "encoder_attention", "encoder_attention",
+    _attention("generation", "decode", _DECODE_KEYS, _NARROW),
+    _attention("generation", "decode-wide", _DECODE_KEYS, _WIDE),
+    _attention("generation", "decode-window", _DECODE_KEYS, _WINDOW),
+    _attention("context", "prefill", _PREFILL_KEYS, _NARROW),
+    _attention("context", "prefill-wide", _PREFILL_KEYS, _WIDE),
+    _attention("context", "prefill-window", _PREFILL_KEYS, _WINDOW),
+    Kind("encoder", "encoder_attention", "encoder_attention",
          ("batch_size", "num_heads", "head_dim", "isl"),
          _plain("batch_size", "num_heads", "head_dim", "isl"), _named("attn_dtype"),
          pl.lit(True)),
-    Kind("mixture", operator_rates.MoeRates, "moe", "moe", _MOE,
+    Kind("mixture", "moe", "moe", _MOE,
          lambda rows: [*map(pl.col, _MOE), _MATRICES,
                        (pl.col("distribution") == "balanced").cast(pl.Float64)],
          _named("moe_dtype"), ~pl.col("kernel_source").str.contains("min_latency")),
-    Kind("latent-decode", operator_rates.LatentDecodeRates, "mla", "generation_mla",
+    Kind("latent-decode", "mla", "generation_mla",
          ("num_heads", "batch_size", "isl", "step"),
          lambda _: [pl.col("batch_size"), _HEADS, _DECODE_KEYS, _SIZE],
          _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), pl.lit(True), "trtllm"),
-    Kind("latent-prefill", operator_rates.LatentPrefillRates, "mla", "context_mla",
+    Kind("latent-prefill", "mla", "context_mla",
          ("num_heads", "batch_size", "isl"),
          lambda _: [pl.col("batch_size"), _HEADS, pl.col("isl")],
          _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), pl.lit(True), "trtllm"),
-    Kind("all-reduce", operator_rates.AllReduceRates, "comm", "custom_allreduce",
+    Kind("all-reduce", "comm", "custom_allreduce",
          ("message_size", "num_gpus"),
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],
          _named("allreduce_dtype"), ~pl.col("kernel_source").str.contains("eager")),
-    Kind("nccl", operator_rates.AllReduceRates, "comm", "nccl", ("message_size", "num_gpus"),
+    Kind("nccl", "comm", "nccl", ("message_size", "num_gpus"),
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")], _named("nccl_dtype"),
          pl.col("op_name") == "all_reduce"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ import polars as pl
 
 from sweepengine.data.devices import load_device
 from sweepengine.data.rates import (
+    FORMS,
     ideal,
     load_rates,
     operands,
@@ -30,7 +31,6 @@ TOLERANCE = 1.0
 """Percentage points by which an error may exceed the recorded one."""
 DISAGGREGATED = "disaggregated"
 JUDGED = ("tpot_median", "tpot_mean", "ttft_median", "ttft_mean")
-ERROR_MEASURES = ("median", "p90")
 
 
 class OperatorErrors(NamedTuple):
@@ -142,15 +142,18 @@ def operator_errors() -> list[OperatorErrors]:
         device = load_device(name)
         tables = Tables(shipped_tables(), device.measured or "")
         for kind_name, fits in load_rates(path).fits.items():
-            kind = kinds[kind_name]
+            kind, form = kinds[kind_name], FORMS[kind_name]
             for label, measured in tables.read(kind, framework).items():
                 weights, activations = operands(label)
                 scales, size = scales_of(device, activations), weight_bytes(weights)
                 held_out = ~measured.training
                 shapes, times = measured.shapes[held_out], measured.microseconds[held_out]
                 ours, sheet = (
-                    errors(operator_times(shapes, resolved(kind.rates, rates, scales, size)), times)
-                    for rates in (fits[label].rates, ideal(kind.rates))
+                    errors(
+                        operator_times(shapes, resolved(form, rates, scales, size)),
+                        times,
+                    )
+                    for rates in (fits[label].rates, ideal(form))
                 )
                 fit = fits[label]
                 results.append(
