@@ -1,4 +1,4 @@
-"""Pages that mkdocs makes from the code and its data: accountings, families, columns, commands."""
+"""Pages that mkdocs generates from code and data: accountings, families, columns, commands."""
 
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from sweepengine.search.options import CompareOptions, DeployOptions, FitOptions
 from sweepengine.show.tables import markdown
 
 CONFIGS = Path(__file__).parent.parent / "results" / "configs" / "README.md"
-"""What `make configs` wrote."""
+"""Written by `make configs`."""
 SILICON = CONFIGS.parent.parent / "silicon" / "README.md"
-"""What `make silicon` wrote."""
+"""Written by `make silicon`."""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -41,63 +41,73 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def accountings() -> str:
-    """The two accountings, and why they differ."""
+    """Page that compares the two accountings and states the reason of each difference."""
     released, published = load_model(), load_model("deepseek-ocr-3b-modelmeter")
     point = Point(1024, 640, 1, 2, 10, 100, 1, 10, 10, 1)
     text = "# Two accountings\n\n"
     for model in (released, published):
         text += f"- `{model.name}`: {model.description}. {model.parameter_count:,} parameters.\n"
-    text += "\nThey share every formula and differ in these numbers. What a number alone changes,\n"
-    text += "from the released model on, is said for 1x2 tiles, flash attention.\n"
+    text += (
+        "\nBoth use the same formulas and differ in the numbers below. The effect of each number\n"
+    )
+    text += (
+        "is that of changing it alone in the released model, at 1x2 tiles with flash attention.\n"
+    )
     for cause in causes(released, published, "1x2", point):
         effects = ", ".join(
             f"`{f.column}` {f.change:+.2%}" for f in cause.effects if f.change is not None
         )
         text += f"\n### {cause.key}\n\nReleased {cause.first}, published {cause.second}. "
-        text += f"{cause.why} Alone it changes {effects or 'nothing here'}.\n"
+        text += f"{cause.why} Effect: {effects or 'none at this point'}.\n"
     return text
 
 
 KEYS = {
     "attention": "attention",
-    "input_bias": "biases of queries, keys, values",
-    "output_bias": "of the output",
-    "mlp_bias": "of MLPs",
-    "query_norm": "norms of queries and keys",
-    "windows": "layers with windows",
-    "mixtures": "MoE layers",
-    "router_flops": "router, FLOPs a logit",
-    "norms": "norms a layer",
+    "input_bias": "bias of Q, K, V",
+    "output_bias": "bias of the output",
+    "mlp_bias": "bias of MLPs",
+    "query_norm": "norms of Q and K",
+    "windows": "sliding-window layers",
+    "moe_layers": "MoE layers",
+    "router_flops": "router FLOPs per logit",
+    "norms": "norms per layer",
 }
-"""Keys of a family that have a column, and its title."""
+"""Keys of a family to the title of their column."""
 DETAILS = ("like", "keys", "neutral", "defaults", "modules")
-"""Keys that say how a file is read, not what a layer is."""
+"""Keys that control how a file is read; they have no column."""
 
 
 def model_types() -> str:
-    """What each model_type of a config.json fixes."""
-    text = "# Families\n\nWhat the code of each `model_type` fixes, as it stands in\n"
+    """Page of what each `model_type` of a config.json fixes."""
+    text = "# Families\n\nWhat the code of each `model_type` fixes "
+    text += "(`sweepengine/data/families.toml`).\n"
     text += (
-        "`sweepengine/data/families.toml`. A name in code style is the key of the file, or the\n"
+        "A name in code style is the config key or the pattern that decides. An empty cell means\n"
     )
-    text += "pattern, that decides; an empty cell means none. Types that read alike share a row.\n"
-    text += "[Decoders](decoders.md#what-a-configjson-type-fixes) says how a file is read.\n\n"
-    alike: dict[str, list[str]] = {}
+    text += "none. Types that are read the same way share a row.\n"
+    text += "[Decoders](decoders.md#what-a-configjson-type-fixes) explains how a file is read.\n\n"
+    names_of: dict[str, list[str]] = {}
     rows = families()["families"]
     for name, family in rows.items():
-        alike.setdefault(repr(family), []).append(name)
+        names_of.setdefault(repr(family), []).append(name)
     shown = []
-    for names in alike.values():
+    for names in names_of.values():
         family = rows[names[0]]
-        known = {"attention": "grouped", "router_flops": 6 if "mixtures" in family else ""} | family
-        own = [key for key in family if key not in KEYS and key not in DETAILS]
-        rest = ", ".join(f"{key.replace('_', ' ')} {stated(family[key]) or 'no'}" for key in own)
+        known = {
+            "attention": "grouped",
+            "router_flops": 6 if "moe_layers" in family else "",
+        } | family
+        further = [key for key in family if key not in KEYS and key not in DETAILS]
+        rest = ", ".join(
+            f"{key.replace('_', ' ')} {stated(family[key]) or 'no'}" for key in further
+        )
         shown.append((", ".join(names), *(stated(known.get(key, "")) for key in KEYS), rest))
     return text + markdown(("model_type", *KEYS.values(), "other"), shown, "---")
 
 
 def stated(value: Any) -> str:
-    """A value of a family in words: yes, nothing, a number, or the key or pattern that says so."""
+    """A value of a family as text: yes, empty, a number, or a key or pattern in code style."""
     if value is True or value is False:
         return "yes" if value else ""
     if isinstance(value, list):
@@ -111,14 +121,14 @@ OPTIONS = {"fit": FitOptions, "deploy": DeployOptions, "compare": CompareOptions
 
 
 def default(column: Input) -> str:
-    """What a missing input is, in words."""
+    """The default of an input as text."""
     if column.choices:
         return column.choices[column.default]
     return f"{column.default:,}" if column.minimum <= column.default else "the model's"
 
 
 def reference() -> str:
-    """Columns, commands, Python."""
+    """Page of columns, commands, Python functions, devices and models."""
     text = "# Reference\n\n## Columns\n\n"
     inputs = [(c.name, c.dtype, c.unit, default(c), c.allowed, c.meaning) for c in INPUTS.values()]
     outputs = [(c.name, c.dtype, c.unit, c.meaning) for c in (*OUTPUTS, *TIMED)]
@@ -130,24 +140,24 @@ def reference() -> str:
     for name, command in commands.commands.items():
         context = click.Context(command, info_name=f"sweepengine {name}")
         text += f"\n### {name}\n\n```text\n{command.get_help(context)}\n```\n"
-    text += "\n## Python\n\n`import sweepengine as se` has each of these by its last name, such as "
-    text += "`se.evaluate`; derived measures are in `sweepengine.costs.metrics`.\n"
+    text += "\n## Python\n\nCall these as `se.evaluate` after `import sweepengine as se`. "
+    text += "Derived measures are in `se.metrics`.\n"
     for name in sweepengine.__all__:
         if name == "metrics":
             continue
         home = getattr(sweepengine, name).__module__
         text += f"\n::: {home}.{name}\n"
         if name in OPTIONS:
-            rows = [(f"`{one.keyword}`", one.help) for one in declared(OPTIONS[name])]
+            rows = [(f"`{option.keyword}`", option.help) for option in declared(OPTIONS[name])]
             text += "\n" + markdown(("option", "meaning"), rows, "---")
     text += "\n::: sweepengine.costs.metrics\n"
     text += "\n## Devices\n\n"
     devices = [load_device(name) for name in known("devices")]
     text += f"{TITLE}.\n\n"
     text += markdown(HEADER, [row_of_device(device) for device in devices])
-    text += "\nWhere each figure comes from:\n\n"
-    said = [(d.name, figure, source) for d in devices for figure, source in d.sources.items()]
-    text += markdown(("device", "figure", "source"), said, "---")
+    text += "\nSource of each figure:\n\n"
+    sources = [(d.name, figure, source) for d in devices for figure, source in d.sources.items()]
+    text += markdown(("device", "figure", "source"), sources, "---")
     text += "\n## Models\n\n"
     sections = [
         (model.name, section, model.sources[section])

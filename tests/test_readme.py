@@ -18,7 +18,7 @@ def test_answers_in_the_readme_are_what_the_commands_print(root, command):
 
 def test_every_claim_names_commands_that_are_there(root):
     text = (root / "docs" / "checked.md").read_text()
-    table = text.split("## What shows it")[1].split("\n## ")[0]
+    table = text.split("## How to check each claim")[1].split("\n## ")[0]
     commands = re.findall(r"`((?:P|make|\.venv/bin/sweepengine) [^`]+)`", table)
     assert len(commands) >= table.count("\n| ") - 1
     targets = set(re.findall(r"^(\w+):", (root / "Makefile").read_text(), re.M))

@@ -160,7 +160,7 @@ try:
 except se.InputError as error:
     print(json.dumps(str(error)))
 """
-    assert '"example" is not known' in said(copy, code)
+    assert '"example" is unknown' in said(copy, code)
     applied(copy, recipes(root)["A family of text models"])
     attention = 64 * 64 + 2 * 64 * 32 + 64 * 64 + 64 + 2 * 32  # biases of queries, keys and values
     layer = attention + 3 * 64 * 128 + 2 * 64

@@ -41,7 +41,7 @@ def facts_of(model: Model) -> dict[str, Any]:
         ],
         "sources": model.sources,
         "assumed": model.assumed,
-        "said": list(model.said),
+        "said": list(model.notes),
     }
 
 
@@ -81,8 +81,8 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
     if model.assumed:
         rows: Rows = [(key, str(value)) for key, value in model.assumed.items()]
         sheet.append(("Defaults of transformers for keys that the file leaves out", rows))
-    if model.said:
-        sheet.append(("Notes", [("", line) for line in model.said]))
+    if model.notes:
+        sheet.append(("Notes", [("", line) for line in model.notes]))
     sheet.append(("Sources", list(model.sources.items())))
     return sheet
 

@@ -1,1 +1,1 @@
-"""What files hold: models and devices, each figure with its source."""
+"""Models, devices, rates and serving engines: data files, each figure with its source."""

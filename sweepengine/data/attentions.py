@@ -1,4 +1,4 @@
-"""What mixes the tokens of each layer of a config: attention, windows, recurrent layers."""
+"""Token mixers of the layers of a config: attention, sliding windows, recurrent layers."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,6 @@ from sweepengine.data.configs import Config, ConfigValues
 from sweepengine.data.patterns import WINDOWS, compressed_layers, linear_layers
 
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-
-
 DELTA = {
     "heads": "linear_num_value_heads",
     "key_heads": "linear_num_key_heads",
@@ -23,17 +21,17 @@ MAMBA = {
     "convolution": "conv_kernel",
     "chunk": "chunk_size",
 }
-"""Numbers of a recurrent mixer, and the keys that hold them."""
+"""Numbers of a recurrent mixer to the keys that hold them."""
 DELTA_CHUNK = 64
-"""Tokens that transformers' gated delta rule takes together."""
-LOOKS = {"full_attention": False, "sliding_attention": True, "chunked_attention": True,
+"""Chunk size of the gated delta rule in transformers, tokens."""
+HAS_WINDOW = {"full_attention": False, "sliding_attention": True, "chunked_attention": True,
          "indexed_attention": False, "deepseek_sparse_attention": False,
          "minimax_m3_sparse": False}  # fmt: skip
-"""Entries of `layer_types` to whether such a layer looks back a window."""
+"""Entries of `layer_types` to whether such a layer has a sliding window."""
 
 
 class Mixer(NamedTuple):
-    """What mixes the tokens of a layer."""
+    """The token mixer of a layer."""
 
     window: int = 0
     indexed: bool = False
@@ -44,7 +42,7 @@ class Mixer(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How the model file calls its attention."""
+        """Name of its attention in the model file."""
         if not self.attends:
             return "none"
         name = f"window-{self.window}" if self.window else "full"
@@ -56,17 +54,17 @@ class AttentionReader(ConfigValues):
     """Reads the mixers of a config."""
 
     def mixers(self, layers: int) -> list[Mixer]:
-        """What mixes the tokens of each layer."""
+        """The token mixer of each layer."""
         kind = self.family.get("attention")
         if kind == "delta_nets":
             return [
                 Mixer(recurrent=linear, attends=not linear)
                 for linear in linear_layers(self, layers)
             ]
-        if kind == "global_heads" and (wide := self.number("hidden_size_per_layer_input", 0)):
+        if kind == "global_heads" and (width := self.number("hidden_size_per_layer_input", 0)):
             raise self.fail(
                 "hidden_size_per_layer_input",
-                f"= {wide}: expected 0, inputs of single layers are not covered yet",
+                f"= {width}: expected 0, as per-layer inputs are not supported",
             )
         if kind == "compressed":
             window = self.size("window")
@@ -77,23 +75,23 @@ class AttentionReader(ConfigValues):
         windows = self._windows(layers)
         if kind == "block_sparse":
             sparse = self._sparse_layers(layers)
-            return [Mixer(*each) for each in zip(windows, sparse, strict=True)]
+            return [Mixer(*fields) for fields in zip(windows, sparse, strict=True)]
         indexed = [bool(self.family.get("indexer"))] * layers
         if self.family.get("indexer") and (types := self.listed("indexer_types", layers)):
             indexed = [entry == "full" for entry in types]
         rotated = [True] * layers
         if kind == "every_fourth_unrotated":
             rotated = [window > 0 for window in windows]
-        return [Mixer(*each) for each in zip(windows, indexed, rotated, strict=True)]
+        return [Mixer(*fields) for fields in zip(windows, indexed, rotated, strict=True)]
 
     def recurrent(self) -> Config:
-        """The recurrent mixer, by the keys of its family."""
+        """Numbers of the recurrent mixer."""
         delta = self.family.get("attention") == "delta_nets"
-        found = {name: self.number(key) for name, key in (DELTA if delta else MAMBA).items()}
-        return {"recurrent": found | ({"chunk": DELTA_CHUNK} if delta else {"mamba": True})}
+        numbers = {name: self.number(key) for name, key in (DELTA if delta else MAMBA).items()}
+        return {"recurrent": numbers | ({"chunk": DELTA_CHUNK} if delta else {"mamba": True})}
 
     def _windows(self, layers: int) -> list[int]:
-        """Window of each layer; 0: it meets all tokens."""
+        """Sliding window of each layer, tokens; 0: full attention."""
         pattern: str = self.family.get("windows", "none")
         types = (
             self.listed("layer_types", layers)
@@ -103,48 +101,43 @@ class AttentionReader(ConfigValues):
         key, window = self.of("window") if pattern != "none" else ("", None)
         if pattern == "none" and any(self.part.get(k) for k in self.spelled("window")):
             given = next(k for k in self.spelled("window") if self.part.get(k))
-            raise self.fail(given, f"= {self.part[given]}: {self.type} has no windows")
+            raise self.fail(given, f"= {self.part[given]}: {self.type} has no sliding windows")
         self.read.update(self.spelled("window"))
-        looks = WINDOWS[pattern](self, layers)
+        windowed = WINDOWS[pattern](self, layers)
         if types is not None:
-            known = LOOKS
             for entry in types:
-                if entry not in known:
-                    raise self.fail("layer_types", f'"{entry}": expected {" or ".join(known)}')
-            looks = [known[entry] for entry in types]
+                if entry not in HAS_WINDOW:
+                    raise self.fail("layer_types", f'"{entry}": expected {" or ".join(HAS_WINDOW)}')
+            windowed = [HAS_WINDOW[entry] for entry in types]
         if self.family.get("last_is_full"):
-            looks[-1] = False
-        if not any(looks):
-            return [0] * layers
-        if window is None and pattern in ("all", "if_used"):
+            windowed[-1] = False
+        if not any(windowed) or (window is None and pattern in ("all", "if_used")):
             return [0] * layers
         size = self.whole(key, window)
-        size += self.type == "mimo_v2_flash"  # its code counts the token itself beside them
-        return [size if look else 0 for look in looks]
+        size += self.type == "mimo_v2_flash"  # its code does not count the token itself
+        return [size if has else 0 for has in windowed]
 
     def attention(self, mixer: Mixer) -> Config:
-        """Attention of one kind of layers."""
-        window = mixer.window
-        if self.family.get("attention") == "latent" or (
-            self.family.get("attention") == "latent_or_grouped" and self.value("use_mla")
-        ):
+        """Attention of one kind of layers, as in a model file."""
+        window, kind = mixer.window, self.family.get("attention")
+        if kind == "latent" or (kind == "latent_or_grouped" and self.value("use_mla")):
             return self._latent(mixer.indexed)
-        if self.family.get("attention") == "compressed":
+        if kind == "compressed":
             return self._compressed(mixer)
-        kept = {key: self.value(key) for key in LATENT_KEYS if key in self.family.get("keys", ())}
-        if self.family.get("attention") == "latent_or_grouped" and any(kept.values()):
-            key = next(key for key, value in kept.items() if value)
-            raise self.fail(key, f"= {kept[key]} beside use_mla = false: expected 0 or null")
-        two = self.family.get("attention") == "two_kinds"
+        latent = {key: self.value(key) for key in LATENT_KEYS if key in self.family.get("keys", ())}
+        if kind == "latent_or_grouped" and any(latent.values()):
+            key = next(key for key, value in latent.items() if value)
+            raise self.fail(key, f"= {latent[key]} with use_mla = false: expected 0 or null")
+        two = kind == "two_kinds"
         prefix = "swa_" if two and window else ""
         heads = self.number("swa_num_attention_heads") if prefix else self.size("heads")
-        if window and self.family.get("attention") == "sliding_heads":
+        if window and kind == "sliding_heads":
             heads = self._sliding_heads(heads)
         kv_heads = self._key_value_heads(heads, prefix)
         width = self.number("swa_head_dim") if prefix else self._head_width(heads)
-        apart = self.family.get("attention") == "global_heads" and not window
-        shared = apart and bool(self.flag("attention_k_eq_v"))
-        if apart:
+        is_global = kind == "global_heads" and not window
+        shared = is_global and bool(self.flag("attention_k_eq_v"))
+        if is_global:
             width = self.number("global_head_dim")
         if shared and self.value("num_global_key_value_heads") is not None:
             kv_heads = self.number("num_global_key_value_heads")
@@ -175,7 +168,7 @@ class AttentionReader(ConfigValues):
         }
 
     def _sparse_layers(self, layers: int) -> list[bool]:
-        """Which layers choose blocks of keys, as MiniMax M3 says it."""
+        """Which layers select blocks of keys (MiniMax M3)."""
         types = self.listed("layer_types", layers)
         if types is not None:
             return [entry == "minimax_m3_sparse" for entry in types]
@@ -187,21 +180,21 @@ class AttentionReader(ConfigValues):
         if not isinstance(frequency, list) or len(frequency) < layers:
             raise self.fail(
                 "sparse_attention_config",
-                f"sparse_attention_freq: expected a list of {layers} entries, one a layer",
+                f"sparse_attention_freq: expected a list of {layers} entries, one per layer",
             )
         return [bool(entry) for entry in frequency[:layers]]
 
     def _sparse(self) -> Config:
         key = "sparse_attention_config"
-        found = self.value(key)
-        if found is not None and not isinstance(found, dict):
-            raise self.fail(key, f"= {found!r}: expected a table")
-        if found and found.get("use_sparse_attention", True) is not True:
+        table = self.value(key)
+        if table is not None and not isinstance(table, dict):
+            raise self.fail(key, f"= {table!r}: expected a table")
+        if table and table.get("use_sparse_attention", True) is not True:
             raise self.fail(key, "use_sparse_attention: expected true, or no such table")
-        return found or {}
+        return table or {}
 
     def _blocks(self) -> Config:
-        """The indexer that chooses blocks of keys for each key-value head."""
+        """The indexer that selects blocks of keys for each key-value head."""
         sparse = self._sparse()
 
         def number(flat: str, nested: str) -> int:
@@ -218,7 +211,7 @@ class AttentionReader(ConfigValues):
         }
 
     def _compressed(self, mixer: Mixer) -> Config:
-        """A window, and behind it entries that each stand for several tokens (DeepSeek V4)."""
+        """A sliding window, then compressed entries of several tokens each (DeepSeek V4)."""
         width = self.size("head_width")
         rotary, indexed = self.value("qk_rope_head_dim"), mixer.indexed
         if rotary is None:
@@ -246,11 +239,11 @@ class AttentionReader(ConfigValues):
 
     def _sliding_heads(self, heads: int) -> int:
         key = "num_sliding_attention_heads"
-        found = heads if self.value(key) is None else self.number(key)
-        for layer, own in (self.value("per_layer_config") or {}).items():
-            if own != {"num_attention_heads": found}:
-                raise self.fail("per_layer_config", f'"{layer}": expected {key} = {found} alone')
-        return found
+        sliding = heads if self.value(key) is None else self.number(key)
+        for layer, settings in (self.value("per_layer_config") or {}).items():
+            if settings != {"num_attention_heads": sliding}:
+                raise self.fail("per_layer_config", f'"{layer}": expected {key} = {sliding} only')
+        return sliding
 
     def _key_value_heads(self, heads: int, prefix: str) -> int:
         if prefix:
@@ -274,10 +267,10 @@ class AttentionReader(ConfigValues):
         return hidden // heads
 
     def _query_norm(self) -> str:
-        said: str = self.family.get("query_norm", "none")
-        if said in ("none", "head", "whole"):
-            return said
-        return "head" if self.flag(said) else "none"
+        norm: str = self.family.get("query_norm", "none")
+        if norm in ("none", "head", "whole"):
+            return norm
+        return "head" if self.flag(norm) else "none"
 
     def _rotary_width(self, width: int) -> int:
         keys = self.family.get("keys", ())
@@ -287,8 +280,8 @@ class AttentionReader(ConfigValues):
             return self.number("rotary_dim", 0)
         if "partial_rotary_factor" in keys:
             parameters = self.part.get("rope_parameters")
-            said = parameters.get("partial_rotary_factor") if isinstance(parameters, dict) else None
-            factor = said or self.value("partial_rotary_factor")
+            nested = parameters if isinstance(parameters, dict) else {}
+            factor = nested.get("partial_rotary_factor") or self.value("partial_rotary_factor")
             if factor is None:
                 self.assumed["rotary_dim"] = width
                 return width
@@ -298,7 +291,7 @@ class AttentionReader(ConfigValues):
                 or not 0 < factor <= 1
             ):
                 raise self.fail(
-                    "partial_rotary_factor", f"= {factor!r}: expected above 0, at most 1"
+                    "partial_rotary_factor", f"= {factor!r}: expected above 0 and at most 1"
                 )
             return int(width * factor)
         return width

@@ -1,4 +1,4 @@
-"""Values of a Hugging Face config.json, and the tables that say how each family is read."""
+"""Access to the values of a Hugging Face config.json, and the tables of model families."""
 
 import json
 import tomllib
@@ -9,7 +9,7 @@ from typing import Any
 from sweepengine.data.errors import InputError, shown
 
 PARTS = ("text_config", "language_config")
-"""Where a config of several parts holds its text part."""
+"""Keys of the text part in a config of several parts."""
 Config = dict[str, Any]
 
 
@@ -17,15 +17,15 @@ Config = dict[str, Any]
 def families() -> dict[str, Any]:
     """The tables of `families.toml`."""
     text = (resources.files("sweepengine.data") / "families.toml").read_text(encoding="utf-8")
-    found: dict[str, Any] = tomllib.loads(text)
-    for name, family in found["families"].items():
+    tables: dict[str, Any] = tomllib.loads(text)
+    for name, family in tables["families"].items():
         if "like" in family:
-            found["families"][name] = found["families"][family["like"]]
-    return found
+            tables["families"][name] = tables["families"][family["like"]]
+    return tables
 
 
 class ConfigValues:
-    """Values of one config by key, spelling or family; every problem names its key."""
+    """Values of one config by key, spelling or family; every error names its key."""
 
     def __init__(self, source: str, config: Config) -> None:
         self.source = source
@@ -39,27 +39,25 @@ class ConfigValues:
         self.defaults: Config = self.family.get("defaults", {})
 
     def fail(self, key: str, problem: str) -> InputError:
-        """What to raise of a key."""
+        """The error to raise for a key."""
         return InputError(f"{self.source}: {key}: {problem}")
 
     def _model_type(self) -> str:
         tables = families()
-        found = self.part.get("model_type") or tables["parts"].get(
-            str(self.outer.get("model_type"))
-        )
-        if not isinstance(found, str):
-            raise self.fail("model_type", "required key is missing: expected a family's name")
-        if found not in tables["families"]:
+        kind = self.part.get("model_type") or tables["parts"].get(str(self.outer.get("model_type")))
+        if not isinstance(kind, str):
+            raise self.fail("model_type", "required key is missing: expected a model family")
+        if kind not in tables["families"]:
             known = ", ".join(tables["families"])
-            what = "is not covered yet" if found in tables["uncovered"]["types"] else "is not known"
+            what = "is not supported" if kind in tables["uncovered"]["types"] else "is unknown"
             raise self.fail(
                 "model_type",
-                f'"{found}" {what}: expected one of {known}; a TOML model file takes any decoder',
+                f'"{kind}" {what}: expected one of {known}; or describe it in a TOML model file',
             )
-        return found
+        return kind
 
     def value(self, key: str) -> Any:
-        """Value of a key, or transformers' default, or None."""
+        """Value of a key, or the default of transformers, or None."""
         self.read.add(key)
         if key in self.part:
             return self.part[key]
@@ -71,26 +69,29 @@ class ConfigValues:
         return None
 
     def given(self, key: str) -> Any:
-        """Value of a key that must be there, though it may be null."""
+        """Value of a key that must be present but may be null."""
         if key not in self.part:
             raise self.fail(key, "required key is missing: expected an integer or null")
         return self.value(key)
 
     def spelled(self, number: str) -> list[str]:
-        """Keys that a number of ours may stand under."""
+        """Keys that may hold `number`, our name of a quantity."""
         spellings: list[str] = self.family.get(number) or families()["spellings"][number]
         return spellings
 
     def of(self, number: str) -> tuple[str, Any]:
-        """Key and value of a number of ours, by whichever spelling is there."""
+        """Key and value of `number`, our name of a quantity, under the spelling that is present."""
         keys = self.spelled(number)
         self.read.update(keys)
-        given = [key for key in keys if self.part.get(key) is not None]
-        found = {key: self.part[key] for key in given}
-        if len({json.dumps(value) for value in found.values()}) > 1:
-            raise self.fail(given[1], f"= {found[given[1]]} beside {given[0]} = {found[given[0]]}")
-        if given:
-            return given[0], found[given[0]]
+        present = [key for key in keys if self.part.get(key) is not None]
+        values = {key: self.part[key] for key in present}
+        if len({json.dumps(value) for value in values.values()}) > 1:
+            raise self.fail(
+                present[1],
+                f"= {values[present[1]]} contradicts {present[0]} = {values[present[0]]}",
+            )
+        if present:
+            return present[0], values[present[0]]
         key = next((key for key in keys if key in self.defaults), keys[0])
         return key, self.value(key)
 
@@ -102,20 +103,20 @@ class ConfigValues:
         return value
 
     def size(self, number: str, least: int = 1) -> int:
-        """A number that must be there."""
+        """Value of `number`, which must be present, by our name of it."""
         return self.whole(*self.of(number), least)
 
     def number(self, key: str, least: int = 1) -> int:
-        """Value of a key that must be an integer."""
+        """Value of a key that must hold an integer of at least `least`."""
         return self.whole(key, self.value(key), least)
 
     def switch(self, name: str) -> bool:
-        """A switch of the family: fixed by its code, or the key that says so."""
-        said = self.family.get(name, False)
-        return bool(self.flag(said)) if isinstance(said, str) else bool(said)
+        """A switch of the family: fixed in the table, or read from the key that the table names."""
+        entry = self.family.get(name, False)
+        return bool(self.flag(entry)) if isinstance(entry, str) else bool(entry)
 
     def flag(self, key: str) -> Any:
-        """Value of a key that says yes or no, or a number that does."""
+        """Value of a key that holds true, false, a number or null."""
         value = self.value(key)
         if key not in self.part:
             self.assumed[key] = value
@@ -124,12 +125,12 @@ class ConfigValues:
         return value
 
     def listed(self, key: str, layers: int) -> list[Any] | None:
-        """A list with an entry a layer; longer ones are of layers that transformers leaves out."""
+        """The first `layers` entries of a list of one per layer; None for a number or null."""
         value = self.value(key)
         if value is None or isinstance(value, int):
             return None
         if not isinstance(value, list) or len(value) < layers:
-            raise self.fail(key, f"expected a list of {layers} entries, one a layer")
+            raise self.fail(key, f"expected a list of {layers} entries, one per layer")
         for i, entry in enumerate(value[:layers]):
             if isinstance(entry, list | dict):
                 raise self.fail(f"{key}[{i}]", f"= {shown(entry)}: expected a name or a number")

@@ -1,7 +1,7 @@
 """A device's peaks: TOML file -> validated -> frozen `Device`."""
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,64 +11,43 @@ from sweepengine.data.texts import Name, Source, Text
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _Positive = Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False, strict=True)]
-"""Figures in their units; beyond these lies no device, and floats that vanish or overflow."""
+"""A figure in its unit, within limits that keep products of figures finite and above 0."""
 TERA = 1e12
 GIGA = 1e9
 MICRO = 1e-6
 
 
-class _Figure(BaseModel):
+_Unit = TypeVar("_Unit")
+
+
+class _Figure(BaseModel, Generic[_Unit]):
+    """A figure, its unit and its source."""
+
     model_config = _STRICT
     value: _Positive
+    unit: _Unit
     source: Source
 
 
-class _Rate(_Figure):
-    unit: Literal["TFLOP/s"]
-
-
-class _Integers(_Figure):
-    unit: Literal["TOP/s"]
-
-
-class _Bandwidth(_Figure):
-    unit: Literal["GB/s"]
-
-
-class _Memory(_Figure):
-    unit: Literal["GB"]
-
-
-class _Latency(_Figure):
-    unit: Literal["us"]
-
-
-class _Count(_Figure):
-    unit: Literal["devices"]
-
-
-class _Power(_Figure):
-    unit: Literal["W"]
-
-
-class _Processors(_Figure):
-    unit: Literal["SMs"]
+_Rate = _Figure[Literal["TFLOP/s"]]
+_Bandwidth = _Figure[Literal["GB/s"]]
+_Latency = _Figure[Literal["us"]]
 
 
 class _Rates(BaseModel):
-    """Where a device's rates come from."""
+    """Sources of the rates of a device."""
 
     model_config = _STRICT
     measured: Name | None = None
-    """What the measured tables call it."""
+    """Name of the device in the measured tables."""
     like: Name | None = None
-    """The device whose rates stand in, as shares of its own data sheet."""
+    """The device whose rates are used, as shares of the data sheet."""
     files: list[Source] = []
-    """Rates that `calibrate` made, by path from the device's file; before all others."""
+    """Rates files of `calibrate`, relative to the device file; they precede all others."""
 
 
 class DeviceFile(BaseModel):
-    """A device file as written: every figure with its unit and source."""
+    """Schema of a device file: every figure has a unit and a source."""
 
     model_config = _STRICT
     schema_version: Annotated[
@@ -79,77 +58,78 @@ class DeviceFile(BaseModel):
     tensor_bf16: _Rate
     cuda_fp32: _Rate
     bandwidth: _Bandwidth
-    memory: _Memory
+    memory: _Figure[Literal["GB"]]
     tensor_fp8: _Rate | None = None
     tensor_fp4: _Rate | None = None
-    tensor_int8: _Integers | None = None
+    tensor_int8: _Figure[Literal["TOP/s"]] | None = None
     link: _Bandwidth | None = None
     link_latency: _Latency | None = None
-    devices_a_node: _Count | None = None
+    devices_a_node: _Figure[Literal["devices"]] | None = None
     network: _Bandwidth | None = None
     network_latency: _Latency | None = None
-    watts: _Power | None = None
-    multiprocessors: _Processors | None = None
+    watts: _Figure[Literal["W"]] | None = None
+    multiprocessors: _Figure[Literal["SMs"]] | None = None
     rates: _Rates = _Rates()
 
 
 class Links(NamedTuple):
-    """What connects devices, one way, a device."""
+    """Links between devices; bandwidths are one way, per device."""
 
     devices_a_node: int
     bytes_per_s: float
-    """Within a node."""
+    """Bandwidth within a node."""
     latency_s: float
-    """Of a collective within a node."""
+    """Latency of a collective within a node."""
     network_bytes_per_s: float | None
-    """Beyond a node; None: it has no network."""
+    """Bandwidth between nodes; None: there is no network."""
     network_latency_s: float
 
 
 class Device(NamedTuple):
-    """One accelerator. Peaks are those of the data sheet, dense, reached by no real kernel."""
+    """One accelerator. Peaks are dense figures of the data sheet, which kernels do not reach."""
 
     name: str
     description: str
     tensor_flops_per_s: float
-    """Tensor cores, bf16 with fp32 accumulation, without sparsity."""
+    """Peak of tensor cores, bf16 with fp32 accumulation, without sparsity."""
     cuda_flops_per_s: float
-    """CUDA cores (vector units), fp32."""
+    """Peak of CUDA cores (vector units), fp32."""
     bytes_per_s: float
     """Memory bandwidth."""
     memory_bytes: int
-    """Memory, a GB taken as 1e9 bytes."""
+    """Memory capacity; 1 GB is 1e9 bytes."""
     peaks: dict[str, float]
-    """FLOP/s of tensor cores by what products take: "bf16", and "fp8", "fp4", "int8" as far as
-    the device has them; others run at bf16's."""
+    """FLOP/s of tensor cores by format of the GEMM: "bf16", and "fp8", "fp4", "int8" where the
+    device supports them; other formats run at the bf16 peak."""
     links: Links | None
     watts: float | None
     sources: dict[str, str]
-    """Figure to where it comes from."""
+    """Name of a figure to its source."""
     multiprocessors: int | None
     measured: str | None
-    """What the measured tables of operators call it; None: nobody measured it."""
+    """Name of the device in the measured tables; None: it was not measured."""
     like: str | None
-    """The device whose rates stand in where it has none of its own."""
+    """The device whose rates are used where this device has none."""
     rates: tuple[Path, ...] = ()
-    """Files of rates of its own, beside those that ship."""
+    """Rates files of the user, in addition to shipped ones."""
 
 
 _SHIPPED: dict[Path, Device] = {}
 
 
 def load_device(name: Device | str | Path) -> Device:
-    """Load a device by the name it is shipped under, or from a TOML file; a `Device` is returned.
+    """Load a shipped device by name, or a device from a TOML file.
 
     Parameters
     ----------
     name : str, Path or Device
-        A stem under ``sweepengine/data/devices``, a path to a TOML file, or a device itself.
+        A stem under ``sweepengine/data/devices``, a path to a TOML file, or a device, which is
+        returned unchanged.
 
     Raises
     ------
     InputError
-        When there is no such device (the message names the known ones) or its file is not valid.
+        When the device is unknown (the message lists the known ones) or its file is not valid.
     """
     if isinstance(name, Device):
         return name
@@ -162,11 +142,11 @@ def load_device(name: Device | str | Path) -> Device:
         raise from_validation(path, error, DeviceFile.model_fields) from None
     named = {name: getattr(file, name) for name in DeviceFile.model_fields}
     figures = {name: figure for name, figure in named.items() if isinstance(figure, _Figure)}
-    beside = ("link_latency", "devices_a_node")
-    if file.link is None and any(name in figures for name in (*beside, "network")):
-        raise InputError(f"{path}: link: required key is missing beside other links")
-    if file.link is not None and (missing := next((n for n in beside if n not in figures), "")):
-        raise InputError(f"{path}: {missing}: required key is missing beside link")
+    of_links = ("link_latency", "devices_a_node")
+    if file.link is None and any(name in figures for name in (*of_links, "network")):
+        raise InputError(f"{path}: link: required key is missing, as other keys of links are given")
+    if file.link is not None and (missing := next((n for n in of_links if n not in figures), "")):
+        raise InputError(f"{path}: {missing}: required key is missing, as link is given")
     device = Device(
         name=file.name,
         description=file.description,
@@ -194,16 +174,16 @@ def load_device(name: Device | str | Path) -> Device:
     return device
 
 
-def _links(figures: dict[str, _Figure]) -> Links | None:
+def _links(figures: dict[str, _Figure[Any]]) -> Links | None:
     if "link" not in figures:
         return None
     latency = figures["link_latency"].value * MICRO
-    beyond = figures.get("network")
-    further = figures.get("network_latency")
+    network = figures.get("network")
+    network_latency = figures.get("network_latency")
     return Links(
         int(figures["devices_a_node"].value),
         figures["link"].value * GIGA,
         latency,
-        beyond.value * GIGA if beyond else None,
-        further.value * MICRO if further else latency,
+        network.value * GIGA if network else None,
+        network_latency.value * MICRO if network_latency else latency,
     )

@@ -1,4 +1,4 @@
-"""The one exception that bad input raises: a line that names the place and the way out."""
+"""The exception for bad input: one line that names the location and the allowed values."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Text with what a terminal would take for commands spelled out, such as ``\x1b``."""
+    r"""Text with control characters escaped, such as ``\x1b``; those in `keep` stay."""
     if text.isprintable():
         return text
     return "".join(
@@ -20,12 +20,12 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
-LONGEST_NAME = 80
-"""Characters of a name that is none which are compared with known ones."""
+MAX_COMPARED_CHARACTERS = 80
+"""Characters of an unknown name that are compared with known names."""
 
 
 class InputError(ValueError):
-    """Bad input: the message is one line naming the file, the key and what is allowed."""
+    """Bad input: the message is one line naming the file, the key and the allowed values."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
@@ -40,28 +40,28 @@ def location(path: tuple[int | str, ...]) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value as messages show it, cut where it is long."""
+    """A value for an error message, cut to `most` characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # more digits than Python writes, or too deep
-        return f"one of type {type(value).__name__}"
+        return f"a value of type {type(value).__name__}"
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What was meant instead of a name that is none, in brackets; empty where nothing is near."""
+    """A suggestion in brackets for an unknown name; empty where no known name is near."""
     from difflib import get_close_matches
 
     choices = list(known)
-    longer = [one for one in choices if name and one.startswith(name)]
-    found = longer[:3] or get_close_matches(name[:LONGEST_NAME], choices, 1)
-    return f" (did you mean {' or '.join(found)}?)" if found else ""
+    longer = [choice for choice in choices if name and choice.startswith(name)]
+    near = longer[:3] or get_close_matches(name[:MAX_COMPARED_CHARACTERS], choices, 1)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def from_validation(
     source: str | Path, error: "ValidationError", keys: Iterable[str] = ()
 ) -> InputError:
-    """Turn the first problem that pydantic found into one line; `keys` are those of the file."""
+    """Turn the first problem of a pydantic error into one line; `keys` are the known keys."""
     problem = error.errors(include_url=False)[0]
     where = location(problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Data files of models and devices: shipped ones by their stem, a user's own by path."""
+"""Reading of files: shipped models and devices by stem, files of the user by path."""
 
 import json
 import stat
@@ -13,32 +13,32 @@ from typing import Any
 from sweepengine.data.errors import InputError, location, nearest
 
 CONFIG = "config.json"
-"""What Hugging Face calls a model's file; a model is named by its folder too."""
+"""Name of a Hugging Face model file; the folder that holds it names a model too."""
 MODEL_SCHEMA_VERSION = 2
 DEVICE_SCHEMA_VERSION = 1
-"""Of model and device files, their `schema_version`."""
+"""The `schema_version` of model and device files."""
 LARGEST_FILE = 1 << 24
-DEEPEST = 64
-"""Levels of a table within a table."""
+"""Bytes."""
+MAX_LEVELS = 64
+"""Largest depth of nested tables."""
 
 
 def read_text(path: Path) -> str:
-    """Content of a text file that a user names: every such file is read here.
+    """Content of a text file of the user.
 
     Raises
     ------
     InputError
-        When it cannot be read, is no regular file, is not UTF-8, or larger than any that a
-        person or a program writes for us (16 MiB).
+        When it cannot be read, is not a regular file, is not UTF-8, or is larger than 16 MiB.
     """
     try:
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise InputError(f"{path}: cannot be read: Is a directory")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path}: cannot be read: expected a regular file")
-        if found.st_size > LARGEST_FILE:
-            raise InputError(f"{path}: {found.st_size:,} bytes: expected at most {LARGEST_FILE:,}")
+        if status.st_size > LARGEST_FILE:
+            raise InputError(f"{path}: {status.st_size:,} bytes: expected at most {LARGEST_FILE:,}")
         return path.read_text(encoding="utf-8")
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -55,50 +55,35 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When the file cannot be read, is not TOML, or holds what no file of ours does (`sane`).
+        When the file cannot be read, is not TOML, or is not `_sane`.
     """
     return parsed_toml(path, read_text(path))
 
 
 def parsed_toml(path: str | Path, text: str) -> dict[str, Any]:
-    """The table of a TOML text; `path` is what messages call it.
-
-    Raises
-    ------
-    InputError
-    """
-    found: dict[str, Any] = sane(path, parsed(path, text, tomllib.loads, "TOML"))
-    return found
+    """The table of a TOML text; error messages name `path`."""
+    table: dict[str, Any] = _sane(path, _parsed(path, text, tomllib.loads, "TOML"))
+    return table
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a key that stands twice is an error.
+    """Read a JSON file; a repeated key is an error.
 
     Raises
     ------
     InputError
-        When the file cannot be read, is not JSON, or holds what no file of ours does (`sane`).
+        When the file cannot be read, is not JSON, or is not `_sane`.
     """
     return parsed_json(path, read_text(path))
 
 
 def parsed_json(path: str | Path, text: str) -> Any:
-    """What a JSON text holds; `path` is what messages call it.
-
-    Raises
-    ------
-    InputError
-    """
-    return sane(path, parsed(path, text, _json, "JSON"))
+    """The value of a JSON text; error messages name `path`."""
+    return _sane(path, _parsed(path, text, _json, "JSON"))
 
 
-def parsed(path: str | Path, text: str, parse: Callable[[str], Any], kind: str) -> Any:
-    """What a parser makes of a text, every problem one line.
-
-    Raises
-    ------
-    InputError
-    """
+def _parsed(path: str | Path, text: str, parse: Callable[[str], Any], kind: str) -> Any:
+    """What `parse` makes of a text in a format such as "JSON", with one-line errors."""
     try:
         return parse(text)
     except RecursionError:
@@ -110,35 +95,29 @@ def parsed(path: str | Path, text: str, parse: Callable[[str], Any], kind: str) 
 
 def _json(text: str) -> Any:
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        result = dict(pairs)
+        if len(result) < len(pairs):
             counts = Counter(key for key, _ in pairs)
-            raise ValueError(f"{counts.most_common(1)[0][0]!r} stands twice in one table")
-        return found
+            raise ValueError(f"{counts.most_common(1)[0][0]!r} appears twice in one table")
+        return result
 
     return json.loads(text, object_pairs_hook=table)
 
 
-def sane(path: str | Path, data: Any) -> Any:
-    """Refuse integers beyond 64 bits, and tables within tables within tables without end.
-
-    Raises
-    ------
-    InputError
-        Naming the key.
-    """
+def _sane(path: str | Path, data: Any) -> Any:
+    """Check that integers fit 64 bits and that tables are not nested too deeply; return `data`."""
     pending: list[tuple[tuple[int | str, ...], Any]] = [((), data)]
     while pending:
-        place, value = pending.pop()
+        keys, value = pending.pop()
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise InputError(f"{path}: {location(place)}: expected an integer of at most 64 bits")
-        if len(place) > DEEPEST:
-            raise InputError(f"{path}: {location(place[:3])}: more than {DEEPEST} levels deep")
+            raise InputError(f"{path}: {location(keys)}: expected an integer of at most 64 bits")
+        if len(keys) > MAX_LEVELS:
+            raise InputError(f"{path}: {location(keys[:3])}: more than {MAX_LEVELS} levels deep")
         if isinstance(value, dict):
-            pending += [((*place, str(key)), inner) for key, inner in value.items()]
+            pending += [((*keys, str(key)), inner) for key, inner in value.items()]
         elif isinstance(value, list):
             pending += [
-                ((*place, i), inner)
+                ((*keys, i), inner)
                 for i, inner in enumerate(value)
                 if isinstance(inner, int | list | dict)
             ]
@@ -146,31 +125,27 @@ def sane(path: str | Path, data: Any) -> Any:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something other than a directory at a path, one that may be nonsense."""
+    """Whether a path, which may be malformed, leads to something other than a directory."""
     try:
         return path.exists() and not path.is_dir()
     except (OSError, ValueError):
         return False
 
 
-def _stem(path: Path) -> str:
-    return path.stem
-
-
 @cache
 def known(kind: str) -> dict[str, Path]:
-    """Data files of `kind` ("models", "devices") that come with the package, by stem."""
+    """Shipped data files of `kind` ("models", "devices"), by stem."""
     folder = Path(str(resources.files("sweepengine.data") / kind))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=_stem)}
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
 
 
 def find(kind: str, name: str | Path) -> Path:
-    """Path of a data file named by stem, or by a path of the user's own.
+    """Path of a shipped data file by stem, or of a file of the user.
 
     Raises
     ------
     InputError
-        When there is none; the message names the known ones.
+        When there is no such file; the message lists the shipped ones.
     """
     shipped = known(kind)
     if str(name) in shipped:

@@ -1,8 +1,7 @@
-"""A Hugging Face config.json: read by the table of its family (`families.toml`), or refused.
+"""Reads a Hugging Face config.json by the table of its model family (`families.toml`).
 
-What a file leaves out takes transformers' own default, where the table has one, and is said; what
-the table does not know is refused by name: a key that is read wrong without a word would be a
-wrong number.
+A missing key takes the default of transformers, where the table has one, and is reported. An
+unknown key is an error, because ignoring it could give a wrong number.
 """
 
 import json
@@ -15,7 +14,7 @@ from sweepengine.data.attentions import AttentionReader, Mixer
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
-from sweepengine.data.patterns import MIXTURES, block_types
+from sweepengine.data.patterns import MOE_LAYERS, block_types
 from sweepengine.data.quantization import (
     Quantized,
     UnknownFormatError,
@@ -23,18 +22,18 @@ from sweepengine.data.quantization import (
 )
 
 SIDECAR = "hf_quant_config.json"
-"""What ModelOpt says of formats beside a config.json, or in its name instead of it."""
+"""File of ModelOpt that states formats, in the folder of a config.json."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
 class Reading(NamedTuple):
-    """A config as a model file would hold it, and what was understood beside."""
+    """Content of a model file made from a config, and how the config was read."""
 
     data: dict[str, Any]
     assumed: dict[str, Any]
-    """Keys that the file leaves out, and transformers' default that stands for each."""
-    said: tuple[str, ...]
-    """What is not costed, or taken otherwise than the file might be thought to mean."""
+    """Missing keys, and the default of transformers that was assumed for each."""
+    notes: tuple[str, ...]
+    """Parts that are not modelled, or were simplified."""
 
 
 def read_config(path: Path) -> Reading:
@@ -43,8 +42,8 @@ def read_config(path: Path) -> Reading:
     Raises
     ------
     InputError
-        When it is not JSON, of a family that is not covered, or has a key that is not known; the
-        message names file, key and the way out.
+        When it is not JSON, its family is not supported, or a key is unknown; the message names
+        the file, the key and the allowed values.
     """
     config = read_json(path)
     if not isinstance(config, dict):
@@ -53,48 +52,48 @@ def read_config(path: Path) -> Reading:
 
 
 def sidecar_of(path: Path) -> Path | None:
-    """ModelOpt's file beside a config.json; None where there is none."""
-    beside = path.with_name(path.name.replace(CONFIG, SIDECAR))
-    return beside if path.name.endswith(CONFIG) and exists(beside) else None
+    """ModelOpt's file for a config.json; None where there is none."""
+    sidecar = path.with_name(path.name.replace(CONFIG, SIDECAR))
+    return sidecar if path.name.endswith(CONFIG) and exists(sidecar) else None
 
 
 class _Reader(AttentionReader):
-    """Reads one config into what a model file would hold."""
+    """Reads one config into the content of a model file."""
 
     def reading(self) -> Reading:
-        """All of it."""
+        """Read the whole config."""
         layers = self._count()
         if layers > 100_000:
             raise self.fail("num_hidden_layers", f"= {layers}: expected at most 100,000")
         mixers = self.mixers(layers)
-        mixtures = MIXTURES[self.family.get("mixtures", "none")](self, layers)
-        forwards = ["experts" if mixture else "dense" for mixture in mixtures]
+        sparse = MOE_LAYERS[self.family.get("moe_layers", "none")](self, layers)
+        ffns = ["experts" if routed else "dense" for routed in sparse]
         blocks = block_types(self, layers)
         if blocks is not None:  # layers of one branch each
             mixers = [
                 mixer if block == "attention" else Mixer(recurrent=block == "mamba", attends=False)
                 for mixer, block in zip(mixers, blocks, strict=True)
             ]
-            named = {"moe": "experts", "mlp": "dense"}
-            forwards = [named.get(block, "none") for block in blocks]
-        kinds = Counter(zip(mixers, forwards, strict=True))
+            ffn_of = {"moe": "experts", "mlp": "dense"}
+            ffns = [ffn_of.get(block, "none") for block in blocks]
+        kinds = Counter(zip(mixers, ffns, strict=True))
         attention = {
             mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
         }
-        forward = {}
-        if not attention:  # a model of recurrent layers alone may hold its keys too
+        feed_forward = {}
+        if not attention:  # the config of a purely recurrent model may have keys of attention
             self.attention(Mixer())
-        if "dense" in forwards:
-            forward["dense"] = self._dense()
-        if "experts" in forwards:
-            forward["experts"] = self._mixture()
-        self.formats = self._quantized(mixers, forwards, forward)
-        data = self._data(attention, forward, kinds)
+        if "dense" in ffns:
+            feed_forward["dense"] = self._dense()
+        if "experts" in ffns:
+            feed_forward["experts"] = self._experts()
+        self.formats = self._quantized(mixers, ffns, feed_forward)
+        data = self._data(attention, feed_forward, kinds)
         self._refuse_unknown()
-        return Reading(data, self.assumed, self._said())
+        return Reading(data, self.assumed, self._notes())
 
     def _data(
-        self, attention: Config, forward: Config, kinds: Counter[tuple[Mixer, str]]
+        self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
     ) -> Config:
         key, dtype = self.of("dtype")
         if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
@@ -109,7 +108,7 @@ class _Reader(AttentionReader):
                 "hidden": self.size("hidden"),
                 "vocabulary": self.size("vocabulary"),
                 "norms": self.family.get("norms", 2)
-                + self.family.get("mixture_norms", 0) * ("experts" in forward),
+                + self.family.get("moe_norms", 0) * ("experts" in feed_forward),
                 "tied": bool(self.of("tied")[1]),
                 "scaled_embedding": self.switch("scaled_embedding"),
                 "logit_softcap": self.switch("logit_softcap"),
@@ -121,18 +120,18 @@ class _Reader(AttentionReader):
                 ),
                 "angle_products": self.type == "deepseek_v2" and not self.value("use_mla"),
                 "attention": attention,
-                "feed_forward": forward,
+                "feed_forward": feed_forward,
                 "recurrent": self.recurrent() if any(m.recurrent for m, _ in kinds) else {},
                 "layers": [
-                    [count, mixer.name, forward, *(["recurrent"] if mixer.recurrent else [])]
-                    for (mixer, forward), count in kinds.items()
+                    [count, mixer.name, ffn, *(["recurrent"] if mixer.recurrent else [])]
+                    for (mixer, ffn), count in kinds.items()
                 ],
             },
             "accounting": {"source": source, "dtype_bytes": BYTES.get(dtype or "", 2)},
             **({"checkpoint": self.formats.formats} if self.formats.formats else {}),
         }
 
-    def _quantized(self, mixers: list[Mixer], forwards: list[str], described: Config) -> Quantized:
+    def _quantized(self, mixers: list[Mixer], ffns: list[str], feed_forward: Config) -> Quantized:
         key = "quantization_config"
         config = self.part.get(key) or self.outer.get(key) or self._sidecar()
         if not config:
@@ -140,14 +139,14 @@ class _Reader(AttentionReader):
         if not isinstance(config, dict):
             raise self.fail(key, f"= {config!r}: expected a table")
         modules = dict(self.family.get("modules", {}))
-        # Shared experts stand for the MLP that every token takes, where mixtures have some.
-        every = "experts" if described.get("experts", {}).get("width") else "dense"
-        if every == "experts" and "mlp" not in modules:
+        # Shared experts have the role "mlp" where MoE layers have some.
+        mlp_ffn = "experts" if feed_forward.get("experts", {}).get("width") else "dense"
+        if mlp_ffn == "experts" and "mlp" not in modules:
             modules["mlp"] = families()["checkpoints"]["modules"]["shared"]
         mixing = [i for i, m in enumerate(mixers) if m.attends or m.recurrent]
         roles = {"attention": mixing} | {
-            role: [i for i, forward in enumerate(forwards) if forward == kind]
-            for role, kind in (("mlp", every), ("experts", "experts"))
+            role: [i for i, ffn in enumerate(ffns) if ffn == kind]
+            for role, kind in (("mlp", mlp_ffn), ("experts", "experts"))
         }
         has = {role: layers for role, layers in roles.items() if layers}
         if "expert_dtype" in self.family.get("keys", ()) and self.value("expert_dtype") is None:
@@ -157,19 +156,19 @@ class _Reader(AttentionReader):
         except UnknownFormatError as error:
             raise self.fail(key, str(error)) from None
         except (AttributeError, TypeError, KeyError, re.error):
-            expected = "expected the tables that transformers, compressed-tensors or ModelOpt write"
+            expected = "expected the format of transformers, compressed-tensors or ModelOpt"
             raise self.fail(key, expected) from None
 
     def _sidecar(self) -> Config | None:
-        """What ModelOpt writes beside a config.json; None where there is no such file."""
-        beside = sidecar_of(Path(self.source))
-        if beside is None:
+        """Table of formats in ModelOpt's file; None where there is no such file."""
+        sidecar = sidecar_of(Path(self.source))
+        if sidecar is None:
             return None
         try:
-            found = read_json(beside)["quantization"]
+            table = read_json(sidecar)["quantization"]
         except (KeyError, TypeError):
-            raise InputError(f"{beside}: quantization: expected a table") from None
-        return found if isinstance(found, dict) else None
+            raise InputError(f"{sidecar}: quantization: expected a table") from None
+        return table if isinstance(table, dict) else None
 
     def _name(self) -> str:
         path = Path(self.source)
@@ -178,10 +177,10 @@ class _Reader(AttentionReader):
         return path.stem.removesuffix("_config")
 
     def _count(self) -> int:
-        """Number of layers; of one-branch layers their list says it too."""
+        """Number of layers; for layers with one branch, by default the length of their list."""
         blocks = self.part.get("layers_block_type")
         key, given = self.of("layers")
-        if given is None and self.family.get("mixtures") == "blocks" and isinstance(blocks, list):
+        if given is None and self.family.get("moe_layers") == "blocks" and isinstance(blocks, list):
             self.assumed[key] = len(blocks)
             return len(blocks)
         return self.whole(key, given)
@@ -204,8 +203,8 @@ class _Reader(AttentionReader):
             "activation_flops": self._activation(),
         }
 
-    def _mixture(self) -> Config:
-        self.of("width")  # of dense layers, which this model may not have
+    def _experts(self) -> Config:
+        self.of("width")  # the width of dense layers, which this model may not have
         width = self.size("expert_width")
         latent = (
             self.value("moe_latent_size")
@@ -236,32 +235,34 @@ class _Reader(AttentionReader):
 
     def _refuse_unknown(self) -> None:
         tables = families()
-        if "mixtures" in self.family:  # a model of dense layers alone may hold them too
+        if "moe_layers" in self.family:  # the config of a dense model may have these keys
             for number in ("experts", "experts_per_token", "expert_width", "width"):
                 self.read.update(self.spelled(number))
             self.read.update(self.family.get(key, "") for key in ("shared_width", "shared_experts"))
-        own = self.family.get("keys", ())
-        neutral = {key: kept for key, kept in tables["neutral"].items() if key not in own}
+        family_keys = self.family.get("keys", ())
+        neutral = {
+            key: values for key, values in tables["neutral"].items() if key not in family_keys
+        }
         neutral |= self.family.get("neutral", {})
-        known = self.read | set(tables["harmless"]["keys"]) | set(own)
+        known = self.read | set(tables["harmless"]["keys"]) | set(family_keys)
         for key, value in self.part.items():
             if key in neutral:
                 if value is not None and value not in neutral[key]:
-                    allowed = " or ".join(json.dumps(one) for one in neutral[key]) or "none"
+                    allowed = " or ".join(map(json.dumps, neutral[key])) or "none"
                     raise self.fail(key, f"= {json.dumps(value)}: expected {allowed} or null")
             elif key not in known and key not in PARTS and value is not None:
                 if self.part is self.outer and key.endswith("_config"):
                     continue
                 raise self.fail(
                     key,
-                    f"unknown key of {self.type}, which may change a cost: expected it to be gone; "
-                    "a TOML model file takes any decoder",
+                    f"unknown key for {self.type}, which may change a cost: remove it, or describe "
+                    "the decoder in a TOML model file",
                 )
 
-    def _said(self) -> tuple[str, ...]:
-        said = []
+    def _notes(self) -> tuple[str, ...]:
+        notes = []
         if self.part is not self.outer:
-            said.append("the text part alone: what sees images or sounds is not costed")
+            notes.append("text part only: vision and audio towers are not modelled")
         if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
-            said.append("layers that predict further tokens (MTP) are no part of it")
-        return (*said, *self.formats.said)
+            notes.append("multi-token prediction (MTP) layers are not modelled")
+        return (*notes, *self.formats.notes)

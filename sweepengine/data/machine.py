@@ -1,22 +1,22 @@
-"""What the machine grants this process."""
+"""Limits of the machine on this process."""
 
 import resource
 
 from sweepengine.data.errors import InputError
 
 LEAST, TO_DRAW = 1 << 31, 80_000_000_000
-"""Addresses that libraries reserve, whether they use them or not, and V8, which draws charts."""
+"""Bytes of address space that libraries reserve, and that V8, which draws charts, reserves."""
 MOST_COUNTED = 2**32 - 1
-"""Rows that Polars counts."""
+"""Largest number of rows that Polars can count."""
 
 
 def require_addresses(least: int) -> None:
-    """Refuse a limit on addresses (``ulimit -v``) below which libraries abort without a word.
+    """Check the limit on address space (``ulimit -v``); below `least` libraries abort silently.
 
     Raises
     ------
     InputError
-        Naming the limit and what is needed.
+        When the limit is below `least` bytes.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < least:

@@ -22,40 +22,40 @@ from sweepengine.formulas.points import INPUTS
 
 
 class Model(NamedTuple):
-    """A model ready to be costed."""
+    """A validated model."""
 
     name: str
     description: str
     architecture: Architecture
     modes: dict[str, Mode]
     sources: dict[str, str]
-    """Section of the model file to where its figures come from."""
+    """Section of the model file to the source of its figures."""
     why: dict[str, str]
-    """Key that differs from the extended model (`sam.width`) to the reason."""
+    """Key that differs from the extended model, such as "sam.width", to the reason."""
     data: dict[str, Any]
-    """What its files hold together, the extended ones' keys included."""
+    """Merged content of its file and the files that it extends."""
     assumed: dict[str, Any] = {}
-    """Keys that a config.json leaves out, and the default that stands for each."""
-    said: tuple[str, ...] = ()
-    """What of a config.json is not costed."""
+    """Keys missing in a config.json, and the default that was assumed for each."""
+    notes: tuple[str, ...] = ()
+    """Parts of a config.json that are not modelled, or were simplified."""
     devices: tuple[Device, ...] = ()
-    """That it is timed on; a point's `device` is a position among them."""
+    """Devices to time it on; the `device` of a point is an index into them."""
     times: str = ""
-    """What times are of, one of `speeds.TIMES`; empty: silicon where a device has rates."""
+    """Kind of times, one of `speeds.TIMES`; empty: the default of each device."""
 
     @property
     def has_vision(self) -> bool:
-        """Whether it sees images."""
+        """Whether the model has vision towers."""
         return self.architecture.towers is not None
 
     @property
     def device_names(self) -> tuple[str, ...]:
-        """Names of its devices, which a point's `device` is one of."""
+        """Names of its devices, the choices of the input `device`."""
         return tuple(device.name for device in self.devices)
 
     @property
     def has(self) -> dict[str, bool]:
-        """Which inputs it has, by what those need (`formulas.points.NEEDS`)."""
+        """Whether the model has what inputs need, by key of `formulas.points.NEEDS`."""
         attentions = self.architecture.attentions
         latent = any(attention.latent for attention in attentions)
         norms = any(a.query_norm or a.key_norm for a in attentions)
@@ -70,21 +70,21 @@ class Model(NamedTuple):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Input columns that it has."""
+        """Input columns of the model."""
         has = self.has
         return tuple(name for name, column in INPUTS.items() if has[column.needs])
 
     @property
     def heads(self) -> tuple[int, int]:
-        """Attention and key-value heads that a point has unless it says others; 0: its own."""
+        """Default attention and key-value heads of a point; 0 where heads are not an input."""
         attention = self.architecture.groups[0].attention
         return (attention.heads, attention.key_value_heads) if self.has["heads"] else (0, 0)
 
     @property
     def image_sizes(self) -> tuple[int, int]:
-        """View and tile that a point has unless it says others: those of the first mode with tiles.
+        """Default view and tile size of a point, px: those of the first mode with tiles.
 
-        0 where it sees no images.
+        0 for models without vision.
         """
         if not self.has_vision:
             return 0, 0
@@ -95,49 +95,49 @@ class Model(NamedTuple):
 
     @property
     def query_width(self) -> int:
-        """Width of all queries together, which heads divide."""
+        """Width of all query heads together, which a number of heads must divide."""
         attention = self.architecture.groups[0].attention
         return attention.heads * attention.key_width
 
     @property
     def parameter_count(self) -> int:
-        """Parameters held in memory, at the model's own heads."""
+        """Parameters held in memory, with the default heads."""
         return sum(parameter_parts(self.architecture).values())
 
     @property
     def active_parameter_count(self) -> int:
-        """Parameters that one token passes through.
+        """Parameters used for one token.
 
-        Of routed experts those it is sent to; the token table is looked up, not passed through,
-        unless it is the head too.
+        Of routed experts only the activated ones count. The embedding table counts only if it is
+        tied to the LM head.
         """
         backbone, counts = self.architecture.backbone, self.architecture.counts
         table = counted(decoder_ends(backbone, 1).embedding, counts.ends[0]).weights
         unused = (1 - backbone.tied) * table
         for group in self.architecture.groups:
-            forward = group.feed_forward
-            if forward.experts:
-                one = routed_experts(forward, backbone.hidden, 1).expert_io
-                idle = forward.experts_held - min(forward.experts_per_token, forward.experts_held)
-                unused += group.layers * idle * one
+            ffn = group.feed_forward
+            if ffn.experts:
+                expert = routed_experts(ffn, backbone.hidden, 1).expert_io
+                idle = ffn.experts_held - min(ffn.experts_per_token, ffn.experts_held)
+                unused += group.layers * idle * expert
         return self.parameter_count - unused
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes that the cache grows by a token in all layers, while no window is full."""
+        """Bytes of KV cache per token over all layers, while no window is full."""
         groups = self.architecture.groups
         values = sum(group.layers * growth_values(group.attention) for group in groups)
         return values * cache_bits(self.architecture, own_cache(self.architecture)) // QUARTERS
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all parameters, in the formats of the checkpoint."""
+        """Bytes of all parameters in the formats of the checkpoint."""
         whole = self.parameter_count * self.architecture.convention.dtype_bytes
         return whole - saved_bytes(self.architecture)
 
 
 def choices_of(model: Model, name: str) -> tuple[str, ...]:
-    """Names of the values of an input; of `device` those of the model's own."""
+    """Names of the values of an input; for `device` the devices of the model."""
     if name == "device" and model.devices:
         return model.device_names
     choices: tuple[str, ...] = INPUTS[name].choices
@@ -145,7 +145,7 @@ def choices_of(model: Model, name: str) -> tuple[str, ...]:
 
 
 def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """A table with the keys of another laid over it, tables within tables too."""
+    """`base` with the keys of `change` replaced, recursively in nested tables."""
     result = dict(base)
     for key, value in change.items():
         old = result.get(key)
@@ -155,11 +155,11 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_model(path: Path, read: dict[Path, str]) -> dict[str, Any]:
-    """What a file and those it extends hold; `read` gets the text of each."""
+    """Merged content of a file and the files that it extends; adds their texts to `read`."""
     if path.resolve() in read:
-        raise InputError(f'{path}: extends: "{path.name}" leads back to itself')
-    if len(read) >= MOST_EXTENDED:
-        raise InputError(f"{path}: extends: more than {MOST_EXTENDED} files, each on the next")
+        raise InputError(f'{path}: extends: "{path.name}" extends itself')
+    if len(read) >= MAX_EXTENDED:
+        raise InputError(f"{path}: extends: a chain of more than {MAX_EXTENDED} files")
     read[path.resolve()] = text = read_text(path)
     data = dict(_toml(path, text))
     if "extends" not in data:
@@ -167,33 +167,32 @@ def _read_model(path: Path, read: dict[Path, str]) -> dict[str, Any]:
     base = data.pop("extends")
     if not isinstance(base, str):
         raise InputError(f"{path}: extends: expected the name or path of a model, found {base!r}")
-    beside = path.parent / base
+    local = path.parent / base
     try:
-        base_path = beside if base not in known("models") and exists(beside) else None
-        below = _read_model(base_path or find("models", base), read)
+        base_path = local if base not in known("models") and exists(local) else None
+        extended = _read_model(base_path or find("models", base), read)
     except InputError as error:
         raise InputError(f"{path}: extends: {error}") from None
-    if data.get("name", below.get("name")) == below.get("name"):
+    if data.get("name", extended.get("name")) == extended.get("name"):
         raise InputError(
-            f"{path}: name: expected one of its own beside extends, other than "
-            f"{json.dumps(below.get('name'))}"
+            f"{path}: name: expected a new name, as the file extends "
+            f"{json.dumps(extended.get('name'))}"
         )
-    return merged(below, data)
+    return merged(extended, data)
 
 
 @lru_cache(maxsize=64)
 def _toml(path: Path, text: str) -> dict[str, Any]:
-    found: dict[str, Any] = parsed_toml(path, text)
-    return found
+    return parsed_toml(path, text)
 
 
 def build(data: dict[str, Any], source: str | Path) -> Model:
-    """Make a model of what a model file holds.
+    """Make a model from the content of a model file.
 
     Raises
     ------
     InputError
-        When it is not valid; the message names `source` and the key.
+        When the content is not valid; the message names `source` and the key.
     """
     try:
         file: Any = ModelFile.model_validate(data)
@@ -211,28 +210,29 @@ def build(data: dict[str, Any], source: str | Path) -> Model:
     )
 
 
-MOST_EXTENDED = 16
-"""Files that a model may lie in, each extending the next."""
+MAX_EXTENDED = 16
+"""Longest chain of files of which each extends the next."""
 _SHIPPED: dict[Path, Model] = {}
 _READ: dict[tuple[Path, tuple[str, ...]], Model] = {}
 _MAX_MODELS = 64
-"""Models of users that are kept."""
+"""Number of models of users that are cached."""
 
 
 def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
-    """Load a model by the name it is shipped under, or from a TOML file; a `Model` is returned.
+    """Load a shipped model by name, or a model from a TOML file or a config.json.
 
-    A file may say ``extends = "NAME"`` and then holds only what differs.
+    A TOML file with ``extends = "NAME"`` states only the differences.
 
     Parameters
     ----------
     name : str, Path or Model
-        A stem under ``sweepengine/data/models``, a path to a TOML file, or a model itself.
+        A stem under ``sweepengine/data/models``, a path to a TOML file or a config.json, a folder
+        that holds a config.json, or a model, which is returned unchanged.
 
     Raises
     ------
     InputError
-        When there is no such model or its file is not valid.
+        When the model is unknown or its file is not valid.
     """
     if isinstance(name, Model):
         return name
@@ -245,16 +245,16 @@ def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
         from sweepengine.data.huggingface import read_config, sidecar_of
 
         texts = {path: read_text(path)}
-        if (beside := sidecar_of(path)) is not None:
-            texts[beside] = read_text(beside)
+        if (sidecar := sidecar_of(path)) is not None:
+            texts[sidecar] = read_text(sidecar)
     else:
         data = _read_model(path, texts)
-    key = (path, tuple(texts.values()))  # by content: a file may change at any time
+    key = (path, tuple(texts.values()))  # with the content, as a file may change
     model = _READ.get(key)
     if model is None:
         if path.suffix == ".json":
             reading = read_config(path)
-            model = build(reading.data, path)._replace(assumed=reading.assumed, said=reading.said)
+            model = build(reading.data, path)._replace(assumed=reading.assumed, notes=reading.notes)
         else:
             model = build(data, path)
         if len(_READ) >= _MAX_MODELS:

@@ -1,4 +1,4 @@
-"""Files that commands write: whole or not at all, and nothing that is not theirs is replaced."""
+"""Output files of commands: written atomically, and only files of the command are replaced."""
 
 import os
 import re
@@ -13,35 +13,35 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import read_text
 
 KINDS = (".svg", ".png", ".html")
-"""Endings of a chart's file."""
+"""Suffixes of chart files."""
 
 
 @contextmanager
 def written(path: Path) -> Iterator[IO[bytes]]:
-    """A file to fill; it appears under its name when the block ends well, else nothing is left.
+    """Open a file for writing; it appears under its name only if the block ends without an error.
 
-    A link is followed; a pipe or a terminal is written to as it is.
+    Links are followed. Pipes and terminals are written to directly.
 
     Raises
     ------
     InputError
-        When it cannot be written: a directory, a block device, a file that is read-only, or a
-        folder that is not there.
+        When the file cannot be written: a directory, a block device, a read-only file, or a
+        missing folder.
     """
-    place, streams = _place(path)
+    target, streams = _target(path)
     if streams:
-        with place.open("wb") as file:
+        with target.open("wb") as file:
             yield file
         return
-    handle, draft = _draft(path, place)
+    handle, draft = _draft(path, target)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        os.chmod(draft, _mode(place))
-        os.replace(draft, place)
+        os.chmod(draft, _mode(target))
+        os.replace(draft, target)
     except OSError as error:
         _remove(draft)
-        if error.filename not in (None, draft, str(place)):
+        if error.filename not in (None, draft, str(target)):
             raise
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
     except BaseException:
@@ -50,7 +50,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file atomically.
 
     Raises
     ------
@@ -62,50 +62,51 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file that could not be written, before what goes into it is computed.
+    """Check that a file can be written, before its content is computed.
 
     Raises
     ------
     InputError
+        When the file cannot be written.
     """
-    place, streams = _place(path)
+    target, streams = _target(path)
     if not streams:
-        handle, draft = _draft(path, place)
+        handle, draft = _draft(path, target)
         os.close(handle)
         _remove(draft)
 
 
-def _place(path: Path) -> tuple[Path, bool]:
-    """The file behind a path, and whether it is a stream, which is not replaced."""
+def _target(path: Path) -> tuple[Path, bool]:
+    """The resolved path of a file, and whether it is a stream, which is not replaced."""
     try:
-        place = path.resolve()
+        target = path.resolve()
         mode = path.stat().st_mode if path.exists() else stat.S_IFREG
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be written: {reason}") from None
-    if str(path) in ("", ".") or stat.S_ISDIR(mode) or not place.name:
-        raise InputError(f"{path}: is a directory: expected a file's name")
+    if str(path) in ("", ".") or stat.S_ISDIR(mode) or not target.name:
+        raise InputError(f"{path}: is a directory: expected a file name")
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
         return path, True
     if not stat.S_ISREG(mode):
-        raise InputError(f"{path}: is a device: expected a file's name")
-    if not mode & 0o222 and place.exists():
+        raise InputError(f"{path}: is a device: expected a file name")
+    if not mode & 0o222 and target.exists():
         raise InputError(f"{path}: cannot be written: it is read-only")
-    return place, False
+    return target, False
 
 
-def _draft(path: Path, place: Path) -> tuple[int, str]:
-    """A new file beside the one that it will become: its handle and its name."""
+def _draft(path: Path, target: Path) -> tuple[int, str]:
+    """Handle and name of a new temporary file in the folder of the final one."""
     try:
-        return tempfile.mkstemp(dir=place.parent, prefix=".", suffix=".unfinished")
+        return tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".unfinished")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def _mode(place: Path) -> int:
-    """Permissions of the file that is replaced, or those that a new one gets."""
-    if place.exists():
-        return stat.S_IMODE(place.stat().st_mode)
+def _mode(target: Path) -> int:
+    """Permissions of the file to replace, or the default ones of a new file."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
@@ -116,21 +117,21 @@ def _remove(draft: str) -> None:
         os.unlink(draft)
 
 
-class OwnFolder:
-    """A folder that a command fills again and again: it replaces what it wrote, nothing else.
+class OutputFolder:
+    """A folder that a command may fill again; only files that it wrote are replaced.
 
-    The names of its files stand in a file among them, `RECORD`.
+    The file `RECORD` in the folder lists their names.
     """
 
     RECORD = "written.txt"
 
     def __init__(self, path: Path) -> None:
-        """Open a folder, which need not be there.
+        """Open a folder, which may be missing.
 
         Raises
         ------
         InputError
-            When it is no folder, or its record cannot be read.
+            When the path is not a folder, or its record cannot be read.
         """
         self.path = path
         if str(path) in ("", ".") or "://" in str(path) or ":/" in str(path):
@@ -139,7 +140,7 @@ class OwnFolder:
             if path.exists() and not path.is_dir():
                 raise InputError(f"{path}: is a file: expected a directory to write into")
             record = path / self.RECORD
-            self.own = set(read_text(record).splitlines()) if record.exists() else set()
+            self.written_names = set(read_text(record).splitlines()) if record.exists() else set()
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -147,42 +148,44 @@ class OwnFolder:
             raise InputError(f"{path}: cannot be read: {reason}") from None
 
     def claim(self, names: Iterable[str]) -> None:
-        """Refuse to go on where a file of one of these names is not ours.
+        """Check that no file of these names was written by anything else.
 
         Raises
         ------
         InputError
-            Naming it.
+            Naming the first such file.
         """
         for name in names:
-            place = self.path / name
-            if (place.exists() or place.is_symlink()) and name not in self.own:
+            target = self.path / name
+            if (target.exists() or target.is_symlink()) and name not in self.written_names:
                 raise InputError(
-                    f"{place}: was not written by this command: expected another directory, "
-                    "or it gone"
+                    f"{target}: was not written by this command: remove it, or write to another "
+                    "directory"
                 )
 
     def write(self, contents: Mapping[str, bytes]) -> None:
-        """Write files by their names, each whole; the record first, so that all are ours.
+        """Write files by name, each atomically, after the record of their names.
 
         Raises
         ------
         InputError
-            When one is not ours, or cannot be written.
+            When a file was written by anything else, or cannot be written.
         """
         self.claim(contents)
         try:
             for folder in {(self.path / name).parent for name in contents}:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be made: {error.strerror}") from None
-        self.own |= set(contents)
-        write_text(self.path / self.RECORD, "".join(f"{name}\n" for name in sorted(self.own)))
+            raise InputError(f"{self.path}: cannot be created: {error.strerror}") from None
+        self.written_names |= set(contents)
+        write_text(
+            self.path / self.RECORD, "".join(f"{name}\n" for name in sorted(self.written_names))
+        )
         for name, content in contents.items():
             with written(self.path / name) as file:
                 file.write(content)
 
 
 def file_stem(name: str) -> str:
-    """A name as the beginning of a file's: letters, digits and ``._-`` alone."""
+    """A file stem from a name: letters, digits and ``._-`` only."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"

@@ -1,4 +1,4 @@
-"""Patterns of layers in a config: which look back a window, which have routed experts."""
+"""Patterns of layers in a config: which have a sliding window, which have routed experts."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def _even_below_max(reader: ConfigValues, layers: int) -> list[bool]:
     return [layer % 2 == 0 and layer < first for layer in range(layers)]
 
 
-def _but_every(reader: ConfigValues, layers: int) -> list[bool]:
+def _all_but_every(reader: ConfigValues, layers: int) -> list[bool]:
     key = "sliding_window_pattern"
     given = reader.part.get("_sliding_window_pattern", reader.part.get(key))
     pattern = 6 if given is None else reader.whole(key, given)
@@ -58,25 +58,25 @@ WINDOWS: dict[str, Pattern] = {
     "from_max_window_layers": _from_max,
     "even_below_max_window_layers": _even_below_max,
     "even": lambda _, layers: [layer % 2 == 0 for layer in range(layers)],
-    "but_every_sixth": _but_every,
+    "but_every_sixth": _all_but_every,
     "hybrid": _hybrid,
     "chunks": _chunks,
 }
-"""Which layers look back a window, by the name that `families.toml` calls the pattern."""
+"""Name of a pattern in `families.toml` to the layers with a sliding window."""
 
 
-def _said_sparse(reader: ConfigValues, layers: int) -> list[bool] | None:
+def _sparse_types(reader: ConfigValues, layers: int) -> list[bool] | None:
     types = reader.listed("mlp_layer_types", layers)
     return None if types is None else [entry == "sparse" for entry in types]
 
 
-def _behind_dense(reader: ConfigValues, layers: int) -> list[bool]:
+def _after_dense(reader: ConfigValues, layers: int) -> list[bool]:
     first = reader.number("first_k_dense_replace", 0)
     return [layer >= first for layer in range(layers)]
 
 
 def _from_first(reader: ConfigValues, layers: int) -> list[bool]:
-    if (sparse := _said_sparse(reader, layers)) is not None:
+    if (sparse := _sparse_types(reader, layers)) is not None:
         return sparse
     pattern = reader.listed("moe_layer_freq", layers)
     if pattern is not None:
@@ -84,11 +84,11 @@ def _from_first(reader: ConfigValues, layers: int) -> list[bool]:
     frequency = reader.value("moe_layer_freq")
     if frequency not in (None, 1):
         raise reader.fail("moe_layer_freq", f"= {frequency}: expected 1, or a list")
-    return _behind_dense(reader, layers)
+    return _after_dense(reader, layers)
 
 
 def _listed_sparse(reader: ConfigValues, layers: int) -> list[bool]:
-    if (sparse := _said_sparse(reader, layers)) is not None:
+    if (sparse := _sparse_types(reader, layers)) is not None:
         return sparse
     pattern = reader.listed("moe_layer_freq", layers)
     if pattern is None:
@@ -106,18 +106,18 @@ def _sparse_step(reader: ConfigValues, layers: int) -> list[bool]:
 
 
 def _enumerated(reader: ConfigValues, layers: int) -> list[bool]:
-    if (sparse := _said_sparse(reader, layers)) is not None:
+    if (sparse := _sparse_types(reader, layers)) is not None:
         return sparse
     written = reader.value("moe_layers_enum")
     if written is None:
-        return _behind_dense(reader, layers)
+        return _after_dense(reader, layers)
     try:
-        named = [int(entry) for entry in written.split(",")]
+        sparse_layers = [int(entry) for entry in written.split(",")]
     except (AttributeError, ValueError):
         raise reader.fail(
-            "moe_layers_enum", f"= {written!r}: expected layers, as in 3,4,5"
+            "moe_layers_enum", f"= {written!r}: expected layer numbers, such as 3,4,5"
         ) from None
-    return [layer in named for layer in range(layers)]
+    return [layer in sparse_layers for layer in range(layers)]
 
 
 def _interleaved(reader: ConfigValues, layers: int) -> list[bool]:
@@ -129,14 +129,14 @@ def _interleaved(reader: ConfigValues, layers: int) -> list[bool]:
 
 
 BLOCKS = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
-"""Letters of a hybrid pattern to what a layer is."""
+"""Letters of a hybrid pattern to the kind of a layer."""
 BLOCK_NAMES = {"mamba": "mamba", "linear_attention": "mamba", "moe": "moe", "mlp": "mlp",
                "attention": "attention", "full_attention": "attention"}  # fmt: skip
 
 
 def block_types(reader: ConfigValues, layers: int) -> list[str] | None:
-    """What each layer is, of a model whose layers have one branch; None for others."""
-    if reader.family.get("mixtures") != "blocks":
+    """Kind of each layer of a model whose layers have one branch; None for other models."""
+    if reader.family.get("moe_layers") != "blocks":
         return None
     types = reader.listed("layers_block_type", layers)
     pattern = reader.value("hybrid_override_pattern")
@@ -161,17 +161,19 @@ def linear_layers(reader: ConfigValues, layers: int) -> list[bool]:
         return [(layer + 1) % interval != 0 for layer in range(layers)]
     for entry in types:
         if entry not in ("linear_attention", "full_attention"):
-            raise reader.fail("layer_types", f'"{entry}": expected linear_ or full_attention')
+            raise reader.fail(
+                "layer_types", f'"{entry}": expected linear_attention or full_attention'
+            )
     return [entry == "linear_attention" for entry in types]
 
 
 RATIOS = {0: "sliding_attention", 4: "compressed_sparse_attention",
           128: "heavily_compressed_attention"}  # fmt: skip
-"""Entries of `compress_ratios` to what `layer_types` calls such a layer, as transformers reads."""
+"""Entries of `compress_ratios` to the names of `layer_types`, as transformers maps them."""
 
 
 def compressed_layers(reader: ConfigValues, layers: int) -> list[tuple[int, bool]]:
-    """Tokens that an entry of each layer stands for (0: no entries), and whether it picks some."""
+    """Tokens per compressed KV entry (0: no entries), and whether it has an indexer, by layer."""
     types = reader.listed("layer_types", layers)
     if types is None:
         ratios = reader.listed("compress_ratios", layers)
@@ -196,7 +198,7 @@ def compressed_layers(reader: ConfigValues, layers: int) -> list[tuple[int, bool
     return [(reader.whole("compress_rates", strides[entry], 0), entry == sparse) for entry in types]
 
 
-MIXTURES: dict[str, Pattern] = {
+MOE_LAYERS: dict[str, Pattern] = {
     "none": lambda _, layers: [False] * layers,
     "every": lambda _, layers: [True] * layers,
     "from_first": _from_first,
@@ -207,4 +209,4 @@ MIXTURES: dict[str, Pattern] = {
     "if_enabled": lambda reader, layers: [bool(reader.flag("enable_moe_block"))] * layers,
     "blocks": lambda _, layers: [False] * layers,
 }
-"""Which layers have routed experts, by the name that `families.toml` calls the pattern."""
+"""Name of a pattern in `families.toml` to the layers with routed experts."""

@@ -1,7 +1,7 @@
-"""What a config.json says of its checkpoint's number formats: `quantization_config`.
+"""Number formats of a checkpoint, from the `quantization_config` of a config.json.
 
-Spellings of fp8 (transformers), mxfp4, GPTQ, AWQ, compressed-tensors and ModelOpt are read. The
-format of a role is that of most of its layers; where some stay as they are, it is said. Names of
+It reads fp8 (transformers), mxfp4, GPTQ, AWQ, compressed-tensors and ModelOpt. The format of a
+weight role is that of most of its layers; a note reports layers with another format. Names of
 modules, algorithms and formats are in `families.toml`.
 """
 
@@ -17,15 +17,16 @@ from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 
 
 class Quantized(NamedTuple):
-    """What was understood."""
+    """Formats that were read."""
 
     formats: dict[str, str]
-    """Role, "activation" and "cache" to the name of a format; what is bf16 is left out."""
-    said: tuple[str, ...]
+    """Weight role, "activation" or "cache" to the name of its format; bf16 is left out."""
+    notes: tuple[str, ...]
+    """Layers that are modelled in another format than they have."""
 
 
 class UnknownFormatError(ValueError):
-    """A format that is not known; the message says which key, and what is."""
+    """An unknown format; the message names the key and the allowed values."""
 
 
 def read_quantization(
@@ -38,54 +39,55 @@ def read_quantization(
     config : dict
         Its `quantization_config`.
     part : dict
-        The part that describes the decoder.
+        The part of the config that describes the decoder.
     roles : mapping of str to sequence of int
-        Which layers have a role; one that none has is no key.
+        Weight role to the layers that have it; roles without layers are left out.
     modules : dict
-        Role to the modules that stand for it, where those of every family do not.
+        Weight role to its modules, where they differ from `[checkpoints.modules]`.
 
     Raises
     ------
     UnknownFormatError
-        When its format is not one that is known.
+        When a format is unknown.
     """
     base = _base(config)
     named = config.get("quantized_layers") or {}
-    # Lists beside fp8 are of what was quantised anew; the rest is as it was.
+    # With fp8, `quantized_layers` lists the layers quantised again; the others stay fp8.
     patterns = [] if named and config.get("quant_method") == "fp8" else _ignored(config)
     ignored = _Ignored.of(patterns)
     known = families()["checkpoints"]["modules"]
-    found: dict[str, str] = {}
-    said = []
+    formats: dict[str, str] = {}
+    notes = []
     for role, layers in roles.items():
         names = tuple(modules.get(role) or known[role])
-        each = (_of_layer(layer, names, base, ignored, named) for layer in layers)
-        votes = Counter(vote for vote in each if vote)
+        of_layers = (_of_layer(layer, names, base, ignored, named) for layer in layers)
+        votes = Counter(vote for vote in of_layers if vote)
         chosen, most = votes.most_common(1)[0] if votes else ("bf16", 0)
         if most < votes.total():
-            said.append(
-                f"{votes.total() - most} of {votes.total()} layers have other formats of {role}; "
-                f"all are taken as {chosen}"
+            others = votes.total() - most
+            verb = "has another format" if others == 1 else "have other formats"
+            notes.append(
+                f"{role}: {others} of {votes.total()} layers {verb}; all are modelled as {chosen}"
             )
         if chosen != "bf16":
-            found[role] = chosen
-    if part.get("expert_dtype") == "fp4" and found.get("experts") == base == "fp8":
-        found["experts"] = "mxfp4"
-    kept = config.get("kv_cache_scheme") or config.get("kv_cache_quant_algo")
-    if kept:
-        bits = kept.get("num_bits") if isinstance(kept, dict) else kept
+            formats[role] = chosen
+    if part.get("expert_dtype") == "fp4" and formats.get("experts") == base == "fp8":
+        formats["experts"] = "mxfp4"
+    cache = config.get("kv_cache_scheme") or config.get("kv_cache_quant_algo")
+    if cache:
+        bits = cache.get("num_bits") if isinstance(cache, dict) else cache
         if bits not in (8, "FP8"):
-            raise UnknownFormatError(f"kv_cache_scheme = {kept!r}: expected 8 bits")
-        found["cache"] = "fp8"
-    if found:
+            raise UnknownFormatError(f"kv_cache_scheme = {cache!r}: expected 8 bits")
+        formats["cache"] = "fp8"
+    if formats:
         activation = _activation(config, base)
         if activation != "bf16":
-            found["activation"] = activation
-    return Quantized(found, tuple(said))
+            formats["activation"] = activation
+    return Quantized(formats, tuple(notes))
 
 
 def _base(config: Config) -> str:
-    """The format of a linear layer that nothing else is said of."""
+    """Format of a linear layer without a setting of its own."""
     method = str(config.get("quant_method", "modelopt"))
     if method == "mxfp4":
         return "mxfp4"
@@ -115,16 +117,16 @@ def _base(config: Config) -> str:
     return _weights(next(iter(groups.values())).get("weights") or {})
 
 
-def _weights(said: Config) -> str:
+def _weights(group: Config) -> str:
     """Format of a group of compressed-tensors."""
-    stated = {"symmetric": True} | said
+    stated = {"symmetric": True} | group
     for known in families()["checkpoints"]["weights"]:
-        wanted = {"group_size": None} | known
-        if all(stated.get(key) == value for key, value in wanted.items() if key != "format"):
+        required = {"group_size": None} | known
+        if all(stated.get(key) == value for key, value in required.items() if key != "format"):
             return str(known["format"])
     raise UnknownFormatError(
-        f"weights of {said.get('num_bits')} bits, {said.get('type')}, groups of "
-        f"{said.get('group_size')}: expected one of {', '.join(FORMAT_NAMES)}"
+        f"weights of {group.get('num_bits')} bits, {group.get('type')}, groups of "
+        f"{group.get('group_size')}: expected one of {', '.join(FORMAT_NAMES)}"
     )
 
 
@@ -137,54 +139,51 @@ def _activation(config: Config, base: str) -> str:
         if taken.get("num_bits") == 4:
             return "nvfp4"
         return "fp8" if taken.get("type") == "float" else "int8"
-    taken = row_of(base).get("activations", base)
-    return str(taken)
+    return str(row_of(base).get("activations", base))
 
 
 def _ignored(config: Config) -> list[str]:
-    found: list[str] = []
+    patterns: list[str] = []
     for key in ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules"):
         listed = config.get(key) or []
-        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        if not isinstance(listed, list) or not all(isinstance(entry, str) for entry in listed):
             raise UnknownFormatError(f"{key}: expected a list of modules")
-        found += listed
-    return found
+        patterns += listed
+    return patterns
 
 
 class _Ignored(NamedTuple):
-    """What a list leaves in bf16: plain names, thousands of them in some files, and patterns."""
+    """A list of modules that stay in bf16: names, in some files thousands, and patterns."""
 
     plain: frozenset[str]
-    """Paths of modules, or single names in them."""
+    """Paths of modules, or single components of paths."""
     expressions: tuple[str, ...]
     wildcards: tuple[str, ...]
 
     @classmethod
     def of(cls, patterns: Sequence[str]) -> "_Ignored":
-        """Sort a list."""
-        expressions = tuple(one.removeprefix("re:") for one in patterns if one.startswith("re:"))
-        others = [one for one in patterns if not one.startswith("re:")]
-        plain = frozenset(one for one in others if "*" not in one)
-        wildcards = tuple(pattern for one in others if "*" in one for pattern in (one, f"{one}.*"))
+        """Split a list by the kind of its entries."""
+        expressions = tuple(e.removeprefix("re:") for e in patterns if e.startswith("re:"))
+        names = [entry for entry in patterns if not entry.startswith("re:")]
+        plain = frozenset(name for name in names if "*" not in name)
+        wildcards = tuple(pattern for n in names if "*" in n for pattern in (n, f"{n}.*"))
         return cls(plain, expressions, wildcards)
 
     def has(self, name: str) -> bool:
-        """Whether it names a module or one that holds it."""
+        """Whether the list names a module or a parent of it."""
         steps = name.split(".")
         return (
             not self.plain.isdisjoint(steps)
             or not self.plain.isdisjoint(accumulate(steps, "{}.{}".format))
-            or any(re.match(one, name) for one in self.expressions)
-            or any(
-                fnmatchcase(name, one) or fnmatchcase(name, f"{one}.*") for one in self.wildcards
-            )
+            or any(re.match(expression, name) for expression in self.expressions)
+            or any(fnmatchcase(name, wildcard) for wildcard in self.wildcards)
         )
 
 
 def _of_layer(
     layer: int, modules: tuple[str, ...], base: str, ignored: _Ignored, named: Config
 ) -> str:
-    """Format of a role in one layer; empty where a list of all that is quantised has it not."""
+    """Format of a role in one layer; empty if only listed layers are quantised, and it is not."""
     known = families()["checkpoints"]
     algorithms: dict[str, str] = known["algorithms"]
     names = [f"{prefix}{layer}.{module}" for prefix in known["prefixes"] for module in modules]

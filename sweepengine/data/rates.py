@@ -1,4 +1,4 @@
-"""Rates of operators: TOML files of what kernels reach on a device under a framework."""
+"""Rates of operators: TOML files of what kernels reach on a device under a serving engine."""
 
 import hashlib
 import math
@@ -35,26 +35,26 @@ FORMS: dict[str, type] = {
     "all-reduce": operator_rates.AllReduceRates,
     "nccl": operator_rates.AllReduceRates,
 }
-"""Kind of operator to the rates of its form: the sections of a rates file."""
+"""Kind of operator, a section of a rates file, to the record of its rates."""
 A_MICROSECOND = 1e-6
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _Percent = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Fit(BaseModel):
-    """Rates of one kind of operator in one format, and how well they foretell rows unseen."""
+    """Rates of one kind of operator in one format, and their errors on held-out rows."""
 
     model_config = _STRICT
     version: Name
-    """Of the framework or library that was measured."""
+    """Version of the measured serving engine or library."""
     rows: Annotated[int, Field(ge=1, strict=True)]
     judged: Annotated[int, Field(ge=1, strict=True)]
-    """Of them those that the fit did not see."""
+    """Number of held-out rows among them."""
     median: _Percent
-    """Of |predicted / measured - 1| on those, %."""
+    """Median of |predicted / measured - 1| on held-out rows, %."""
     p90: _Percent
     roofline_median: _Percent
-    """The same of the data sheet: peaks, no launch."""
+    """The same error of the data sheet: peaks reached, no launch time."""
     roofline_p90: _Percent
     rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 
@@ -70,11 +70,11 @@ class RatesFile(BaseModel):
     framework: Name
     source: Source
     fits: dict[str, dict[str, Fit]]
-    """By kind, then by format."""
+    """Fits by kind of operator, then by format."""
 
     @cached_property
     def digest(self) -> str:
-        """Of all that it holds."""
+        """Hash of the content."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @field_validator("fits")
@@ -84,39 +84,39 @@ class RatesFile(BaseModel):
             if kind not in FORMS:
                 raise ValueError(f"{kind}: expected one of {', '.join(FORMS)}")
             for name, fit in by_format.items():
-                wanted = {*fields_of(FORMS[kind])} - {"weight_bytes"}
-                if set(fit.rates) != wanted:
-                    odd = sorted(wanted ^ set(fit.rates))[0]
-                    raise ValueError(f"{kind}.{name}.rates.{odd}: expected {sorted(wanted)}")
+                expected = {*fields_of(FORMS[kind])} - {"weight_bytes"}
+                if set(fit.rates) != expected:
+                    wrong = sorted(expected ^ set(fit.rates))[0]
+                    raise ValueError(f"{kind}.{name}.rates.{wrong}: expected {sorted(expected)}")
         return fits
 
 
 @cache
 def fields_of(form: type) -> dict[str, Rate]:
-    """The rates of a form, as declared."""
+    """The declared rates of a form, by name."""
     hints = get_type_hints(form, include_extras=True)
     return {name: hints[name].__metadata__[0] for name in form._fields}  # type: ignore[attr-defined]
 
 
 @cache
 def shipped_rates() -> dict[tuple[str, str], Path]:
-    """Rates files that come with the package, by device and framework."""
+    """Shipped rates files by device and serving engine."""
     folder = Path(str(resources.files("sweepengine.data") / "rates"))
-    found = {}
+    paths = {}
     for path in sorted(folder.glob("*.toml")):
         device, _, framework = path.stem.rpartition("-")
-        found[device, framework] = path
-    return found
+        paths[device, framework] = path
+    return paths
 
 
 @cache
 def load_rates(path: Path) -> RatesFile:
-    """Read a rates file that ships; `own_rates` once."""
-    return own_rates(path)
+    """Read a shipped rates file, once."""
+    return read_rates(path)
 
 
-def own_rates(path: Path) -> RatesFile:
-    """Read a rates file, which may change at any time.
+def read_rates(path: Path) -> RatesFile:
+    """Read a rates file whose content may change at any time.
 
     Raises
     ------
@@ -135,23 +135,23 @@ def _parsed(path: Path, text: str) -> RatesFile:
 
 
 def rates_of(device: Device, framework: str) -> Iterator[RatesFile]:
-    """Rates files to look in: the device's own, then those of the device that it is like.
+    """Rates files to search: those of the device, then those of the device that it is `like`.
 
-    Of each first those of the framework, and its own files before those that ship.
+    For each device those of `framework` come first, and files of the user before shipped ones.
 
     Raises
     ------
     InputError
-        When a file of its own cannot be read or is not valid.
+        When a file of the user cannot be read or is not valid.
     """
     shipped = shipped_rates()
     ordered = dict.fromkeys((framework, *FRAMEWORKS))
     seen: set[str] = set()
     while device.name not in seen:
         seen.add(device.name)
-        own = [_of_framework(path) for path in device.rates]
+        files = [_checked_rates(path) for path in device.rates]
         for name in ordered:
-            yield from (file for file in own if file.framework == name)
+            yield from (file for file in files if file.framework == name)
             if (path := shipped.get((device.name, name))) is not None:
                 yield load_rates(path)
         if device.like is None:
@@ -159,8 +159,8 @@ def rates_of(device: Device, framework: str) -> Iterator[RatesFile]:
         device = load_device(device.like)
 
 
-def _of_framework(path: Path) -> RatesFile:
-    file = own_rates(path)
+def _checked_rates(path: Path) -> RatesFile:
+    file = read_rates(path)
     if file.framework not in FRAMEWORKS:
         raise InputError(
             f'{path}: framework = "{file.framework}": expected one of {", ".join(FRAMEWORKS)}'
@@ -169,18 +169,18 @@ def _of_framework(path: Path) -> RatesFile:
 
 
 class Scales(NamedTuple):
-    """Data-sheet figures that rates are shares of, a microsecond."""
+    """Data-sheet figures per microsecond, which rates are shares of."""
 
     peak: float
     """FLOP/us of tensor cores."""
     bandwidth: float
-    """Byte/us."""
+    """Memory bandwidth, byte/us."""
     link: float
-    """Byte/us one way."""
+    """Link bandwidth one way, byte/us."""
     multiprocessors: float
 
     def of(self, what: str) -> float:
-        """The figure that a rate is a share of."""
+        """The figure that a rate is a share of, by the name in its declaration."""
         return {
             "": 1.0,
             PEAK: self.peak,
@@ -193,13 +193,13 @@ class Scales(NamedTuple):
 
 
 NO_LINKS = 1.0
-"""Byte/us where a device has none: several of them are refused before."""
+"""Byte/us for a device without links; layouts of several such devices are errors."""
 
 
 def scales_of(device: Device, operand: str) -> Scales:
-    """Figures of a device for products of a format of activations.
+    """Figures of a device for GEMMs with activations in format `operand`.
 
-    One whose file does not say how many multiprocessors it has is one: it has no rates for them.
+    A device without a number of multiprocessors has no rates; its number is taken as 1.
     """
     peak = device.peaks.get(row_of(operand).get("peak", "bf16"), device.tensor_flops_per_s)
     link = NO_LINKS if device.links is None else device.links.bytes_per_s * A_MICROSECOND
@@ -212,14 +212,14 @@ def scales_of(device: Device, operand: str) -> Scales:
 
 
 def weight_bytes(name: str) -> float:
-    """Bytes of a weight in a format, with its part of the scales."""
-    kept = BY_NAME[name]
-    block = max(kept.rows, 1) * kept.columns if kept.columns else math.inf
-    return (kept.bits + kept.scale_bits / block) / 8
+    """Bytes per weight in a format, including its share of the scales."""
+    row = BY_NAME[name]
+    block = max(row.rows, 1) * row.columns if row.columns else math.inf
+    return (row.bits + row.scale_bits / block) / 8
 
 
 def operands(name: str) -> tuple[str, str]:
-    """Formats of weights and activations that a name of rates stands for: "mxfp4-fp8"."""
+    """Formats of weights and activations from the format name of rates, such as "mxfp4-fp8"."""
     if name in BY_NAME:
         return name, row_of(name).get("activations", name)
     weights, _, activations = name.rpartition("-")
@@ -227,7 +227,19 @@ def operands(name: str) -> tuple[str, str]:
 
 
 def resolved(form: type, rates: dict[str, float], scales: Scales, weights: float) -> Any:
-    """Rates of a form in absolute figures, as formulas take them."""
+    """Rates in absolute figures, as formulas take them.
+
+    Parameters
+    ----------
+    form : type
+        Record of the rates, a value of `FORMS`.
+    rates : dict
+        Rates as shares of data-sheet figures, by name.
+    scales : Scales
+        These figures, per microsecond.
+    weights : float
+        Bytes per weight.
+    """
     return form(
         *(
             weights if name == "weight_bytes" else rates[name] * scales.of(rate.of)
@@ -237,7 +249,7 @@ def resolved(form: type, rates: dict[str, float], scales: Scales, weights: float
 
 
 def ideal(form: type) -> dict[str, float]:
-    """Rates of the data sheet: peaks are reached, nothing is launched, all is hidden."""
+    """Rates of the data sheet: peaks reached, no launch time, everything overlapped."""
     figures = dict.fromkeys(fields_of(form), 0.0)
     for name, rate in fields_of(form).items():
         if rate.of in (PEAK, BANDWIDTH, LINK) or name in ("activations", "warm_bytes"):

@@ -1,4 +1,4 @@
-"""What a model file holds: its schema, from the declarations of the numbers that formulas take."""
+"""Schema of model files, generated from the declarations of the numbers of formulas."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -40,7 +40,7 @@ from sweepengine.formulas.towers import (
 from sweepengine.formulas.vision import Joins
 
 LARGEST_NUMBER = 2**31 - 1
-"""Largest number of a model file."""
+"""Largest number in a model file."""
 OPERATORS: dict[str, tuple[str, type[NamedTuple]]] = {
     "layer": ("decoder", Layer),
     "ends": ("decoder", Ends),
@@ -52,7 +52,7 @@ OPERATORS: dict[str, tuple[str, type[NamedTuple]]] = {
     "encoder_block": ("encoder", EncoderBlock),
     "joins": ("vision", Joins),
 }
-"""Field of `Counts` to how a model file calls its operators: "decoder.norms", "sam.tables"."""
+"""Field of `Counts` to the prefix and record of its operators: "decoder.norms", "sam.tables"."""
 OPERATOR_NAMES = {
     kind: [f"{part}.{operator}" for operator in tuple_of._fields]
     for kind, (part, tuple_of) in OPERATORS.items()
@@ -71,11 +71,11 @@ ABSENT = {
     "feed_forward": FeedForward(**_zeros(FeedForward))._replace(matrices=3, expert_devices=1),
     "recurrent": NO_RECURRENT,
 }
-"""What stands for a part that a layer does not have."""
+"""Values of a part that a layer does not have."""
 
 
 class Mode(BaseModel):
-    """A published resolution mode; without a tile size it has no tiles."""
+    """A published resolution mode, in pixels; without `tile_size` it has no tiles."""
 
     model_config = _STRICT
     view_size: _Side
@@ -83,7 +83,7 @@ class Mode(BaseModel):
 
 
 def quantities(numbers: type[NamedTuple]) -> dict[str, Quantity]:
-    """What each number of a tuple is, as its annotation says."""
+    """Annotation of each number of a record, by name."""
     hints = get_type_hints(numbers, include_extras=True)
     return {
         name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
@@ -91,7 +91,7 @@ def quantities(numbers: type[NamedTuple]) -> dict[str, Quantity]:
 
 
 def _schema(numbers: type[NamedTuple], **more: Any) -> type[BaseModel]:
-    """Schema of the part of a model file that holds the numbers of a tuple."""
+    """Schema of the part of a model file that holds the numbers of a record."""
     fields: dict[str, Any] = {}
     for name, quantity in quantities(numbers).items():
         kind: Any = Annotated[int, Field(ge=quantity.least, le=LARGEST_NUMBER, strict=True)]
@@ -108,14 +108,14 @@ def _schema(numbers: type[NamedTuple], **more: Any) -> type[BaseModel]:
 
 
 def _numbers(read: Any, numbers: type[NamedTuple]) -> Any:
-    """The tuple of integers that a part of a model file holds."""
-    found: dict[str, int] = {}
+    """The record of integers from a part of a model file."""
+    values: dict[str, int] = {}
     for name, quantity in quantities(numbers).items():
         value = getattr(read, name)
         if value is None:
-            value = found[str(quantity.default)]
-        found[name] = int(value)
-    return numbers(**found)  # type: ignore[call-overload]
+            value = values[str(quantity.default)]
+        values[name] = int(value)
+    return numbers(**values)  # type: ignore[call-overload]
 
 
 _Count: Any = create_model(
@@ -155,14 +155,14 @@ TOWERS: dict[str, type[NamedTuple]] = {
     "encoder": Encoder,
     "projector": Projector,
 }
-"""Sections of a model that sees images; one that sees none has none of them."""
+"""Sections of a model with vision; a text model has none of them."""
 EITHER: dict[str, NamedTuple] = {"clip": NO_CLIP, "encoder": NO_ENCODER}
-"""Sections of which it has one, and what stands for the other."""
+"""Sections of which a model with vision has exactly one, and the values of the absent one."""
 SECTIONS = (*TOWERS, "decoder", "accounting")
 
 
 class _ModelFile(BaseModel):
-    """A model file as written."""
+    """Schema of a model file, without the vision sections."""
 
     model_config = _STRICT
     name: Name
@@ -172,7 +172,7 @@ class _ModelFile(BaseModel):
     ]
     decoder: _Decoder  # type: ignore[valid-type]
     accounting: _Accounting = _Accounting(  # type: ignore[valid-type]
-        source="transformers' modules; weights, activations and cache in bf16", dtype_bytes=2
+        source="modules of transformers; weights, activations and KV cache in bf16", dtype_bytes=2
     )
     checkpoint: _Checkpoint = _Checkpoint()
     modes: dict[Name, Mode] = {}
@@ -184,9 +184,11 @@ class _ModelFile(BaseModel):
         if given:
             for section in TOWERS:
                 if section not in EITHER and section not in given:
-                    raise ValueError(f"{section}: required key is missing beside {given[0]}")
+                    raise ValueError(f"{section}: required key is missing, as {given[0]} is given")
             if len(set(EITHER) & set(given)) != 1:
-                raise ValueError(f"{given[0]}: expected one of {' or '.join(EITHER)} beside it")
+                raise ValueError(
+                    f"{given[0]}: expected exactly one of {' and '.join(EITHER)} with it"
+                )
         arch = architecture_of(self)
         for key, divisor, of_key, number in _divisions(self, arch):
             if number % divisor:
@@ -205,7 +207,7 @@ ModelFile: type[_ModelFile] = create_model(
 
 
 def _divisions(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
-    """Numbers that must divide others."""
+    """Pairs of key and number of which the first must divide the second."""
     if arch.towers is not None:
         sam, clip, encoder = arch.towers.sam, arch.towers.clip, arch.towers.encoder
         yield "sam.heads", sam.heads, "sam.width", sam.width
@@ -222,15 +224,15 @@ def _divisions(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, i
 
 
 def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
-    """Numbers that others bound."""
+    """Pairs of key and number of which the first must not exceed the second."""
     if arch.towers is not None:
         sam, image = arch.towers.sam, arch.towers.image
         few = ("image.few_queries", image.few_queries)
         yield *few, "image.many_queries", image.many_queries
         if arch.towers.encoder.layers:
-            yield "image.few_queries below 1", 1, "it", image.few_queries
+            yield "least allowed image.few_queries", 1, "image.few_queries", image.few_queries
         else:
-            yield *few, "what is read without an encoder", 0
+            yield *few, "its limit without an encoder", 0
         yield "sam.global_blocks", sam.global_blocks, "sam.blocks", sam.blocks
     for name, part in file.decoder.attention.items():
         key = f"decoder.attention.{name}"
@@ -242,18 +244,19 @@ def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]
         yield f"{key}.experts_per_token", part.experts_per_token, *experts
         yield f"{key}.experts_held", part.experts_held or 0, *experts
         if part.experts:
-            yield f"{key}.experts_per_token below 1", 1, "it", part.experts_per_token
-            yield f"{key}.expert_width below 1", 1, "it", part.expert_width
+            tokens = f"{key}.experts_per_token"
+            yield f"least allowed {tokens}", 1, tokens, part.experts_per_token
+            yield f"least allowed {key}.expert_width", 1, f"{key}.expert_width", part.expert_width
 
 
 PARTS_OF_LAYERS = {"attention": Attention, "feed_forward": FeedForward, "recurrent": Recurrent}
-"""Parts of a layer by how `decoder.layers` names them, in order; `"none"` is none."""
+"""Kinds of parts of a layer in the order of `decoder.layers`; the part "none" is absent."""
 
 
 def _groups(file: Any) -> tuple[Group, ...]:
-    """Groups of like layers, as `decoder.layers` stacks the named parts."""
+    """Groups of identical layers, as `decoder.layers` combines the named parts."""
     decoder = file.decoder
-    found = []
+    groups = []
     for i, (count, *names) in enumerate(decoder.layers):
         parts = dict.fromkeys(PARTS_OF_LAYERS, "none") | dict(
             zip(PARTS_OF_LAYERS, names, strict=False)
@@ -268,36 +271,36 @@ def _groups(file: Any) -> tuple[Group, ...]:
             else:
                 expected = ", ".join([*described, "none"])
                 raise ValueError(
-                    f'decoder.layers[{i}]: {kind} "{name}" is not described: '
+                    f'decoder.layers[{i}]: {kind} "{name}" is not defined: '
                     f"expected one of {expected}"
                 )
         branches = (names[0] != "none" or parts["recurrent"] != "none") + (names[1] != "none")
         norms = decoder.norms * branches // 2
-        found.append(Group(count, norms, *numbers))
-    return tuple(found)
+        groups.append(Group(count, norms, *numbers))
+    return tuple(groups)
 
 
 def _counts(file: Any) -> Counts:
-    """How often each count of each operator is counted; later rules go over earlier ones."""
-    roles = {name: CountedOperator() for names in OPERATOR_NAMES.values() for name in names}
+    """Weight of each count of each operator; later rules override earlier ones."""
+    counted = {name: CountedOperator() for names in OPERATOR_NAMES.values() for name in names}
     for key, rule in file.accounting.counts.items():
-        said = {role: getattr(rule, role) for role in CountedOperator._fields}
-        changed = {role: number for role, number in said.items() if number is not None}
+        weights = {count: getattr(rule, count) for count in CountedOperator._fields}
+        changed = {count: number for count, number in weights.items() if number is not None}
         for pattern in rule.operators:
-            matching = [name for name in roles if fnmatchcase(name, pattern)]
+            matching = [name for name in counted if fnmatchcase(name, pattern)]
             if not matching:
                 raise ValueError(
-                    f'accounting.counts.{key}: operator "{pattern}" is none: '
-                    f"expected some of {', '.join(roles)}"
+                    f'accounting.counts.{key}: operator "{pattern}" is unknown: '
+                    f"expected some of {', '.join(counted)}"
                 )
-            roles |= {name: roles[name]._replace(**changed) for name in matching}
+            counted |= {name: counted[name]._replace(**changed) for name in matching}
     return Counts(
-        **{kind: tuple(roles[name] for name in OPERATOR_NAMES[kind]) for kind in Counts._fields}
+        **{kind: tuple(counted[name] for name in OPERATOR_NAMES[kind]) for kind in Counts._fields}
     )
 
 
 def architecture_of(file: Any) -> Architecture:
-    """The numbers of a validated model file as the formulas take them."""
+    """Numbers of a validated model file as formulas take them."""
     towers = None
     if file.image is not None:
         parts: dict[str, Any] = {

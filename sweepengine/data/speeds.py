@@ -1,6 +1,5 @@
-"""Speeds of a place, which is a device under a framework: rates resolved to absolute figures."""
+"""Speeds of a timing target (device and serving engine): its rates as absolute figures."""
 
-import math
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -12,7 +11,6 @@ from sweepengine.data.devices import GIGA, TERA, Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.data.rates import (
-    A_MICROSECOND,
     FORMS,
     RatesFile,
     ideal,
@@ -33,77 +31,92 @@ from sweepengine.formulas.speeds import (
     ROOFLINE,
     SILICON,
     TIMES,
-    Host,
     Speeds,
-    Wires,
 )
 
-SERVED: Final[dict[str, dict[str, Any]]] = tomllib.loads(
+SERVING_ERRORS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
     (resources.files("sweepengine.data") / "measured" / "served.toml").read_text(encoding="utf-8")
 )
-"""Errors of served times on rows that no constant saw, by framework, as `validate --silicon`
-recorded them."""
-EXCHANGE_US = 20.0
-"""Latency of an exchange of tokens (docs/times.md, "Exchange with experts elsewhere")."""
+"""Errors of serving times on held-out rows, %, by serving engine, recorded by
+`validate --silicon`."""
 HOST_BOUND_US = 30.0
-"""Launch of a product beyond which a table shows the host, not the device."""
+"""Launch time of a GEMM, us, above which the table measured the host, not the device."""
 MILLI = 1000.0
-"""Point columns hold device figures in thousandths; microseconds of a millisecond."""
+"""Points hold device figures in thousandths; also microseconds per millisecond."""
 STEADY, BURSTS = "steady", "bursts"
-"""Load generators: one that sends many more requests than it keeps open, or few."""
+"""Kinds of load: far more requests than run at once, or few, which arrive in waves."""
 BF16 = FORMAT_NAMES[0]
+_ATTENTION_KINDS = ("decode", "decode_wide", "decode_window", "prefill", "prefill_wide",
+                    "prefill_window", "latent_decode", "latent_prefill")  # fmt: skip
+"""Fields of `Speeds` whose rates depend on the format of the KV cache."""
 
 
 class TimingTarget(NamedTuple):
-    """A device under a framework, and whose rates its operators have."""
+    """A device, a serving engine, and the rates of its operators."""
 
     device: Device
     framework: str
     times: str
     """One of `TIMES`."""
     rates: tuple[RatesFile, ...]
-    """Where a kind of operator is looked up, the first first; empty: the roofline."""
+    """Files searched for a kind of operator, in this order; empty: roofline times."""
 
     @property
     def borrowed(self) -> str:
-        """The device whose rates stand in for its own; empty: it has its own."""
-        own = not self.rates or self.rates[0].device == self.device.name
-        return "" if own else self.rates[0].device
+        """The other device whose rates are used; empty where none are borrowed."""
+        source = self.rates[0].device if self.rates else ""
+        return "" if source == self.device.name else source
 
 
 def timing_target(
     device: Device, framework: str = "vllm", times: str | None = None
 ) -> TimingTarget:
-    """A place; its times are silicon's where rates exist, the roofline's elsewhere.
+    """Make a timing target.
+
+    Parameters
+    ----------
+    device : Device
+    framework : str
+        A serving engine, one of `FRAMEWORKS`.
+    times : str, optional
+        One of `TIMES`; by default "silicon" where the device has rates, else "roofline".
 
     Raises
     ------
     InputError
-        When the framework is not known, or silicon is asked of a device that has no rates.
+        When `framework` or `times` is unknown, or the device has no rates for "silicon".
     """
     if framework not in FRAMEWORKS:
         raise InputError(f'framework = "{framework}": expected one of {", ".join(FRAMEWORKS)}')
     if times not in (None, *TIMES):
         raise InputError(f'times = "{times}": expected one of {", ".join(TIMES)}')
-    found = tuple(rates_of(device, framework)) if times != ROOFLINE else ()
-    if times == SILICON and not found:
+    rates = tuple(rates_of(device, framework)) if times != ROOFLINE else ()
+    if times == SILICON and not rates:
         measured = ", ".join(dict.fromkeys(name for name, _ in shipped_rates()))
         raise InputError(
             f'{device.name}: has no rates: expected times = "roofline", a device of {measured}, '
             "or rates.like in its file"
         )
-    if found and device.multiprocessors is None:
-        raise InputError(f"{device.name}: multiprocessors: required for times of its kernels")
-    return TimingTarget(device, framework, SILICON if found else ROOFLINE, found)
+    if rates and device.multiprocessors is None:
+        raise InputError(f"{device.name}: multiprocessors: required for silicon times")
+    return TimingTarget(device, framework, SILICON if rates else ROOFLINE, rates)
 
 
 def on_devices(model: Model, names: Sequence[Device | str | Path], times: str = "") -> Model:
-    """A model that is timed on devices, which may be given by name or file.
+    """The model with devices to time it on.
+
+    Parameters
+    ----------
+    model : Model
+    names : sequence of Device, str or Path
+        Devices, or what `load_device` takes.
+    times : str
+        One of `TIMES`, or empty for the default of each device.
 
     Raises
     ------
     InputError
-        When a device is not known, or has no rates where silicon's are asked.
+        When a device is unknown, or has no rates for "silicon".
     """
     devices = {device.name: device for device in map(load_device, names)}
     for device in devices.values():
@@ -112,104 +125,118 @@ def on_devices(model: Model, names: Sequence[Device | str | Path], times: str = 
 
 
 def target_of_point(model: Model, point: Point, several: bool = False) -> TimingTarget:
-    """Where a model's point runs; with `several`, on devices that must be linked.
+    """The timing target of a point.
+
+    Parameters
+    ----------
+    model : Model
+        With `devices`.
+    point : Point
+    several : bool
+        Whether the point uses several devices, which need links.
 
     Raises
     ------
     InputError
-        When it has no rates, or no links where it needs them.
+        When the device has no rates for the times of the model, or no links but needs them.
     """
     device = model.devices[point.device]
     if several and device.links is None:
         raise InputError(
-            f"{device.name}: its file has no link: expected one, as points lie on several devices"
+            f"{device.name}: link: required key is missing, as points use several devices"
         )
     return timing_target(device, FRAMEWORKS[point.framework], model.times or None)
 
 
-def serving_engine_of(place: TimingTarget, load: str = STEADY) -> ServingEngine:
-    """What a serving engine adds, under a load generator of a kind; nothing at the roofline."""
-    if place.times == ROOFLINE:
+def serving_engine_of(target: TimingTarget, load: str = STEADY) -> ServingEngine:
+    """Constants of a serving engine under a kind of load; zeros for roofline times."""
+    if target.times == ROOFLINE:
         return IDEAL_SERVING_ENGINE
-    own = ENGINES[place.framework]
+    constants = ENGINES[target.framework]
     return ServingEngine(
-        host=own["host_ms"] * MILLI,
-        first=own["first_ms"] * MILLI,
-        burst=own[load]["burst"],
-        interference=own[load]["interference"],
+        host=constants["host_ms"] * MILLI,
+        first=constants["first_ms"] * MILLI,
+        burst=constants[load]["burst"],
+        interference=constants[load]["interference"],
     )
 
 
 def with_figures(device: Device, point: Point) -> Device:
-    """The device with what a point says instead of its own figures."""
+    """The device with the figures that a point sets."""
     tensor = point.device_tensor_tflops / MILLI * TERA or device.tensor_flops_per_s
     ratio = tensor / device.tensor_flops_per_s
-    moved = point.device_bandwidth_gbs / MILLI * GIGA or device.bytes_per_s
-    held = int(point.device_memory_gb / MILLI * GIGA) or device.memory_bytes
+    bandwidth = point.device_bandwidth_gbs / MILLI * GIGA or device.bytes_per_s
+    memory = int(point.device_memory_gb / MILLI * GIGA) or device.memory_bytes
     links = device.links
     if links is not None and point.link_bandwidth_gbs:
         links = links._replace(bytes_per_s=point.link_bandwidth_gbs / MILLI * GIGA)
     return device._replace(
         tensor_flops_per_s=tensor,
         peaks={name: peak * ratio for name, peak in device.peaks.items()},
-        bytes_per_s=moved,
-        memory_bytes=held,
+        bytes_per_s=bandwidth,
+        memory_bytes=memory,
         links=links,
     )
 
 
 def _candidates(weights: str, operand: str) -> tuple[str, ...]:
-    """Names of rates that products of such weights and activations may take, best first."""
+    """Format names of rates for GEMMs of these weights and activations, best first."""
     usual = row_of(weights).get("activations", weights)
     if operand == usual:
         return tuple(row_of(weights)["rates"])
     return (f"{weights}-{operand}", *row_of(operand)["rates"])
 
 
-def _taken(place: TimingTarget, kind: str, names: tuple[str, ...]) -> tuple[str, dict[str, float]]:
-    """The first rates that a place has of a kind, and the name of their format.
+def _taken(target: TimingTarget, kind: str, names: tuple[str, ...]) -> tuple[str, dict[str, float]]:
+    """Format name and rates of the first match for a kind of operator.
 
-    Products that take longer to launch than any kernel does were measured while the host was
-    behind, as no engine runs them: they are passed over.
+    GEMM rates with a launch time above `HOST_BOUND_US` are skipped: they were measured while the
+    host was the bottleneck, which no serving engine lets happen.
     """
-    for file in place.rates:
-        found = file.fits.get(kind, {})
+    for file in target.rates:
+        fits = file.fits.get(kind, {})
         for name in names:
-            if name in found and not (
-                kind == "gemm" and found[name].rates["launch"] > HOST_BOUND_US
-            ):
-                return name, found[name].rates
+            if name in fits and not (kind == "gemm" and fits[name].rates["launch"] > HOST_BOUND_US):
+                return name, fits[name].rates
     return "", ideal(FORMS[kind])
 
 
 def _rates(
-    place: TimingTarget, kind: str, names: tuple[str, ...], operand: str, weights: str
+    target: TimingTarget, kind: str, names: tuple[str, ...], operand: str, weights: str
 ) -> Any:
-    """Rates of a kind in absolute figures, as they are in serving: caches are cold."""
-    name, rates = _taken(place, kind, names)
-    if name in ENGINES[place.framework]["fused"] and kind == "gemm":
-        _, plain = _taken(place, kind, (BF16,))
+    """Rates of a kind of operator in absolute figures, with cold caches as in serving."""
+    name, rates = _taken(target, kind, names)
+    if name in ENGINES[target.framework]["fused"] and kind == "gemm":
+        _, plain = _taken(target, kind, (BF16,))
         before = ("launch", "depth", "depth_cap")
         rates = rates | {"quantise": 0.0} | {name: plain[name] for name in before}
     if "warm" in rates:
         rates = rates | {"warm": 0.0}
     size = weight_bytes(weights)
-    return resolved(FORMS[kind], rates, scales_of(place.device, operand), size)
+    return resolved(FORMS[kind], rates, scales_of(target.device, operand), size)
 
 
-def speeds_of(arch: Architecture, point: Point, place: TimingTarget) -> Speeds:
-    """All rates of a point's passes at a place."""
+def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
+    """Speeds of all operators of a point.
+
+    Parameters
+    ----------
+    arch : Architecture
+    point : Point
+        Its formats and device figures count.
+    target : TimingTarget
+    """
     return _speeds(
         arch,
         point.weight_format,
         point.activation_format,
         point.cache_format,
-        place._replace(device=with_figures(place.device, point)),
+        target._replace(device=with_figures(target.device, point)),
     )
 
 
 def stated_device(device: Device) -> list[Any]:
-    """What of a device and its rates decides times, for hashes."""
+    """Figures of a device and its rates that change times, for hashes."""
     figures = [device.name, device.peaks, device.bytes_per_s, device.links, device.multiprocessors]
     rates = [
         file.model_dump()
@@ -219,96 +246,58 @@ def stated_device(device: Device) -> list[Any]:
     return [*figures, rates, serving_engines.stated()]
 
 
-_KEPT: dict[tuple[Any, ...], Speeds] = {}
+_SPEEDS: dict[tuple[Any, ...], Speeds] = {}
 _MAX_SPEEDS = 1 << 12
 
 
 def _speeds(
-    arch: Architecture, weights: int, operand: int, cache: int, place: TimingTarget
+    arch: Architecture, weights: int, operand: int, cache: int, target: TimingTarget
 ) -> Speeds:
-    device = place.device
+    device = target.device
     key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, device.name,
            device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
-           device.multiprocessors, device.links, place.framework, place.times,
-           tuple(file.digest for file in place.rates))  # fmt: skip
-    if (found := _KEPT.get(key)) is None:
-        if len(_KEPT) >= _MAX_SPEEDS:
-            _KEPT.clear()
-        found = _KEPT[key] = _resolved(arch, weights, operand, cache, place)
-    return found
+           device.multiprocessors, device.links, target.framework, target.times,
+           tuple(file.digest for file in target.rates))  # fmt: skip
+    if (speeds := _SPEEDS.get(key)) is None:
+        if len(_SPEEDS) >= _MAX_SPEEDS:
+            _SPEEDS.clear()
+        speeds = _SPEEDS[key] = _resolved(arch, weights, operand, cache, target)
+    return speeds
 
 
 def _resolved(
-    arch: Architecture, weights: int, operand: int, cache: int, place: TimingTarget
+    arch: Architecture, weights: int, operand: int, cache: int, target: TimingTarget
 ) -> Speeds:
     attention, mlp, experts = role_names(arch, weights)
-    asked = FORMAT_NAMES[operand]
+    activations = FORMAT_NAMES[operand]
 
     def quantised(kind: str, name: str) -> Any:
-        taken = asked if name != BF16 else BF16
-        return _rates(place, kind, _candidates(name, taken), taken, name)
+        taken = activations if name != BF16 else BF16
+        return _rates(target, kind, _candidates(name, taken), taken, name)
 
-    kept = cache_bits(arch, cache) / QUARTERS
-    held = ("bf16",) if CACHE_FORMATS[cache] in ("bf16", "fp16") else ("fp8", "bf16")
-
-    def attended(kind: str) -> Any:
-        return _rates(place, kind, held, BF16, BF16)
+    cache_names = ("bf16",) if CACHE_FORMATS[cache] in ("bf16", "fp16") else ("fp8", "bf16")
 
     plain = (BF16,)
     return Speeds(
         attention=quantised("gemm", attention),
         mlp=quantised("gemm", mlp),
-        plain=_rates(place, "gemm", plain, BF16, BF16),
-        decode=attended("decode"),
-        decode_wide=attended("decode-wide"),
-        decode_window=attended("decode-window"),
-        prefill=attended("prefill"),
-        prefill_wide=attended("prefill-wide"),
-        prefill_window=attended("prefill-window"),
-        encoder=_rates(place, "encoder", plain, BF16, BF16),
+        plain=_rates(target, "gemm", plain, BF16, BF16),
+        encoder=_rates(target, "encoder", plain, BF16, BF16),
         experts=quantised("mixture", experts),
-        latent_decode=attended("latent-decode"),
-        latent_prefill=attended("latent-prefill"),
-        reduce=_rates(place, "all-reduce", plain, BF16, BF16),
-        nccl=_rates(place, "nccl", plain, BF16, BF16),
-        host=_host(place),
-        wires=_wires(place),
-        cached=kept,
-    )
-
-
-def _host(place: TimingTarget) -> Host:
-    moved = place.device.bytes_per_s * A_MICROSECOND
-    if place.times == ROOFLINE:
-        return Host(step_launch=0.0, pass_launch=0.0, head=0.0, moved=moved, effective_experts=1.0)
-    own = ENGINES[place.framework]
-    return Host(
-        step_launch=own["step_launch_us"],
-        pass_launch=own["pass_launch_us"],
-        head=own["head_us"],
-        moved=own["moved"] * moved,
-        effective_experts=own["effective_experts"],
-    )
-
-
-def _wires(place: TimingTarget) -> Wires:
-    links = place.device.links
-    if links is None:
-        return Wires(node=1 << 20, link=1.0, network=1.0, latency=0.0, network_latency=0.0)
-    latency = EXCHANGE_US if place.times == SILICON else 0.0
-    beyond = links.network_bytes_per_s
-    further = links.network_latency_s - links.latency_s if place.times == SILICON else 0.0
-    return Wires(
-        node=links.devices_a_node,
-        link=links.bytes_per_s * A_MICROSECOND,
-        network=beyond * A_MICROSECOND if beyond else math.ulp(0.0) * 2**60,
-        latency=latency,
-        network_latency=further / A_MICROSECOND,
+        reduce=_rates(target, "all-reduce", plain, BF16, BF16),
+        nccl=_rates(target, "nccl", plain, BF16, BF16),
+        host=serving_engines.host_of(target.device, target.framework, target.times),
+        wires=serving_engines.wires_of(target.device, target.times),
+        cached=cache_bits(arch, cache) / QUARTERS,
+        **{
+            name: _rates(target, name.replace("_", "-"), cache_names, BF16, BF16)
+            for name in _ATTENTION_KINDS
+        },
     )
 
 
 def kinds_of(arch: Architecture) -> tuple[str, ...]:
-    """Kinds of operators that a model's decoder runs through."""
+    """Kinds of operators in the decoder of a model."""
     kinds = ["gemm"]
     if any(group.feed_forward.experts for group in arch.groups):
         kinds.append("mixture")
@@ -319,29 +308,41 @@ def kinds_of(arch: Architecture) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def operator_error(arch: Architecture, place: TimingTarget) -> float:
-    """Mean over a model's kinds of the median error that their rates had on rows unseen, %."""
+def operator_error(arch: Architecture, target: TimingTarget) -> float:
+    """Mean over the kinds of operators of a model of the median error on held-out rows, %."""
     medians = []
     for kind in kinds_of(arch):
-        found = next((file.fits[kind] for file in place.rates if kind in file.fits), {})
-        medians += [next(iter(found.values())).median] if found else []
+        fits = next((file.fits[kind] for file in target.rates if kind in file.fits), {})
+        medians += [next(iter(fits.values())).median] if fits else []
     return sum(medians) / len(medians)
 
 
-def basis(arch: Architecture, place: TimingTarget, served: bool) -> str:
-    """What times at a place rest on, and how far off they are expected to be.
+def basis(arch: Architecture, target: TimingTarget, served: bool) -> str:
+    """One line that states the source of times and their expected error.
 
-    Of operators the median error on shapes that no fit saw; of serving that on served rows.
+    Parameters
+    ----------
+    arch : Architecture
+    target : TimingTarget
+    served : bool
+        Whether the times are those of a serving engine in steady state.
+
+    Returns
+    -------
+    str
+        With the median errors of operators on held-out shapes and, if `served`, of TPOT on
+        held-out serving rows.
     """
-    device, framework = place.device.name, place.framework
-    if place.times == ROOFLINE:
-        return f"{device}, data sheet: a lower bound, measured steps take 1.3 to 2 times as long"
-    version = next(iter(place.rates[0].fits["gemm"].values())).version
-    said = f"{device}, {framework} {version}: +-{operator_error(arch, place):.0f} % operators"
+    device, framework = target.device.name, target.framework
+    if target.times == ROOFLINE:
+        return f"{device}, data sheet: a lower bound; measured passes take 1.3 to 2 times as long"
+    version = next(iter(target.rates[0].fits["gemm"].values())).version
+    text = f"{device}, {framework} {version}: median error {operator_error(arch, target):.0f} %"
+    text += " (operators)"
     if served:
-        said += f", +-{SERVED[framework]['tpot_median']:.0f} % served"
-    if place.borrowed:
-        said += f"; rates borrowed from {place.borrowed}, which costs 2 to 7 points more"
-    if place.rates[0].framework != framework:
-        said += f"; measured under {place.rates[0].framework}"
-    return said
+        text += f", {SERVING_ERRORS[framework]['tpot_median']:.0f} % (TPOT in serving)"
+    if target.borrowed:
+        text += f"; rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
+    if target.rates[0].framework != framework:
+        text += f"; measured under {target.rates[0].framework}"
+    return text

@@ -1,7 +1,6 @@
-"""What a model states: its numbers, but for those that a file may leave out.
+"""Numbers of a model for hashes, without those at their default.
 
-A number that formulas learn to take tomorrow is left out of today's files, so what a dataset was
-made of keeps its hash.
+When formulas gain a number, files without it keep their hash, and datasets stay valid.
 """
 
 from typing import Any
@@ -14,7 +13,7 @@ _NOTHING = (*ABSENT.values(), *EITHER.values(), Checkpoint())
 
 
 def stated(model: Model) -> dict[str, Any]:
-    """Numbers of a model by name, as nested dicts that JSON takes."""
+    """Numbers of a model by name, as nested dicts for JSON."""
     numbers: dict[str, Any] = _numbers(model.architecture)
     return numbers | {"counts": model.data.get("accounting", {}).get("counts", {})}
 
@@ -33,10 +32,10 @@ def _numbers(part: Any) -> Any:
 
 
 def _defaults(part: Any) -> dict[str, Any]:
-    """What a file may leave out of a part, and what stands for it."""
+    """Defaults of the numbers that a file may leave out, by name."""
     values = {name: quantity.default for name, quantity in quantities(type(part)).items()}
     return {
-        name: getattr(part, other) if isinstance(other, str) else other
-        for name, other in values.items()
-        if other is not None
+        name: getattr(part, default) if isinstance(default, str) else default
+        for name, default in values.items()
+        if default is not None
     }

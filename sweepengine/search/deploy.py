@@ -13,7 +13,7 @@ import polars as pl
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import SERVED, TimingTarget, basis, timing_target
+from sweepengine.data.speeds import SERVING_ERRORS, TimingTarget, basis, timing_target
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.layout import devices as devices_of
 from sweepengine.formulas.speeds import SILICON
@@ -239,7 +239,7 @@ def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
 def _bases(model: Model, place: TimingTarget, options: DeployOptions) -> list[str]:
     found = [basis(model.architecture, place, True)]
     if DISAGGREGATED in options.modes and place.times == SILICON:
-        split = SERVED["disaggregated"]
+        split = SERVING_ERRORS["disaggregated"]
         found.append(
             f"disaggregated: TPOT +-{split['tpot_median']:.0f} %; its TTFT is not foretold "
             f"(+-{split['ttft_median']:.0f} %), groups that prefill are taken as queues at most "

@@ -81,7 +81,7 @@ def view_of(answer: Explored) -> dict[str, Any]:
         },
         "counts": {"columns": ("phase", *COUNTED), "rows": counts},
         "front": _front(answer),
-        "basis": [printable(answer.times.basis), *map(printable, model.said), *map(
+        "basis": [printable(answer.times.basis), *map(printable, model.notes), *map(
             printable, model.assumed)],
         "charts": {
             "operators": operators_bars(answer.times).to_dict(),

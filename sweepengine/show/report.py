@@ -14,7 +14,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.machine import TO_DRAW, require_addresses
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
-from sweepengine.data.outputs import KINDS, OwnFolder, file_stem
+from sweepengine.data.outputs import KINDS, OutputFolder, file_stem
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.query.sources import Source, open_source
 from sweepengine.show.charts import heat_map, parameters_chart, weight_traffic_chart
@@ -112,7 +112,7 @@ def write_report(
         When a source, model or reference is missing or not valid, or `out` cannot be written.
     """
     require_addresses(TO_DRAW)
-    folder = OwnFolder(out)
+    folder = OutputFolder(out)
     folder.claim(("index.html", "README.md"))
     sources = [open_source(place) for place in places]
     large = next((source for source in sources if source.point_count > MOST_ROWS), None)

@@ -1,4 +1,4 @@
-"""The analytic activation peak against the storage that torch really holds alive."""
+"""Compares the analytic peak of activations with the live storage of torch."""
 
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from sweepengine.validation.counters import live_peak
 from sweepengine.validation.references import (
     DecoderReference,
     clip_config,
-    dense_and_mixture,
+    dense_and_moe,
     random_weights,
     sam_config,
     text_config,
@@ -30,12 +30,12 @@ VALUE_BYTES = 4
 """The modules run in float32 on the CPU."""
 VISION_TOLERANCE = 0.35
 DECODER_TOLERANCE = 0.12
-"""Largest relative difference allowed between formula and torch.
+"""Largest allowed relative difference between formula and torch.
 
-They are not zero, because the formula holds a layer's input, intermediates and output at once, as a
-fused implementation allocates them, while eager torch frees some inputs early and keeps
-temporaries of operations it does not fuse: the relative-position bias beside SAM's scores, the
-sigmoid of QuickGELU, the halves that rotary embeddings swap, masks and copies of layouts.
+The formula holds input, intermediates and output of a layer at once, as a fused implementation
+does. Eager torch frees some inputs early, and keeps temporaries of unfused operations: the
+relative-position bias of SAM's scores, the sigmoid of QuickGELU, the swapped halves of rotary
+embeddings, masks, and copies with other memory layouts.
 """
 TOKENS = 200
 EDGE = 16
@@ -44,7 +44,7 @@ IMPLEMENTATIONS = dict(zip(ATTENTIONS, ("eager", "sdpa"), strict=True))
 
 
 class Peak(NamedTuple):
-    """Activation memory of one layer or stage."""
+    """Activation memory of one layer or phase."""
 
     what: str
     attention: str
@@ -64,15 +64,13 @@ class Peak(NamedTuple):
 
 
 def reduced(arch: Architecture) -> Architecture:
-    """The same model, narrow enough for a moment on a CPU."""
-    towers, (dense, mixture) = arch.vision, dense_and_mixture(arch)
+    """The model with small widths, which run fast on a CPU."""
+    towers, (dense, moe) = arch.vision, dense_and_moe(arch)
     attention = arch.groups[0].attention._replace(
         heads=4, key_value_heads=4, key_width=40, value_width=40, rotary_width=40
     )
     narrow = dense._replace(width=500)
-    few = mixture._replace(
-        width=224, experts=8, experts_per_token=3, expert_width=112, experts_held=8
-    )
+    few = moe._replace(width=224, experts=8, experts_per_token=3, expert_width=112, experts_held=8)
     return arch._replace(
         towers=towers._replace(
             sam=towers.sam._replace(
@@ -91,11 +89,11 @@ def reduced(arch: Architecture) -> Architecture:
 
 
 def measure(arch: Architecture) -> list[Peak]:
-    """Measure blocks and stages of a model of reduced widths.
+    """Measure blocks and phases of a model of reduced widths.
 
-    SAM is measured with eager attention only: its relative-position bias is a score matrix
-    itself, which torch's fused attention takes as a mask, so torch has no flash there to compare
-    with. The image's pixels are the caller's and are not counted.
+    SAM is measured with eager attention only: torch's fused attention takes its relative-position
+    bias as a mask of the size of the scores, so there is no flash attention to compare with.
+    Pixels are not counted.
     """
     torch.manual_seed(0)
     small = reduced(arch)
@@ -153,7 +151,7 @@ def _clip_peaks(arch: Architecture) -> list[Peak]:
 
 
 def _encoder_peaks(encoder: Encoder, arch: Architecture) -> list[Peak]:
-    """A layer of DeepSeek-OCR 2's encoder, on as many tokens as the others."""
+    """A layer of the query encoder of DeepSeek-OCR 2."""
     tokens = torch.randn(1, TOKENS, encoder.width)
     peaks = []
     for kind, name in enumerate(ATTENTIONS):
@@ -171,14 +169,14 @@ def _encoder_peaks(encoder: Encoder, arch: Architecture) -> list[Peak]:
 
 
 def _decoder_peaks(arch: Architecture) -> list[Peak]:
-    """Routed experts run as grouped matrix products, all at once, as the formula takes them."""
+    """Decoder layers, with routed experts as grouped GEMMs as the formula assumes."""
     hidden = torch.randn(1, TOKENS, arch.backbone.hidden)
-    own = arch.groups[0].attention.heads
+    all_heads = arch.groups[0].attention.heads
     width = arch.groups[0].feed_forward.width
     peaks = []
-    for kv_heads in (own, own // 2):
+    for kv_heads in (all_heads, all_heads // 2):
         for kind, name in enumerate(ATTENTIONS):
-            heads = (own, kv_heads, kind)
+            heads = (all_heads, kv_heads, kind)
             chosen = (heads, IMPLEMENTATIONS[name], "grouped_mm")
             config = text_config(arch, *chosen)
             angles = modeling.DeepseekOcr2TextRotaryEmbedding(config)(
@@ -191,7 +189,7 @@ def _decoder_peaks(arch: Architecture) -> list[Peak]:
                     partial(layer, hidden, position_embeddings=angles),
                     hidden,
                 )
-                kind_of_layer = ("dense", "mixture of experts")[index]
+                kind_of_layer = ("dense", "MoE")[index]
                 sizes = (arch, TOKENS, TOKENS)
                 cost = (
                     published.decoder_layer_moe(*sizes, heads)
@@ -200,13 +198,13 @@ def _decoder_peaks(arch: Architecture) -> list[Peak]:
                 )
                 what = f"decoder layer, {kind_of_layer}, {kv_heads} KV heads"
                 peaks.append(_peak(what, kind, measured, cost.activation_peak))
-            if kv_heads == own:
-                peaks += _stage_peaks(arch, heads, DecoderReference(arch, *chosen))
+            if kv_heads == all_heads:
+                peaks += _phase_peaks(arch, heads, DecoderReference(arch, *chosen))
     return peaks
 
 
-def _stage_peaks(arch: Architecture, heads: Heads, reference: DecoderReference) -> list[Peak]:
-    """Prefill, then a decode step; the cache counts as a cache, not as activations."""
+def _phase_peaks(arch: Architecture, heads: Heads, reference: DecoderReference) -> list[Peak]:
+    """Prefill, then a decode step, without the KV cache."""
     modules = [*reference.layers, reference.norm, reference.head, reference.rotary]
     cache = DynamicCache(config=reference.config)
     per_token = 2 * len(modules[:-3]) * arch.backbone.hidden * VALUE_BYTES

@@ -1,6 +1,5 @@
-"""Fits the rates of a device's operators to measured tables, and judges them on rows unseen."""
+"""Fits rates of operators to measured tables; errors are measured on held-out rows."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from sweepengine.data.devices import Device, load_device
+from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
-from sweepengine.data.outputs import write_text
 from sweepengine.data.rates import (
+    FORMS,
     RATES_SCHEMA_VERSION,
     Fit,
     RatesFile,
@@ -34,7 +33,7 @@ from sweepengine.validation.measured_operators import (
 
 Floats = NDArray[np.float64]
 HUBER = 0.1
-"""Of log(predicted / measured), from which on the loss grows linearly."""
+"""|log(predicted / measured)| above which the loss grows linearly."""
 STARTS: tuple[dict[str, float], ...] = (
     {},
     {"latency": 0.02, "latency_keys": 200.0, "block": 3.0, "query": 0.02, "flops": 0.3,
@@ -42,13 +41,13 @@ STARTS: tuple[dict[str, float], ...] = (
     {"latency": 0.003, "query": 0.3, "flops": 0.1, "launch": 12.0, "pad": 400.0, "token": 0.01,
      "expert": 0.5, "warm_bytes": 3e7},
 )  # fmt: skip
-"""Where fits begin beside the declared starts: kernels differ in what binds them."""
+"""Starting points of a fit, as changes to the declared start."""
 DIGITS = 6
-"""Of a rate in a file."""
+"""Significant digits of a rate in a file."""
 
 
 class Errors(NamedTuple):
-    """Of |predicted / measured - 1|, %."""
+    """Median and 90th percentile of |predicted / measured - 1|, %."""
 
     median: float
     p90: float
@@ -61,16 +60,16 @@ def errors(predicted: Floats, measured: Floats) -> Errors:
 
 
 def calibrate(device: Device, framework: str, folder: Path | None = None) -> RatesFile:
-    """Fit every kind of operator that was measured on a device under a framework.
+    """Fit the rates of every measured kind of operator of a device.
 
     Parameters
     ----------
     device : Device
     framework : str
-        One of `measured_operators.FRAMEWORKS`.
+        The serving engine, one of `formulas.speeds.FRAMEWORKS`.
     folder : Path, optional
-        Measurements of a user's own, in the columns of the tables; those of the extra `silicon`
-        without.
+        Tables of the user, with the columns of the public tables; by default those of the extra
+        `silicon`.
 
     Raises
     ------
@@ -79,21 +78,21 @@ def calibrate(device: Device, framework: str, folder: Path | None = None) -> Rat
     """
     if folder is None and device.measured is None:
         raise InputError(
-            f"{device.name}: was not measured: expected --data DIR, or a device whose file says "
+            f"{device.name}: no measured tables: expected --data DIR, or a device whose file has "
             "rates.measured"
         )
     tables = Tables(folder or shipped_tables(), "" if folder else device.measured or "")
     fits: dict[str, dict[str, Fit]] = {}
     for kind in KINDS:
-        found = {
-            name: fitted(kind, name, measured, device)
+        by_format = {
+            name: _fitted(kind, name, measured, device)
             for name, measured in tables.read(kind, framework).items()
         }
-        if found:
-            fits[kind.name] = found
+        if by_format:
+            fits[kind.name] = by_format
     if not fits:
         raise InputError(
-            f"{tables.folder}: holds no measurements of {device.name} under {framework}: expected "
+            f"{tables.folder}: no measurements of {device.name} with {framework}: expected "
             f"{', '.join(dict.fromkeys(kind.table for kind in KINDS))} as NAME_perf.parquet or .csv"
         )
     source = "aiconfigurator-core 0.12.0, measured tables" if folder is None else "own measurements"
@@ -106,11 +105,11 @@ def calibrate(device: Device, framework: str, folder: Path | None = None) -> Rat
     )
 
 
-def fitted(kind: Kind, name: str, measured: Measured, device: Device) -> Fit:
-    """Rates of one kind in one format: the best fit of several starts, on the training rows."""
+def _fitted(kind: Kind, name: str, measured: Measured, device: Device) -> Fit:
+    """The best fit of one kind of operator in format `name`, with its errors on held-out rows."""
     weights, activations = operands(name)
     scales, size = scales_of(device, activations), weight_bytes(weights)
-    form = kind.rates
+    form = FORMS[kind.name]
     train = measured.training
     shapes, times = measured.shapes[train], measured.microseconds[train]
     best: tuple[float, dict[str, float]] | None = None
@@ -128,18 +127,19 @@ def fitted(kind: Kind, name: str, measured: Measured, device: Device) -> Fit:
     def residuals(logs: Floats) -> Floats:
         return np.log(_times(form, shapes, rates(logs), scales, size) / times)
 
-    for start in _starts(free, names):
+    for changes in STARTS:
+        start = np.array([changes.get(n, free[n].start) for n in names])
         logs = np.clip(np.log(start), low + 1e-6, high - 1e-6)
-        found: Any = least_squares(
+        solution: Any = least_squares(
             residuals, logs, loss="huber", f_scale=HUBER, bounds=(low, high), max_nfev=300
         )
-        if best is None or found.cost < best[0] * (1 - 1e-9):
-            best = found.cost, rates(found.x)
-    assert best is not None, "there is a start"
-    kept = {n: float(f"{best[1][n]:.{DIGITS}g}") for n in free}
-    judged = measured.shapes[~train], measured.microseconds[~train]
-    ours = errors(_times(form, judged[0], kept, scales, size), judged[1])
-    sheet = errors(_times(form, judged[0], ideal(form), scales, size), judged[1])
+        if best is None or solution.cost < best[0] * (1 - 1e-9):
+            best = solution.cost, rates(solution.x)
+    assert best is not None, "STARTS is not empty"
+    rounded = {n: float(f"{best[1][n]:.{DIGITS}g}") for n in free}
+    held_out, held_out_us = measured.shapes[~train], measured.microseconds[~train]
+    ours = errors(_times(form, held_out, rounded, scales, size), held_out_us)
+    sheet = errors(_times(form, held_out, ideal(form), scales, size), held_out_us)
     return Fit(
         version=measured.version,
         rows=len(train),
@@ -148,13 +148,8 @@ def fitted(kind: Kind, name: str, measured: Measured, device: Device) -> Fit:
         p90=ours.p90,
         roofline_median=sheet.median,
         roofline_p90=sheet.p90,
-        rates=kept,
+        rates=rounded,
     )
-
-
-def _starts(free: dict[str, Any], names: list[str]) -> Iterator[Floats]:
-    for other in STARTS:
-        yield np.array([other.get(n, free[n].start) for n in names])
 
 
 def _times(
@@ -164,7 +159,7 @@ def _times(
 
 
 def as_toml(file: RatesFile) -> str:
-    """A rates file's text."""
+    """Text of a rates file."""
     lines = [
         f"schema_version = {file.schema_version}",
         f'device = "{file.device}"',
@@ -183,15 +178,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
     return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-def write(
-    devices: list[str], frameworks: list[str], folder: Path, say: Callable[[str], None]
-) -> None:
-    """Write the rates files of devices, as they are shipped."""
-    for device in devices:
-        for framework in frameworks:
-            found = calibrate(load_device(device), framework)
-            path = folder / f"{device}-{framework}.toml"
-            write_text(path, as_toml(found))
-            say(f"{path}")

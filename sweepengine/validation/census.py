@@ -1,9 +1,9 @@
-"""Every config.json of a folder against transformers: N of M, and why not the others.
+"""Compares every config.json of a folder with transformers and writes a table.
 
     python -m sweepengine.validation.census OUT [FOLDER]
 
-Without a folder those that the extra `silicon` ships (aiconfigurator-core). Configs that describe
-the same decoder, in other formats say, are built once.
+The default folder is that of the extra `silicon` (aiconfigurator-core). Configs of the same
+decoder, for example in another format, are compared once.
 """
 
 import json
@@ -16,7 +16,8 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.outputs import write_text
 from sweepengine.formulas.architecture import Architecture, Checkpoint
-from sweepengine.validation.configs import Figure, measure
+from sweepengine.validation.configs import measure
+from sweepengine.validation.counters import Figure
 from sweepengine.validation.measured_operators import silicon_folder
 
 CENSUS_COLUMNS = ("config", "model_type", "parameters", "figures", "different",
@@ -24,23 +25,23 @@ CENSUS_COLUMNS = ("config", "model_type", "parameters", "figures", "different",
 
 
 class Row(NamedTuple):
-    """What one config came to."""
+    """Result of one config."""
 
     config: str
     model_type: str
     parameters: int
     figures: list[Figure]
     reason: str
-    """Why it was not compared; empty where it was."""
+    """Why it was not compared; empty if it was."""
 
     @property
     def different(self) -> int:
-        """Figures that are not equal."""
+        """Number of figures that differ."""
         return sum(figure.difference != 0 for figure in self.figures)
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """As a row of the table, `CENSUS_COLUMNS`."""
+        """Cells of its row, as in `CENSUS_COLUMNS`."""
         largest = max((abs(figure.difference) for figure in self.figures), default=0)
         counted = bool(self.figures)
         return (
@@ -54,26 +55,14 @@ class Row(NamedTuple):
         )
 
 
-def shipped_configs() -> list[Path]:
-    """Configs of the extra `silicon`.
-
-    Raises
-    ------
-    InputError
-        When it is not installed.
-    """
-    folder = silicon_folder("model_configs")
-    return configs_in(folder)
-
-
 def configs_in(folder: Path) -> list[Path]:
-    """Configs in a folder, by name; descriptions of quantisation alone are none."""
-    found = sorted(folder.glob("*config.json"))
-    return [path for path in found if "model_type" in json.loads(path.read_text("utf-8"))]
+    """Configs in a folder, by name; files without a model_type are left out."""
+    paths = sorted(folder.glob("*config.json"))
+    return [path for path in paths if "model_type" in json.loads(path.read_text("utf-8"))]
 
 
 def census(paths: list[Path]) -> list[Row]:
-    """Compare each config; those of one decoder share what was measured."""
+    """Compare each config; configs of the same decoder share the measurement."""
     measured: dict[Architecture, list[Figure]] = {}
     rows = []
     for path in paths:
@@ -97,7 +86,7 @@ def census(paths: list[Path]) -> list[Row]:
 
 
 def verdict(rows: list[Row]) -> str:
-    """N of M, in words."""
+    """One sentence with the number of configs that equal torch, differ, or are not compared."""
     equal = [row for row in rows if row.figures and not row.different]
     figures = sum(len(row.figures) for row in equal)
     return (
@@ -108,10 +97,11 @@ def verdict(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Compare, print, write a Markdown table."""
+    """Compare the configs of a folder, print the results, and write a Markdown table."""
     warnings.filterwarnings("ignore")
     out = Path(sys.argv[1])
-    rows = census(configs_in(Path(sys.argv[2])) if len(sys.argv) > 2 else shipped_configs())
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else silicon_folder("model_configs")
+    rows = census(configs_in(folder))
     lines = ["# Configs against torch", "", f"{verdict(rows)}.", ""]
     lines += ["| " + " | ".join(CENSUS_COLUMNS) + " |", "|---|---|---:|---:|---:|---:|---|"]
     lines += ["| " + " | ".join(row.cells) + " |" for row in rows]

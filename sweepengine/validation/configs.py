@@ -1,4 +1,4 @@
-"""Any readable config.json against transformers, on the meta device: nothing is downloaded."""
+"""Compares any readable config.json with transformers, on the meta device, without downloads."""
 
 import json
 from pathlib import Path
@@ -18,35 +18,21 @@ from sweepengine.data.models import Model, load_model
 from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
 from sweepengine.formulas.points import Point
 from sweepengine.grid.plain import point_columns
-from sweepengine.validation.counters import counted_flops, parameters
+from sweepengine.validation.counters import Figure, counted_flops, parameters
 
 OCR_TEXT = "deepseek_ocr2_text"
 UNLISTED = {OCR_TEXT: DeepseekOcr2TextModel, "step3p5": Step3p7TextModel}
-"""Decoders that are in no automatic list of transformers."""
+"""Decoders that AutoModel of transformers does not know."""
 STAND_INS = {"kimi_k2": "deepseek_v3", "mimo": "qwen2", "step3p7": "step3p5",
              "deepseek_vl_v2": OCR_TEXT, "deepseek_ref": "deepseek_v4",
              "minimax_m3": "minimax_m3_vl_text"}  # fmt: skip
-"""Types that transformers has not got, and the one whose code runs the same layers."""
-use_experts_implementation(Step3p7Experts)  # the meta device cannot say which experts are met
+"""Types missing in transformers, and a type whose code runs the same layers."""
+use_experts_implementation(Step3p7Experts)  # on meta the activated experts are unknown
 PROMPTS = ((1, 128), (2, 1000))
-"""Sequences and tokens of prefills."""
+"""Sequences, and tokens per sequence, of the prefills."""
 CHUNK = 100
 STEPS = 3
 VALUE_BYTES = 2
-
-
-class Figure(NamedTuple):
-    """One figure, measured and analytic."""
-
-    what: str
-    unit: str
-    measured: int
-    analytic: int
-
-    @property
-    def difference(self) -> int:
-        """Analytic less measured."""
-        return self.analytic - self.measured
 
 
 class Built(NamedTuple):
@@ -58,12 +44,20 @@ class Built(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """Of both; a tied head is the token table."""
+        """Number of parameters; a tied head is not counted twice."""
         tied = getattr(self.config, "tie_word_embeddings", False)
         return parameters(self.body) + (0 if tied else parameters(self.head))
 
     def flops(self, batch: int, tokens: int, cache: DynamicCache) -> int:
-        """FLOPs of a pass over further tokens of each sequence, logits of all of them."""
+        """FLOPs of a pass with logits for every token.
+
+        Parameters
+        ----------
+        batch, tokens : int
+            Sequences, and new tokens of each.
+        cache : DynamicCache
+            KV cache, which grows by the new tokens.
+        """
 
         def run() -> None:
             with torch.device("meta"):
@@ -79,7 +73,7 @@ class Built(NamedTuple):
 
 
 def text_part(path: Path) -> dict[str, Any]:
-    """The part of a config.json that describes the decoder, with its own or a stand-in's type."""
+    """The part of a config.json that describes the decoder, with its model_type."""
     whole: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     part = next((whole[key] for key in PARTS if isinstance(whole.get(key), dict)), whole)
     if "tie_word_embeddings" not in part and "tie_word_embeddings" in whole:
@@ -90,12 +84,12 @@ def text_part(path: Path) -> dict[str, Any]:
 
 
 def build(path: Path, model: Model) -> Built:
-    """Decoder and head of a config.json, by transformers.
+    """Build decoder and head of a config.json with transformers.
 
     Raises
     ------
     InputError
-        When transformers cannot build or run it; the message says why.
+        When transformers cannot build or run the model; the message has the reason.
     """
     part = dict(text_part(path))
     kind = str(part.pop("model_type", ""))
@@ -120,23 +114,23 @@ def build(path: Path, model: Model) -> Built:
             head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         built = Built(body, head, config)
         built.flops(1, 1, DynamicCache(config=config))
-    except Exception as error:  # whatever a config makes transformers raise
+    except Exception as error:  # transformers may raise anything
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: transformers does not run it: {reason}") from None
+        raise InputError(f"{path}: transformers cannot run it: {reason}") from None
     return built
 
 
 def measure(name: str | Path) -> list[Figure]:
-    """Parameters, prefills, a chunk on a cache, steps and cache bytes of a config.json.
+    """Compare parameters, prefills, a chunk, decode steps and KV cache bytes of a config.json.
 
-    Formulas are taken as transformers runs them: latent attention expanded, rotary angles
-    element-wise, which torch does not see.
+    The formulas follow how transformers runs a model: latent attention expanded, and rotary angles
+    element-wise, which torch does not count.
     """
     path = find("models", name)
     model = load_model(path)
     built = build(path, model)
     arch = _as_run(model.architecture, built.config.model_type)
-    found = [Figure("parameters", "values", built.parameters, model.parameter_count)]
+    figures = [Figure("parameters", "values", built.parameters, model.parameter_count)]
 
     def columns(batch: int, prompt: int, cached: int, steps: int) -> dict[str, Any]:
         point = Point(0, 0, 0, 0, 0, steps, batch, 0, 0, EAGER, prompt, cached)
@@ -147,49 +141,51 @@ def measure(name: str | Path) -> list[Figure]:
         what = f"{batch} x {prompt:,}"
         filled = columns(batch, prompt, 0, 0)
         seen = built.flops(batch, prompt, cache)
-        found.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
-        held = filled["prefill_kv_cache_bytes"] * VALUE_BYTES // arch.convention.dtype_bytes
-        found.append(Figure(f"cache, {what}", "byte", _cache_bytes(cache), held))
+        figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
+        size = filled["prefill_kv_cache_bytes"] * VALUE_BYTES // arch.convention.dtype_bytes
+        figures.append(Figure(f"KV cache, {what}", "byte", _cache_bytes(cache), size))
         chunk = columns(batch, CHUNK, prompt, 0)["prefill_tensor_flops"]
         seen = built.flops(batch, CHUNK, cache)
-        found.append(Figure(f"{CHUNK} on {prompt:,} cached", "FLOP", seen, chunk))
+        title = f"prefill, {batch} x {CHUNK} after {prompt:,} cached"
+        figures.append(Figure(title, "FLOP", seen, chunk))
         stepped = columns(batch, prompt, CHUNK, STEPS)
         seen = sum(built.flops(batch, 1, cache) for _ in range(STEPS))
-        found.append(Figure(f"{STEPS} steps behind", "FLOP", seen, stepped["decode_tensor_flops"]))
-        held = stepped["decode_kv_cache_bytes"] * VALUE_BYTES // arch.convention.dtype_bytes
-        found.append(Figure("cache behind", "byte", _cache_bytes(cache), held))
-    return found
+        title = f"{STEPS} decode steps after these"
+        figures.append(Figure(title, "FLOP", seen, stepped["decode_tensor_flops"]))
+        size = stepped["decode_kv_cache_bytes"] * VALUE_BYTES // arch.convention.dtype_bytes
+        figures.append(Figure("KV cache after these", "byte", _cache_bytes(cache), size))
+    return figures
 
 
 def _as_run(arch: Architecture, kind: str) -> Architecture:
     """The architecture as transformers runs it.
 
-    It runs all in bf16, makes rotary angles element-wise, which torch does not see, lets Llama 4's
-    every token through every expert, and keeps keys that are values twice in layers of a window
-    alone.
+    transformers runs everything in bf16, computes rotary angles element-wise, sends every token of
+    Llama 4 through every expert, and stores keys that are also values twice in sliding-window
+    layers.
     """
     groups = []
     for group in arch.groups:
-        forward, attention = group.feed_forward, group.attention
+        ffn, attention = group.feed_forward, group.attention
         if kind == "llama4_text":
-            forward = forward._replace(experts_per_token=forward.experts)
+            ffn = ffn._replace(experts_per_token=ffn.experts)
         if attention.shared_cache and not attention.stride:
             attention = attention._replace(shared_cache=0, keys_as_values=1)
-        groups.append(group._replace(feed_forward=forward, attention=attention))
+        groups.append(group._replace(feed_forward=ffn, attention=attention))
     arch = arch._replace(groups=tuple(groups))
     return arch._replace(backbone=arch.backbone._replace(angle_products=0), checkpoint=Checkpoint())
 
 
 def _cache_bytes(cache: DynamicCache) -> int:
-    """Bytes of a cache of two bytes a value: whatever tensors its layers keep, each once."""
+    """Bytes of all distinct tensors in a KV cache, at two bytes per value."""
     values = 0
     for layer in cache.layers:
-        held = {id(one): one for part in vars(layer).values() for one in _tensors(part)}
-        values += sum(one.numel() for one in held.values())
+        tensors = {id(t): t for part in vars(layer).values() for t in _tensors(part)}
+        values += sum(tensor.numel() for tensor in tensors.values())
     return VALUE_BYTES * values
 
 
 def _tensors(part: Any) -> list[torch.Tensor]:
-    """A tensor, or those of a dict of them."""
+    """The tensors of more than one dimension in an attribute: itself, or values of a dict."""
     parts = part.values() if isinstance(part, dict) else [part]
-    return [one for one in parts if isinstance(one, torch.Tensor) and one.dim() > 1]
+    return [value for value in parts if isinstance(value, torch.Tensor) and value.dim() > 1]

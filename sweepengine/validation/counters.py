@@ -1,8 +1,8 @@
-"""What torch counts: FLOPs, element-wise work, live storage, parameters."""
+"""Counters on torch modules: FLOPs, element-wise operations, live storage, parameters."""
 
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,27 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 
+class Figure(NamedTuple):
+    """One figure, measured and analytic."""
+
+    what: str
+    unit: str
+    measured: int
+    analytic: int
+
+    @property
+    def difference(self) -> int:
+        """Analytic minus measured."""
+        return self.analytic - self.measured
+
+    @property
+    def status(self) -> str:
+        """Whether both are equal."""
+        return "different" if self.difference else "equal"
+
+
 def counted_flops(call: Callable[[], object]) -> int:
-    """FLOPs that torch's counter sees in a call: matrix products and convolutions."""
+    """FLOPs of a call by torch's counter: GEMMs and convolutions."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         call()
     return int(counter.get_total_flops())
@@ -38,10 +57,10 @@ class _OuterProducts(TorchDispatchMode):
 
 
 def outer_product_flops(call: Callable[[], object]) -> int:
-    """FLOPs of a call's outer products, a multiply-add each, as if they were matrix products.
+    """FLOPs of the outer products in a call, 2 per multiply-add, as if they were GEMMs.
 
-    The released rotary embedding multiplies positions by frequencies as a `(d/2, 1) @ (1, T)`
-    product; `transformers` writes the same product element-wise, where the counter sees nothing.
+    The released rotary embedding multiplies positions by frequencies as a `(d/2, 1) @ (1, T)` GEMM;
+    `transformers` multiplies element-wise, which torch's counter ignores.
     """
     counter = _OuterProducts()
     with torch.no_grad(), counter:
@@ -50,7 +69,7 @@ def outer_product_flops(call: Callable[[], object]) -> int:
 
 
 class _ElementWise(TorchDispatchMode):
-    """Counts values of the size of `size` that element-wise operations produce."""
+    """Counts the values of results with `size` values that element-wise operations produce."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -80,12 +99,11 @@ DECOMPOSED = get_decompositions([torch.ops.aten.native_layer_norm])
 
 
 def element_wise_flops(call: Callable[[Tensor], object], values: Tensor) -> int:
-    """FLOPs of a norm on `values`, counted from its own element-wise operations.
+    """FLOPs of a norm on `values`, counted from its element-wise operations.
 
-    The rule: one FLOP for each value of each tensor of the input's size that an element-wise
-    operation produces. A variance counts one a value, its square, as the differences it squares
-    are those that the norm subtracts again. Statistics (one figure a token), the sums that make
-    them, casts and views count nothing.
+    Each value of a result with the size of the input counts one FLOP. A variance counts one FLOP
+    per value, the square, as the norm computes the differences again. Statistics per token, the
+    sums for them, casts and views count nothing.
     """
     counter = _ElementWise(values.numel())
     with torch.no_grad(), counter:
@@ -94,7 +112,7 @@ def element_wise_flops(call: Callable[[Tensor], object], values: Tensor) -> int:
 
 
 class _LiveStorage(TorchDispatchMode):
-    """Follows the bytes of tensor storages that are alive, and their largest sum."""
+    """Tracks the bytes of live tensor storages and their peak."""
 
     def __init__(self, held_elsewhere: Iterable[Tensor]) -> None:
         super().__init__()
@@ -127,7 +145,16 @@ class _LiveStorage(TorchDispatchMode):
 
 
 def live_peak(modules: Iterable[nn.Module], call: Callable[[], object], *inputs: Tensor) -> int:
-    """Largest number of bytes alive at once during a call, `inputs` among them, weights not."""
+    """Peak number of live bytes during a call, with inputs and without weights.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+        Modules whose parameters and buffers are not counted.
+    call : callable
+    inputs : Tensor
+        Tensors that are alive before the call and are counted.
+    """
     weights = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     tracker = _LiveStorage(weights)
     for tensor in inputs:

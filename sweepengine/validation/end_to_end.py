@@ -1,6 +1,4 @@
-"""Whole stages, parameters and caches of the default model against compositions of modules."""
-
-from typing import NamedTuple
+"""Compares whole phases, parameters and KV cache of a vision model with torch modules."""
 
 import torch
 from torch import nn
@@ -12,7 +10,7 @@ from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.published import own_heads
 from sweepengine.grid.plain import point_columns, step_figures
-from sweepengine.validation.counters import counted_flops, parameters
+from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.references import (
     DecoderReference,
     cache_bytes,
@@ -21,29 +19,15 @@ from sweepengine.validation.references import (
 )
 
 CROPS = ((0, 0), (1, 2), (1, 3), (2, 3), (3, 3))
-"""Tiles of the mode that has some."""
+"""Tiles of the mode with tiles, rows and columns."""
 MODE_CROPS = (2, 3)
 DECODE_STEPS = 3
 CACHE_DTYPE_BYTES = 4
 """The reference decoder runs in float32 on the CPU."""
 
 
-class Check(NamedTuple):
-    """One figure, measured and analytic."""
-
-    what: str
-    unit: str
-    measured: int
-    analytic: int
-
-    @property
-    def status(self) -> str:
-        """Whether both are the same."""
-        return "equal" if self.measured == self.analytic else "different"
-
-
-def measure(model: Model) -> list[Check]:
-    """Measure vision, prefill and decode stages, parameters and cache."""
+def measure(model: Model) -> list[Figure]:
+    """Measure vision, prefill and decode FLOPs, parameters and KV cache bytes."""
     return [
         *vision_checks(model),
         *mode_checks(model),
@@ -52,7 +36,7 @@ def measure(model: Model) -> list[Check]:
     ]
 
 
-def vision_checks(model: Model) -> list[Check]:
+def vision_checks(model: Model) -> list[Figure]:
     """Vision FLOPs without tiles and with 2, 3, 6 and 9, and in a batch."""
     arch = model.architecture
     reference = vision_reference(arch)
@@ -70,15 +54,14 @@ def vision_checks(model: Model) -> list[Check]:
 
         point = Point(view, tile, rows, cols, 10, 0, batch, *own_heads(arch))
         analytic = point_columns(arch, point)["vision_tensor_flops"]
-        checks.append(Check(f"vision, {name}", "FLOP", counted_flops(both), int(analytic)))
+        checks.append(Figure(f"vision, {name}", "FLOP", counted_flops(both), int(analytic)))
     return checks
 
 
-def mode_checks(model: Model) -> list[Check]:
+def mode_checks(model: Model) -> list[Figure]:
     """Vision + prefill in every published mode, from pixels to logits.
 
-    The image's embeddings are put together as the release does, and the context that prefill
-    runs over is as long as they are.
+    The reference composes image embeddings as the release does; prefill runs over as many tokens.
     """
     arch = model.architecture
     vision = vision_reference(arch)
@@ -94,23 +77,23 @@ def mode_checks(model: Model) -> list[Check]:
         both = int(columns["vision_tensor_flops"] + columns["prefill_tensor_flops"])
         title = f"{name} {rows}x{cols}" if rows else name
         checks += [
-            Check(f"image tokens, {title}", "tokens", tokens, int(columns["image_tokens"])),
-            Check(f"vision, {title}", "FLOP", seen, int(columns["vision_tensor_flops"])),
-            Check(f"vision + prefill, {title}", "FLOP", seen + filled, both),
+            Figure(f"image tokens, {title}", "tokens", tokens, int(columns["image_tokens"])),
+            Figure(f"vision, {title}", "FLOP", seen, int(columns["vision_tensor_flops"])),
+            Figure(f"vision + prefill, {title}", "FLOP", seen + filled, both),
         ]
     return checks
 
 
-def decoder_checks(model: Model) -> list[Check]:
+def decoder_checks(model: Model) -> list[Figure]:
     """Prefill and decode FLOPs and the KV cache: the published 1x2, grouped heads, a batch.
 
     The batch runs on values, with eager experts; the others on the meta device.
     """
     arch = model.architecture
-    own = own_heads(arch)
+    default = own_heads(arch)
     small = (64, 64, 0, 0, 60)
-    cases = [("1x2", (1024, 640, 1, 2, 10), own, 1), ("batch 2", small, own, 2)]
-    grouped = [(own[0], count, own[2]) for count in (5, 2, 1)]
+    cases = [("1x2", (1024, 640, 1, 2, 10), default, 1), ("batch 2", small, default, 2)]
+    grouped = [(default[0], count, default[2]) for count in (5, 2, 1)]
     cases += [(f"{heads[1]} KV heads", small, heads, 1) for heads in grouped]
     checks = []
     for name, sizes, heads, batch in cases:
@@ -120,21 +103,21 @@ def decoder_checks(model: Model) -> list[Check]:
         cache = DynamicCache(config=reference.config)
         prefilled = reference.flops(batch, int(columns["context_tokens"]), cache)
         decoded = sum(reference.flops(batch, 1, cache) for _ in range(DECODE_STEPS))
-        held, tokens = cache_bytes(cache)
-        held = held * arch.convention.dtype_bytes // CACHE_DTYPE_BYTES
-        per_token = sum(more.counts.cache_bytes for more in step_figures(arch, *heads).growth)
+        measured, tokens = cache_bytes(cache)
+        size = measured * arch.convention.dtype_bytes // CACHE_DTYPE_BYTES
+        per_token = sum(group.counts.cache_bytes for group in step_figures(arch, *heads).growth)
         checks += [
-            Check(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
-            Check(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
+            Figure(f"prefill, {name}", "FLOP", prefilled, int(columns["prefill_tensor_flops"])),
+            Figure(f"decode {DECODE_STEPS} steps, {name}", "FLOP", decoded,
                   int(columns["decode_tensor_flops"])),
-            Check(f"KV cache, {name}", "byte", held, int(columns["decode_kv_cache_bytes"])),
-            Check(f"KV cache a token, {name}", "byte", held // (batch * tokens), per_token),
+            Figure(f"KV cache, {name}", "byte", size, int(columns["decode_kv_cache_bytes"])),
+            Figure(f"KV cache per token, {name}", "byte", size // (batch * tokens), per_token),
         ]  # fmt: skip
     return checks
 
 
-def parameter_checks(model: Model) -> list[Check]:
-    """Parameters of every part, and the bytes of all of them, on the modules themselves."""
+def parameter_checks(model: Model) -> list[Figure]:
+    """Parameters of every part, and the bytes of all weights, counted on the modules."""
     arch = model.architecture
     reference = vision_reference(arch)
     with torch.device("meta"):
@@ -143,12 +126,12 @@ def parameter_checks(model: Model) -> list[Check]:
     language = parameters(decoder) + parameters(head)
     seen = reference.parts()
     total = sum(seen.values()) + language
-    held = total * torch.bfloat16.itemsize
+    weight_bytes = total * torch.bfloat16.itemsize
     parts = parameter_parts(arch)
-    found = [
+    counted = [
         *((part, weights, parts[part]) for part, weights in seen.items()),
         ("decoder and head", language, parts["decoder"] + parts["LM head"]),
         ("all", total, model.parameter_count),
     ]
-    checks = [Check(f"parameters, {part}", "values", *counts) for part, *counts in found]
-    return [*checks, Check("weights in bf16", "byte", held, model.weight_bytes)]
+    checks = [Figure(f"parameters, {part}", "values", *counts) for part, *counts in counted]
+    return [*checks, Figure("weights in bf16", "byte", weight_bytes, model.weight_bytes)]

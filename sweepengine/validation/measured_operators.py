@@ -1,7 +1,7 @@
-"""Measured operators: the tables of the extra `silicon`, or a folder of a user's own, as shapes.
+"""Measured operators from the tables of the extra `silicon`, or from a folder of the user.
 
-Each kind of operator says here which table it is in, which rows of it are its own, how a row
-becomes the shape that its form takes, and which format it is in. Latencies are in ms there.
+`KINDS` states for each kind of operator its table, its rows, the shape that its formula takes
+from a row, and the format. Latencies in the tables are in ms.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
-from sweepengine.formulas import operator_rates
+from sweepengine.data.serving_engines import order_of
 
 Floats = NDArray[np.float64]
 MICROSECONDS = 1e3
-"""In a millisecond."""
-FORMATS = {
+"""Microseconds per millisecond."""
+FORMAT_OF_TABLE = {
     "bfloat16": "bf16",
     "half": "bf16",
     "fp8": "fp8-tensor",
@@ -30,32 +30,30 @@ FORMATS = {
     "w4a16_mxfp4": "mxfp4",
     "w4a8_mxfp4_mxfp8": "mxfp4-fp8",
 }
-"""What the tables call a format, to the rates' name for it."""
-GROUPED = 16
-"""Query heads a key head at most: no model has more, and kernels for more are other ones."""
-ENOUGH = 60
-"""Rows from which on a fit is judged."""
+"""Name of a format in the tables to its name in rates files."""
+MAX_QUERIES_PER_KEY = 16
+"""Largest number of query heads per key head in any model; more use other kernels."""
+MIN_ROWS = 60
+"""Least number of rows of a fit."""
 
 
 class Kind(NamedTuple):
-    """One kind of operator as the tables have it."""
+    """One kind of operator in the tables."""
 
     name: str
-    """Of the section of a rates file."""
-    rates: type
-    """Whose form it is."""
+    """Section of a rates file."""
     operator: str
-    """Folder of the tables."""
+    """Folder of its table."""
     table: str
     columns: tuple[str, ...]
-    """That make its shape; a shape is one row, the median of its measurements."""
+    """Columns of its shape; the median is taken over rows of one shape."""
     shaped: Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]
-    """Numbers of the shape that the form takes, of those columns."""
+    """Numbers that the formula takes, from these columns."""
     of_format: pl.Expr
-    own: pl.Expr
-    """Rows that are of this kind."""
+    rows: pl.Expr
+    """Filter for the rows of this kind."""
     borrowed: str = ""
-    """Framework whose table stands in where another has none."""
+    """Serving engine whose table is used for engines without one."""
 
 
 def _plain(*names: str) -> Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]:
@@ -63,7 +61,7 @@ def _plain(*names: str) -> Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]:
 
 
 def _named(column: str) -> pl.Expr:
-    return pl.col(column).replace_strict(FORMATS, default="")
+    return pl.col(column).replace_strict(FORMAT_OF_TABLE, default="")
 
 
 _HEADS = pl.col("num_heads")
@@ -76,52 +74,52 @@ _ATTENDED = ("batch_size", "num_heads", "num_key_value_heads", "head_dim", "isl"
 _NARROW = (pl.col("window_size") == 0) & (pl.col("head_dim") <= 128)
 _WIDE = (pl.col("window_size") == 0) & (pl.col("head_dim") > 128)
 _WINDOW = pl.col("window_size") > 0
-_REAL = (_HEADS <= GROUPED * _KEY_HEADS) & (pl.col("attn_dtype") == "bfloat16")
+_REAL = (_HEADS <= MAX_QUERIES_PER_KEY * _KEY_HEADS) & (pl.col("attn_dtype") == "bfloat16")
 
 
-def _attention(phase: str, name: str, rates: type, keys: pl.Expr, own: pl.Expr) -> Kind:
+def _attention(phase: str, name: str, keys: pl.Expr, rows: pl.Expr) -> Kind:
     numbers = [pl.col("batch_size"), _HEADS, _KEY_HEADS, pl.col("head_dim"), keys,
                pl.col("window_size"), _SIZE]  # fmt: skip
-    return Kind(name, rates, "attention", f"{phase}_attention", _ATTENDED, lambda _: [*numbers],
-                _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), own & _REAL)  # fmt: skip
+    return Kind(name, "attention", f"{phase}_attention", _ATTENDED, lambda _: [*numbers],
+                _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), rows & _REAL)  # fmt: skip
 
 
-_DECODED, _FILLED = pl.col("isl") + pl.col("step"), pl.col("isl")
+_DECODE_KEYS, _PREFILL_KEYS = pl.col("isl") + pl.col("step"), pl.col("isl")
 _PLAIN_EXPERTS = (pl.col("topk") == 22) | (pl.col("hidden_size") == 2688)
-"""Nemotron's experts, which have no gate."""
+"""Rows of Nemotron, whose experts have no gate."""
 _MATRICES = pl.when(_PLAIN_EXPERTS).then(2.0).otherwise(3.0)
 _MOE = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size",
         "moe_ep_size")  # fmt: skip
 KINDS = (
-    Kind("gemm", operator_rates.GemmRates, "gemm", "gemm", ("m", "n", "k"), _plain("m", "n", "k"),
+    Kind("gemm", "gemm", "gemm", ("m", "n", "k"), _plain("m", "n", "k"),
          _named("gemm_dtype"), pl.lit(True)),
-    _attention("generation", "decode", operator_rates.DecodeRates, _DECODED, _NARROW),
-    _attention("generation", "decode-wide", operator_rates.DecodeRates, _DECODED, _WIDE),
-    _attention("generation", "decode-window", operator_rates.DecodeRates, _DECODED, _WINDOW),
-    _attention("context", "prefill", operator_rates.PrefillRates, _FILLED, _NARROW),
-    _attention("context", "prefill-wide", operator_rates.PrefillRates, _FILLED, _WIDE),
-    _attention("context", "prefill-window", operator_rates.PrefillRates, _FILLED, _WINDOW),
-    Kind("encoder", operator_rates.EncoderRates, "encoder_attention", "encoder_attention",
+    _attention("generation", "decode", _DECODE_KEYS, _NARROW),
+    _attention("generation", "decode-wide", _DECODE_KEYS, _WIDE),
+    _attention("generation", "decode-window", _DECODE_KEYS, _WINDOW),
+    _attention("context", "prefill", _PREFILL_KEYS, _NARROW),
+    _attention("context", "prefill-wide", _PREFILL_KEYS, _WIDE),
+    _attention("context", "prefill-window", _PREFILL_KEYS, _WINDOW),
+    Kind("encoder", "encoder_attention", "encoder_attention",
          ("batch_size", "num_heads", "head_dim", "isl"),
          _plain("batch_size", "num_heads", "head_dim", "isl"), _named("attn_dtype"),
          pl.lit(True)),
-    Kind("mixture", operator_rates.MoeRates, "moe", "moe", _MOE,
+    Kind("mixture", "moe", "moe", _MOE,
          lambda rows: [*map(pl.col, _MOE), _MATRICES,
                        (pl.col("distribution") == "balanced").cast(pl.Float64)],
          _named("moe_dtype"), ~pl.col("kernel_source").str.contains("min_latency")),
-    Kind("latent-decode", operator_rates.LatentDecodeRates, "mla", "generation_mla",
+    Kind("latent-decode", "mla", "generation_mla",
          ("num_heads", "batch_size", "isl", "step"),
-         lambda _: [pl.col("batch_size"), _HEADS, _DECODED, _SIZE],
+         lambda _: [pl.col("batch_size"), _HEADS, _DECODE_KEYS, _SIZE],
          _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), pl.lit(True), "trtllm"),
-    Kind("latent-prefill", operator_rates.LatentPrefillRates, "mla", "context_mla",
+    Kind("latent-prefill", "mla", "context_mla",
          ("num_heads", "batch_size", "isl"),
          lambda _: [pl.col("batch_size"), _HEADS, pl.col("isl")],
          _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), pl.lit(True), "trtllm"),
-    Kind("all-reduce", operator_rates.AllReduceRates, "comm", "custom_allreduce",
+    Kind("all-reduce", "comm", "custom_allreduce",
          ("message_size", "num_gpus"),
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],
          _named("allreduce_dtype"), ~pl.col("kernel_source").str.contains("eager")),
-    Kind("nccl", operator_rates.AllReduceRates, "comm", "nccl", ("message_size", "num_gpus"),
+    Kind("nccl", "comm", "nccl", ("message_size", "num_gpus"),
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")], _named("nccl_dtype"),
          pl.col("op_name") == "all_reduce"),
 )  # fmt: skip
@@ -131,38 +129,41 @@ class Measured(NamedTuple):
     """Measurements of one kind in one format."""
 
     shapes: Floats
-    """Shape (N, numbers of the kind)."""
+    """Shape (rows, numbers of the kind)."""
     microseconds: Floats
+    """Shape (rows,), us."""
     training: NDArray[np.bool_]
-    """Rows to fit; the others judge."""
+    """Shape (rows,): rows to fit; the others are held out."""
     version: str
 
 
 class Tables(NamedTuple):
-    """Where measured tables are."""
+    """A folder of measured tables."""
 
     folder: Path
     system: str
-    """What the wheel calls the device; empty in a folder of one's own."""
+    """Name of the device in the package of the tables; empty for a folder of the user."""
 
     def find(self, kind: Kind, framework: str) -> tuple[Path, str] | None:
-        """The newest whole table of a kind, and its version; None where there is none.
+        """The newest complete table of a kind, and its version; None where there is none.
 
-        A version of which only a few shapes were measured anew is left for the whole one before.
+        A version with fewer than half the rows of the largest one is skipped as incomplete.
         """
         if not self.system:
-            own = sorted(self.folder.rglob(f"{kind.table}_perf.*"))
-            return (own[0], "own") if own else None
+            paths = sorted(self.folder.rglob(f"{kind.table}_perf.*"))
+            return (paths[0], "own") if paths else None
         of_nccl = "nccl" if kind.name == "nccl" else framework
         home = self.folder / "data" / self.system / kind.operator / of_nccl
-        tables = sorted(home.glob(f"*/{kind.table}_perf.parquet"), key=lambda p: _order(p.parent))
+        tables = sorted(
+            home.glob(f"*/{kind.table}_perf.parquet"), key=lambda p: order_of(p.parent.name)
+        )
         if not tables and kind.borrowed and framework != kind.borrowed:
             return self.find(kind, kind.borrowed)
         if not tables:
             return None
         sizes = {path: pl.scan_parquet(path).select(pl.len()).collect().item() for path in tables}
-        whole = [path for path in tables if 2 * sizes[path] >= max(sizes.values())]
-        return whole[-1], whole[-1].parent.name
+        complete = [path for path in tables if 2 * sizes[path] >= max(sizes.values())]
+        return complete[-1], complete[-1].parent.name
 
     def read(self, kind: Kind, framework: str) -> dict[str, Measured]:
         """Measurements of a kind by format.
@@ -170,12 +171,11 @@ class Tables(NamedTuple):
         Raises
         ------
         InputError
-            When a table lacks a column or holds no number where one is needed.
+            When a table cannot be read, lacks a column, or has text in place of a number.
         """
-        found = self.find(kind, framework)
-        if found is None:
+        if (table_file := self.find(kind, framework)) is None:
             return {}
-        path, version = found
+        path, version = table_file
         reader: Any = pl.read_csv if path.suffix == ".csv" else pl.read_parquet
         try:
             table = reader(path)
@@ -188,7 +188,9 @@ class Tables(NamedTuple):
             table = table.filter(pl.col("distribution") == "balanced")
         try:
             named = table.with_columns(kind.of_format.alias("rates_format"))
-            rows = named.filter(kind.own & (pl.col("rates_format") != "") & (pl.col("latency") > 0))
+            rows = named.filter(
+                kind.rows & (pl.col("rates_format") != "") & (pl.col("latency") > 0)
+            )
             numbers = [n.cast(pl.Float64) for n in kind.shaped(rows)]
             names = [f"number_{i}" for i in range(len(numbers))]
             shaped = rows.select(
@@ -206,14 +208,8 @@ class Tables(NamedTuple):
             for (name,), part in shaped.sort("rates_format", *names).partition_by(
                 "rates_format", as_dict=True
             ).items()
-            if part.height >= ENOUGH
+            if part.height >= MIN_ROWS
         }  # fmt: skip
-
-
-def _order(folder: Path) -> list[int]:
-    """Order of versions: their numbers, release candidates before what they became."""
-    digits = "".join(c if c.isdigit() else " " for c in folder.name).split()
-    return [int(number) for number in digits]
 
 
 def _measured(rows: pl.DataFrame, names: list[str], version: str) -> Measured:
@@ -234,7 +230,7 @@ def silicon_folder(part: str) -> Path:
     Raises
     ------
     InputError
-        When it is not installed.
+        When the extra is not installed.
     """
     spec = find_spec("aiconfigurator_core")
     if spec is None or not spec.submodule_search_locations:
@@ -246,5 +242,5 @@ def silicon_folder(part: str) -> Path:
 
 
 def shipped_tables() -> Path:
-    """Folder of the systems of the extra `silicon`."""
+    """Folder of measured tables of the extra `silicon`."""
     return silicon_folder("systems")

@@ -1,14 +1,13 @@
-"""Stages measured by torch at the published workloads, for charts.
+"""Counts the FLOPs of phases with torch at the published workloads, for charts.
 
     python -m sweepengine.validation.measured_stages FILE
 
-Vision runs for all 53 published crop grids on the meta device; prefill and 100 decode steps on the
-CPU, for the crop grids in `DECODED`. The result ships as ``data/measured/stages.csv``.
+Vision is counted for all 53 published crop grids on the meta device; prefill and 100 decode steps
+on the CPU for the crop grids in `DECODED`. The result is shipped as ``data/measured/stages.csv``.
 """
 
 import csv
 import sys
-from importlib import resources
 from pathlib import Path
 
 from transformers import DynamicCache
@@ -23,25 +22,37 @@ DECODED = ((1, 2), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4))
 TEXT_TOKENS = 10
 DECODE_STEPS = 100
 STAGE_COLUMNS = ("crop_rows", "crop_cols", "image_tokens", "vision", "vision_prefill", "decode")
-SHIPPED = resources.files("sweepengine.data") / "measured" / "stages.csv"
 
 
 def measure(view: int, tile: int, rows: int, cols: int) -> dict[str, int | None]:
-    """FLOPs that torch counts for one image; prefill and decode only where `DECODED`."""
+    """FLOPs of one image by phase; prefill and decode only for tiles in `DECODED`.
+
+    Parameters
+    ----------
+    view, tile : int
+        Sizes of the global view and of a tile, px.
+    rows, cols : int
+        Grid of tiles.
+
+    Returns
+    -------
+    dict
+        Values of `STAGE_COLUMNS`.
+    """
     model = load_model()
     vision, tokens = VisionReference(model.architecture).measure_image(view, tile, rows, cols)
-    found: dict[str, int | None] = dict.fromkeys(STAGE_COLUMNS)
-    found |= {"crop_rows": rows, "crop_cols": cols, "image_tokens": tokens, "vision": vision}
+    flops: dict[str, int | None] = dict.fromkeys(STAGE_COLUMNS)
+    flops |= {"crop_rows": rows, "crop_cols": cols, "image_tokens": tokens, "vision": vision}
     if (rows, cols) in DECODED:
         decoder = DecoderReference(model.architecture, own_heads(model.architecture))
         cache = DynamicCache(config=decoder.config)
-        found["vision_prefill"] = vision + decoder.flops(1, tokens + TEXT_TOKENS, cache)
-        found["decode"] = sum(decoder.flops(1, 1, cache) for _ in range(DECODE_STEPS))
-    return found
+        flops["vision_prefill"] = vision + decoder.flops(1, tokens + TEXT_TOKENS, cache)
+        flops["decode"] = sum(decoder.flops(1, 1, cache) for _ in range(DECODE_STEPS))
+    return flops
 
 
 def main() -> None:
-    """Measure every published crop grid and write the file."""
+    """Measure all published crop grids and write the file."""
     images = expand(load_grid("published-vision").axes)
     names = ("view_size", "tile_size", "crop_rows", "crop_cols")
     distinct = dict.fromkeys(zip(*(images[name].tolist() for name in names), strict=True))

@@ -1,7 +1,7 @@
-"""Steps and prefills beside the sum of their measured operators, as the tables' own tool looks up.
+"""Compares predicted passes with the sum of their measured operators, as aiconfigurator sums them.
 
-Both sum the same operators: projections, attention, MLP and head. What the tool estimates itself
-(norms, activations) is left out on both sides.
+Both sums include projections, attention, MLP and head. Operators that aiconfigurator estimates
+(norms, activations) are left out of both.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sweepengine.data.devices import load_device
-from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.speeds import speeds_of, timing_target
 from sweepengine.formulas.layer_times import EndTimes
@@ -20,6 +19,7 @@ from sweepengine.formulas.passes import times_of
 from sweepengine.formulas.seconds import at_keys
 from sweepengine.formulas.tokens import Pass
 from sweepengine.grid.points import checked_point
+from sweepengine.validation.measured_operators import silicon_folder
 
 STEPS_TABLE = "steps"
 FRAMEWORK = "vllm"
@@ -30,16 +30,16 @@ MODELS = {
 DEVICES = ("h100-sxm", "h200", "a100-80gb", "b200", "l40s")
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CASE_TOKENS = (128, 512, 1024, 4096, 8192, 16384)
-MOST_CACHED = 1 << 20
-"""Tokens of all sequences together that a case decodes at."""
-MOST_FILLED = 1 << 16
-"""That a case fills in one pass."""
+MAX_CACHED = 1 << 20
+"""Largest number of cached tokens of all sequences together."""
+MAX_PREFILLED = 1 << 16
+"""Largest number of tokens in a prefill."""
 MEASURED = ("qkv_gemm", "proj_gemm", "attention", "gate_ffn1_gemm", "ffn2_gemm", "logits_gemm")
-"""What the tool calls operators that were measured."""
+"""Measured operators by their name in aiconfigurator."""
 
 
 class StepCase(NamedTuple):
-    """One step or prefill; ms."""
+    """One prefill or decode step; times in ms."""
 
     device: str
     model: str
@@ -56,69 +56,55 @@ class StepCase(NamedTuple):
 
 
 def measured_steps() -> list[StepCase]:
-    """Every case of models, devices, batches and lengths.
+    """Compare all cases of devices, models, batches and lengths.
 
     Raises
     ------
     InputError
         When the extra `silicon` is not installed.
     """
-    try:
-        from aiconfigurator_core.sdk.engine import EngineHandle
-    except ModuleNotFoundError:
-        raise InputError(
-            "aiconfigurator-core is not installed: expected the extra, "
-            "pip install 'sweepengine[silicon]'"
-        ) from None
+    silicon_folder("systems")  # fails where the extra is not installed
+    from aiconfigurator_core.sdk.engine import EngineHandle
+
     logging.getLogger().setLevel(logging.CRITICAL)
-    found: list[StepCase] = []
+    cases: list[StepCase] = []
     for name in DEVICES:
         for model, path in MODELS.items():
             with contextlib.redirect_stderr(io.StringIO()):
                 system = str(load_device(name).measured)
                 handle = EngineHandle.compile(path, system, FRAMEWORK, tp_size=1)
-                found += _cases(name, model, handle)
-    return found
+                cases += _cases(name, model, handle)
+    return cases
 
 
 def _cases(device: str, model: str, handle: Any) -> Iterator[StepCase]:
     for sequences in BATCHES:
         for tokens in CASE_TOKENS:
-            if sequences * tokens > MOST_CACHED:
+            if sequences * tokens > MAX_CACHED:
                 continue
-            filled, stepped = handle.run_static_per_op(batch_size=sequences, isl=tokens, osl=2)
-            for phase, operators in (("prefill", filled), ("decode", stepped)):
-                if phase == "prefill" and sequences * tokens > MOST_FILLED:
+            prefill, decode = handle.run_static_per_op(batch_size=sequences, isl=tokens, osl=2)
+            for phase, operators in (("prefill", prefill), ("decode", decode)):
+                if phase == "prefill" and sequences * tokens > MAX_PREFILLED:
                     continue
-                named = {name.split("_", 1)[1]: value for name, value, *_ in operators}
-                measured = sum(named[name] for name in MEASURED)
-                predicted = predicted_us(device, model, phase, sequences, tokens) / 1e3
+                times = {name.split("_", 1)[1]: value for name, value, *_ in operators}
+                measured = sum(times[name] for name in MEASURED)
+                predicted = _predicted_us(device, model, phase, sequences, tokens) / 1e3
                 yield StepCase(device, model, phase, sequences, tokens, predicted, measured)
 
 
-def predicted_us(device: str, model: str, phase: str, sequences: int, tokens: int) -> float:
-    """Our sum of the same operators, us.
-
-    Parameters
-    ----------
-    device, model : str
-        Shipped ones.
-    phase : str
-        "prefill" of so many tokens, or "decode" of one that meets so many keys.
-    sequences, tokens : int
-        Of the case.
-    """
+def _predicted_us(device: str, model: str, phase: str, sequences: int, tokens: int) -> float:
+    """Predicted sum of the same operators, us; `tokens` are keys in a decode step."""
     loaded = load_model(model)
     point = checked_point(loaded, {})
     speeds = speeds_of(loaded.architecture, point, timing_target(load_device(device), FRAMEWORK))
     decode = phase == "decode"
-    one = Pass(float(sequences), 1 if decode else tokens, 0, decode=int(decode))
-    found = 0.0
-    for part in times_of(share_of(loaded.architecture, 0, 0), one, speeds):
+    run = Pass(float(sequences), 1 if decode else tokens, 0, decode=int(decode))
+    total = 0.0
+    for part in times_of(share_of(loaded.architecture, 0, 0), run, speeds):
         if isinstance(part.operators, EndTimes):
-            found += part.operators.head - speeds.host.head
+            total += part.operators.head - speeds.host.head
             continue
         layer = part.operators.projections + part.operators.attention + part.operators.mlp
         layer += sum(at_keys(line, tokens) for name, line, _ in part.lines if name == "attention")
-        found += part.layers * layer
-    return found
+        total += part.layers * layer
+    return total

@@ -1,4 +1,4 @@
-"""The 21 rows of the published per-layer table, on the default model's formulas."""
+"""Compares the 21 rows of the published per-layer table with torch, for the default model."""
 
 import csv
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sweepengine.formulas.published import PUBLISHED_LAYERS, Heads, own_heads
 from sweepengine.validation.counters import counted_flops, element_wise_flops, outer_product_flops
 from sweepengine.validation.references import (
     clip_config,
-    dense_and_mixture,
+    dense_and_moe,
     random_weights,
     sam_config,
     text_config,
@@ -35,12 +35,12 @@ class Row(NamedTuple):
     measured_flops: int
     analytic_flops: int
     measured_elementwise: int = 0
-    """CUDA-core FLOPs counted from the module's operations, where torch's counter sees nothing."""
+    """CUDA-core FLOPs counted from element-wise operations, which torch's counter ignores."""
     analytic_elementwise: int = 0
 
     @property
     def relative_difference(self) -> float:
-        """|analytic - measured| / measured; infinite where only the formula counts something."""
+        """|analytic - measured| / measured; infinite where only the formula is above 0."""
         measured = self.measured_flops + self.measured_elementwise
         difference = abs(self.analytic_flops + self.analytic_elementwise - measured)
         if not difference:
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 
 def published_differences() -> dict[str, float]:
-    """Relative difference in percent that the published validation found, by layer."""
+    """Relative difference of the published validation by layer, %."""
     text = resources.files("sweepengine.validation") / "published_per_layer.csv"
     rows = csv.DictReader(text.read_text(encoding="utf-8").splitlines())
     return {row["layer"]: float(row["relative_difference_percent"]) for row in rows}
@@ -66,11 +66,10 @@ def published_differences() -> dict[str, float]:
 def measure(arch: Architecture) -> list[Row]:
     """Measure every row of the published table (docs/published.md, "The per-layer table").
 
-    Tensor FLOPs are compared: torch counts matrix products and convolutions. Where it sees
-    nothing, in the two norms, CUDA-core FLOPs are compared with those of the module's own
-    operations (`counters.element_wise_flops` states the rule). CLIP transformer
-    rows have 2 blocks, as published; LlamaFlashAttention2 is its projections, as the fused CPU
-    kernel hides the core.
+    Tensor FLOPs are compared: torch counts GEMMs and convolutions. For the two norms, which have
+    none, CUDA-core FLOPs are compared with `counters.element_wise_flops`. CLIP transformer rows
+    have 2 blocks, as published. LlamaFlashAttention2 has only its projections, because torch does
+    not count the fused CPU kernel of the scores.
     """
     return [*_sam_rows(arch), *_clip_rows(arch), *_decoder_rows(arch)]
 
@@ -170,7 +169,7 @@ def _decoder_rows(arch: Architecture) -> list[Row]:
         modeling.DeepseekOcr2TextDecoderLayer(config, kinds.index(kind))
         for kind in ("sparse", "dense")
     )
-    dense, _ = dense_and_mixture(arch)
+    dense, _ = dense_and_moe(arch)
     for layer in (layer_sparse, layer_dense):
         random_weights(layer)
     fused = modeling.DeepseekOcr2TextAttention(text_config(arch, heads, "sdpa"), 0)

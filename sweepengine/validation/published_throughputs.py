@@ -1,4 +1,4 @@
-"""Throughputs that others published, beside ours for the same setting; nothing is fitted."""
+"""Compares published throughputs with predictions for the same settings; nothing is fitted."""
 
 import tomllib
 from importlib import resources
@@ -15,7 +15,7 @@ DAY = 86_400
 
 
 class Throughput(NamedTuple):
-    """One published figure and ours."""
+    """One published figure and its prediction."""
 
     what: str
     unit: str
@@ -25,12 +25,12 @@ class Throughput(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Ours over the published one."""
+        """Predicted / published."""
         return self.ours / self.published
 
 
 def throughputs() -> list[Throughput]:
-    """All published figures, as data/measured/throughputs.toml states their settings."""
+    """All published figures of data/measured/throughputs.toml, with predictions."""
     text = resources.files("sweepengine.data") / "measured" / "throughputs.toml"
     rows: dict[str, dict[str, Any]] = tomllib.loads(text.read_text(encoding="utf-8"))
     return [_throughput(name, row) for name, row in rows.items()]
@@ -39,11 +39,11 @@ def throughputs() -> list[Throughput]:
 def _throughput(name: str, row: dict[str, Any]) -> Throughput:
     model = load_model(row["model"])
     point = checked_point(model, row["point"])
-    served = row["of"] in ("tokens", "pages")
-    point = point._replace(serving=CONTINUOUS if served else SERVING.index("static"))
-    place = timing_target(load_device(row["device"]), row["framework"])
-    speeds = speeds_of(model.architecture, point, place)
-    seconds = timed(model.architecture, point, speeds, serving_engine_of(place))
+    steady_state = row["of"] in ("tokens", "pages")
+    point = point._replace(serving=CONTINUOUS if steady_state else SERVING.index("static"))
+    target = timing_target(load_device(row["device"]), row["framework"])
+    speeds = speeds_of(model.architecture, point, target)
+    seconds = timed(model.architecture, point, speeds, serving_engine_of(target))
     steps, batch = point.decode_steps, point.batch_size
     groups = point.tensor_parallel * point.data_parallel
     ours = {

@@ -1,9 +1,9 @@
-"""Reference modules of `transformers`, built from an `Architecture`; nothing is downloaded.
+"""Reference modules of `transformers`, built from an `Architecture` without downloads.
 
-Modules live on the meta device where they can run there. Routed experts choose rows by value, so
-they run on the CPU with random weights; one mixture of experts serves all its layers, which
-changes no count. Attention and experts are the eager implementations: torch's counter sees
-neither the fused CPU attention nor grouped matrix products.
+Modules are on the meta device where they can run there. Routed experts select tokens by value, so
+they run on the CPU with random weights; all MoE layers share one module, which changes no count.
+Attention and experts are the eager implementations, as torch's counter ignores fused CPU
+attention and grouped GEMMs.
 """
 
 import torch
@@ -58,13 +58,22 @@ def text_config(
     attention: str = "eager",
     experts: str = "eager",
 ) -> configuration.DeepseekOcr2TextConfig:
-    """Configuration of the decoder with the given heads."""
+    """Configuration of the decoder.
+
+    Parameters
+    ----------
+    arch : Architecture
+    heads : tuple of int
+        Attention heads, key-value heads, attention implementation.
+    attention, experts : str
+        Implementations of transformers.
+    """
     kinds = [
         "sparse" if group.feed_forward.experts else "dense"
         for group in arch.groups
         for _ in range(group.layers)
     ]
-    dense, mixture = dense_and_mixture(arch)
+    dense, moe = dense_and_moe(arch)
     return configuration.DeepseekOcr2TextConfig(
         vocab_size=arch.backbone.vocabulary,
         hidden_size=arch.backbone.hidden,
@@ -72,10 +81,10 @@ def text_config(
         num_hidden_layers=len(kinds),
         num_attention_heads=heads[0],
         num_key_value_heads=heads[1],
-        n_routed_experts=mixture.experts,
-        num_experts_per_tok=mixture.experts_per_token,
-        moe_intermediate_size=mixture.expert_width,
-        n_shared_experts=mixture.width // mixture.expert_width,
+        n_routed_experts=moe.experts,
+        num_experts_per_tok=moe.experts_per_token,
+        moe_intermediate_size=moe.expert_width,
+        n_shared_experts=moe.width // moe.expert_width,
         mlp_layer_types=kinds,
         max_position_embeddings=8192,
         attn_implementation=attention,
@@ -83,18 +92,16 @@ def text_config(
     )
 
 
-def dense_and_mixture(arch: Architecture) -> tuple[FeedForward, FeedForward]:
-    """Feed-forward of dense layers and of mixtures; where a model has none, like the other."""
-    forwards = [group.feed_forward for group in arch.groups]
-    dense = next((f for f in forwards if not f.experts), forwards[0])
-    mixture = next((f for f in forwards if f.experts), None)
-    return dense, mixture or dense._replace(
-        experts=2, experts_per_token=1, expert_width=dense.width
-    )
+def dense_and_moe(arch: Architecture) -> tuple[FeedForward, FeedForward]:
+    """FFN of dense layers and of MoE layers; a stand-in for a kind that the model lacks."""
+    ffns = [group.feed_forward for group in arch.groups]
+    dense = next((ffn for ffn in ffns if not ffn.experts), ffns[0])
+    moe = next((ffn for ffn in ffns if ffn.experts), None)
+    return dense, moe or dense._replace(experts=2, experts_per_token=1, expert_width=dense.width)
 
 
 def random_weights(module: nn.Module) -> nn.Module:
-    """Fill a module's parameters, which may be uninitialised, with small random numbers."""
+    """Fill the parameters of a module, which may be uninitialised, with small random numbers."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.uniform_(-0.02, 0.02)
@@ -102,7 +109,7 @@ def random_weights(module: nn.Module) -> nn.Module:
 
 
 def vision_config(arch: Architecture) -> configuration.DeepseekOcr2VisionConfig:
-    """Configuration of SAM and the encoder of DeepSeek-OCR 2."""
+    """Configuration of SAM and the query encoder of DeepSeek-OCR 2."""
     encoder = arch.vision.encoder
     return configuration.DeepseekOcr2VisionConfig(
         sam_config=sam_config(arch),
@@ -117,8 +124,24 @@ def vision_config(arch: Architecture) -> configuration.DeepseekOcr2VisionConfig:
     )
 
 
-class QueriedReference:
-    """SAM, encoder with its queries, projector and separator of DeepSeek-OCR 2, on meta."""
+class _ImageReference:
+    """Modules that turn an image into embeddings."""
+
+    def image_embeddings(self, view: int, tile: int, rows: int, cols: int) -> Tensor:
+        """Embeddings of one image in the context; sizes in px, `rows` and `cols` of tiles or 0."""
+        raise NotImplementedError
+
+    def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
+        """FLOPs and number of tokens of `image_embeddings`."""
+        embeddings: list[Tensor] = []
+        flops = counted_flops(
+            lambda: embeddings.append(self.image_embeddings(view, tile, rows, cols))
+        )
+        return flops, len(embeddings[0])
+
+
+class QueriedReference(_ImageReference):
+    """SAM, query encoder, projector and separator of DeepSeek-OCR 2, on the meta device."""
 
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
@@ -129,7 +152,7 @@ class QueriedReference:
             self.view_separator = nn.Parameter(torch.empty(projector.output_width))
 
     def parts(self) -> dict[str, int]:
-        """Parameters of each part, named as `parameter_parts` does."""
+        """Parameters of each part, by the names of `parameter_parts`."""
         sam, tower = parameters(self.tower.sam_encoder), parameters(self.tower)
         projector = parameters(self.projector) + self.view_separator.numel()
         return {"SAM": sam, "encoder": tower - sam, "projector": projector}
@@ -147,7 +170,7 @@ class QueriedReference:
         return projected
 
     def image_embeddings(self, view: int, tile: int, rows: int, cols: int) -> Tensor:
-        """Embeddings that one image puts into the context: tiles, view, separator.
+        """Embeddings of one image in the context: tiles, view, separator.
 
         Returns
         -------
@@ -156,27 +179,14 @@ class QueriedReference:
         parts = [self.encode(tile, rows * cols).flatten(0, 1)] if rows else []
         return torch.cat([*parts, self.encode(view, 1)[0], self.view_separator[None]])
 
-    def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
-        """FLOPs of `image_embeddings` and how many tokens it makes."""
-        return measured_image(self, view, tile, rows, cols)
-
 
 def vision_reference(arch: Architecture) -> "VisionReference | QueriedReference":
-    """The modules that see images as a model's towers do."""
+    """Modules of the vision towers of a model."""
     return QueriedReference(arch) if arch.vision.encoder.layers else VisionReference(arch)
 
 
-def measured_image(
-    reference: "VisionReference | QueriedReference", view: int, tile: int, rows: int, cols: int
-) -> tuple[int, int]:
-    """FLOPs of an image's embeddings and how many tokens they are."""
-    made: list[Tensor] = []
-    flops = counted_flops(lambda: made.append(reference.image_embeddings(view, tile, rows, cols)))
-    return flops, len(made[0])
-
-
-class VisionReference:
-    """SAM, CLIP, projector and the two separators, all on the meta device."""
+class VisionReference(_ImageReference):
+    """SAM, CLIP, projector and the two separators of DeepSeek-OCR, on the meta device."""
 
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
@@ -192,14 +202,14 @@ class VisionReference:
             self.view_separator = nn.Parameter(torch.empty(arch.vision.projector.output_width))
 
     def parts(self) -> dict[str, int]:
-        """Parameters of each part, named as `parameter_parts` does."""
+        """Parameters of each part, by the names of `parameter_parts`."""
         seen = sum(parameters(m) for m in (self.embeddings, self.norm, self.clip))
         separators = self.newline.numel() + self.view_separator.numel()
         projector = parameters(self.projector) + separators
         return {"SAM": parameters(self.sam), "CLIP": seen, "projector": projector}
 
     def encode(self, side: int, images: int) -> Tensor:
-        """Run `images` views of `side` pixels through encoder, transformer and projector.
+        """Run `images` views of `side` pixels through SAM, CLIP and projector.
 
         Returns
         -------
@@ -216,10 +226,10 @@ class VisionReference:
         return projected.reshape(images, *encoded.shape[2:], projected.shape[-1])
 
     def image_embeddings(self, view: int, tile: int, rows: int, cols: int) -> Tensor:
-        """Embeddings that one image puts into the context, put together as the release does.
+        """Embeddings of one image in the context, composed as in the release.
 
         Each row of the global view, and each row across all tiles, ends in a newline; a
-        separator stands between tiles and view.
+        separator follows the view.
 
         Returns
         -------
@@ -231,10 +241,6 @@ class VisionReference:
             parts.append(self._with_newlines(tiles.transpose(1, 2).flatten(2, 3).flatten(0, 1)))
         parts.append(self._with_newlines(self.encode(view, 1)[0]))
         return torch.cat([*parts, self.view_separator[None]])
-
-    def measure_image(self, view: int, tile: int, rows: int, cols: int) -> tuple[int, int]:
-        """FLOPs of `image_embeddings` and how many tokens it makes."""
-        return measured_image(self, view, tile, rows, cols)
 
     def _with_newlines(self, features: Tensor) -> Tensor:
         newlines = self.newline.expand(len(features), 1, -1)
@@ -290,9 +296,16 @@ class DecoderReference:
         self.rotary = modeling.DeepseekOcr2TextRotaryEmbedding(self.config)
 
     def run(self, batch: int, tokens: int, cache: DynamicCache) -> None:
-        """Run `tokens` further tokens of each sequence of a batch through decoder and head.
+        """Run a pass through decoder and LM head.
 
-        The released attention modules each hold a rotary embedding, so it runs once a layer.
+        As in the release, every layer computes the rotary embedding.
+
+        Parameters
+        ----------
+        batch, tokens : int
+            Sequences, and new tokens of each.
+        cache : DynamicCache
+            KV cache, which grows by the new tokens.
         """
         hidden = torch.randn(batch, tokens, self.hidden, device=self.device)
         start = cache.get_seq_length()
@@ -303,9 +316,9 @@ class DecoderReference:
         self.head(self.norm(hidden).to("meta"))
 
     def flops(self, batch: int, tokens: int, cache: DynamicCache) -> int:
-        """FLOPs of `run`, the rotary product included.
+        """FLOPs of `run`, with the rotary angles counted as GEMMs for each sequence of the batch.
 
-        Angles are computed once for all sequences of a batch, formulas count them per image.
+        torch computes the angles once for the whole batch; the formulas count them per sequence.
         """
         seen = counted_flops(lambda: self.run(batch, tokens, cache))
         positions = torch.arange(tokens)[None]
@@ -314,10 +327,10 @@ class DecoderReference:
 
 
 def cache_bytes(cache: DynamicCache) -> tuple[int, int]:
-    """Bytes that a cache really holds, and tokens of one sequence in it."""
-    held = sum(
+    """Bytes of a KV cache, and its tokens per sequence."""
+    size = sum(
         tensor.numel() * tensor.element_size()
         for layer in cache.layers
         for tensor in (layer.keys, layer.values)
     )
-    return held, cache.get_seq_length()
+    return size, cache.get_seq_length()

@@ -1,8 +1,9 @@
-"""Served times beside measured ones: the public rows of the extra `silicon`.
+"""Compares predicted TTFT and TPOT with the public serving rows of the extra `silicon`.
 
-A row is one benchmark of a server: model, system, engine, formats, layout, lengths, concurrency,
-and the TTFT and TPOT that a load generator saw. Rows that are one measurement are taken once. Which
-half a row is in follows from a hash of its configuration; constants were fitted on the first alone.
+A row is one benchmark of a server: model, system, serving engine, formats, layout, lengths,
+concurrency, measured TTFT and TPOT. Duplicates of a measurement count once. A hash of its
+configuration assigns a row to the training half, to which constants were fitted, or to the
+held-out half.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ from sweepengine.validation.measured_operators import shipped_tables, silicon_fo
 
 FILE = "silicon_sample.csv"
 MILLISECOND = 1e3
-"""Microseconds."""
+"""Microseconds per millisecond."""
 CONFIGS = {
     "Llama-3.1-70B": "meta-llama--Meta-Llama-3.1-70B",
     "Llama-3.1-8B-Instruct": "meta-llama--Meta-Llama-3.1-8B",
@@ -55,20 +56,18 @@ CONFIGS = {
     "Qwen3-32B-NVFP4": "Qwen--Qwen3-32B",
     "GLM-5": "nvidia--GLM-5-NVFP4",
 }
-"""Configs of models that the wheel has under other names."""
+"""Model of a row to its config in the extra, where the names differ."""
 QUANTISED = {"fp8": "fp8-tensor", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4_wo": "int4"}
-"""What the rows call a format of weights that the config leaves out."""
+"""Name of a weight format in the rows to ours, for configs without one."""
 UNQUANTISED_CACHE = ("gpt-oss", "sglang")
-"""Models and engines whose cache stays in bf16 unless told otherwise, quantised or not."""
+"""Models and engines whose default KV cache is bf16 even for quantised models."""
 BURSTY = "gap-analysis/data"
-"""In the source of rows whose load generator sends few requests: they come in waves."""
+"""In the source of rows whose load generator sends few requests, which arrive in waves."""
 LARGEST_TENSOR = 8
-"""Devices that an engine splits attention over; rows that say more count those of all groups."""
-
-
+"""Largest attention tensor parallelism; larger values in rows count the devices of all groups."""
 OVERFULL = 0.5
-"""TTFT, as a share of the decode time, above which requests queue for an engine that is full."""
-ABOVE_LIMIT = "more requests than the engine runs at once, which no column says"
+"""TTFT / decode time above which requests queue for a full engine."""
+ABOVE_LIMIT = "more requests than the serving engine runs at once; the limit is in no column"
 
 
 class Served(NamedTuple):
@@ -81,26 +80,26 @@ class Served(NamedTuple):
     load: str
     aggregated: bool
     judged: bool
-    """Whether it is of the half that no constant saw."""
+    """Whether it is held out."""
     full: bool
-    """Whether its requests queue for an engine that is full: no column says how many it runs."""
+    """Whether its requests queue for a full engine, whose limit is unknown."""
     output: int
     batch: float
-    """Of a rank of attention data parallelism."""
+    """Sequences per rank of attention data parallelism."""
     step: float
     prefill: float
-    """Of one request alone."""
+    """Prefill time of one request alone."""
     tpot: float
     ttft: float
     plain_tpot: float
-    """With nothing fitted on served rows."""
+    """Prediction without constants fitted to serving rows."""
     plain_ttft: float
     measured_tpot: float
     measured_ttft: float
 
 
 class Rows(NamedTuple):
-    """All rows: those predicted, and why others were not."""
+    """Predicted rows, and the reasons why other rows were not predicted."""
 
     served: list[Served]
     reasons: Counter[str]
@@ -116,24 +115,24 @@ def read_rows(path: Path | None = None) -> Rows:
         When the extra `silicon` is not installed.
     """
     table = pl.read_csv(path or shipped_tables() / FILE, infer_schema_length=None)
-    found: dict[tuple[float, float], Served] = {}
+    predicted: dict[tuple[float, float], Served] = {}
     reasons: Counter[str] = Counter()
     doubles = 0
     for row in table.iter_rows(named=True):
         key = (row["silicon_ttft_ms"], row["silicon_tpot_ms"])
-        if key in found:
+        if key in predicted:
             doubles += 1
             continue
         try:
-            found[key] = _predicted(row)
-            reasons[ABOVE_LIMIT] += found[key].full
+            predicted[key] = _predicted(row)
+            reasons[ABOVE_LIMIT] += predicted[key].full
         except InputError as error:
             reasons[str(error)] += 1
-    return Rows(list(found.values()), reasons, doubles)
+    return Rows(list(predicted.values()), reasons, doubles)
 
 
 def _config(path: str, precision: str | None) -> str:
-    """A model's config in the wheel, or the name of one that ships with us."""
+    """Path of the config of a model in the extra, or the name of a shipped model."""
     owner, base = path.split("/")
     configs = silicon_folder("model_configs")
     quantised = "DeepSeek-V3.1" if base.startswith("DeepSeek") else base
@@ -144,7 +143,7 @@ def _config(path: str, precision: str | None) -> str:
             return str(file)
     if base in known("models"):
         return base
-    raise InputError("no config of the model")
+    raise InputError("no config for the model")
 
 
 @lru_cache
@@ -153,9 +152,10 @@ def _model(path: str, precision: str | None) -> Model:
 
 
 def _layout(row: dict[str, Any], phase: str = "") -> Layout:
-    """Layout of a row, as its name says where its columns multiply sizes by themselves.
+    """Layout of a row.
 
-    "tp8_ep8" stands as 64 x (8, 8); "dp4" of an engine that splits experts over it as 4 x 4.
+    Some columns hold squares: "tp8_ep8" is 64 x (8, 8), and "dp4" of an engine that splits experts
+    over data-parallel ranks is 4 x 4.
     """
     tensor, data, slices, experts = (
         int(row[f"{phase}{name}"] or 1)
@@ -169,101 +169,98 @@ def _layout(row: dict[str, Any], phase: str = "") -> Layout:
     if tensor == data > 1 and slices == 1 and experts == tensor * tensor:
         return Layout(1, tensor, 1, tensor)
     if tensor > LARGEST_TENSOR and experts == 1:
-        raise InputError("its layout counts the devices of several groups")
+        raise InputError("the layout counts the devices of several groups")
     return Layout(tensor, min(experts, tensor * data), 1, data)
 
 
 def _formats(row: dict[str, Any], model: Model, device: str) -> dict[str, str]:
-    """Formats of a row: the checkpoint's own, or what the row says of an unquantised one."""
+    """Formats of a row: those of the checkpoint if it is quantised, else those of the row."""
     quantised = row["gemm_quant_mode"] is not None
     plain = any(name in (row["backend"], row["model_path"].split("/")[1]) or
                 name in row["model_path"] for name in UNQUANTISED_CACHE)  # fmt: skip
-    found = {"cache_format": "fp8" if quantised and not plain else "bf16"}
-    own = model.architecture.checkpoint
-    if any(own[:3]):
-        found["activation_format"] = FORMAT_NAMES[own.activation]
-        if FORMAT_NAMES[own.experts] == "mxfp4" and device.startswith(("b", "gb")):
-            found["activation_format"] = "fp8"  # Blackwell's kernels take fp8 beside mxfp4
+    formats = {"cache_format": "fp8" if quantised and not plain else "bf16"}
+    checkpoint = model.architecture.checkpoint
+    if any(checkpoint[:3]):
+        formats["activation_format"] = FORMAT_NAMES[checkpoint.activation]
+        if FORMAT_NAMES[checkpoint.experts] == "mxfp4" and device.startswith(("b", "gb")):
+            formats["activation_format"] = "fp8"  # kernels of Blackwell for mxfp4 weights
     elif quantised:
         mixed = row["moe_quant_mode"] == "fp8_block"
         name = QUANTISED["fp8_block" if mixed else row["gemm_quant_mode"]]
         usual = {"nvfp4": "nvfp4", "int4": "bf16"}.get(name, "fp8")
-        found |= {"weight_format": name, "activation_format": usual}
-    return found
+        formats |= {"weight_format": name, "activation_format": usual}
+    return formats
 
 
 class _Group(NamedTuple):
-    """A group of devices that serves: a model in a layout at a place."""
+    """A group of devices that serves a model in a layout."""
 
     model: Model
     layout: Layout
     speeds: Speeds
     ideal: Speeds
 
-    def prefill(self, tokens: int) -> float:
-        arch = self.model.architecture
-        one = Pass(1.0, tokens, 0, decode=0)
-        return prefill_us(arch, (0, 0), self.layout, one, self.speeds) / MILLISECOND
-
-    def least_prefill(self, tokens: int) -> float:
-        arch = self.model.architecture
-        one = Pass(1.0, tokens, 0, decode=0)
-        return prefill_us(arch, (0, 0), self.layout, one, self.ideal) / MILLISECOND
+    def prefill(self, tokens: int, ideal: bool = False) -> float:
+        """Time of a prefill of one request, ms; with `ideal`, by the data sheet."""
+        arch, speeds = self.model.architecture, self.ideal if ideal else self.speeds
+        prefill = Pass(1.0, tokens, 0, decode=0)
+        return prefill_us(arch, (0, 0), self.layout, prefill, speeds) / MILLISECOND
 
     def step(self, batch: float, tokens: int, output: int) -> float:
+        """Mean time of a decode step over `output` steps after `tokens` tokens, ms."""
         arch = self.model.architecture
         step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), self.speeds)
         return step.total(tokens, output) / output / MILLISECOND
 
 
-def _group(row: dict[str, Any], place: TimingTarget, phase: str) -> _Group:
+def _group(row: dict[str, Any], target: TimingTarget, phase: str) -> _Group:
     model = _model(row["model_path"], row["precision"])
     layout = _layout(row, phase)
     if not model.architecture.routings:
         layout = layout._replace(expert=1)
     if layout_problem(model, layout):
-        raise InputError("its layout does not divide the model's heads")
-    formats = _formats(row, model, place.device.name)
+        raise InputError("the layout does not divide the heads of the model")
+    formats = _formats(row, model, target.device.name)
     point: Point = checked_point(model, formats)
-    ideal = timing_target(place.device, place.framework, ROOFLINE)
+    ideal = timing_target(target.device, target.framework, ROOFLINE)
     arch = model.architecture
-    return _Group(model, layout, speeds_of(arch, point, place), speeds_of(arch, point, ideal))
+    return _Group(model, layout, speeds_of(arch, point, target), speeds_of(arch, point, ideal))
 
 
 @lru_cache
-def _place(system: str, engine: str) -> TimingTarget:
+def _target(system: str, engine: str) -> TimingTarget:
     devices = {load_device(name).measured: name for name in known("devices")}
     return timing_target(load_device(devices[system]), engine)
 
 
 def _predicted(row: dict[str, Any]) -> Served:
-    place = _place(row["system"], row["backend"])
+    target = _target(row["system"], row["backend"])
     load = BURSTS if BURSTY in row["silicon_data_source"] else STEADY
-    engine = serving_engine_of(place, load)
+    engine = serving_engine_of(target, load)
     tokens, output = row["isl"], row["osl"]
-    said = re.search(r"silicon_concurrency=([0-9]+)", row["silicon_data_source"])
+    concurrency = re.search(r"silicon_concurrency=([0-9]+)", row["silicon_data_source"])
     aggregated = row["mode"] == "agg"
     if aggregated:
-        group = _group(row, place, "")
+        group = _group(row, target, "")
         batch = max(1.0, row["batch_size"] / group.layout.data)
         step, prefill = group.step(batch, tokens, output), group.prefill(tokens)
         whole = row["silicon_ttft_ms"] + output * row["silicon_tpot_ms"]
-        if batch * group.least_prefill(tokens) > whole:
+        if batch * group.prefill(tokens, ideal=True) > whole:
             raise InputError("measured faster than the data sheet allows for its columns")
-        times = _served(step, prefill, batch, output, engine)
-        plain = _served(step, prefill, batch, output, IDEAL_SERVING_ENGINE)
+        times = _steady_state(step, prefill, batch, output, engine)
+        plain = _steady_state(step, prefill, batch, output, IDEAL_SERVING_ENGINE)
     else:
         if row["prefill_num_workers"] is None or row["decode_num_workers"] is None:
-            raise InputError("disaggregated without the number of workers")
-        if said is None:
-            raise InputError("disaggregated without the concurrency")
-        first, then = _group(row, place, "prefill_"), _group(row, place, "decode_")
+            raise InputError("disaggregated serving without the number of workers")
+        if concurrency is None:
+            raise InputError("disaggregated serving without the concurrency")
+        first, then = _group(row, target, "prefill_"), _group(row, target, "decode_")
         prefill_workers = row["prefill_num_workers"] * first.layout.data
         decode_workers = row["decode_num_workers"] * then.layout.data
-        prefill, concurrency = first.prefill(tokens), float(said[1])
+        prefill = first.prefill(tokens)
         step, waited, batch = disaggregated(
-            lambda batch: then.step(batch, tokens, output), prefill, concurrency, output,
-            prefill_workers, decode_workers,
+            lambda batch: then.step(batch, tokens, output), prefill, float(concurrency[1]),
+            output, prefill_workers, decode_workers,
         )  # fmt: skip
         times = (step, engine.first / MILLISECOND + waited)
         plain = (step, waited)
@@ -291,14 +288,14 @@ def _predicted(row: dict[str, Any]) -> Served:
     )
 
 
-def _served(
+def _steady_state(
     step: float, prefill: float, batch: float, output: int, engine: ServingEngine
 ) -> tuple[float, float]:
-    """TPOT and TTFT of a continuous batch, ms."""
-    us = MILLISECOND
-    tpot = continuous_tpot(step * us, prefill * us, batch, output, engine)
-    alone = prefill * us
-    return tpot / us, continuous_ttft(step * us, alone, alone, batch, engine) / us
+    """TPOT and TTFT with continuous batching, ms."""
+    step, prefill = step * MILLISECOND, prefill * MILLISECOND
+    tpot = continuous_tpot(step, prefill, batch, output, engine)
+    ttft = continuous_ttft(step, prefill, prefill, batch, engine)
+    return tpot / MILLISECOND, ttft / MILLISECOND
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:
@@ -318,7 +315,7 @@ def as_frame(rows: Rows) -> pl.DataFrame:
 
 
 def errors_by(frame: pl.DataFrame, *names: str) -> Iterator[dict[str, Any]]:
-    """Mean and median errors and median ratio of rows, by the values of columns."""
+    """Number of rows, mean and median errors, %, and median ratios, by the columns `names`."""
     measures = [
         pl.len().alias("rows"),
         *(

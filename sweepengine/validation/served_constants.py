@@ -1,9 +1,10 @@
-"""Fits what serving engines add to passes, on the half of the served rows that does not judge.
+"""Fits the constants of serving engines to the training half of the serving rows.
 
     python -m sweepengine.validation.served_constants
 
-prints the constants as data/serving_engines/*.toml holds them. The loss is Huber's on log ratios;
-TPOT gives host and interference, TTFT first and burst, of each load generator.
+prints the constants in the format of data/serving_engines/*.toml. The loss is Huber's on log
+ratios. TPOT determines `host_ms` and `interference`; TTFT determines `first_ms` and `burst`, for
+each load.
 """
 
 import numpy as np
@@ -20,23 +21,23 @@ LOADS = (STEADY, BURSTS)
 START = {"tpot": (0.4, 1.0, 1.0), "ttft": (60.0, 0.1, 0.1)}
 
 
-def loss(ratios: NDArray[np.float64]) -> float:
-    """Huber's loss of log ratios."""
+def _loss(ratios: NDArray[np.float64]) -> float:
+    """Sum of Huber's loss of log ratios."""
     off = np.abs(np.log(ratios))
     return float(np.where(off < HUBER, off * off / 2, HUBER * (off - HUBER / 2)).sum())
 
 
-def constants(rows: pl.DataFrame, what: str) -> tuple[float, float, float]:
-    """A constant in ms, and the part of other requests' prefills, steady and in bursts."""
+def _constants(rows: pl.DataFrame, what: str) -> tuple[float, float, float]:
+    """A constant, ms, and the shares of other requests' prefills at steady load and in bursts."""
     step, alone, batch = (rows[name].to_numpy() for name in ("step", "prefill", "batch"))
     others = batch * alone / (rows["output"].to_numpy() if what == "tpot" else 1.0)
-    own = step if what == "tpot" else step + alone
+    base = step if what == "tpot" else step + alone
     bursts = (rows["load"] == BURSTS).to_numpy()
     measured = rows[f"measured_{what}"].to_numpy()
 
     def off(logs: NDArray[np.float64]) -> float:
         fixed, steady, bursty = np.exp(logs)
-        return loss((own + fixed + np.where(bursts, bursty, steady) * others) / measured)
+        return _loss((base + fixed + np.where(bursts, bursty, steady) * others) / measured)
 
     logs = np.log(START[what])
     for _ in range(4):
@@ -48,12 +49,12 @@ def constants(rows: pl.DataFrame, what: str) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Print the constants of each framework."""
+    """Print the constants of each serving engine."""
     frame = as_frame(read_rows()).filter("aggregated", ~pl.col("judged"), ~pl.col("full"))
     for framework in FRAMEWORKS:
         rows = frame.filter(pl.col("engine") == framework)
-        host, *interference = constants(rows, "tpot")
-        first, *burst = constants(rows, "ttft")
+        host, *interference = _constants(rows, "tpot")
+        first, *burst = _constants(rows, "ttft")
         print(f"[{framework}]\nhost_ms = {host}\nfirst_ms = {first}")
         for load, b, e in zip(LOADS, burst, interference, strict=True):
             print(f"{load} = {{ burst = {b}, interference = {e} }}")

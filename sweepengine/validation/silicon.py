@@ -1,7 +1,7 @@
-"""Times beside silicon: measured operators, sums of them, measured serving, published throughputs.
+"""Compares times with measured operators, their sums, measured serving and published throughputs.
 
-Nothing here is fitted; rates and constants are those that ship. Each error stands beside the one
-that was recorded when they were made.
+Shipped rates and constants are used; nothing is fitted here. Each error is compared with the error
+that was recorded when they were fitted.
 """
 
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import polars as pl
 
 from sweepengine.data.devices import load_device
 from sweepengine.data.rates import (
+    FORMS,
     ideal,
     load_rates,
     operands,
@@ -18,7 +19,7 @@ from sweepengine.data.rates import (
     shipped_rates,
     weight_bytes,
 )
-from sweepengine.data.speeds import SERVED
+from sweepengine.data.speeds import SERVING_ERRORS
 from sweepengine.engine.operator_times import operator_times
 from sweepengine.validation.calibration import errors
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
@@ -27,14 +28,13 @@ from sweepengine.validation.published_throughputs import Throughput, throughputs
 from sweepengine.validation.served import Rows, as_frame, errors_by, read_rows
 
 TOLERANCE = 1.0
-"""Points that an error may be worse than the recorded one."""
+"""Percentage points by which an error may exceed the recorded one."""
 DISAGGREGATED = "disaggregated"
 JUDGED = ("tpot_median", "tpot_mean", "ttft_median", "ttft_mean")
-ERROR_MEASURES = ("median", "p90")
 
 
 class OperatorErrors(NamedTuple):
-    """Errors of one kind of operator on rows that its fit did not see, %."""
+    """Errors of one kind of operator on held-out rows, %."""
 
     device: str
     framework: str
@@ -50,12 +50,12 @@ class OperatorErrors(NamedTuple):
 
     @property
     def worse(self) -> bool:
-        """Whether it is worse than recorded by more than a point."""
+        """Whether the median exceeds the recorded one by more than `TOLERANCE`."""
         return self.median > self.recorded_median + TOLERANCE
 
 
 class Silicon(NamedTuple):
-    """Everything that `validate --silicon` found."""
+    """All results of `validate --silicon`."""
 
     operators: list[OperatorErrors]
     steps: list[StepCase]
@@ -64,48 +64,56 @@ class Silicon(NamedTuple):
 
     @property
     def step_median(self) -> float:
-        """Median error of steps, %."""
+        """Median error of passes, %."""
         return float(pl.Series([case.error for case in self.steps]).median() or 0.0)  # type: ignore[arg-type]
 
     def served_errors(self, *names: str, full: bool = False) -> list[dict[str, Any]]:
-        """Errors of aggregated rows of the judging half, by columns; `full`: all of them."""
+        """Errors of held-out rows of aggregated serving, %.
+
+        Parameters
+        ----------
+        names : str
+            Columns to group by.
+        full : bool
+            Whether to include rows whose requests queue for a full engine.
+        """
         judged = as_frame(self.served).filter("aggregated", "judged")
         return list(errors_by(judged if full else judged.filter(~pl.col("full")), *names))
 
     def recorded_errors(self) -> dict[str, dict[str, Any]]:
-        """Errors of serving that are kept beside times: of all rows, by engine, disaggregated."""
-        found = {"all": self.served_errors()[0]}
-        found |= {errors["engine"]: errors for errors in self.served_errors("engine")}
-        split = as_frame(self.served).filter("judged", ~pl.col("aggregated"))
-        return found | {DISAGGREGATED: next(iter(errors_by(split)))}
+        """Errors of serving to record, %: of all rows, by engine, and of disaggregated serving."""
+        recorded = {"all": self.served_errors()[0]}
+        recorded |= {errors["engine"]: errors for errors in self.served_errors("engine")}
+        disaggregated = as_frame(self.served).filter("judged", ~pl.col("aggregated"))
+        return recorded | {DISAGGREGATED: next(iter(errors_by(disaggregated)))}
 
     def operators_by_kind(self) -> list[dict[str, Any]]:
-        """Errors of operators by framework, kind and format, means over devices."""
+        """Errors of operators by serving engine, kind and format, means over devices, %."""
         grouped = pl.DataFrame(self.operators).group_by("kind", "format", "framework")
         errors = pl.mean("median", "p90", "roofline_median", "roofline_p90")
-        found = grouped.agg(pl.len().alias("devices"), pl.col("rows").sum(), errors)
-        return found.sort("framework", "kind", "format").to_dicts()
+        means = grouped.agg(pl.len().alias("devices"), pl.col("rows").sum(), errors)
+        return means.sort("framework", "kind", "format").to_dicts()
 
     @property
     def problems(self) -> list[str]:
-        """What is worse than recorded, a line each."""
-        found = [
+        """One line for each error that exceeds the recorded one by more than `TOLERANCE`."""
+        problems = [
             f"{e.device}, {e.framework}, {e.kind} {e.format}: {e.median:.1f} %, recorded "
             f"{e.recorded_median:.1f} %"
             for e in self.operators
             if e.worse
         ]
-        for name, errors_found in self.recorded_errors().items():
-            found += [
-                f"served, {name}, {key}: {errors_found[key]:.1f} %, recorded "
-                f"{SERVED[name][key]:.1f} %"
+        for name, measured in self.recorded_errors().items():
+            problems += [
+                f"serving, {name}, {key}: {measured[key]:.1f} %, recorded "
+                f"{SERVING_ERRORS[name][key]:.1f} %"
                 for key in JUDGED
-                if errors_found[key] > SERVED[name][key] + TOLERANCE
+                if measured[key] > SERVING_ERRORS[name][key] + TOLERANCE
             ]
-        if self.step_median > SERVED[STEPS_TABLE]["median"] + TOLERANCE:
-            recorded = SERVED[STEPS_TABLE]["median"]
-            found.append(f"steps: {self.step_median:.1f} %, recorded {recorded:.1f} %")
-        return found
+        if self.step_median > SERVING_ERRORS[STEPS_TABLE]["median"] + TOLERANCE:
+            recorded = SERVING_ERRORS[STEPS_TABLE]["median"]
+            problems.append(f"passes: {self.step_median:.1f} %, recorded {recorded:.1f} %")
+        return problems
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -121,48 +129,51 @@ class Silicon(NamedTuple):
 
 
 def operator_errors() -> list[OperatorErrors]:
-    """Errors of the shipped rates on the judging rows of the tables.
+    """Errors of the shipped rates on held-out rows of the tables.
 
     Raises
     ------
     InputError
         When the extra `silicon` is not installed.
     """
-    found = []
+    results = []
     kinds = {kind.name: kind for kind in KINDS}
     for (name, framework), path in shipped_rates().items():
         device = load_device(name)
         tables = Tables(shipped_tables(), device.measured or "")
         for kind_name, fits in load_rates(path).fits.items():
-            kind = kinds[kind_name]
+            kind, form = kinds[kind_name], FORMS[kind_name]
             for label, measured in tables.read(kind, framework).items():
                 weights, activations = operands(label)
                 scales, size = scales_of(device, activations), weight_bytes(weights)
-                judged = ~measured.training
-                shapes, times = measured.shapes[judged], measured.microseconds[judged]
+                held_out = ~measured.training
+                shapes, times = measured.shapes[held_out], measured.microseconds[held_out]
                 ours, sheet = (
-                    errors(operator_times(shapes, resolved(kind.rates, rates, scales, size)), times)
-                    for rates in (fits[label].rates, ideal(kind.rates))
+                    errors(
+                        operator_times(shapes, resolved(form, rates, scales, size)),
+                        times,
+                    )
+                    for rates in (fits[label].rates, ideal(form))
                 )
                 fit = fits[label]
-                found.append(
+                results.append(
                     OperatorErrors(name, framework, kind_name, label, len(times), *ours, *sheet,
                                    fit.median, fit.p90)
                 )  # fmt: skip
-    return found
+    return results
 
 
 def measure() -> Silicon:
-    """All comparisons; a few minutes."""
+    """Run all comparisons, which takes a few minutes."""
     return Silicon(operator_errors(), measured_steps(), read_rows(), throughputs())
 
 
-def recorded(found: Silicon) -> str:
-    """Errors of serving and of steps as data/measured/served.toml holds them."""
-    lines = ["# Errors that `validate --silicon` found when rates and constants were made, %."]
-    for name, one in found.recorded_errors().items():
-        lines += ["", f"[{name}]", *(f"{key} = {one[key]:.2f}" for key in JUDGED)]
-    return "\n".join([*lines, "", f"[{STEPS_TABLE}]", f"median = {found.step_median:.2f}", ""])
+def recorded(silicon: Silicon) -> str:
+    """Errors of serving and of passes in the format of data/measured/served.toml."""
+    lines = ["# Errors of `validate --silicon` on held-out rows when rates were fitted, %."]
+    for name, errors_of in silicon.recorded_errors().items():
+        lines += ["", f"[{name}]", *(f"{key} = {errors_of[key]:.2f}" for key in JUDGED)]
+    return "\n".join([*lines, "", f"[{STEPS_TABLE}]", f"median = {silicon.step_median:.2f}", ""])
 
 
 if __name__ == "__main__":  # prints data/measured/served.toml, after rates or constants changed

@@ -1,31 +1,32 @@
-"""All comparisons with torch together, and whether they pass."""
+"""All comparisons with torch, and their verdict."""
 
 from typing import Any, NamedTuple
 
 from sweepengine.data.models import Model
 from sweepengine.validation import activation_memory, end_to_end, per_layer
+from sweepengine.validation.counters import Figure
 
 
 class Validation(NamedTuple):
-    """Everything that `validate` measured."""
+    """All results of `validate`."""
 
     model: str
     layers: list[per_layer.Row]
     published: dict[str, float]
-    """Layer to the difference in percent that the published validation found."""
-    end_to_end: list[end_to_end.Check]
+    """Layer to the relative difference of the published validation, %."""
+    end_to_end: list[Figure]
     activation_memory: list[activation_memory.Peak]
 
     @property
     def passed(self) -> bool:
-        """Whether every layer and figure is equal and every peak within its tolerance."""
+        """Whether all layers and figures are equal and all peaks within their tolerance."""
         return self._counts() == tuple(
             len(part) for part in (self.layers, self.end_to_end, self.activation_memory)
         )
 
     @property
     def verdict(self) -> str:
-        """How many of each are as they should be, in one line."""
+        """One line with the numbers of equal layers, equal figures and peaks within tolerance."""
         layers, figures, peaks = self._counts()
         return (
             f"{layers} of {len(self.layers)} layers and {figures} of {len(self.end_to_end)} "
@@ -41,7 +42,7 @@ class Validation(NamedTuple):
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """All results, for JSON."""
         return {
             "model": self.model,
             "layers": [
@@ -68,7 +69,7 @@ class Validation(NamedTuple):
 
 
 def measure(model: Model) -> Validation:
-    """Measure layers, stages and activation memory of a model with torch."""
+    """Measure layers, phases and activation memory of a model with torch."""
     return Validation(
         model.name,
         per_layer.measure(model.architecture),

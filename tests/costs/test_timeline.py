@@ -60,11 +60,11 @@ def test_command_says_the_basis_beside_times(command):
     arguments = ("explain", "--model", "qwen3-8b", "--prompt-tokens", "1000", "--device", "b200")
     shown = command(*arguments)
     assert shown.returncode == 0
-    assert "b200, vllm 0.24.0: +-" in shown.stdout
+    assert "b200, vllm 0.24.0: median error " in shown.stdout
     assert "microseconds" in shown.stdout
     facts = json.loads(command(*arguments, "--serving", "continuous", "--json").stdout)
     (times,) = facts["times"]
-    assert "% served" in times["basis"]
+    assert "% (TPOT in serving)" in times["basis"]
     assert times["ttft_seconds"] > times["prefill_seconds"]
     roof = command(*arguments, "--times", "roofline").stdout
     assert "lower bound" in roof

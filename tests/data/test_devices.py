@@ -103,7 +103,9 @@ def test_own_links_need_latency_and_node_and_no_network(grid_file):
     links = se.load_device(grid_file(LINKED, "own.toml")).links
     assert links == (2, 32e9, pytest.approx(4e-6), None, pytest.approx(4e-6))
     less = LINKED.replace("[link_latency]", "[network]").replace('"us"', '"GB/s"')
-    with pytest.raises(se.InputError, match="link_latency: required key is missing beside link"):
+    with pytest.raises(
+        se.InputError, match="link_latency: required key is missing, as link is given"
+    ):
         se.load_device(grid_file(less, "own.toml"))
     alone = OWN + LINKED[LINKED.index("[devices_a_node]") :]
     with pytest.raises(se.InputError, match="link: required key is missing"):

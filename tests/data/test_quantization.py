@@ -101,9 +101,9 @@ def test_spellings_of_formats_are_known(quantized, config, weights, activation):
          'quant_algo = "Q"'),
         ("fp8", "expected a table"),
         (BLOCKS | {"ignore": "lm_head"}, "ignore: expected a list of modules"),
-        (GROUP | {"config_groups": ["g"]}, "expected the tables that transformers"),
-        (group({"num_bits": 8, "type": "int"}) | {"ignore": ["re:("]}, "expected the tables that"),
-        ({"quant_algo": ["NVFP4"]}, "expected the tables that"),
+        (GROUP | {"config_groups": ["g"]}, "expected the format of"),
+        (group({"num_bits": 8, "type": "int"}) | {"ignore": ["re:("]}, "expected the format of"),
+        ({"quant_algo": ["NVFP4"]}, "expected the format of"),
     ],
 )  # fmt: skip
 def test_formats_that_are_not_known_are_refused_by_name(quantized, config, expected):
@@ -117,7 +117,7 @@ def test_layers_that_stay_as_they_are_are_said(quantized):
     few = BLOCKS | {"modules_to_not_convert": ["model.layers.0.self_attn", "lm_head"]}
     model = quantized("Qwen3-8B", few)
     assert formats(model)["attention"] == "fp8"
-    assert "1 of 36 layers have other formats of attention; all are taken as fp8" in model.said
+    assert "attention: 1 of 36 layers has another format; all are modelled as fp8" in model.notes
     most = BLOCKS | {"modules_to_not_convert": [f"model.layers.{i}.self_attn" for i in range(30)]}
     assert "attention" not in formats(quantized("Qwen3-8B", most))
     norms = BLOCKS | {"ignored_layers": ["model.layers.0.self_attn.q_norm", "gate"]}

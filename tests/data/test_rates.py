@@ -12,7 +12,7 @@ from sweepengine.data.rates import (
     shipped_rates,
     weight_bytes,
 )
-from sweepengine.data.speeds import SERVED, basis, kinds_of, speeds_of, timing_target
+from sweepengine.data.speeds import SERVING_ERRORS, basis, kinds_of, speeds_of, timing_target
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.points import checked_point
 
@@ -126,8 +126,8 @@ def test_unmeasured_devices_borrow_from_a_sibling_and_say_so():
     assert "rates borrowed from a100-80gb" in basis(arch, a100, served=False)
     assert timing_target(H100).borrowed == ""
     said = basis(arch, timing_target(H100), served=True)
-    assert said.startswith("h100-sxm, vllm 0.24.0: +-")
-    assert f"+-{SERVED['vllm']['tpot_median']:.0f} % served" in said
+    assert said.startswith("h100-sxm, vllm 0.24.0: median error ")
+    assert f" {SERVING_ERRORS['vllm']['tpot_median']:.0f} % (TPOT in serving)" in said
 
 
 def test_devices_without_rates_have_the_roofline_and_say_so():

@@ -12,7 +12,8 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.validation import configs as module
 from sweepengine.validation.census import Row, census, verdict
-from sweepengine.validation.configs import STAND_INS, Figure
+from sweepengine.validation.configs import STAND_INS
+from sweepengine.validation.counters import Figure
 from tests.data.configs import FIGURES, all_configs, covered, part_of, shortened, write
 from tests.validation.test_families import differences
 
@@ -39,7 +40,7 @@ def test_defaults_of_transformers_are_read_as_it_saves_them(kind, tmp_path, monk
     path = write(tmp_path, shortened(saved))
     model, error = loaded(path)
     if model is None:  # its class leaves out what its modules need
-        assert "required key is missing" in error or "not covered yet" in error
+        assert "required key is missing" in error or "is not supported" in error
     else:
         assert differences(path) == []
 
@@ -198,7 +199,7 @@ def test_census_tells_what_is_equal_from_what_is_not_compared(tmp_path):
     second.write_text('{"model_type": "kimi_k3"}')
     rows = census([first, second])
     assert [row.different for row in rows] == [0, 0]
-    assert rows[1].reason == 'model_type: "kimi_k3" is not covered yet'
+    assert rows[1].reason == 'model_type: "kimi_k3" is not supported'
     assert verdict(rows).startswith("1 of 2 configs equal torch in every figure (11 figures)")
     wrong = Row("x", "llama", 1, [Figure("a", "FLOP", 1, 2)], "")
     assert wrong.different == 1

@@ -2,6 +2,7 @@ import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.validation import end_to_end
+from sweepengine.validation.counters import Figure
 
 pytestmark = pytest.mark.slow
 
@@ -28,4 +29,4 @@ def test_second_model_equals_its_modules_from_pixels_to_parameters():
 
 
 def test_check_with_another_figure_is_different():
-    assert end_to_end.Check("prefill", "FLOP", 1, 2).status == "different"
+    assert Figure("prefill", "FLOP", 1, 2).status == "different"
