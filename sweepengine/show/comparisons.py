@@ -45,7 +45,7 @@ def show_comparison(found: Compared, top: int) -> None:
         before = f"{fit.before_median:.1f} % median, {fit.before_mean:.1f} % mean"
         left = f"{fit.left_median:.1f} %, {fit.left_mean:.1f} %"
         say(f"error before {before}; left on runs that the fit did not see {left}")
-    for text in (found.basis, *(f"assumed: {text}" for text in found.said)):
+    for text in (found.basis, *(f"assumed: {text}" for text in found.assumed)):
         say(text)
 
 
