@@ -78,7 +78,7 @@ def test_runs_without_a_layout_of_their_own_take_the_given_one():
 
 def test_world_size_that_is_forgotten_is_noticed():
     fast = find_comparison(runs(0.25), DEVICE, MODEL)
-    assert any("is a world size forgotten" in text for text in fast.warnings)
+    assert any("check the number of devices (--layout)" in text for text in fast.warnings)
     told = find_comparison(runs(0.25), DEVICE, MODEL, CompareOptions(layout="tp8"))
     assert told.warnings == ()
 
@@ -96,7 +96,7 @@ def test_reports_with_another_denominator_are_noticed():
     halved = find_comparison(runs().with_columns(mfu=ours / 2), DEVICE, MODEL)
     assert sum("check whether it uses the sparse peak" in text for text in halved.warnings) == 10
     eighth = find_comparison(runs().with_columns(mfu=ours * 8), DEVICE, MODEL)
-    assert sum("or a world size" in text for text in eighth.warnings) == 10
+    assert sum("count of FLOPs and of devices" in text for text in eighth.warnings) == 10
     same = find_comparison(runs().with_columns(mfu=ours), DEVICE, MODEL)
     assert same.warnings == ()
 
