@@ -9,6 +9,8 @@ from sweepengine.data.models import Model
 from sweepengine.data.schema import ABSENT, EITHER, quantities
 from sweepengine.formulas.architecture import Checkpoint
 
+KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart"}
+"""Names of numbers in hashes, which stay when the code calls a number otherwise."""
 _NOTHING = (*ABSENT.values(), *EITHER.values(), Checkpoint())
 
 
@@ -25,7 +27,7 @@ def _numbers(part: Any) -> Any:
         return [_numbers(each) for each in part]
     left_out = _defaults(part)
     return {
-        name: _numbers(value)
+        KEPT_NAMES.get(name, name): _numbers(value)
         for name, value in part._asdict().items()
         if value is not None and value != left_out.get(name) and value not in _NOTHING
     }

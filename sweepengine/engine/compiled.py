@@ -1,7 +1,7 @@
-"""Compiled parts of the kernel, kept per user: one cache folder a part.
+"""Compiled parts of the kernel, with one cache folder per part.
 
-Numba's own check sees a change of a function's file only, not of the formulas it calls. So a
-part's folder bears a hash of all the files that its code reaches, and older folders go.
+Numba notices a change of a function's file only, not of the formulas that it calls. So the name of
+a folder has a hash of all files that the part's code reaches, and older folders are removed.
 """
 
 import hashlib
@@ -24,12 +24,11 @@ from sweepengine.formulas.cost import FORMULAS
 
 PACKAGE = "sweepengine."
 FORMAT = b"SHA-256, pickle"
-"""Of cache files; folders of others are others."""
+"""Format of cache files, which the name of the folder depends on."""
 DIGEST = 32
-"""Bytes of SHA-256 before the content of a cache file."""
+"""Bytes of the SHA-256 at the start of a cache file."""
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-"""What every part is compiled with; a divisor of 0 is nobody's."""
-
+"""Options of every part; no formula divides by 0."""
 
 inner = register_jitable(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """For functions that only compiled code calls."""
@@ -37,28 +36,28 @@ _known: list[FunctionType] = []
 
 
 def _register_formulas() -> None:
-    """Let compiled code call every formula that was imported so far."""
+    """Let compiled code call every imported formula."""
     for formula in FORMULAS[len(_known) :]:
         inner(formula)
         _known.append(formula)
 
 
 def compiled(part: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Compile a function when it is first called, without Python's lock, and keep it for `part`."""
+    """Compile a function at its first call, without the GIL, and cache it for `part`."""
 
     def decorate(function: Any) -> Callable[..., None]:
         _register_formulas()
         try:
             with _compiled_into(_cache_folder(part, function)):
-                kept: Any = numba.njit(cache=True, **OPTIONS)(function)
-            before = kept._cache._cache_file
-            kept._cache._cache_file = _CheckedFiles(
+                dispatcher: Any = numba.njit(cache=True, **OPTIONS)(function)
+            before = dispatcher._cache._cache_file
+            dispatcher._cache._cache_file = _CheckedFiles(
                 before._cache_path, before._index_name.removesuffix(".nbi"), before._source_stamp
             )
-        except (OSError, RuntimeError):  # no place to keep it
-            kept = numba.njit(**OPTIONS)(function)
-        checked: Callable[..., None] = kept
-        return checked
+        except (OSError, RuntimeError):  # no writable cache folder
+            dispatcher = numba.njit(**OPTIONS)(function)
+        callable_part: Callable[..., None] = dispatcher
+        return callable_part
 
     return decorate
 
@@ -67,9 +66,9 @@ _Files: Any = IndexDataCacheFile
 
 
 class _CheckedFiles(_Files):  # type: ignore[misc] # numba has no types
-    """Numba's cache files with a checksum each: one that is damaged is as if it were not there.
+    """Numba's cache files with checksums: a damaged file counts as missing and is rewritten.
 
-    So it is compiled and written anew. Where nothing can be written, nothing is kept.
+    Where the folder cannot be written, nothing is cached.
     """
 
     def save(self, key: Any, data: Any) -> None:
@@ -79,15 +78,14 @@ class _CheckedFiles(_Files):  # type: ignore[misc] # numba has no types
     def load(self, key: Any) -> Any:
         try:
             return super().load(key)
-        except Exception:  # whatever unpickling of an old file raises
+        except Exception:  # unpickling an old file can raise anything
             return None
 
     def _load_index(self) -> dict[Any, str]:
         try:
-            found = self._load_data(self._index_name)
+            version, stamp, overloads = self._load_data(self._index_name)
         except (OSError, ValueError):
             return {}
-        version, stamp, overloads = found
         fresh = (version, stamp) == (self._version, self._source_stamp)
         return overloads if fresh else {}
 
@@ -107,7 +105,7 @@ class _CheckedFiles(_Files):  # type: ignore[misc] # numba has no types
 
 
 def sources(function: FunctionType) -> set[str]:
-    """Files of the package that a function's code reaches, through what it calls and names."""
+    """Files of the package that a function's code reaches through the names that it uses."""
     found: set[str] = set()
     pending: list[Any] = [function]
     while pending:
@@ -136,7 +134,7 @@ def _cache_folder(part: str, function: FunctionType) -> Path:
     wanted = folder / f"{name}{digest.hexdigest()[:16]}"
     if not wanted.exists() and folder.is_dir():
         for old in folder.iterdir():
-            # Folders of earlier versions bore a hash alone.
+            # Folders of earlier versions had other names.
             if old.name.startswith(name) or old.name.endswith(("-serial", "-parallel")):
                 shutil.rmtree(old, ignore_errors=True)
     return wanted
@@ -144,7 +142,7 @@ def _cache_folder(part: str, function: FunctionType) -> Path:
 
 @contextmanager
 def _compiled_into(folder: Path) -> Iterator[None]:
-    """Numba looks its cache folder up when a function is decorated: name ours for that while."""
+    """Set Numba's cache folder, which it reads when a function is decorated."""
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     try:

@@ -1,4 +1,4 @@
-"""Columns of points as arrays: one call for a chunk of a grid, with either engine."""
+"""Columns of points as arrays, with the plain or the compiled backend."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,35 +34,32 @@ from sweepengine.grid.timed import timed
 
 Integers = NDArray[np.int64]
 GROWTH = paths(KeyGrowth)
-"""Rows of the table of what keys add."""
+"""Rows of the table of growth per key."""
 PLAIN, COMPILED = "plain", "compiled"
-RANGE_ROWS = 1 << 16
-"""Points that a thread fills at once."""
 MAX_PLAIN_POINTS = 3_000
-"""Points that plain Python computes before the compiler would have been loaded."""
+"""Up to this many points plain Python is faster than loading the compiler."""
 
 
 def backend_for(points: int) -> str:
-    """Which engine computes so many points: "plain" Python or the "compiled" kernel."""
+    """The faster backend for a number of points: "plain" or "compiled"."""
     return PLAIN if points <= MAX_PLAIN_POINTS else COMPILED
 
 
 class Product(NamedTuple):
-    """A product of axes as the kernel takes it."""
+    """A product of axes in the form that the kernel reads."""
 
     workloads: dict[str, Integers]
-    """Inputs of each distinct workload."""
+    """Input columns of the distinct workloads."""
     axes: Integers
-    """What each value of each axis adds to the workload's index, to decode steps and to the
+    """What each value of each axis adds to the workload's index, to the decode steps and to the
     batch size; shape (3, sum of lengths), axes one after the other, the last one fastest."""
     lengths: Integers
-    """Values of each axis."""
+    """Number of values of each axis."""
 
 
 def product_of(axes: Sequence[Axis]) -> Product:
-    """Workloads of a product of axes, and what each value adds."""
-    columns, added, lengths = indexed(axes, WORKLOAD_COLUMNS, ("decode_steps", "batch_size"))
-    return Product(columns, added, lengths)
+    """The `Product` of axes."""
+    return Product(*indexed(axes, WORKLOAD_COLUMNS, ("decode_steps", "batch_size")))
 
 
 def fill_columns(
@@ -73,13 +70,24 @@ def fill_columns(
     columns: Sequence[str],
     workers: int = 1,
 ) -> dict[str, NDArray[Any]]:
-    """Compute output columns of the first `rows` points of a product, on so many threads.
+    """Compute output columns of the first `rows` points of a product.
+
+    Parameters
+    ----------
+    arch : Architecture
+    product : Product
+    tables : tuple of int64 array
+        Figures of its workloads (`tables.tabulate`).
+    rows : int
+    columns : sequence of str
+        Output columns of counts.
+    workers : int
+        Threads.
 
     Returns
     -------
     dict of str to int64 or float64 array, shape (rows,)
-        In the order of `columns`; one that is the same at all points is one value, repeated.
-        Nothing is checked for overflow here.
+        In the order of `columns`; a constant column is a broadcast value. Overflow is not checked.
     """
     from sweepengine.engine.kernel import Tables, fill
 
@@ -102,33 +110,33 @@ def fill_columns(
              product.lengths, plan, integers, floats)  # fmt: skip
 
     in_ranges(work, rows, workers)
-    found: dict[str, NDArray[Any]] = dict(zip([*whole, *real], [*integers, *floats], strict=True))
-    found |= same
-    return {name: found[name] for name in columns}
+    filled: dict[str, NDArray[Any]] = dict(zip([*whole, *real], [*integers, *floats], strict=True))
+    filled |= same
+    return {name: filled[name] for name in columns}
 
 
 def computed_columns(
     model: Model, axes: Sequence[Axis], rows: int, columns: Sequence[str], workers: int = 1
 ) -> dict[str, NDArray[Any]]:
-    """Counts and seconds of the first `rows` points of a product of axes, compiled."""
+    """Counts and seconds of a product of axes, compiled; parameters as those of `fill_columns`."""
     seconds = [name for name in columns if BY_NAME[name].timed]
     counts = [name for name in columns if name not in seconds]
-    found: dict[str, NDArray[Any]] = {}
+    computed: dict[str, NDArray[Any]] = {}
     if counts:
         product = product_of(axes)
         tables = tabulate(model.architecture, product.workloads)
-        found = fill_columns(model.architecture, product, tables, rows, counts, workers)
+        computed = fill_columns(model.architecture, product, tables, rows, counts, workers)
     if seconds:
-        found |= fill_times(model, timed_product(axes), rows, seconds, workers)
-    return {name: found[name] for name in columns}
+        computed |= fill_times(model, timed_product(axes), rows, seconds, workers)
+    return {name: computed[name] for name in columns}
 
 
 def _constant(
     column: Column, tables: tuple[Integers, Integers, Integers]
 ) -> np.int64 | np.float64 | None:
-    """The one value that a column has whatever the point, where its figures tell; else None.
+    """The value of a column that its figures show to be constant; None where they do not.
 
-    On one device nothing is sent, say, and a model's weights are the same at every point.
+    On one device nothing is sent, for example, and the weights of a model are the same everywhere.
     """
     figures = tables[0]
     reduction, figure, key = _plan(column, tables)
@@ -143,7 +151,7 @@ def _constant(
 
 
 def _plan(column: Column, tables: tuple[Integers, ...]) -> tuple[int, int, int]:
-    """How `kernel.fill` makes a column: reduction, row of figures, row of what keys add or -1."""
+    """Instruction for `kernel.fill`: reduction, row of figures, and row of growth per key or -1."""
     growth, (_, field) = tables[1], column.figure.split(".")
     key = -1
     if column.reduction == OVER_STEPS and growth[:, GROWTH.index(f"counts.{field}")].any():
@@ -154,59 +162,80 @@ def _plan(column: Column, tables: tuple[Integers, ...]) -> tuple[int, int, int]:
 def plain_columns(
     model: Model, inputs: dict[str, NDArray[Any]], columns: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """Compute output columns of points in plain Python, nothing compiled."""
-    asked = [BY_NAME[name] for name in columns]
+    """Output columns of points with the plain backend.
+
+    Parameters
+    ----------
+    model : Model
+    inputs : dict of str to integer array, shape (N,)
+        All input columns.
+    columns : sequence of str
+        Output columns.
+
+    Returns
+    -------
+    dict of str to int64 or float64 array, shape (N,)
+    """
+    outputs = [BY_NAME[name] for name in columns]
     rows = [
-        point_values(model, Point(*values), asked)
+        point_values(model, Point(*values), outputs)
         for values in zip(*(inputs[name].tolist() for name in Point._fields), strict=True)
     ]
-    kinds = [np.float64 if column.dtype == "Float64" else np.int64 for column in asked]
-    values_of = zip(*rows, strict=True) if rows else [[] for _ in asked]
+    kinds = [np.float64 if column.dtype == "Float64" else np.int64 for column in outputs]
+    values_of = zip(*rows, strict=True) if rows else [[] for _ in outputs]
     return {
         column.name: np.array(values, kind)
-        for column, values, kind in zip(asked, values_of, kinds, strict=True)
+        for column, values, kind in zip(outputs, values_of, kinds, strict=True)
     }
 
 
-def point_values(model: Model, point: Point, asked: Sequence[Column]) -> list[int | float]:
-    """Values of columns at one point, in plain Python."""
+def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[int | float]:
+    """Values of output columns at one point, with the plain backend."""
     arch = model.architecture
     workload = workload_of(arch, point)
-    timed_ones = any(column.timed for column in asked)
-    seconds = point_seconds(model, point) if timed_ones else {}
+    seconds = point_seconds(model, point) if any(c.timed for c in columns) else {}
     return [
         seconds[c.name]
         if c.timed
         else column_value(c, arch, workload, point.decode_steps, point.batch_size)
-        for c in asked
+        for c in columns
     ]
 
 
 def point_seconds(model: Model, point: Point) -> dict[str, float]:
-    """Columns of seconds of one point on its device, in plain Python."""
-    place = target_of_point(model, point, devices(layout_of(point)) > 1)
-    speeds = speeds_of(model.architecture, point, place)
-    found = timed(model.architecture, point, speeds, serving_engine_of(place))
-    return {column.name: getattr(found, column.figure) for column in TIMED}
+    """Columns of seconds of one point on its device, with the plain backend."""
+    timing = target_of_point(model, point, devices(layout_of(point)) > 1)
+    speeds = speeds_of(model.architecture, point, timing)
+    seconds = timed(model.architecture, point, speeds, serving_engine_of(timing))
+    return {column.name: getattr(seconds, column.figure) for column in TIMED}
 
 
 def compute_arrays(
-    model: Model,
-    chunk: Chunk,
-    columns: tuple[str, ...] | None = None,
-    engine: str = COMPILED,
+    model: Model, chunk: Chunk, columns: tuple[str, ...] | None = None, backend: str = COMPILED
 ) -> dict[str, NDArray[Any]]:
-    """Compute `columns`, or all that the model has, of the points of one chunk as arrays.
+    """Compute columns of the points of a chunk, on one core.
 
-    On one core; choices as codes.
+    Parameters
+    ----------
+    model : Model
+    chunk : Chunk
+    columns : tuple of str, optional
+        By default all columns of the model.
+    backend : str
+        "plain" or "compiled".
+
+    Returns
+    -------
+    dict of str to array, shape (N,)
+        Choices are codes.
     """
     columns = columns or (*model.inputs, *output_names(model))
     rows = chunk.stop - chunk.start
     outputs = tuple(name for name in columns if name in BY_NAME)
     inputs: dict[str, NDArray[Any]] = {}
-    if engine == PLAIN or len(outputs) < len(columns):
+    if backend == PLAIN or len(outputs) < len(columns):
         inputs = {name: values[:rows] for name, values in expand(chunk.axes, np.int32).items()}
-    if engine == PLAIN:
+    if backend == PLAIN:
         computed = plain_columns(model, inputs, outputs)
     else:
         computed = computed_columns(model, chunk.axes, rows, outputs)
@@ -215,7 +244,7 @@ def compute_arrays(
 
 
 def shown_values(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Values of an input column as they are shown: whole numbers that stand for others divided."""
+    """Values of an input column in its unit: stored integers divided by `Input.scale`."""
     scale = INPUTS[name].scale
     if scale == 1:
         return values

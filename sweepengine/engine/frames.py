@@ -1,4 +1,4 @@
-"""Frames: costs of given points, in and out, and of one point for those who ask at every step."""
+"""Costs of a frame of points (`evaluate`), and of one point for simulators (`cost`)."""
 
 import sys
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ from sweepengine.engine.times import fill_times, timed_rows
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
-    CROPS,
-    LAID,
+    CROP_COLUMNS,
+    LAYOUT_RULE_COLUMNS,
     Problem,
     check_together,
     checked_values,
@@ -49,40 +49,33 @@ Integers = NDArray[np.int64]
 
 
 def type_of(name: str, model: Model, wide: bool = False) -> pl.DataType:
-    """Type of a column; the types of columns are named as Polars names them.
-
-    With `wide`, integers are those of 128 bits.
-    """
+    """Polars type of a column; with `wide`, integers have 128 bits."""
     choices = choices_of(model, name) if name in INPUTS else ()
     return _type(choices, "Int128" if wide and TYPES[name].startswith("Int") else TYPES[name])
 
 
 @lru_cache(1 << 10)
 def _type(choices: tuple[str, ...], name: str) -> pl.DataType:
-    """A type by its name, or that of choices."""
-    found: pl.DataType = pl.Enum(choices) if choices else getattr(pl, name)()
-    return found
+    """The Polars type of this name, or an Enum of choices."""
+    kind: pl.DataType = pl.Enum(choices) if choices else getattr(pl, name)()
+    return kind
 
 
 def schema_of(model: Model, wide: bool = False) -> pl.Schema:
-    """Polars types of the columns that a model has, inputs first."""
+    """Polars types of the columns of a model, inputs first."""
     names = (*model.inputs, *output_names(model))
     return pl.Schema({name: type_of(name, model, wide) for name in names})
 
 
 def compute_chunk(
-    model: Model,
-    chunk: Chunk,
-    columns: tuple[str, ...] | None = None,
-    engine: str = COMPILED,
+    model: Model, chunk: Chunk, columns: tuple[str, ...] | None = None, backend: str = COMPILED
 ) -> pl.DataFrame:
-    """Compute `columns`, or all that the model has, of the points of one chunk as a frame."""
-    computed = compute_arrays(model, chunk, columns, engine)
-    return typed_frame(computed, model)
+    """Columns of a chunk as a frame; parameters as those of `compute.compute_arrays`."""
+    return typed_frame(compute_arrays(model, chunk, columns, backend), model)
 
 
 def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series:
-    """Values of one column, as computed, in the column's type."""
+    """A series of computed values, in the type of the column."""
     kind = type_of(name, model)
     if name in INPUTS and values.dtype.kind == "i":
         values = shown_values(name, values)
@@ -94,49 +87,48 @@ def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series
 
 
 def typed_frame(columns: Mapping[str, NDArray[np.generic]], model: Model) -> pl.DataFrame:
-    """Columns, as computed, in their types; those of one repeated value share its memory."""
+    """A frame of computed columns in their types; columns of one repeated value share memory."""
     shared: dict[tuple[pl.DataType, object], pl.Series] = {}
-    found = []
+    series = []
     for name, values in columns.items():
         if values.strides != (0,) or not len(values):
-            found.append(column_of(name, values, model))
+            series.append(column_of(name, values, model))
             continue
         key = (type_of(name, model), column_of(name, values[:1].copy(), model).item())
         if key not in shared:
-            one = pl.Series(name, [key[1]], key[0])
-            shared[key] = one.new_from_index(0, len(values))
-        found.append(shared[key].alias(name))
-    return pl.DataFrame(found)
+            shared[key] = pl.Series(name, [key[1]], key[0]).new_from_index(0, len(values))
+        series.append(shared[key].alias(name))
+    return pl.DataFrame(series)
 
 
 def evaluate(
     points: pl.DataFrame, model: Model | str | Path = "deepseek-ocr-3b", times: str = ""
 ) -> pl.DataFrame:
-    """Cost of each given point, and its seconds where a column `device` says on what.
+    """Cost of each point, with seconds where the points have a column `device`.
 
     Parameters
     ----------
     points : polars.DataFrame, N rows
-        Any subset of the input columns (`sweepengine.formulas.points`); the rest take their
-        defaults, `key_value_heads` that of `attention_heads`. Integer columns of any width
-        are taken as long as their values are valid. Joint axes may stand as one column of text,
-        as in grids: `layout` ("tp4-ep8"), `precision` ("fp8-kv8"), `mode` ("gundam:2x3") and
-        `crops` ("2x3").
+        Any subset of the input columns (`sweepengine.formulas.points`). Others have their
+        defaults; `key_value_heads` defaults to `attention_heads`. Integers may have any width.
+        A joint axis may be one column of text, as in grids: `layout` ("tp4-ep8"), `precision`
+        ("fp8-kv8"), `mode` ("gundam:2x3") and `crops` ("2x3").
     model : Model, str or Path
         A model, the name of a shipped one, or a path of a model file.
     times : str
-        What seconds are of, "silicon" or "roofline"; silicon where a device has rates.
+        "silicon" (measured kernels) or "roofline" (data sheet); by default silicon where a device
+        has rates.
 
     Returns
     -------
     polars.DataFrame, N rows
-        All input columns, then all output columns that the model has.
+        All input columns, then all output columns of the model.
 
     Raises
     ------
     InputError
-        For an unknown column, a wrong type, a null, a value out of range, or a point whose
-        costs do not fit the columns' types; in a process forked after others were evaluated.
+        For an unknown column, a wrong type, a null, a value out of range, or a point whose costs
+        overflow; in a process forked after sweepengine was used.
     """
     begin("evaluate")
     loaded = load_model(model)
@@ -156,7 +148,7 @@ def evaluate(
 
 
 def _on_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.DataFrame, Model]:
-    """The model on the devices that points name, and points that call those by their names."""
+    """The points with names of devices instead of paths, and the model with these devices."""
     if "device" not in points.columns:
         return points, model
     series = points["device"]
@@ -167,25 +159,26 @@ def _on_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.Data
         raise InputError(f"points: device[{row}] is null: expected the name of a device")
     names = series.cast(pl.String).unique(maintain_order=True).to_list()
     named = {name: load_device(name).name for name in names}
-    found = series.cast(pl.String).replace(named)
-    return points.with_columns(found.alias("device")), on_devices(model, names, times)
+    device = series.cast(pl.String).replace(named).alias("device")
+    return points.with_columns(device), on_devices(model, names, times)
 
 
 def cost(
     model: Model | str | Path = "deepseek-ocr-3b", times: str = "", **point: object
 ) -> dict[str, int | float]:
-    """Cost of one point, for programs that ask at every step: no frame, nothing compiled.
+    """Cost of one point without frames or compilation, for simulators.
 
     Parameters
     ----------
     model : Model, str or Path
         A model, the name of a shipped one, or a path of a model file.
     times : str
-        What seconds are of, "silicon" or "roofline"; silicon where a device has rates.
+        "silicon" (measured kernels) or "roofline" (data sheet); by default silicon where a device
+        has rates.
     **point : int, float or str
-        Any of the input columns, as `evaluate` takes them, and joint axes as grids do:
+        Input columns, as in `evaluate`, and joint axes, as in grids:
         ``cost(layout="tp8", precision="fp8", device="h100-sxm", mode="gundam:2x3")``. With a
-        device there are seconds.
+        device the result has seconds.
 
     Returns
     -------
@@ -203,12 +196,12 @@ def cost(
         named = device if isinstance(device, Device) else str(device)
         loaded = on_devices(loaded, [named], times)
         point["device"] = loaded.device_names[0]
-    asked = checked_point(loaded, point)
-    found = point_columns(loaded.architecture, asked)
-    refuse_overflow("point", found)
+    checked = checked_point(loaded, point)
+    costs = point_columns(loaded.architecture, checked)
+    refuse_overflow("point", costs)
     if loaded.devices:
-        found |= point_seconds(loaded, asked)
-    return {name: found[name] for name in output_names(loaded)}
+        costs |= point_seconds(loaded, checked)
+    return {name: costs[name] for name in output_names(loaded)}
 
 
 def _computed(
@@ -217,7 +210,18 @@ def _computed(
     workloads: Mapping[str, Integers],
     codes: Integers,
 ) -> dict[str, Any]:
-    """Output columns of rows, on all cores; `codes` says which of `workloads` each row has."""
+    """Output columns of N points, on all cores.
+
+    Parameters
+    ----------
+    model : Model
+    columns : mapping of str to int64 array, shape (N,)
+        Input columns.
+    workloads : mapping of str to int64 array, shape (W,)
+        Distinct workloads.
+    codes : int64 array, shape (N,)
+        Index of each point's workload.
+    """
     arch, outputs = model.architecture, output_names(model)
     if len(codes) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
         return plain_columns(model, dict(columns), outputs)
@@ -228,49 +232,49 @@ def _computed(
         np.array([len(codes)], np.int64),
     )
     tables = tabulate(arch, product.workloads)
-    found = fill_columns(arch, product, tables, len(codes), counts, cores())
+    computed = fill_columns(arch, product, tables, len(codes), counts, cores())
     if model.devices:
-        seconds = [name for name in outputs if name not in found]
-        found |= fill_times(model, timed_rows(dict(columns)), len(codes), seconds, cores())
-    return found
+        seconds = [name for name in outputs if name not in computed]
+        computed |= fill_times(model, timed_rows(dict(columns)), len(codes), seconds, cores())
+    return computed
 
 
 def seconds_of_points(points: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """Columns of seconds of points that have all inputs of a model on its devices; in order."""
+    """Columns of seconds of points that have all inputs of a model with devices, in order."""
     names = [column.name for column in TIMED if column.name in output_names(model)]
     columns = _inputs(points, model)
     if len(points) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
-        found = plain_columns(model, dict(columns), names)
+        seconds = plain_columns(model, dict(columns), names)
     else:
-        found = fill_times(model, timed_rows(dict(columns)), len(points), names, cores())
-    return pl.DataFrame({name: found[name] for name in names})
+        seconds = fill_times(model, timed_rows(dict(columns)), len(points), names, cores())
+    return pl.DataFrame({name: seconds[name] for name in names})
 
 
 def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
-    """Every input column of points, as integers; those that points lack as one value, repeated."""
-    found: dict[str, Integers] = {}
+    """Every input column as checked integers; defaults are broadcast values."""
+    inputs: dict[str, Integers] = {}
     for series in points:
         name = series.name
         columns = JOINT[name].columns if name in JOINT else (name,)
         if columns[0] not in model.inputs:
             named = (*model.inputs, *(axis for axis in JOINT if has_axis(model, axis)))
             raise refused_input(model, f"points: {name}", "column", columns[0], named)
-        if twice := set(columns) & found.keys():
+        if twice := set(columns) & inputs.keys():
             raise InputError(f"points: {name}: sets {min(twice)}, as another column does")
         if name in JOINT:
-            found |= joint_columns(model, name, series.to_list(), f"points: {name}")
+            inputs |= joint_columns(model, name, series.to_list(), f"points: {name}")
         else:
-            found[name] = _held(series, model)
-    given, defaults = set(found), default_values(model)
+            inputs[name] = _stored(series, model)
+    given, defaults = set(inputs), default_values(model)
     if "attention_heads" in given and "key_value_heads" not in given:
-        found["key_value_heads"] = found["attention_heads"]
+        inputs["key_value_heads"] = inputs["attention_heads"]
     for name in INPUTS:
-        if name not in found:
-            found[name] = np.broadcast_to(np.int64(defaults[name]), points.height)
-    for names in (LAID, CROPS):
+        if name not in inputs:
+            inputs[name] = np.broadcast_to(np.int64(defaults[name]), points.height)
+    for names in (LAYOUT_RULE_COLUMNS, CROP_COLUMNS):
         if given & set(names):
-            check_together(model, {name: found[name] for name in names}, _message)
-    return {name: found[name] for name in INPUTS}
+            check_together(model, {name: inputs[name] for name in names}, _message)
+    return {name: inputs[name] for name in INPUTS}
 
 
 def _message(problem: Problem) -> str:
@@ -279,8 +283,8 @@ def _message(problem: Problem) -> str:
     return f"points: {problem.column}[{problem.row}] = {problem.value}: {problem.text}"
 
 
-def _held(series: pl.Series, model: Model) -> Integers:
-    """The integers that stand for a column's values."""
+def _stored(series: pl.Series, model: Model) -> Integers:
+    """The checked integers of an input column."""
     name, column = series.name, INPUTS[series.name]
     column = column._replace(choices=choices_of(model, name))
     named = series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)

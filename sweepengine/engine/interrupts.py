@@ -1,9 +1,9 @@
-"""Ctrl-C and its like: a command that is told to stop says no answer, whatever was under way.
+"""Interrupts: a command that gets SIGINT, SIGTERM or SIGHUP stops without an answer.
 
-Libraries that handle SIGINT themselves may end a scan early and call that its end. So commands
-hold these signals back from all threads and wait for them on one of their own, which notes that
-one came before it wakes the main thread. They are held back before modules load, too: an exception
-in the middle of an import can turn into any other.
+Libraries that handle SIGINT may end a scan early as if it were complete. So a command blocks these
+signals on all threads and waits for them on a thread that notes the signal before it wakes the main
+thread. Signals are blocked while modules load, too: an exception during an import can turn into
+another one.
 """
 
 import _thread
@@ -17,29 +17,24 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 5.0
-"""How long a command may take to tidy up before it is ended as it is."""
+"""Seconds for cleanup before the process is ended."""
 _came: list[int] = []
 
 
 def status() -> int:
-    """Exit status of a command that a signal ended, 128 and its number; 0: none came."""
+    """Exit status after a signal, 128 plus its number; 0 without a signal."""
     return 128 + _came[0] if _came else 0
 
 
 def check() -> None:
-    """Refuse to go on once a signal came.
-
-    Raises
-    ------
-    KeyboardInterrupt
-    """
+    """Raise KeyboardInterrupt if a signal came."""
     if _came:
         raise KeyboardInterrupt
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Note signals that ask this process to end, and raise `KeyboardInterrupt` on this thread."""
+    """Note signals that end this process, and raise `KeyboardInterrupt` on this thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -61,12 +56,12 @@ def watched() -> Iterator[None]:
 
 
 def hold() -> tuple[set[signal.Signals], set[signal.Signals | int]]:
-    """Hold signals back from this thread and those that it starts, until they are watched for.
+    """Block signals on this thread and the threads that it starts, until they are watched.
 
     Returns
     -------
     tuple
-        The signals that this process does not ignore, and those that were held back before.
+        The signals that this process does not ignore, and the signals blocked before.
     """
     heeded = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     return heeded, signal.pthread_sigmask(signal.SIG_BLOCK, heeded)
@@ -74,7 +69,7 @@ def hold() -> tuple[set[signal.Signals], set[signal.Signals | int]]:
 
 @contextmanager
 def unwatched() -> Iterator[None]:
-    """Let signals reach this thread, and processes that it starts, as they do elsewhere."""
+    """Unblock signals on this thread and in processes that it starts."""
     before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         yield
@@ -83,21 +78,21 @@ def unwatched() -> Iterator[None]:
 
 
 def _watch(heeded: set[signal.Signals], leaving: threading.Event, ended: threading.Event) -> None:
-    # Without a time limit: with one, Python takes a stop that was continued for a signal.
+    # Without a time limit, as with one Python takes a stopped and continued process for a signal.
     came = signal.sigwaitinfo(heeded)
     if leaving.is_set():
-        if came.si_pid != os.getpid():  # a signal, not what wakes this thread
+        if came.si_pid != os.getpid():  # a signal from outside, not the wake-up of this thread
             os.kill(os.getpid(), came.si_signo)
         ended.wait()
         return
     _came.append(came.si_signo)
-    sys.unraisablehook = lambda _: None  # what callbacks of libraries swallow is no news
+    sys.unraisablehook = lambda _: None  # hide errors in callbacks of libraries
     _thread.interrupt_main()
     if not ended.wait(GRACE_SECONDS):
         _end()
 
 
 def _end() -> NoReturn:
-    """End as it is: what was being written lies under names of its own, and says no answer."""
+    """End the process at once; unfinished files have temporary names."""
     os.write(2, b"sweepengine: interrupted\n")
     os._exit(status())

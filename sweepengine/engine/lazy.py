@@ -1,4 +1,4 @@
-"""A grid as a Polars LazyFrame that is computed while it is queried."""
+"""A grid as a Polars LazyFrame, computed while it is queried."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -16,36 +16,34 @@ from sweepengine.grid.axes import Axis
 from sweepengine.grid.grid import Chunk, Grid, first_chunks
 
 CHUNK_ROWS = 1 << 18
-"""Points computed together: 64 MB with all columns, two such for each worker."""
+"""Points computed together: 64 MB with all columns, two chunks per worker."""
 
 
 def scan(grid: str | Path | Grid, wide: bool = False) -> pl.LazyFrame:
-    """Query a grid without computing what the query does not need.
+    """A lazy frame of a grid that computes only what a query needs.
 
-    Columns that are not asked for are not computed. A filter on the columns of one axis drops
-    that axis's values, so whole sub-products are skipped without being enumerated; chunks that a
-    filter on several axes rejects are skipped before their costs are computed. `head` stops
-    early. Memory stays bounded by a few chunks.
+    Columns that the query does not use are not computed. A filter on the columns of one axis drops
+    values of the axis. A filter on several axes is applied to a chunk before its costs are
+    computed. `head` stops early. Memory is bounded by a few chunks.
 
     Parameters
     ----------
     grid : str, Path or Grid
         A grid file, the stem of a shipped one, or a grid.
     wide : bool
-        Integers of 128 bits, for conditions that calculate: no product of theirs wraps.
+        Integers of 128 bits, so that arithmetic in conditions cannot overflow.
 
     Returns
     -------
     polars.LazyFrame
-        All input columns, then all output columns that the model has, in the order
-        of the grid: the last axis is fastest.
+        All input columns, then all output columns of the model; the last axis is fastest.
 
     Raises
     ------
     InputError
-        When the grid is not valid or its costs would overflow; at once, not when it is collected.
+        When the grid is not valid or its costs would overflow; raised here, not by `collect`.
     """
-    from sweepengine.grid.files import load_grid  # searches, which make grids, need no files
+    from sweepengine.grid.files import load_grid  # searches make grids without files
 
     begin("scan")
     loaded = grid if isinstance(grid, Grid) else load_grid(grid)
@@ -71,7 +69,20 @@ def grid_frames(
     n_rows: int | None = None,
     wide: bool = False,
 ) -> Iterator[pl.DataFrame]:
-    """Compute columns of a grid, frame by frame in order: its first `n_rows`, then filtered."""
+    """Compute columns of a grid, frame by frame, in order.
+
+    Parameters
+    ----------
+    grid : Grid
+    columns : tuple of str
+        Columns of the frames.
+    predicate : polars.Expr, optional
+        Filter of the points.
+    n_rows : int, optional
+        Only the first points, counted before the filter.
+    wide : bool
+        Integers of 128 bits.
+    """
     conjuncts = [] if predicate is None else list(_conjuncts(predicate))
     remaining = conjuncts
     if n_rows is None:
@@ -91,22 +102,36 @@ def computed_frames(
     chunks: Iterable[Chunk],
     columns: tuple[str, ...],
     conjuncts: Iterable[pl.Expr],
-    engine: str,
+    backend: str,
     wide: bool = False,
 ) -> Iterator[pl.DataFrame]:
-    """Compute chunks on all cores, a few ahead of the reader, and filter them; in order."""
+    """Compute chunks on all cores, a few ahead of the reader, and filter them; in order.
+
+    Parameters
+    ----------
+    model : Model
+    chunks : iterable of Chunk
+    columns : tuple of str
+        Columns of the frames.
+    conjuncts : iterable of polars.Expr
+        Conditions that all hold.
+    backend : str
+        "plain" or "compiled".
+    wide : bool
+        Integers of 128 bits.
+    """
     conditions = list(conjuncts)
     on_inputs = [part for part in conditions if set(part.meta.root_names()) <= set(INPUTS)]
-    rest = [part for part in conditions if not any(part is other for other in on_inputs)]
-    asked = {name for part in rest for name in part.meta.root_names()}
+    rest = [part for part in conditions if not any(part is used for used in on_inputs)]
+    filtered = {name for part in rest for name in part.meta.root_names()}
     schema = schema_of(model, wide)
-    needed = tuple(name for name in schema if name in asked or name in columns)
+    needed = tuple(name for name in schema if name in filtered or name in columns)
 
     def computed(chunk: Chunk, names: tuple[str, ...]) -> pl.DataFrame:
-        if not names:  # rows alone, as where they are counted
+        if not names:  # a query that only counts rows
             return pl.DataFrame(height=chunk.stop - chunk.start)
-        found = compute_chunk(model, chunk, names, engine)
-        return found.cast({name: schema[name] for name in names}) if wide else found
+        frame = compute_chunk(model, chunk, names, backend)
+        return frame.cast({name: schema[name] for name in names}) if wide else frame
 
     def shown(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.select(columns) if columns else pl.DataFrame(height=frame.height)
@@ -124,15 +149,15 @@ def computed_frames(
 
     remaining = iter(chunks)
     first = list(islice(remaining, 2))
-    if len(first) < 2:  # threads would take longer to start than most small sweeps
+    if len(first) < 2:  # starting threads would take longer than most small sweeps
         return map(work, first)
-    # A reader that stops early may drop this generator on a thread of the pool itself, which
-    # cannot wait for itself to end.
+    # A reader that stops early may drop this generator on a thread of the pool, which cannot wait
+    # for itself.
     return in_order(work, chain(first, remaining), cores(), wait=False)
 
 
 def _conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:
-    """The parts that `predicate` joins by `&`."""
+    """The conditions that `predicate` joins by `&`."""
     inputs = predicate.meta.pop()
     for first, second in (inputs, inputs[::-1]) if len(inputs) == 2 else ():
         if (first & second).meta.eq(predicate):
@@ -145,12 +170,12 @@ def _conjuncts(predicate: pl.Expr) -> Iterator[pl.Expr]:
 def _filtered(
     grid: Grid, conjuncts: list[pl.Expr], wide: bool
 ) -> tuple[tuple[Axis, ...], list[pl.Expr]]:
-    """Axes without the values that a conjunct on them alone rejects, and the other conjuncts."""
+    """Axes without values that a condition on one axis rejects, and the other conditions."""
     remaining = []
-    found, model = list(grid.axes), grid.model
+    axes, model = list(grid.axes), grid.model
     for part in conjuncts:
         names = set(part.meta.root_names())
-        for i, axis in enumerate(found):
+        for i, axis in enumerate(axes):
             if names and names <= set(axis.columns):
                 frame = pl.DataFrame(
                     [
@@ -159,8 +184,8 @@ def _filtered(
                     ]
                 )
                 kept = frame.select(part.alias("kept"))["kept"].fill_null(False)
-                found[i] = axis._replace(values=axis.values[kept.to_numpy()])
+                axes[i] = axis._replace(values=axis.values[kept.to_numpy()])
                 break
         else:
             remaining.append(part)
-    return tuple(found), remaining
+    return tuple(axes), remaining

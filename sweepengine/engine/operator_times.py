@@ -1,4 +1,4 @@
-"""Times of many shapes of one operator, by the compiled forms of `formulas.seconds`."""
+"""Compiled times of many shapes of one operator, by the formulas of `formulas.seconds`."""
 
 from typing import NamedTuple
 
@@ -20,22 +20,22 @@ def _gemm(shapes: Floats, rates: operator_rates.GemmRates, out: Floats) -> None:
 
 @inner
 def _decoded(line: seconds.Line, growth: float, keys: float) -> float:
-    """At keys whose traffic a collector's cache partly serves."""
-    cold = seconds.Line(
+    """Time at a number of keys, with growth per key reduced by the L2 cache."""
+    warm = seconds.Line(
         line.launch, line.latency, line.latency_keys, line.base, growth, line.work
     )  # fmt: skip
-    return seconds.at_keys(cold, keys)
+    return seconds.at_keys(warm, keys)
 
 
 @compiled("operators")
 def _decode(shapes: Floats, rates: operator_rates.DecodeRates, out: Floats) -> None:
     for i in range(len(out)):
         sequences, heads, key_heads, width, keys, window, size = shapes[i]
-        met = min(keys, window) if window > 0 else keys
+        attended = min(keys, window) if window > 0 else keys
         line = seconds.decode_line(sequences, heads, key_heads, width, size, rates)
-        moved = 2.0 * sequences * key_heads * width * size * met
+        moved = 2.0 * sequences * key_heads * width * size * attended
         growth = line.growth * seconds.warmth(rates.warm, rates.warm_bytes, moved)
-        out[i] = _decoded(line, growth, met)
+        out[i] = _decoded(line, growth, attended)
 
 
 @compiled("operators")
@@ -55,14 +55,14 @@ def _encoder(shapes: Floats, rates: operator_rates.EncoderRates, out: Floats) ->
 
 
 @compiled("operators")
-def _mixture(shapes: Floats, rates: operator_rates.MoeRates, out: Floats) -> None:
+def _moe(shapes: Floats, rates: operator_rates.MoeRates, out: Floats) -> None:
     for i in range(len(out)):
         tokens, hidden, width, chosen, experts, slices, parts, matrices, balanced = shapes[i]
-        copies, held = max(1.0, tokens * chosen / parts), experts / parts
-        touched = seconds.expected_experts(held, copies)
+        pairs, local_experts = max(1.0, tokens * chosen / parts), experts / parts
+        activated = seconds.expected_experts(local_experts, pairs)
         if balanced > 0:
-            touched = seconds.balanced_experts(held, copies)
-        out[i] = seconds.moe(tokens, hidden, width / slices, copies, touched, matrices, rates)
+            activated = seconds.balanced_experts(local_experts, pairs)
+        out[i] = seconds.moe(tokens, hidden, width / slices, pairs, activated, matrices, rates)
 
 
 @compiled("operators")
@@ -92,22 +92,22 @@ _LOOPS = {
     operator_rates.DecodeRates: _decode,
     operator_rates.PrefillRates: _prefill,
     operator_rates.EncoderRates: _encoder,
-    operator_rates.MoeRates: _mixture,
+    operator_rates.MoeRates: _moe,
     operator_rates.LatentDecodeRates: _latent_decode,
     operator_rates.LatentPrefillRates: _latent_prefill,
     operator_rates.AllReduceRates: _reduce,
 }
-"""Kind of rates to the loop over shapes, whose columns `validation.measured_operators` declares."""
+"""Loop over shapes by kind of rates; `validation.measured_operators` declares their columns."""
 
 
 def operator_times(shapes: Floats, rates: NamedTuple) -> Floats:
-    """Microseconds of each shape, shape (N,), by the form that its rates are for.
+    """Microseconds of each shape, shape (N,), by the formula of the rates.
 
     Parameters
     ----------
-    shapes : float64 array, shape (N, numbers of a shape)
+    shapes : float64 array, shape (N, sizes of a shape)
     rates : NamedTuple
-        Of one of the kinds of `formulas.seconds`.
+        A record of `formulas.operator_rates`.
     """
     out = np.empty(len(shapes))
     _LOOPS[type(rates)](shapes, rates, out)

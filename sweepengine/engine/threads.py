@@ -1,4 +1,4 @@
-"""Work on threads: results in order, a few ahead of the reader."""
+"""Work on threads, with results in order."""
 
 import os
 from collections import deque
@@ -11,21 +11,29 @@ from sweepengine.data.errors import InputError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 RANGE_ROWS = 1 << 16
-"""Points that one thread fills before it asks for more."""
+"""Points that a thread fills at a time."""
 
 
 def cores() -> int:
-    """How many threads work at once unless something else is asked."""
+    """Default number of threads."""
     return os.cpu_count() or 1
 
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int, wait: bool
 ) -> Iterator[Result]:
-    """Results of `work` on items, in order, computed on threads a few ahead of the reader.
+    """Results of `work` on items, in order, computed a few ahead of the reader.
 
-    When the reader stops or `work` raises, what has not begun is dropped; `wait` says whether to
-    wait for what has.
+    When the reader stops or `work` raises, items that have not started are dropped.
+
+    Parameters
+    ----------
+    work : callable
+    items : iterable
+    workers : int
+        Threads.
+    wait : bool
+        Whether to wait then for items that have started.
     """
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers)
@@ -41,21 +49,21 @@ def in_order(
 
 
 def in_ranges(work: Callable[[int, int], None], rows: int, workers: int) -> None:
-    """Call `work(start, stop)` on ranges that cover so many rows, on so many threads."""
+    """Call `work(start, stop)` on ranges that cover `rows` rows, on `workers` threads."""
 
-    def one(start: int) -> None:
+    def fill(start: int) -> None:
         work(start, min(rows, start + RANGE_ROWS))
 
     starts = range(0, rows, RANGE_ROWS)
     if workers == 1 or len(starts) < 2:
         for start in starts:
-            one(start)
+            fill(start)
     else:
-        deque(in_order(one, starts, workers, wait=True), 0)
+        deque(in_order(fill, starts, workers, wait=True), 0)
 
 
 class _Forks:
-    """Whether this process was forked from one whose array libraries had begun to work."""
+    """Whether this process was forked after array libraries had started threads."""
 
     begun = False
     lost = False
@@ -69,13 +77,12 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def begin(what: str) -> None:
-    """Note that libraries with threads of their own begin to work.
+    """Note that array libraries start threads; `what` names the caller in messages.
 
     Raises
     ------
     InputError
-        In a process forked from one where they had begun: their threads are lost, and it would
-        wait for them forever.
+        In a process that was forked after that: it has lost the threads and would wait forever.
     """
     if _Forks.lost:
         raise InputError(

@@ -1,7 +1,7 @@
 """The weight matrices of a layer, each stated once.
 
 A matrix has `rows` outputs and `columns` inputs. FLOPs, weight bytes in a number format and
-microseconds are folds over tuples of them (docs/decoders.md, "GEMMs of a layer").
+microseconds are folds over tuples of them (docs/decoders.md, "One layer").
 """
 
 from typing import NamedTuple

@@ -19,15 +19,15 @@ class Axis(NamedTuple):
 
 
 class AxisKind(NamedTuple):
-    """How the values of one axis are written."""
+    """Which columns an axis sets, and how its values are written."""
 
     columns: tuple[str, ...]
-    """Input columns that it sets."""
+    """Input columns that the axis sets."""
     spelling: str
     """"numbers", "choices", or the joint axis whose text `grid/shorthand.py` reads."""
     meaning: str
     example: str
-    """Of one value, as a command line takes it."""
+    """One value, as written on the command line."""
 
 
 JOINT: Final = {
@@ -37,15 +37,15 @@ JOINT: Final = {
     "heads": AxisKind(("attention_heads", "key_value_heads"), "heads",
                       "query heads and key-value heads", "10,5"),
     "precision": AxisKind(("weight_format", "activation_format", "cache_format"), "precision",
-                          "formats of weights, activations and cache together", "fp8-kv8"),
+                          "formats of weights, activations and KV cache", "fp8-kv8"),
     "layout": AxisKind(("tensor_parallel", "expert_parallel", "pipeline_parallel",
-                        "data_parallel"), "layout", "how a model lies on devices", "tp4-pp2"),
+                        "data_parallel"), "layout", "parallel layout on devices", "tp4-pp2"),
 }  # fmt: skip
 """Axes that set several columns, each value written as one text."""
 _WHOLE: Final = {
     column for joint in ("crops", "heads", "layout") for column in JOINT[joint].columns
 }
-"""Columns that have no axis of their own, as they are valid together only."""
+"""Columns that are valid only together, so they have no axis each."""
 AXES: Final = JOINT | {
     name: AxisKind(
         (name,),
@@ -56,4 +56,4 @@ AXES: Final = JOINT | {
     for name, column in INPUTS.items()
     if name not in _WHOLE
 }
-"""Every axis; an input column has one of its own name unless a joint axis sets it."""
+"""Every axis: the joint ones, and one per other input column, of the column's name."""

@@ -1,7 +1,7 @@
-"""The one check of inputs: of a point, an axis, a frame, lengths and measured runs alike.
+"""Checks of inputs, shared by points, axes, frames, request lengths and measured runs.
 
-`checked_values` checks one column, `check_together` what several columns must be together.
-Callers say only what they call a place, as text that stands before ": expected ...".
+`checked_values` checks one column, `check_together` the rules between columns. Callers pass the
+text that stands before ": expected ..." in a message.
 """
 
 import json
@@ -21,38 +21,38 @@ from sweepengine.grid.products import bounds, distinct
 
 Integers = NDArray[np.int64]
 Where = Callable[[int, object], str]
-"""Text of the place of a row and its value, such as ``points: batch_size[3] = 0``."""
-LAID = (*AXES["layout"].columns, "weight_format", *AXES["heads"].columns)
-CROPS = AXES["crops"].columns
+"""Text that names a row and its value, such as ``points: batch_size[3] = 0``."""
+LAYOUT_RULE_COLUMNS = (*AXES["layout"].columns, "weight_format", *AXES["heads"].columns)
+CROP_COLUMNS = AXES["crops"].columns
 LONGEST_SHOWN = 80
-"""Characters of a value in a message."""
+"""Most characters of a value in a message."""
 
 
 class Problem(NamedTuple):
-    """What is wrong with a row whose values are valid each by itself."""
+    """A rule between columns that a row breaks; each of its values is valid alone."""
 
     column: str
     """The first column at fault."""
     value: int | None
-    """Its value; None where the text names columns and values itself."""
+    """Its value; None where `text` names columns and values."""
     text: str
     whole: int = 0
-    """What the value must divide, where that is the rule."""
+    """Number that the value must divide, where that is the rule; else 0."""
     row: int = 0
 
     @property
     def sentence(self) -> str:
-        """The problem without its place."""
+        """The problem as a sentence, without the place."""
         return self.text if self.value is None else f"{self.column} = {self.value}: {self.text}"
 
     @property
     def joint_text(self) -> str:
-        """The problem where a joint value stands before it."""
+        """The problem as a sentence that follows a joint value."""
         return f"expected {self.column} that divide {self.whole}" if self.whole else self.text
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: as JSON, cut where it is long."""
+    """A value as messages show it: JSON, shortened to `LONGEST_SHOWN` characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
@@ -60,19 +60,19 @@ def shown(value: object) -> str:
 def refused_input(
     model: Model, place: str, what: str, name: str, named: Iterable[str]
 ) -> InputError:
-    """The error of an input that does not exist, or that a model does not have.
+    """The error of an unknown input, or of one that the model does not have.
 
     Parameters
     ----------
     model : Model
     place : str
-        What the user wrote, such as ``points: batchsize``.
+        Text of what the user wrote, such as ``points: batchsize``.
     what : str
-        What it is there: "key", "column" or "input".
+        "key", "column" or "input".
     name : str
-        An input column of it.
+        Its first input column.
     named : iterable of str
-        What the model has.
+        Inputs of the model.
     """
     column, names = INPUTS.get(name), list(named)
     known = f"expected some of {', '.join(names)}"
@@ -84,16 +84,16 @@ def refused_input(
 def checked_values(
     column: Input, values: Sequence[object] | NDArray[Any], where: Where
 ) -> Integers:
-    """The integers that stand for values of one column.
+    """Check values of one column, and return the integers that they are stored as.
 
     Parameters
     ----------
     column : Input
         With the choices of the model (`data.models.choices_of`).
     values : sequence, or array of numbers, shape (N,)
-        As users give them: numbers, or names of choices.
+        Numbers, or names of choices.
     where : callable
-        Text of a row and its value, for messages.
+        Text that names a row and its value, for messages.
 
     Returns
     -------
@@ -105,101 +105,101 @@ def checked_values(
         Naming the first row whose type, range, multiple or choice is not valid.
     """
     if not isinstance(values, np.ndarray):
-        found = [_held_value(column, value) for value in values]
-        if None in found:
-            row = found.index(None)
+        integers = [_stored_value(column, value) for value in values]
+        if None in integers:
+            row = integers.index(None)
             raise InputError(f"{where(row, values[row])}: expected {column.allowed}")
-        return np.array(found, np.int64)
+        return np.array(integers, np.int64)
     numeric = values.dtype.kind in ("iuf" if column.scale > 1 else "iu")
     if not numeric or column.choices or values.ndim != 1:
         raise InputError(f"{where(0, values[0].item())}: expected {column.allowed}")
-    if column.scale == column.multiple == 1:  # two passes, no array in between
+    if column.scale == column.multiple == 1:  # without an array in between
         low, high = bounds(values)
         if not len(values) or (column.minimum <= low and high <= column.maximum):
             return values.astype(np.int64, copy=False)
-    held, valid = _held(column, values)
+    numbers, valid = _stored(column, values)
     if not np.all(valid):
         row = int(np.argmin(valid))
         raise InputError(f"{where(row, values[row].item())}: expected {column.allowed}")
-    whole: Integers = held.astype(np.int64, copy=False)
-    return whole
+    stored: Integers = numbers.astype(np.int64, copy=False)
+    return stored
 
 
 def checked_value(column: Input, value: object, place: str) -> int:
-    """The integer that stands for one value of a column, as `checked_values`.
+    """As `checked_values` for one value; `place` names it in messages.
 
     Raises
     ------
     InputError
-        With the place, which shows the value, and what is expected.
+        When the value is not valid.
     """
-    found = _held_value(column, value)
-    if found is None:
+    stored = _stored_value(column, value)
+    if stored is None:
         raise InputError(f"{place}: expected {column.allowed}")
-    return found
+    return stored
 
 
-def _held_value(column: Input, value: object) -> int | None:
-    """The integer that stands for a value; None where it is not valid."""
+def _stored_value(column: Input, value: object) -> int | None:
+    """The integer that a value is stored as; None where it is not valid."""
     if column.choices:
         named = isinstance(value, str) and value in column.choices
         return column.choices.index(value) if named else None
     real = int | np.integer | float | np.floating if column.scale > 1 else int | np.integer
     if isinstance(value, bool | np.bool_) or not isinstance(value, real):
         return None
-    held, valid = _held(column, value)
-    return int(held) if valid else None
+    stored, valid = _stored(column, value)
+    return int(stored) if valid else None
 
 
-def _held(column: Input, values: Any) -> tuple[Any, Any]:
-    """The whole numbers that stand for a number or an array of them, and whether each is valid."""
-    held, near = values, True
+def _stored(column: Input, values: Any) -> tuple[Any, Any]:
+    """The integer that each number is stored as (`Input.scale`), and whether it is valid."""
+    stored, near = values, True
     if column.scale > 1:
         with np.errstate(invalid="ignore", over="ignore"):
-            whole = np.float64(values) * column.scale
-            held = np.rint(whole)
-            near = np.abs(whole - held) <= 1e-6 * column.scale
-    inside = (column.minimum <= held) & (held <= column.maximum)
-    return held, near & inside & (column.multiple == 1 or held % column.multiple == 0)
+            scaled = np.float64(values) * column.scale
+            stored = np.rint(scaled)
+            near = np.abs(scaled - stored) <= 1e-6 * column.scale
+    inside = (column.minimum <= stored) & (stored <= column.maximum)
+    return stored, near & inside & (column.multiple == 1 or stored % column.multiple == 0)
 
 
 def check_together(
     model: Model, columns: Mapping[str, Integers], message: Callable[[Problem], str]
 ) -> None:
-    """Check what columns must be together: layouts, formats, heads and crops that a model can have.
+    """Check the rules between columns: layouts, formats, heads and crops valid for the model.
 
     Parameters
     ----------
     model : Model
     columns : mapping of str to int64 array, shape (N,)
-        Checked values (`checked_values`) of all of `LAID`, of both of `CROPS`, or of all these.
+        Values from `checked_values`, of all `LAYOUT_RULE_COLUMNS`, all `CROP_COLUMNS`, or both.
     message : callable
-        The whole message of a problem.
+        Makes the message of a problem.
 
     Raises
     ------
     InputError
         Naming the first row that breaks a rule.
     """
-    if CROPS[0] in columns:
-        tiles = columns[CROPS[0]]
-        one_sided = np.flatnonzero((tiles == 0) != (columns[CROPS[1]] == 0))
+    if CROP_COLUMNS[0] in columns:
+        tiles = columns[CROP_COLUMNS[0]]
+        one_sided = np.flatnonzero((tiles == 0) != (columns[CROP_COLUMNS[1]] == 0))
         if len(one_sided):
             row = int(one_sided[0])
             text = "expected crop_rows and crop_cols both 0 (no tiles) or both 1..1000"
-            raise InputError(message(Problem(CROPS[0], int(tiles[row]), text, row=row)))
-    if LAID[0] in columns:
-        rows, codes = distinct([columns[name] for name in LAID])
+            raise InputError(message(Problem(CROP_COLUMNS[0], int(tiles[row]), text, row=row)))
+    if LAYOUT_RULE_COLUMNS[0] in columns:
+        rows, codes = distinct([columns[name] for name in LAYOUT_RULE_COLUMNS])
         for code, row in enumerate(rows.tolist()):
-            values = {name: int(columns[name][row]) for name in LAID}
-            if problem := _laid_problem(model, values):
+            values = {name: int(columns[name][row]) for name in LAYOUT_RULE_COLUMNS}
+            if problem := _layout_rule_problem(model, values):
                 first = int(np.argmax(codes == code))
                 raise InputError(message(problem._replace(row=first)))
 
 
-def _laid_problem(model: Model, values: Mapping[str, int]) -> Problem | None:
-    """What is wrong with values of `LAID`, if anything."""
-    layout = Layout(*(values[name] for name in LAID[:4]))
+def _layout_rule_problem(model: Model, values: Mapping[str, int]) -> Problem | None:
+    """The first rule that values of `LAYOUT_RULE_COLUMNS` break; None where they break none."""
+    layout = Layout(*(values[name] for name in AXES["layout"].columns))
     heads, groups = values["attention_heads"], values["key_value_heads"]
     width = model.query_width
     if heads and width % heads:
@@ -215,18 +215,23 @@ def _laid_problem(model: Model, values: Mapping[str, int]) -> Problem | None:
 
 
 def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)) -> str:
-    """Which rule a layout breaks, in words; empty where it breaks none.
+    """The rule that a layout breaks, as text; empty where it breaks none.
 
-    `heads` are the attention heads and key-value heads of a point, 0 the model's own.
+    Parameters
+    ----------
+    model : Model
+    layout : Layout
+    heads : tuple of int
+        Attention heads and key-value heads of a point; 0 for those of the model.
     """
     tensor, expert, pipeline, data = layout
     arch = model.architecture
     for group in arch.groups:
-        own = group.attention
-        queries = heads[0] or own.heads
+        attention = group.attention
+        queries = heads[0] or attention.heads
         if queries % tensor:
             return f"tensor_parallel = {tensor} does not divide {queries} attention heads"
-        grouped = 0 if own.latent else heads[1] or own.key_value_heads
+        grouped = 0 if attention.latent else heads[1] or attention.key_value_heads
         if grouped and grouped % tensor and tensor % grouped:
             return (
                 f"tensor_parallel = {tensor} neither divides {grouped} key-value heads "
@@ -253,10 +258,10 @@ def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)
 
 
 def format_problem(model: Model, weights: int) -> str:
-    """Why a model has no such weights; empty where it may."""
+    """Why a weight format is not valid for a model; empty where it is."""
     name = WEIGHT_FORMATS[weights]
     covers = WEIGHT_ROLES if name == "checkpoint" else row_of(name).get("covers", WEIGHT_ROLES)
-    mixture = any(experts for experts, _ in model.architecture.routings)
-    if set(covers) == {"experts"} and not mixture:
-        return f'weight_format = "{name}" is of routed experts, the model has none'
+    moe = any(experts for experts, _ in model.architecture.routings)
+    if set(covers) == {"experts"} and not moe:
+        return f'weight_format = "{name}" applies to routed experts: the model has none'
     return ""

@@ -1,7 +1,7 @@
-"""Names, types, units and meanings of the output columns, and how each follows from its figure.
+"""Output columns: name, type, unit, meaning, and the reduction from a figure to the column.
 
-A column is declared here and nowhere else: schema, kernel, Arrow metadata, plain Python, limits
-and documentation read it.
+Columns are declared only here. Schema, kernel, Arrow metadata, plain Python, limits and
+documentation read these declarations.
 """
 
 from typing import Final, NamedTuple
@@ -9,19 +9,19 @@ from typing import Final, NamedTuple
 from sweepengine.formulas.points import INPUTS
 
 SCHEMA_VERSION: Final = 3
-"""Of datasets."""
+"""Version of the schema of datasets."""
 PHASES: Final = ("vision", "prefill", "decode")
 
 AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
 READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)
 SECONDS = 8
-"""Reductions from figures to columns: of a workload as it is; for each sequence of the batch; the
-sum over all steps; the last step, which is the largest; the KV cache after decoding; and expected
-bytes of weights, read by a phase, by prefill, by all steps. Seconds follow from operator times."""
+"""Reductions from figures to columns: the figure itself; times sequences of the batch; summed over
+all steps; of the last step, which is the largest; the KV cache after decoding; expected bytes of
+weights read by a phase, by prefill, by all steps; and seconds, which sum operator times."""
 
 
 class DataType(NamedTuple):
-    """What a type holds; Polars has it by this name, Arrow by the name in small letters."""
+    """Range of a type; Polars has a type of this name, Arrow one of this name in lower case."""
 
     size: int
     """Bytes of a value in memory."""
@@ -47,7 +47,7 @@ class Column(NamedTuple):
     meaning: str
     reduction: int
     figure: str
-    """Field of `Figures` that it follows from: "decode.tensor_flops"; of times one of `Seconds`."""
+    """Field of `Figures`, such as "decode.tensor_flops"; of times a field of `Seconds`."""
     vision: bool = False
     """Whether only models that see images have it."""
     timed: bool = False
@@ -57,14 +57,25 @@ class Column(NamedTuple):
 def _phase(
     phase: str, reduction: int, reads: int, peak: int, what: str, large: str = ""
 ) -> list[Column]:
-    """Columns of one phase; `large` says of which part its activation memory is."""
+    """Columns of one phase.
+
+    Parameters
+    ----------
+    phase : str
+    reduction, reads, peak : int
+        Reductions of counts, of weight bytes and of activation memory.
+    what : str
+        What the phase runs.
+    large : str
+        Text that ends the meaning of activation memory.
+    """
     vision = phase == "vision"
     counted = (
         ("tensor_flops", "FLOP", "tensor-core work"),
         ("cuda_flops", "FLOP", "CUDA-core work"),
         ("activation_io_bytes", "byte", "activations read and written"),
         ("kv_io_bytes", "byte", "KV cache read and written"),
-        ("link_bytes", "byte", "sent to other devices"),
+        ("link_bytes", "byte", "bytes sent to other devices"),
     )
     columns = [
         Column(f"{phase}_{field}", "Int64", unit, f"{meaning}: {what}", reduction,
@@ -74,8 +85,8 @@ def _phase(
     read = f"weights read once a pass, expected: {what}"
     figure = "weights.vision_read_bytes" if vision else "weights.read_bytes"
     weights = Column(f"{phase}_weight_io_bytes", "Float64", "byte", read, reads, figure, vision)
-    held = f"activation memory: {what}{large}"
-    activation = Column(f"{phase}_activation_bytes", "Int64", "byte", held, peak,
+    memory = f"activation memory: {what}{large}"
+    activation = Column(f"{phase}_activation_bytes", "Int64", "byte", memory, peak,
                         f"{phase}.activation_bytes", vision)  # fmt: skip
     return [*columns[:3], weights, *columns[3:], activation]
 
@@ -92,23 +103,23 @@ OUTPUTS: Final = (
     *_phase("decode", OVER_STEPS, STEP_READS, LAST_STEP,
             "decoder and head, summed over all decode steps", " (largest step)"),
     Column("prefill_kv_cache_bytes", "Int64", "byte",
-           "KV cache after prefill: context tokens, of a window as many as it holds", PER_SEQUENCE,
+           "KV cache after prefill: context tokens, at most a layer's window", PER_SEQUENCE,
            "prefill.cache_bytes"),
     Column("decode_kv_cache_bytes", "Int64", "byte",
            "KV cache after decoding: context + K tokens (modelmeter: context + K - 1)", CACHE_AFTER,
            "decode.cache_bytes"),
     Column("weight_bytes", "Int64", "byte", "weights held in memory", AS_IS, "weights.held_bytes"),
     Column("prefill_exchange_bytes", "Int64", "byte",
-           "of what prefill sends: to experts of other tensor groups and back", PER_SEQUENCE,
+           "part of prefill_link_bytes: to experts of other tensor groups and back", PER_SEQUENCE,
            "prefill.exchange_bytes"),
     Column("decode_exchange_bytes", "Int64", "byte",
-           "of what all decode steps send: to experts of other tensor groups and back", OVER_STEPS,
+           "part of decode_link_bytes: to experts of other tensor groups and back", OVER_STEPS,
            "decode.exchange_bytes"),
     Column("prefill_collectives", "Int32", "", "collectives and sends of a prefill", AS_IS,
            "prefill.collectives"),
     Column("decode_collectives", "Int32", "", "collectives and sends of one decode step", AS_IS,
            "decode.collectives"),
-    Column("devices", "Int32", "devices", "of the layout; all other columns are of the busiest one",
+    Column("devices", "Int32", "devices", "of the layout; other columns are of the busiest device",
            AS_IS, "devices.devices"),
 )  # fmt: skip
 
@@ -121,9 +132,9 @@ def _seconds(name: str, meaning: str, vision: bool = False) -> Column:
 TIMED: Final = (
     _seconds("vision", "towers over all images of the batch; continuous: of one request", True),
     _seconds("prefill", "decoder over the contexts of the batch; continuous: of one request"),
-    _seconds("decode", "all decode steps, prefills that steps wait for included"),
-    _seconds("ttft", "until the first token"),
-    _seconds("tpot", "for each further token, the mean over all steps; 0 without steps"),
+    _seconds("decode", "all decode steps, including the prefills that they wait for"),
+    _seconds("ttft", "time to the first token"),
+    _seconds("tpot", "mean time per further token; 0 without decode steps"),
 )
 """Columns of points on a device."""
 BY_NAME: Final = {column.name: column for column in (*OUTPUTS, *TIMED)}

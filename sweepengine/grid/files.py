@@ -1,4 +1,4 @@
-"""Grid files: TOML -> `Grid`; every problem names the file, the key and what is allowed."""
+"""Grid files: TOML to `Grid`; an error names the file, the key and the allowed values."""
 
 import math
 from importlib import resources
@@ -18,8 +18,8 @@ from sweepengine.data.texts import Name, Text
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES, JOINT, Axis
 from sweepengine.grid.checks import (
-    CROPS,
-    LAID,
+    CROP_COLUMNS,
+    LAYOUT_RULE_COLUMNS,
     Problem,
     check_together,
     checked_values,
@@ -35,7 +35,7 @@ from sweepengine.grid.shorthand import joint_values, mode_sizes
 Integers = NDArray[np.int64]
 LONGEST_AXIS = 10_000_000
 LARGEST_INTEGER = 2**31 - 1
-"""Largest number of a range; no axis has one beyond."""
+"""Largest number of a range."""
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _WHOLE = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER, strict=True)]
 _STEP = Annotated[int, Field(gt=0, le=LARGEST_INTEGER, strict=True)]
@@ -43,7 +43,7 @@ _TEXT = Annotated[str, Field(min_length=1, strict=True)]
 
 
 class GridFile(BaseModel):
-    """A grid file as written."""
+    """The content of a grid file."""
 
     model_config = _STRICT
     name: Name
@@ -88,10 +88,10 @@ class _Geometric(BaseModel):
 
     def values(self) -> Integers:
         first, last = self.geometric
-        found = [first]
-        while found[-1] * self.factor <= last:
-            found.append(found[-1] * self.factor)
-        return np.array(found, np.int64)
+        values = [first]
+        while values[-1] * self.factor <= last:
+            values.append(values[-1] * self.factor)
+        return np.array(values, np.int64)
 
 
 class _CropRange(BaseModel):
@@ -119,8 +119,8 @@ class _ModeRange(_CropRange):
     name: str
 
     def values(self, model: Model) -> list[tuple[int, ...]]:
-        crops = super().values(model)
-        return [(*mode_sizes(model, self.name, True), *one) for one in crops]
+        sizes = mode_sizes(model, self.name, True)
+        return [(*sizes, *crops) for crops in super().values(model)]
 
 
 _JOINT_RANGES = {"crops": _CropRange, "mode": _ModeRange}
@@ -151,11 +151,11 @@ def _span(place: str, key: str, written: dict[str, Any]) -> Integers:
 
 def _joint(place: str, model: Model, key: str, written: object) -> list[tuple[int, ...]]:
     """Values of a joint axis: texts, pairs of heads, and ranges of crops."""
-    found: list[tuple[int, ...]] = []
+    rows: list[tuple[int, ...]] = []
     for i, value in enumerate(_listed(place, written)):
         at = f"{place}[{i}]" if isinstance(written, list) or key != "crops" else place
         if not isinstance(value, dict) or key not in _JOINT_RANGES:
-            found.append(joint_values(model, key, value, at))
+            rows.append(joint_values(model, key, value, at))
             continue
         parsed = _parsed(at, _JOINT_RANGES[key], value)
         try:
@@ -164,15 +164,15 @@ def _joint(place: str, model: Model, key: str, written: object) -> list[tuple[in
             raise InputError(f"{at} = {shown(value)}: expected {error}") from None
         if not values:
             raise InputError(f"{at} = {shown(value)}: expected a range that holds a crop grid")
-        found += values
-    return found
+        rows += values
+    return rows
 
 
 def _axis(source: str, model: Model, key: str, written: object) -> Axis:
     place, columns = f"{source}: axes.{key}", AXES[key].columns if key in AXES else (key,)
     if key not in AXES or not model.has[INPUTS[columns[0]].needs]:
-        mine = [name for name, axis in AXES.items() if model.has[INPUTS[axis.columns[0]].needs]]
-        raise refused_input(model, place, "key", columns[0], mine)
+        names = [name for name, axis in AXES.items() if model.has[INPUTS[axis.columns[0]].needs]]
+        raise refused_input(model, place, "key", columns[0], names)
     column = INPUTS[columns[0]]
     if key in JOINT:
         rows = np.array(_joint(place, model, key, written), np.int64)
@@ -180,7 +180,7 @@ def _axis(source: str, model: Model, key: str, written: object) -> Axis:
         return Axis(key, columns, _span(place, key, written)[:, None])
     else:
         values = _listed(place, written)
-        if key == "device":  # files are called by the names that they give
+        if key == "device":  # a path stands for the name in its file
             column = column._replace(choices=choices_of(model, key))
             values = [load_device(str(value)).name for value in values]
         rows = checked_values(column, values, lambda i, value: f"{place}[{i}] = {shown(value)}")[
@@ -189,19 +189,19 @@ def _axis(source: str, model: Model, key: str, written: object) -> Axis:
     seen: set[tuple[int, ...]] = set()
     for row in map(tuple, rows.tolist()):
         if row in seen:
-            found = row[0] if len(row) == 1 else list(row)
-            raise InputError(f"{place}: duplicate value {found}")
+            value = row[0] if len(row) == 1 else list(row)
+            raise InputError(f"{place}: duplicate value {value}")
         seen.add(row)
     return Axis(key, columns, rows)
 
 
 def read_axes(source: str, model: Model, table: dict[str, Any]) -> tuple[Axis, ...]:
-    """Read an `[axes]` table; what it leaves out is a first axis, `defaults`, of one value.
+    """Read an `[axes]` table; inputs that it leaves out are a first axis `defaults` of one value.
 
     Parameters
     ----------
     source : str
-        What to call the table's file in messages.
+        Name of the file in messages.
     model : Model
         On the devices of the axis `device`.
     table : dict
@@ -210,19 +210,20 @@ def read_axes(source: str, model: Model, table: dict[str, Any]) -> tuple[Axis, .
     Raises
     ------
     InputError
-        Naming the file, the key and what is allowed.
+        Naming the file, the key and the allowed values.
     """
     for key in ("mode", "precision"):
-        beside = [
+        conflicting = [
             name for name in table
             if key in table and name != key and {*AXES[key].columns} & {
                 *(AXES[name].columns if name in AXES else ())}
         ]  # fmt: skip
-        if beside:
+        if conflicting:
             sets = ", ".join(AXES[key].columns)
-            raise InputError(f"{source}: axes.{key}: sets {sets}: expected no axes.{beside[0]}")
+            expected = f"expected no axes.{conflicting[0]}"
+            raise InputError(f"{source}: axes.{key}: sets {sets}: {expected}")
     axes = with_defaults(model, [_axis(source, model, key, table[key]) for key in table])
-    for names in (LAID, CROPS):
+    for names in (LAYOUT_RULE_COLUMNS, CROP_COLUMNS):
         involved = [axis for axis in axes if set(axis.columns) & set(names)]
         if any(axis.name in table for axis in involved):
             _check_together(source, model, table, involved, names)
@@ -232,16 +233,16 @@ def read_axes(source: str, model: Model, table: dict[str, Any]) -> tuple[Axis, .
 def _check_together(
     source: str, model: Model, table: dict[str, Any], axes: list[Axis], names: tuple[str, ...]
 ) -> None:
-    """Check every combination of the axes that set some columns which depend on one another."""
-    kept = [part_of(axis, names) for axis in axes]
-    columns = {name: values.astype(np.int64, copy=False) for name, values in expand(kept).items()}
+    """Check every combination of `axes` against the rules between the columns `names`."""
+    parts = [part_of(axis, names) for axis in axes]
+    columns = {name: values.astype(np.int64, copy=False) for name, values in expand(parts).items()}
 
     def message(problem: Problem) -> str:
-        axis = next(axis for axis in kept if problem.column in axis.columns)
+        axis = next(axis for axis in parts if problem.column in axis.columns)
         row = [columns[name][problem.row] for name in axis.columns]
         i = int(np.argmax((axis.values == row).all(axis=1)))
         place = f"{source}: axes.{axis.name}[{i}]"
-        if problem.column != "weight_format":  # whose problem names it
+        if problem.column != "weight_format":  # its problem names the value
             place += f" = {shown(_listed(place, table[axis.name])[i])}"
         return f"{place}: {problem.joint_text}"
 
@@ -249,19 +250,19 @@ def _check_together(
 
 
 def shipped_grids() -> dict[str, Path]:
-    """Grid files that come with the package or its checkout, by stem."""
+    """Grid files of the package or its checkout, by stem."""
     package = Path(str(resources.files("sweepengine")))
     folder = next((f for f in (package / "grids", package.parent / "grids") if f.is_dir()), package)
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def load_grid(name: str | Path) -> Grid:
-    """Read a grid file, named by path or by the stem of one that is shipped.
+    """Read a grid file, given by path or by the stem of a shipped grid.
 
     Raises
     ------
     InputError
-        When there is none, or it is not valid; the message names file, key and what is allowed.
+        When the file is missing or not valid; the message names file, key and allowed values.
     """
     path = Path(name)
     shipped = shipped_grids()
@@ -276,16 +277,16 @@ def load_grid(name: str | Path) -> Grid:
 
 
 def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) -> Grid:
-    """Make a grid of what a grid file holds.
+    """Make a grid of the content of a grid file.
 
     Parameters
     ----------
     data : dict
-        The file's table.
+        The parsed file.
     source : str
-        What to call it in messages.
+        Name of the file in messages.
     folder : Path, optional
-        Where a model's path starts from.
+        Folder that a relative path of a model starts from.
 
     Raises
     ------
@@ -303,10 +304,10 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
         model = load_model(name)
     except InputError as error:
         raise InputError(f"{source}: model: {error}") from None
-    stages = phases_of(model)
-    report = stages if file.report is None else file.report
-    if not report or not set(report) <= set(stages):
-        raise InputError(f"{source}: report: expected some of {', '.join(stages)}")
+    phases = phases_of(model)
+    report = phases if file.report is None else file.report
+    if not report or not set(report) <= set(phases):
+        raise InputError(f"{source}: report: expected some of {', '.join(phases)}")
     model = _timed(source, model, file)
     axes = read_axes(source, model, file.axes)
     grid = Grid(file.name, model, axes, source, report, file.description, file.targets,
@@ -318,10 +319,10 @@ def parse_grid(data: dict[str, Any], source: str, folder: Path | None = None) ->
 
 
 def _timed(source: str, model: Model, file: GridFile) -> Model:
-    """The model on the devices of the axis `device`, if there is one."""
+    """The model with the devices of the axis `device`, if there is one."""
     if "device" not in file.axes:
         if file.times is not None:
-            raise InputError(f"{source}: times: expected an axis `device` beside it")
+            raise InputError(f"{source}: times: expected an axis `device` too")
         return model
     names: list[str] = []
     for i, name in enumerate(_listed(f"{source}: axes.device", file.axes["device"])):

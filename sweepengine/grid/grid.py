@@ -1,4 +1,4 @@
-"""A grid: a model, and the product of axes of values over it; chunks of it are products too."""
+"""Grids: a model and a product of axes; a chunk of a grid is a product too."""
 
 import hashlib
 import json
@@ -24,12 +24,12 @@ from sweepengine.grid.limits import check_axes
 from sweepengine.grid.points import default_values, phases_of
 
 DEFAULTS = "defaults"
-"""Name of the first axis, of what the others leave out."""
+"""Name of the first axis, of the inputs that the other axes leave out."""
 _SECONDS = Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False, strict=True)]
 
 
 class Chunk(NamedTuple):
-    """Points `start` to `stop` of a grid: the first ones of a product of `axes`."""
+    """Points `start` to `stop` of a grid: the first points of the product of `axes`."""
 
     start: int
     stop: int
@@ -49,19 +49,19 @@ class Grid(NamedTuple):
 
     name: str
     model: Model
-    """With the devices that its points are timed on, one of its axis `device` each."""
+    """With the devices of the axis `device`, if there is one."""
     axes: tuple[Axis, ...]
-    """That set every input column (`with_defaults`)."""
+    """Axes that set every input column (`with_defaults`)."""
     source: str
-    """Where it was read from, for messages."""
+    """Name of its file in messages."""
     report: tuple[str, ...]
-    """Stages that a report of this grid shows."""
+    """Phases that a report of this grid shows."""
     description: str = ""
     targets: Targets = Targets()
     lengths: Lengths | None = None
-    """Of its last axis, which are requests of different weights; None: it has no such axis."""
+    """Request lengths of its last axis and their weights; None where it has no such axis."""
     cost: str = ""
-    """What a device costs, an SQL expression over its figures; empty: nobody says."""
+    """Cost of a device, an SQL expression over its figures; empty where not given."""
 
     @property
     def points(self) -> int:
@@ -70,32 +70,32 @@ class Grid(NamedTuple):
 
     @property
     def bases(self) -> tuple[str, ...]:
-        """What the times of its points rest on, and how far off they are expected to be."""
+        """Sources of the times of its points, and their expected errors."""
         values = {name: a.values[:, i] for a in self.axes for i, name in enumerate(a.columns)}
         arch, times = self.model.architecture, self.model.times or None
         continuous = CONTINUOUS in values["serving"]
-        found = [
+        bases = [
             basis(arch, timing_target(device, FRAMEWORKS[code], times), continuous)
             for device in self.model.devices
             for code in dict.fromkeys(values["framework"].tolist())
         ]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(bases))
 
     @property
     def point(self) -> Point:
-        """Its first point."""
+        """The first point."""
         first = {name: a.values[0, i] for a in self.axes for i, name in enumerate(a.columns)}
         return Point(**{name: int(first[name]) for name in Point._fields})
 
     @property
     def hash(self) -> str:
-        """SHA-256 of what decides the result: the axes and the model's numbers."""
+        """SHA-256 of the axes and the model's numbers, which decide the result."""
         model = self.model
         digest = hashlib.sha256(json.dumps(stated(model)).encode())
         if model.devices:
             digest.update(json.dumps([model.times, *map(stated_device, model.devices)]).encode())
         for axis in self.axes:
-            if axis.name == DEFAULTS:  # but for those that change nothing, which newer inputs have
+            if axis.name == DEFAULTS:  # new inputs that change nothing keep the hash
                 values = dict(zip(axis.columns, axis.values[0].tolist(), strict=True))
                 kept = {n: value for n, value in values.items() if value != INPUTS[n].without}
                 digest.update(json.dumps(kept).encode())
@@ -107,8 +107,8 @@ class Grid(NamedTuple):
     def chunks(self, rows: int) -> Iterator[Chunk]:
         """Split into chunks of at most `rows` points, in order.
 
-        A chunk is a product itself: leading axes hold one value, one axis a range, all later
-        ones every value. So what is computed once for an axis's value stays small.
+        In a chunk, leading axes have one value, one axis has a range, and later axes have all
+        values. So tables of what is computed once per value stay small.
         """
         lengths = [len(axis.values) for axis in self.axes]
         pivot, inner = len(lengths), 1
@@ -134,7 +134,7 @@ class Grid(NamedTuple):
                 start = stop
 
     def check(self, names: Sequence[str] = OUTPUT_NAMES) -> None:
-        """Refuse the grid when its largest corner does not fit the types of some columns.
+        """Check that the columns `names` do not overflow at the grid's largest corner.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class Grid(NamedTuple):
 
 
 def first_chunks(grid: Grid, points: int, rows: int) -> Iterator[Chunk]:
-    """Chunks, of at most `rows` points each, of the first `points` points of a grid."""
+    """Chunks of at most `rows` points that cover the first `points` points of a grid."""
     for chunk in grid.chunks(rows):
         if chunk.start >= points:
             return
@@ -158,23 +158,23 @@ def grid_of(model: Model, axes: Mapping[str, ArrayLike], source: str) -> Grid:
     Parameters
     ----------
     model : Model
-        With devices where `device` is an axis.
+        With its devices where `device` is an axis.
     axes : mapping of str to integers, shape (N,) or (N, columns of the axis)
         Values by axis (`grid.axes.AXES`), the last axis fastest; choices as positions. Inputs
         that no axis sets have the model's defaults.
     source : str
-        What to call it in messages.
+        Name of the grid in messages.
     """
-    found = [
+    listed = [
         Axis(name, AXES[name].columns,
              np.array(values, np.int64).reshape(-1, len(AXES[name].columns)))
         for name, values in axes.items()
     ]  # fmt: skip
-    return Grid(source, model, with_defaults(model, found), source, phases_of(model))
+    return Grid(source, model, with_defaults(model, listed), source, phases_of(model))
 
 
 def with_defaults(model: Model, axes: Sequence[Axis]) -> tuple[Axis, ...]:
-    """Axes, and before them one of a single value that sets what they leave out."""
+    """Axes, and before them an axis of one value that sets the inputs they leave out."""
     named = {name for axis in axes for name in axis.columns}
     constant = tuple(name for name in INPUT_NAMES if name not in named)
     if not constant:
@@ -190,7 +190,7 @@ def with_lengths(grid: Grid, lengths: Lengths) -> Grid:
     Raises
     ------
     InputError
-        When another of its axes sets a column of theirs.
+        When an axis of several values sets a column of the lengths.
     """
     axes = []
     for axis in grid.axes:
@@ -198,7 +198,7 @@ def with_lengths(grid: Grid, lengths: Lengths) -> Grid:
         if len(kept) < len(axis.columns) and len(axis.values) > 1:
             raise InputError(
                 f"{grid.source}: axes.{axis.name}: {lengths.source} sets "
-                f"{', '.join(lengths.columns)}: expected no such axis beside it"
+                f"{', '.join(lengths.columns)}: expected no axis for these"
             )
         if kept:
             names = tuple(axis.columns[i] for i in kept)

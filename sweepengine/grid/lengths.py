@@ -1,4 +1,4 @@
-"""Lengths of requests as a distribution: the last axis of a grid, with a weight for each value."""
+"""Request lengths with weights: the last axis of a grid."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
-from sweepengine.grid.checks import CROPS, check_together, checked_values
+from sweepengine.grid.checks import CROP_COLUMNS, check_together, checked_values
 from sweepengine.grid.points import default_values
 from sweepengine.grid.products import distinct
 from sweepengine.grid.shorthand import joint_columns
@@ -18,29 +18,29 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 AXIS = "lengths"
 WEIGHT = "weight"
-SPELLED = ("mode", "crops")
-"""Joint axes that a table of lengths may have a column for."""
-SHORT = {"answer": "decode_steps"}
-"""Other names of columns; `prompt` is the text of a request, whatever a model calls it."""
-CLASSES = 64
-"""Most classes that a search over many candidates sees."""
+TEXT_COLUMNS = ("mode", "crops")
+"""Joint axes that may be columns of a table of lengths."""
+SHORT_NAMES = {"answer": "decode_steps"}
+"""Short names of columns; `prompt` is `prompt_tokens`, with vision `text_tokens`."""
+MAX_CLASSES = 64
+"""Most classes of lengths in a search."""
 
 
 class Lengths(NamedTuple):
-    """Distinct lengths of requests."""
+    """Distinct request lengths."""
 
     columns: tuple[str, ...]
     """Input columns that they set."""
     values: Integers
     """Shape (L, columns)."""
     weights: Floats
-    """Part of all requests that each is, shape (L,); they add up to 1."""
+    """Share of all requests, shape (L,); they add up to 1."""
     source: str
-    """Where they are from, for messages."""
+    """Name of the table in messages."""
 
     @property
     def requests(self) -> int:
-        """Distinct lengths."""
+        """Number of distinct lengths."""
         return len(self.weights)
 
     def column(self, name: str, model: Model) -> Integers:
@@ -55,25 +55,25 @@ class Lengths(NamedTuple):
 
 
 def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) -> Lengths:
-    """Lengths of a table: a column for each input, and optionally `weight`.
+    """Request lengths of a table with a column per input, and optionally `weight`.
 
     Parameters
     ----------
     source : str
-        What to call it in messages.
+        Name of the table in messages.
     model : Model
     table : mapping of str to sequence
         `prompt` or `prompt_tokens` (of models with vision `text_tokens`), `answer` or
         `decode_steps`, `cached_tokens`; of models with vision also `mode` or `crops`, or the
-        four image columns. `weight` counts requests; 1 where it is missing. An empty table is
-        one request of the model's default lengths.
+        four image columns. `weight` counts requests and is 1 by default. An empty table is one
+        request of the model's default lengths.
 
     Raises
     ------
     InputError
         For an unknown column, a value that is not valid, or no rows.
     """
-    names = SHORT | {"prompt": "text_tokens" if model.has_vision else "prompt_tokens"}
+    names = SHORT_NAMES | {"prompt": "text_tokens" if model.has_vision else "prompt_tokens"}
     known = ("decode_steps", "cached_tokens", "prompt_tokens", "text_tokens", *IMAGE_COLUMNS)
     columns: dict[str, Integers] = {}
     weights: Floats | None = None
@@ -82,18 +82,18 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
         if written == WEIGHT:
             weights = _weights(source, values)
             continue
-        spelled = name in SPELLED and model.has_vision
-        if not spelled and (name not in known or name not in model.inputs):
-            mine = [*names, *(n for n in known if n in model.inputs), WEIGHT]
-            mine += SPELLED if model.has_vision else ()
-            raise InputError(f"{source}: {written}: expected columns of {', '.join(mine)}")
-        if spelled:
-            found = joint_columns(model, name, values, f"{source}: {name}")
+        is_text = name in TEXT_COLUMNS and model.has_vision
+        if not is_text and (name not in known or name not in model.inputs):
+            valid = [*names, *(n for n in known if n in model.inputs), WEIGHT]
+            valid += TEXT_COLUMNS if model.has_vision else ()
+            raise InputError(f"{source}: {written}: expected columns of {', '.join(valid)}")
+        if is_text:
+            added = joint_columns(model, name, values, f"{source}: {name}")
         else:
-            found = {name: _numbers(source, name, values)}
-        if twice := set(found) & set(columns):
+            added = {name: _numbers(source, name, values)}
+        if twice := set(added) & set(columns):
             raise InputError(f"{source}: {written}: sets {min(twice)}, as another column does")
-        columns |= found
+        columns |= added
     if not columns:
         if not table:
             return Lengths((), np.zeros((1, 0), np.int64), np.ones(1), source)
@@ -103,8 +103,8 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
         raise InputError(f"{source}: expected at least one row")
     if weights is None:
         weights = np.ones(count)
-    if set(CROPS) & set(columns):
-        crops = {name: columns.get(name, np.zeros(count, np.int64)) for name in CROPS}
+    if set(CROP_COLUMNS) & set(columns):
+        crops = {name: columns.get(name, np.zeros(count, np.int64)) for name in CROP_COLUMNS}
         check_together(
             model, crops, lambda p: f"{source}: {p.column}[{p.row}] = {p.value}: {p.text}"
         )
@@ -112,12 +112,12 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
 
 
 def rows_of(source: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Rows that a grid file lists, as columns.
+    """Columns of rows that a grid file lists.
 
     Raises
     ------
     InputError
-        When one has other keys than the first.
+        When a row has other keys than the first.
     """
     for i, row in enumerate(rows):
         if set(row) != set(rows[0]):
@@ -126,7 +126,7 @@ def rows_of(source: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[An
 
 
 def _merged(source: str, columns: Mapping[str, Integers], weights: Floats) -> Lengths:
-    """Each distinct row once, with the weights of all its like."""
+    """Distinct rows with their summed weights; rows of weight 0 are left out."""
     rows, codes = distinct(list(columns.values()))
     summed = np.bincount(codes, weights, len(rows))
     kept = summed > 0
@@ -136,35 +136,35 @@ def _merged(source: str, columns: Mapping[str, Integers], weights: Floats) -> Le
 
 def _weights(source: str, values: Sequence[Any]) -> Floats:
     try:
-        found = np.asarray(values, np.float64)
+        weights = np.asarray(values, np.float64)
     except (TypeError, ValueError):
-        found = np.array([np.nan])
-    if found.ndim != 1:  # lists among numbers
-        found = np.array([np.nan])
-    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+        weights = np.array([np.nan])
+    if weights.ndim != 1:  # lists among numbers
+        weights = np.array([np.nan])
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
         raise InputError(f"{source}: {WEIGHT}[{wrong[0]}]: expected a number of at least 0")
-    if not found.sum() > 0 or not np.isfinite(found.sum()):
-        raise InputError(f"{source}: {WEIGHT}: expected a number above 0 somewhere")
-    return found
+    if not weights.sum() > 0 or not np.isfinite(weights.sum()):
+        raise InputError(f"{source}: {WEIGHT}: expected at least one number above 0")
+    return weights
 
 
 def _numbers(source: str, name: str, values: Sequence[Any]) -> Integers:
     try:
-        found = np.asarray(values if len(values) else np.zeros(0, np.int64))
+        numbers = np.asarray(values if len(values) else np.zeros(0, np.int64))
     except ValueError:  # lists among numbers
-        found = np.zeros((0, 0))
-    whole = found.dtype.kind in "iu" and found.ndim == 1
-    return checked_values(INPUTS[name], found if whole else list(values),
+        numbers = np.zeros((0, 0))
+    whole = numbers.dtype.kind in "iu" and numbers.ndim == 1
+    return checked_values(INPUTS[name], numbers if whole else list(values),
                           lambda i, value: f"{source}: {name}[{i}] = {value!r}")  # fmt: skip
 
 
-def condensed(lengths: Lengths, classes: int = CLASSES) -> Lengths:
-    """At most so many classes of requests with the same mean lengths, rounded to tokens.
+def condensed(lengths: Lengths, classes: int = MAX_CLASSES) -> Lengths:
+    """At most `classes` classes of requests with the same mean lengths, rounded to tokens.
 
-    Requests are ordered by what they decode and cut into as many parts of like weight as a square
-    root of `classes`, and each of those by all that they hold: tokens and image. Of a class with
-    images the one in its middle stands for all.
+    Requests are sorted by decode steps and cut into sqrt(classes) parts of equal weight. Each part
+    is sorted by image and prompt size and cut likewise. A class has the mean tokens of its
+    requests and the image of its median request.
     """
     if lengths.requests <= classes:
         return lengths
@@ -179,12 +179,12 @@ def condensed(lengths: Lengths, classes: int = CLASSES) -> Lengths:
     rows = []
     weights = []
     for part in range(parts):
-        mine = np.flatnonzero(first == part)
-        if not len(mine):
+        members = np.flatnonzero(first == part)
+        if not len(members):
             continue
-        second = _binned(size[mine], lengths.weights[mine], parts)
+        second = _binned(size[members], lengths.weights[members], parts)
         for code in np.unique(second):
-            inside = mine[second == code]
+            inside = members[second == code]
             inside = inside[np.argsort(size[inside], kind="stable")]
             share = lengths.weights[inside]
             middle = inside[np.searchsorted(np.cumsum(share), share.sum() / 2)]
@@ -202,16 +202,16 @@ def condensed(lengths: Lengths, classes: int = CLASSES) -> Lengths:
 
 
 def _binned(values: Integers, weights: Floats, parts: int) -> Integers:
-    """Which of `parts` parts of like weight each value is in, smallest values first."""
+    """Index of the part that each value is in: `parts` parts of equal weight, smallest first."""
     order = np.argsort(values, kind="stable")
     before = np.cumsum(weights[order]) - weights[order] / 2
-    found = np.empty(len(values), np.int64)
-    found[order] = np.minimum(before / weights.sum() * parts, parts - 1).astype(np.int64)
-    return found
+    bins = np.empty(len(values), np.int64)
+    bins[order] = np.minimum(before / weights.sum() * parts, parts - 1).astype(np.int64)
+    return bins
 
 
 def quantile(values: Floats, weights: Floats, share: float) -> Floats:
-    """Least value that `share` of the weight does not exceed, along the last axis.
+    """Weighted quantile along the last axis: the least value that `share` does not exceed.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def quantile(values: Floats, weights: Floats, share: float) -> Floats:
     """
     order = np.argsort(values, axis=-1, kind="stable")
     reached = np.cumsum(weights[order], axis=-1)
-    place = (reached < share * reached[..., -1:] * (1 - 1e-12)).sum(axis=-1)
-    place = np.minimum(place, values.shape[-1] - 1)
-    taken = np.take_along_axis(order, place[..., None], axis=-1)
+    index = (reached < share * reached[..., -1:] * (1 - 1e-12)).sum(axis=-1)
+    index = np.minimum(index, values.shape[-1] - 1)
+    taken = np.take_along_axis(order, index[..., None], axis=-1)
     return np.take_along_axis(values, taken, axis=-1)[..., 0]

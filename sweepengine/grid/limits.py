@@ -1,6 +1,6 @@
-"""Refuses what would overflow, by evaluating the largest corner in unbounded integers.
+"""Overflow check: the largest corner of a grid is evaluated in unbounded integers.
 
-Costs grow with most inputs; of the others (`Input.grows` is False) every combination is tried.
+Costs grow with most inputs; every combination of the others (`Input.grows` is False) is tried.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import bounds, distinct, expand, part_of
 
 Integers = NDArray[np.int64]
-UNORDERED = tuple(name for name, column in INPUTS.items() if not column.grows)
+UNORDERED_COLUMNS = tuple(name for name, column in INPUTS.items() if not column.grows)
 
 
 def check_axes(
@@ -28,15 +28,25 @@ def check_axes(
     axes: Sequence[Axis],
     names: Sequence[str] = OUTPUT_NAMES,
 ) -> None:
-    """Check that none of some output columns overflows at the largest corner of a product of axes.
+    """Check that output columns do not overflow at the largest corner of a product of axes.
+
+    Parameters
+    ----------
+    source : str
+        Name of the grid in messages.
+    arch : Architecture
+    axes : sequence of Axis
+        Of all input columns.
+    names : sequence of str
+        Output columns to check.
 
     Raises
     ------
     InputError
-        Naming the first column that would not fit, its value and the corner.
+        Naming the first column that overflows, its value and the corner.
     """
     largest = {name: int(a.values[:, i].max()) for a in axes for i, name in enumerate(a.columns)}
-    # Images of joint axes are tried one by one, of others the largest.
+    # Every image of a joint axis is tried; of other axes the largest value.
     images = [
         axis
         if len(axis.columns) > 1
@@ -44,7 +54,9 @@ def check_axes(
         for axis in axes
         if set(axis.columns) & set(IMAGE_COLUMNS)
     ]
-    unordered = expand([_distinct_part(axis) for axis in axes if set(axis.columns) & {*UNORDERED}])
+    unordered = expand(
+        [_distinct_part(axis) for axis in axes if set(axis.columns) & {*UNORDERED_COLUMNS}]
+    )
     image = _largest_image(arch, expand(images))
     error = _overflow(arch, largest, image, _combinations(unordered), names)
     if error:
@@ -52,23 +64,31 @@ def check_axes(
 
 
 def _distinct_part(axis: Axis) -> Axis:
-    """The distinct values of an axis in the columns `UNORDERED`."""
-    part = part_of(axis, UNORDERED)
+    """The distinct values of an axis in `UNORDERED_COLUMNS`."""
+    part = part_of(axis, UNORDERED_COLUMNS)
     return part if len(part.values) == 1 else part._replace(values=np.unique(part.values, axis=0))
 
 
 def check_points(
     arch: Architecture, columns: Mapping[str, Integers], workloads: Mapping[str, Integers]
 ) -> None:
-    """Check rows of input columns, of which `workloads` holds every distinct workload.
+    """Check that no output column overflows at any of N points.
 
-    The corner of all rows bounds each of them. Where it does not fit, rows are split at the
-    middle of the input that spreads most, until that tells.
+    The largest corner of all points bounds each of them. Where it overflows, points are split at
+    the middle of the input with the widest range, until each part fits or is one point.
+
+    Parameters
+    ----------
+    arch : Architecture
+    columns : mapping of str to int64 array, shape (N,)
+        Input columns.
+    workloads : mapping of str to int64 array
+        Every distinct workload of the points.
 
     Raises
     ------
     InputError
-        Naming a row, the first column of it that would not fit, and its value.
+        Naming a row, its first column that overflows, and the value.
     """
     largest = {name: bounds(workloads.get(name, values))[1] for name, values in columns.items()}
     image = _largest_image(arch, workloads)
@@ -92,22 +112,22 @@ def check_points(
 
 
 def _combinations(columns: Mapping[str, NDArray[np.integer]]) -> Iterator[tuple[int, ...]]:
-    """Distinct combinations of the inputs that do not order costs, in the order `UNORDERED`."""
-    values = [columns[name].astype(np.int64, copy=False) for name in UNORDERED]
+    """Distinct combinations of `UNORDERED_COLUMNS`."""
+    values = [columns[name].astype(np.int64, copy=False) for name in UNORDERED_COLUMNS]
     rows, _ = distinct(values)
     yield from zip(*(value[rows].tolist() for value in values), strict=True)
 
 
 def _largest_image(arch: Architecture, columns: Mapping[str, NDArray[np.integer]]) -> ImageTokens:
-    """Geometry that no image exceeds: the largest of each figure; costs grow with each."""
+    """The largest value of each figure of the images, an upper bound as costs grow with each."""
     if arch.towers is None:
         return ImageTokens(0, 0, 0, 0, 0)
-    # The formula is arithmetic alone, so it takes whole columns.
-    found = image_tokens(
+    # The formula is plain arithmetic, so it takes whole columns.
+    figures = image_tokens(
         arch.towers.image,
         *(columns[name] for name in IMAGE_COLUMNS),  # type: ignore[arg-type]
     )
-    return ImageTokens(*(int(np.max(figure)) for figure in found))
+    return ImageTokens(*(int(np.max(figure)) for figure in figures))
 
 
 def _overflow(
@@ -117,62 +137,71 @@ def _overflow(
     combinations: Iterator[tuple[int, ...]],
     names: Sequence[str] = OUTPUT_NAMES,
 ) -> str:
-    """What does not fit at a corner, in words; empty where all does."""
+    """Text of the first overflow at a corner; empty where there is none.
+
+    Parameters
+    ----------
+    arch : Architecture
+    largest : mapping of str to int
+        Largest value of each input column.
+    image : ImageTokens
+        Upper bound of all images.
+    combinations : iterator of tuple of int
+        Values of `UNORDERED_COLUMNS`.
+    names : sequence of str
+        Output columns to check.
+    """
     for values in combinations:
-        point = Point(**{**largest, **dict(zip(UNORDERED, values, strict=True))})
-        found = point_columns(arch, point, image)
-        if column := _misfit(found, names):
-            where = f" at its largest corner ({_corner(point, image)})"
-            return _said(column, found[column.name], where)
-        if sum_said := _too_large_together(found, names):
-            return f"{sum_said} at its largest corner ({_corner(point, image)})"
+        point = Point(**{**largest, **dict(zip(UNORDERED_COLUMNS, values, strict=True))})
+        costs = point_columns(arch, point, image)
+        corner = (
+            f" at its largest corner ({image.tiles} tiles, {point.text_tokens} text tokens, "
+            f"{point.decode_steps} decode steps, batch {point.batch_size})"
+        )
+        if column := _overflowing(costs, names):
+            return _overflow_text(column, costs[column.name], corner)
+        if text := _sum_overflow(costs, names):
+            return text + corner
     return ""
-
-
-def _corner(point: Point, image: ImageTokens) -> str:
-    return (
-        f"{image.tiles} tiles, {point.text_tokens} text tokens, "
-        f"{point.decode_steps} decode steps, batch {point.batch_size}"
-    )
 
 
 _SUMMED: Final = {
     kind: [c.name for c in OUTPUTS if c.dtype == "Int64" and c.name.endswith(f"_{kind}")]
     for kind in ("flops", "bytes")
 }
-"""Columns that measures add up."""
+"""Columns that derived measures add up."""
 
 
-def _too_large_together(found: Mapping[str, float], names: Sequence[str]) -> str:
-    """Which columns, that measures add up, do not fit Int64 together, in words."""
+def _sum_overflow(costs: Mapping[str, float], names: Sequence[str]) -> str:
+    """Text of the first sum of columns that does not fit Int64; empty where all fit."""
     largest = DTYPES["Int64"].largest
     for kind, summed in _SUMMED.items():
-        value = sum(found[name] for name in summed if name in names)
+        value = sum(costs[name] for name in summed if name in names)
         if value > largest:
             return f"the sum of all {kind} reaches {value:,}: expected at most {largest:,} (Int64)"
     return ""
 
 
-def _misfit(found: Mapping[str, float], names: Sequence[str] = OUTPUT_NAMES) -> Column | None:
-    """The first of some columns whose value its type does not hold."""
-    asked = (column for column in OUTPUTS if column.name in names)
-    return next((c for c in asked if found[c.name] > DTYPES[c.dtype].largest), None)
+def _overflowing(costs: Mapping[str, float], names: Sequence[str] = OUTPUT_NAMES) -> Column | None:
+    """The first of some columns whose value exceeds its type."""
+    checked = (column for column in OUTPUTS if column.name in names)
+    return next((c for c in checked if costs[c.name] > DTYPES[c.dtype].largest), None)
 
 
-def _said(column: Column, value: float, where: str) -> str:
+def _overflow_text(column: Column, value: float, where: str) -> str:
     largest = DTYPES[column.dtype].largest
     return f"{column.name} reaches {value:,}{where}: expected at most {largest:,} ({column.dtype})"
 
 
-def refuse_overflow(source: str, found: Mapping[str, float]) -> None:
-    """Refuse the columns of one point when one does not fit its type.
+def refuse_overflow(source: str, costs: Mapping[str, float]) -> None:
+    """Check that the columns of one point fit their types.
 
     Raises
     ------
     InputError
         Naming the column and its value.
     """
-    if column := _misfit(found):
-        raise InputError(f"{source}: {_said(column, found[column.name], '')}")
-    if said := _too_large_together(found, OUTPUT_NAMES):
-        raise InputError(f"{source}: {said}")
+    if column := _overflowing(costs):
+        raise InputError(f"{source}: {_overflow_text(column, costs[column.name], '')}")
+    if text := _sum_overflow(costs, OUTPUT_NAMES):
+        raise InputError(f"{source}: {text}")

@@ -1,7 +1,6 @@
-"""One point in plain Python: unbounded integers, nothing compiled, no array library.
+"""The plain backend: one point in unbounded Python integers, without compilation or arrays.
 
-Figures are kept by what they depend on, so that a next point of the same workload, or of the same
-model, costs less.
+Figures are cached by what they depend on, so further points of a workload or a model are faster.
 """
 
 from functools import lru_cache, reduce
@@ -32,12 +31,12 @@ from sweepengine.formulas.vision import vision_phase
 from sweepengine.grid import columns
 from sweepengine.grid.columns import OUTPUTS, Column
 
-MOST_FIGURES = 1 << 14
-"""Figures kept of each kind."""
+MAX_CACHED_FIGURES = 1 << 14
+"""Most cached figures of each kind."""
 
 
 class Vision(NamedTuple):
-    """What depends on the image alone."""
+    """Figures that depend on the image only."""
 
     tokens: int
     counts: Phase
@@ -46,18 +45,18 @@ class Vision(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What does not depend on the context: steps through all parts of a device."""
+    """Figures of a decode step that do not depend on the context, for one device."""
 
     counts: Phase
     growth: tuple[KeyGrowth, ...]
     """For each of `Architecture.spans`."""
     weights: Weights
     expert_bytes: tuple[tuple[int, int], ...]
-    """For each of `Architecture.routings`: of one expert, and how many the device holds."""
+    """For each of `Architecture.routings`: bytes of one expert, and experts of the device."""
 
 
 class Workload(NamedTuple):
-    """Figures of one workload, for reductions."""
+    """Figures of one workload, which reductions take."""
 
     figures: Figures
     growth: tuple[KeyGrowth, ...]
@@ -65,16 +64,16 @@ class Workload(NamedTuple):
     spans: tuple[Span, ...]
 
 
-@lru_cache(MOST_FIGURES)
+@lru_cache(MAX_CACHED_FIGURES)
 def vision_of(arch: Architecture, image: ImageTokens, flash: int) -> Vision:
-    """Vision of one image; nothing for a model without."""
+    """Figures of one image; zero for a model without vision."""
     if arch.towers is None:
         return Vision(0, NO_PHASE, 0, 0)
     tokens = image.view_tokens + image.tile_tokens
     return Vision(tokens, *vision_phase(arch.towers, arch.counts, arch.convention, image, flash))
 
 
-@lru_cache(MOST_FIGURES)
+@lru_cache(MAX_CACHED_FIGURES)
 def step_figures(
     arch: Architecture,
     heads: int,
@@ -85,25 +84,23 @@ def step_figures(
     cache: int = 0,
     layout: Layout = WHOLE,
 ) -> Steps:
-    """Decode steps of one sequence through all parts of a device.
+    """Decode steps of one sequence on one device.
 
     Parameters
     ----------
     arch : Architecture
-        Of the model.
     heads, key_value_heads : int
-        0: its own.
+        0 for those of the model.
     flash, absorbed, weights, cache : int
         Codes of the columns `attention`, `latent`, `weight_format` and `cache_format`.
     layout : Layout
-        How the model lies on devices.
     """
     sums, convention, counts = arch.convention.sums_activations, arch.convention, arch.counts
     size, spans = convention.dtype_bytes, arch.spans
     share = share_of(arch, heads, key_value_heads, layout)
     formats, bits = formats_of(arch, weights), cache_bits(arch, cache)
     ends = ends_part(share.backbone, share.layout, share.ends, 1)
-    found = ends_phase(convention, counts.ends, ends, 1)
+    step_counts = ends_phase(convention, counts.ends, ends, 1)
     at_ends = total(ends.operators, counts.ends)
     read, held = at_ends.weight_io * size, at_ends.weights * size
     growth = [NO_GROWTH] * len(spans)
@@ -113,7 +110,7 @@ def step_figures(
         step = group_step(
             convention, counts.layer, group, share.backbone, layout, none, formats, bits
         )
-        found = merged(found, step.counts, sums)
+        step_counts = merged(step_counts, step.counts, sums)
         read, held = read + step.read_bytes, held + step.held_bytes
         for place, more in ((places.keys, step.keys), (places.entries, step.entries)):
             if place >= 0:
@@ -123,10 +120,10 @@ def step_figures(
     on_device = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
     row = share.ends.table * share.backbone.hidden * counts.ends[0].weight_io * size
     table = Weights(held, 0, read, row, share.backbone.vocabulary)
-    return Steps(found, tuple(growth), table, tuple(zip(experts, on_device, strict=True)))
+    return Steps(step_counts, tuple(growth), table, tuple(zip(experts, on_device, strict=True)))
 
 
-@lru_cache(MOST_FIGURES)
+@lru_cache(MAX_CACHED_FIGURES)
 def prefill_figures(
     arch: Architecture,
     tokens: int,
@@ -137,35 +134,33 @@ def prefill_figures(
     cache: int = 0,
     layout: Layout = WHOLE,
 ) -> Phase:
-    """Prefill of one sequence through all parts of a device.
+    """Prefill of one sequence on one device.
 
     Parameters
     ----------
     arch : Architecture
-        Of the model.
     tokens, cached : int
-        New tokens, and those before them in the KV cache.
+        New tokens, and tokens before them in the KV cache.
     heads, key_value_heads : int
-        0: its own.
+        0 for those of the model.
     flash, cache : int
         Codes of the columns `attention` and `cache_format`.
     layout : Layout
-        How the model lies on devices.
     """
     convention, counts = arch.convention, arch.counts
     share, bits = share_of(arch, heads, key_value_heads, layout), cache_bits(arch, cache)
     ends = ends_part(share.backbone, share.layout, share.ends, tokens)
-    found = ends_phase(convention, counts.ends, ends, 0)
+    prefill = ends_phase(convention, counts.ends, ends, 0)
     for group in share.groups:
         seen = seen_by(group.attention, tokens, cached, flash, 0)
         part = layer_part(group, share.backbone, layout, seen)
         phase = group_phase(convention, counts.layer, group, share.backbone, part, bits)
-        found = merged(found, phase, convention.sums_activations)
-    return found
+        prefill = merged(prefill, phase, convention.sums_activations)
+    return prefill
 
 
 def layout_of(point: Point) -> Layout:
-    """How a point's model lies on devices."""
+    """The layout of a point."""
     return Layout(
         tensor=point.tensor_parallel,
         expert=point.expert_parallel,
@@ -175,7 +170,7 @@ def layout_of(point: Point) -> Layout:
 
 
 def image_of(arch: Architecture, point: Point) -> ImageTokens:
-    """Geometry of a point's image; no tokens for a model without vision."""
+    """Tokens and tiles of a point's image; zero for a model without vision."""
     if arch.towers is None:
         return NO_IMAGE
     return image_tokens(
@@ -184,7 +179,7 @@ def image_of(arch: Architecture, point: Point) -> ImageTokens:
 
 
 def workload_of(arch: Architecture, point: Point, image: ImageTokens | None = None) -> Workload:
-    """Figures of a point's workload; `image` instead of its own geometry, for bounds."""
+    """Figures of a point's workload; `image` replaces that of the point, for upper bounds."""
     heads = (point.attention_heads, point.key_value_heads, point.attention)
     layout, cache = layout_of(point), point.cache_format
     steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout)
@@ -201,18 +196,16 @@ def workload_of(arch: Architecture, point: Point, image: ImageTokens | None = No
 def column_value(
     column: Column, arch: Architecture, workload: Workload, steps: int, batch: int
 ) -> int | float:
-    """Value of one column, by its reduction.
+    """Value of one column of counts, by its reduction.
 
     Parameters
     ----------
     column : Column
-        Of counts.
     arch : Architecture
-        Of the model.
     workload : Workload
-        Figures of the point's workload.
+        Of the point.
     steps, batch : int
-        K, and sequences of all devices.
+        Decode steps, and sequences on all devices.
     """
     figures, convention = workload.figures, arch.convention
     reduction, (record, field) = column.reduction, column.figure.split(".")
@@ -226,19 +219,19 @@ def column_value(
         return local * value
     context, spans = figures.tokens.context, workload.spans
     if reduction == columns.OVER_STEPS:
-        found = reductions.over_steps(steps, value)
+        summed = reductions.over_steps(steps, value)
         for more, span in zip(workload.growth, spans, strict=True):
             met = reductions.keys_met(convention, context, steps, span)
-            found += met * getattr(more.counts, field)
-        return local * found
+            summed += met * getattr(more.counts, field)
+        return local * summed
     if reduction == columns.LAST_STEP:
         lines = [
             reductions.step_bytes(more.peak, reductions.last_keys(convention, context, steps, span))
             for more, span in zip(workload.growth, spans, strict=True)
         ]
         sums = convention.sums_activations
-        held = reduce(lambda a, b: larger(a, b, sums), lines)
-        return local * (held + value) * min(steps, 1)
+        grown = reduce(lambda a, b: larger(a, b, sums), lines)
+        return local * (grown + value) * min(steps, 1)
     if reduction == columns.CACHE_AFTER:
         return local * value + local * sum(
             more.counts.cache_bytes * reductions.cached_after(convention, context, steps, span)
@@ -264,11 +257,9 @@ def point_columns(
     Parameters
     ----------
     arch : Architecture
-        Of the model.
     point : Point
-        All inputs.
     image : ImageTokens, optional
-        Instead of the point's own geometry, for bounds over many points.
+        Replaces that of the point, for upper bounds over many points.
     """
     workload = workload_of(arch, point, image)
     return {

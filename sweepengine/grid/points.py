@@ -1,4 +1,4 @@
-"""Single points: defaults, the columns that a model has, and a point of given inputs."""
+"""Single points: default inputs, the columns of a model, and a checked point."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ from sweepengine.formulas.formats import own_activation, own_cache
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
-    CROPS,
-    LAID,
+    CROP_COLUMNS,
+    LAYOUT_RULE_COLUMNS,
     Problem,
     check_together,
     checked_value,
@@ -21,13 +21,12 @@ from sweepengine.grid.checks import (
 from sweepengine.grid.columns import OUTPUTS, PHASES, TIMED
 from sweepengine.grid.shorthand import joint_values
 
-TOGETHER = {*LAID, *CROPS}
-
 
 def default_values(model: Model) -> dict[str, int]:
-    """Values of the input columns that are not given; heads default to the model's own.
+    """Default values of the input columns, as stored integers.
 
-    Sizes are those of the model's first mode with tiles. What a model does not have is 0.
+    Heads and formats are those of the model; image sizes are those of its first mode with tiles.
+    Inputs that the model does not have are 0.
     """
     has = model.has
     values = {name: column.default if has[column.needs] else 0 for name, column in INPUTS.items()}
@@ -39,7 +38,7 @@ def default_values(model: Model) -> dict[str, int]:
 
 
 def output_names(model: Model) -> tuple[str, ...]:
-    """Output columns that a model has."""
+    """Output columns of a model."""
     return _OUTPUTS[model.has_vision, bool(model.devices)]
 
 
@@ -55,26 +54,26 @@ _OUTPUTS = {
 
 
 def phases_of(model: Model) -> tuple[str, ...]:
-    """Stages that a model has."""
+    """Phases of a model."""
     return PHASES if model.has_vision else PHASES[1:]
 
 
 def checked_point(model: Model, given: Mapping[str, object], place: str = "point") -> Point:
-    """A point of the given inputs and, for the rest, their defaults.
+    """A checked point of the given inputs and the defaults of the others.
 
     Parameters
     ----------
     model : Model
-        On the devices that `device` names, if any.
+        With the devices that `device` names, if any.
     given : mapping of str to object
         Values by input column, or by joint axis: ``{"layout": "tp4", "batch_size": 8}``.
     place : str
-        What messages call it.
+        Name of the point in messages.
 
     Raises
     ------
     InputError
-        For an unknown input, or values that are not valid, alone or together.
+        For an unknown input, or values that are not valid alone or together.
     """
     has, values, sources = model.has, default_values(model), dict[str, str]()
     for name, value in given.items():
@@ -86,8 +85,8 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             raise InputError(f"{place}: {name}: sets {twice}, as {sources[twice]} does")
         sources |= dict.fromkeys(columns, name)
         if name in JOINT:
-            held = joint_values(model, name, value, f"{place}: {name}")
-            values.update(zip(columns, held, strict=True))
+            joint = joint_values(model, name, value, f"{place}: {name}")
+            values.update(zip(columns, joint, strict=True))
         else:
             column = INPUTS[name]
             if name == "device":
@@ -102,9 +101,9 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             return f"{place}: {source} = {shown(given[source])}: {problem.joint_text}"
         return f"{place}: {problem.sentence}"
 
-    if together := TOGETHER & sources.keys():
-        names = (*(LAID if together & {*LAID} else ()), *(CROPS if together & {*CROPS} else ()))
-        check_together(model, {name: np.array([values[name]]) for name in names}, message)
+    for names in (CROP_COLUMNS, LAYOUT_RULE_COLUMNS):
+        if sources.keys() & {*names}:
+            check_together(model, {name: np.array([values[name]]) for name in names}, message)
     return Point(**values)
 
 

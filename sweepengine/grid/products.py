@@ -10,17 +10,17 @@ from sweepengine.grid.axes import Axis
 
 Integers = NDArray[np.int64]
 WIDEST = 1 << 22
-"""Widest span of keys that is looked up in a table; wider ones are sorted."""
+"""Widest range of keys that a table looks up; wider ranges are sorted."""
 SPARSE = 64
-"""Span for each key from which on sorting is faster too."""
+"""Range per key above which sorting is faster than a table."""
 
 
 def expand(
     axes: Sequence[Axis], dtype: type[np.integer] = np.int64
 ) -> dict[str, NDArray[np.integer]]:
-    """All points of a product of axes, a column each; the last axis is fastest.
+    """Columns of all points of a product of axes; the last axis is fastest.
 
-    A column of one value is that value, repeated without memory of its own.
+    A column of one value is a broadcast, which needs no memory.
     """
     total = prod(len(axis.values) for axis in axes)
     outer, inner = 1, total
@@ -40,45 +40,53 @@ def expand(
 
 
 def part_of(axis: Axis, names: Sequence[str]) -> Axis:
-    """The values of an axis in some columns alone."""
+    """An axis reduced to some of its columns."""
     kept = [i for i, name in enumerate(axis.columns) if name in names]
     return Axis(axis.name, tuple(axis.columns[i] for i in kept), axis.values[:, kept])
 
 
 def indexed(
-    axes: Sequence[Axis], keys: Sequence[str], beside: Sequence[str]
+    axes: Sequence[Axis], keys: Sequence[str], summed: Sequence[str]
 ) -> tuple[dict[str, Integers], Integers, Integers]:
-    """Distinct rows of some columns of a product of axes, and how each point finds its own.
+    """Distinct rows of the columns `keys` of a product of axes, and the row of each point.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+    keys : sequence of str
+        Columns whose rows are deduplicated.
+    summed : sequence of str
+        Columns whose values are carried as they are.
 
     Returns
     -------
-    columns : dict of str to int64 array
+    columns : dict of str to int64 array, shape (D,)
         The rows, by the names of `keys`.
-    added : int64 array, shape (1 + len(beside), sum of lengths)
-        What each value of each axis adds to the row's position and to each column of `beside`;
+    added : int64 array, shape (1 + len(summed), sum of lengths)
+        What each value of each axis adds to the row's position and to each column of `summed`;
         axes one after the other, the last one fastest.
     lengths : int64 array
-        Values of each axis.
+        Number of values of each axis.
     """
-    mine = [axis for axis in axes if set(axis.columns) & set(keys)]
+    key_axes = [axis for axis in axes if set(axis.columns) & set(keys)]
     codes = None
-    if len(mine) == 1:
-        places = [mine[0].columns.index(name) for name in keys]
-        rows, codes = distinct([mine[0].values[:, place] for place in places])
-        columns = {n: mine[0].values[rows, p] for n, p in zip(keys, places, strict=True)}
+    if len(key_axes) == 1:
+        places = [key_axes[0].columns.index(name) for name in keys]
+        rows, codes = distinct([key_axes[0].values[:, place] for place in places])
+        columns = {n: key_axes[0].values[rows, p] for n, p in zip(keys, places, strict=True)}
     else:
-        expanded = expand(mine)
+        expanded = expand(key_axes)
         columns = {name: expanded[name] for name in keys}
     parts = []
     stride = len(columns[keys[0]])
     for axis in axes:
-        part = np.zeros((1 + len(beside), len(axis.values)), np.int64)
-        if codes is not None and axis is mine[0]:
+        part = np.zeros((1 + len(summed), len(axis.values)), np.int64)
+        if codes is not None and axis is key_axes[0]:
             part[0] = codes
         elif set(axis.columns) & set(keys):
             stride //= len(axis.values)
             part[0] = np.arange(len(axis.values)) * stride
-        for i, name in enumerate(beside, 1):
+        for i, name in enumerate(summed, 1):
             if name in axis.columns:
                 part[i] = axis.values[:, axis.columns.index(name)]
         parts.append(part)
@@ -87,9 +95,9 @@ def indexed(
 
 
 def distinct(columns: Sequence[Integers]) -> tuple[Integers, Integers]:
-    """Rows that hold each distinct combination of values once, and which one each row holds.
+    """One row of each distinct combination of values, and the combination of each row.
 
-    Nothing is sorted where values span little.
+    Values of a small range are looked up in a table instead of sorted.
 
     Parameters
     ----------
@@ -123,14 +131,14 @@ def distinct(columns: Sequence[Integers]) -> tuple[Integers, Integers]:
 
 
 def bounds(values: Integers) -> tuple[int, int]:
-    """Least and largest value; of none 0 and 0. One value repeated is looked at once."""
+    """Least and largest value; (0, 0) of an empty array. A broadcast value is read once."""
     if values.strides == (0,):
         values = values[:1]
     return (int(values.min()), int(values.max())) if len(values) else (0, 0)
 
 
 def _compressed(keys: Integers, span: int) -> tuple[Integers, int, Integers]:
-    """Keys as positions among the distinct ones, how many those are, and a row of each."""
+    """Position of each key among the distinct keys, their number, and a row of each."""
     if span > min(WIDEST, SPARSE * len(keys)):
         values, rows, codes = np.unique(keys, return_index=True, return_inverse=True)
         return codes.astype(np.int64), len(values), rows.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Values of joint axes as text, read and written here alone: "tp4-ep8", "fp8-kv8", "gundam:2x3"."""
+"""Text of joint axes, read and written only here: "tp4-ep8", "fp8-kv8", "gundam:2x3"."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -25,23 +25,22 @@ from sweepengine.grid.axes import AXES
 from sweepengine.grid.checks import checked_value, shown
 
 Integers = NDArray[np.int64]
-LETTERS = {"tp": "tensor", "ep": "expert", "pp": "pipeline", "dp": "data"}
-PRECISIONS = {
+LAYOUT_LETTERS = {"tp": "tensor", "ep": "expert", "pp": "pipeline", "dp": "data"}
+SHORT_PRECISIONS = {
     "w4a16": ("int4", "bf16"),
     "w4a8": ("int4", "fp8"),
     "w8a16": ("fp8", "bf16"),
     "w8a8": ("int8", "int8"),
 }
-"""Short names of weights and activations; a format's own name stands for its usual ones."""
+"""Short names of pairs of weight and activation format."""
 KV_CACHES = {"kv16": "bf16", "kv8": "fp8", "kv4": "nvfp4"}
 
 
 def read_layout(written: object) -> Layout:
-    """A layout of its text; what that leaves out is 1.
+    """Read the text of a layout; a size that is left out is 1.
 
-    Experts over more devices than a tensor group has need more groups, or larger ones: the one
-    of `dp` and `tp` that is left out is then as large as that takes. So "tp4-ep8" has dp2,
-    "dp8-ep64" tp8 and "ep8" dp8.
+    Where expert parallelism exceeds tensor x data parallelism, the one of `tp` and `dp` that is
+    left out is as large as needed: "tp4-ep8" has dp2, "dp8-ep64" has tp8 and "ep8" has dp8.
 
     Raises
     ------
@@ -51,26 +50,26 @@ def read_layout(written: object) -> Layout:
     expected = 'such as "tp8", "tp4-ep8", "tp2-pp4", "dp8-ep64"'
     if not isinstance(written, str):
         raise ValueError(expected)
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for part in written.split("-"):
         match = re.fullmatch(r"(tp|ep|pp|dp)([0-9]{1,9})", part)
-        if match is None or LETTERS[match[1]] in found:
+        if match is None or LAYOUT_LETTERS[match[1]] in sizes:
             raise ValueError(expected)
-        found[LETTERS[match[1]]] = int(match[2])
-    expert = found.get("expert", 1)
-    if "data" not in found and "tensor" in found and found["tensor"] and expert > found["tensor"]:
-        found["data"] = max(expert // found["tensor"], 1)
-    elif "tensor" not in found and "data" in found and found["data"]:
-        found["tensor"] = max(expert // found["data"], 1)
-    elif "tensor" not in found and "data" not in found:
-        found["data"] = expert
-    return Layout(*(found.get(name, 1) for name in Layout._fields))
+        sizes[LAYOUT_LETTERS[match[1]]] = int(match[2])
+    expert = sizes.get("expert", 1)
+    if "data" not in sizes and "tensor" in sizes and sizes["tensor"] and expert > sizes["tensor"]:
+        sizes["data"] = max(expert // sizes["tensor"], 1)
+    elif "tensor" not in sizes and "data" in sizes and sizes["data"]:
+        sizes["tensor"] = max(expert // sizes["data"], 1)
+    elif "tensor" not in sizes and "data" not in sizes:
+        sizes["data"] = expert
+    return Layout(*(sizes.get(name, 1) for name in Layout._fields))
 
 
 def layout_text(point: Mapping[str, Any]) -> str:
-    """Text of the layout of a point's columns; empty on one device."""
-    sizes = {letter: int(point.get(f"{kind}_parallel", 1)) for letter, kind in LETTERS.items()}
-    return "-".join(f"{letter}{size}" for letter, size in sizes.items() if size > 1)
+    """Text of the layout in a point's columns; empty on one device."""
+    sizes = ((text, int(point.get(f"{name}_parallel", 1))) for text, name in LAYOUT_LETTERS.items())
+    return "-".join(f"{text}{size}" for text, size in sizes if size > 1)
 
 
 def layout_name(layout: Layout) -> str:
@@ -79,18 +78,18 @@ def layout_name(layout: Layout) -> str:
 
 
 def read_precision(arch: Architecture, written: object) -> tuple[int, int, int]:
-    """Codes of the formats of weights, activations and KV cache of a precision's text.
+    """Read a precision: codes of the formats of weights, activations and KV cache.
 
-    The KV cache stays in bf16 unless "-kv8" or "-kv4" says otherwise; "checkpoint" is what the
-    checkpoint itself says of all three.
+    The KV cache is bf16 without "-kv8" or "-kv4"; "checkpoint" has all three formats of the
+    checkpoint.
 
     Raises
     ------
     ValueError
         With what is expected.
     """
-    names = (*WEIGHT_FORMATS, *PRECISIONS)
-    expected = f"one of {', '.join(names)}, and behind it -{', -'.join(KV_CACHES)} for the cache"
+    names = (*WEIGHT_FORMATS, *SHORT_PRECISIONS)
+    expected = f"one of {', '.join(names)}, then -{', -'.join(KV_CACHES)} for the KV cache"
     if not isinstance(written, str):
         raise ValueError(expected)
     name, dash, kept = written.rpartition("-")
@@ -101,7 +100,7 @@ def read_precision(arch: Architecture, written: object) -> tuple[int, int, int]:
     if name == OWN:
         cache = own_cache(arch) if written == OWN else CACHE_FORMATS.index(KV_CACHES[kept])
         return 0, own_activation(arch), cache
-    weights, activations = PRECISIONS.get(name, (name, ""))
+    weights, activations = SHORT_PRECISIONS.get(name, (name, ""))
     taken = activations or row_of(weights).get("activations", weights)
     return (
         WEIGHT_FORMATS.index(weights),
@@ -111,10 +110,10 @@ def read_precision(arch: Architecture, written: object) -> tuple[int, int, int]:
 
 
 def precision_text(arch: Architecture, weights: str, activations: str, cache: str) -> str:
-    """Text of a precision of three formats, by their names."""
+    """Text of the precision of three format names."""
     name = weights
     if weights != OWN and activations != row_of(weights).get("activations", weights):
-        named = {pair: short for short, pair in PRECISIONS.items()}
+        named = {pair: short for short, pair in SHORT_PRECISIONS.items()}
         name = named.get((weights, activations), f"{weights} x {activations}")
     usual = CACHE_FORMATS[own_cache(arch)] if weights == OWN else "bf16"
     kept = {value: short for short, value in KV_CACHES.items()}
@@ -122,7 +121,7 @@ def precision_text(arch: Architecture, weights: str, activations: str, cache: st
 
 
 def read_crops(written: object) -> tuple[int, int]:
-    """Rows and columns of tiles of "2x3"; (0, 0) of "none".
+    """Read a crop grid: rows and columns of "2x3", (0, 0) for "none".
 
     Raises
     ------
@@ -144,7 +143,7 @@ def read_crops(written: object) -> tuple[int, int]:
 
 
 def read_mode(model: Model, written: object) -> tuple[int, int, int, int]:
-    """View, tile, rows and columns of tiles of a resolution mode such as "gundam:2x3".
+    """Read a resolution mode such as "gundam:2x3": view and tile size, rows and columns.
 
     Raises
     ------
@@ -157,7 +156,7 @@ def read_mode(model: Model, written: object) -> tuple[int, int, int, int]:
 
 
 def mode_sizes(model: Model, name: str, tiled: bool) -> tuple[int, int]:
-    """View and tile of a resolution mode by its name, `tiled` where it stands with crops.
+    """View and tile size of a resolution mode in pixels; `tiled` where it has crops.
 
     Raises
     ------
@@ -175,7 +174,7 @@ def mode_sizes(model: Model, name: str, tiled: bool) -> tuple[int, int]:
 
 
 def read_heads(written: object) -> tuple[int, int]:
-    """Query heads and key-value heads of a pair of them.
+    """Read a pair of query heads and key-value heads.
 
     Raises
     ------
@@ -199,7 +198,7 @@ _READERS: dict[str, Callable[[Model, object], tuple[Any, ...]]] = {
 def joint_values(
     model: Model, axis: str, written: object, place: str, show: Callable[[object], str] = shown
 ) -> tuple[int, ...]:
-    """Values of a joint axis's columns, each valid by itself, of a text or of a tuple of them.
+    """Read the columns of a joint axis, given as text or tuple; each value is valid alone.
 
     Parameters
     ----------
@@ -209,9 +208,9 @@ def joint_values(
     written : str or tuple of int
         Such as "tp4-ep8", or Layout(4, 8, 1, 2).
     place : str
-        What messages call it.
+        Name of the input in messages.
     show : callable
-        How they show it.
+        Formats the value in messages.
 
     Raises
     ------
@@ -219,10 +218,10 @@ def joint_values(
         With what is expected.
     """
     columns = AXES[axis].columns
-    numbers = not INPUTS[columns[0]].choices  # formats are given by their names alone
+    numbers = not INPUTS[columns[0]].choices  # formats are given by name only
     try:
-        whole = numbers and isinstance(written, tuple) and len(written) == len(columns)
-        values = tuple(written) if whole else _READERS[axis](model, written)  # type: ignore[arg-type]
+        is_values = numbers and isinstance(written, tuple) and len(written) == len(columns)
+        values = tuple(written) if is_values else _READERS[axis](model, written)  # type: ignore[arg-type]
     except ValueError as error:
         raise InputError(f"{place} = {show(written)}: expected {error}") from None
     for name, value in zip(columns, values, strict=True) if numbers else ():
@@ -233,7 +232,7 @@ def joint_values(
 def joint_columns(
     model: Model, axis: str, written: Sequence[object], place: str
 ) -> dict[str, Integers]:
-    """Columns of a joint axis, each distinct text read once.
+    """Columns of a joint axis from rows of text; each distinct text is read once.
 
     Parameters
     ----------
@@ -242,7 +241,7 @@ def joint_columns(
         One of `grid.axes.JOINT`.
     written : sequence of str or tuple, length N
     place : str
-        What messages call it; the row stands behind.
+        Name of the column in messages.
 
     Returns
     -------
@@ -255,12 +254,12 @@ def joint_columns(
     """
     columns = AXES[axis].columns
     first: dict[str, tuple[int, int]] = {}
-    names = (one if isinstance(one, str) else repr(one) for one in written)
+    names = (value if isinstance(value, str) else repr(value) for value in written)
     codes = [first.setdefault(name, (len(first), i))[0] for i, name in enumerate(names)]
     read = []
     for _, i in first.values():
-        one = written[i]
-        value = tuple(one) if isinstance(one, list) else one
+        value = written[i]
+        value = tuple(value) if isinstance(value, list) else value
         read.append(joint_values(model, axis, value, f"{place}[{i}]", repr))
     table = np.array(read, np.int64).reshape(-1, len(columns))
     return {name: table[codes, i] for i, name in enumerate(columns)}

@@ -1,4 +1,4 @@
-"""Times of one point in plain Python: prefill and steps, put together of the parts of passes."""
+"""Times of one point in the plain backend: prefill and decode steps, summed over passes."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,57 +17,54 @@ from sweepengine.formulas.tokens import Pass, ceil_div
 from sweepengine.formulas.vision_times import vision_us
 from sweepengine.grid.plain import image_of, layout_of
 
-MOST_PASSES = 1 << 12
-"""Passes kept."""
+MAX_CACHED_PASSES = 1 << 12
 
 
 class Step(NamedTuple):
-    """A decode step of a batch: what does not depend on keys, and attention as lines in them."""
+    """A decode step of a batch: a fixed time, and attention times linear in the number of keys."""
 
     fixed: float
-    """us"""
+    """Time that does not depend on keys, us."""
     lines: tuple[tuple[Line, Span, int], ...]
-    """With the span of keys of each, and how many layers have it."""
+    """Attention times, each with its span of keys and number of layers."""
 
     def total(self, cached: int, steps: int) -> float:
-        """Time of K steps behind C cached tokens, us."""
+        """Time of `steps` steps after `cached` cached tokens, us."""
         attended = sum(
             layers * steps_us(line, cached, steps, span) for line, span, layers in self.lines
         )
         return steps * self.fixed + attended
 
 
-@lru_cache(MOST_PASSES)
+@lru_cache(MAX_CACHED_PASSES)
 def prefill_us(
-    arch: Architecture, heads: tuple[int, int], layout: Layout, one: Pass, speeds: Speeds
+    arch: Architecture, heads: tuple[int, int], layout: Layout, tokens: Pass, speeds: Speeds
 ) -> float:
-    """Prefill in one pass, us.
+    """Time of a prefill in one pass, us.
 
     Parameters
     ----------
     arch : Architecture
-        Of the model.
     heads : tuple of int
-        Attention heads and key-value heads; 0: its own.
+        Attention heads and key-value heads; 0 for those of the model.
     layout : Layout
-        How the model lies on devices.
-    one : Pass
+    tokens : Pass
         Sequences of a data-parallel group, their new and their cached tokens.
     speeds : Speeds
         Rates of the device.
     """
-    parts = times_of(share_of(arch, *heads, layout), one, speeds)
+    parts = times_of(share_of(arch, *heads, layout), tokens, speeds)
     return sum(part.layers * summed(part.operators) for part in parts)
 
 
-@lru_cache(MOST_PASSES)
+@lru_cache(MAX_CACHED_PASSES)
 def step_of(
     arch: Architecture, heads: tuple[int, int], layout: Layout, sequences: float, speeds: Speeds
 ) -> Step:
     """A decode step of b sequences; parameters as those of `prefill_us`."""
-    one = Pass(sequences=sequences, tokens=1, cached=0, decode=1)
+    token = Pass(sequences=sequences, tokens=1, cached=0, decode=1)
     fixed, lines = 0.0, []
-    for part in times_of(share_of(arch, *heads, layout), one, speeds):
+    for part in times_of(share_of(arch, *heads, layout), token, speeds):
         fixed += part.layers * summed(part.operators)
         lines += [(line, span, part.layers) for _, line, span in part.lines]
     return Step(fixed, tuple(lines))
@@ -79,22 +76,20 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     Parameters
     ----------
     arch : Architecture
-        Of the model.
     point : Point
-        All inputs.
     speeds : Speeds
         Rates of its device, serving engine and formats.
     engine : ServingEngine
-        What the serving engine adds.
+        Host times of the serving engine.
     """
     layout, image = layout_of(point), image_of(arch, point)
     heads = (point.attention_heads, point.key_value_heads)
     batch = float(ceil_div(point.batch_size, layout.data))
-    filled = 1.0 if point.serving == CONTINUOUS else batch
-    vision = 0.0 if arch.towers is None else vision_us(arch.towers, image, filled, speeds)
+    prefilled = 1.0 if point.serving == CONTINUOUS else batch
+    vision = 0.0 if arch.towers is None else vision_us(arch.towers, image, prefilled, speeds)
     tokens = tokens_of(point, image.view_tokens + image.tile_tokens)
-    one = Pass(sequences=filled, tokens=tokens.prefill, cached=point.cached_tokens, decode=0)
-    prefill = layout.pipeline * prefill_us(arch, heads, layout, one, speeds)
+    new = Pass(sequences=prefilled, tokens=tokens.prefill, cached=point.cached_tokens, decode=0)
+    prefill = layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
     steps = point.decode_steps
     before = cached_before(arch.convention, tokens.context)
     step = step_of(arch, heads, layout, batch, speeds)

@@ -1,4 +1,4 @@
-"""Measured runs beside the model: shares of the peaks, predicted times, and where the gap lies."""
+"""Compare measured runs with predictions: MFU, MBU, predicted times, and the gap by operator."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,32 +30,32 @@ from sweepengine.search.declarations import checked
 from sweepengine.search.options import CompareOptions
 
 GAP_RUNS = 200
-"""Runs whose gap is looked at operator by operator; of more evenly spread ones."""
-SAME = 0.02
-"""Part by which two figures of data sheets may differ and be the same."""
+"""Most runs whose gap is split by operator; of more runs every n-th is taken."""
+SAME_FIGURE = 0.02
+"""Relative difference up to which two figures of data sheets count as equal."""
 COMPARED_TIMES = ("ttft", "tpot", "whole")
 
 
 class Compared(NamedTuple):
-    """Runs beside what the model says of them."""
+    """Measured runs and their predictions."""
 
     model: Model
     device: Device
     runs: pl.DataFrame
-    """A row a run: its inputs; for each of `COMPARED_TIMES` `measured_X_s`, `predicted_X_s` and
-    `X_ratio` (predicted / measured); for each stage `X_numerator_flops`, `X_numerator_bytes`,
-    `X_peak_flops_per_s`, `X_mfu` and `X_mbu` of a device where its time was measured."""
+    """A row per run: its inputs; for each of `COMPARED_TIMES` `measured_X_s`, `predicted_X_s` and
+    `X_ratio` (predicted / measured); for each phase `X_numerator_flops`, `X_numerator_bytes`,
+    `X_peak_flops_per_s`, `X_mfu` and `X_mbu` per device, where its time was measured."""
     gap: pl.DataFrame
-    """By stage and operator: part of what runs take beyond the data sheet's least time that it
-    explains; `unexplained` is what measured times have beyond predicted ones."""
+    """Share, by phase and operator, of the gap between measured time and the data sheet's least
+    time; `unexplained` is measured minus predicted time."""
     warnings: tuple[str, ...]
     calibration: Calibration | None
     basis: str
-    said: tuple[str, ...]
-    """What was assumed."""
+    assumed: tuple[str, ...]
+    """Assumptions."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """All fields, for JSON."""
         return {
             "model": self.model.name,
             "device": self.device.name,
@@ -64,7 +64,7 @@ class Compared(NamedTuple):
             "warnings": self.warnings,
             "calibration": self.calibration._asdict() if self.calibration else None,
             "basis": self.basis,
-            "assumed": self.said,
+            "assumed": self.assumed,
         }
 
 
@@ -81,9 +81,9 @@ def find_comparison(
     runs : Path or polars.DataFrame
         CSV or Parquet, or the JSON of a serving benchmark (`measured.measured_runs`).
     device : Device, str or Path
-        That they ran on.
+        Device of the runs.
     model : Model, str or Path, optional
-        That they ran; a benchmark's JSON may name a shipped one.
+        Model of the runs; a benchmark's JSON may name a shipped one.
     options : CompareOptions
 
     Raises
@@ -93,43 +93,37 @@ def find_comparison(
     """
     checked("compare", options)
     loaded = load_model(model) if model is not None else None
-    found = runs_of(runs, "runs") if isinstance(runs, pl.DataFrame) else read_runs(runs)
-    loaded = loaded or load_model(_model_of(found))
-    card = load_device(device)
-    place = timing_target(card, options.framework, options.times)
-    points = _points(found, loaded, device, options)
+    table = runs_of(runs, "runs") if isinstance(runs, pl.DataFrame) else read_runs(runs)
+    loaded = loaded or load_model(_model_of(table))
+    kind = load_device(device)
+    timing = timing_target(kind, options.framework, options.times)
+    points = _points(table, loaded, device, options)
     try:
         costs = evaluate(points, loaded, options.times or "")
     except InputError as error:
-        raise InputError(f"{found.source}: {error}") from None
-    joined = _measured(found.measured, costs, loaded, card)
-    continuous = found.continuous
-    warnings = (*_sparse(card), *_too_fast(joined, costs, card, loaded))
-    fitted = calibrate(found.source, joined) if options.calibrate else None
-    assumed = (
-        *found.said,
-        f"serving: {'continuous' if continuous else 'static unless a run says'}",
-    )
-    timed = on_devices(loaded, [card], options.times or "")
+        raise InputError(f"{table.source}: {error}") from None
+    joined = _measured(table.measured, costs, loaded, kind)
+    serving = "continuous" if table.continuous else "static, unless a run has the column serving"
+    timed = on_devices(loaded, [kind], options.times or "")
     return Compared(
         model=loaded,
-        device=card,
+        device=kind,
         runs=joined,
-        gap=_gap(points, joined, timed, place),
-        warnings=warnings,
-        calibration=fitted,
-        basis=basis(loaded.architecture, place, continuous),
-        said=assumed,
+        gap=_gap(points, joined, timed, timing),
+        warnings=(*_sparse(kind), *_too_fast(joined, kind, loaded)),
+        calibration=calibrate(table.source, joined) if options.calibrate else None,
+        basis=basis(loaded.architecture, timing, table.continuous),
+        assumed=(*table.assumed, f"serving: {serving}"),
     )
 
 
 def _model_of(runs: Runs) -> str:
-    """The shipped model that runs name."""
-    if runs.model and (found := shipped_model(runs.model)):
-        return found
-    said = f' and "{runs.model}" is none of the shipped ones' if runs.model else ""
+    """The shipped model that the runs name."""
+    if runs.model and (name := shipped_model(runs.model)):
+        return name
+    named = f' and "{runs.model}" is not a shipped model' if runs.model else ""
     raise InputError(
-        f"{runs.source}: no --model is said{said}: expected --model, a file or one of "
+        f"{runs.source}: no --model is given{named}: expected --model with a file or one of "
         f"{', '.join(known('models'))}"
     )
 
@@ -137,7 +131,7 @@ def _model_of(runs: Runs) -> str:
 def _points(
     runs: Runs, model: Model, device: Device | str | Path, options: CompareOptions
 ) -> pl.DataFrame:
-    """Inputs of runs on the device; prompts of models with vision are text beside an image."""
+    """Inputs of runs on the device; with vision, prompts are the text that follows an image."""
     frame = runs.inputs
     if model.has_vision and "prompt_tokens" in frame.columns:
         frame = frame.rename({"prompt_tokens": "text_tokens"})
@@ -155,7 +149,17 @@ def _points(
 def _measured(
     measured: pl.DataFrame, costs: pl.DataFrame, model: Model, device: Device
 ) -> pl.DataFrame:
-    """Runs with predictions, ratios and shares of the peaks."""
+    """Add predictions, ratios, MFU and MBU to runs.
+
+    Parameters
+    ----------
+    measured : polars.DataFrame, N rows
+        `Runs.measured`, seconds.
+    costs : polars.DataFrame, N rows
+        The same runs evaluated.
+    model : Model
+    device : Device
+    """
     frame = costs.hstack(measured.rename({name: f"run_{name}" for name in measured.columns}))
     steps, batch = pl.col("decode_steps"), pl.col("batch_size")
     run = {
@@ -179,125 +183,131 @@ def _measured(
         (pl.col(f"predicted_{name}_s") / pl.col(f"measured_{name}_s")).alias(f"{name}_ratio")
         for name in COMPARED_TIMES
     )
-    stages = phases_of(model)
+    phases = phases_of(model)
     seconds = {
         "vision": run["vision"],
         "prefill": pl.coalesce(run["prefill"], pl.when(static).then(ttft)),
         "decode": decode,
     }
-    # A TTFT without the towers' own time is of both: work of both is in the numerator.
-    both = [stage for stage in stages if stage != "decode"]
-    parts = {"vision": ["vision"], "decode": ["decode"]}
-    found = []
-    for stage in stages:
-        joined = both if stage == "prefill" else parts[stage]
-        apart = run["prefill"].is_not_null() | pl.lit(stage != "prefill" or len(both) == 1)
-        flops = pl.when(apart).then(pl.col(f"{stage}_tensor_flops")).otherwise(
-            metrics.total("tensor_flops", joined)
+    # A TTFT without a separate time of the towers is that of both phases, and so is its numerator.
+    before_decode = [phase for phase in phases if phase != "decode"]
+    shares = []
+    for phase in phases:
+        joint = before_decode if phase == "prefill" else [phase]
+        separate = run["prefill"].is_not_null() | pl.lit(len(joint) == 1)
+        flops = pl.when(separate).then(pl.col(f"{phase}_tensor_flops")).otherwise(
+            metrics.total("tensor_flops", joint)
         )  # fmt: skip
-        moved = pl.when(apart).then(metrics.moved_bytes([stage])).otherwise(
-            metrics.moved_bytes(joined)
+        moved = pl.when(separate).then(metrics.moved_bytes([phase])).otherwise(
+            metrics.moved_bytes(joint)
         )  # fmt: skip
-        peak = metrics.tensor_peak(device, stage)
-        found += [
-            pl.when(seconds[stage].is_not_null()).then(flops).alias(f"{stage}_numerator_flops"),
-            pl.when(seconds[stage].is_not_null()).then(moved).alias(f"{stage}_numerator_bytes"),
-            peak.alias(f"{stage}_peak_flops_per_s"),
-            (flops / (seconds[stage] * peak)).alias(f"{stage}_mfu"),
-            (moved / (seconds[stage] * device.bytes_per_s)).alias(f"{stage}_mbu"),
+        peak, measured_phase = metrics.tensor_peak(device, phase), seconds[phase].is_not_null()
+        shares += [
+            pl.when(measured_phase).then(flops).alias(f"{phase}_numerator_flops"),
+            pl.when(measured_phase).then(moved).alias(f"{phase}_numerator_bytes"),
+            peak.alias(f"{phase}_peak_flops_per_s"),
+            (flops / (seconds[phase] * peak)).alias(f"{phase}_mfu"),
+            (moved / (seconds[phase] * device.bytes_per_s)).alias(f"{phase}_mbu"),
         ]
-    work, bytes_all = metrics.total("tensor_flops", stages), metrics.moved_bytes(stages)
+    work, bytes_all = metrics.total("tensor_flops", phases), metrics.moved_bytes(phases)
     whole = pl.col("measured_whole_s")
     peak = metrics.tensor_peak(device, "decode")
     return frame.with_columns(
-        *found,
+        *shares,
         (work / (whole * peak)).alias("whole_mfu"),
         (bytes_all / (whole * device.bytes_per_s)).alias("whole_mbu"),
     )
 
 
 def _sparse(device: Device) -> list[str]:
-    """Whether a device file's peak is twice the dense one of a shipped device that it resembles."""
+    """Warnings of peaks that are twice the dense peak of a shipped device of equal bandwidth."""
     return [
-        f"{device.name}: its {kind} peak is twice that of {other.name}, which has the same "
-        "bandwidth: is it the sparse one? MFU is of dense peaks"
-        for other in map(load_device, known("devices"))
-        if abs(other.bytes_per_s / device.bytes_per_s - 1) < SAME
-        for kind in other.peaks
-        if abs(device.peaks.get(kind, 0.0) / other.peaks[kind] / 2 - 1) < SAME
+        f"{device.name}: its {kind} peak is twice that of {shipped.name}, at the same bandwidth: "
+        "check whether it is the sparse peak (MFU uses dense peaks)"
+        for shipped in map(load_device, known("devices"))
+        if abs(shipped.bytes_per_s / device.bytes_per_s - 1) < SAME_FIGURE
+        for kind in shipped.peaks
+        if abs(device.peaks.get(kind, 0.0) / shipped.peaks[kind] / 2 - 1) < SAME_FIGURE
     ]
 
 
-def _too_fast(runs: pl.DataFrame, costs: pl.DataFrame, device: Device, model: Model) -> list[str]:
-    """Runs that are faster than peaks allow, and reports whose MFU has another denominator."""
-    found = []
+def _too_fast(runs: pl.DataFrame, device: Device, model: Model) -> list[str]:
+    """Warnings of runs faster than the peaks allow, and of reported MFUs that differ from ours."""
+    warnings = []
     shares = [
-        f"{stage}_{kind}" for stage in (*phases_of(model), "whole") for kind in ("mfu", "mbu")
+        f"{phase}_{kind}" for phase in (*phases_of(model), "whole") for kind in ("mfu", "mbu")
     ]
     for row, run in enumerate(runs.select(*shares, f"run_{CLAIMED}").rows(named=True)):
-        beyond = {name: run[name] for name in shares if (run[name] or 0.0) > 1 + SAME}
+        beyond = {name: run[name] for name in shares if (run[name] or 0.0) > 1 + SAME_FIGURE}
         if beyond:
-            name, share = max(beyond.items(), key=lambda one: one[1])
-            found.append(
+            name, share = max(beyond.items(), key=lambda item: item[1])
+            warnings.append(
                 f"run {row}: {name.replace('_', ' ').upper()} of {share:.2f}: faster than "
-                f"{runs['devices'][row]} {device.name} can be: is a world size forgotten "
-                "(--layout), or a batch?"
+                f"{runs['devices'][row]} {device.name} can be: check the number of devices "
+                "(--layout) and the batch size"
             )
-        claimed, ours = run[f"run_{CLAIMED}"], run["whole_mfu"]
-        if claimed and ours:
-            ratio = ours / claimed
-            if abs(ratio / 2 - 1) < 5 * SAME:
-                found.append(f"run {row}: its MFU is half of ours: is its peak the sparse one?")
+        reported, ours = run[f"run_{CLAIMED}"], run["whole_mfu"]
+        if reported and ours:
+            ratio = ours / reported
+            if abs(ratio / 2 - 1) < 5 * SAME_FIGURE:
+                warnings.append(f"run {row}: the reported MFU is half of ours: check whether it "
+                                "uses the sparse peak")  # fmt: skip
             elif ratio < 0.6 or ratio > 1.7:
-                found.append(f"run {row}: its MFU of {claimed:.3f} is {ours:.3f} by this count: "
-                             "another numerator, or a world size")  # fmt: skip
-    return found
+                warnings.append(f"run {row}: the reported MFU is {reported:.3f}, ours {ours:.3f}: "
+                                "check its count of FLOPs and of devices")  # fmt: skip
+    return warnings
 
 
 def _gap(
-    points: pl.DataFrame,
-    runs: pl.DataFrame,
-    model: Model,
-    place: TimingTarget,
+    points: pl.DataFrame, runs: pl.DataFrame, model: Model, timing: TimingTarget
 ) -> pl.DataFrame:
-    """Part of each operator in what runs take beyond the least time, mean over runs."""
-    chosen = range(0, runs.height, -(-runs.height // GAP_RUNS))
-    on = {"device": model.device_names[0]}
-    kept: dict[tuple[str, str], float] = {}
-    judged: dict[str, int] = {}
-    for i in chosen:
-        point = checked_point(model, points.row(i, named=True) | on)
-        run = runs.row(i, named=True)
-        operators = timeline(model, point, place).operators
-        for stage, (measured, predicted, parts) in _times_of(run).items():
-            mine = [one for one in operators if one.stage in parts]
-            gap = measured - sum(one.seconds * one.of_peak for one in mine)
+    """`Compared.gap`, the mean over runs.
+
+    Parameters
+    ----------
+    points : polars.DataFrame, N rows
+        Inputs of the runs.
+    runs : polars.DataFrame, N rows
+        `Compared.runs`.
+    model : Model
+        On the device.
+    timing : TimingTarget
+    """
+    device = {"device": model.device_names[0]}
+    sums: dict[tuple[str, str], float] = {}
+    counts: dict[str, int] = {}
+    for i in range(0, runs.height, -(-runs.height // GAP_RUNS)):
+        point = checked_point(model, points.row(i, named=True) | device)
+        operators = timeline(model, point, timing).operators
+        for span, (measured, predicted, phases) in _times_of(runs.row(i, named=True)).items():
+            timed = [operator for operator in operators if operator.stage in phases]
+            gap = measured - sum(operator.seconds * operator.of_peak for operator in timed)
             if gap <= 0:
                 continue
-            judged[stage] = judged.get(stage, 0) + 1
-            shares = [(one.operator, one.seconds * (1 - one.of_peak)) for one in mine]
-            around = predicted - sum(one.seconds for one in mine)
-            shares += [("host and waiting", around), ("unexplained", measured - predicted)]
+            counts[span] = counts.get(span, 0) + 1
+            shares = [(item.operator, item.seconds * (1 - item.of_peak)) for item in timed]
+            host = predicted - sum(operator.seconds for operator in timed)
+            shares += [("host and waiting", host), ("unexplained", measured - predicted)]
             for name, seconds in shares:
-                kept[stage, name] = kept.get((stage, name), 0.0) + seconds / gap
+                sums[span, name] = sums.get((span, name), 0.0) + seconds / gap
     rows = [
-        {"stage": stage, "operator": name, "of_gap": part / judged[stage]}
-        for (stage, name), part in kept.items()
+        {"stage": span, "operator": name, "of_gap": share / counts[span]}
+        for (span, name), share in sums.items()
     ]
     schema = {"stage": pl.String, "operator": pl.String, "of_gap": pl.Float64}
     return pl.DataFrame(rows, schema=schema).sort("stage", "of_gap", descending=[True, True])
 
 
 def _times_of(run: Mapping[str, Any]) -> dict[str, tuple[float, float, tuple[str, ...]]]:
-    """Measured and predicted seconds of a run, and the stages whose operators they hold."""
+    """Measured and predicted seconds of a run by phase or "whole", and the phases they span."""
     steps, before = run["decode_steps"], ("vision", "prefill")
-    found: dict[str, tuple[float, float, tuple[str, ...]]] = {}
+    times: dict[str, tuple[float, float, tuple[str, ...]]] = {}
     if run["measured_ttft_s"]:
-        found["prefill"] = (run["measured_ttft_s"], run["predicted_ttft_s"], before)
+        times["prefill"] = (run["measured_ttft_s"], run["predicted_ttft_s"], before)
     if run["measured_tpot_s"] and steps:
         spent = (run["measured_tpot_s"] * steps, run["predicted_tpot_s"] * steps)
-        found["decode"] = (*spent, ("decode",))
-    if not found and run["measured_whole_s"]:
+        times["decode"] = (*spent, ("decode",))
+    if not times and run["measured_whole_s"]:
         whole = run["measured_whole_s"], run["predicted_whole_s"]
-        found["whole"] = (*whole, (*before, "decode"))
-    return found
+        times["whole"] = (*whole, (*before, "decode"))
+    return times

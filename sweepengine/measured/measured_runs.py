@@ -1,4 +1,4 @@
-"""Measured runs: tables of users, and what the serving benchmarks of vLLM and SGLang write."""
+"""Read measured runs: tables, and the JSON of the serving benchmarks of vLLM and SGLang."""
 
 import json
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ from sweepengine.search.engine_arguments import repository
 from sweepengine.search.requests import read_frame
 
 MEASURED = {
-    "ttft": "to the first token",
-    "tpot": "for each further token",
-    "vision": "towers",
+    "ttft": "time to the first token",
+    "tpot": "time per further token",
+    "vision": "vision towers",
     "prefill": "decoder over the context",
     "decode": "all decode steps",
-    "whole": "of a request",
+    "whole": "whole request",
 }
-"""Times that a run may have, as `NAME_seconds` or `NAME_ms`; `seconds` is `whole_seconds`."""
+"""Times of a run, in columns `NAME_seconds` or `NAME_ms`; `seconds` stands for `whole_seconds`."""
 TOKENS = "tokens_per_s"
-"""Output tokens a second of all devices."""
+"""Column of output tokens/s, all devices."""
 CLAIMED = "mfu"
-"""What a run's own report says; compared, never used."""
+"""Column of the MFU that a run reports; it is compared, never used."""
 MAX_RUNS = 100_000
-"""Rows of a table of runs."""
-BENCHMARK = ("completed", "total_input_tokens", "total_output_tokens", "output_throughput")
-"""Keys of a serving benchmark's JSON."""
+"""Most rows of a table of runs."""
+BENCHMARK_KEYS = ("completed", "total_input_tokens", "total_output_tokens", "output_throughput")
+"""Required keys of a serving benchmark's JSON."""
 
 
 class Runs(NamedTuple):
@@ -41,17 +41,17 @@ class Runs(NamedTuple):
     inputs: pl.DataFrame
     """Input columns as `evaluate` takes them."""
     measured: pl.DataFrame
-    """`NAME_seconds` of `MEASURED`, `TOKENS`, `CLAIMED`; null where a run has none."""
+    """`NAME_seconds` of `MEASURED`, `TOKENS`, `CLAIMED`; null where a run has no value."""
     model: str
-    """As a benchmark names it; empty: it does not."""
+    """Name in the benchmark's JSON; empty where it has none."""
     continuous: bool
-    """Whether requests joined a running batch, as in benchmarks of servers."""
-    said: tuple[str, ...]
-    """What was assumed."""
+    """Whether batching was continuous, as in serving benchmarks."""
+    assumed: tuple[str, ...]
+    """Assumptions."""
 
 
 def read_runs(path: Path) -> Runs:
-    """Runs from CSV, Parquet, or the JSON or JSON lines of a serving benchmark.
+    """Read runs from CSV, Parquet, or the JSON or JSON lines of a serving benchmark.
 
     Raises
     ------
@@ -67,12 +67,12 @@ def read_runs(path: Path) -> Runs:
 
 
 def runs_of(frame: pl.DataFrame, source: str) -> Runs:
-    """Runs of a table: inputs as `evaluate` takes them, `layout` and `precision` as text too.
+    """Runs of a table with measured columns and the input columns of `evaluate`.
 
     Raises
     ------
     InputError
-        When it has no measured column, or a value is no time above 0.
+        When it has no measured column, or a measured value is not above 0.
     """
     measured: dict[str, pl.Series] = {}
     inputs: dict[str, pl.Series] = {}
@@ -80,8 +80,8 @@ def runs_of(frame: pl.DataFrame, source: str) -> Runs:
         bare = "whole_seconds" if name == "seconds" else name
         stem, _, unit = bare.rpartition("_")
         if stem in MEASURED and unit in ("seconds", "ms"):
-            found = _positive(frame[name], source)
-            measured[f"{stem}_seconds"] = found / 1000 if unit == "ms" else found
+            times = _positive(frame[name], source)
+            measured[f"{stem}_seconds"] = times / 1000 if unit == "ms" else times
         elif name in (TOKENS, CLAIMED):
             measured[name] = _positive(frame[name], source)
         else:
@@ -103,45 +103,44 @@ def runs_of(frame: pl.DataFrame, source: str) -> Runs:
 def _positive(series: pl.Series, source: str) -> pl.Series:
     if not (series.dtype.is_numeric() or series.dtype == pl.Null):
         raise InputError(f"{source}: {series.name}: expected numbers, found {series.dtype}")
-    found = series.cast(pl.Float64)
-    wrong = (~((found > 0) & found.is_finite())).fill_null(False).arg_true()
+    numbers = series.cast(pl.Float64)
+    wrong = (~((numbers > 0) & numbers.is_finite())).fill_null(False).arg_true()
     if len(wrong):
         row = wrong[0]
         raise InputError(f"{source}: {series.name}[{row}] = {series[row]}: expected above 0")
-    return found
+    return numbers
 
 
 def _benchmarks(path: Path) -> Runs:
-    """Runs of one JSON object, a list of them, or lines."""
+    """Runs of a JSON object, of a list of objects, or of JSON lines."""
     text = read_text(path)
     try:
         if path.suffix == ".jsonl":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            entries = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
-            read = json.loads(text)
-            found = read if isinstance(read, list) else [read]
+            data = json.loads(text)
+            entries = data if isinstance(data, list) else [data]
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {' '.join(str(error).split())}") from None
-    if not 0 < len(found) <= MAX_RUNS:
-        raise InputError(f"{path}: {len(found):,} runs: expected 1..{MAX_RUNS:,}")
-    rows, said, names = [], set(), set()
-    for i, run in enumerate(found):
-        place = f"{path}: run {i}"
-        row, how, name = _benchmark(place, run)
+    if not 0 < len(entries) <= MAX_RUNS:
+        raise InputError(f"{path}: {len(entries):,} runs: expected 1..{MAX_RUNS:,}")
+    rows, assumed, names = [], set(), set()
+    for i, run in enumerate(entries):
+        row, assumptions, name = _benchmark(f"{path}: run {i}", run)
         rows.append(row)
-        said |= how
+        assumed |= assumptions
         names.add(name)
     if len(names) > 1:
         raise InputError(f"{path}: runs of {', '.join(sorted(names))}: expected one model")
     runs = runs_of(pl.DataFrame(rows, infer_schema_length=None), str(path))
-    return runs._replace(model=names.pop(), continuous=True, said=tuple(sorted(said)))
+    return runs._replace(model=names.pop(), continuous=True, assumed=tuple(sorted(assumed)))
 
 
 def _benchmark(place: str, run: object) -> tuple[dict[str, Any], set[str], str]:
-    """A row of one run, what was assumed, and the model that it names."""
+    """A row of one run, the assumptions, and the model that the run names."""
     if not isinstance(run, dict):
         raise InputError(f"{place}: expected an object")
-    for key in BENCHMARK:
+    for key in BENCHMARK_KEYS:
         if key not in run:
             raise InputError(f"{place}: {key}: required key of a serving benchmark is missing")
     completed = _number(place, run, "completed")
@@ -154,16 +153,16 @@ def _benchmark(place: str, run: object) -> tuple[dict[str, Any], set[str], str]:
     for name in ("ttft", "tpot"):
         if (key := f"mean_{name}_ms") in run:
             row[f"{name}_ms"] = _number(place, run, key)
-    said = {"requests are taken to be as long as their mean"}
+    assumed = {"each request has the mean length"}
     if run.get("max_concurrency") is not None:
         row["batch_size"] = round(_number(place, run, "max_concurrency"))
     elif run.get("concurrency") is not None:
         row["batch_size"] = max(round(_number(place, run, "concurrency")), 1)
-        said.add("batches are the mean concurrency that the benchmark found")
+        assumed.add("the batch size is the mean concurrency of the benchmark")
     elif "ttft_ms" in row and "tpot_ms" in row:
         busy = (row["ttft_ms"] + row["tpot_ms"] * (row["decode_steps"] - 1)) / 1000
         row["batch_size"] = max(round(row[TOKENS] / row["decode_steps"] * busy), 1)
-        said.add("batches follow from requests a second times their time (Little's law)")
+        assumed.add("the batch size is requests/s times seconds per request (Little's law)")
     else:
         raise InputError(f"{place}: expected max_concurrency, or mean_ttft_ms and mean_tpot_ms")
     server = run.get("server_info")
@@ -175,7 +174,7 @@ def _benchmark(place: str, run: object) -> tuple[dict[str, Any], set[str], str]:
         checked_value(INPUTS[name], row[name], f"{place}: {name} = {row[name]}")
     path = server.get("model_path") if isinstance(server, Mapping) else None
     named = run.get("model_id") or path or ""
-    return row, said, str(named)
+    return row, assumed, str(named)
 
 
 def _number(place: str, run: Mapping[str, Any], key: str) -> float:
@@ -186,6 +185,6 @@ def _number(place: str, run: Mapping[str, Any], key: str) -> float:
 
 
 def shipped_model(named: str) -> str | None:
-    """The shipped model that engines call so; None: there is none."""
-    found = (name for name in known("models") if repository(load_model(name)) == named)
-    return next(found, None)
+    """The shipped model whose repository is `named`; None where there is none."""
+    names = (name for name in known("models") if repository(load_model(name)) == named)
+    return next(names, None)

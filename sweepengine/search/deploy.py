@@ -1,7 +1,7 @@
-"""How to run a model on devices: layout, formats, batch and mode of serving, from one sweep.
+"""Search for a deployment: layout, formats, batch size and serving mode, from one sweep.
 
-A candidate is a layout, a precision and a batch of one copy of a model. Aggregated, copies are
-repeated; disaggregated, groups that prefill and groups that decode are combined in every ratio.
+A candidate is a layout, a precision and a batch size of one replica. Aggregated plans repeat a
+replica; disaggregated plans combine prefill workers and decode workers in every ratio.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, condensed
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.search.declarations import checked
-from sweepengine.search.disaggregated import BUSY, Groups, combined
+from sweepengine.search.disaggregated import MAX_BUSY, Workers, combined
 from sweepengine.search.engine_arguments import Launch, launches
 from sweepengine.search.options import AGGREGATED, DISAGGREGATED, DeployOptions
 from sweepengine.search.placements import (
@@ -34,7 +34,7 @@ from sweepengine.search.placements import (
     read_precisions,
     search_grid,
 )
-from sweepengine.search.plans import PLAN, Kept, aggregated, ordered, priced, served_plan
+from sweepengine.search.plans import PLAN, KeptPlans, aggregated, ordered, priced, served_plan
 from sweepengine.search.reasons import Reason, Tally, reason_of
 from sweepengine.search.requests import longest_tokens, percentiles
 from sweepengine.search.steady_state import FITS, served_frames
@@ -42,35 +42,36 @@ from sweepengine.search.targets import check_prices
 
 
 class Deployment(NamedTuple):
-    """The answer of a search."""
+    """The result of a search."""
 
     model: Model
     options: DeployOptions
     lengths: Lengths
     candidates: int
-    """That were looked at, combinations of groups included."""
+    """Candidates searched, combinations of prefill and decode workers included."""
     points: int
-    """Of the sweep, which has each length of a candidate."""
+    """Points of the sweep: each length of each candidate."""
     best: dict[str, Any] | None
     """A row of `plans`."""
     reason: Reason | None
-    """Why there is no best."""
+    """Why no plan meets the targets; None where one does."""
     plans: pl.DataFrame
-    """The best of each device, framework, precision and mode, best first: `PLAN` and `MONEY`."""
+    """The best plan of each device, framework, precision and mode, best first; the columns are
+    those of `PLAN` and `MONEY`."""
     front: pl.DataFrame
-    """Of all plans that fit and meet the TTFT those that no other beats in tokens/s for a user and
-    for a device; the same columns."""
+    """Pareto front in tokens/s/user and tokens/s/device of the plans that fit and meet the TTFT;
+    the same columns."""
     requests: pl.DataFrame
-    """Of the best, what requests see: `requests.percentiles` over all lengths."""
+    """Latency percentiles of the best plan over all lengths (`requests.percentiles`)."""
     launches: tuple[Launch, ...]
-    """How to start the best."""
+    """Commands that start the best plan."""
     bases: tuple[str, ...]
-    """What times rest on, and how far off they are expected to be."""
+    """Source of the times, and their expected error."""
     assumed: tuple[str, ...]
-    """What nobody said."""
+    """Assumptions."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """All fields, for JSON."""
         options = self.options._asdict()
         del options["prices"]
         targets, serving = options.pop("targets"), options.pop("serving")
@@ -84,7 +85,7 @@ class Deployment(NamedTuple):
             "plans": self.plans.to_dicts(),
             "front": self.front.to_dicts(),
             "requests": self.requests.to_dicts(),
-            "launches": [one._asdict() | {"command": one.command} for one in self.launches],
+            "launches": [run._asdict() | {"command": run.command} for run in self.launches],
             "bases": self.bases,
             "assumed": self.assumed,
         }  # fmt: skip
@@ -96,124 +97,133 @@ def find_deployment(
     lengths: Lengths,
     options: DeployOptions = DeployOptions(),  # noqa: B008 -- immutable
 ) -> Deployment:
-    """Search layouts, formats, batches and modes of serving.
+    """Search layouts, formats, batch sizes and serving modes.
 
-    With a rate the best plan takes fewest devices (least USD an hour where devices are priced);
-    else it serves most requests a second on the devices that there are (most for each USD).
+    With a rate, the best plan uses the fewest devices (the lowest USD per hour where devices have
+    prices). Otherwise it has the highest requests/s on the given devices (or per USD).
 
     Parameters
     ----------
     model : Model, str or Path
         A model, or its name or file.
     devices : sequence of Device, str or Path
-        Kinds of devices, or their names or files; all devices of a plan are of one kind.
+        Device types, or their names or files; a plan uses devices of one type.
     lengths : Lengths
-        Of requests; of many a search sees at most `grid.lengths.CLASSES` classes.
+        Request lengths; the search condenses them to at most `grid.lengths.MAX_CLASSES` classes.
     options : DeployOptions
-        With prices of all kinds of devices, or of none.
+        With prices for all device types, or for none.
 
     Raises
     ------
     InputError
         When an option is not valid.
     """
-    loaded, seen = load_model(model), condensed(lengths)
+    loaded, classes = load_model(model), condensed(lengths)
     kinds = [load_device(name) for name in devices]
     _check(options, kinds)
-    asked = list(dict.fromkeys(read_layouts("deploy", loaded, options.layouts)))
+    chosen = list(dict.fromkeys(read_layouts("deploy", loaded, options.layouts)))
     formats = read_precisions("deploy", loaded, options.precisions)
-    found, bases, tried, names = (
-        _Found(),
-        list[str](),
-        list[dict[Precision, str]](),
-        dict[str, Layout](),
-    )
+    search, bases = _Search(), list[str]()
+    tried: list[dict[Precision, str]] = []
+    layouts_by_name: dict[str, Layout] = {}
     limits: dict[str, int] = {}
     for device in kinds:
-        limit = limits[device.name] = _limit(loaded, device, options, asked)
+        limit = limits[device.name] = _limit(loaded, device, options, chosen)
         tried.append(formats or precisions_of(loaded, device))
-        layouts = asked or layouts_of(loaded, limit if device.links else 1)
-        names |= {layout_name(layout): layout for layout in layouts}
+        layouts = chosen or layouts_of(loaded, limit if device.links else 1)
+        layouts_by_name |= {layout_name(layout): layout for layout in layouts}
         axes = {"precision": list(tried[-1]), "layout": layouts,
-                "batch_size": batches_of(options.most_batch, seen)}  # fmt: skip
+                "batch_size": batches_of(options.most_batch, classes)}  # fmt: skip
         for framework in options.frameworks:
-            place = timing_target(device, framework, options.times)
-            bases += _bases(loaded, place, options)
+            timing = timing_target(device, framework, options.times)
+            bases += _bases(loaded, timing, options)
+            grid = search_grid(loaded, timing, axes, classes)
             here = options if options.rate is not None else options._replace(devices=limit)
-            found = _searched(found, search_grid(loaded, place, axes, seen), place, here, limit)
+            search = _searched(search, grid, timing, here, limit)
     plans, front = (
         priced(ordered(frame, options) if frame.width else pl.DataFrame(schema=_EMPTY),
                {kind.name: kind for kind in kinds}, options.prices)
-        for frame in found.kept
+        for frame in search.plans
     )  # fmt: skip
     best = plans.row(0, named=True) if plans.height else None
-    reason = None if best else reason_of(found.tally, options, loaded, kinds, tried)
-    requests, started = pl.DataFrame(), list[Launch]()
+    reason = None if best else reason_of(search.tally, options, loaded, kinds, tried)
+    requests, commands = pl.DataFrame(), list[Launch]()
     if best:
         device = next(kind for kind in kinds if kind.name == best["device"])
-        place, plan = (
-            timing_target(device, best["framework"], options.times),
-            served_plan(best, names),
-        )
-        requests = percentiles(loaded, plan, place, lengths, options.serving)
-        longest = longest_tokens(loaded, place, lengths)
-        started = launches(plan, best["replicas"], loaded, options.serving, longest)
+        timing = timing_target(device, best["framework"], options.times)
+        plan = served_plan(best, layouts_by_name)
+        requests = percentiles(loaded, plan, timing, lengths, options.serving)
+        longest = longest_tokens(loaded, timing, lengths)
+        commands = launches(plan, best["replicas"], loaded, options.serving, longest)
     return Deployment(
         model=loaded,
         options=options,
         lengths=lengths,
-        candidates=found.looked,
-        points=found.points,
+        candidates=search.candidates,
+        points=search.points,
         best=best,
         reason=reason,
         plans=plans,
         front=front.sort("user_tokens_per_s", descending=True),
         requests=requests,
-        launches=tuple(started),
+        launches=tuple(commands),
         bases=tuple(dict.fromkeys(bases)),
-        assumed=_assumed(options, lengths, seen, limits),
+        assumed=_assumed(options, lengths, classes, limits),
     )
 
 
-class _Found(NamedTuple):
-    """What a search found so far."""
+class _Search(NamedTuple):
+    """State of a search."""
 
-    kept: Kept = Kept()
+    plans: KeptPlans = KeptPlans()
     tally: Tally = Tally()
     points: int = 0
-    looked: int = 0
+    candidates: int = 0
 
 
 def _searched(
-    found: _Found, grid: Grid, place: TimingTarget, options: DeployOptions, limit: int
-) -> _Found:
-    """With the sweep of one device and framework more; a copy has at most `limit` devices."""
+    search: _Search, grid: Grid, timing: TimingTarget, options: DeployOptions, limit: int
+) -> _Search:
+    """Add the sweep of one device and framework.
+
+    Parameters
+    ----------
+    search : _Search
+        State before.
+    grid : Grid
+        With the condensed lengths as its last axis.
+    timing : TimingTarget
+        The grid's device and framework.
+    options : DeployOptions
+    limit : int
+        Most devices of one replica.
+    """
     assert grid.lengths is not None
-    kept, tally, groups = found.kept, found.tally, Groups()
-    output, looked = grid.lengths.mean("decode_steps", grid.model), 0
-    named = {"device": place.device.name, "framework": place.framework}
-    for frame in served_frames(grid, place, options.serving):
-        candidates = frame.filter(pl.col("devices") <= limit).with_columns(
+    plans, tally, workers = search.plans, search.tally, Workers()
+    output, candidates = grid.lengths.mean("decode_steps", grid.model), search.candidates
+    named = {"device": timing.device.name, "framework": timing.framework}
+    for frame in served_frames(grid, timing, options.serving):
+        rows = frame.filter(pl.col("devices") <= limit).with_columns(
             pl.lit(value).alias(name) for name, value in named.items()
         )
-        looked += candidates.height
-        tally = tally.beside(candidates, options.targets)
-        fitting = candidates.filter(FITS)
+        candidates += rows.height
+        tally = tally.with_candidates(rows, options.targets)
+        fitting = rows.filter(FITS)
         if AGGREGATED in options.modes:
-            kept = kept.beside(aggregated(fitting, options), options)
+            plans = plans.with_plans(aggregated(fitting, options), options)
         if DISAGGREGATED in options.modes:
-            groups = groups.beside(fitting, output)
-    plans, combinations = combined(groups, output, options)
-    looked += found.looked + combinations
-    return _Found(kept.beside(plans, options), tally, found.points + grid.points, looked)
+            workers = workers.with_candidates(fitting, output)
+    split, combinations = combined(workers, output, options)
+    plans = plans.with_plans(split, options)
+    return _Search(plans, tally, search.points + grid.points, candidates + combinations)
 
 
-def _limit(model: Model, device: Device, options: DeployOptions, asked: Sequence[Layout]) -> int:
-    """Devices of a copy at most; `asked` are the layouts that may be taken, if any are named."""
+def _limit(model: Model, device: Device, options: DeployOptions, chosen: Sequence[Layout]) -> int:
+    """Most devices of one replica; `chosen` are the layouts of the options, empty for all."""
     if options.devices is not None:
         return options.devices
     limit = group_limit(model, device, options.serving.memory_share)
-    return max(limit, *map(devices_of, asked), 1)
+    return max(limit, *map(devices_of, chosen), 1)
 
 
 _EMPTY = {
@@ -229,39 +239,40 @@ def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
     if not names:
         raise InputError("deploy: expected at least one device")
     if twice := next((name for name in names if names.count(name) > 1), ""):
-        raise InputError(f"deploy: --device {twice}: is named twice")
+        raise InputError(f"deploy: --device {twice}: named twice: expected each device once")
     check_prices("deploy", options.prices, names)
     missing = next((name for name in names if name not in options.prices), "")
     if options.prices and missing:
-        raise InputError(f"deploy: {missing} has no price beside others: expected --price of all")
+        raise InputError(f"deploy: {missing} has no price: expected --price of all or none")
 
 
-def _bases(model: Model, place: TimingTarget, options: DeployOptions) -> list[str]:
-    found = [basis(model.architecture, place, True)]
-    if DISAGGREGATED in options.modes and place.times == SILICON:
+def _bases(model: Model, timing: TimingTarget, options: DeployOptions) -> list[str]:
+    bases = [basis(model.architecture, timing, True)]
+    if DISAGGREGATED in options.modes and timing.times == SILICON:
         split = SERVING_ERRORS["disaggregated"]
-        found.append(
-            f"disaggregated: TPOT +-{split['tpot_median']:.0f} %; its TTFT is not foretold "
-            f"(+-{split['ttft_median']:.0f} %), groups that prefill are taken as queues at most "
-            f"{BUSY:.0%} busy"
+        bases.append(
+            f"disaggregated: TPOT +-{split['tpot_median']:.0f} %; TTFT is not predicted "
+            f"(+-{split['ttft_median']:.0f} %): prefill workers are modelled as queues, busy at "
+            f"most {MAX_BUSY:.0%} of the time"
         )
-    return found
+    return bases
 
 
 def _assumed(
-    options: DeployOptions, lengths: Lengths, seen: Lengths, limits: Mapping[str, int]
+    options: DeployOptions, lengths: Lengths, classes: Lengths, limits: Mapping[str, int]
 ) -> tuple[str, ...]:
+    """Assumptions, one sentence each."""
     serving = options.serving
-    found = [
-        f"engines may take {serving.memory_share:.0%} of the memory and prefill "
-        f"{serving.chunk_tokens:,} tokens at once"
+    assumed = [
+        f"the serving engine uses {serving.memory_share:.0%} of a device's memory and prefills at "
+        f"most {serving.chunk_tokens:,} tokens per step"
     ]
-    if seen is not lengths:
-        found.append(f"{lengths.requests:,} lengths are searched as {seen.requests} classes")
+    if classes is not lengths:
+        assumed.append(f"{lengths.requests:,} lengths are searched as {classes.requests} classes")
     if options.devices is None:
-        what = "devices" if options.rate is None else "devices of a copy, at most"
-        found.append(f"{what}: " + ", ".join(f"{many} {name}" for name, many in limits.items()))
+        what = "devices" if options.rate is None else "devices per replica, at most"
+        assumed.append(f"{what}: " + ", ".join(f"{many} {name}" for name, many in limits.items()))
     if not options.precisions:
-        found.append("formats beside the checkpoint's own were tried: what they cost in quality "
-                     "is not in here (--precision checkpoint leaves them out)")  # fmt: skip
-    return tuple(found)
+        assumed.append("formats other than the checkpoint's were tried: their effect on quality is "
+                       "not modelled (--precision checkpoint leaves them out)")  # fmt: skip
+    return tuple(assumed)

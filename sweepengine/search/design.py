@@ -1,7 +1,7 @@
-"""Hardware as an axis: which figures a device should have for a mix of requests, and at what cost.
+"""Design study: which peak, bandwidth, memory and link a device needs for a mix of requests.
 
-A grid over the four figures of a device (`DESIGN`), beside layouts, formats and batches. Each set
-of figures is a design; of its candidates the one that serves most within the targets counts.
+A grid varies the four figures of a device (`DESIGN`), and layouts, formats and batch sizes. A set
+of figures is a design; its best candidate has the highest throughput within the targets.
 """
 
 from typing import Any, NamedTuple
@@ -28,57 +28,51 @@ DESIGN = {
     "device_tensor_tflops": "tensor peak, TFLOP/s",
     "device_bandwidth_gbs": "memory bandwidth, GB/s",
     "device_memory_gb": "memory, GB",
-    "link_bandwidth_gbs": "links one way, GB/s",
+    "link_bandwidth_gbs": "link bandwidth per direction, GB/s",
 }
-"""Figures of a device that a grid may vary, in words."""
+"""Figures of a device that a grid may vary, and their titles."""
 DESIGN_FIGURES = tuple(DESIGN)
 EACH = "device_requests_per_s"
-SHOWN_COLUMNS = (
-    "batch_size",
-    "devices",
-    "device_tokens_per_s",
-    "requests_per_s",
-    "ttft_s",
-    "tpot_s",
-)
-"""Of the candidate that stands for a design."""
+SHOWN_COLUMNS = ("batch_size", "devices", "device_tokens_per_s", "requests_per_s", "ttft_s",
+                 "tpot_s")  # fmt: skip
+"""Columns of a design's best candidate."""
 
 
 class Doubled(NamedTuple):
-    """What twice as much of one figure does to the cheapest design."""
+    """Effect of doubling one figure of the design with the lowest cost per request."""
 
     figure: str
     value: float
-    """Twice its own."""
+    """The doubled figure."""
     throughput: float
-    """Requests a second of a device, as a multiple."""
+    """Requests/s per device, as a multiple of the design's."""
     latency: float
-    """Seconds of a request at least, as a multiple."""
+    """Least seconds of a request, as a multiple of the design's."""
     cost: float | None
-    """As a multiple."""
+    """As a multiple of the design's."""
 
 
 class Designs(NamedTuple):
-    """The answer of a grid over designs."""
+    """The result of a design study."""
 
     grid: Grid
     device: Device
     targets: LatencyTargets
     candidates: int
     designs: pl.DataFrame
-    """A row a design: `DESIGN` (the base's figure where none is asked), `latency_s`, the least that
-    a request takes of all candidates that fit; `SHOWN_COLUMNS` of the one that serves most within
-    the targets (null where none does), `cost` and `cost_per_request`."""
+    """A row per design: `DESIGN`; `latency_s`, the least seconds of a request of all candidates
+    that fit; `SHOWN_COLUMNS` of its best candidate (null where none meets the targets); `cost` and
+    `cost_per_request`."""
     cheapest: dict[str, Any] | None
-    """Meets the targets at the least cost."""
+    """The design that meets the targets at the lowest cost."""
     best_value: dict[str, Any] | None
-    """Meets the targets and costs least for what it serves."""
+    """The design that meets the targets at the lowest cost per request."""
     sensitivity: list[Doubled]
-    """Of the best value; most throughput for its cost first."""
+    """Of `best_value`; sorted by throughput gain per cost, highest first."""
     basis: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """All fields, for JSON."""
         return {
             "grid": self.grid.name,
             "model": self.grid.model.name,
@@ -96,20 +90,20 @@ class Designs(NamedTuple):
 def find_designs(
     grid: Grid, targets: LatencyTargets, serving: ServingAssumptions = ASSUMED
 ) -> Designs:
-    """Fold a grid over designs.
+    """Evaluate a grid of designs.
 
     Parameters
     ----------
     grid : Grid
-        On one device, whose rates stand for those of all designs as shares of their figures, with
-        an axis of at least one of `DESIGN`; `cost` and `lengths` as its file has them.
+        With one device, whose kernel efficiencies hold for all designs, and an axis of at least one
+        of `DESIGN`; `cost` and `lengths` as in its file.
     targets : LatencyTargets
     serving : ServingAssumptions
 
     Raises
     ------
     InputError
-        When the grid is none of designs, or its cost is no number above 0.
+        When the grid varies no figure of `DESIGN`, or its cost is not a number above 0.
     """
     device = _checked(grid)
     if grid.lengths is None:
@@ -120,7 +114,7 @@ def find_designs(
     cheapest = meeting.sort("cost", "device_tokens_per_s", descending=[False, True])
     value = meeting.sort("cost_per_request")
     best = value.row(0, named=True) if value.height else None
-    place = timing_target(device, _framework(grid), grid.model.times or None)
+    timing = timing_target(device, _framework(grid), grid.model.times or None)
     return Designs(
         grid=grid,
         device=device,
@@ -130,22 +124,22 @@ def find_designs(
         cheapest=cheapest.row(0, named=True) if cheapest.height else None,
         best_value=best,
         sensitivity=_sensitivity(grid, device, targets, serving, best) if best else [],
-        basis=basis(grid.model.architecture, place, True),
+        basis=basis(grid.model.architecture, timing, True),
     )
 
 
 def _checked(grid: Grid) -> Device:
-    """The grid's device."""
+    """The grid's device, once the grid has been checked."""
     source, varied = grid.source, [axis.name for axis in grid.axes if len(axis.values) > 1]
     if not set(varied) & set(DESIGN):
         raise InputError(f"{source}: axes: expected one of {', '.join(DESIGN)} with several values")
     if len(grid.model.devices) != 1:
-        raise InputError(f"{source}: axes.device: expected one, whose figures the others replace")
+        raise InputError(f"{source}: axes.device: expected one device")
     values = {name: a.values[:, i] for a in grid.axes for i, name in enumerate(a.columns)}
     if (values["serving"] != CONTINUOUS).any():
         raise InputError(f'{source}: axes.serving: expected "continuous"')
     if len(values["framework"]) > 1:
-        raise InputError(f"{source}: axes.framework: expected one")
+        raise InputError(f"{source}: axes.framework: expected one serving engine")
     if not grid.cost:
         expected = f"expected an SQL expression of {', '.join(DESIGN_FIGURES)}"
         raise InputError(f"{source}: cost: required key is missing: {expected}")
@@ -157,8 +151,8 @@ def _framework(grid: Grid) -> str:
     return FRAMEWORKS[int(axis.values[0, axis.columns.index("framework")])]
 
 
-def own_figures(device: Device) -> dict[str, float]:
-    """A device's own figures, by the names of `DESIGN`."""
+def device_figures(device: Device) -> dict[str, float]:
+    """Figures of a device, by the names of `DESIGN`."""
     links = device.links.bytes_per_s if device.links else 0.0
     figures = (device.tensor_flops_per_s / TERA, device.bytes_per_s / GIGA,
                device.memory_bytes / GIGA, links / GIGA)  # fmt: skip
@@ -168,36 +162,35 @@ def own_figures(device: Device) -> dict[str, float]:
 def _designs(
     grid: Grid, device: Device, targets: LatencyTargets, serving: ServingAssumptions
 ) -> tuple[pl.DataFrame, int]:
-    """A row a design, folded chunk by chunk, and how many candidates there are."""
-    place = timing_target(device, _framework(grid), grid.model.times or None)
-    held = {name: a.values[0, i] for a in grid.axes for i, name in enumerate(a.columns)}
+    """A row per design, reduced chunk by chunk, and the number of candidates."""
+    timing = timing_target(device, _framework(grid), grid.model.times or None)
+    first = {name: a.values[0, i] for a in grid.axes for i, name in enumerate(a.columns)}
     folded, count = pl.DataFrame(), 0
-    for frame in served_frames(grid, place, serving):
+    for frame in served_frames(grid, timing, serving):
         figures = []
-        for name, value in own_figures(device).items():
-            said = pl.lit(INPUTS[name].shown(int(held[name])))
-            asked = pl.col(name) if name in frame.columns else said
-            figures.append(pl.when(asked > 0).then(asked).otherwise(value).alias(name))
+        for name, value in device_figures(device).items():
+            constant = pl.lit(INPUTS[name].shown(int(first[name])))
+            given = pl.col(name) if name in frame.columns else constant
+            figures.append(pl.when(given > 0).then(given).otherwise(value).alias(name))
         count += frame.height
         part = _folded(frame.with_columns(figures), targets)
         folded = _merged(pl.concat([folded, part])) if folded.width else part
     with told(f"{grid.source}: cost"):
-        asked = condition(f"{grid.source}: cost", grid.cost)
-        cost = folded.with_columns(asked.alias("cost"))["cost"]
+        formula = condition(f"{grid.source}: cost", grid.cost)
+        cost = folded.with_columns(formula.alias("cost"))["cost"]
     if not cost.dtype.is_numeric() or not (cost.cast(pl.Float64) > 0).fill_null(False).all():
         raise InputError(f"{grid.source}: cost: expected numbers above 0 for every design")
-    whole = folded.with_columns(cost.cast(pl.Float64))
-    each = (pl.col("cost") / pl.col(EACH)).alias("cost_per_request")
-    return whole.with_columns(each), count
+    per_request = (pl.col("cost") / pl.col(EACH)).alias("cost_per_request")
+    return folded.with_columns(cost.cast(pl.Float64)).with_columns(per_request), count
 
 
 def _folded(served: pl.DataFrame, targets: LatencyTargets) -> pl.DataFrame:
-    """Of each design the least latency of what fits, and the candidate that serves most."""
+    """For each design: the least latency of what fits, and its best candidate."""
     fitting = served.with_columns(
         (pl.col("requests_per_s") / pl.col("devices")).alias(EACH)
     ).filter(FITS)
     meeting = fitting.filter(meets_tpot(targets), meets_ttft(targets))
-    # A request is answered after as long as a batch takes for as many.
+    # Little's law: latency of a request = concurrent requests / throughput.
     latency = (pl.col("batch_size") / pl.col("requests_per_s")).alias("latency_s")
     least = (
         fitting.select(*DESIGN_FIGURES, latency).group_by(DESIGN_FIGURES, maintain_order=True).min()
@@ -206,17 +199,17 @@ def _folded(served: pl.DataFrame, targets: LatencyTargets) -> pl.DataFrame:
         EACH, descending=True, maintain_order=True
     )
     all_designs = served.select(DESIGN_FIGURES).unique(maintain_order=True)
-    beside = most.unique(DESIGN_FIGURES, keep="first", maintain_order=True)
+    best = most.unique(DESIGN_FIGURES, keep="first", maintain_order=True)
     joined = all_designs.join(least, on=DESIGN_FIGURES, how="left", maintain_order="left")
-    return joined.join(beside, on=DESIGN_FIGURES, how="left", maintain_order="left")
+    return joined.join(best, on=DESIGN_FIGURES, how="left", maintain_order="left")
 
 
 def _merged(parts: pl.DataFrame) -> pl.DataFrame:
-    """Designs that chunks have in common, once."""
+    """Merge designs that several chunks hold."""
     least = parts.group_by(DESIGN_FIGURES, maintain_order=True).agg(pl.col("latency_s").min())
     most = parts.drop("latency_s").sort(EACH, descending=True, nulls_last=True, maintain_order=True)
-    beside = most.unique(DESIGN_FIGURES, keep="first", maintain_order=True)
-    return least.join(beside, on=DESIGN_FIGURES, how="left", maintain_order="left")
+    best = most.unique(DESIGN_FIGURES, keep="first", maintain_order=True)
+    return least.join(best, on=DESIGN_FIGURES, how="left", maintain_order="left")
 
 
 def _sensitivity(
@@ -226,16 +219,15 @@ def _sensitivity(
     serving: ServingAssumptions,
     base: dict[str, Any],
 ) -> list[Doubled]:
-    """Each figure of a design doubled by itself: more throughput for its cost first."""
-    found = []
+    """Double each figure of a design alone; the highest throughput gain per cost comes first."""
+    doubled = []
     for name in DESIGN:
         if name == "link_bandwidth_gbs" and device.links is None:
             continue
-        figures = {other: base[other] for other in DESIGN}
-        figures[name] *= 2
+        figures = {figure: base[figure] for figure in DESIGN} | {name: 2 * base[name]}
         single, _ = _designs(_of_design(grid, figures), device, targets, serving)
         (row,) = single.to_dicts()
-        found.append(
+        doubled.append(
             Doubled(
                 name,
                 figures[name],
@@ -244,11 +236,11 @@ def _sensitivity(
                 row["cost"] / base["cost"],
             )
         )
-    return sorted(found, key=lambda one: -one.throughput / (one.cost or 1.0))
+    return sorted(doubled, key=lambda row: -row.throughput / (row.cost or 1.0))
 
 
 def _of_design(grid: Grid, figures: dict[str, float]) -> Grid:
-    """The grid with one design."""
+    """The grid of one design."""
     axes: list[Axis] = []
     for axis in grid.axes:
         values = axis.values.copy()

@@ -1,4 +1,4 @@
-"""A plan as the arguments of serving engines, by the names in data/engine_arguments.toml."""
+"""Start commands of serving engines for a plan, from data/engine_arguments.toml."""
 
 import re
 import shlex
@@ -20,16 +20,16 @@ ENGINE_COMMANDS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
 
 
 class Launch(NamedTuple):
-    """How to start one kind of server of a plan."""
+    """The command that starts one kind of server of a plan."""
 
     engine: str
     role: str
-    """What it does: "serve", or "prefill" or "decode" alone."""
+    """"serve" (both phases), "prefill" or "decode"."""
     copies: int
     arguments: tuple[str, ...]
-    """Behind the engine's program; the model comes first."""
+    """Arguments of the serving engine's program; the model comes first."""
     notes: tuple[str, ...]
-    """What no argument says."""
+    """Settings that no argument can make."""
 
     @property
     def command(self) -> str:
@@ -40,19 +40,19 @@ class Launch(NamedTuple):
 def launches(
     plan: ServedPlan, replicas: int, model: Model, serving: ServingAssumptions, longest_tokens: int
 ) -> list[Launch]:
-    """What to start for a plan, with each engine.
+    """Start commands of a plan, for each serving engine.
 
     Parameters
     ----------
     plan : ServedPlan
     replicas : int
-        Copies, or groups that decode.
+        Replicas, or decode workers.
     model : Model
     serving : ServingAssumptions
     longest_tokens : int
-        Of a request, prompt and answer.
+        Tokens of the longest request, prompt and answer.
     """
-    found = []
+    commands = []
     for engine in ENGINE_COMMANDS:
         servers = {"serve": (plan.layout, replicas, plan.batch_size)}
         if plan.prefill_layout is not None:
@@ -62,25 +62,25 @@ def launches(
             }
         for role, (layout, copies, batch) in servers.items():
             values = settings(plan, layout, batch, serving, longest_tokens)
-            found.append(_launch(engine, role, copies, model, values))
-    return found
+            commands.append(_launch(engine, role, copies, model, values))
+    return commands
 
 
 def settings(
     plan: ServedPlan, layout: Layout, batch: int, serving: ServingAssumptions, longest_tokens: int
 ) -> dict[str, Any]:
-    """Values that arguments take, by the names that the data file has for them.
+    """Values of the arguments, by the names of the data file.
 
     Parameters
     ----------
     plan : ServedPlan
     layout : Layout
-        Of the server, which may be one of the plan's prefill groups.
+        Of the server: the plan's own, or that of its prefill workers.
     batch : int
         Sequences of the server.
     serving : ServingAssumptions
     longest_tokens : int
-        Of a request, prompt and answer.
+        Tokens of the longest request, prompt and answer.
     """
     weights, _, cache = plan.precision
     return {
@@ -110,7 +110,7 @@ def _launch(engine: str, role: str, copies: int, model: Model, values: Mapping[s
             continue
         if setting in rules["values"]:
             if value not in rules["values"][setting]:
-                notes.append(f"{setting} in {value}: load a checkpoint that is in it")
+                notes.append(f"{setting} = {value}: load a checkpoint in this format")
                 continue
             value = rules["values"][setting][value]
         arguments += [row["flag"]] if row.get("alone") else [row["flag"], f"{value}"]
@@ -120,6 +120,6 @@ def _launch(engine: str, role: str, copies: int, model: Model, values: Mapping[s
 
 
 def repository(model: Model) -> str:
-    """What engines load: the repository that a model's source names, else its own name."""
+    """The repository that a serving engine loads: that of the model's source, else its name."""
     match = re.match(r"[\w.-]+/[\w.-]+", model.sources.get("decoder", ""))
     return match[0] if match else model.name

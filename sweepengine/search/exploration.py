@@ -1,4 +1,4 @@
-"""One point on one device from all sides: what the explorer shows beside its controls."""
+"""Everything that the explorer shows of one point on one device."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,19 +36,19 @@ from sweepengine.search.steady_state import FITS, served_frames
 from sweepengine.search.targets import meets_ttft, pareto_front
 
 FEWEST = "fewest devices"
-"""A layout: that of `fit`, where nobody says."""
-LAYOUTS = ("tp1", "tp2", "tp4", "tp8", "tp16", "tp2-pp2", "tp8-pp2", "dp2", "dp8", "tp8-ep8", "ep8",
-           "ep16", "ep32", "dp8-ep64")  # fmt: skip
-PRECISIONS = ("checkpoint", "checkpoint-kv8", "bf16", "fp8", "fp8-kv8", "int8", "w4a16", "mxfp4",
-              "nvfp4", "nvfp4-kv8")  # fmt: skip
-"""Layouts and precisions that are offered, as far as a model can have them."""
-CROPS = ("none", "1x2", "2x2", "2x3", "3x3", "3x4", "4x4", "4x5", "5x5")
+"""Choice of the control "layout": the layout that `fit` takes."""
+OFFERED_LAYOUTS = ("tp1", "tp2", "tp4", "tp8", "tp16", "tp2-pp2", "tp8-pp2", "dp2", "dp8",
+                   "tp8-ep8", "ep8", "ep16", "ep32", "dp8-ep64")  # fmt: skip
+OFFERED_PRECISIONS = ("checkpoint", "checkpoint-kv8", "bf16", "fp8", "fp8-kv8", "int8", "w4a16",
+                      "mxfp4", "nvfp4", "nvfp4-kv8")  # fmt: skip
+"""Layouts and precisions that controls offer, where they are valid for the model."""
+OFFERED_CROPS = ("none", "1x2", "2x2", "2x3", "3x3", "3x4", "4x4", "4x5", "5x5")
 FRONT_BATCHES = tuple(1 << power for power in range(11))
 MAP_CELLS = 1_600
 
 
 class Control(NamedTuple):
-    """A control: what may be chosen, or a number."""
+    """A control of the explorer: a list of choices, or a number."""
 
     name: str
     label: str
@@ -57,12 +57,12 @@ class Control(NamedTuple):
     """Empty: a number."""
 
     def read(self, text: str) -> str:
-        """A value that was asked for.
+        """Check the text of a value.
 
         Raises
         ------
         InputError
-            When it is none of the choices, or no number above 0.
+            When it is not one of the choices, or not a number above 0.
         """
         if self.choices:
             if text not in self.choices:
@@ -79,71 +79,72 @@ class Control(NamedTuple):
 
 
 def controls_of(model: Model) -> list[Control]:
-    """What can be chosen of a model beside itself and devices."""
-    layouts = [one for one in LAYOUTS if not layout_problem(model, read_layout(one))]
+    """Controls of a model, in the order shown."""
+    layouts = [text for text in OFFERED_LAYOUTS if not layout_problem(model, read_layout(text))]
     formats = [
-        one
-        for one in PRECISIONS
-        if not format_problem(model, read_precision(model.architecture, one)[0])
+        text
+        for text in OFFERED_PRECISIONS
+        if not format_problem(model, read_precision(model.architecture, text)[0])
     ]
-    found = [
+    controls = [
         Control("layout", "layout", FEWEST, (FEWEST, *layouts)),
         Control("precision", "precision", formats[0], tuple(formats)),
     ]
     if model.has_vision:
-        found.append(Control("crops", "crops", "2x3", CROPS))
-    found += [
+        controls.append(Control("crops", "crops", "2x3", OFFERED_CROPS))
+    controls += [
         Control("prompt", "prompt, tokens", "10" if model.has_vision else "4000"),
-        Control("cached", "cached before, tokens", "0"),
+        Control("cached", "cached prefix, tokens", "0"),
         Control("answer", "answer, tokens", "1000" if model.has_vision else "500"),
         Control("batch", "batch", "8"),
     ]
     if model.has["heads"]:
-        own, grouped = model.heads
-        pairs = tuple(f"{own}/{kv}" for kv in range(own, 0, -1) if own % kv == 0)
-        found.append(Control("heads", "heads / KV heads", f"{own}/{grouped}", pairs))
+        heads, key_value = model.heads
+        pairs = tuple(f"{heads}/{kv}" for kv in range(heads, 0, -1) if heads % kv == 0)
+        controls.append(Control("heads", "heads / KV heads", f"{heads}/{key_value}", pairs))
     return [
-        *found,
+        *controls,
         Control("attention", "attention", "flash", ("flash", "eager")),
         Control("serving", "serving", SERVING[0], SERVING),
-        Control("framework", "framework", FRAMEWORKS[0], FRAMEWORKS),
+        Control("framework", "serving engine", FRAMEWORKS[0], FRAMEWORKS),
         Control("times", "times", TIMES[0], TIMES),
-        Control("ttft", "TTFT at most, s", "2"),
-        Control("tpot", "TPOT at most, ms", "50"),
+        Control("ttft", "TTFT target, s", "2"),
+        Control("tpot", "TPOT target, ms", "50"),
     ]
 
 
 class Explored(NamedTuple):
-    """What is shown of one device."""
+    """What the explorer shows of one device."""
 
     model: Model
     device: Device
     state: dict[str, str]
-    """Every control's value."""
+    """Value of each control."""
     inputs: dict[str, Any]
-    """The point, by input column, as `cost` takes it."""
+    """The point's input columns, as `cost` takes them."""
     cost: dict[str, int | float]
-    """All of its output columns."""
+    """Its output columns."""
     layout: str
     memory: dict[str, int]
     """Bytes of a device: `weights`, `cache`, `activations`, `capacity`; and `largest_batch`."""
     device_tokens_per_s: float
     times: Timeline
     bound: dict[str, dict[str, float]]
-    """Stage to what binds it, as parts of its time."""
+    """For each phase: the share of its time by what bounds it."""
     front: pl.DataFrame
-    """Batches, layouts and formats that no other beats, of those that fit and meet the TTFT."""
+    """Pareto front of batch sizes, layouts and formats that fit and meet the TTFT."""
     maps: Maps
 
 
 def explore(
     model: Model | str | Path, device: Device | str | Path, chosen: Mapping[str, str]
 ) -> Explored:
-    """Look at one point on one device.
+    """Compute what the explorer shows of one point on one device.
 
     Parameters
     ----------
-    model, device : str or Path
+    model : Model, str or Path
+    device : Device, str or Path
         Values, names or files.
     chosen : mapping of str to str
         Values of controls by name (`controls_of`); others take their defaults.
@@ -151,29 +152,27 @@ def explore(
     Raises
     ------
     InputError
-        When a value is none that its control takes, or the point is not valid.
+        When a value or the point is not valid.
     """
     loaded, kind = load_model(model), load_device(device)
-    state = {one.name: one.read(chosen.get(one.name, one.default)) for one in controls_of(loaded)}
+    state = {c.name: c.read(chosen.get(c.name, c.default)) for c in controls_of(loaded)}
     times = None if state["times"] == TIMES[0] else state["times"]
-    place = timing_target(kind, state["framework"], times)
-    timed = loaded._replace(devices=(kind,), times=place.times)
+    timing = timing_target(kind, state["framework"], times)
+    timed = loaded._replace(devices=(kind,), times=timing.times)
     targets = LatencyTargets(float(state["ttft"]), float(state["tpot"]) / 1000)
     request, batch = _request(loaded, state), _whole("batch", state)
     lengths = lengths_of("explore", loaded, request)
     (precision,) = read_precisions("explore", loaded, [state["precision"]])
 
-    def served(axes: Mapping[str, Any]) -> pl.DataFrame:
-        grid = search_grid(loaded, place, axes, lengths, "explore")
-        return pl.concat(served_frames(grid, place))
+    def steady(axes: Mapping[str, Any]) -> pl.DataFrame:
+        grid = search_grid(loaded, timing, axes, lengths, "explore")
+        return pl.concat(served_frames(grid, timing))
 
     limit, layout = group_limit(loaded, kind, ServingAssumptions().memory_share), state["layout"]
     if layout == FEWEST:
-        axes: dict[str, Any] = {
-            "precision": precision,
-            "layout": layouts_of(loaded, limit, simple=True),
-        }
-        (layout,) = spelled_layouts(fewest(served(axes | {"batch_size": 1})))
+        layouts = layouts_of(loaded, limit, simple=True)
+        rows = steady({"precision": precision, "layout": layouts, "batch_size": 1})
+        (layout,) = spelled_layouts(fewest(rows))
     point = _point(timed, state, lengths, layout)
     inputs = {
         name: INPUTS[name].shown(value)
@@ -181,46 +180,46 @@ def explore(
         if name in loaded.inputs
     }
     named = device.name if isinstance(device, Device) else str(device)
-    inputs |= {"device": named, "framework": place.framework, "serving": state["serving"]}
-    found = cost(model, place.times, **inputs)
+    inputs |= {"device": named, "framework": timing.framework, "serving": state["serving"]}
+    costs = cost(model, timing.times, **inputs)
     if state["serving"] == SERVING[0]:
         at = on_device(loaded, point, kind)
-        held, largest = at.memory_bytes, at.largest_batch
-        made = batch * point.decode_steps / (found["ttft_seconds"] + found["decode_seconds"])
-        made /= at.devices
+        needed, largest = at.memory_bytes, at.largest_batch
+        throughput = batch * point.decode_steps / (costs["ttft_seconds"] + costs["decode_seconds"])
+        throughput /= at.devices
     else:
-        rows = served({"precision": precision, "layout": layout_of(point), "batch_size": batch})
+        rows = steady({"precision": precision, "layout": layout_of(point), "batch_size": batch})
         row = rows.row(0, named=True)
-        held, largest = int(row["memory_bytes"]), int(row["largest_batch"])
-        made = row["device_tokens_per_s"]
-    weights, cache = int(found["weight_bytes"]), int(found["decode_kv_cache_bytes"])
+        needed, largest = int(row["memory_bytes"]), int(row["largest_batch"])
+        throughput = row["device_tokens_per_s"]
+    weights, cache = int(costs["weight_bytes"]), int(costs["decode_kv_cache_bytes"])
     memory = {
         "weights": weights,
         "cache": cache,
-        "activations": max(held - weights - cache, 0),
+        "activations": max(needed - weights - cache, 0),
         "capacity": kind.memory_bytes,
         "largest_batch": largest,
     }
-    wide = [one for one in layouts_of(loaded, limit) if one.pipeline == 1]
-    rows = served({"precision": list(precisions_of(loaded, kind)), "layout": wide,
+    wide = [candidate for candidate in layouts_of(loaded, limit) if candidate.pipeline == 1]
+    rows = steady({"precision": list(precisions_of(loaded, kind)), "layout": wide,
                    "batch_size": FRONT_BATCHES})  # fmt: skip
     rows = rows.filter(FITS, meets_ttft(targets))
     front = pareto_front(rows.with_columns(spelled_layouts(rows)))
     over = "answer" if loaded.has_vision else "prompt"
-    others = {name: value for name, value in request.items() if name != over}
+    fixed = {name: value for name, value in request.items() if name != over}
     mapped = MapOptions(targets, over, cells=MAP_CELLS, layout=layout, precision=state["precision"],
-                        framework=place.framework, times=place.times)  # fmt: skip
-    maps = find_maps(loaded, [kind], lengths_of("explore", loaded, others), mapped)
-    line = timeline(loaded, point, place)
+                        framework=timing.framework, times=timing.times)  # fmt: skip
+    maps = find_maps(loaded, [kind], lengths_of("explore", loaded, fixed), mapped)
+    line = timeline(loaded, point, timing)
     return Explored(
         model=loaded,
         device=kind,
         state=state,
         inputs=inputs,
-        cost=found,
+        cost=costs,
         layout=layout,
         memory=memory,
-        device_tokens_per_s=made,
+        device_tokens_per_s=throughput,
         times=line,
         bound=bound_by(line),
         front=front,
@@ -230,16 +229,16 @@ def explore(
 
 def _request(model: Model, state: Mapping[str, str]) -> dict[str, list[Any]]:
     """The lengths of a request as a table of one row."""
-    found: dict[str, list[Any]] = {"prompt": [_whole("prompt", state)]}
+    table: dict[str, list[Any]] = {"prompt": [_whole("prompt", state)]}
     if "cached_tokens" in model.inputs:
-        found["cached_tokens"] = [_whole("cached", state)]
+        table["cached_tokens"] = [_whole("cached", state)]
     if model.has_vision:
-        found["crops"] = [state["crops"]]
-    return found | {"answer": [_whole("answer", state)]}
+        table["crops"] = [state["crops"]]
+    return table | {"answer": [_whole("answer", state)]}
 
 
 def _point(model: Model, state: Mapping[str, str], lengths: Lengths, layout: str) -> Point:
-    """The point where controls stand; its values are checked as any others are."""
+    """The point that the controls select, checked."""
     given: dict[str, Any] = {
         column: int(lengths.column(column, model)[0]) for column in lengths.columns
     }
@@ -256,14 +255,14 @@ def _point(model: Model, state: Mapping[str, str], lengths: Lengths, layout: str
 
 
 def _whole(name: str, state: Mapping[str, str]) -> int:
-    """A control that counts.
+    """Integer value of a control.
 
     Raises
     ------
     InputError
-        When it is no whole number.
+        When it is not an integer.
     """
     try:
         return int(state[name])
     except ValueError:
-        raise InputError(f"{name} = {state[name]}: expected a whole number") from None
+        raise InputError(f"{name} = {state[name]}: expected an integer") from None

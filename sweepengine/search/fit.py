@@ -1,4 +1,4 @@
-"""Whether a model fits a device, how many requests beside it, how fast, and bound by what."""
+"""Whether a model fits on a device, how many concurrent requests it holds, and how fast it is."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,56 +31,56 @@ from sweepengine.search.placements import (
 )
 from sweepengine.search.plans import ServedPlan
 from sweepengine.search.requests import percentiles
-from sweepengine.search.steady_state import FITS, LAID, SECONDS_PER_DAY, served_frames
+from sweepengine.search.steady_state import FITS, LAYOUT_COLUMNS, SECONDS_PER_DAY, served_frames
 
 CONTEXTS = (2_048, 8_192, 32_768, 131_072)
 PAGE_CONTEXTS = (1_024, 2_048, 4_096, 8_192)
-"""Of models that read pages."""
+"""Contexts shown, tokens; of models with vision the second."""
 BATCHES = (1, 8, 64)
-"""Shown beside the largest that fits."""
+"""Batch sizes shown, and the largest that fits."""
 
 
 class Card(NamedTuple):
-    """A model on one kind of device."""
+    """A model on one device type."""
 
     device: Device
     layout: str
     devices: int
     served: pl.DataFrame
-    """A row a batch, those that fit: `steady_state.STEADY_STATE_COLUMNS`; without any the smallest
-    batch."""
+    """A row per batch size that fits, or batch size 1 where none does; columns are those of
+    `steady_state.STEADY_STATE_COLUMNS`."""
     largest: dict[int, int]
-    """Largest batch by tokens of a request, prompt and answer."""
+    """Largest batch size by tokens of a request, prompt and answer."""
     bound: dict[str, dict[str, float]]
-    """Stage to what binds it, as parts of its time, at the largest batch shown."""
+    """For each phase: the share of its time by what bounds it, at the largest batch size shown."""
     requests: pl.DataFrame
-    """What requests see at the largest batch shown (`requests.percentiles`)."""
+    """Latency percentiles at the largest batch size shown (`requests.percentiles`)."""
     basis: str
 
     @property
     def fits(self) -> bool:
-        """Whether weights and a request do."""
+        """Whether the weights and one request fit."""
         row = self.served.row(0, named=True)
         return bool(row["memory_bytes"] <= row["room_bytes"])
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; the device by its name."""
+        """All fields, for JSON; the device by its name."""
         frames = {"served": self.served.to_dicts(), "requests": self.requests.to_dicts()}
         return self._asdict() | frames | {"device": self.device.name, "fits": self.fits}
 
 
 class Fit(NamedTuple):
-    """A model on devices, side by side."""
+    """A model on each of several devices."""
 
     model: Model
     lengths: Lengths
     options: FitOptions
     cards: list[Card]
     formats: str
-    """That were assumed."""
+    """Assumed formats."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """All fields, for JSON."""
         return {
             "model": self.model.name,
             "parameters": self.model.parameter_count,
@@ -100,7 +100,7 @@ def find_fit(
     lengths: Lengths,
     options: FitOptions = FitOptions(),  # noqa: B008 -- immutable
 ) -> Fit:
-    """Fit a model to devices.
+    """Check whether a model fits on each device, and how fast it is there.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def find_fit(
     devices : sequence of Device, str or Path
         Devices, or their names or files.
     lengths : Lengths
-        Of requests.
+        Request lengths.
     options : FitOptions
 
     Raises
@@ -125,8 +125,8 @@ def find_fit(
     layouts = None if options.layout is None else read_layouts("fit", loaded, [options.layout])
     cards = []
     for device in map(load_device, devices):
-        place = timing_target(device, options.framework, options.times)
-        cards.append(_card(loaded, place, layouts, precision, lengths, options.serving))
+        timing = timing_target(device, options.framework, options.times)
+        cards.append(_card(loaded, timing, layouts, precision, lengths, options.serving))
     assumed = formats_text(loaded.architecture)
     formats = f"checkpoint: {assumed}" if options.precision == OWN else options.precision
     return Fit(loaded, lengths, options, cards, formats)
@@ -134,52 +134,51 @@ def find_fit(
 
 def _card(
     model: Model,
-    place: TimingTarget,
+    timing: TimingTarget,
     layouts: list[Layout] | None,
     precision: Precision,
     lengths: Lengths,
     serving: ServingAssumptions,
 ) -> Card:
-    """A model at a place; in the layout on fewest devices of those that may be taken."""
+    """The card of one timing target, in the layout that fits on the fewest devices."""
 
     def swept(axes: Mapping[str, Any], of: Lengths) -> pl.DataFrame:
-        grid = search_grid(model, place, {"precision": precision, **axes}, of, "fit")
-        return pl.concat(served_frames(grid, place, serving))
+        grid = search_grid(model, timing, {"precision": precision, **axes}, of, "fit")
+        return pl.concat(served_frames(grid, timing, serving))
 
-    device, contexts = place.device, _contexts(model)
+    device, contexts = timing.device, _contexts(model)
     if layouts is None:
         limit = group_limit(model, device, serving.memory_share)
         layouts = layouts_of(model, limit, simple=True)
     rows = fewest(swept({"layout": layouts, "batch_size": 1}, lengths))
-    layout, largest = Layout(*rows.select(LAID).row(0)), dict.fromkeys(contexts, 0)
+    layout, largest = Layout(*rows.select(LAYOUT_COLUMNS).row(0)), dict.fromkeys(contexts, 0)
     if rows.filter(FITS).height:
         most = min(max(rows["largest_batch"][0], 1), INPUTS["batch_size"].maximum)
         batches = sorted({*(batch for batch in BATCHES if batch < most), most})
         rows = swept({"layout": layout, "batch_size": batches}, lengths)
-        alone = swept({"layout": layout, "batch_size": 1} | _prompts(model), _no_answer(model))
-        largest = dict(zip(contexts, alone["largest_batch"].to_list(), strict=True))
+        no_answer = lengths_of("fit", model, {"answer": [0]})
+        single = swept({"layout": layout, "batch_size": 1} | _prompts(model), no_answer)
+        largest = dict(zip(contexts, single["largest_batch"].to_list(), strict=True))
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
     last = rows.row(-1, named=True)
     plan = ServedPlan(layout, precision, last["batch_size"], int(last["devices"]),
                       last["requests_per_s"])  # fmt: skip
     axes = {"precision": precision, "layout": layout, "batch_size": plan.batch_size}
-    grid = search_grid(model, place, axes, condensed(lengths, 1))
-    bound = bound_by(timeline(grid.model, grid.point, place))
-    requests = percentiles(model, plan, place, lengths, serving)
+    grid = search_grid(model, timing, axes, condensed(lengths, 1))
     return Card(
         device=device,
         layout=layout_name(layout),
         devices=plan.devices,
         served=rows,
         largest=largest,
-        bound=bound,
-        requests=requests,
-        basis=basis(model.architecture, place, True),
+        bound=bound_by(timeline(grid.model, grid.point, timing)),
+        requests=percentiles(model, plan, timing, lengths, serving),
+        basis=basis(model.architecture, timing, True),
     )
 
 
 def fewest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of served rows the one that fits on fewest devices; where none does, the last."""
+    """The row that fits on the fewest devices; where none fits, the last."""
     fitting = rows.filter(FITS)
     return (fitting if fitting.height else rows[-1:]).sort("devices", "ttft_s").head(1)
 
@@ -189,7 +188,7 @@ def _contexts(model: Model) -> tuple[int, ...]:
 
 
 def _prompts(model: Model) -> dict[str, list[int]]:
-    """The axis of requests of `_contexts` tokens: prompts, or text beside an image."""
+    """The axis of requests of `_contexts` tokens: prompts, or the text of a page with an image."""
     if not model.has_vision:
         return {"prompt_tokens": list(_contexts(model))}
     image = image_of(model.architecture, Point(**default_values(model)))
@@ -197,17 +196,13 @@ def _prompts(model: Model) -> dict[str, list[int]]:
     return {"text_tokens": [max(context - tokens, 0) for context in _contexts(model)]}
 
 
-def _no_answer(model: Model) -> Lengths:
-    return lengths_of("fit", model, {"answer": [0]})
-
-
 def bound_by(times: Timeline) -> dict[str, dict[str, float]]:
-    """Stage to what binds it, as parts of its time, the largest first."""
-    found: dict[str, dict[str, float]] = {}
+    """For each phase: the share of its time by what bounds it, largest first."""
+    shares: dict[str, dict[str, float]] = {}
     for time in times.operators:
-        parts = found.setdefault(time.stage, {})
-        parts[time.bound] = parts.get(time.bound, 0.0) + time.of_stage
+        of_phase = shares.setdefault(time.stage, {})
+        of_phase[time.bound] = of_phase.get(time.bound, 0.0) + time.of_stage
     return {
-        stage: dict(sorted(parts.items(), key=lambda part: -part[1]))
-        for stage, parts in found.items()
+        phase: dict(sorted(of_phase.items(), key=lambda part: -part[1]))
+        for phase, of_phase in shares.items()
     }

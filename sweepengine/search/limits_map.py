@@ -1,7 +1,7 @@
-"""Batch against length on a device: the limiting factor and the throughput of each point.
+"""Batch size against length on a device: the limiting factor and the throughput of each point.
 
-One sweep a device of every batch and length; each point is in the steady state of a serving engine
-(`search.steady_state`).
+One sweep per device over batch sizes and lengths; each point is in the steady state of a serving
+engine (`search.steady_state`).
 """
 
 from collections.abc import Sequence
@@ -28,31 +28,31 @@ from sweepengine.search.targets import meets_tpot, meets_ttft
 
 SERVES, MEMORY, TTFT, TPOT = range(4)
 STOPS = ("serves", "memory", "TTFT", "TPOT")
-"""What stops a point, the first of them; positions are codes."""
+"""Limiting factors, checked in the order memory, TTFT, TPOT; positions are codes."""
 OVER = {"prompt": ("prompt_tokens", "text_tokens"), "answer": ("decode_steps", "decode_steps")}
-"""Lengths that a map may lie over: the column of models without vision, and with it."""
+"""Lengths that a map may vary: the column of models without vision, and with vision."""
 SHORTEST = 16
-"""Tokens that a map begins with."""
+"""First length of a map, tokens."""
 
 
 class LimitsMap(NamedTuple):
-    """One panel."""
+    """The map of one device."""
 
     device: Device
     lengths: NDArray[np.int64]
     """Tokens, shape (C,)."""
     batches: NDArray[np.int64]
-    """Shape (R,)."""
+    """Sequences, shape (R,)."""
     stops: NDArray[np.int64]
-    """Codes of `STOPS`, shape (R, C)."""
+    """Limiting factors, codes of `STOPS`, shape (R, C)."""
     made: NDArray[np.float64]
-    """What a device makes, shape (R, C): output tokens/s, of models with vision pages a day."""
+    """Throughput per device, shape (R, C): output tokens/s, with vision pages a day."""
     best: dict[str, Any] | None
-    """The point that serves and makes most output tokens a device."""
+    """The point with the highest throughput within the targets."""
     basis: str
 
     def as_dict(self) -> dict[str, Any]:
-        """What it says, for JSON: for each batch the longest that serves, and the best point."""
+        """Counts, best point, and the longest length within the targets by batch size, for JSON."""
         counts = np.bincount(self.stops.ravel(), minlength=len(STOPS))
         fits = self.stops == SERVES
         longest = np.where(fits, self.lengths[None, :], 0).max(axis=1)
@@ -66,13 +66,13 @@ class LimitsMap(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """Panels of one model, a device each."""
+    """Maps of one model, one per device."""
 
     model: Model
     options: MapOptions
     over: str
     unit: str
-    """Of what is made."""
+    """Unit of the throughput."""
     panels: list[LimitsMap]
 
 
@@ -82,13 +82,16 @@ def find_maps(
     lengths: Lengths,
     options: MapOptions = MapOptions(),  # noqa: B008 -- immutable
 ) -> Maps:
-    """Sweep batches and lengths on each device.
+    """Sweep batch sizes and lengths on each device.
 
     Parameters
     ----------
-    model, devices : as `search.fit.find_fit`
+    model : Model, str or Path
+        A model, or its name or file.
+    devices : sequence of Device, str or Path
+        Devices, or their names or files.
     lengths : Lengths
-        One: all of a request but what the map lies over.
+        One request length, without the length that the map varies.
     options : MapOptions
 
     Raises
@@ -102,12 +105,12 @@ def find_maps(
     column = OVER[over][loaded.has_vision]
     if lengths.requests != 1 or column in lengths.columns:
         raise InputError(
-            f"map: {lengths.source}: expected one length and no {over}, as that varies"
+            f"map: {lengths.source}: expected one length without {over}, which the map varies"
         )
     longest = options.longest or (131_072 if over == "prompt" else 8_192)
     for option, value, name in (("--longest", longest, column),
                                 ("--batch", options.most_batch, "batch_size")):  # fmt: skip
-        least = 2 if name == column else 1  # a map lies over lengths, not over one
+        least = 2 if name == column else 1  # a map needs two lengths
         if not least <= value <= INPUTS[name].maximum:
             raise InputError(f"map: {option} {value}: expected {least}..{INPUTS[name].maximum:,}")
     side = options.cells**0.5
@@ -121,25 +124,25 @@ def find_maps(
     }
     panels = []
     for device in map(load_device, devices):
-        place = timing_target(device, options.framework, options.times)
-        grid = search_grid(loaded, place, axes, lengths, "map")
-        panels.append(_panel(grid, place, column, options))
+        timing = timing_target(device, options.framework, options.times)
+        grid = search_grid(loaded, timing, axes, lengths, "map")
+        panels.append(_panel(grid, timing, column, options))
     return Maps(loaded, options, over, "pages a day" if loaded.has_vision else "tokens/s", panels)
 
 
 def _spaced(first: int, last: int, count: float) -> NDArray[np.int64]:
-    """About so many whole numbers, evenly on a logarithmic scale; of few all."""
+    """About `count` integers, evenly spaced on a logarithmic scale, or all where they are fewer."""
     if last - first < count:
         return np.arange(first, last + 1)
     tries = int(count)
-    for _ in range(8):  # small ones fall together: try more until about as many are left
-        found = np.unique(np.geomspace(first, last, tries).round().astype(np.int64))
-        tries = int(tries * min(max(count / len(found), 1.0), 2.0))
-    return found
+    for _ in range(8):  # small ones round to the same integer: try more until `count` are left
+        spaced = np.unique(np.geomspace(first, last, tries).round().astype(np.int64))
+        tries = int(tries * min(max(count / len(spaced), 1.0), 2.0))
+    return spaced
 
 
-def _panel(grid: Grid, place: TimingTarget, column: str, options: MapOptions) -> LimitsMap:
-    """The panel of one device; the last axes of its grid are batches, lengths, one request."""
+def _panel(grid: Grid, timing: TimingTarget, column: str, options: MapOptions) -> LimitsMap:
+    """The map of one device; the last axes of its grid are batch sizes, lengths and one request."""
     batches, values = (
         next(axis.values[:, 0] for axis in grid.axes if axis.name == name)
         for name in ("batch_size", column)
@@ -157,13 +160,13 @@ def _panel(grid: Grid, place: TimingTarget, column: str, options: MapOptions) ->
         .otherwise(SERVES)
     )
     stops, made, tops = [], [], []
-    # Of each piece what a panel shows, and its best: all columns of all cells would be a table.
-    for frame in served_frames(grid, place, options.serving):
-        found = frame.with_columns(made=figure, stop=stop)
-        stops.append(found["stop"].to_numpy().astype(np.int8))
-        made.append(found["made"].to_numpy())
-        serving = found.filter(pl.col("stop") == SERVES)
-        tops.append(serving.sort("device_tokens_per_s", descending=True).head(1))
+    # Only what a panel shows is kept of each frame: all columns of all cells would need memory.
+    for frame in served_frames(grid, timing, options.serving):
+        cells = frame.with_columns(made=figure, stop=stop)
+        stops.append(cells["stop"].to_numpy().astype(np.int8))
+        made.append(cells["made"].to_numpy())
+        within = cells.filter(pl.col("stop") == SERVES)
+        tops.append(within.sort("device_tokens_per_s", descending=True).head(1))
     best = None
     top = pl.concat(tops).sort("device_tokens_per_s", descending=True, maintain_order=True).head(1)
     if top.height:
@@ -173,6 +176,6 @@ def _panel(grid: Grid, place: TimingTarget, column: str, options: MapOptions) ->
         best["length"] = best.pop(column)
         best["layout"] = spelled_layouts(top)[0]
     shape = (len(batches), len(values))
-    return LimitsMap(place.device, values, batches, np.concatenate(stops).reshape(shape),
+    return LimitsMap(timing.device, values, batches, np.concatenate(stops).reshape(shape),
                      np.concatenate(made).reshape(shape), best,
-                     basis(grid.model.architecture, place, True))  # fmt: skip
+                     basis(grid.model.architecture, timing, True))  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a search places: layouts, formats and batches that a model can have on devices."""
+"""Search space: layouts, formats and batch sizes that are valid for a model on devices."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,39 +23,46 @@ from sweepengine.grid.shorthand import read_precision
 
 Precision = tuple[int, int, int]
 """Codes of the formats of weights, activations and KV cache."""
-PRECISIONS = (OWN, "fp8", "w4a16", "nvfp4")
-"""What weights a search tries beside the checkpoint's own, as far as a device has the peak."""
-KV_CACHES = ("kv8",)
-"""And of each the KV caches beside its own."""
+SEARCHED_PRECISIONS = tuple(
+    precision for base in (OWN, "fp8", "w4a16", "nvfp4") for precision in (base, f"{base}-kv8")
+)
+"""Precisions that a search tries where the device has the peak."""
 MAX_DEVICES = 1024
-"""Devices of a copy that no search goes beyond."""
-DENSE = 64
-"""Batches tried one by one; beyond them steps grow, where lengths are many."""
+"""Most devices of one replica."""
+CONSECUTIVE_BATCHES = 64
+"""Up to this batch size every one is tried; beyond it steps grow, where lengths are many."""
 
 
 def layouts_of(model: Model, most: int, simple: bool = False) -> list[Layout]:
-    """Layouts on at most so many devices, sizes in powers of two, that engines can run.
+    """Layouts that serving engines can run, sizes in powers of two.
 
-    Experts lie on one device each group (`ep` 1) or on all devices of a stage, as vLLM and SGLang
-    lay them; groups of data-parallel attention are for such experts alone. Copies of a whole model
-    are no layout but replicas. Simple ones have tensor and pipeline groups alone.
+    Expert parallelism is 1 or spans all devices of a pipeline stage, as in vLLM and SGLang;
+    data-parallel attention needs the latter. Copies of a whole model are replicas, not a layout.
+
+    Parameters
+    ----------
+    model : Model
+    most : int
+        Most devices.
+    simple : bool
+        Tensor and pipeline parallelism only.
     """
     sizes = [1 << power for power in range(most.bit_length()) if 1 << power <= most]
-    mixture = any(experts for experts, _ in model.architecture.routings) and not simple
-    found = set()
+    moe = any(experts for experts, _ in model.architecture.routings) and not simple
+    layouts = set()
     for tensor in sizes:
-        for data in sizes if mixture else [1]:
-            spread = tensor * data
-            for expert in {1, spread} if mixture and data == 1 else {spread if mixture else 1}:
+        for data in sizes if moe else [1]:
+            stage = tensor * data
+            for expert in {1, stage} if moe and data == 1 else {stage if moe else 1}:
                 for pipeline in sizes:
                     layout = Layout(tensor, expert, pipeline, data)
                     if devices(layout) <= most and not layout_problem(model, layout):
-                        found.add(layout)
-    return sorted(found, key=lambda one: (devices(one), one))
+                        layouts.add(layout)
+    return sorted(layouts, key=lambda layout: (devices(layout), layout))
 
 
 def read_layouts(command: str, model: Model, texts: Sequence[str]) -> list[Layout]:
-    """Layouts of texts such as "tp4-ep8", that the model can have.
+    """Layouts of texts such as "tp4-ep8", checked for the model.
 
     Raises
     ------
@@ -66,7 +73,7 @@ def read_layouts(command: str, model: Model, texts: Sequence[str]) -> list[Layou
 
 
 def read_precisions(command: str, model: Model, texts: Sequence[str]) -> dict[Precision, str]:
-    """Precisions of texts such as "fp8-kv8", that the model can have, and their texts.
+    """Precisions of texts such as "fp8-kv8", checked for the model, and their texts.
 
     Raises
     ------
@@ -79,15 +86,15 @@ def read_precisions(command: str, model: Model, texts: Sequence[str]) -> dict[Pr
 
 
 def group_limit(model: Model, device: Device, memory_share: float) -> int:
-    """Devices of one copy at most, where nobody says: a node, or as many as hold the weights.
+    """Most devices of one replica by default: a node, or twice what the weights need.
 
-    Twice as many as weights alone take, so that there is room for a KV cache.
+    `memory_share` is the share of a device's memory that a serving engine uses.
     """
     if device.links is None:
         return 1
     limit = device.links.devices_a_node
     tried = precisions_of(model, device)
-    needed = min(devices_for_weights(model, device, one, memory_share) for one in tried)
+    needed = min(devices_for_weights(model, device, codes, memory_share) for codes in tried)
     while device.links.network_bytes_per_s and limit < 2 * needed and limit < MAX_DEVICES:
         limit *= 2
     return limit
@@ -96,7 +103,7 @@ def group_limit(model: Model, device: Device, memory_share: float) -> int:
 def devices_for_weights(
     model: Model, device: Device, precision: Precision, memory_share: float
 ) -> float:
-    """How many devices weights alone take, not rounded."""
+    """Devices that the weights alone need, not rounded; parameters as those of `group_limit`."""
     formats = dict(zip(AXES["precision"].columns, precision, strict=True))
     point = Point(**(default_values(model) | formats))
     (weights,) = point_values(model, point, [BY_NAME["weight_bytes"]])
@@ -104,51 +111,50 @@ def devices_for_weights(
 
 
 def precisions_of(model: Model, device: Device) -> dict[Precision, str]:
-    """Precisions worth a try on a device, and their texts: whose GEMMs run at a peak it has."""
-    found: dict[Precision, str] = {}
-    for name in (precision for base in PRECISIONS
-                 for precision in (base, f"{base}-{KV_CACHES[0]}")):  # fmt: skip
+    """Precisions whose GEMMs run at a peak that the device has, and their texts."""
+    texts: dict[Precision, str] = {}
+    for name in SEARCHED_PRECISIONS:
         codes = read_precision(model.architecture, name)
         peak = row_of(FORMAT_NAMES[codes[1]]).get("peak", "bf16")
         if codes[0] and (peak not in device.peaks or format_problem(model, codes[0])):
             continue
         if CACHE_FORMATS[codes[2]] != "bf16" and "fp8" not in device.peaks:
             continue
-        found.setdefault(codes, name)
-    return found
+        texts.setdefault(codes, name)
+    return texts
 
 
 def batches_of(most: int, lengths: Lengths) -> list[int]:
-    """Every batch up to `most`; where lengths are many, ever larger steps from `DENSE` on."""
+    """Batch sizes up to `most`: all, or with growing steps where lengths are many."""
     if lengths.requests == 1:
         return list(range(1, most + 1))
-    found = list(range(1, min(most, DENSE) + 1))
-    while found[-1] * 17 // 16 < most:
-        found.append(found[-1] * 17 // 16)
-    return found if found[-1] == most else [*found, most]
+    batches = list(range(1, min(most, CONSECUTIVE_BATCHES) + 1))
+    while batches[-1] * 17 // 16 < most:
+        batches.append(batches[-1] * 17 // 16)
+    return batches if batches[-1] == most else [*batches, most]
 
 
 def search_grid(
     model: Model,
-    place: TimingTarget,
+    timing: TimingTarget,
     axes: Mapping[str, Any],
     lengths: Lengths,
     source: str = "deploy",
 ) -> Grid:
-    """One sweep over values of axes on one device, under continuous batching.
+    """A grid on one timing target, under continuous batching.
 
     Parameters
     ----------
     model : Model
-    place : TimingTarget
-        The device and serving engine.
+    timing : TimingTarget
+        Device and serving engine.
     axes : mapping of str to integers, shape (N,) or (N, columns of the axis)
-        Checked values by axis, the last one fastest: precisions, layouts, batches.
+        Checked values by axis, the last one fastest: precisions, layouts, batch sizes.
     lengths : Lengths
         The last axis.
     source : str
-        What to call the grid in messages.
+        Name of the grid in messages.
     """
-    timed = model._replace(devices=(place.device,), times=place.times)
-    fixed = {"device": 0, "framework": FRAMEWORKS.index(place.framework), "serving": CONTINUOUS}
+    timed = model._replace(devices=(timing.device,), times=timing.times)
+    fixed = {"device": 0, "framework": FRAMEWORKS.index(timing.framework), "serving": CONTINUOUS}
     return with_lengths(grid_of(timed, fixed | dict(axes), source), lengths)

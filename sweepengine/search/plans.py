@@ -1,4 +1,4 @@
-"""Plans of a deployment as rows: what runs where, how often, what it makes and what it costs."""
+"""Plans of a deployment, one row each: layout, replicas, throughput, latency and price."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,47 +12,47 @@ from sweepengine.formulas.layout import Layout
 from sweepengine.grid.shorthand import layout_name, precision_text
 from sweepengine.search.options import AGGREGATED, DeployOptions
 from sweepengine.search.placements import Precision
-from sweepengine.search.steady_state import FORMATS, LAID
+from sweepengine.search.steady_state import FORMAT_COLUMNS, LAYOUT_COLUMNS
 from sweepengine.search.targets import SECONDS_PER_HOUR, meets_tpot, meets_ttft, pareto_front
 
-KEY = ("device", "framework", *FORMATS)
-"""Inputs that all groups of a plan share."""
+KEY = ("device", "framework", *FORMAT_COLUMNS)
+"""Inputs that all workers of a plan share."""
 PLAN = {
-    "mode": "aggregated: each copy prefills and decodes; disaggregated: groups do one of both",
-    "device": "kind",
+    "mode": "aggregated: each replica does both phases; disaggregated: a worker does one",
+    "device": "device type",
     "framework": "serving engine",
-    "weight_format": "of linear layers",
-    "activation_format": "that their products take",
-    "cache_format": "of cached values",
-    "layout": "of a copy, or of a group that decodes",
-    "batch_size": "sequences under way at most, in each of those",
-    "replicas": "copies, or groups that decode",
-    "prefill_layout": "of a group that prefills; null where copies do both",
-    "prefill_groups": "how many of those; 0 where copies do both",
-    "devices": "all together",
-    "requests_per_s": "all together",
-    "tokens_per_s": "output tokens, all together",
-    "device_tokens_per_s": "output tokens of one device",
-    "user_tokens_per_s": "output tokens that one user sees",
-    "ttft_s": "seconds to the first token that so many of the requests see at most",
-    "tpot_s": "seconds between tokens",
-    "memory_bytes": "that a device needs",
+    "weight_format": "format of linear weights",
+    "activation_format": "input format of their GEMMs",
+    "cache_format": "format of the KV cache",
+    "layout": "of a replica, or of a decode worker",
+    "batch_size": "most concurrent sequences of each of those",
+    "replicas": "replicas, or decode workers",
+    "prefill_layout": "of a prefill worker; null where aggregated",
+    "prefill_groups": "prefill workers; 0 where aggregated",
+    "devices": "devices of the plan",
+    "requests_per_s": "requests/s of the plan",
+    "tokens_per_s": "output tokens/s of the plan",
+    "device_tokens_per_s": "output tokens/s per device",
+    "user_tokens_per_s": "output tokens/s of one user",
+    "ttft_s": "TTFT in seconds, at the percentile of the option share",
+    "tpot_s": "mean seconds per further token",
+    "memory_bytes": "bytes that the busiest device needs",
 }
 """Columns of a plan, and what they mean."""
 MONEY = {
-    "usd_per_hour": "of all devices",
-    "usd_per_million_tokens": "output tokens",
-    "usd_per_1000_requests": "pages, where a request is one",
-    "joules_per_token": "at the devices' rated power: an upper bound",
+    "usd_per_hour": "USD per hour, all devices",
+    "usd_per_million_tokens": "USD per million output tokens",
+    "usd_per_1000_requests": "USD per 1000 requests",
+    "joules_per_token": "joules per output token at rated power: an upper bound",
 }
 
 
 def ordered(plans: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
-    """Best plans first.
+    """Sort plans, best first.
 
-    With a rate those of least cost, which is USD an hour, or devices where nothing is priced.
-    Else those that serve most requests on the devices that there are, for each USD where those
-    are priced; where nobody says how many there are, on each device that is used.
+    With a rate the cheapest come first: USD per hour, or devices without prices. Otherwise the
+    highest requests/s on the given devices, per USD where they have prices. Without a number of
+    devices it is requests/s per device used.
     """
     if options.prices:
         price = pl.col("device").replace_strict(dict(options.prices), return_dtype=pl.Float64)
@@ -65,19 +65,14 @@ def ordered(plans: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
     return plans.sort(first, pl.col("devices"), -made, -last, maintain_order=True)
 
 
-def _on_devices_there_are(plans: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
-    many = options.devices
-    return plans if many is None else plans.filter(pl.col("devices") <= many)
-
-
-class Kept(NamedTuple):
-    """Plans that may be an answer: the best of each kind, and those on the front."""
+class KeptPlans(NamedTuple):
+    """The best plans of each kind so far, and the Pareto front so far."""
 
     best: pl.DataFrame = pl.DataFrame()
     front: pl.DataFrame = pl.DataFrame()
 
-    def beside(self, plans: pl.DataFrame, options: DeployOptions) -> "Kept":
-        """With plans more; layouts may still be columns of their own."""
+    def with_plans(self, plans: pl.DataFrame, options: DeployOptions) -> "KeptPlans":
+        """Add plans, whose layouts may be four columns or text."""
         if not plans.height:
             return self
 
@@ -85,17 +80,19 @@ class Kept(NamedTuple):
             return ordered(frame, options).unique(["mode", *KEY], keep="first", maintain_order=True)
 
         targets = options.targets
-        meeting = _on_devices_there_are(plans, options).filter(meets_ttft(targets))
+        meeting = plans.filter(meets_ttft(targets))
+        if options.devices is not None:
+            meeting = meeting.filter(pl.col("devices") <= options.devices)
         best, front = first_of_each(meeting.filter(meets_tpot(targets))), pareto_front(meeting)
         kept = [
             _laid(frame) if not old.width else pl.concat([old, _laid(frame)])
             for old, frame in zip(self, (best, front), strict=True)
         ]
-        return Kept(first_of_each(kept[0]), pareto_front(kept[1]))
+        return KeptPlans(first_of_each(kept[0]), pareto_front(kept[1]))
 
 
 class ServedPlan(NamedTuple):
-    """What of a plan decides how it serves requests, as values."""
+    """The values of a plan that decide how it serves requests."""
 
     layout: Layout
     precision: Precision
@@ -107,8 +104,8 @@ class ServedPlan(NamedTuple):
 
 
 def served_plan(plan: Mapping[str, Any], layouts: Mapping[str, Layout]) -> ServedPlan:
-    """A row of `PLAN` as values; `layouts` are those that were tried, by their names."""
-    formats = zip(FORMATS, (WEIGHT_FORMATS, FORMAT_NAMES, CACHE_FORMATS), strict=True)
+    """The values of a row of `PLAN`; `layouts` are those of the search, by name."""
+    formats = zip(FORMAT_COLUMNS, (WEIGHT_FORMATS, FORMAT_NAMES, CACHE_FORMATS), strict=True)
     weights, activations, cache = (codes.index(str(plan[name])) for name, codes in formats)
     return ServedPlan(
         layouts[plan["layout"]], (weights, activations, cache), plan["batch_size"],
@@ -118,7 +115,7 @@ def served_plan(plan: Mapping[str, Any], layouts: Mapping[str, Layout]) -> Serve
 
 
 def _laid(plans: pl.DataFrame) -> pl.DataFrame:
-    """Plans with their layouts as texts."""
+    """Plans with their layouts as text, and the columns `PLAN`."""
     if "layout" not in plans.columns:
         plans = plans.with_columns(spelled_layouts(plans))
     texts = [pl.col(name).cast(pl.String) for name in (*KEY, "mode", "layout", "prefill_layout")]
@@ -126,51 +123,60 @@ def _laid(plans: pl.DataFrame) -> pl.DataFrame:
 
 
 def spelled_layouts(frame: pl.DataFrame) -> pl.Series:
-    """Layouts of rows as texts."""
-    rows = frame.select(LAID).rows()
+    """The column `layout`: layouts of rows as text."""
+    rows = frame.select(LAYOUT_COLUMNS).rows()
     texts = {row: layout_name(Layout(*row)) for row in dict.fromkeys(rows)}
     return pl.Series("layout", [texts[row] for row in rows], pl.String)
 
 
 def aggregated(fitting: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
-    """Plans of copies that each prefill and decode, as often as devices or a rate allow."""
+    """Plans of replicas that each do both phases, as many as the devices allow or a rate needs."""
     if options.rate is not None:
         replicas = (options.rate / pl.col("requests_per_s") * (1 - 1e-12)).ceil()
     else:
         replicas = pl.lit(options.devices, pl.Int64) // pl.col("devices")
-    found = fitting.with_columns(
+    plans = fitting.with_columns(
         replicas=replicas.cast(pl.Int64),
         mode=pl.lit(AGGREGATED),
         prefill_layout=pl.lit(None, pl.String),
         prefill_groups=pl.lit(0, pl.Int64),
     ).filter(pl.col("replicas") > 0)
-    whole = [pl.col(name) * pl.col("replicas") for name in ("requests_per_s", "tokens_per_s")]
-    many = pl.col("devices").cast(pl.Int64) * pl.col("replicas")
-    return found.with_columns(*whole, many.alias("devices"),
-                              pl.col("batch_size").cast(pl.Int64))  # fmt: skip
+    totals = [pl.col(name) * pl.col("replicas") for name in ("requests_per_s", "tokens_per_s")]
+    devices = pl.col("devices").cast(pl.Int64) * pl.col("replicas")
+    return plans.with_columns(*totals, devices, pl.col("batch_size").cast(pl.Int64))
 
 
 def priced(
     plans: pl.DataFrame, devices: Mapping[str, Device], prices: Mapping[str, float]
 ) -> pl.DataFrame:
-    """Plans with `MONEY`; null where a price or the power of a device is not known."""
+    """Plans with the columns `MONEY`; null where a price or the power of a device is not known.
+
+    Parameters
+    ----------
+    plans : polars.DataFrame
+        With the columns `PLAN`.
+    devices : mapping of str to Device
+        By name; their rated power is in watts.
+    prices : mapping of str to float
+        USD per hour of a device, by name.
+    """
     watts = {name: device.watts for name, device in devices.items()}
-    of = pl.col("device")
 
-    def figure(known: Mapping[str, float | None]) -> pl.Expr:
-        return of.replace_strict(dict(known), default=None, return_dtype=pl.Float64)
+    def by_device(known: Mapping[str, float | None]) -> pl.Expr:
+        column = pl.col("device")
+        return column.replace_strict(dict(known), default=None, return_dtype=pl.Float64)
 
-    hour = (pl.col("devices") * figure(prices)).alias("usd_per_hour")
+    hour = (pl.col("devices") * by_device(prices)).alias("usd_per_hour")
     second = hour / SECONDS_PER_HOUR
     tokens = pl.when(pl.col("tokens_per_s") > 0).then(pl.col("tokens_per_s"))
     return plans.with_columns(
         hour,
         (second / tokens * 1e6).alias("usd_per_million_tokens"),
         (second / pl.col("requests_per_s") * 1e3).alias("usd_per_1000_requests"),
-        (pl.col("devices") * figure(watts) / tokens).alias("joules_per_token"),
+        (pl.col("devices") * by_device(watts) / tokens).alias("joules_per_token"),
     )
 
 
 def precision_of(plan: Mapping[str, Any], model: Model) -> str:
-    """Text of a plan's precision."""
-    return precision_text(model.architecture, *(str(plan[name]) for name in FORMATS))
+    """A plan's precision as text, such as "fp8-kv8"."""
+    return precision_text(model.architecture, *(str(plan[name]) for name in FORMAT_COLUMNS))

@@ -1,4 +1,4 @@
-"""Why nothing serves: the first of the walls that a search met, typed and with its figure."""
+"""Why no candidate meets the targets: the first limit that a search met, with its figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -18,16 +18,16 @@ WEIGHTS, CACHE, TTFT, TPOT, BOTH, RATE, RATIO = (
 
 
 class Reason(NamedTuple):
-    """One wall."""
+    """A limit that no candidate passes."""
 
     kind: str
     """One of the kinds above."""
     text: str
-    """What it is, with its figure."""
+    """One sentence with the figure and what to change."""
 
 
 class NothingServesError(ValueError):
-    """No candidate does what is asked; `kind` is that of the reason."""
+    """No candidate meets the targets; `kind` is that of the reason."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.text)
@@ -35,45 +35,45 @@ class NothingServesError(ValueError):
 
 
 class Tally(NamedTuple):
-    """What a search over one or more kinds of devices met so far."""
+    """Counts and least figures of the candidates so far."""
 
     candidates: int = 0
     points: int = 0
-    held: int = 0
+    weights_fit: int = 0
     """Candidates whose weights fit."""
     fitting: int = 0
     least_memory: float = float("inf")
-    """Share of what may be taken that the smallest of those whose weights fit needs."""
+    """Least memory needed by those whose weights fit, as a multiple of the usable memory."""
     ttft_s: float = float("inf")
-    """Least of what fits; likewise the others."""
+    """Least TTFT of the candidates that fit, seconds."""
     tpot_s: float = float("inf")
-    prompt: int = 0
-    smooth: int = 0
-    meeting: int = 0
+    meeting_ttft: int = 0
+    meeting_tpot: int = 0
+    meeting_both: int = 0
 
-    def beside(self, frame: pl.DataFrame, targets: LatencyTargets) -> "Tally":
-        """With candidates more, which have the columns `steady_state.STEADY_STATE_COLUMNS`."""
-        held = frame.filter(pl.col("weight_bytes") <= pl.col("room_bytes"))
-        fitting = held.filter(FITS)
-        prompt, smooth = meets_ttft(targets), meets_tpot(targets)
+    def with_candidates(self, frame: pl.DataFrame, targets: LatencyTargets) -> "Tally":
+        """Add candidates, which have the columns `steady_state.STEADY_STATE_COLUMNS`."""
+        loadable = frame.filter(pl.col("weight_bytes") <= pl.col("room_bytes"))
+        fitting = loadable.filter(FITS)
+        in_ttft, in_tpot = meets_ttft(targets), meets_tpot(targets)
         least = fitting.select(
             ttft=pl.col("ttft_s").min(),
             tpot=pl.col("tpot_s").min(),
-            prompt=prompt.sum(),
-            smooth=smooth.sum(),
-            meeting=(prompt & smooth).sum(),
+            meeting_ttft=in_ttft.sum(),
+            meeting_tpot=in_tpot.sum(),
+            meeting_both=(in_ttft & in_tpot).sum(),
         ).row(0, named=True)
-        need = (held["memory_bytes"] / held["room_bytes"]).min()
+        need = (loadable["memory_bytes"] / loadable["room_bytes"]).min()
         return self._replace(
             candidates=self.candidates + frame.height,
-            held=self.held + held.height,
+            weights_fit=self.weights_fit + loadable.height,
             fitting=self.fitting + fitting.height,
             least_memory=min(self.least_memory, float(need or "inf")),  # type: ignore[arg-type]
             ttft_s=min(self.ttft_s, least["ttft"] or float("inf")),
             tpot_s=min(self.tpot_s, least["tpot"] or float("inf")),
-            prompt=self.prompt + least["prompt"],
-            smooth=self.smooth + least["smooth"],
-            meeting=self.meeting + least["meeting"],
+            meeting_ttft=self.meeting_ttft + least["meeting_ttft"],
+            meeting_tpot=self.meeting_tpot + least["meeting_tpot"],
+            meeting_both=self.meeting_both + least["meeting_both"],
         )
 
 
@@ -84,7 +84,7 @@ def reason_of(
     devices: Sequence[Device],
     precisions: Sequence[Mapping[Precision, str]],
 ) -> Reason:
-    """The first wall, in the order of memory, targets, rate; figures are of the best candidate.
+    """The first limit, in the order memory, targets, rate; figures are of the best candidate.
 
     Parameters
     ----------
@@ -93,13 +93,13 @@ def reason_of(
     options : DeployOptions
     model : Model
     devices : sequence of Device
-        That were looked at.
+        Devices of the search.
     precisions : sequence of mappings of Precision to str
-        That were tried on each, and their texts.
+        Precisions tried on each device, and their texts.
     """
     targets = options.targets
     limit = "" if options.devices is None else f" of {options.devices} devices"
-    if not tally.held:
+    if not tally.weights_fit:
         share = options.serving.memory_share
         needed = [
             (devices_for_weights(model, device, precision, share), name, device.name)
@@ -107,46 +107,46 @@ def reason_of(
             for precision, name in tried.items()
         ]
         many, name, device = min(needed)
-        limit = "" if options.devices is None else f", there are {options.devices}"
+        limit = "" if options.devices is None else f", {options.devices} are available"
         if all(kind.links is None for kind in devices):
-            limit = ", which have no links"
+            limit = ", which has no links to other devices"
         return Reason(
             WEIGHTS,
             f"weights alone need {many:.1f} devices of {device} in {name}{limit}: expected more "
-            "devices, larger ones, or smaller formats",
+            "devices, devices with more memory, or a smaller weight format",
         )
     if not tally.fitting:
         return Reason(
             CACHE,
-            "weights fit, but with the cache and activations of one batch they need "
-            f"{tally.least_memory:.2f} times what a device has: expected more devices, shorter "
-            "requests, or a smaller cache",
+            "weights fit, but with the KV cache and activations of one batch they need "
+            f"{tally.least_memory:.2f} times the usable memory of a device: expected more devices, "
+            "shorter requests, or a smaller KV cache format",
         )
     if AGGREGATED not in options.modes:
         return Reason(
-            RATIO, f"no ratio of groups that prefill and groups that decode{limit} serves within "
-            "the targets: expected more devices, or copies that do both",
+            RATIO, f"no ratio of prefill workers to decode workers{limit} meets the targets: "
+            "expected more devices, or aggregated serving",
         )  # fmt: skip
-    if not tally.prompt:
+    if not tally.meeting_ttft:
         return Reason(
             TTFT,
-            f"the first token takes {tally.ttft_s:.3g} s at least where memory holds it, "
-            f"asked for {targets.ttft_s:g} s",
+            f"TTFT is at least {tally.ttft_s:.3g} s for every candidate that fits the memory: the "
+            f"target is {targets.ttft_s:g} s",
         )
-    if not tally.smooth:
+    if not tally.meeting_tpot:
         return Reason(
             TPOT,
-            f"a token takes {tally.tpot_s * 1000:.3g} ms at least where memory holds it, "
-            f"asked for {targets.tpot_s * 1000:g} ms",
+            f"TPOT is at least {tally.tpot_s * 1000:.3g} ms for every candidate that fits the "
+            f"memory: the target is {targets.tpot_s * 1000:g} ms",
         )
-    if not tally.meeting:
+    if not tally.meeting_both:
         return Reason(
             BOTH,
-            f"TTFT of {targets.ttft_s:g} s and TPOT of {targets.tpot_s * 1000:g} ms are met, "
-            "but never by the same candidate",
+            f"TTFT of {targets.ttft_s:g} s and TPOT of {targets.tpot_s * 1000:g} ms are each met, "
+            "but by no candidate together",
         )
     return Reason(
         RATE,
-        f"{options.rate:g} requests/s are more than {options.devices} devices serve within the "
+        f"{options.rate:g} requests/s are more than {options.devices} devices reach within the "
         "targets",
     )

@@ -1,6 +1,5 @@
-"""Requests of many lengths: read from a file, and what each of them sees, as percentiles."""
+"""Request lengths read from a table, and latency percentiles over them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from sweepengine.search.placements import search_grid
 from sweepengine.search.plans import ServedPlan
 from sweepengine.search.steady_state import steady_states, swept_frames
 
-SHARES = (0.5, 0.9, 0.95, 0.99)
-"""Parts of requests that percentiles are of."""
+PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 MAX_LENGTH_ROWS = 100_000_000
-"""Rows of a file of lengths."""
+"""Most rows of a table of lengths."""
 
 
 def read_lengths(path: Path, model: Model) -> Lengths:
-    """Lengths of requests from CSV or Parquet, `grid.lengths.lengths_of` says of which columns.
+    """Request lengths from CSV or Parquet; the columns are those of `grid.lengths.lengths_of`.
 
     Raises
     ------
@@ -38,7 +36,7 @@ def read_lengths(path: Path, model: Model) -> Lengths:
 
 
 def lengths_of_frame(source: str, model: Model, frame: pl.DataFrame) -> Lengths:
-    """Lengths of a frame with such columns.
+    """Request lengths from a frame with the columns of `grid.lengths.lengths_of`.
 
     Raises
     ------
@@ -54,14 +52,14 @@ def lengths_of_frame(source: str, model: Model, frame: pl.DataFrame) -> Lengths:
             raise InputError(f"{source}: {name}[{row}] is empty: expected a value")
         kind = frame[name].dtype
         if not (kind.is_numeric() or kind == pl.String) or isinstance(kind, pl.Decimal):
-            raise InputError(f"{source}: {name}: expected numbers or texts, found {kind}")
+            raise InputError(f"{source}: {name}: expected numbers or text, found {kind}")
         plain = kind in (pl.Int64, pl.Int32, pl.UInt32, pl.Float64)
         table[name] = frame[name].to_numpy() if plain else frame[name].to_list()
     return lengths_of(source, model, table)
 
 
 def read_frame(path: Path) -> pl.DataFrame:
-    """A table of a user: CSV, or Parquet by its ending.
+    """Read a table from CSV, or from Parquet where the file ends in `.parquet`.
 
     Raises
     ------
@@ -81,9 +79,9 @@ def read_frame(path: Path) -> pl.DataFrame:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def longest_tokens(model: Model, place: TimingTarget, lengths: Lengths) -> int:
+def longest_tokens(model: Model, timing: TimingTarget, lengths: Lengths) -> int:
     """Tokens of the longest request, prompt and answer."""
-    grid = search_grid(model, place, {}, lengths)
+    grid = search_grid(model, timing, {}, lengths)
     frames = grid_frames(grid, ("context_tokens", "decode_steps"))
     return max(int((f["context_tokens"] + f["decode_steps"]).max()) for f in frames)  # type: ignore[arg-type]
 
@@ -91,57 +89,57 @@ def longest_tokens(model: Model, place: TimingTarget, lengths: Lengths) -> int:
 def percentiles(
     model: Model,
     plan: ServedPlan,
-    place: TimingTarget,
+    timing: TimingTarget,
     lengths: Lengths,
     serving: ServingAssumptions,
 ) -> pl.DataFrame:
-    """What requests of a plan see, one sweep over all their lengths.
+    """Latency percentiles of a plan, from one sweep over all lengths.
 
     Parameters
     ----------
     model : Model
     plan : ServedPlan
-    place : TimingTarget
-        Where it runs.
+    timing : TimingTarget
+        Device and serving engine of the plan.
     lengths : Lengths
     serving : ServingAssumptions
 
     Returns
     -------
     polars.DataFrame
-        A row a percentile (`SHARES`, then the mean as null): `ttft_s`, `latency_s`,
-        `device_seconds` of all devices, and `cache_bytes` of a device.
+        A row per percentile (`PERCENTILES`, then the mean with a null `share`): `ttft_s`,
+        `latency_s`, `device_seconds` of all devices, and `cache_bytes`, KV cache per device.
     """
 
     def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame]:
         axes = {"precision": plan.precision, "layout": layout, "batch_size": batch}
-        grid = search_grid(model, place, axes, lengths)
+        grid = search_grid(model, timing, axes, lengths)
         frame = pl.concat(swept_frames(grid))
-        (measures,) = steady_states(grid, frame, place, serving).to_dicts()
+        (measures,) = steady_states(grid, frame, timing, serving).to_dicts()
         return measures, frame
 
     measures, each = swept(plan.layout, plan.batch_size)
     steps = lengths.column("decode_steps", model)
     if plan.prefill_layout is not None:
-        group, filling = swept(plan.prefill_layout, 1)
-        alone = _alone(filling)
-        rate = plan.prefill_groups * _data(group) / group["prefill_s"]
+        worker, prefills = swept(plan.prefill_layout, 1)
+        prefill = _prefill_seconds(prefills)
+        rate = plan.prefill_groups * worker["data_parallel"] / worker["prefill_s"]
         busy = plan.requests_per_s / rate
-        waited = queued(group["prefill_s"], group["prefill_square_s2"], busy)
-        first, pace = alone + waited + measures["step_s"], measures["step_s"]
+        waited = queued(worker["prefill_s"], worker["prefill_square_s2"], busy)
+        ttft, tpot = prefill + waited + measures["step_s"], measures["step_s"]
     else:
-        alone = _alone(each)
-        first = alone + (measures["ttft_mean_s"] - measures["prefill_s"])
-        pace = measures["tpot_s"] or 0.0
-    # Devices are shared by what each request keeps busy: its prefill, and its part of steps.
-    kept = alone + steps * measures["step_s"] / plan.batch_size
-    whole = plan.devices / plan.requests_per_s
-    kept = kept * (whole / float(kept @ lengths.weights))
-    sequences = -(-plan.batch_size // _data(measures))
+        prefill = _prefill_seconds(each)
+        ttft = prefill + (measures["ttft_mean_s"] - measures["prefill_s"])
+        tpot = measures["tpot_s"] or 0.0
+    # A request's share of the devices follows from its prefill and its share of decode steps.
+    occupied = prefill + steps * measures["step_s"] / plan.batch_size
+    mean_seconds = plan.devices / plan.requests_per_s
+    occupied = occupied * (mean_seconds / float(occupied @ lengths.weights))
+    sequences = -(-plan.batch_size // int(measures["data_parallel"]))
     columns = {
-        "ttft_s": first,
-        "latency_s": first + steps * pace,
-        "device_seconds": kept,
+        "ttft_s": ttft,
+        "latency_s": ttft + steps * tpot,
+        "device_seconds": occupied,
         "cache_bytes": each["decode_kv_cache_bytes"].to_numpy() / sequences,
     }
     rows = [
@@ -150,16 +148,13 @@ def percentiles(
             name: float(quantile(values, lengths.weights, share))
             for name, values in columns.items()
         }
-        for share in SHARES
+        for share in PERCENTILES
     ]
     mean = {name: float(values @ lengths.weights) for name, values in columns.items()}
     return pl.DataFrame([*rows, {"share": None} | mean])
 
 
-def _alone(frame: pl.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-    found = frame["prefill_seconds"].to_numpy()
-    return found + frame["vision_seconds"].to_numpy() if "vision_seconds" in frame else found
-
-
-def _data(measures: Mapping[str, Any]) -> int:
-    return int(measures["data_parallel"])
+def _prefill_seconds(frame: pl.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Seconds of vision and prefill of one request, shape (L,)."""
+    prefill = frame["prefill_seconds"].to_numpy()
+    return prefill + frame["vision_seconds"].to_numpy() if "vision_seconds" in frame else prefill

@@ -1,4 +1,4 @@
-"""Which points meet latency targets on which devices, and which of them serve most."""
+"""Points that meet latency targets on each device, and their highest throughput."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -32,36 +32,36 @@ _PREFER = [RATE, "user_tokens_per_s"]
 
 
 class Answer(NamedTuple):
-    """What one device can do with the points of a source."""
+    """Points of a source on one device, against latency targets."""
 
     device: Device
     points: int = 0
     fitting: int = 0
-    """Points whose weights, cache and activations fit the device's memory."""
+    """Points whose weights, KV cache and activations fit the device's memory."""
     meeting: int = 0
     """Points that fit and meet both targets."""
     largest_batch: int = 0
-    """Largest batch of a point that fits and meets both targets; 0 without one."""
+    """Largest batch size of a point that fits and meets both targets; 0 where none does."""
     best: dict[str, Any] | None = None
-    """Inputs and measures of the point that meets both and makes most tokens/s/device."""
+    """Inputs and measures of the point with the highest tokens/s/device within the targets."""
     front: pl.DataFrame = pl.DataFrame()
-    """Points that fit and meet the TTFT of which no other makes as many tokens/s/device and as
-    many tokens/s/user, fastest for the user first: its inputs and `FRONT_COLUMNS`."""
+    """Pareto front in tokens/s/user and tokens/s/device of the points that fit and meet the TTFT,
+    highest tokens/s/user first; columns are the inputs and `FRONT_COLUMNS`."""
     price_per_hour: float | None = None
-    """USD for an hour of the device."""
+    """USD per hour of the device."""
     basis: str = ""
-    """What its times rest on, and how far off they are expected to be."""
+    """Source of the times, and their expected error."""
 
     @property
     def usd_per_million_tokens(self) -> float | None:
-        """Price of a million output tokens at the best point; None where it makes none."""
+        """USD per million output tokens at the best point; None without a price or tokens."""
         if self.price_per_hour is None or self.best is None or not self.best[RATE]:
             return None
         per_token = self.price_per_hour / SECONDS_PER_HOUR / self.best[RATE]
         return float(per_token * 1e6)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; the device by its name."""
+        """All fields, for JSON; the device by its name."""
         return {
             **self._asdict(),
             "device": self.device.name,
@@ -76,7 +76,7 @@ def find_answers(
     targets: LatencyTargets,
     options: SloOptions = SloOptions(),  # noqa: B008 -- immutable
 ) -> list[Answer]:
-    """Answer for each device, in one pass over the points, in bounded memory.
+    """Evaluate each device in one pass over the points, in bounded memory.
 
     Parameters
     ----------
@@ -84,14 +84,14 @@ def find_answers(
         Grid or dataset.
     devices : sequence of Device
     targets : LatencyTargets
-        A batch meets the TTFT when vision and prefill of all its images end in time, and the
-        TPOT when decode steps take no longer on average.
+        A batch meets the TTFT when vision and prefill of the whole batch end in time. It meets the
+        TPOT when decode steps are fast enough on average.
     options : SloOptions
 
     Raises
     ------
     InputError
-        For a price of a device that is not asked for, or no points.
+        For a price of a device that is not given, or without points.
     """
     names = [device.name for device in devices]
     checked("slo", options)
@@ -101,30 +101,31 @@ def find_answers(
         timed = source.loaded.device_names
         if timed and device.name not in timed:
             raise InputError(
-                f"slo: {device.name}: {source.place} has points on {', '.join(timed)} alone"
+                f"slo: {device.name}: expected one of {', '.join(timed)}, as in {source.place}"
             )
-    places = [timing_target(device, options.framework, options.times) for device in devices]
-    if achievable != AT_PEAK and (place := next((p for p in places if p.times == SILICON), None)):
+    timings = [timing_target(device, options.framework, options.times) for device in devices]
+    measured = next((timing for timing in timings if timing.times == SILICON), None)
+    if achievable != AT_PEAK and measured:
         raise InputError(
-            f"slo: fractions of peaks beside times of {place.device.name}'s kernels: "
+            f"slo: fractions of peaks do not apply to measured kernels of {measured.device.name}: "
             "expected --times roofline"
         )
     arch, serves = source.loaded.architecture, options.serving == SERVING[CONTINUOUS]
     answers = [
         Answer(
-            place.device,
-            price_per_hour=options.prices.get(place.device.name),
-            basis=basis(arch, place, serves),
+            timing.device,
+            price_per_hour=options.prices.get(timing.device.name),
+            basis=basis(arch, timing, serves),
         )
-        for place in places
+        for timing in timings
     ]
     inputs, stages = source.inputs, source.stages_there
     for batch in source.frames([*inputs, *_columns(devices, stages, inputs)]):
-        for i, place in enumerate(places):
-            measured = _measured(source, batch, place, options, achievable)
-            answers[i] = _add(answers[i], targets, measured)
+        for i, timing in enumerate(timings):
+            points = _measured(source, batch, timing, options, achievable)
+            answers[i] = _add(answers[i], targets, points)
     if not answers[0].points:
-        raise InputError(f"{source.place}: holds no such points: expected at least one")
+        raise InputError(f"{source.place}: no points match: expected at least one")
     return answers
 
 
@@ -140,6 +141,12 @@ def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> 
         metrics.tpot_seconds(device, achievable).alias("tpot_s"),
         metrics.tokens_per_second_per_user(device, achievable).alias("user_tokens_per_s"),
         metrics.tokens_per_second(device, achievable, stages).alias("device_tokens_per_s"),
+        *_memory_measures(device, stages),
+    ]
+
+
+def _memory_measures(device: Device, stages: Sequence[str]) -> list[pl.Expr]:
+    return [
         metrics.memory_needed_bytes(stages).alias("memory_bytes"),
         metrics.largest_batch(device, stages).alias("largest_batch"),
     ]
@@ -148,51 +155,47 @@ def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> 
 def _measured(
     source: Source,
     batch: pl.DataFrame,
-    place: TimingTarget,
+    timing: TimingTarget,
     options: SloOptions,
     achievable: Achievable,
 ) -> pl.DataFrame:
-    """Inputs and `FRONT_COLUMNS` of points at a place."""
-    device, stages = place.device, source.stages_there
-    own = "device" in source.inputs
-    if own:  # of a grid of several devices each answers for its own points, as those say
+    """Inputs and `FRONT_COLUMNS` of points on a timing target."""
+    device, stages = timing.device, source.stages_there
+    names_device = "device" in source.inputs
+    if names_device:  # each device gets the points that name it
         batch = batch.filter(pl.col("device").cast(pl.String) == device.name)
     if device.links is None and batch["devices"].max() != 1:
         raise InputError(
-            f"slo: {device.name}: its file has no link: expected one, as points lie on "
-            "several devices"
+            f"slo: {device.name}: its file has no link: expected one, as points use several devices"
         )
-    if place.times == ROOFLINE:
+    if timing.times == ROOFLINE:
         return batch.select(*source.inputs, *_measures(device, achievable, stages))
-    model = source.loaded._replace(devices=(device,), times=place.times)
-    asked_for = {
+    model = source.loaded._replace(devices=(device,), times=timing.times)
+    added = {
         "device": pl.lit(device.name),
-        "framework": pl.col("framework") if own else pl.lit(options.framework),
-        "serving": pl.col("serving") if own else pl.lit(options.serving),
+        "framework": pl.col("framework") if names_device else pl.lit(options.framework),
+        "serving": pl.col("serving") if names_device else pl.lit(options.serving),
     }
-    plain = [name for name in source.inputs if name in model.inputs and name not in asked_for]
-    points = batch.select(*plain, **asked_for)
-    seconds = seconds_of_points(points, model)
-    steps = pl.col("decode_steps") > 0
-    tpot = pl.when(steps).then("tpot_seconds")
-    made = pl.col("batch_size") * pl.col("decode_steps") / pl.col("devices")
+    kept = [name for name in source.inputs if name in model.inputs and name not in added]
+    seconds = seconds_of_points(batch.select(*kept, **added), model)
+    tpot = pl.when(pl.col("decode_steps") > 0).then("tpot_seconds")
+    tokens = pl.col("batch_size") * pl.col("decode_steps") / pl.col("devices")
     measures = [
         pl.col("ttft_seconds").alias("ttft_s"),
         tpot.alias("tpot_s"),
         (1.0 / tpot).alias("user_tokens_per_s"),
-        (made / (pl.col("ttft_seconds") + pl.col("decode_seconds"))).alias("device_tokens_per_s"),
-        metrics.memory_needed_bytes(stages).alias("memory_bytes"),
-        metrics.largest_batch(device, stages).alias("largest_batch"),
+        (tokens / (pl.col("ttft_seconds") + pl.col("decode_seconds"))).alias("device_tokens_per_s"),
+        *_memory_measures(device, stages),
     ]
-    beside = batch.drop([name for name in seconds.columns if name in batch.columns])
-    return beside.hstack(seconds).select(*source.inputs, *measures)
+    counts = batch.drop([name for name in seconds.columns if name in batch.columns])
+    return counts.hstack(seconds).select(*source.inputs, *measures)
 
 
 def _add(answer: Answer, targets: LatencyTargets, shown: pl.DataFrame) -> Answer:
-    """The answer with points more, of which `shown` has inputs and measures."""
+    """Add points, of which `shown` has inputs and measures."""
     fitting = shown.filter(pl.col("memory_bytes") <= metrics.memory_bytes(answer.device))
-    prompt = fitting.filter(meets_ttft(targets))
-    meeting = prompt.filter(meets_tpot(targets))
+    in_ttft = fitting.filter(meets_ttft(targets))
+    meeting = in_ttft.filter(meets_tpot(targets))
     candidates = [answer.best] if answer.best else []
     if meeting.height:
         candidates += meeting.sort(_PREFER, descending=True, maintain_order=True).head(1).to_dicts()
@@ -204,11 +207,11 @@ def _add(answer: Answer, targets: LatencyTargets, shown: pl.DataFrame) -> Answer
         meeting=answer.meeting + meeting.height,
         largest_batch=largest,
         best=best,
-        front=pareto_front(pl.concat([f for f in (answer.front, prompt) if f.width])),
+        front=pareto_front(pl.concat([f for f in (answer.front, in_ttft) if f.width])),
     )
 
 
-def _better(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """The point that makes more tokens/s, for the user where the device makes the same."""
-    first, second = ([point[name] or 0.0 for name in _PREFER] for point in (one, other))
-    return other if second > first else one
+def _better(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The point of more tokens/s/device; where they are equal, of more tokens/s/user."""
+    rates, challenger = ([point[name] or 0.0 for name in _PREFER] for point in (first, second))
+    return second if challenger > rates else first

@@ -1,8 +1,8 @@
-"""What a serving engine makes of points: continuous batches of requests of many lengths.
+"""Steady state of a serving engine: continuous batching of requests of many lengths.
 
-A fold over a sweep whose last axis is `lengths`: each candidate, which is a value of every other
-axis, becomes one row. Requests of a batch are drawn from the lengths: a step meets the mean of
-their contexts, a request waits for the mean of others' prefills (formulas/serving.py).
+A sweep whose last axis is `lengths` is reduced to one row per candidate, a value of every other
+axis. The requests of a batch are drawn from the lengths: a decode step has their mean context, and
+a request waits for the mean prefill of other requests (`formulas/serving.py`).
 """
 
 from collections.abc import Iterator
@@ -26,86 +26,84 @@ from sweepengine.search.options import ServingAssumptions
 Floats = NDArray[np.float64]
 SECONDS_PER_DAY = 86_400
 STEADY_STATE_COLUMNS = {
-    "ttft_s": "seconds to the first token that so many of the requests see at most",
-    "ttft_mean_s": "their mean",
-    "tpot_s": "seconds between tokens, the mean; null where nothing is decoded",
-    "step_s": "seconds of a decode step by itself",
-    "prefill_s": "seconds of a request's prefill and vision by itself, the mean",
-    "prefill_square_s2": "the mean of its square, in square seconds",
-    "prefill_share_s": "that so many of the requests take at most",
-    "requests_per_s": "of one copy of the model",
-    "tokens_per_s": "output tokens of one copy",
-    "device_tokens_per_s": "that, of each of its devices",
-    "user_tokens_per_s": "output tokens that one user sees",
-    "room_bytes": "that an engine may take of a device",
-    "memory_bytes": "that a device needs, in so many of the batches at most",
-    "prefill_bytes": "of it the activations of a prefill",
-    "sequence_bytes": "of it for each sequence, the mean",
-    "largest_batch": "that a copy has the memory for",
+    "ttft_s": "TTFT in seconds, at the percentile `ServingAssumptions.share`",
+    "ttft_mean_s": "mean TTFT, seconds",
+    "tpot_s": "mean seconds per further token; null where nothing is decoded",
+    "step_s": "seconds of a decode step without prefills",
+    "prefill_s": "mean seconds of a request's vision and prefill",
+    "prefill_square_s2": "mean of its square, square seconds",
+    "prefill_share_s": "its percentile `ServingAssumptions.share`, seconds",
+    "requests_per_s": "requests/s of one replica",
+    "tokens_per_s": "output tokens/s of one replica",
+    "device_tokens_per_s": "output tokens/s per device",
+    "user_tokens_per_s": "output tokens/s of one user",
+    "room_bytes": "bytes of a device that the serving engine may use",
+    "memory_bytes": "bytes that a device needs, at the percentile `ServingAssumptions.share`",
+    "prefill_bytes": "part of memory_bytes: activations of a prefill",
+    "sequence_bytes": "part of memory_bytes: mean of each sequence",
+    "largest_batch": "largest batch size of a replica that fits",
 }
-"""Columns of a served frame beside inputs, `weight_bytes` and `devices`; times are seconds."""
-
-
+"""Columns of a steady state, which has inputs, `weight_bytes` and `devices` too."""
 ASSUMED = ServingAssumptions()
 FITS = pl.col("memory_bytes") <= pl.col("room_bytes")
-"""Whether a candidate does."""
-MEMORY = "device_memory_gb"
-NULL = ("tpot_s", "user_tokens_per_s")
+"""Whether a candidate fits in memory."""
+MEMORY_COLUMN = "device_memory_gb"
+NULLABLE = ("tpot_s", "user_tokens_per_s")
 """Measures that are null where nothing is decoded."""
 LENGTH_COLUMNS = ("decode_steps", "cached_tokens")
-LAID, FORMATS = AXES["layout"].columns, AXES["precision"].columns
-_PARTS = ("context_tokens", "weight_bytes", "devices", "decode_kv_cache_bytes",
+LAYOUT_COLUMNS, FORMAT_COLUMNS = AXES["layout"].columns, AXES["precision"].columns
+_SWEPT = ("context_tokens", "weight_bytes", "devices", "decode_kv_cache_bytes",
           "decode_activation_bytes", "prefill_activation_bytes", "vision_activation_bytes",
           "vision_seconds", "prefill_seconds", "ttft_seconds", "tpot_seconds")  # fmt: skip
 
 
 def served_frames(
-    grid: Grid, place: TimingTarget, serving: ServingAssumptions = ASSUMED
+    grid: Grid, timing: TimingTarget, serving: ServingAssumptions = ASSUMED
 ) -> Iterator[pl.DataFrame]:
-    """Fold a sweep over its lengths, chunk by chunk, in order.
+    """Steady states of a sweep, chunk by chunk, in order.
 
     Parameters
     ----------
     grid : Grid
         On one device, continuous, with lengths as its last axis (`grid.grid.with_lengths`).
-    place : TimingTarget
+    timing : TimingTarget
         The device and framework of its points.
     serving : ServingAssumptions
 
     Yields
     ------
     polars.DataFrame
-        A row a candidate, as `steady_states`.
+        A row per candidate, as `steady_states`.
     """
     for frame in swept_frames(grid):
-        yield steady_states(grid, frame, place, serving)
+        yield steady_states(grid, frame, timing, serving)
 
 
 def swept_frames(grid: Grid) -> Iterator[pl.DataFrame]:
-    """The columns of a sweep that steady states follow from, all lengths of a candidate together.
+    """Columns of a sweep that steady states need; a frame holds all lengths of its candidates.
 
     Raises
     ------
     InputError
-        When one of them would overflow.
+        When a column would overflow.
     """
     assert grid.lengths is not None
-    outputs = tuple(name for name in _PARTS if name in output_names(grid.model))
+    outputs = tuple(name for name in _SWEPT if name in output_names(grid.model))
     grid.check(outputs)
-    inputs = (*_varied(grid), *LENGTH_COLUMNS, MEMORY)
+    inputs = (*_varied(grid), *LENGTH_COLUMNS, MEMORY_COLUMN)
     frames = grid_frames(grid, (*dict.fromkeys(inputs), *outputs))
     count = grid.lengths.requests
     return _whole(frames, count) if count > CHUNK_ROWS else frames
 
 
 def _varied(grid: Grid) -> tuple[str, ...]:
-    """Inputs that tell candidates apart."""
+    """Input columns that identify a candidate."""
     varied = [name for axis in grid.axes[:-1] for name in axis.columns if len(axis.values) > 1]
-    return tuple(dict.fromkeys(("batch_size", *LAID, *FORMATS, *varied)))
+    return tuple(dict.fromkeys(("batch_size", *LAYOUT_COLUMNS, *FORMAT_COLUMNS, *varied)))
 
 
 def steady_states(
-    grid: Grid, frame: pl.DataFrame, place: TimingTarget, serving: ServingAssumptions
+    grid: Grid, frame: pl.DataFrame, timing: TimingTarget, serving: ServingAssumptions
 ) -> pl.DataFrame:
     """Candidates in the steady state of a serving engine.
 
@@ -113,15 +111,15 @@ def steady_states(
     ----------
     grid : Grid
     frame : polars.DataFrame, N x L rows
-        Of `swept_frames`: L lengths of each candidate.
-    place : TimingTarget
+        From `swept_frames`: L lengths of each candidate.
+    timing : TimingTarget
     serving : ServingAssumptions
 
     Returns
     -------
     polars.DataFrame, N rows
-        Batch, layout, formats and every input that varies beside lengths, `weight_bytes`,
-        `devices` and `STEADY_STATE_COLUMNS`.
+        Batch size, layout, formats and every input that varies, `weight_bytes`, `devices` and
+        `STEADY_STATE_COLUMNS`.
     """
     assert grid.lengths is not None
     lengths, count = grid.lengths, grid.lengths.requests
@@ -129,19 +127,19 @@ def steady_states(
     arrays = {
         name: frame[name].to_numpy().reshape(-1, count)
         for name in frame.columns
-        if name in (*_PARTS, *LENGTH_COLUMNS, "batch_size", "data_parallel")
+        if name in (*_SWEPT, *LENGTH_COLUMNS, "batch_size", "data_parallel")
     }
-    own = frame[MEMORY].to_numpy()[::count] * GIGA
-    room = np.where(own > 0, own, place.device.memory_bytes) * serving.memory_share
-    found = _measured(arrays, lengths, serving_engine_of(place), serving, room)
-    measures = [pl.Series(name, values) for name, values in found.items()]
-    measures = [one.fill_nan(None) if one.name in NULL else one for one in measures]
+    given = frame[MEMORY_COLUMN].to_numpy()[::count] * GIGA
+    room = np.where(given > 0, given, timing.device.memory_bytes) * serving.memory_share
+    computed = _measured(arrays, lengths, serving_engine_of(timing), serving, room)
+    measures = [pl.Series(name, values) for name, values in computed.items()]
+    measures = [s.fill_nan(None) if s.name in NULLABLE else s for s in measures]
     candidates = frame.select(inputs)
     return (candidates if count == 1 else candidates.gather_every(count)).hstack(measures)
 
 
 def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:
-    """Frames that hold every length of a candidate, where a chunk holds some."""
+    """Join chunks, which hold a part of a candidate's lengths, to one frame per candidate."""
     kept: list[pl.DataFrame] = []
     for frame in frames:
         kept.append(frame)
@@ -158,23 +156,33 @@ def _measured(
     serving: ServingAssumptions,
     room: Floats,
 ) -> dict[str, NDArray[Any]]:
-    """Measures of candidates, each shape (N,); `of` has their columns, shape (N, L)."""
+    """Measures of candidates, each of shape (N,).
+
+    Parameters
+    ----------
+    of : dict of str to array, shape (N, L)
+        Columns of the sweep.
+    lengths : Lengths
+        L lengths and their weights.
+    engine : ServingEngine
+    serving : ServingAssumptions
+    room : float64 array, shape (N,)
+        Usable bytes of a device.
+    """
     weights = lengths.weights
     steps = of["decode_steps"].astype(np.float64)
     data = of["data_parallel"][:, 0].astype(np.int64)
     batch = of["batch_size"][:, 0].astype(np.int64)
     sequences = -(-batch // data)
     alone = of["prefill_seconds"] + of.get("vision_seconds", 0.0)
-    prefill, output = alone @ weights, steps @ weights
-    us = 1e-6
-    waited = sequences * prefill
+    prefill, output, us = alone @ weights, steps @ weights, 1e-6
     with np.errstate(divide="ignore", invalid="ignore"):
         tpot = (of["tpot_seconds"] * steps) @ weights / output
         silent = (alone * (steps == 0)) @ weights  # prefills of requests that decode nothing
         tpot += engine.interference * sequences * silent / output
-        step = tpot - engine.host * us - engine.interference * waited / output
+        step = tpot - engine.host * us - engine.interference * (sequences * prefill) / output
     first = (of["ttft_seconds"] - alone * (1 + engine.burst * sequences[:, None])) @ weights
-    # Where nothing is decoded no step is run but the one that gives the first token.
+    # Where nothing is decoded, only the step of the first token runs.
     step = np.where(output > 0, step, first - engine.first * us)
     tpot = np.where(output > 0, tpot, np.nan)
     base = continuous_ttft(step / us, 0.0, prefill / us, sequences, engine) * us  # type: ignore[arg-type]
@@ -183,16 +191,16 @@ def _measured(
     decoding = np.where(np.isnan(tpot), 0.0, tpot) * output
     requests = batch / (mean + decoding)
     devices = of["devices"][:, 0]
-    weights_held = of["weight_bytes"][:, 0]
-    filling, each, spread = _memory(of, lengths, sequences, serving)
-    reach = max(NormalDist().inv_cdf(serving.share), 0.0) if serving.share < 1 else 0.0
-    held = sequences * each + reach * np.sqrt(sequences) * spread
-    free = np.maximum(room - weights_held - filling, 0.0)
-    # n sequences of a device fit where n*each + reach*sqrt(n)*spread <= free.
-    beside = reach * spread
-    root = (np.sqrt(beside * beside + 4 * each * free) - beside) / (2 * each)
+    weight_bytes = of["weight_bytes"][:, 0]
+    prefill_bytes, each, deviation = _memory(of, lengths, sequences, serving)
+    z = max(NormalDist().inv_cdf(serving.share), 0.0) if serving.share < 1 else 0.0
+    sequence_bytes = sequences * each + z * np.sqrt(sequences) * deviation
+    free = np.maximum(room - weight_bytes - prefill_bytes, 0.0)
+    # n sequences of a device fit where n * each + z * sqrt(n) * deviation <= free.
+    margin = z * deviation
+    root = (np.sqrt(margin * margin + 4 * each * free) - margin) / (2 * each)
     return {
-        "weight_bytes": weights_held,
+        "weight_bytes": weight_bytes,
         "devices": devices,
         "ttft_s": base + longest,
         "ttft_mean_s": mean,
@@ -206,8 +214,8 @@ def _measured(
         "device_tokens_per_s": requests * output / devices,
         "user_tokens_per_s": 1.0 / tpot,
         "room_bytes": room.astype(np.int64),
-        "memory_bytes": np.ceil(weights_held + filling + held).astype(np.int64),
-        "prefill_bytes": np.ceil(filling).astype(np.int64),
+        "memory_bytes": np.ceil(weight_bytes + prefill_bytes + sequence_bytes).astype(np.int64),
+        "prefill_bytes": np.ceil(prefill_bytes).astype(np.int64),
         "sequence_bytes": np.ceil(each).astype(np.int64),
         "largest_batch": np.floor(root * root * (1 + 1e-12)).astype(np.int64) * data,
     }
@@ -219,23 +227,32 @@ def _memory(
     sequences: NDArray[np.int64],
     serving: ServingAssumptions,
 ) -> tuple[Floats, Floats, Floats]:
-    """Bytes of a device that a prefill takes, that each sequence adds, and how that spreads.
+    """Bytes of a prefill, and mean and standard deviation of the bytes of a sequence; shapes (N,).
 
-    An engine prefills at most a chunk of tokens at once, beside the steps of all sequences. Of
-    sequences that are under way, long answers are more: as many times as they are longer. With a
-    share of 1 every sequence is taken to be as large as the largest.
+    A step prefills at most a chunk of tokens. A running sequence has a long answer with a
+    probability proportional to its length. With a share of 1, every sequence is as large as the
+    largest.
+
+    Parameters
+    ----------
+    of : dict of str to array, shape (N, L)
+        Columns of the sweep.
+    lengths : Lengths
+    sequences : int64 array, shape (N,)
+        Sequences of a data-parallel rank.
+    serving : ServingAssumptions
     """
     tokens = of["context_tokens"]
     new = np.maximum(tokens - of["cached_tokens"], 1)
     steps = np.maximum(of["decode_steps"], 1)
     of = {name: values.astype(np.float64) for name, values in of.items() if "bytes" in name}
     each = sequences[:, None]
-    filling = of["prefill_activation_bytes"] / each * np.minimum(1.0, serving.chunk_tokens / new)
+    prefill = of["prefill_activation_bytes"] / each * np.minimum(1.0, serving.chunk_tokens / new)
     if "vision_activation_bytes" in of:
-        filling = np.maximum(filling, of["vision_activation_bytes"] / each)
+        prefill = np.maximum(prefill, of["vision_activation_bytes"] / each)
     kept = (of["decode_kv_cache_bytes"] + of["decode_activation_bytes"]) / each
-    under_way = lengths.weights * steps
-    under_way = under_way / under_way.sum(axis=1, keepdims=True)
-    mean = (kept * under_way).sum(axis=1) if serving.share < 1 else kept.max(axis=1)
-    spread = np.sqrt(((kept - mean[:, None]) ** 2 * under_way).sum(axis=1))
-    return filling.max(axis=1), mean, spread
+    running = lengths.weights * steps
+    running = running / running.sum(axis=1, keepdims=True)
+    mean = (kept * running).sum(axis=1) if serving.share < 1 else kept.max(axis=1)
+    deviation = np.sqrt(((kept - mean[:, None]) ** 2 * running).sum(axis=1))
+    return prefill.max(axis=1), mean, deviation

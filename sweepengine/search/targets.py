@@ -1,4 +1,4 @@
-"""What answers must meet, and what is best where two things are wanted."""
+"""Latency targets, the Pareto front of throughput, and checks of prices."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,20 +11,19 @@ SECONDS_PER_HOUR = 3600
 
 
 def meets_ttft(targets: LatencyTargets) -> pl.Expr:
-    """Whether a point's first token comes in time; `ttft_s` is a column."""
+    """Whether the column `ttft_s` meets its target."""
     return pl.col("ttft_s") <= targets.ttft_s
 
 
 def meets_tpot(targets: LatencyTargets) -> pl.Expr:
-    """Whether its further tokens do, or it has none; `tpot_s` is a column."""
+    """Whether the column `tpot_s` meets its target, or is null: nothing is decoded."""
     return (pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null()
 
 
 def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
-    """Points that no other beats in one of tokens/s/user and tokens/s/device and matches in both.
+    """Pareto front in tokens/s/user and tokens/s/device, highest tokens/s/user first.
 
-    Points without decode steps make no tokens and are left out; of points alike in both the first
-    stays.
+    Points without decode steps are left out; of points equal in both the first stays.
     """
     user, device = "user_tokens_per_s", "device_tokens_per_s"
     ordered = points.filter(pl.col(user).is_not_null()).sort(
@@ -37,12 +36,12 @@ def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
 def targets_of(
     command: str, given: GridTargets, of_grid: tuple[float | None, float | None]
 ) -> LatencyTargets:
-    """Latencies as given, or else the grid's own.
+    """Latency targets as given, or those of the grid.
 
     Parameters
     ----------
     command : str
-        What to call it in messages.
+        Name of the command in messages.
     given : GridTargets
     of_grid : tuple of float or None
         Seconds of TTFT and TPOT.
@@ -50,27 +49,27 @@ def targets_of(
     Raises
     ------
     InputError
-        When there is neither, or one is no time above 0.
+        When a target is missing, or is not above 0.
     """
-    found = []
-    for name, value, other in zip(given._fields, given, of_grid, strict=True):
-        seconds = other if value is None else value
+    targets = []
+    for name, value, default in zip(given._fields, given, of_grid, strict=True):
+        seconds = default if value is None else value
         if seconds is None:
             option = name.removesuffix("_s")
             raise InputError(f"{command}: the grid has no {name}: expected --{option} SECONDS")
         if not 0 < seconds < float("inf"):
             raise InputError(f"{command}: {name} = {seconds:g}: expected seconds above 0")
-        found.append(seconds)
-    return LatencyTargets(*found)
+        targets.append(seconds)
+    return LatencyTargets(*targets)
 
 
 def check_prices(command: str, prices: Mapping[str, float], names: Sequence[str]) -> None:
-    """Refuse a price of a device that is not asked for, or that is no price.
+    """Check prices, USD per hour by device.
 
     Raises
     ------
     InputError
-        Naming it.
+        Naming a device that is not one of `names`, or a price that is not above 0.
     """
     for name, price in prices.items():
         if name not in names:

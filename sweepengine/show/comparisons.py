@@ -45,7 +45,7 @@ def show_comparison(comparison: Compared, top: int) -> None:
         before = f"{fit.before_median:.1f} % median, {fit.before_mean:.1f} % mean"
         after = f"{fit.left_median:.1f} % median, {fit.left_mean:.1f} % mean"
         say(f"error before calibration {before}; after it, on held-out runs, {after}")
-    for text in (comparison.basis, *(f"assumed: {text}" for text in comparison.said)):
+    for text in (comparison.basis, *(f"assumed: {text}" for text in comparison.assumed)):
         say(text)
 
 

@@ -1,1 +1,1 @@
-"""Datasets: where they live, their files, and the runs that write them."""
+"""Datasets: storage, files, and the runs that write them."""

@@ -1,4 +1,4 @@
-"""The Ray engine: files of a dataset as tasks of a cluster."""
+"""The Ray executor: files of a dataset as tasks of a cluster."""
 
 import os
 import socket
@@ -12,30 +12,29 @@ from sweepengine.store.shards import Shard, Shards, write_shard
 
 CONNECT_SECONDS = 5
 RETRIES = 3
-"""How often a task whose worker died is tried again, on another worker."""
+"""How often a task is repeated on another worker after its worker died."""
 
 
 def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -> Iterator[Shard]:
-    """Write chunks as tasks; yields each file as it is done.
+    """Write chunks as tasks; yield each file when it is complete.
 
-    Each task writes its file as a local run does, so a worker that dies costs its own file, which
-    another one writes. Workers must reach the same storage and have sweepengine installed.
+    Each task writes one file, so another worker repeats the file of a worker that died. Workers
+    must reach the same storage and have sweepengine installed.
 
     Parameters
     ----------
     shards : Shards
-        What tasks need.
     chunks : iterator of Chunk
-        One for each file that is missing.
+        One per file.
     address : str or None
-        Of a cluster; without one a local cluster of `shards.workers` CPUs is started, on loopback
-        and without dashboard and usage statistics.
+        Address of a cluster. None starts a local cluster of `shards.workers` CPUs, on loopback and
+        without dashboard and usage statistics.
 
     Raises
     ------
     InputError
-        When Ray is not installed, the cluster cannot be reached, or a file cannot be written; it
-        names the file's points and the cause.
+        When Ray is not installed, the cluster cannot be reached, or a file cannot be written; the
+        message names the file's points and the cause.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -51,14 +50,13 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
         quiet |= {"num_cpus": shards.workers, "include_dashboard": False,
                   "_node_ip_address": "127.0.0.1"}  # fmt: skip
     try:
-        with unwatched():  # its processes must end when they are asked to
+        with unwatched():  # signals must reach its processes
             ray.init(address=address or "local", **quiet)
-    except Exception as error:  # Ray raises bare ones, when a node starts too slowly for one
+    except Exception as error:  # Ray raises a bare Exception where a node starts too slowly
         reason = " ".join(str(error).split())
-        place = (
-            f"--address {address}: no Ray cluster there" if address else "--engine ray: no start"
-        )
-        raise InputError(f"{place}: {reason}") from None
+        option = f"--address {address}: no Ray cluster there"
+        where = option if address else "--engine ray: Ray did not start"
+        raise InputError(f"{where}: {reason}") from None
     try:
         yield from _settled(ray, shards, chunks)
     finally:
@@ -66,7 +64,7 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
 
 
 def _require_listener(address: str) -> None:
-    """Refuse an address where nobody listens; Ray itself would try for two minutes."""
+    """Refuse an address where nothing listens; Ray itself would try for two minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         raise InputError(f"--address {address}: expected HOST:PORT of a Ray cluster")
@@ -90,16 +88,16 @@ def _settled(ray: Any, shards: Shards, chunks: Iterator[Chunk]) -> Iterator[Shar
 
 
 def _first(ray: Any, pending: dict[Any, Chunk]) -> Shard:
-    """Wait for the first task to end; its file."""
+    """Wait for the first task that ends, and return its file."""
     (done,), _ = ray.wait(list(pending), num_returns=1)
     chunk = pending.pop(done)
     try:
-        found: Shard = ray.get(done)
-        return found
+        shard: Shard = ray.get(done)
+        return shard
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         reason = " ".join(str(cause).split())
         raise InputError(
             f"points {chunk.start:,} to {chunk.stop:,}: {type(cause).__name__}: {reason}; "
-            "the other files are complete, run the same command again to go on"
+            "complete files are kept: run the same command again to resume"
         ) from None

@@ -1,4 +1,4 @@
-"""The dataset: Arrow schema with units and meanings, files of points, manifest."""
+"""Datasets: Arrow schema with units and meanings, files of points, and the manifest."""
 
 import hashlib
 import json
@@ -29,65 +29,65 @@ from sweepengine.store.storage import LocalFolder, Storage, Summed, open_storage
 MANIFEST = "manifest.json"
 FILE_NAME = r"^points-\d{15}-\d{15}\.parquet$"
 CHECKSUM = b"crc32"
-"""Key of a file's footer: the CRC-32 of all that stands before it."""
+"""Key in a file's footer of the CRC-32 of all bytes before the footer."""
 
 
 class File(BaseModel):
-    """A file of points, as it is when it is complete."""
+    """A complete file of points."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Annotated[str, Field(pattern=FILE_NAME)]
     rows: Annotated[int, Field(ge=1, strict=True)]
     bytes: Annotated[int, Field(ge=1, strict=True)]
     crc32: Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-    """Of its bytes."""
+    """CRC-32 of the whole file."""
 
 
 class Manifest(BaseModel):
-    """What a dataset is; what a run compares before it resumes."""
+    """The manifest of a dataset; a run compares it before it resumes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: int
     engine_version: Name
     formulas_hash: Name
-    """SHA-256 of the code and the tables that its figures follow from."""
+    """SHA-256 of the code and tables that compute the figures (`formulas_hash`)."""
     grid_hash: Name
     grid_name: Name
     description: Text
     model: Name
     model_data: dict[str, Any]
-    """What the model's files hold, so that a dataset answers wherever it is."""
+    """Content of the model's files, so that the dataset can be read without them."""
     engine: Name = COMPILED
-    """Which computed it; one dataset never mixes the floats of two."""
+    """Backend that computed it, "plain" or "compiled"; a dataset has floats of one backend."""
     columns: tuple[str, ...]
     value_bytes: Annotated[int, Field(ge=1, le=8, strict=True)]
-    """Of an activation, and of weights and cached values that no format says otherwise."""
+    """Bytes of an activation, and of weights and KV cache without a format of their own."""
     points: Annotated[int, Field(ge=1, strict=True)]
     rows_per_file: Annotated[int, Field(ge=1, strict=True)]
     targets: Targets
     report: tuple[Literal[PHASES], ...]  # type: ignore[valid-type]
     devices: tuple[Name, ...] = ()
-    """That its points are timed on."""
+    """Devices of the times."""
     times: str = ""
-    """What times are of; empty: silicon's where a device has rates."""
+    """"silicon" or "roofline"; empty: silicon where a device has rates."""
     bases: tuple[Text, ...] = ()
-    """What its times rest on, and how far off they are expected to be."""
+    """Sources of the times, and their expected errors."""
     complete: Annotated[bool, Field(strict=True)]
     files: tuple[File, ...] = ()
-    """All of them, in the order of the points; empty while the dataset is not complete."""
+    """Files in the order of the points; empty while the dataset is not complete."""
 
 
 @cache
 def formulas_hash() -> str:
-    """SHA-256 of what figures follow from: formulas, engines, and their tables."""
+    """SHA-256 of the code and tables that compute the figures."""
     package = Path(str(resources.files("sweepengine")))
-    found = [
+    files = [
         path
         for folder in ("formulas", "engine", "grid", "data")
         for path in sorted((package / folder).rglob("*"))
         if path.suffix in (".py", ".toml") and path.parent.name not in ("models", "devices")
     ]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def arrow_schema(manifest: Manifest) -> pa.Schema:
@@ -117,7 +117,7 @@ def arrow_schema(manifest: Manifest) -> pa.Schema:
 
 
 def _arrow_type(dtype: str) -> pa.DataType:
-    """Type of a column; Arrow calls it as we do, in small letters."""
+    """Arrow type of a column, which has the same name in lower case."""
     if dtype == "Enum":
         return pa.dictionary(pa.int8(), pa.string())
     return getattr(pa, dtype.lower())()
@@ -137,16 +137,29 @@ def write_points(
 ) -> tuple[int, int]:
     """Write one file of points, under its final name only when it is complete.
 
+    Parameters
+    ----------
+    storage : Storage
+    name : str
+        Final name of the file.
+    columns : mapping of str to array, shape (N,)
+    schema : pyarrow.Schema
+        Of all columns (`arrow_schema`).
+    devices : tuple of str
+        Names that the codes of the column `device` stand for.
+
     Returns
     -------
     tuple of int
-        Its bytes, and their CRC-32. The footer holds one of all that stands before it.
+        Bytes of the file, and their CRC-32. The footer holds the CRC-32 of all bytes before it.
 
-    Chosen by measurement on the capacity grid, nanoseconds and bytes a value. Inputs are
-    dictionary-encoded with statistics, which readers filter by. Outputs that repeat within a file
-    are left plain: compression alone brings them to 0.01 bytes in 4 ns (dictionary 7, delta 7).
-    Other integers are delta-encoded (8 to 20 ns, 0.02 to 0.85 bytes; dictionary 33 to 61 ns, 1.3
-    to 5.4 bytes), other floats split by bytes.
+    Notes
+    -----
+    Encodings were measured on the capacity grid (ns and bytes per value). Inputs use a dictionary
+    with statistics, which readers filter by. Outputs that repeat within a file stay plain:
+    compression brings them to 0.01 bytes in 4 ns (dictionary 7 ns, delta 7 ns). Other integers use
+    delta encoding (8 to 20 ns, 0.02 to 0.85 bytes; dictionary 33 to 61 ns, 1.3 to 5.4 bytes),
+    other floats a byte-stream split.
     """
     encodings = {
         name: "DELTA_BINARY_PACKED" if values.dtype.kind == "i" else "BYTE_STREAM_SPLIT"
@@ -174,29 +187,34 @@ def write_points(
 
 
 def damage(content: bytes, rows: int, manifest: Manifest) -> str:
-    """What is wrong with a file of points that a run left, in words; empty: nothing.
+    """Why a file of points is not the expected one; empty where it is.
 
-    The checksum is of its data; the footer must parse, and say whose points it has and how many.
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+    rows : int
+        Expected rows.
+    manifest : Manifest
+        Of the run; the file must have its provenance.
     """
     try:
-        found = pq.ParquetFile(pa.BufferReader(content))
-        facts = found.metadata
-        said = facts.metadata or {}
+        metadata = pq.ParquetFile(pa.BufferReader(content)).metadata
+        footer = metadata.metadata or {}
     except (pa.ArrowException, OSError, ValueError):
-        return "is no Parquet file, or a part of one"
-    if facts.num_rows != rows:
-        return f"has {facts.num_rows:,} rows: expected {rows:,}"
+        return "is not a complete Parquet file"
+    if metadata.num_rows != rows:
+        return f"has {metadata.num_rows:,} rows: expected {rows:,}"
     for key, value in (arrow_schema(manifest).metadata or {}).items():
-        if said.get(key) != value:
-            return f"{key.decode()} is another"
-    footer = int.from_bytes(content[-8:-4], "little") + 8
-    if said.get(CHECKSUM) != str(zlib.crc32(content[:-footer])).encode():
-        return "its checksum is another"
-    return ""
+        if footer.get(key) != value:
+            return f"{key.decode()} differs"
+    size = int.from_bytes(content[-8:-4], "little") + 8
+    checksum = str(zlib.crc32(content[:-size])).encode()
+    return "" if footer.get(CHECKSUM) == checksum else "its checksum differs"
 
 
 def _repeats(values: NDArray[Any]) -> bool:
-    """Whether neighbours mostly hold the same value, judged by the first of a column."""
+    """Whether neighbours mostly hold the same value, judged by the first 4,096 rows."""
     if values.strides == (0,):
         return True
     part = values[: 1 << 12]
@@ -206,15 +224,18 @@ def _repeats(values: NDArray[Any]) -> bool:
 def to_arrow(
     columns: Mapping[str, NDArray[Any]], schema: pa.Schema, devices: tuple[str, ...] = ()
 ) -> pa.Table:
-    """Arrow table of arrays of all columns; 64-bit numbers are not copied."""
+    """Arrow table of columns of shape (N,); 64-bit numbers are not copied.
+
+    Parameters are those of `write_points`.
+    """
     arrays = []
     for field in schema:
         values = columns[field.name]
-        wanted = np.int8 if pa.types.is_dictionary(field.type) else field.type.to_pandas_dtype()
+        dtype = np.int8 if pa.types.is_dictionary(field.type) else field.type.to_pandas_dtype()
         if values.strides == (0,) and len(values):
-            codes = pa.array(np.full(len(values), values[0], wanted))
+            codes = pa.array(np.full(len(values), values[0], dtype))
         else:
-            codes = pa.array(values.astype(wanted, copy=False))
+            codes = pa.array(values.astype(dtype, copy=False))
         if pa.types.is_dictionary(field.type):
             names = devices if field.name == "device" else INPUTS[field.name].choices
             arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(names)))
@@ -236,7 +257,7 @@ def read_manifest(storage: Storage) -> Manifest:
     Raises
     ------
     InputError
-        When the folder is no dataset, or one of another schema version.
+        When the folder is not a dataset, or has another schema version.
     """
     path = f"{storage.place}/{MANIFEST}"
     try:
@@ -245,8 +266,8 @@ def read_manifest(storage: Storage) -> Manifest:
         raise InputError(f"{path}: not a JSON file: {error}") from None
     except OSError:
         raise InputError(
-            f"{storage.place}: is no dataset: expected a directory with {MANIFEST}, "
-            "as `run` writes it"
+            f"{storage.place}: is not a dataset: expected a directory with {MANIFEST}, written by "
+            "`sweepengine run`"
         ) from None
     data = parsed_json(path, text)
     version = data.get("schema_version") if isinstance(data, dict) else None
@@ -267,8 +288,7 @@ def scan_dataset(place: str | Path) -> pl.LazyFrame:
     Raises
     ------
     InputError
-        When it is no dataset, one whose run has not ended, or one whose files are not those that
-        its run wrote.
+        When it is not a dataset, its run has not ended, or a file has changed.
     """
     storage = open_storage(place)
     manifest = read_manifest(storage)
@@ -277,17 +297,17 @@ def scan_dataset(place: str | Path) -> pl.LazyFrame:
 
 
 def check_files(storage: Storage, manifest: Manifest) -> None:
-    """Refuse a dataset, whose manifest has been read, that is not what its run wrote.
+    """Check that the files of a dataset are those that its run wrote.
 
-    Each file must be there with the size that the manifest says, and on a local disk with its
-    checksum too (1 GB/s; a remote one would have to be fetched whole).
+    Each file must have the size in the manifest. On a local disk the checksum is compared too
+    (1 GB/s); a remote file would have to be fetched whole.
 
     Raises
     ------
     InputError
-        When its run has not ended, or a file is missing or another.
+        When the run has not ended, or a file is missing or has changed.
     """
-    again = "run the same command again to write it again"
+    again = "run the same command again to rewrite it"
     if not manifest.complete:
         raise InputError(
             f"{storage.place}: is not complete: run the same command again to finish it"
@@ -309,15 +329,15 @@ def check_files(storage: Storage, manifest: Manifest) -> None:
         sums = in_order(
             lambda file: zlib.crc32(storage.read(file.name)), manifest.files, cores(), wait=True
         )
-        for file, found in zip(manifest.files, sums, strict=True):
-            if found != file.crc32:
-                raise InputError(f"{storage.place}/{file.name}: its checksum is another: {again}")
+        for file, crc32 in zip(manifest.files, sums, strict=True):
+            if crc32 != file.crc32:
+                raise InputError(f"{storage.place}/{file.name}: its checksum differs: {again}")
 
 
 def scan_files(storage: Storage, files: Sequence[File], wide: bool = False) -> pl.LazyFrame:
-    """Lazy frame over files of a dataset that `check_files` has passed; others are not read.
+    """Lazy frame over files of a dataset that `check_files` has checked.
 
-    With `wide`, integers are of 128 bits, for conditions that calculate.
+    With `wide`, integers have 128 bits, so that arithmetic in conditions cannot overflow.
     """
     names = [file.name for file in files]
     frame = storage.scan(names)

@@ -1,4 +1,4 @@
-"""Grid to Parquet dataset: chunks computed and written on all cores, resumable."""
+"""Runs: compute a grid into a Parquet dataset on all cores, and resume after a stop."""
 
 import re
 import time
@@ -30,16 +30,16 @@ from sweepengine.version import __version__
 
 EXECUTORS = ("local", "ray")
 ROWS_PER_FILE = 1 << 19
-"""Points in a file at the most: 512 Ki points are 110 MB in memory, one such for each worker."""
+"""Most points of a file: 512 Ki points are 110 MB in memory, once per worker."""
 
 
 class Summary(NamedTuple):
-    """What a run did."""
+    """Summary of a run."""
 
     points: int
     """Points in the dataset."""
     written: int
-    """Points written now; the others were there from an earlier run."""
+    """Points written by this run; the others are of an earlier run."""
     files: int
     seconds: float
     bytes: int
@@ -48,7 +48,7 @@ class Summary(NamedTuple):
 
     @property
     def points_per_second(self) -> float:
-        """Points written for each second of the run."""
+        """Points written per second."""
         return self.written / self.seconds
 
 
@@ -64,39 +64,38 @@ def run(
 ) -> Summary:
     """Compute a grid into a directory of Parquet files and a manifest.
 
-    A run that was killed goes on where it stopped when it is started again, and ends in the same
-    bytes as one that was not.
+    A stopped run resumes when it is started again, and writes the same bytes as an undisturbed run.
 
     Parameters
     ----------
     grid : str, Path or Grid
         A grid file, the stem of a shipped one, or a grid.
     out : str or Path
-        Directory, made if missing, or URI that pyarrow or fsspec understands (``s3://...``).
+        Directory, created if missing, or URI that pyarrow or fsspec reads (``s3://...``).
     overwrite : bool
-        Replace another dataset that is there. Files that no run wrote are never removed.
+        Replace an existing dataset. Files that no run wrote are never removed.
     workers : int, optional
         Threads, each computing and writing files; all cores by default.
     limit : int, optional
         Only the first `limit` points.
     progress : callable, optional
-        Called with a number of points whenever that many more are done.
+        Called with the number of points of each file that is complete.
     engine : str
         "local" for threads of this process, "ray" for tasks of a Ray cluster.
     address : str, optional
-        Of the cluster; a local one is started without.
+        Address of the cluster; None starts a local one.
 
     Raises
     ------
     InputError
-        When the grid is not valid or would overflow, or `out` is a file, not empty, another
-        dataset, or being written by another run.
+        When the grid is not valid or would overflow, or `out` is a file, holds other files or
+        another dataset, or another run writes to it.
 
     Notes
     -----
-    Files from before are read: one whose checksum, rows or provenance are not what they should be
-    is written again. A finished dataset says the CRC-32 of each whole file; before that a file's
-    footer says that of its data.
+    Files of an earlier run are read, and rewritten where checksum, rows or provenance differ. The
+    manifest of a complete dataset has the CRC-32 of each file; until then the footer of a file has
+    that of its data.
     """
     began = time.perf_counter()
     loaded = grid if isinstance(grid, Grid) else load_grid(grid)
@@ -129,7 +128,7 @@ def run(
         except OSError as error:
             raise InputError(
                 f"{storage.place}: cannot be written: {error.strerror or error}{storage.free()}; "
-                "the files there are complete, run the same command again to go on"
+                "complete files are kept: run the same command again to resume"
             ) from None
     seconds = time.perf_counter() - began
     written = sum(shard.written for shard in shards)
@@ -140,17 +139,12 @@ def run(
 def _written(
     shards: Shards, chunks: Iterator[Chunk], engine: str, address: str | None
 ) -> Iterator[Shard]:
-    """Write chunks with an engine; yields each file as it is done."""
+    """Write chunks with an executor; yield each file when it is complete."""
     if engine == "local":
-        return write_on_threads(shards, chunks)
+        return in_order(partial(write_shard, shards), chunks, shards.workers, wait=True)
     from sweepengine.store.cluster import write_on_ray
 
     return write_on_ray(shards, chunks, address)
-
-
-def write_on_threads(shards: Shards, chunks: Iterator[Chunk]) -> Iterator[Shard]:
-    """Write chunks on threads of this process, as many at once as there are workers."""
-    return in_order(partial(write_shard, shards), chunks, shards.workers, wait=True)
 
 
 def _manifest(grid: Grid, points: int) -> Manifest:
@@ -178,12 +172,12 @@ def _manifest(grid: Grid, points: int) -> Manifest:
 
 
 def _refuse_foreign(storage: Storage) -> None:
-    """Refuse a folder that holds something else before anything is written."""
+    """Refuse a folder with other files before anything is written."""
     names = storage.names()
     foreign = [name for name in names if not _ours(name)]
     if foreign and MANIFEST not in names:
         raise InputError(
-            f"{storage.place}: is not empty and no dataset (it holds {foreign[0]}): "
+            f"{storage.place}: is not empty and not a dataset (it holds {foreign[0]}): "
             "expected an empty or new directory"
         )
     if MANIFEST in names:
@@ -191,7 +185,7 @@ def _refuse_foreign(storage: Storage) -> None:
 
 
 def _ours(name: str) -> bool:
-    """Whether a file bears a name that runs give."""
+    """Whether a run could have given a file this name."""
     plain = name.removesuffix(UNFINISHED)
     return plain in (MANIFEST, LOCK) or re.fullmatch(FILE_NAME, plain) is not None
 
@@ -199,12 +193,12 @@ def _ours(name: str) -> bool:
 def _claim(
     storage: Storage, manifest: Manifest, overwrite: bool
 ) -> tuple[frozenset[str], frozenset[File]]:
-    """Go on with the same dataset, replace another one if told to, refuse it otherwise.
+    """Resume the same dataset, replace another one with `overwrite`, otherwise refuse it.
 
     Returns
     -------
     tuple
-        Names of the files that are there and stay, and what a finished run says of them.
+        Names of the files that stay, and the files in the manifest of a complete run.
     """
     names = storage.names()
     if overwrite:
@@ -234,11 +228,11 @@ def _claim(
 
 
 def _refuse_other_manifest(storage: Storage) -> None:
-    """Refuse to replace a manifest that no run wrote, of whatever version."""
-    place = f"{storage.place}/{MANIFEST}"
+    """Refuse to replace a manifest that no run wrote, of any version."""
+    path = f"{storage.place}/{MANIFEST}"
     try:
-        data = parsed_json(place, storage.read(MANIFEST).decode())
+        data = parsed_json(path, storage.read(MANIFEST).decode())
     except (InputError, UnicodeDecodeError, OSError):
         data = None
     if not isinstance(data, dict) or not {"schema_version", "grid_hash"} <= set(data):
-        raise InputError(f"{place}: is not a dataset's: expected another directory, or it gone")
+        raise InputError(f"{path}: no run wrote it: remove it, or choose another directory")

@@ -1,4 +1,4 @@
-"""Where a dataset lives: a local directory, or whatever pyarrow or fsspec reaches by a URI."""
+"""Storage of a dataset: a local directory, or a URI that pyarrow or fsspec reads."""
 
 import errno
 import fcntl
@@ -25,13 +25,13 @@ from sweepengine.data.errors import InputError
 LOCK = ".lock"
 UNFINISHED = ".unfinished"
 OBJECT_STORES = ("s3", "gcs", "abfs", "py::fsspec+memory")
-"""Kinds of file systems where a write is seen whole when it ends, or not at all."""
+"""File systems where a file appears only when its write has ended."""
 ANSWER_SECONDS = 20
-"""How long a remote place may take to answer at first."""
+"""Longest wait for the first answer of a remote storage, seconds."""
 
 
 class Summed(RawIOBase):
-    """A file that is written through, with the number of its bytes and their CRC-32."""
+    """A file writer that counts bytes and their CRC-32."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -39,29 +39,29 @@ class Summed(RawIOBase):
         self.crc32 = 0
 
     def writable(self) -> bool:
-        """It is."""
+        """True: the file can be written."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write bytes on."""
+        """Write bytes."""
         size = self.file.write(data)
         self.crc32 = zlib.crc32(data, self.crc32)
         self.bytes += size
         return size
 
     def tell(self) -> int:
-        """Bytes so far."""
+        """Bytes written so far."""
         return self.bytes
 
 
 class LocalFolder(NamedTuple):
-    """A directory. Files appear under their names when they are complete and on the disk."""
+    """A directory. Files get their names when they are complete and on the disk."""
 
     path: Path
 
     @property
     def place(self) -> str:
-        """As the user named it, for messages."""
+        """The path as given, for messages."""
         return str(self.path)
 
     def names(self) -> list[str]:
@@ -82,20 +82,20 @@ class LocalFolder(NamedTuple):
         Raises
         ------
         OSError
-            When there is none.
+            When there is no such file.
         """
         path = self.path / name
         if path.exists() and not path.is_file():
-            raise OSError(errno.EINVAL, "Is no regular file", str(path))
+            raise OSError(errno.EINVAL, "Is not a regular file", str(path))
         return path.read_bytes()
 
     def write(self, name: str, fill: Callable[[IO[bytes]], object]) -> tuple[int, int]:
-        """Let `fill` write a file, under another name until it is complete.
+        """Call `fill` with a file that gets its name when it is complete.
 
         Returns
         -------
         tuple of int
-            Its bytes and their CRC-32.
+            Bytes of the file, and their CRC-32.
         """
         draft = self.path / (name + UNFINISHED)
         with draft.open("wb") as file:
@@ -107,7 +107,7 @@ class LocalFolder(NamedTuple):
         return summed.bytes, summed.crc32
 
     def settle(self) -> None:
-        """Make names survive a power cut."""
+        """Sync the directory, so that names survive a power cut."""
         handle = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -119,16 +119,16 @@ class LocalFolder(NamedTuple):
         (self.path / name).unlink()
 
     def free(self) -> str:
-        """How much more fits, in words."""
+        """Free space, as the end of a message."""
         return f" ({shutil.disk_usage(self.path).free:,} bytes free)"
 
     def prepare(self) -> None:
-        """Make the directory.
+        """Create the directory.
 
         Raises
         ------
         InputError
-            When it is a file, or cannot be made or written to.
+            When it is a file, or cannot be created or written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -137,31 +137,31 @@ class LocalFolder(NamedTuple):
                 f"{self.path}: is a file: expected a directory to write into"
             ) from None
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be made: {error.strerror}") from None
+            raise InputError(f"{self.path}: cannot be created: {error.strerror}") from None
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise InputError(f"{self.path}: cannot be written to: expected a writable directory")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for one run; the lock dies with its owner.
+        """Lock the directory for one run; the lock ends with the process.
 
         Raises
         ------
         InputError
-            When another run that still lives holds it.
+            When another run holds the lock.
         """
         with (self.path / LOCK).open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(
-                    f"{self.path}: another run is writing here: expected it to end first"
+                    f"{self.path}: another run is writing here: wait until it ends"
                 ) from None
             yield
 
     def scan(self, names: Sequence[str], schema: pl.Schema | None = None) -> pl.LazyFrame:
-        """Lazy frame over Parquet files, whose integers widen to those of a schema."""
-        folder = Path(os.path.abspath(self.path))  # a path that Polars takes as it stands
+        """Lazy frame over Parquet files, whose integers are widened to a schema."""
+        folder = Path(os.path.abspath(self.path))  # Polars does not expand an absolute path
         return pl.scan_parquet(
             [folder / name for name in names],
             glob=False,
@@ -174,22 +174,22 @@ class LocalFolder(NamedTuple):
 class RemoteFolder(NamedTuple):
     """A folder behind a URI, such as ``s3://bucket/folder``.
 
-    In object stores the put of an object is the atomic step; elsewhere a file is written under
-    another name and moved. There is no lock: two runs at once write the same bytes twice.
+    An object store puts objects atomically; elsewhere a file is written under another name and
+    moved. There is no lock: two simultaneous runs write the same bytes twice.
     """
 
     uri: str
 
     @property
     def place(self) -> str:
-        """As the user named it, for messages, without parameters and credentials."""
+        """The URI for messages, without parameters and credentials."""
         scheme, rest = self.uri.split("?")[0].split("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
     def _opened(self) -> tuple[Any, str]:
         try:
             return _reached(self.uri)
-        except Exception as error:  # file systems of others raise what they please
+        except Exception as error:  # third-party file systems raise exceptions of any type
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> InputError:
@@ -205,10 +205,10 @@ class RemoteFolder(NamedTuple):
         filesystem, folder = self._opened()
         selector = pafs.FileSelector(folder, allow_not_found=True)
         try:
-            found = filesystem.get_file_info(selector)
+            infos = filesystem.get_file_info(selector)
         except Exception as error:
             raise self._unreachable(error) from None
-        return {info.base_name: info.size for info in found if info.is_file}
+        return {info.base_name: info.size for info in infos if info.is_file}
 
     def read(self, name: str) -> bytes:
         """Content of a file."""
@@ -218,27 +218,27 @@ class RemoteFolder(NamedTuple):
         return content
 
     def write(self, name: str, fill: Callable[[IO[bytes]], object]) -> tuple[int, int]:
-        """Let `fill` write a file into memory, then put it.
+        """Call `fill` with a file in memory, then put it.
 
         Returns
         -------
         tuple of int
-            Its bytes and their CRC-32.
+            Bytes of the file, and their CRC-32.
         """
         filesystem, folder = self._opened()
         content = BytesIO()
         summed = Summed(content)
         fill(summed)  # type: ignore[arg-type] # all that is asked of a file is there
-        whole = filesystem.type_name in OBJECT_STORES
-        draft = f"{folder}/{name}" + ("" if whole else UNFINISHED)
+        atomic = filesystem.type_name in OBJECT_STORES
+        draft = f"{folder}/{name}" + ("" if atomic else UNFINISHED)
         with filesystem.open_output_stream(draft) as file:
             file.write(content.getbuffer())
-        if not whole:
+        if not atomic:
             filesystem.move(draft, f"{folder}/{name}")
         return summed.bytes, summed.crc32
 
     def settle(self) -> None:
-        """Nothing is left to do: a put that has ended is durable."""
+        """Do nothing: an object is durable when its put has ended."""
 
     def remove(self, name: str) -> None:
         """Remove a file."""
@@ -246,26 +246,26 @@ class RemoteFolder(NamedTuple):
         filesystem.delete_file(f"{folder}/{name}")
 
     def free(self) -> str:
-        """Nobody knows how much more fits."""
+        """Empty: free space is not known."""
         return ""
 
     def prepare(self) -> None:
-        """Make the folder, where folders exist."""
+        """Create the folder, where the file system has folders."""
         filesystem, folder = self._opened()
         if filesystem.type_name not in OBJECT_STORES:
             filesystem.create_dir(folder, recursive=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold nothing: an object store has no lock that dies with its owner."""
+        """Do nothing: an object store has no lock that ends with its process."""
         yield
 
     def scan(self, names: Sequence[str], schema: pl.Schema | None = None) -> pl.LazyFrame:
-        """Lazy frame over Parquet files, whose integers widen to those of a schema."""
+        """Lazy frame over Parquet files, whose integers are widened to a schema."""
         filesystem, folder = self._opened()
         files = [f"{folder}/{name}" for name in names]
-        found = pads.dataset(files, filesystem=filesystem, format="parquet")
-        frame = pl.scan_pyarrow_dataset(found)
+        dataset = pads.dataset(files, filesystem=filesystem, format="parquet")
+        frame = pl.scan_pyarrow_dataset(dataset)
         return frame if schema is None else frame.cast(schema)
 
 
@@ -273,12 +273,12 @@ Storage = LocalFolder | RemoteFolder
 
 
 def open_storage(place: str | Path) -> Storage:
-    """Storage for a path or a URI; nothing is read or made.
+    """Storage for a path or a URI; nothing is read or created.
 
     Raises
     ------
     InputError
-        When it names no place: empty, not text, or a URI without scheme, place, or with two.
+        When the path is empty or not UTF-8, or the URI has no scheme or no place.
     """
     text = str(place)
     if not text.strip() or any(0xD800 <= ord(character) < 0xE000 for character in text):
@@ -296,7 +296,7 @@ def open_storage(place: str | Path) -> Storage:
 
 @cache
 def _reached(uri: str) -> tuple[Any, str]:
-    """File system and folder of a URI, once it has answered a first question, in time."""
+    """File system and folder of a URI, after a first answer within `ANSWER_SECONDS`."""
     answered: Queue[tuple[Any, str] | Exception] = Queue()
 
     def ask() -> None:
@@ -309,12 +309,12 @@ def _reached(uri: str) -> tuple[Any, str]:
 
     Thread(target=ask, daemon=True).start()
     try:
-        found = answered.get(timeout=ANSWER_SECONDS)
+        answer = answered.get(timeout=ANSWER_SECONDS)
     except Empty:
         raise TimeoutError(f"no answer within {ANSWER_SECONDS} seconds") from None
-    if isinstance(found, Exception):
-        raise found
-    return found
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _from_uri(uri: str) -> tuple[Any, str]:
@@ -325,6 +325,6 @@ def _from_uri(uri: str) -> tuple[Any, str]:
             raise
         from fsspec.core import url_to_fs
 
-        other, folder = url_to_fs(uri)
-        filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(other))
+        external, folder = url_to_fs(uri)
+        filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(external))
     return filesystem, folder.rstrip("/")

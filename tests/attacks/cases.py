@@ -184,7 +184,7 @@ def storage() -> Iterator[Attack]:
     yield Attack("storage", "long", ["run", "g.toml", "--out", "x" * 5000], says="name too long")
     yield Attack("storage", "no grid", ["query", "nope"], says="does not exist")
     yield Attack("storage", "empty grid", ["query", ""], says="expected a directory")
-    yield Attack("storage", "dot", ["query", "."], says="no dataset")
+    yield Attack("storage", "dot", ["query", "."], says="not a dataset")
     yield Attack("storage", "device", ["query", "/dev/zero"], says="regular file")
     yield Attack(
         "storage", "file uri", ["run", "g.toml", "--out", "file:///proc/nope"], says="/proc"
@@ -338,7 +338,7 @@ def datasets() -> Iterator[Attack]:
         yield Attack("datasets", f"manifest {name}", commands["query"],
                      {"data/manifest.json": manifest_with(old, new)}, says="data")  # fmt: skip
     yield Attack("datasets", "manifest is a pipe", commands["query"], {"pipe/manifest.json": fifo},
-                 )._replace(arguments=["query", "pipe"], says="no dataset")  # fmt: skip
+                 )._replace(arguments=["query", "pipe"], says="not a dataset")  # fmt: skip
     yield Attack("datasets", "a stray copy", ["query", "data", "--select", "count(*) AS n", "--format",
                  "json"], {"data/points-copy.parquet": b"PAR1"}, (0,), output='"n":24')  # fmt: skip
     yield Attack("datasets", "foreign manifest stays", ["run", "g.toml", "--out", "other", "--overwrite"],

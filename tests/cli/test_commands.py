@@ -103,7 +103,7 @@ BAD_USES = {
     "engine": (["run", "modes", "--out", "x", "--engine", "abacus"], "'abacus' is not"),
     "workers": (["run", "modes", "--out", "x", "--workers", "0"], "--workers"),
     "grid": (["plan", "nope"], "one of accelerators, capacity, layouts, modes, published"),
-    "directory": (["report", "tests", "--out", "x"], "tests: is no dataset"),
+    "directory": (["report", "tests", "--out", "x"], "tests: is not a dataset"),
 }
 
 

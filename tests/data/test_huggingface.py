@@ -153,7 +153,7 @@ def compare(grid):
     """Compiled columns of a grid beside those of plain Python, to the bit."""
     model = grid.model
     (chunk,) = grid.chunks(grid.points)
-    found = compute_arrays(model, chunk, engine=COMPILED)
+    found = compute_arrays(model, chunk, backend=COMPILED)
     names = [name for name in found if name not in model.inputs]
     rows = zip(*(found[name].tolist() for name in model.inputs), strict=True)
     for i, values in enumerate(rows):

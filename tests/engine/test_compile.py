@@ -21,7 +21,7 @@ def test_models_of_different_numbers_of_groups_share_what_is_compiled(monkeypatc
         groups.add(len(model.architecture.groups))
         grid = parse_grid({"name": "g", "model": name, "axes": {"batch_size": [1, 2]}}, "g")
         (chunk,) = grid.chunks(2)
-        compute_arrays(model, chunk, engine=COMPILED)
+        compute_arrays(model, chunk, backend=COMPILED)
     assert groups == {1, 2}
     assert len(kernel.fill_prefill.signatures) == 1
     assert len(kernel.fill.signatures) == 1

@@ -64,10 +64,10 @@ def test_chunked_equals_whole_equals_given_points(grid, rows):
     assert [c.start for c in chunks] == [0, *(c.stop for c in chunks[:-1])]
     assert chunks[-1].stop == grid.points
     assert all(chunk.stop - chunk.start <= rows for chunk in chunks)
-    chunked = pl.concat([compute_chunk(grid.model, chunk, engine=COMPILED) for chunk in chunks])
+    chunked = pl.concat([compute_chunk(grid.model, chunk, backend=COMPILED) for chunk in chunks])
     (whole,) = grid.chunks(grid.points)
     assert chunked.equals(compute_chunk(grid.model, whole))
-    assert chunked.equals(compute_chunk(grid.model, whole, engine=PLAIN))
+    assert chunked.equals(compute_chunk(grid.model, whole, backend=PLAIN))
     assert chunked.equals(evaluate(chunked.select(grid.model.inputs), grid.model))
 
 

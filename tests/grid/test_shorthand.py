@@ -66,9 +66,9 @@ BAD = {
     "experts": ({"layout": ["ep2"]}, "the model has no routed experts"),
     "twice": ({"layout": ["tp2", "tp2-dp1"]}, "duplicate value"),
     "precision": ({"precision": ["fp7"]}, 'axes.precision[0] = "fp7": expected one of checkpoint'),
-    "cache": ({"precision": ["fp8-kv3"]}, "-kv16, -kv8, -kv4 for the cache"),
-    "none": ({"precision": ["mxfp4"]}, "of routed experts, the model has none"),
-    "weights": ({"weight_format": ["int4-32"]}, "of routed experts, the model has none"),
+    "cache": ({"precision": ["fp8-kv3"]}, "-kv16, -kv8, -kv4 for the KV cache"),
+    "none": ({"precision": ["mxfp4"]}, "to routed experts: the model has none"),
+    "weights": ({"weight_format": ["int4-32"]}, "to routed experts: the model has none"),
     "both": ({"precision": ["fp8"], "cache_format": ["fp8"]}, "expected no axes.cache_format"),
     "alone": ({"tensor_parallel": [2]}, "axes.tensor_parallel: unknown key"),
 }

@@ -78,7 +78,7 @@ def test_runs_without_a_layout_of_their_own_take_the_given_one():
 
 def test_world_size_that_is_forgotten_is_noticed():
     fast = find_comparison(runs(0.25), DEVICE, MODEL)
-    assert any("is a world size forgotten" in text for text in fast.warnings)
+    assert any("check the number of devices (--layout)" in text for text in fast.warnings)
     told = find_comparison(runs(0.25), DEVICE, MODEL, CompareOptions(layout="tp8"))
     assert told.warnings == ()
 
@@ -88,15 +88,15 @@ def test_peak_that_is_sparse_is_noticed(tmp_path):
     path = tmp_path / "sparse.toml"
     path.write_text(text.replace("989.4", "1978.8"), encoding="utf-8")
     found = find_comparison(runs(), path, MODEL)
-    assert any("is it the sparse one" in text for text in found.warnings)
+    assert any("check whether it is the sparse peak" in text for text in found.warnings)
 
 
 def test_reports_with_another_denominator_are_noticed():
     ours = find_comparison(runs(), DEVICE, MODEL).runs["whole_mfu"]
     halved = find_comparison(runs().with_columns(mfu=ours / 2), DEVICE, MODEL)
-    assert sum("is its peak the sparse one" in text for text in halved.warnings) == 10
+    assert sum("check whether it uses the sparse peak" in text for text in halved.warnings) == 10
     eighth = find_comparison(runs().with_columns(mfu=ours * 8), DEVICE, MODEL)
-    assert sum("or a world size" in text for text in eighth.warnings) == 10
+    assert sum("count of FLOPs and of devices" in text for text in eighth.warnings) == 10
     same = find_comparison(runs().with_columns(mfu=ours), DEVICE, MODEL)
     assert same.warnings == ()
 
@@ -111,7 +111,7 @@ def test_calibration_finds_the_constant_and_the_factor_that_made_the_runs():
 
 
 def test_calibration_is_judged_on_runs_that_no_fit_saw():
-    """One wild run cannot be foretold by the others, however the fit to all bends."""
+    """One wild run cannot be predicted from the others, however the fit to all bends."""
     wild = runs().with_columns(
         tpot_ms=pl.when(pl.int_range(pl.len()) == 9).then(500.0).otherwise("tpot_ms")
     )
@@ -170,7 +170,7 @@ def test_benchmark_without_a_limit_takes_the_concurrency_that_it_had(tmp_path):
     assert read.inputs["tensor_parallel"].to_list() == [2, 2]
     assert read.model == "meta-llama/Meta-Llama-3.1-8B"
     path.write_text(json.dumps(sglang))
-    assert "Little" in " ".join(read_runs(path).said)
+    assert "Little" in " ".join(read_runs(path).assumed)
     little = 3000 / 256 * (0.21 + 0.018 * 255)
     assert read_runs(path).inputs["batch_size"].to_list() == [round(little)]
 
@@ -182,7 +182,7 @@ def test_benchmark_without_a_limit_takes_the_concurrency_that_it_had(tmp_path):
         ({"completed": True}, "completed = True"),
         ({"total_input_tokens": "many"}, "total_input_tokens = 'many'"),
         ({"output_throughput": None}, "output_throughput = None"),
-        ({"model_id": "nobody/nothing"}, "is none of the shipped ones"),
+        ({"model_id": "nobody/nothing"}, "is not a shipped model"),
     ],
 )
 def test_wrong_benchmarks_are_named(tmp_path, change, said):

@@ -16,7 +16,7 @@ from sweepengine.formulas.serving import queued
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.grid.shorthand import read_layout
 from sweepengine.search.deploy import find_deployment
-from sweepengine.search.disaggregated import BUSY, MORE
+from sweepengine.search.disaggregated import EXTRA_WORKERS, MAX_BUSY
 from sweepengine.search.engine_arguments import ENGINE_COMMANDS
 from sweepengine.search.options import DeployOptions, LatencyTargets
 from sweepengine.search.plans import MONEY, PLAN, precision_of, served_plan
@@ -88,14 +88,14 @@ def test_disaggregated_best_is_that_of_all_combinations(rate):
         for p, d in itertools.product(prefill_workers, mine):
             fills, holds = 1 / p["prefill_s"], d["batch"] / (d["step_s"] * d["output"])
             if rate:
-                least = math.ceil(rate / fills / BUSY)
-                counts = [(x, math.ceil(rate / holds)) for x in range(least, least + MORE)]
+                least = math.ceil(rate / fills / MAX_BUSY)
+                counts = [(x, math.ceil(rate / holds)) for x in range(least, least + EXTRA_WORKERS)]
             else:
                 counts = [(x, (most - x * p["devices"]) // d["devices"]) for x in range(1, most)]
             for x, y in counts:
                 if y < 1 or x * p["devices"] > 10**6:
                     continue
-                requests = min(x * fills * BUSY, y * holds)
+                requests = min(x * fills * MAX_BUSY, y * holds)
                 waited = queued(p["prefill_s"], p["prefill_square_s2"], requests / (x * fills))
                 ttft = p["prefill_share_s"] + waited + d["step_s"]
                 if ttft <= TARGETS.ttft_s and d["step_s"] <= TARGETS.tpot_s:
@@ -149,7 +149,7 @@ def test_of_several_devices_the_cheapest_serves():
         MODEL, kinds, lengths, ways._replace(prices={"h100-sxm": 1, "a100-80gb": 100})
     )
     assert dear.best["device"] == "h100-sxm"
-    with pytest.raises(InputError, match="a100-80gb has no price beside others"):
+    with pytest.raises(InputError, match="a100-80gb has no price: expected --price of all or none"):
         find_deployment(MODEL, kinds, lengths, ways._replace(prices={"h100-sxm": 1}))
 
 
@@ -159,9 +159,9 @@ def test_of_several_devices_the_cheapest_serves():
         ("weights", "weights alone need 2.0 devices", "llama-3.1-70b", {"devices": 1}),
         ("cache", "of one batch they need", "llama-3.1-8b",
          {"devices": 1, "prompt": 4_000_000, "ttft": 1e6, "tpot": 1e3}),
-        ("ttft", "the first token takes", "llama-3.1-8b", {"ttft": 0.01}),
-        ("tpot", "a token takes", "llama-3.1-8b", {"tpot": 0.0001}),
-        ("rate", "are more than 1 devices serve", "llama-3.1-8b", {"devices": 1, "rate": 1e6}),
+        ("ttft", "TTFT is at least", "llama-3.1-8b", {"ttft": 0.01}),
+        ("tpot", "TPOT is at least", "llama-3.1-8b", {"tpot": 0.0001}),
+        ("rate", "are more than 1 devices reach", "llama-3.1-8b", {"devices": 1, "rate": 1e6}),
     ],
 )  # fmt: skip
 def test_reason_is_the_first_wall_with_its_figure(kind, said, model, changes):

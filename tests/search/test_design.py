@@ -7,7 +7,7 @@ import pytest
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.grid.files import load_grid, parse_grid
-from sweepengine.search.design import DESIGN, find_designs, own_figures
+from sweepengine.search.design import DESIGN, device_figures, find_designs
 from sweepengine.search.options import LatencyTargets
 from sweepengine.show.design_chart import designs_chart, equal_lines
 from tests.search.by_hand import Requests, formats_of, served
@@ -93,7 +93,7 @@ def test_sensitivity_doubles_one_figure_at_a_time():
 
 def test_figures_that_no_axis_says_are_the_devices_own():
     found = find_designs(grid_of(), TARGETS)
-    own = own_figures(load_device("h100-sxm"))
+    own = device_figures(load_device("h100-sxm"))
     assert set(found.designs["device_tensor_tflops"]) == {own["device_tensor_tflops"]}
     assert set(found.designs["link_bandwidth_gbs"]) == {own["link_bandwidth_gbs"]}
 

@@ -109,7 +109,7 @@ def test_picture_has_the_letters_of_its_limits():
         ({"cells": 5}, "--cells 5: expected 100"),
         ({"longest": 10**9}, "--longest 1000000000: expected 2..10,000,000"),
         ({"most_batch": 10**6}, "--batch 1000000: expected 1..65,536"),
-        ({"table": {"prompt": [1], "answer": [1]}}, "expected one length and no prompt"),
+        ({"table": {"prompt": [1], "answer": [1]}}, "expected one length without prompt"),
         ({"table": {"answer": [1, 2]}}, "expected one length"),
     ],
 )

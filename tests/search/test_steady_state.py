@@ -189,7 +189,7 @@ def test_lengths_are_distinct_and_weigh_as_many():
         ({"prompt": ["x"]}, r"prompt_tokens\[0\] = 'x': expected an integer"),
         ({"prompt": [1], "weight": [-2]}, r"weight\[0\]: expected a number of at least 0"),
         ({"prompt": [1], "weight": [float("nan")]}, r"weight\[0\]"),
-        ({"prompt": [1], "weight": [0]}, "weight: expected a number above 0 somewhere"),
+        ({"prompt": [1], "weight": [0]}, "weight: expected at least one number above 0"),
         ({"weight": [1]}, "expected a column of lengths"),
         ({"prompt": []}, "expected at least one row"),
         ({"crops": ["2x3"]}, "crops: expected columns of"),

@@ -162,6 +162,7 @@ def test_node_that_does_not_start_is_one_line(grid, tmp_path, monkeypatch, addre
 
     monkeypatch.setattr("ray.init", slow)
     monkeypatch.setattr("sweepengine.store.cluster._require_listener", lambda _: None)
-    place = "--engine ray: no start" if address is None else f"--address {address}: no Ray cluster"
+    option = f"--address {address}: no Ray cluster"
+    place = "--engine ray: Ray did not start" if address is None else option
     with pytest.raises(se.InputError, match=f"{place}.*: The current node timed out during start"):
         se.run(grid, tmp_path / "d", engine="ray", address=address)

@@ -129,7 +129,7 @@ def test_another_engine_version_is_refused(grid, tmp_path):
 def test_folder_with_other_files_is_refused_and_left_alone(grid, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(se.InputError, match=r"is not empty and no dataset \(it holds thesis"):
+        with pytest.raises(se.InputError, match=r"not empty and not a dataset \(it holds thesis"):
             se.run(grid, tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -187,7 +187,7 @@ def test_damaged_file_alone_is_written_again(grid, tmp_path):
     content[100] ^= 1
     paths[1].write_bytes(content)
     for incomplete in (False, True):
-        with pytest.raises(se.InputError, match="its checksum is another"):
+        with pytest.raises(se.InputError, match="its checksum differs"):
             scan_dataset(tmp_path / "d")
         if incomplete:
             manifest = tmp_path / "d" / "manifest.json"
