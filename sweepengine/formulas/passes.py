@@ -1,9 +1,9 @@
 """A pass through a model: the one list of its operators.
 
 A pass is sequences with new tokens behind cached ones, so prefill, a chunk of it, a decode step and
-a verification step of several drafted tokens are the same thing (docs/decoders.md, "What a pass
-is"). Counts, times, parameters and explanations are folds over the parts of a pass; an operator is
-known by its phase, the position of its group and its field's name, never by a title.
+a verification step of several drafted tokens are the same thing (docs/decoders.md, "A pass").
+Counts, times, parameters and explanations are folds over the parts of a pass; an operator is known
+by its phase, the position of its group and its field's name, never by a title.
 """
 
 from typing import NamedTuple

@@ -9,8 +9,8 @@ from sweepengine.data.stated import stated
 
 def test_numbers_that_a_file_leaves_out_are_not_stated():
     numbers = stated(load_model("gpt-oss-20b"))
-    assert set(numbers) == {"backbone", "groups", "convention", "counts", "checkpoint"}
-    assert numbers["backbone"] == {"hidden": 2880, "vocabulary": 201088}
+    assert set(numbers) == {"trunk", "groups", "convention", "counts", "checkpoint"}
+    assert numbers["trunk"] == {"hidden": 2880, "vocabulary": 201088}
     looking_back, whole = (group["attention"] for group in numbers["groups"])
     assert looking_back == whole | {"window": 128}
     assert set(whole) == {"heads", "key_value_heads", "key_width", "input_bias", "output_bias",

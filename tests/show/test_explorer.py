@@ -73,8 +73,8 @@ def test_bars_are_the_longest_operators_and_the_rest_as_one():
     ("asked", "said"),
     [
         ({"batch": "x"}, "batch = x: expected a number above 0"),
-        ({"batch": "1.5"}, "batch = 1.5: expected a whole number"),
-        ({"batch": "1e9"}, "batch = 1e9: expected a whole number"),
+        ({"batch": "1.5"}, "batch = 1.5: expected an integer"),
+        ({"batch": "1e9"}, "batch = 1e9: expected an integer"),
         ({"layout": "tp3"}, "layout = tp3: expected fewest devices, tp1"),
         ({"precision": "nope"}, "precision = nope: expected checkpoint"),
         ({"ttft": "nan"}, "ttft = nan: expected a number above 0"),

@@ -108,7 +108,7 @@ def test_full_disk_is_one_message_and_what_is_written_stays(process, root, tmp_p
         done = process("run", grid, "--out", out)
         assert done.returncode == 2
         assert "No space left on device" in done.stderr
-        assert "bytes free); the files there are complete" in done.stderr
+        assert "bytes free); complete files are kept" in done.stderr
         assert done.stderr.count("\n") == 1
         files = list(out.glob("points-*.parquet"))
         assert files
