@@ -196,7 +196,8 @@ def test_names_of_grids_end_in_pages_that_hold_together(home, name, description)
     right(["query", str(home / "named.toml"), "--top", "1"])
 
 
-def test_hostile_but_valid_names_are_text_on_a_page(home, tmp_path):
+def test_hostile_but_valid_names_are_text_on_a_page(home, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweepengine.show.report.KINDS", (".svg", ".html"))  # pages hold text
     name = '<script>alert(1)</script> & "x" | `y` [z](http://x) ../../w'
     (home / "page.toml").write_text(GRID.replace('"small"', json.dumps(name)))
     write_report([str(home / "page.toml")] * 2, tmp_path / "page")

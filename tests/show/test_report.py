@@ -63,11 +63,16 @@ def test_published_table_that_is_missing_is_named(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_grid_too_large_for_tables_is_charted_as_bands(tmp_path):
-    write_report(["capacity"], tmp_path)
+def test_grid_too_large_for_tables_is_charted_as_bands(tmp_path, root):
+    every_400th = (
+        (root / "grids" / "capacity.toml").read_text().replace("step = 10 ", "step = 4000 ")
+    )
+    (tmp_path / "large.toml").write_text(every_400th)
+    write_report([str(tmp_path / "large.toml")], tmp_path / "out")
+    tmp_path /= "out"
     assert list(tmp_path.glob("*.csv")) == []
     page = (tmp_path / "index.html").read_text()
-    assert "10,108,800 points, shown in charts only" in page
+    assert f"{54 * 4 * 2 * 9 * 7:,} points, shown in charts only" in page
     assert "bands: smallest to largest over all other inputs" in page
     assert len(page) < 3_000_000
 
