@@ -177,4 +177,5 @@ def _failed(error: BaseException) -> int:
 
 
 def _interrupted() -> int:
+    interrupts.restore_stderr()
     return _line("interrupted", interrupts.status() or 128 + signal.SIGINT)

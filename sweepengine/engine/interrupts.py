@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -77,6 +78,22 @@ def unwatched() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+_stderr: list[int] = []
+
+
+def _hush() -> None:
+    """Keep what libraries print of an interrupt, such as a panic of Polars, off stderr."""
+    with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+        _stderr.append(os.dup(2))
+        os.dup2(nowhere.fileno(), 2)
+
+
+def restore_stderr() -> None:
+    """Give stderr back, for the one line that says that the command was interrupted."""
+    while _stderr:
+        os.dup2(_stderr.pop(), 2)
+
+
 def _watch(heeded: set[signal.Signals], leaving: threading.Event, ended: threading.Event) -> None:
     # Without a time limit, as with one Python takes a stopped and continued process for a signal.
     came = signal.sigwaitinfo(heeded)
@@ -86,6 +103,7 @@ def _watch(heeded: set[signal.Signals], leaving: threading.Event, ended: threadi
         ended.wait()
         return
     _came.append(came.si_signo)
+    _hush()
     sys.unraisablehook = lambda _: None  # hide errors in callbacks of libraries
     _thread.interrupt_main()
     if not ended.wait(GRACE_SECONDS):
@@ -94,5 +112,6 @@ def _watch(heeded: set[signal.Signals], leaving: threading.Event, ended: threadi
 
 def _end() -> NoReturn:
     """End the process at once; unfinished files have temporary names."""
+    restore_stderr()
     os.write(2, b"sweepengine: interrupted\n")
     os._exit(status())

@@ -122,12 +122,10 @@ def _largest_image(arch: Architecture, columns: Mapping[str, NDArray[np.integer]
     """The largest value of each figure of the images, an upper bound as costs grow with each."""
     if arch.towers is None:
         return ImageTokens(0, 0, 0, 0, 0)
-    # The formula is plain arithmetic, so it takes whole columns.
-    figures = image_tokens(
-        arch.towers.image,
-        *(columns[name] for name in IMAGE_COLUMNS),  # type: ignore[arg-type]
-    )
-    return ImageTokens(*(int(np.max(figure)) for figure in figures))
+    rows, _ = distinct([columns[name].astype(np.int64, copy=False) for name in IMAGE_COLUMNS])
+    sizes = zip(*(columns[name][rows].tolist() for name in IMAGE_COLUMNS), strict=True)
+    images = [image_tokens(arch.towers.image, *size) for size in sizes]
+    return ImageTokens(*map(max, zip(*images, strict=True)))
 
 
 def _overflow(

@@ -79,18 +79,20 @@ def _write_csv(points: pl.LazyFrame, file: IO[bytes]) -> None:
 
 
 def _write_json(points: pl.LazyFrame, file: IO[bytes]) -> None:
-    begun = False
+    pending = b""
 
     def write(frame: pl.DataFrame) -> None:
-        nonlocal begun
+        nonlocal pending
         for part in frame.iter_slices(TEXT_ROWS):
             lines = part.write_ndjson().encode().rstrip(b"\n")
             if lines:
-                file.write((b",\n " if begun else b"[") + lines.replace(b"\n", b",\n "))
-                begun = True
+                file.write(pending)
+                pending = (b",\n " if pending else b"[") + lines.replace(b"\n", b",\n ")
 
     each_batch(points, "query", write)
-    file.write(b"]\n" if begun else b"[]\n")
+    file.write(
+        (pending or b"[") + b"]\n"
+    )  # with the last rows: a small answer is whole or not there
 
 
 TEXT_ROWS = 1 << 14

@@ -109,3 +109,14 @@ def test_many_points_near_the_largest_are_checked_soon():
     prefill, decode = text * 4e9 + text**2 * 1e5, steps * (4e9 + (text + steps) * 2e5)
     near = given.filter(batch * prefill < 4e18, batch * decode < 4e18)
     assert se.evaluate(near).height == near.height > 20_000
+
+
+@pytest.mark.parametrize("model", ["deepseek-ocr-3b", "deepseek-ocr-2"])
+def test_images_of_many_sizes_are_one_frame(model):
+    """A frame of several image sizes of a model with queries ended in a traceback."""
+    sizes = [(1024, 768, 0, 0), (1024, 768, 2, 3), (640, 512, 1, 4), (512, 640, 3, 3)]
+    names = ["view_size", "tile_size", "crop_rows", "crop_cols"]
+    rows = se.evaluate(pl.DataFrame(sizes, schema=names, orient="row"), model)
+    for size, row in zip(sizes, rows.iter_rows(named=True), strict=True):
+        one = se.cost(model, **dict(zip(names, size, strict=True)))
+        assert {name: row[name] for name in one} == pytest.approx(one, rel=1e-12)
