@@ -35,6 +35,10 @@ MAX_CACHED_FIGURES = 1 << 14
 """Most cached figures of each kind."""
 
 
+PATHS = {column.figure: column.figure.split(".") for column in OUTPUTS}
+"""Record and field of each figure."""
+
+
 class Vision(NamedTuple):
     """Figures that depend on the image only."""
 
@@ -208,7 +212,7 @@ def column_value(
         Decode steps, and sequences on all devices.
     """
     figures, convention = workload.figures, arch.convention
-    reduction, (record, field) = column.reduction, column.figure.split(".")
+    reduction, (record, field) = column.reduction, PATHS[column.figure]
     value: int = getattr(getattr(figures, record), field)
     if reduction == columns.AS_IS:
         return value
