@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import serving_engine_of, speeds_of, target_of_point
-from sweepengine.engine.records import paths
-from sweepengine.engine.tables import FIGURES, tabulate
+from sweepengine.engine.records import FIGURES, GROWTH
+from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import in_ranges
 from sweepengine.engine.times import fill_times, timed_product
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.figures import KeyGrowth
 from sweepengine.formulas.layout import devices
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
 from sweepengine.grid.axes import Axis
@@ -33,8 +32,6 @@ from sweepengine.grid.products import expand, indexed
 from sweepengine.grid.timed import timed
 
 Integers = NDArray[np.int64]
-GROWTH = paths(KeyGrowth)
-"""Rows of the table of growth per key."""
 PLAIN, COMPILED = "plain", "compiled"
 MAX_PLAIN_POINTS = 3_000
 """Up to this many points plain Python is faster than loading the compiler."""
@@ -91,13 +88,14 @@ def fill_columns(
     """
     from sweepengine.engine.kernel import Tables, fill
 
+    plans = {name: _plan(BY_NAME[name], tables[1]) for name in columns}
     same = {
         name: np.broadcast_to(value, rows)
         for name in columns
-        if (value := _constant(BY_NAME[name], tables)) is not None
+        if (value := _constant(plans[name], tables[0])) is not None
     }
     varied = [name for name in columns if name not in same]
-    plan = np.array([_plan(BY_NAME[name], tables) for name in varied], np.int64).reshape(-1, 3)
+    plan = np.array([plans[name] for name in varied], np.int64).reshape(-1, 3)
     real = [name for name in varied if BY_NAME[name].dtype == "Float64"]
     whole = [name for name in varied if name not in real]
     integers = np.empty((len(whole), rows), np.int64)
@@ -131,15 +129,12 @@ def computed_columns(
     return {name: computed[name] for name in columns}
 
 
-def _constant(
-    column: Column, tables: tuple[Integers, Integers, Integers]
-) -> np.int64 | np.float64 | None:
+def _constant(plan: tuple[int, int, int], figures: Integers) -> np.int64 | np.float64 | None:
     """The value of a column that its figures show to be constant; None where they do not.
 
     On one device nothing is sent, for example, and the weights of a model are the same everywhere.
     """
-    figures = tables[0]
-    reduction, figure, key = _plan(column, tables)
+    reduction, figure, key = plan
     row = figures[figure]
     if not row.size or (row != row[0]).any():
         return None
@@ -150,12 +145,12 @@ def _constant(
     return np.float64(0) if reduction == READ_ONCE else np.int64(0)
 
 
-def _plan(column: Column, tables: tuple[Integers, ...]) -> tuple[int, int, int]:
+def _plan(column: Column, growth: Integers) -> tuple[int, int, int]:
     """Instruction for `kernel.fill`: reduction, row of figures, and row of growth per key or -1."""
-    growth, (_, field) = tables[1], column.figure.split(".")
     key = -1
-    if column.reduction == OVER_STEPS and growth[:, GROWTH.index(f"counts.{field}")].any():
-        key = GROWTH.index(f"counts.{field}")
+    if column.reduction == OVER_STEPS:
+        place = GROWTH.index(f"counts.{column.figure.split('.')[1]}")
+        key = place if growth[:, place].any() else -1
     return column.reduction, FIGURES.index(column.figure), key
 
 

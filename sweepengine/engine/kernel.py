@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from sweepengine.engine.compiled import compiled, inner
 from sweepengine.engine.readers import reader
-from sweepengine.engine.records import paths
+from sweepengine.engine.records import FIGURES, GROWTH
 from sweepengine.formulas.architecture import Backbone, Convention, Counts, Group, Span
 from sweepengine.formulas.cost import CountedOperator
-from sweepengine.formulas.figures import Figures, KeyGrowth, larger, merged
+from sweepengine.formulas.figures import larger, merged
 from sweepengine.formulas.layout import EndsHeld, Layout
 from sweepengine.formulas.passes import ends_part, layer_part
 from sweepengine.formulas.phases import ends_phase, group_phase
@@ -49,10 +49,6 @@ Floats = NDArray[np.float64]
 
 RUN = 512
 """Points handled together: their index arrays stay in the first-level cache."""
-FIGURES = paths(Figures)
-"""Rows of the table of figures."""
-GROWTH = paths(KeyGrowth)
-"""Rows of the table of what each key adds."""
 CONTEXT, PREFILL_TOKENS, TABLE_ROW, TABLE_ROWS, DATA, EXPERT_GROUPS = (
     FIGURES.index(name)
     for name in ("tokens.context", "tokens.prefill", "weights.table_row_bytes",

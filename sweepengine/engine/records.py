@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_type_hints
 
+from sweepengine.formulas.figures import Figures, KeyGrowth
+
 Record = type[NamedTuple]
 
 
@@ -26,3 +28,9 @@ def flat(value: Any) -> list[Any]:
     if not isinstance(value, tuple):
         return [value]
     return [number for part in value for number in flat(part)]
+
+
+FIGURES = paths(Figures)
+"""Rows of the table of figures."""
+GROWTH = paths(KeyGrowth)
+"""Rows of the table of what each key adds."""

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepengine.engine.records import flat, paths
+from sweepengine.engine.records import FIGURES, flat
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.figures import Figures, Phase, device_counts
+from sweepengine.formulas.figures import Phase, device_counts
 from sweepengine.formulas.formats import cache_bits
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
@@ -21,8 +21,6 @@ Integers = NDArray[np.int64]
 Columns = Mapping[str, Integers]
 FEW = 1_000
 """Figures that plain Python makes in the time that compiling their formulas would take."""
-FIGURES = paths(Figures)
-"""Rows of the table of figures."""
 LAYOUT_COLUMNS = AXES["layout"].columns
 SHARE = (*AXES["heads"].columns, *LAYOUT_COLUMNS)
 """Inputs that decide which share of a model a device has."""

@@ -179,13 +179,17 @@ BAD = {
     ),
     "fraction of silicon": (
         [*H100, "--compute-fraction", "0.5"],
-        "do not apply to measured kernels of h100-sxm: expected --times roofline",
+        "fractions of peaks do not apply to measured kernels of h100-sxm: "
+        "expected --times roofline",
     ),
     "silicon of a device without rates": (
         ["--device", "mi300x", "--times", "silicon"],
         'mi300x: has no rates: expected times = "roofline", a device of',
     ),
-    "no such points": ([*H100, "--where", "batch_size = 7"], "no points match: expected"),
+    "no such points": (
+        [*H100, "--where", "batch_size = 7"],
+        "no points match: expected at least one",
+    ),
     "SQL": ([*H100, "--where", "batch_size = = 7"], "--where: unable to parse"),
     "chart": ([*H100, "--chart", "x.gif"], "x.gif: expected a file name that ends in .svg"),
 }

@@ -129,7 +129,9 @@ def test_another_engine_version_is_refused(grid, tmp_path):
 def test_folder_with_other_files_is_refused_and_left_alone(grid, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(se.InputError, match=r"not empty and not a dataset \(it holds thesis"):
+        with pytest.raises(
+            se.InputError, match=r"is not empty and not a dataset \(it holds thesis"
+        ):
             se.run(grid, tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
