@@ -114,6 +114,7 @@ def commands(ctx: click.Context) -> None:
 
 def _line(message: str, code: int) -> int:
     """Print one line to stderr and return the exit status."""
+    interrupts.restore_stderr()
     say(f"sweepengine: {' '.join(message.split())}", error=True)
     return code
 
@@ -177,5 +178,4 @@ def _failed(error: BaseException) -> int:
 
 
 def _interrupted() -> int:
-    interrupts.restore_stderr()
     return _line("interrupted", interrupts.status() or 128 + signal.SIGINT)

@@ -50,6 +50,7 @@ def run(
         with _progress(loaded.name, total) as advance:
             summary = run_grid(loaded, out, overwrite, workers, limit, advance, engine, address)
     except KeyboardInterrupt:
+        interrupts.restore_stderr()
         say(f"{out}: interrupted: run the same command again to go on", error=True)
         sys.exit(interrupts.status() or 130)
     earlier = summary.points - summary.written

@@ -89,7 +89,7 @@ def _hush() -> None:
 
 
 def restore_stderr() -> None:
-    """Give stderr back, for the one line that says that the command was interrupted."""
+    """Give stderr back, for the one line that says why the command ends."""
     while _stderr:
         os.dup2(_stderr.pop(), 2)
 
@@ -102,8 +102,8 @@ def _watch(heeded: set[signal.Signals], leaving: threading.Event, ended: threadi
             os.kill(os.getpid(), came.si_signo)
         ended.wait()
         return
+    _hush()  # before the main thread can see the signal and restore stderr
     _came.append(came.si_signo)
-    _hush()
     sys.unraisablehook = lambda _: None  # hide errors in callbacks of libraries
     _thread.interrupt_main()
     if not ended.wait(GRACE_SECONDS):
