@@ -3,10 +3,11 @@
 from typing import Any, NamedTuple
 
 from sweepengine.data.models import Model, build, merged
-from sweepengine.data.schema import TOWERS, quantities
+from sweepengine.data.schema import TOWERS
 from sweepengine.formulas.architecture import Attention, Backbone, Convention, FeedForward
 from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.quantities import quantities
 from sweepengine.grid.plain import point_columns
 
 MOST_EFFECTS = 4

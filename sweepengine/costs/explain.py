@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sweepengine.costs.titles import TITLES, VIEWS, group_titles, operator_title
-from sweepengine.formulas import attention, clip, encoder, layers, operators, recurrent, sam
+from sweepengine.formulas import attention, blocks, layers, operators, recurrent
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.cost import NOTHING, Cost, CountedOperator, counted, scaled
+from sweepengine.formulas.blocks import Block, block, join_cost
+from sweepengine.formulas.cost import NOTHING, Cost, add, counted, scaled
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, formats_of, layer_savings
 from sweepengine.formulas.layers import Ends, Layer
@@ -21,8 +22,8 @@ from sweepengine.formulas.layout import (
 from sweepengine.formulas.passes import ENDS, Part, pass_of, steps_of
 from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.reductions import activated_experts, read_once
-from sweepengine.formulas.tokens import ImageTokens, ceil_div
-from sweepengine.formulas.vision import Joins, joins, projected_tokens, repeats, view
+from sweepengine.formulas.tokens import ceil_div
+from sweepengine.formulas.views import ImageViews, View
 from sweepengine.grid.plain import image_of, layout_of
 
 COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes",
@@ -50,38 +51,16 @@ STATED_BY: dict[type, Formulas] = {
         "final_norm": operators.rms_norm,
         "head": operators.linear,
     },
-    sam.SamBlock: {
-        "norms": operators.norm,
-        "projections": sam.sam_projections,
-        "positions": sam.relative_positions,
-        "attention": sam.sam_attention,
+    Block: {
+        "norms": blocks.block_norms,
+        "projections": blocks.block_projections,
+        "rotary": blocks.block_rotary,
+        "positions": blocks.relative_positions,
+        "attention": blocks.block_attention,
+        "convolutions": blocks.depthwise,
         "mlp": operators.mlp,
         "residuals": operators.residual_add,
     },
-    sam.SamEnds: {
-        "patches": operators.linear,
-        "tables": sam.position_tables,
-        "neck": sam.neck,
-        "neck_norms": sam.layer_norm_2d,
-    },
-    clip.ClipBlock: {
-        "norms": operators.norm,
-        "projections": clip.clip_block,
-        "attention": clip.clip_attention,
-        "mlp": operators.mlp,
-        "residuals": operators.residual_add,
-    },
-    clip.ClipEnds: {"embeddings": clip.clip_ends, "pre_norm": operators.norm},
-    encoder.EncoderBlock: {
-        "norms": operators.rms_norm,
-        "projections": encoder.encoder_projections,
-        "rotary": encoder.encoder_rotary,
-        "attention": encoder.encoder_attention,
-        "mlp": operators.mlp,
-        "residuals": operators.residual_add,
-    },
-    encoder.EncoderEnds: {"queries": encoder.encoder_ends, "final_norm": operators.rms_norm},
-    Joins: {"projector": clip.mlp_projector, "separators": operators.table},
 }
 """The formula that states each operator of a record."""
 TILES = 1
@@ -152,7 +131,7 @@ def explain(arch: Architecture, point: Point) -> CostLine:
     pass. Activation memory is a maximum, not a sum, so the tree leaves it out.
     """
     image = image_of(arch, point)
-    tokens = tokens_of(point, image.view_tokens + image.tile_tokens)
+    tokens = tokens_of(point, image.tokens)
     batch, steps = ceil_div(point.batch_size, point.data_parallel), point.decode_steps
     share = share_of(arch, point.attention_heads, point.key_value_heads, layout_of(point))
     phases = []
@@ -213,43 +192,75 @@ def _line(
     )
 
 
-def _vision(arch: Architecture, image: ImageTokens, flash: int, batch: int) -> CostLine:
+def _vision(arch: Architecture, image: ImageViews, flash: int, batch: int) -> CostLine:
     """Return the line of vision: views by kind of layers, then the joins to the decoder."""
-    towers, counts, size = arch.vision, arch.counts, arch.convention.dtype_bytes
-    times = repeats(towers)
-    kinds = {"global_blocks": "sam_block", "windowed_blocks": "sam_block",
-             "clip_blocks": "clip_block", "encoder_blocks": "encoder_block"}  # fmt: skip
-
-    def lines_of(
-        record: Any, roles: tuple[CountedOperator, ...], count: int, read: int, joined: bool = False
-    ) -> list[CostLine]:
-        lines = []
-        for (name, cost), role in zip(record._asdict().items(), roles, strict=True):
-            all_of = scaled(counted(cost, role), count, read)
-            if _costs(all_of):
-                known = OperatorId("vision", ENDS, name) if joined else None
-                lines.append(
-                    _line(operator_title(name), STATED_BY[type(record)][name], all_of, batch, size,
-                          float(all_of.weight_io * size), known=known)
-                )  # fmt: skip
-        return lines
-
     shown = []
-    for position, (side, views) in enumerate(
-        ((image.view_size, 1), (image.tile_size, image.tiles))
-    ):
-        seen = []
-        for kind, record in view(towers, side, flash)._asdict().items():
-            copies = getattr(times, kind)
-            read = 0 if position == TILES else copies
-            parts = lines_of(record, getattr(counts, kinds.get(kind, kind)), copies * views, read)
-            if parts:
-                known = OperatorId("vision", position, kind)
-                seen.append(_sum(TITLES[kind], copies, parts, known))
+    for position, view in enumerate((image.views, image.tiles)):
+        seen = _view_lines(arch, image, position, view, flash, batch)
         if seen:
-            shown.append(_sum(VIEWS[position], views, seen))
-    joined = joins(towers.projector, projected_tokens(towers, image))
-    return _sum("vision", 1, [*shown, *lines_of(joined, counts.joins, 1, 1, joined=True)])
+            shown.append(_sum(VIEWS[position], view.count, seen))
+    joined = _join_lines(arch, "", image.views, image.features, batch, 1)
+    return _sum("vision", 1, [*shown, *joined])
+
+
+def _view_lines(
+    arch: Architecture, image: ImageViews, position: int, view: View, flash: int, batch: int
+) -> list[CostLine]:
+    """Return the lines of all kinds of layers over views of one size."""
+    towers, size = arch.vision, arch.convention.dtype_bytes
+    read = 0 if position == TILES else 1
+    found = []
+    kinds = {name.kind: name.part for name in (*towers.join_names, *towers.block_names)}
+    parts = list(dict.fromkeys(kinds.values()))
+    for kind in sorted(filter(None, kinds), key=lambda kind: parts.index(kinds[kind])):
+        lines, layers = _join_lines(arch, kind, view, image.features, batch, read), 1
+        for name, group, roles in zip(
+            towers.block_names, towers.blocks, arch.counts.blocks, strict=True
+        ):
+            if name.kind == kind:
+                layers = group.layers
+                for role, (operator, cost) in zip(
+                    roles, block(group, view, flash)._asdict().items(), strict=True
+                ):
+                    all_of = scaled(counted(cost, role), layers * view.count, layers * read)
+                    lines += _vision_line(operator, STATED_BY[Block][operator], all_of, batch, size)
+        if lines:
+            known = OperatorId("vision", position, kind)
+            found.append(_sum(TITLES.get(kind, kind), layers, lines, known))
+    return found
+
+
+def _join_lines(
+    arch: Architecture, kind: str, view: View, features: int, batch: int, read: int
+) -> list[CostLine]:
+    """Return the lines of joins of a kind, by operator; those behind all views have no kind."""
+    towers, found = arch.vision, dict[str, Cost]()
+    count = view.count if kind else 1
+    for name, join, role in zip(towers.join_names, towers.joins, arch.counts.joins, strict=True):
+        if name.kind == kind:
+            cost = scaled(counted(join_cost(join, view, features), role), count, read)
+            found[name.operator] = add(found.get(name.operator, NOTHING), cost)
+    lines = []
+    for operator, cost in found.items():
+        known = None if kind else OperatorId("vision", ENDS, operator)
+        size = arch.convention.dtype_bytes
+        lines += _vision_line(operator, join_cost, cost, batch, size, known)
+    return lines
+
+
+def _vision_line(
+    operator: str,
+    formula: Callable[..., Any],
+    cost: Cost,
+    batch: int,
+    size: int,
+    known: OperatorId | None = None,
+) -> list[CostLine]:
+    """Return the line of an operator of vision; none if it has no cost."""
+    if not _costs(cost):
+        return []
+    read = float(cost.weight_io * size)
+    return [_line(operator_title(operator), formula, cost, batch, size, read, known=known)]
 
 
 class _Walk(NamedTuple):

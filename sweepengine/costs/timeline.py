@@ -1,5 +1,6 @@
 """One point on a device, operator by operator: microseconds, what bounds it, share of the peak."""
 
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from sweepengine.costs.explain import CostLine, OperatorId, explain
@@ -15,8 +16,10 @@ from sweepengine.formulas.points import Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
-from sweepengine.formulas.tokens import ImageTokens, Pass, ceil_div
-from sweepengine.formulas.vision_times import projector_us, view_times
+from sweepengine.formulas.tokens import Pass, ceil_div
+from sweepengine.formulas.towers import Towers
+from sweepengine.formulas.views import ImageViews
+from sweepengine.formulas.vision_times import blocks_us, join_us
 from sweepengine.grid.plain import image_of, layout_of
 from sweepengine.grid.timed import timed
 
@@ -79,7 +82,7 @@ class _Shape(NamedTuple):
 
     point: Point
     share: Share
-    image: ImageTokens
+    image: ImageViews
     tokens: Tokens
     batch: float
     """Sequences of a data-parallel group in a step."""
@@ -95,7 +98,7 @@ def _shape_of(model: Model, point: Point) -> _Shape:
         point,
         share_of(arch, point.attention_heads, point.key_value_heads, layout),
         image,
-        tokens_of(point, image.view_tokens + image.tile_tokens),
+        tokens_of(point, image.tokens),
         batch,
         1.0 if point.serving == CONTINUOUS else batch,
     )
@@ -222,14 +225,7 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
     arch, point, share = model.architecture, shape.point, shape.share
     times: dict[OperatorId, float] = {}
     if arch.towers is not None:
-        image = shape.image
-        for view, (side, images) in enumerate(
-            ((image.view_size, shape.filled), (image.tile_size, shape.filled * image.tiles))
-        ):
-            for kind, us in view_times(arch.towers, side, images, speeds)._asdict().items():
-                times[OperatorId("vision", view, kind)] = us
-        joined = projector_us(arch.towers, image, shape.filled, speeds)
-        times[OperatorId("vision", ENDS, "projector")] = joined
+        times |= _vision_times(arch.towers, shape, speeds)
     prefill = Pass(shape.filled, shape.tokens.prefill, point.cached_tokens, decode=0)
     step = Pass(shape.batch, 1, 0, decode=1)
     before = cached_before(arch.convention, shape.tokens.context)
@@ -242,4 +238,24 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
             for name, us in spent.items():
                 known = OperatorId(phase, part.group, name)
                 times[known] = share.layout.pipeline * part.layers * us
+    return times
+
+
+def _vision_times(towers: Towers, shape: _Shape, speeds: Speeds) -> dict[OperatorId, float]:
+    """Return microseconds of kinds of layers for each kind of view, and of joins behind them."""
+    times: dict[OperatorId, float] = defaultdict(float)
+    image = shape.image
+    for position, view in enumerate((image.views, image.tiles)):
+        images = shape.filled * view.count
+        for name, blocks in zip(towers.block_names, towers.blocks, strict=True):
+            known = OperatorId("vision", position, name.kind)
+            times[known] += blocks_us(blocks, view, images, speeds)
+        for name, join in zip(towers.join_names, towers.joins, strict=True):
+            if name.kind:
+                us = join_us(join, view, images, image.features, speeds)
+                times[OperatorId("vision", position, name.kind)] += us
+    for name, join in zip(towers.join_names, towers.joins, strict=True):
+        if not name.kind:
+            us = join_us(join, image.views, shape.filled, image.features, speeds)
+            times[OperatorId("vision", ENDS, name.operator)] += us
     return times

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+from itertools import chain
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -20,43 +21,26 @@ from sweepengine.formulas.architecture import (
     Group,
     Recurrent,
 )
-from sweepengine.formulas.clip import ClipBlock, ClipEnds
+from sweepengine.formulas.blocks import Block
 from sweepengine.formulas.cost import CountedOperator
-from sweepengine.formulas.encoder import EncoderBlock, EncoderEnds
+from sweepengine.formulas.deepseek_ocr import ocr_towers
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES
 from sweepengine.formulas.layers import Ends, Layer
-from sweepengine.formulas.quantities import Quantity
-from sweepengine.formulas.sam import SamBlock, SamEnds
-from sweepengine.formulas.towers import (
+from sweepengine.formulas.ocr_parts import (
     NO_CLIP,
     NO_ENCODER,
     Clip,
     Encoder,
     Image,
+    OcrParts,
     Projector,
     Sam,
-    Towers,
 )
-from sweepengine.formulas.vision import Joins
+from sweepengine.formulas.quantities import quantities
+from sweepengine.formulas.towers import Towers
 
 LARGEST_NUMBER = 2**31 - 1
 """Largest number in a model file."""
-OPERATORS: dict[str, tuple[str, type[NamedTuple]]] = {
-    "layer": ("decoder", Layer),
-    "ends": ("decoder", Ends),
-    "sam_ends": ("sam", SamEnds),
-    "sam_block": ("sam", SamBlock),
-    "clip_ends": ("clip", ClipEnds),
-    "clip_block": ("clip", ClipBlock),
-    "encoder_ends": ("encoder", EncoderEnds),
-    "encoder_block": ("encoder", EncoderBlock),
-    "joins": ("vision", Joins),
-}
-"""Field of `Counts` to the prefix and record of its operators: "decoder.norms", "sam.tables"."""
-OPERATOR_NAMES = {
-    kind: [f"{part}.{operator}" for operator in tuple_of._fields]
-    for kind, (part, tuple_of) in OPERATORS.items()
-}
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64, strict=True)]
 _Layers = Annotated[int, Field(ge=1, le=LARGEST_NUMBER, strict=True)]
@@ -80,14 +64,6 @@ class Mode(BaseModel):
     model_config = _STRICT
     view_size: _Side
     tile_size: _Side | None = None
-
-
-def quantities(numbers: type[NamedTuple]) -> dict[str, Quantity]:
-    """Annotation of each number of a record, by name."""
-    hints = get_type_hints(numbers, include_extras=True)
-    return {
-        name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
-    }
 
 
 def _schema(numbers: type[NamedTuple], **more: Any) -> type[BaseModel]:
@@ -206,10 +182,14 @@ ModelFile: type[_ModelFile] = create_model(
 )
 
 
+def _ocr_of(arch: Architecture) -> OcrParts | None:
+    return None if arch.towers is None else arch.towers.ocr
+
+
 def _divisions(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
     """Pairs of key and number of which the first must divide the second."""
-    if arch.towers is not None:
-        sam, clip, encoder = arch.towers.sam, arch.towers.clip, arch.towers.encoder
+    if (ocr := _ocr_of(arch)) is not None:
+        sam, clip, encoder = ocr.sam, ocr.clip, ocr.encoder
         yield "sam.heads", sam.heads, "sam.width", sam.width
         yield "clip.heads", clip.heads, "clip.width", clip.width
         yield "clip.patch_size", clip.patch_size, "clip.image_size", clip.image_size
@@ -225,11 +205,11 @@ def _divisions(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, i
 
 def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]]:
     """Pairs of key and number of which the first must not exceed the second."""
-    if arch.towers is not None:
-        sam, image = arch.towers.sam, arch.towers.image
+    if (ocr := _ocr_of(arch)) is not None:
+        sam, image = ocr.sam, ocr.image
         few = ("image.few_queries", image.few_queries)
         yield *few, "image.many_queries", image.many_queries
-        if arch.towers.encoder.layers:
+        if ocr.encoder.layers:
             yield "least allowed image.few_queries", 1, "image.few_queries", image.few_queries
         else:
             yield *few, "its limit without an encoder", 0
@@ -280,39 +260,53 @@ def _groups(file: Any) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _counts(file: Any) -> Counts:
+def _counts(file: Any, towers: Towers | None) -> Counts:
     """Weight of each count of each operator; later rules override earlier ones."""
-    counted = {name: CountedOperator() for names in OPERATOR_NAMES.values() for name in names}
+    layer = [f"decoder.{name}" for name in Layer._fields]
+    ends = [f"decoder.{name}" for name in Ends._fields]
+    blocks, joins = [], []
+    if towers is not None:
+        blocks = [[f"{n.tower}.{name}" for name in Block._fields] for n in towers.block_names]
+        joins = [f"{name.tower}.{name.operator}" for name in towers.join_names]
+    names = dict.fromkeys([*layer, *ends, *chain(*blocks), *joins])
+    known = {name: CountedOperator() for name in names}
     for key, rule in file.accounting.counts.items():
         weights = {count: getattr(rule, count) for count in CountedOperator._fields}
         changed = {count: number for count, number in weights.items() if number is not None}
         for pattern in rule.operators:
-            matching = [name for name in counted if fnmatchcase(name, pattern)]
+            matching = [name for name in known if fnmatchcase(name, pattern)]
             if not matching:
                 raise ValueError(
                     f'accounting.counts.{key}: operator "{pattern}" is unknown: '
-                    f"expected some of {', '.join(counted)}"
+                    f"expected some of {', '.join(known)}"
                 )
-            counted |= {name: counted[name]._replace(**changed) for name in matching}
-    return Counts(
-        **{kind: tuple(counted[name] for name in OPERATOR_NAMES[kind]) for kind in Counts._fields}
-    )
+            known |= {name: known[name]._replace(**changed) for name in matching}
+
+    def of(these: list[str]) -> tuple[CountedOperator, ...]:
+        return tuple(known[name] for name in these)
+
+    return Counts(of(layer), of(ends), tuple(of(group) for group in blocks), of(joins))
 
 
 def architecture_of(file: Any) -> Architecture:
     """Numbers of a validated model file as formulas take them."""
-    towers = None
-    if file.image is not None:
-        parts: dict[str, Any] = {
-            name: _numbers(getattr(file, name), part) if getattr(file, name) else EITHER[name]
-            for name, part in TOWERS.items()
-        }
-        towers = Towers(**parts)
+    towers = _towers_of(file)
     return Architecture(
         _numbers(file.decoder, Backbone),
         _groups(file),
         towers,
         _numbers(file.accounting, Convention),
-        _counts(file),
+        _counts(file, towers),
         Checkpoint(*(FORMAT_NAMES.index(getattr(file.checkpoint, f)) for f in Checkpoint._fields)),
     )
+
+
+def _towers_of(file: Any) -> Towers | None:
+    """Vision towers of a validated model file; None without any."""
+    if file.image is None:
+        return None
+    parts: dict[str, Any] = {
+        name: _numbers(getattr(file, name), part) if getattr(file, name) else EITHER[name]
+        for name, part in TOWERS.items()
+    }
+    return ocr_towers(OcrParts(**parts))

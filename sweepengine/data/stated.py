@@ -6,8 +6,9 @@ When formulas gain a number, files without it keep their hash, and datasets stay
 from typing import Any
 
 from sweepengine.data.models import Model
-from sweepengine.data.schema import ABSENT, EITHER, quantities
+from sweepengine.data.schema import ABSENT, EITHER
 from sweepengine.formulas.architecture import Checkpoint
+from sweepengine.formulas.quantities import quantities
 
 KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart"}
 """Names of numbers in hashes, which stay when the code calls a number otherwise."""

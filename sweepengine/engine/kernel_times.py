@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.engine.compiled import compiled
-from sweepengine.engine.kernel import around_at, group_at, span_at
+from sweepengine.engine.kernel import around_at, blocks_at, group_at, image_at, join_at, span_at
 from sweepengine.engine.readers import reader
 from sweepengine.engine.records import paths
 from sweepengine.formulas.architecture import Convention
@@ -21,9 +21,8 @@ from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import Line, joined
 from sweepengine.formulas.serving import ServingEngine, seconds_of
 from sweepengine.formulas.speeds import Speeds
-from sweepengine.formulas.tokens import Pass, image_tokens
-from sweepengine.formulas.towers import Towers
-from sweepengine.formulas.vision_times import vision_us
+from sweepengine.formulas.tokens import Pass
+from sweepengine.formulas.vision_times import blocks_of_image_us, join_of_image_us
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -62,15 +61,37 @@ line_at = reader(Line)
 
 @compiled("times")
 def fill_images(
-    towers: Towers, images: Integers, rows: Integers, speeds: Floats, table: Floats
+    blocks: Integers,
+    joins: Integers,
+    images: Integers,
+    places: Integers,
+    rows: Integers,
+    speeds: Floats,
+    table: Floats,
 ) -> None:
-    """Vision of each row of times: `images`, shape (R, image columns), into `table`."""
+    """Vision of each row of times.
+
+    Parameters
+    ----------
+    blocks, joins : int64 array, shape (parts, numbers)
+        Of the towers.
+    images, places : int64 array, shape (N, numbers of `ImageViews`), (R, 2)
+        Distinct images; position of each row's, and how many a sequence has.
+    rows : int64 array, shape (R, fields of `Row`)
+        What passes depend on.
+    speeds, table : float64 array
+        As `fill_passes` takes and fills them.
+    """
     for i in range(len(rows)):
-        at, row = images[i], row_at(rows[i])
-        image = image_tokens(towers.image, at[0], at[1], at[2], at[3])
-        table[VISION, i] = vision_us(
-            towers, image, float(row.filled), speeds_at(speeds[row.setting])
-        )
+        row = row_at(rows[i])
+        image, rates = image_at(images[places[i, 0]]), speeds_at(speeds[row.setting])
+        count = float(row.filled * places[i, 1])
+        spent = 0.0
+        for part in range(len(blocks)):
+            spent += blocks_of_image_us(blocks_at(blocks[part]), image, count, rates)
+        for part in range(len(joins)):
+            spent += join_of_image_us(join_at(joins[part]), image, count, rates)
+        table[VISION, i] = spent
 
 
 @compiled("times")

@@ -12,9 +12,8 @@ from sweepengine.formulas.figures import Phase, device_counts
 from sweepengine.formulas.formats import cache_bits
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
-from sweepengine.formulas.tokens import image_tokens
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.plain import Vision, prefill_figures, step_figures, vision_of
+from sweepengine.grid.plain import image_of_sizes, prefill_figures, step_figures, vision_figures
 from sweepengine.grid.products import distinct
 
 Integers = NDArray[np.int64]
@@ -57,8 +56,8 @@ def tokens_by_row(arch: Architecture, columns: Columns) -> dict[str, Integers]:
     image = np.zeros(len(columns["text_tokens"]), np.int64)
     if arch.towers is not None:
         chosen, codes = rows_by(columns, IMAGE_COLUMNS)
-        seen = [image_tokens(arch.towers.image, *sizes) for sizes in chosen]
-        image = np.array([one.view_tokens + one.tile_tokens for one in seen], np.int64)[codes]
+        seen = [image_of_sizes(arch.towers, *sizes) for sizes in chosen]
+        image = np.array([one.tokens for one in seen], np.int64)[codes]
     zeros = dict.fromkeys(Point._fields, np.int64(0))
     case = Point(**{**zeros, **columns})  # type: ignore[arg-type] # a column for each number
     found: Any = tokens_of(case, image)  # type: ignore[arg-type] # columns as well as counts
@@ -113,17 +112,26 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
 def _vision(arch: Architecture, images: Integers) -> Integers:
     """Vision of images and attention, shape (fields of `Phase`, read and held bytes; images)."""
     towers = arch.vision
+    seen = [(image_of_sizes(towers, *sizes), flash) for *sizes, flash in images.tolist()]
     if len(images) <= FEW:
-        found: list[Vision] = [
-            vision_of(arch, image_tokens(towers.image, *sizes), flash)
-            for *sizes, flash in images.tolist()
-        ]
+        found = [vision_figures(arch, image, flash) for image, flash in seen]
         return np.array([[*one.counts, one.read_bytes, one.held_bytes] for one in found]).T
     from sweepengine.engine.kernel import fill_vision
 
     out = np.empty((len(Phase._fields) + 2, len(images)), np.int64)
-    fill_vision(towers, arch.counts, arch.convention, images, out)
+    rows = np.array([[*flat(image), flash] for image, flash in seen], np.int64)
+    fill_vision(arch.convention, towers.merge, towers.width, *tower_rows(arch), rows, out)
     return out
+
+
+def tower_rows(arch: Architecture) -> tuple[Integers, Integers, Integers, Integers]:
+    """Towers as the kernel reads them: blocks, what is counted of each, and joins likewise."""
+    towers, counts = arch.vision, arch.counts
+    parts = (towers.blocks, counts.blocks, towers.joins, counts.joins)
+    blocks, block_counts, joins, join_counts = (
+        np.array([flat(one) for one in part], np.int64) for part in parts
+    )
+    return blocks, block_counts, joins, join_counts
 
 
 def _prefill(arch: Architecture, columns: Columns, tokens: Integers) -> Integers:

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import serving_engine_of, speeds_of, target_of_point
 from sweepengine.engine.records import flat
-from sweepengine.engine.tables import LAYOUT_COLUMNS, Columns, shares_of, tokens_by_row
+from sweepengine.engine.tables import (
+    LAYOUT_COLUMNS,
+    Columns,
+    rows_by,
+    shares_of,
+    tokens_by_row,
+    tower_rows,
+)
 from sweepengine.engine.threads import in_ranges
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import time_spans
@@ -18,6 +25,7 @@ from sweepengine.formulas.serving import CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import BY_NAME
+from sweepengine.grid.plain import image_of_sizes
 from sweepengine.grid.products import distinct, indexed
 
 Integers = NDArray[np.int64]
@@ -96,8 +104,11 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         return TimeTables(table, rows, added, spans)
     rates = np.array(speeds, np.float64)
     if arch.towers is not None:
-        images = np.stack([columns[name] for name in IMAGE_COLUMNS], axis=1)
-        fill_images(arch.towers, np.ascontiguousarray(images, np.int64), rows, rates, table)
+        chosen, at = rows_by(columns, IMAGE_COLUMNS)
+        seen = np.array([flat(image_of_sizes(arch.towers, *sizes)) for sizes in chosen], np.int64)
+        blocks, _, joins, _ = tower_rows(arch)
+        images = np.stack([at, np.ones_like(at)], axis=1)
+        fill_images(blocks, joins, seen, images, rows, rates, table)
     fill_passes(shares.around, shares.groups, places, rows, rates, table)
     return TimeTables(table, rows, added, spans)
 

@@ -6,6 +6,7 @@ Each number's unit and bounds stand in its annotation; a model file holds the nu
 from typing import Annotated, NamedTuple
 
 from sweepengine.formulas.cost import CountedOperator
+from sweepengine.formulas.ocr_parts import OcrParts
 from sweepengine.formulas.quantities import Channels, No, NoChannels, NoExperts, Quantity, Yes
 from sweepengine.formulas.towers import Towers
 
@@ -164,13 +165,10 @@ class Counts(NamedTuple):
 
     layer: tuple[CountedOperator, ...]
     ends: tuple[CountedOperator, ...]
-    sam_ends: tuple[CountedOperator, ...]
-    sam_block: tuple[CountedOperator, ...]
-    clip_ends: tuple[CountedOperator, ...]
-    clip_block: tuple[CountedOperator, ...]
-    encoder_ends: tuple[CountedOperator, ...]
-    encoder_block: tuple[CountedOperator, ...]
+    blocks: tuple[tuple[CountedOperator, ...], ...]
+    """Of each group of blocks of the vision towers."""
     joins: tuple[CountedOperator, ...]
+    """Of each join of the vision towers."""
 
 
 class Checkpoint(NamedTuple):
@@ -210,6 +208,13 @@ class Architecture(NamedTuple):
         """Its towers, where what asks is about vision alone."""
         assert self.towers is not None, "asked for the vision of a model without"
         return self.towers
+
+    @property
+    def ocr(self) -> OcrParts:
+        """Sections of DeepSeek-OCR's encoder, where what asks is about these."""
+        parts = self.vision.ocr
+        assert parts is not None, "asked for the encoder of DeepSeek-OCR of a model without"
+        return parts
 
     @property
     def attentions(self) -> tuple[Attention, ...]:

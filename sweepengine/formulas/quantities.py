@@ -1,6 +1,6 @@
 """What a number of a model file is: its unit, bounds and default, stated in its annotation."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, get_type_hints
 
 
 class Quantity(NamedTuple):
@@ -26,3 +26,11 @@ NoChannels = Annotated[int, Quantity("channels", 0, 0)]
 NoExperts = Annotated[int, Quantity("experts", 0, 0)]
 Yes = Annotated[int, Quantity("", 0, 1, switch=True)]
 No = Annotated[int, Quantity("", 0, 0, switch=True)]
+
+
+def quantities(numbers: type[NamedTuple]) -> dict[str, Quantity]:
+    """Annotation of each number of a record, by name."""
+    hints = get_type_hints(numbers, include_extras=True)
+    return {
+        name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
+    }

@@ -1,10 +1,9 @@
-"""Tokens: how many an image becomes, and how many keys the tokens of a pass meet."""
+"""Passes, and how many keys their tokens meet."""
 
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Attention, Span
 from sweepengine.formulas.cost import formula
-from sweepengine.formulas.towers import Image
 
 
 class Pass(NamedTuple):
@@ -40,85 +39,10 @@ class LayerPass(NamedTuple):
     """1: latents are absorbed, as engines decode; 0: expanded."""
 
 
-class ImageTokens(NamedTuple):
-    """One image as the encoder sees it: a global view and `tiles` tiles."""
-
-    view_size: int
-    """Side of the global view, pixels."""
-    tile_size: int
-    """Side of a tile, pixels."""
-    tiles: int
-    """Number of tiles, rows x columns."""
-    view_tokens: int
-    """Tokens of the global view with a newline a row and one separator."""
-    tile_tokens: int
-    """Tokens of all tiles with a newline a row; 0 without tiles."""
-
-
-NO_IMAGE = ImageTokens(view_size=0, tile_size=0, tiles=0, view_tokens=0, tile_tokens=0)
-"""Of a model without vision."""
-
-
 @formula
 def ceil_div(numerator: int, denominator: int) -> int:
     """`numerator / denominator`, rounded up."""
     return (numerator + denominator - 1) // denominator
-
-
-@formula
-def patches_per_edge(image: Image, side: int) -> int:
-    """Patches along the edge of a view: `g = s/16`."""
-    return side // image.patch_size
-
-
-@formula
-def tokens_per_edge(image: Image, side: int) -> int:
-    """Projected tokens along the edge of a view: `q = ceil(g/4)`."""
-    return ceil_div(patches_per_edge(image, side), image.patches_per_token)
-
-
-@formula
-def queries_of_view(image: Image, side: int) -> int:
-    """Queries that become a view's tokens, few where they are enough for its features; or none."""
-    edge = tokens_per_edge(image, side)
-    return image.few_queries if edge * edge <= image.few_queries else image.many_queries
-
-
-@formula
-def features_of_view(image: Image, side: int) -> int:
-    """Tokens of a view that go through the projector: one a query, or a feature `q*q`."""
-    edge = tokens_per_edge(image, side)
-    queries = queries_of_view(image, side)
-    return queries if queries > 0 else edge * edge
-
-
-@formula
-def image_tokens(
-    image: Image, view_size: int, tile_size: int, crop_rows: int, crop_cols: int
-) -> ImageTokens:
-    """Geometry of one image (docs/vision.md, "Image geometry and tokens").
-
-    The global view gives `q_G*(q_G+1) + 1` tokens and the tiles `r*q_T * (c*q_T + 1)`, which is
-    0 without tiles. Tokens of queries have no newlines: `view + 1` and `r*c*tile`.
-    """
-    if image.many_queries > 0:
-        tiles = crop_rows * crop_cols
-        return ImageTokens(
-            view_size=view_size,
-            tile_size=tile_size,
-            tiles=tiles,
-            view_tokens=queries_of_view(image, view_size) + 1,
-            tile_tokens=tiles * queries_of_view(image, tile_size),
-        )
-    view_edge = tokens_per_edge(image, view_size)
-    tile_edge = tokens_per_edge(image, tile_size)
-    return ImageTokens(
-        view_size=view_size,
-        tile_size=tile_size,
-        tiles=crop_rows * crop_cols,
-        view_tokens=view_edge * (view_edge + 1) + 1,
-        tile_tokens=crop_rows * tile_edge * (crop_cols * tile_edge + 1),
-    )
 
 
 @formula

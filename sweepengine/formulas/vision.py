@@ -1,203 +1,107 @@
-"""The vision phase: SAM and CLIP, or an encoder, on each view and tile, and the projector."""
+"""The vision phase: the blocks and joins of towers on each view of an image.
+
+A fold over `Towers.blocks` and `Towers.joins`, which plain Python and the kernel make alike.
+"""
 
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Convention, Counts
-from sweepengine.formulas.clip import (
-    ClipBlock,
-    ClipEnds,
-    clip_block,
-    clip_block_peak,
-    clip_ends,
-    mlp_projector,
+from sweepengine.formulas.blocks import (
+    block,
+    join_cost,
+    patch_rows,
+    peak_of_block,
 )
-from sweepengine.formulas.cost import Cost, add, formula, scaled, total, with_peak
-from sweepengine.formulas.encoder import (
-    EncoderBlock,
-    EncoderEnds,
-    encoder_block,
-    encoder_block_peak,
-    encoder_ends,
+from sweepengine.formulas.cost import (
+    NOTHING,
+    Cost,
+    CountedOperator,
+    add,
+    counted,
+    formula,
+    scaled,
+    total,
 )
 from sweepengine.formulas.figures import Phase, phase_of
 from sweepengine.formulas.layout import NO_TRAFFIC
-from sweepengine.formulas.operators import table
 from sweepengine.formulas.phases import activation
-from sweepengine.formulas.sam import SamBlock, SamEnds, sam_block, sam_block_peak, sam_ends
-from sweepengine.formulas.tokens import (
-    ImageTokens,
-    features_of_view,
-    patches_per_edge,
-    queries_of_view,
-    tokens_per_edge,
-)
-from sweepengine.formulas.towers import Projector, Towers
+from sweepengine.formulas.towers import Blocks, Join, Towers
+from sweepengine.formulas.views import ImageViews, View
 
 
-class View(NamedTuple):
-    """What encodes one view: one of each kind of layers."""
+class Encoded(NamedTuple):
+    """Views that have run through some parts of towers."""
 
-    sam_ends: SamEnds
-    global_blocks: SamBlock
-    windowed_blocks: SamBlock
-    clip_ends: ClipEnds
-    clip_blocks: ClipBlock
-    encoder_ends: EncoderEnds
-    encoder_blocks: EncoderBlock
-
-
-class Repeats(NamedTuple):
-    """How many of each kind of layers a view goes through, in the order of `View`."""
-
-    sam_ends: int
-    global_blocks: int
-    windowed_blocks: int
-    clip_ends: int
-    clip_blocks: int
-    encoder_ends: int
-    encoder_blocks: int
+    cost: Cost
+    view_peak: int
+    """Values alive at once while one view is encoded."""
+    tile_peak: int
+    joined_peak: int
+    """While the features of all views are joined."""
 
 
-class Joins(NamedTuple):
-    """What joins encoded views to the decoder."""
-
-    projector: Cost
-    separators: Cost
-    """Newline and view separator, embeddings of the decoder's width."""
+NOT_ENCODED = Encoded(NOTHING, 0, 0, 0)
 
 
 @formula
-def repeats(towers: Towers) -> Repeats:
-    """4 global and 8 windowed blocks of SAM, 24 blocks of CLIP, or as many layers of an encoder."""
-    windowed = towers.sam.blocks - towers.sam.global_blocks
-    blocks, layers = towers.clip.blocks, towers.encoder.layers
-    return Repeats(1, towers.sam.global_blocks, windowed, 1, blocks, 1, layers)
+def encoded_by_blocks(
+    blocks: Blocks, counts: tuple[CountedOperator, ...], image: ImageViews, flash: int
+) -> Encoded:
+    """All views of an image through a group of blocks; they share the weights.
 
-
-@formula
-def clip_tokens(towers: Towers, side: int) -> int:
-    """Tokens that CLIP sees of a view: `S = q*q + 1`, the class token included."""
-    edge = tokens_per_edge(towers.image, side)
-    return edge * edge + 1
-
-
-@formula
-def encoder_tokens(towers: Towers, side: int) -> int:
-    """Tokens that the encoder sees of a view: its features and its queries."""
-    edge = tokens_per_edge(towers.image, side)
-    return edge * edge + queries_of_view(towers.image, side)
-
-
-@formula
-def view(towers: Towers, side: int, flash: int) -> View:
-    """SAM and CLIP, or the encoder, on a view of `side` pixels.
-
-    Check, tensor: SAM of 1024 px 976,909,172,736, of 640 px 325,620,793,344; CLIP of S=257
-    161,715,683,328, of S=101 62,004,756,480.
+    Parameters
+    ----------
+    blocks, counts : Blocks, tuple of CountedOperator
+        A group of blocks, and what is counted of its operators.
+    image : ImageViews
+        Views of the image.
+    flash : int
+        1: flash attention; 0: eager.
     """
-    edge = patches_per_edge(towers.image, side)
-    tokens, seen = clip_tokens(towers, side), encoder_tokens(towers, side)
-    return View(
-        sam_ends(towers.image, towers.sam, side),
-        sam_block(towers.sam, edge, 0, flash),
-        sam_block(towers.sam, edge, towers.sam.window, flash),
-        clip_ends(towers.image, towers.clip, tokens),
-        clip_block(towers.clip, tokens, flash),
-        encoder_ends(towers.image, towers.encoder, seen),
-        encoder_block(towers.encoder, seen, flash),
+    layers, present = blocks.layers, min(blocks.layers, 1)
+    seen, tile = block(blocks, image.views, flash), block(blocks, image.tiles, flash)
+    of_views = scaled(total(seen, counts), layers * image.views.count, layers)
+    of_tiles = scaled(total(tile, counts), layers * image.tiles.count, 0)
+    return Encoded(
+        cost=add(of_views, of_tiles),
+        view_peak=present * peak_of_block(seen, blocks, image.views, flash),
+        tile_peak=present * peak_of_block(tile, blocks, image.tiles, flash),
+        joined_peak=0,
     )
 
 
 @formula
-def view_total(seen: View, times: Repeats, counts: Counts) -> Cost:
-    """All layers of a view together."""
-    whole = total(seen.global_blocks, counts.sam_block)
-    windowed = total(seen.windowed_blocks, counts.sam_block)
-    block = total(seen.clip_blocks, counts.clip_block)
-    sam = add(
-        scaled(whole, times.global_blocks, times.global_blocks),
-        scaled(windowed, times.windowed_blocks, times.windowed_blocks),
-    )
-    clip = scaled(block, times.clip_blocks, times.clip_blocks)
-    layer = total(seen.encoder_blocks, counts.encoder_block)
-    encoder = scaled(layer, times.encoder_blocks, times.encoder_blocks)
-    ends = add(total(seen.sam_ends, counts.sam_ends), total(seen.clip_ends, counts.clip_ends))
-    ends = add(ends, total(seen.encoder_ends, counts.encoder_ends))
-    return add(add(ends, encoder), add(sam, clip))
+def encoded_by_join(join: Join, counts: CountedOperator, image: ImageViews) -> Encoded:
+    """All views of an image through a join, one by one or their features together.
 
-
-@formula
-def view_peak(towers: Towers, seen: View, side: int, flash: int) -> int:
-    """Values alive at once while a view is encoded: the widest of its layers."""
-    sam, edge = towers.sam, patches_per_edge(towers.image, side)
-    tokens = clip_tokens(towers, side)
-    ends = max(
-        seen.sam_ends.patches.activation_peak,
-        seen.sam_ends.neck.activation_peak,
-        seen.sam_ends.neck_norms.activation_peak,
-        seen.clip_ends.embeddings.activation_peak,
-    )
-    whole = sam_block_peak(seen.global_blocks, sam, edge, 0, flash)
-    windowed = sam_block_peak(seen.windowed_blocks, sam, edge, sam.window, flash)
-    block = clip_block_peak(seen.clip_blocks, towers.clip, tokens, flash)
-    both = encoder_tokens(towers, side)
-    layer = encoder_block_peak(seen.encoder_blocks, towers.encoder, both, flash)
-    return max(
-        ends,
-        whole * min(sam.global_blocks, 1),
-        windowed * min(sam.blocks - sam.global_blocks, 1),
-        block * min(towers.clip.blocks, 1),
-        layer * min(towers.encoder.layers, 1),
-    )
-
-
-@formula
-def projected_tokens(towers: Towers, image: ImageTokens) -> int:
-    """Tokens through the projector: `q_G^2 + n*q_T^2`, or one for each query.
-
-    The published accounting takes them with newlines, `q_G*(q_G+1)`, and takes the tokens of all
-    tiles once for each tile, so that they grow with the square of the tiles.
+    Parameters
+    ----------
+    join, counts : Join, CountedOperator
+        A join, and what is counted of it.
+    image : ImageViews
+        Views of the image.
     """
-    projector = towers.projector
-    if towers.image.many_queries > 0:
-        return image.view_tokens - 1 + image.tile_tokens
-    view_edge = tokens_per_edge(towers.image, image.view_size)
-    tile_edge = tokens_per_edge(towers.image, image.tile_size)
-    global_view = view_edge * (view_edge + projector.newline_tokens)
-    plain = image.tiles * tile_edge * tile_edge
-    tiles = plain + projector.newline_tokens * (image.tile_tokens - plain)
-    return global_view + tiles * (1 + projector.repeats_tiles * (max(image.tiles, 1) - 1))
-
-
-@formula
-def joins(projector: Projector, tokens: int) -> Joins:
-    """Projector over `tokens` tokens, and the two separators."""
-    separators = table(projector.separators * projector.output_width)
-    return Joins(mlp_projector(projector, tokens), separators)
-
-
-@formula
-def vision(towers: Towers, counts: Counts, image: ImageTokens, flash: int) -> Cost:
-    """Vision phase of one image: towers on the global view and on each tile, projector.
-
-    Views and tiles share the weights, which are read once a pass. The peak is that of all tiles
-    of an image at once, or of the global view beside the tiles' projected tokens.
-    Check, tensor: 1,139,967,033,344 without tiles; each 640 px tile adds 388,149,837,824.
-    """
-    times = repeats(towers)
-    seen = view(towers, image.view_size, flash)
-    tile = view(towers, image.tile_size, flash)
-    joined = joins(towers.projector, projected_tokens(towers, image))
-    tiles = scaled(view_total(tile, times, counts), image.tiles, 0)
-    cost = add(view_total(seen, times, counts), add(tiles, total(joined, counts.joins)))
-    tile_features = features_of_view(towers.image, image.tile_size)
-    kept = image.tiles * tile_features * towers.projector.output_width
-    peak = max(
-        image.tiles * view_peak(towers, tile, image.tile_size, flash),
-        kept + view_peak(towers, seen, image.view_size, flash),
-        joined.projector.activation_peak,
+    seen = counted(join_cost(join, image.views, image.features), counts)
+    if join.whole > 0:
+        return Encoded(seen, 0, 0, seen.activation_peak)
+    tile = counted(join_cost(join, image.tiles, image.features), counts)
+    return Encoded(
+        cost=add(scaled(seen, image.views.count, 1), scaled(tile, image.tiles.count, 0)),
+        view_peak=seen.activation_peak,
+        tile_peak=tile.activation_peak,
+        joined_peak=0,
     )
-    return with_peak(cost, peak)
+
+
+@formula
+def both_encoded(first: Encoded, second: Encoded) -> Encoded:
+    """Two parts of towers together."""
+    return Encoded(
+        cost=add(first.cost, second.cost),
+        view_peak=max(first.view_peak, second.view_peak),
+        tile_peak=max(first.tile_peak, second.tile_peak),
+        joined_peak=max(first.joined_peak, second.joined_peak),
+    )
 
 
 class VisionPhase(NamedTuple):
@@ -210,27 +114,67 @@ class VisionPhase(NamedTuple):
 
 
 @formula
+def features_of_view(view: View, merge: int) -> int:
+    """Features that a view becomes: its queries, or one for `merge x merge` patches."""
+    return view.queries if view.queries > 0 else patch_rows(view, merge)
+
+
+@formula
 def vision_phase(
-    towers: Towers, counts: Counts, convention: Convention, image: ImageTokens, flash: int
+    convention: Convention, merge: int, width: int, image: ImageViews, found: Encoded
 ) -> VisionPhase:
     """Counts of vision of one image; towers are not split, each device sees its own images.
 
+    The peak is that of all tiles at once, or of the views beside the tiles' features.
+
     Parameters
     ----------
-    towers : Towers
-        Of the model.
-    counts, convention : Counts, Convention
+    convention : Convention
         Of the accounting.
-    image : ImageTokens
-        The image as views and tiles.
+    merge, width : int
+        Patches an edge of a feature, and its channels.
+    image : ImageViews
+        Views of the image.
+    found : Encoded
+        All parts of the towers together.
+    """
+    size, tiles = convention.dtype_bytes, image.tiles
+    kept = tiles.count * features_of_view(tiles, merge) * width
+    alive = max(
+        tiles.count * found.tile_peak,
+        kept + image.views.count * found.view_peak,
+        found.joined_peak,
+    )
+    peak = activation(convention, found.cost, alive)
+    return VisionPhase(
+        counts=phase_of(convention, found.cost, NO_TRAFFIC, found.cost.kv_io * size, 0, peak),
+        read_bytes=found.cost.weight_io * size,
+        held_bytes=found.cost.weights * size,
+    )
+
+
+def vision_of(
+    convention: Convention, towers: Towers, counts: Counts, image: ImageViews, flash: int
+) -> VisionPhase:
+    """Vision of one image.
+
+    Check, tensor, DeepSeek-OCR: 1,139,967,033,344 without tiles; each 640 px tile adds
+    388,149,837,824.
+
+    Parameters
+    ----------
+    convention : Convention
+        Of the accounting.
+    towers, counts : Towers, Counts
+        Of the model, and what is counted of them.
+    image : ImageViews
+        Views of the image.
     flash : int
         1: flash attention; 0: eager.
     """
-    size = convention.dtype_bytes
-    cost = vision(towers, counts, image, flash)
-    peak = activation(convention, cost, cost.activation_peak)
-    return VisionPhase(
-        counts=phase_of(convention, cost, NO_TRAFFIC, cost.kv_io * size, 0, peak),
-        read_bytes=cost.weight_io * size,
-        held_bytes=cost.weights * size,
-    )
+    found = NOT_ENCODED
+    for blocks, roles in zip(towers.blocks, counts.blocks, strict=True):
+        found = both_encoded(found, encoded_by_blocks(blocks, roles, image, flash))
+    for join, role in zip(towers.joins, counts.joins, strict=True):
+        found = both_encoded(found, encoded_by_join(join, role, image))
+    return vision_phase(convention, towers.merge, towers.width, image, found)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sweepengine.data.errors import InputError
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.points import IMAGE_COLUMNS, INPUT_NAMES, INPUTS, Point
-from sweepengine.formulas.tokens import ImageTokens, image_tokens
+from sweepengine.formulas.views import NO_IMAGE, ImageViews, View
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import DTYPES, OUTPUT_NAMES, OUTPUTS, Column
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.plain import image_of_sizes, point_columns
 from sweepengine.grid.products import bounds, distinct, expand, part_of
 
 Integers = NDArray[np.int64]
@@ -118,20 +118,29 @@ def _combinations(columns: Mapping[str, NDArray[np.integer]]) -> Iterator[tuple[
     yield from zip(*(value[rows].tolist() for value in values), strict=True)
 
 
-def _largest_image(arch: Architecture, columns: Mapping[str, NDArray[np.integer]]) -> ImageTokens:
+def _largest_image(arch: Architecture, columns: Mapping[str, NDArray[np.integer]]) -> ImageViews:
     """The largest value of each figure of the images, an upper bound as costs grow with each."""
     if arch.towers is None:
-        return ImageTokens(0, 0, 0, 0, 0)
+        return NO_IMAGE
     rows, _ = distinct([columns[name].astype(np.int64, copy=False) for name in IMAGE_COLUMNS])
     sizes = zip(*(columns[name][rows].tolist() for name in IMAGE_COLUMNS), strict=True)
-    images = [image_tokens(arch.towers.image, *size) for size in sizes]
-    return ImageTokens(*map(max, zip(*images, strict=True)))
+    images = [image_of_sizes(arch.towers, *size) for size in sizes]
+    return ImageViews(
+        _largest_view([image.views for image in images]),
+        _largest_view([image.tiles for image in images]),
+        max(image.features for image in images),
+        max(image.tokens for image in images),
+    )
+
+
+def _largest_view(views: list[View]) -> View:
+    return View(*map(max, zip(*views, strict=True)))
 
 
 def _overflow(
     arch: Architecture,
     largest: Mapping[str, int],
-    image: ImageTokens,
+    image: ImageViews,
     combinations: Iterator[tuple[int, ...]],
     names: Sequence[str] = OUTPUT_NAMES,
 ) -> str:
@@ -142,7 +151,7 @@ def _overflow(
     arch : Architecture
     largest : mapping of str to int
         Largest value of each input column.
-    image : ImageTokens
+    image : ImageViews
         Upper bound of all images.
     combinations : iterator of tuple of int
         Values of `UNORDERED_COLUMNS`.
@@ -153,7 +162,7 @@ def _overflow(
         point = Point(**{**largest, **dict(zip(UNORDERED_COLUMNS, values, strict=True))})
         costs = point_columns(arch, point, image)
         corner = (
-            f" at its largest corner ({image.tiles} tiles, {point.text_tokens} text tokens, "
+            f" at its largest corner ({image.tiles.count} tiles, {point.text_tokens} text tokens, "
             f"{point.decode_steps} decode steps, batch {point.batch_size})"
         )
         if column := _overflowing(costs, names):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sweepengine.formulas import reductions
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.cost import total
+from sweepengine.formulas.crops import crop_views
 from sweepengine.formulas.figures import (
     NO_GROWTH,
     NO_PHASE,
@@ -25,9 +26,11 @@ from sweepengine.formulas.formats import cache_bits, formats_of
 from sweepengine.formulas.layout import WHOLE, Layout, share_of
 from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
 from sweepengine.formulas.phases import ends_phase, group_phase, group_step
-from sweepengine.formulas.points import Point, tokens_of
-from sweepengine.formulas.tokens import NO_IMAGE, ImageTokens, ceil_div, image_tokens, seen_by
-from sweepengine.formulas.vision import vision_phase
+from sweepengine.formulas.points import IMAGE_COLUMNS, Point, tokens_of
+from sweepengine.formulas.tokens import ceil_div, seen_by
+from sweepengine.formulas.towers import Towers
+from sweepengine.formulas.views import NO_IMAGE, ImageViews
+from sweepengine.formulas.vision import VisionPhase, vision_of
 from sweepengine.grid import columns
 from sweepengine.grid.columns import OUTPUTS, Column
 
@@ -37,15 +40,6 @@ MAX_CACHED_FIGURES = 1 << 14
 
 PATHS = {column.figure: column.figure.split(".") for column in OUTPUTS}
 """Record and field of each figure."""
-
-
-class Vision(NamedTuple):
-    """Figures that depend on the image only."""
-
-    tokens: int
-    counts: Phase
-    read_bytes: int
-    held_bytes: int
 
 
 class Steps(NamedTuple):
@@ -69,12 +63,11 @@ class Workload(NamedTuple):
 
 
 @lru_cache(MAX_CACHED_FIGURES)
-def vision_of(arch: Architecture, image: ImageTokens, flash: int) -> Vision:
+def vision_figures(arch: Architecture, image: ImageViews, flash: int) -> VisionPhase:
     """Figures of one image; zero for a model without vision."""
     if arch.towers is None:
-        return Vision(0, NO_PHASE, 0, 0)
-    tokens = image.view_tokens + image.tile_tokens
-    return Vision(tokens, *vision_phase(arch.towers, arch.counts, arch.convention, image, flash))
+        return VisionPhase(NO_PHASE, 0, 0)
+    return vision_of(arch.convention, arch.towers, arch.counts, image, flash)
 
 
 @lru_cache(MAX_CACHED_FIGURES)
@@ -173,22 +166,29 @@ def layout_of(point: Point) -> Layout:
     )
 
 
-def image_of(arch: Architecture, point: Point) -> ImageTokens:
-    """Tokens and tiles of a point's image; zero for a model without vision."""
+def image_of(arch: Architecture, point: Point) -> ImageViews:
+    """Views of a point's image; none for a model without vision."""
     if arch.towers is None:
         return NO_IMAGE
-    return image_tokens(
-        arch.towers.image, point.view_size, point.tile_size, point.crop_rows, point.crop_cols
-    )
+    return image_of_sizes(arch.towers, *(getattr(point, name) for name in IMAGE_COLUMNS))
 
 
-def workload_of(arch: Architecture, point: Point, image: ImageTokens | None = None) -> Workload:
+def image_of_sizes(
+    towers: Towers, view_size: int, tile_size: int, crop_rows: int, crop_cols: int
+) -> ImageViews:
+    """Views of an image; sizes are those of `formulas.points.IMAGE_COLUMNS`."""
+    assert towers.crops is not None
+    return crop_views(towers.crops, view_size, tile_size, crop_rows, crop_cols)
+
+
+def workload_of(arch: Architecture, point: Point, image: ImageViews | None = None) -> Workload:
     """Figures of a point's workload; `image` replaces that of the point, for upper bounds."""
     heads = (point.attention_heads, point.key_value_heads, point.attention)
     layout, cache = layout_of(point), point.cache_format
     steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout)
-    seen = vision_of(arch, image or image_of(arch, point), point.attention)
-    tokens = tokens_of(point, seen.tokens)
+    image = image or image_of(arch, point)
+    seen = vision_figures(arch, image, point.attention)
+    tokens = tokens_of(point, image.tokens)
     filled = prefill_figures(arch, tokens.prefill, point.cached_tokens, *heads, cache, layout)
     weights = steps.weights._replace(
         held_bytes=steps.weights.held_bytes + seen.held_bytes, vision_read_bytes=seen.read_bytes
@@ -254,7 +254,7 @@ def column_value(
 
 
 def point_columns(
-    arch: Architecture, point: Point, image: ImageTokens | None = None
+    arch: Architecture, point: Point, image: ImageViews | None = None
 ) -> dict[str, int | float]:
     """All columns of counts of one point.
 
@@ -262,7 +262,7 @@ def point_columns(
     ----------
     arch : Architecture
     point : Point
-    image : ImageTokens, optional
+    image : ImageViews, optional
         Replaces that of the point, for upper bounds over many points.
     """
     workload = workload_of(arch, point, image)

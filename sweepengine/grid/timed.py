@@ -87,7 +87,7 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     batch = float(ceil_div(point.batch_size, layout.data))
     prefilled = 1.0 if point.serving == CONTINUOUS else batch
     vision = 0.0 if arch.towers is None else vision_us(arch.towers, image, prefilled, speeds)
-    tokens = tokens_of(point, image.view_tokens + image.tile_tokens)
+    tokens = tokens_of(point, image.tokens)
     new = Pass(sequences=prefilled, tokens=tokens.prefill, cached=point.cached_tokens, decode=0)
     prefill = layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
     steps = point.decode_steps

@@ -191,8 +191,7 @@ def _prompts(model: Model) -> dict[str, list[int]]:
     """The axis of requests of `_contexts` tokens: prompts, or the text of a page with an image."""
     if not model.has_vision:
         return {"prompt_tokens": list(_contexts(model))}
-    image = image_of(model.architecture, Point(**default_values(model)))
-    tokens = image.view_tokens + image.tile_tokens
+    tokens = image_of(model.architecture, Point(**default_values(model))).tokens
     return {"text_tokens": [max(context - tokens, 0) for context in _contexts(model)]}
 
 

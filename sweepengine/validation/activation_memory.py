@@ -8,12 +8,14 @@ from transformers import DynamicCache
 from transformers.models.clip import modeling_clip as clip
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
-from sweepengine.formulas import published
+from sweepengine.formulas import published, published_vision
 from sweepengine.formulas.architecture import ATTENTIONS, EAGER, Architecture, Group
-from sweepengine.formulas.encoder import encoder_block, encoder_block_peak
+from sweepengine.formulas.blocks import block, peak_of_block
+from sweepengine.formulas.deepseek_ocr import encoder_parts, ocr_towers
+from sweepengine.formulas.ocr_parts import Encoder
 from sweepengine.formulas.published import Heads
 from sweepengine.formulas.reductions import step_bytes
-from sweepengine.formulas.towers import Encoder
+from sweepengine.formulas.views import View
 from sweepengine.grid.plain import prefill_figures, step_figures
 from sweepengine.validation.counters import live_peak
 from sweepengine.validation.references import (
@@ -65,24 +67,23 @@ class Peak(NamedTuple):
 
 def reduced(arch: Architecture) -> Architecture:
     """The model with small widths, which run fast on a CPU."""
-    towers, (dense, moe) = arch.vision, dense_and_moe(arch)
+    parts, (dense, moe) = arch.ocr, dense_and_moe(arch)
     attention = arch.groups[0].attention._replace(
         heads=4, key_value_heads=4, key_width=40, value_width=40, rotary_width=40
     )
     narrow = dense._replace(width=500)
     few = moe._replace(width=224, experts=8, experts_per_token=3, expert_width=112, experts_held=8)
     return arch._replace(
-        towers=towers._replace(
-            sam=towers.sam._replace(
+        towers=ocr_towers(parts._replace(
+            sam=parts.sam._replace(
                 width=96, heads=4, mlp_width=384, neck_width=32, downsample_width=64,
                 output_width=128, position_edge=EDGE, window=5, blocks=3, global_blocks=1,
                 eager_io_scores=8,
             ),
-            clip=towers.clip._replace(
+            clip=parts.clip._replace(
                 width=128, heads=4, mlp_width=512, blocks=2, eager_io_scores=8
             ),
-            encoder=Encoder(width=128, heads=4, key_value_heads=2, mlp_width=512, layers=2),
-        ),
+        )),
         backbone=arch.backbone._replace(hidden=160, vocabulary=900),
         groups=(Group(1, 2, attention, narrow), Group(2, 2, attention, few)),
     )  # fmt: skip
@@ -100,7 +101,7 @@ def measure(arch: Architecture) -> list[Peak]:
     return [
         *_sam_peaks(small),
         *_clip_peaks(small),
-        *_encoder_peaks(small.vision.encoder, small),
+        *_encoder_peaks(small),
         *_decoder_peaks(small),
     ]
 
@@ -113,23 +114,23 @@ def _peak(what: str, kind: int, measured: int, analytic_values: int) -> Peak:
 
 def _sam_peaks(arch: Architecture) -> list[Peak]:
     config = sam_config(arch)
-    grid = torch.randn(1, EDGE, EDGE, arch.vision.sam.width)
-    side = EDGE * arch.vision.image.patch_size
-    pixels = torch.randn(1, arch.vision.image.channels, side, side)
+    grid = torch.randn(1, EDGE, EDGE, arch.ocr.sam.width)
+    side = EDGE * arch.ocr.image.patch_size
+    pixels = torch.randn(1, arch.ocr.image.channels, side, side)
     peaks = []
-    for what, window in (("SAM block, global", 0), ("SAM block, windows", arch.vision.sam.window)):
+    for what, window in (("SAM block, global", 0), ("SAM block, windows", arch.ocr.sam.window)):
         layer = random_weights(modeling.DeepseekOcr2SamVisionLayer(config, window))
         measured = live_peak([layer], partial(layer, grid), grid)
-        analytic = published.block(arch, EDGE, window, EAGER).activation_peak
+        analytic = published_vision.block(arch, EDGE, window, EAGER).activation_peak
         peaks.append(_peak(what, EAGER, measured, analytic))
     encoder = random_weights(modeling.DeepseekOcr2SamVisionEncoder(config))
     measured = live_peak([encoder], lambda: encoder(pixels))
-    analytic = published.image_encoder_vit(arch, side, EAGER).activation_peak
+    analytic = published_vision.image_encoder_vit(arch, side, EAGER).activation_peak
     return [*peaks, _peak("SAM encoder", EAGER, measured, analytic)]
 
 
 def _clip_peaks(arch: Architecture) -> list[Peak]:
-    tokens = torch.randn(1, TOKENS, arch.vision.clip.width)
+    tokens = torch.randn(1, TOKENS, arch.ocr.clip.width)
     peaks = []
     for kind, name in enumerate(ATTENTIONS):
         config = clip_config(arch, IMPLEMENTATIONS[name])
@@ -139,31 +140,33 @@ def _clip_peaks(arch: Architecture) -> list[Peak]:
         for what, measured, cost in (
             ("CLIP attention",
              live_peak([attention], partial(attention, tokens, None), tokens),
-             published.notp_attention(arch, TOKENS, kind)),
+             published_vision.notp_attention(arch, TOKENS, kind)),
             ("CLIP block", live_peak([layer], partial(layer, tokens, None), tokens),
-             published.notp_transformer_block(arch, TOKENS, kind)),
+             published_vision.notp_transformer_block(arch, TOKENS, kind)),
             ("CLIP transformer",
              live_peak([encoder], partial(encoder, inputs_embeds=tokens), tokens),
-             published.notp_transformer(arch, TOKENS, kind)),
+             published_vision.notp_transformer(arch, TOKENS, kind)),
         ):  # fmt: skip
             peaks.append(_peak(what, kind, measured, cost.activation_peak))
     return peaks
 
 
-def _encoder_peaks(encoder: Encoder, arch: Architecture) -> list[Peak]:
+def _encoder_peaks(arch: Architecture) -> list[Peak]:
     """A layer of the query encoder of DeepSeek-OCR 2."""
+    encoder = Encoder(width=128, heads=4, key_value_heads=2, mlp_width=512, layers=2)
+    ((_, blocks),) = encoder_parts(arch.ocr.image, encoder).blocks
+    sized, view = blocks._replace(rows=TOKENS), View(count=1, rows=1, columns=1)
     tokens = torch.randn(1, TOKENS, encoder.width)
     peaks = []
     for kind, name in enumerate(ATTENTIONS):
-        config = vision_config(arch).encoder_config
+        config = vision_config(arch, encoder).encoder_config
         config._attn_implementation = IMPLEMENTATIONS[name]
         angles = modeling.DeepseekOcr2VisionRotaryEmbedding(config)(
             tokens, torch.arange(TOKENS)[None]
         )
         layer = random_weights(modeling.DeepseekOcr2VisionEncoderLayer(config, 0))
         run = partial(layer, tokens, position_embeddings=angles)
-        block = encoder_block(encoder, TOKENS, kind)
-        analytic = encoder_block_peak(block, encoder, TOKENS, kind)
+        analytic = peak_of_block(block(sized, view, kind), sized, view, kind)
         peaks.append(_peak("encoder layer", kind, live_peak([layer], run, tokens), analytic))
     return peaks
 

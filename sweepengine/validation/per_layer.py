@@ -11,6 +11,7 @@ from transformers.models.clip import modeling_clip as clip
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
 from sweepengine.formulas.architecture import FLASH, Architecture
+from sweepengine.formulas.deepseek_ocr import ocr_towers
 from sweepengine.formulas.published import PUBLISHED_LAYERS, Heads, own_heads
 from sweepengine.validation.counters import counted_flops, element_wise_flops, outer_product_flops
 from sweepengine.validation.references import (
@@ -104,11 +105,11 @@ def _norm_row(
 def _sam_rows(arch: Architecture) -> list[Row]:
     config = sam_config(arch)
     window, edge, width = (
-        arch.vision.sam.window,
-        arch.vision.sam.position_edge,
-        arch.vision.sam.width,
+        arch.ocr.sam.window,
+        arch.ocr.sam.position_edge,
+        arch.ocr.sam.width,
     )
-    side = edge * arch.vision.image.patch_size
+    side = edge * arch.ocr.image.patch_size
     windows = (-(-edge // window)) ** 2
     with torch.device("meta"):
         attention = modeling.DeepseekOcr2SamVisionAttention(config, window)
@@ -116,13 +117,13 @@ def _sam_rows(arch: Architecture) -> list[Row]:
         patches = modeling.DeepseekOcr2SamPatchEmbeddings(config)
         block = modeling.DeepseekOcr2SamVisionLayer(config, 0)
         norm = modeling.DeepseekOcr2SamLayerNorm(
-            arch.vision.sam.neck_width, data_format="channels_first"
+            arch.ocr.sam.neck_width, data_format="channels_first"
         )
         encoder = modeling.DeepseekOcr2SamVisionEncoder(config).eval()
         grid = torch.empty(1, edge, edge, width)
-        pixels = torch.empty(1, arch.vision.image.channels, side, side)
+        pixels = torch.empty(1, arch.ocr.image.channels, side, side)
         split = torch.empty(windows, window, window, width)
-        narrow = torch.empty(1, arch.vision.sam.neck_width, edge, edge)
+        narrow = torch.empty(1, arch.ocr.sam.neck_width, edge, edge)
         cases: list[tuple[str, nn.Module, Callable[[], object], tuple[int, ...]]] = [
             ("Attention", attention, lambda: attention(split), (windows, window, FLASH)),
             ("MLPBlock", mlp, lambda: mlp(grid), (edge * edge,)),
@@ -135,19 +136,19 @@ def _sam_rows(arch: Architecture) -> list[Row]:
 
 
 def _clip_rows(arch: Architecture) -> list[Row]:
-    clip_part = arch.vision.clip._replace(blocks=TRANSFORMER_BLOCKS)
-    short = arch._replace(towers=arch.vision._replace(clip=clip_part))
+    clip_part = arch.ocr.clip._replace(blocks=TRANSFORMER_BLOCKS)
+    short = arch._replace(towers=ocr_towers(arch.ocr._replace(clip=clip_part)))
     config = clip_config(short)
-    side, projected = arch.vision.clip.image_size, 577
+    side, projected = arch.ocr.clip.image_size, 577
     with torch.device("meta"):
         embeddings = clip.CLIPVisionEmbeddings(config)
         attention, mlp = clip.CLIPAttention(config), clip.CLIPMLP(config)
         block, transformer = clip.CLIPEncoderLayer(config), clip.CLIPEncoder(config).eval()
-        norm = nn.LayerNorm(arch.vision.clip.width)
-        projector = nn.Linear(arch.vision.projector.input_width, arch.vision.projector.output_width)
-        pixels = torch.empty(1, arch.vision.image.channels, side, side)
-        tokens = torch.empty(1, CLIP_TOKENS, arch.vision.clip.width)
-        wide = torch.empty(1, projected, arch.vision.projector.input_width)
+        norm = nn.LayerNorm(arch.ocr.clip.width)
+        projector = nn.Linear(arch.ocr.projector.input_width, arch.ocr.projector.output_width)
+        pixels = torch.empty(1, arch.ocr.image.channels, side, side)
+        tokens = torch.empty(1, CLIP_TOKENS, arch.ocr.clip.width)
+        wide = torch.empty(1, projected, arch.ocr.projector.input_width)
         sized = (CLIP_TOKENS, FLASH)
         cases: list[tuple[str, nn.Module, Callable[[], object], tuple[int, ...]]] = [
             ("CLIPVisionEmbeddings_conv", embeddings, lambda: embeddings(pixels), (side,)),

@@ -14,21 +14,22 @@ from transformers.models.deepseek_ocr2 import configuration_deepseek_ocr2 as con
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
 from sweepengine.formulas.architecture import Architecture, FeedForward
+from sweepengine.formulas.ocr_parts import Encoder
 from sweepengine.formulas.published import Heads
 from sweepengine.validation.counters import counted_flops, outer_product_flops, parameters
 
 
 def sam_config(arch: Architecture) -> configuration.DeepseekOcr2SamVisionConfig:
     """Configuration of the SAM encoder."""
-    sam = arch.vision.sam
+    sam = arch.ocr.sam
     return configuration.DeepseekOcr2SamVisionConfig(
         hidden_size=sam.width,
         output_channels=sam.neck_width,
         num_hidden_layers=sam.blocks,
         num_attention_heads=sam.heads,
-        num_channels=arch.vision.image.channels,
-        image_size=sam.position_edge * arch.vision.image.patch_size,
-        patch_size=arch.vision.image.patch_size,
+        num_channels=arch.ocr.image.channels,
+        image_size=sam.position_edge * arch.ocr.image.patch_size,
+        patch_size=arch.ocr.image.patch_size,
         window_size=sam.window,
         global_attn_indexes=list(range(sam.global_blocks)),
         mlp_dim=sam.mlp_width,
@@ -40,13 +41,13 @@ def sam_config(arch: Architecture) -> configuration.DeepseekOcr2SamVisionConfig:
 def clip_config(arch: Architecture, attention: str = "eager") -> CLIPVisionConfig:
     """Configuration of the CLIP transformer."""
     return CLIPVisionConfig(
-        hidden_size=arch.vision.clip.width,
-        intermediate_size=arch.vision.clip.mlp_width,
-        num_hidden_layers=arch.vision.clip.blocks,
-        num_attention_heads=arch.vision.clip.heads,
-        num_channels=arch.vision.image.channels,
-        image_size=arch.vision.clip.image_size,
-        patch_size=arch.vision.clip.patch_size,
+        hidden_size=arch.ocr.clip.width,
+        intermediate_size=arch.ocr.clip.mlp_width,
+        num_hidden_layers=arch.ocr.clip.blocks,
+        num_attention_heads=arch.ocr.clip.heads,
+        num_channels=arch.ocr.image.channels,
+        image_size=arch.ocr.clip.image_size,
+        patch_size=arch.ocr.clip.patch_size,
         hidden_act="quick_gelu",
         attn_implementation=attention,
     )
@@ -108,9 +109,8 @@ def random_weights(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def vision_config(arch: Architecture) -> configuration.DeepseekOcr2VisionConfig:
-    """Configuration of SAM and the query encoder of DeepSeek-OCR 2."""
-    encoder = arch.vision.encoder
+def vision_config(arch: Architecture, encoder: Encoder) -> configuration.DeepseekOcr2VisionConfig:
+    """Configuration of a model's SAM and of an encoder of queries."""
     return configuration.DeepseekOcr2VisionConfig(
         sam_config=sam_config(arch),
         encoder_config=configuration.DeepseekOcr2VisionEncoderConfig(
@@ -145,9 +145,11 @@ class QueriedReference(_ImageReference):
 
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
-        projector = arch.vision.projector
+        projector = arch.ocr.projector
         with torch.device("meta"):
-            self.tower = modeling.DeepseekOcr2VisionModel(vision_config(arch)).eval()
+            self.tower = modeling.DeepseekOcr2VisionModel(
+                vision_config(arch, arch.ocr.encoder)
+            ).eval()
             self.projector = nn.Linear(projector.input_width, projector.output_width)
             self.view_separator = nn.Parameter(torch.empty(projector.output_width))
 
@@ -165,7 +167,7 @@ class QueriedReference(_ImageReference):
         Tensor, shape (images, queries, 1280)
         """
         with torch.device("meta"):
-            pixels = torch.empty(images, self.arch.vision.image.channels, side, side)
+            pixels = torch.empty(images, self.arch.ocr.image.channels, side, side)
             projected: Tensor = self.projector(self.tower(pixels).last_hidden_state)
         return projected
 
@@ -182,7 +184,7 @@ class QueriedReference(_ImageReference):
 
 def vision_reference(arch: Architecture) -> "VisionReference | QueriedReference":
     """Modules of the vision towers of a model."""
-    return QueriedReference(arch) if arch.vision.encoder.layers else VisionReference(arch)
+    return QueriedReference(arch) if arch.ocr.encoder.layers else VisionReference(arch)
 
 
 class VisionReference(_ImageReference):
@@ -193,13 +195,13 @@ class VisionReference(_ImageReference):
         with torch.device("meta"):
             self.sam = modeling.DeepseekOcr2SamVisionEncoder(sam_config(arch)).eval()
             self.embeddings = clip.CLIPVisionEmbeddings(clip_config(arch))
-            self.norm = nn.LayerNorm(arch.vision.clip.width)
+            self.norm = nn.LayerNorm(arch.ocr.clip.width)
             self.clip = clip.CLIPEncoder(clip_config(arch)).eval()
             self.projector = nn.Linear(
-                arch.vision.projector.input_width, arch.vision.projector.output_width
+                arch.ocr.projector.input_width, arch.ocr.projector.output_width
             )
-            self.newline = nn.Parameter(torch.empty(arch.vision.projector.output_width))
-            self.view_separator = nn.Parameter(torch.empty(arch.vision.projector.output_width))
+            self.newline = nn.Parameter(torch.empty(arch.ocr.projector.output_width))
+            self.view_separator = nn.Parameter(torch.empty(arch.ocr.projector.output_width))
 
     def parts(self) -> dict[str, int]:
         """Parameters of each part, by the names of `parameter_parts`."""
@@ -216,10 +218,10 @@ class VisionReference(_ImageReference):
         Tensor, shape (images, q, q, 1280)
         """
         with torch.device("meta"):
-            pixels = torch.empty(images, self.arch.vision.image.channels, side, side)
+            pixels = torch.empty(images, self.arch.ocr.image.channels, side, side)
             encoded = self.sam(pixels).last_hidden_state
             features = encoded.flatten(2).transpose(1, 2)
-            class_token = torch.empty(images, 1, self.arch.vision.clip.width)
+            class_token = torch.empty(images, 1, self.arch.ocr.clip.width)
             tokens = torch.cat([class_token, features], dim=1)
             seen = self.clip(inputs_embeds=self.norm(tokens)).last_hidden_state
             projected: Tensor = self.projector(torch.cat([seen[:, 1:], features], dim=-1))
