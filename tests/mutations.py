@@ -127,7 +127,7 @@ def caught_by(mutant: Mutant, found: dict[int, list[Any]]) -> list[str]:
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
-        for kept in (plain.vision_of, plain.step_figures, plain.prefill_figures):
+        for kept in (plain.vision_figures, plain.step_figures, plain.prefill_figures):
             kept.cache_clear()
         mutant.formula.__code__ = mutant.changed.__code__
         mutant.formula.__defaults__ = mutant.changed.__defaults__

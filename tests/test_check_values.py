@@ -19,6 +19,7 @@ import sweepengine as se
 from sweepengine import formulas
 from sweepengine.cli import commands
 from sweepengine.data.serving_engines import ENGINES
+from sweepengine.formulas.deepseek_ocr import ocr_towers
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.published import PUBLISHED_LAYERS
@@ -124,8 +125,8 @@ def names_of_formulas():
 
 def published_layer(name, arguments):
     arch = se.load_model("deepseek-ocr-3b").architecture
-    clip = arch.vision.clip._replace(blocks=2)  # as published
-    short = arch._replace(towers=arch.vision._replace(clip=clip))
+    clip = arch.ocr.clip._replace(blocks=2)  # as published
+    short = arch._replace(towers=ocr_towers(arch.ocr._replace(clip=clip)))
     return PUBLISHED_LAYERS[name](short, *eval(f"({arguments},)"))
 
 

@@ -16,7 +16,6 @@ from sweepengine.engine.compiled import compiled, inner
 from sweepengine.engine.readers import reader
 from sweepengine.engine.records import FIGURES, GROWTH
 from sweepengine.formulas.architecture import Backbone, Convention, Group, Span
-from sweepengine.formulas.blocks import Block
 from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.figures import larger, merged
 from sweepengine.formulas.layout import EndsHeld, Layout
@@ -33,15 +32,6 @@ from sweepengine.formulas.reductions import (
     step_bytes,
 )
 from sweepengine.formulas.tokens import ceil_div, seen_by
-from sweepengine.formulas.towers import Blocks, Join
-from sweepengine.formulas.views import ImageViews
-from sweepengine.formulas.vision import (
-    NOT_ENCODED,
-    both_encoded,
-    encoded_by_blocks,
-    encoded_by_join,
-    vision_phase,
-)
 from sweepengine.grid.columns import (
     AS_IS,
     CACHE_AFTER,
@@ -103,57 +93,6 @@ around_at = reader(Around)
 prefilled_at = reader(Prefilled)
 span_at = reader(Span)
 lines_at = reader(PeakLines)
-image_at = reader(ImageViews)
-blocks_at = reader(Blocks)
-join_at = reader(Join)
-counted_at = reader(CountedOperator)
-BlockCounts = NamedTuple(  # type: ignore[misc]
-    "BlockCounts", [(name, CountedOperator) for name in Block._fields]
-)
-block_counts_at = reader(BlockCounts)
-
-
-@compiled("vision")
-def fill_vision(
-    convention: Convention,
-    merge: int,
-    width: int,
-    blocks: Integers,
-    block_counts: Integers,
-    joins: Integers,
-    join_counts: Integers,
-    images: Integers,
-    out: Integers,
-) -> None:
-    """Vision of each image into `out`, shape (fields of `Phase`, read and held bytes; N).
-
-    Parameters
-    ----------
-    convention : Convention
-        Of the accounting.
-    merge, width : int
-        Of the towers' features.
-    blocks, block_counts, joins, join_counts : int64 array, shape (parts, numbers)
-        As `tables.tower_rows` makes them.
-    images : int64 array, shape (N, numbers of `ImageViews`, and attention)
-        Views of images.
-    out : int64 array
-        To be filled.
-    """
-    for row in range(len(images)):
-        image, flash = image_at(images[row]), images[row, images.shape[1] - 1]
-        whole = NOT_ENCODED
-        for part in range(len(blocks)):
-            group, counts = blocks_at(blocks[part]), block_counts_at(block_counts[part])
-            whole = both_encoded(whole, encoded_by_blocks(group, counts, image, flash))
-        for part in range(len(joins)):
-            join, role = join_at(joins[part]), counted_at(join_counts[part])
-            whole = both_encoded(whole, encoded_by_join(join, role, image))
-        found = vision_phase(convention, merge, width, image, whole)
-        for field in range(len(found.counts)):
-            out[field, row] = found.counts[field]
-        out[len(found.counts), row] = found.read_bytes
-        out[len(found.counts) + 1, row] = found.held_bytes
 
 
 @compiled("decoder")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.engine.compiled import compiled
-from sweepengine.engine.kernel import around_at, blocks_at, group_at, image_at, join_at, span_at
+from sweepengine.engine.kernel import around_at, group_at, span_at
+from sweepengine.engine.kernel_vision import blocks_at, image_at, join_at
 from sweepengine.engine.readers import reader
 from sweepengine.engine.records import paths
 from sweepengine.formulas.architecture import Convention

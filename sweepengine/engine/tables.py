@@ -116,7 +116,7 @@ def _vision(arch: Architecture, images: Integers) -> Integers:
     if len(images) <= FEW:
         found = [vision_figures(arch, image, flash) for image, flash in seen]
         return np.array([[*one.counts, one.read_bytes, one.held_bytes] for one in found]).T
-    from sweepengine.engine.kernel import fill_vision
+    from sweepengine.engine.kernel_vision import fill_vision
 
     out = np.empty((len(Phase._fields) + 2, len(images)), np.int64)
     rows = np.array([[*flat(image), flash] for image, flash in seen], np.int64)

@@ -1,4 +1,4 @@
-"""Views of an image, and the numbers of the rule that makes them (docs/vision.md, "Image rules")."""
+"""Views of an image, and the numbers of the rule that makes them."""
 
 from typing import NamedTuple
 

@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.cost import add, scaled, total
+from sweepengine.formulas.crops import crop_views
 from sweepengine.formulas.layers import (
     attention_peak,
     decoder_ends,
@@ -12,7 +13,6 @@ from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.phases import other_peak
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.reductions import activated_experts
-from sweepengine.formulas.tokens import image_tokens
 from sweepengine.grid.plain import point_columns
 from tests.points import layer_pass, points
 
@@ -24,9 +24,10 @@ SCALED_BY_BATCH = ("flops", "activation_io_bytes", "kv_io_bytes", "activation_by
 
 
 def test_tokens_of_views_and_tiles():
-    assert sum(image_tokens(RELEASED.vision.image, 1024, 640, 0, 0)[3:]) == 273
-    assert sum(image_tokens(RELEASED.vision.image, 1024, 640, 1, 2)[3:]) == 483
-    assert image_tokens(RELEASED.vision.image, 1024, 640, 3, 2).tile_tokens == 3 * 10 * (2 * 10 + 1)
+    rule = RELEASED.vision.crops
+    assert crop_views(rule, 1024, 640, 0, 0).tokens == 273
+    assert crop_views(rule, 1024, 640, 1, 2).tokens == 483
+    assert crop_views(rule, 1024, 640, 3, 2).tokens == 273 + 3 * 10 * (2 * 10 + 1)
 
 
 def test_released_model_has_the_check_values():

@@ -4,6 +4,7 @@ import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.attention_times import step_lines
+from sweepengine.formulas.blocks import block, join_cost
 from sweepengine.formulas.layer_times import end_times, layer_times
 from sweepengine.formulas.layers import decoder_ends, decoder_layer, ends_on_device
 from sweepengine.formulas.layout import WHOLE, EndsHeld, Layout, share_of
@@ -20,8 +21,8 @@ from sweepengine.formulas.operator_rates import (
 from sweepengine.formulas.seconds import at_keys
 from sweepengine.formulas.speeds import Host, Speeds, Wires
 from sweepengine.formulas.tokens import Pass
-from sweepengine.formulas.vision import view
-from sweepengine.formulas.vision_times import view_times
+from sweepengine.formulas.views import View
+from sweepengine.formulas.vision_times import blocks_us, join_us
 from tests.points import layer_pass
 
 FREE = 1e300
@@ -123,15 +124,11 @@ def test_head_is_of_the_last_position_alone():
 def test_towers_are_those_that_are_counted(side):
     """SAM without its relative positions, which are a bias here and no GEMM."""
     towers = load_model("deepseek-ocr-3b").architecture.vision
-    plain = towers._replace(sam=towers.sam._replace(relative_position_flops=0))
-    counted = view(plain, side, 1)
-    timed = view_times(plain, side, 3.0, COUNTING)
-
-    def flops(block):
-        return 3 * sum(operator.tensor_flops for operator in block)
-
-    assert timed.sam_ends == pytest.approx(flops(counted.sam_ends), rel=1e-9)
-    assert timed.clip_blocks == pytest.approx(24 * flops(counted.clip_blocks), rel=1e-9)
-    assert timed.global_blocks == pytest.approx(4 * flops(counted.global_blocks), rel=1e-9)
-    windowed = 8 * flops(counted.windowed_blocks)
-    assert timed.windowed_blocks == pytest.approx(windowed, rel=1e-9)
+    view = View(count=1, rows=side // 16, columns=side // 16)
+    for blocks in towers.blocks:
+        plain = blocks._replace(relative_flops=0)
+        flops = 3 * plain.layers * sum(cost.tensor_flops for cost in block(plain, view, 1))
+        assert blocks_us(plain, view, 3.0, COUNTING) == pytest.approx(flops, rel=1e-9)
+    for join in towers.joins:
+        flops = 3 * join_cost(join, view, 100).tensor_flops
+        assert join_us(join, view, 3.0, 100, COUNTING) == pytest.approx(flops, rel=1e-9)

@@ -2,25 +2,27 @@ import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas import published as layers
+from sweepengine.formulas import published_vision as vision_layers
 from sweepengine.formulas.architecture import EAGER, FLASH
+from sweepengine.formulas.deepseek_ocr import ocr_towers
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.published import PUBLISHED_LAYERS
 
 
 @pytest.mark.parametrize(("side", "flops"), [(1024, 976_909_172_736), (640, 325_620_793_344)])
 def test_sam_encoder_has_the_tensor_flops_of_the_check_values(released, side, flops):
-    assert layers.image_encoder_vit(released, side, FLASH).tensor_flops == flops
+    assert vision_layers.image_encoder_vit(released, side, FLASH).tensor_flops == flops
 
 
 @pytest.mark.parametrize(("tokens", "flops"), [(257, 161_715_683_328), (101, 62_004_756_480)])
 def test_clip_has_the_tensor_flops_of_the_check_values(released, tokens, flops):
-    assert layers.vit_model(released, tokens, FLASH).tensor_flops == flops
+    assert vision_layers.vit_model(released, tokens, FLASH).tensor_flops == flops
 
 
 def test_parameters_are_those_of_the_released_checkpoint(released):
-    assert layers.image_encoder_vit(released, 1024, FLASH).weights == 95_569_152
-    assert layers.vit_model(released, 257, FLASH).weights == 303_177_728
-    assert layers.projector(released, 1).weights == 2_622_720
+    assert vision_layers.image_encoder_vit(released, 1024, FLASH).weights == 95_569_152
+    assert vision_layers.vit_model(released, 257, FLASH).weights == 303_177_728
+    assert vision_layers.projector(released, 1).weights == 2_622_720
     assert layers.lm_head(released, 1).weights == 165_478_400
     assert parameter_parts(released) == {
         "SAM": 95_569_152,
@@ -35,7 +37,7 @@ def test_parameters_are_those_of_the_released_checkpoint(released):
 
 def test_stored_sam_tables_do_not_depend_on_the_view(released):
     assert {
-        layers.image_encoder_vit(released, side, FLASH).weights for side in (64, 512, 2048)
+        vision_layers.image_encoder_vit(released, side, FLASH).weights for side in (64, 512, 2048)
     } == {95_569_152}
 
 
@@ -78,8 +80,9 @@ def published_rows(root):
 
 
 def test_published_analytic_column_comes_out_in_every_printed_digit(root, published):
-    towers = published.vision
-    two_blocks = published._replace(towers=towers._replace(clip=towers.clip._replace(blocks=2)))
+    parts = published.ocr
+    clip = parts.clip._replace(blocks=2)
+    two_blocks = published._replace(towers=ocr_towers(parts._replace(clip=clip)))
     counted = published._replace(backbone=published.backbone._replace(angle_products=1))
     ours = {}
     for layer, shape in PUBLISHED_SHAPES.items():
@@ -107,13 +110,13 @@ def test_eager_attention_does_the_flops_of_flash_and_moves_its_scores(released):
     assert eager.tensor_flops == flash.tensor_flops
     assert eager.cuda_flops == flash.cuda_flops
     assert eager.activation_io - flash.activation_io == 2 * 10 * 300 * 300
-    windows = [layers.attention(released, 9, 14, kind) for kind in (EAGER, FLASH)]
+    windows = [vision_layers.attention(released, 9, 14, kind) for kind in (EAGER, FLASH)]
     assert windows[0].activation_io - windows[1].activation_io == 2 * 12 * 9 * 196**2
 
 
 def test_attention_of_padded_windows_pays_for_the_padding(released):
-    exact = layers.block(released, 28, 14, FLASH)
-    padded = layers.block(released, 29, 14, FLASH)
-    four, nine = (layers.attention(released, n, 14, FLASH).tensor_flops for n in (4, 9))
-    mlp = [layers.mlp_block(released, edge * edge).tensor_flops for edge in (28, 29)]
+    exact = vision_layers.block(released, 28, 14, FLASH)
+    padded = vision_layers.block(released, 29, 14, FLASH)
+    four, nine = (vision_layers.attention(released, n, 14, FLASH).tensor_flops for n in (4, 9))
+    mlp = [vision_layers.mlp_block(released, edge * edge).tensor_flops for edge in (28, 29)]
     assert padded.tensor_flops - exact.tensor_flops == nine - four + mlp[1] - mlp[0]

@@ -11,27 +11,49 @@ import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas import published as layers
+from sweepengine.formulas import published_vision as vision_layers
 from sweepengine.formulas.architecture import EAGER, FLASH
-from sweepengine.formulas.cost import Cost, counted, scaled, total
+from sweepengine.formulas.blocks import Block, join_cost
+from sweepengine.formulas.cost import NOTHING, Cost, add, counted, scaled
+from sweepengine.formulas.deepseek_ocr import relative_tables
 from sweepengine.formulas.operators import norm, residual_add
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.published import PUBLISHED_LAYERS
-from sweepengine.formulas.sam import SamBlock, neck, position_tables, sam_ends
-from sweepengine.formulas.tokens import image_tokens
-from sweepengine.formulas.vision import vision
-from sweepengine.grid.plain import point_columns
+from sweepengine.formulas.views import View
+from sweepengine.grid.plain import image_of, point_columns, vision_figures
 from tests.conftest import MODELS
 
 
 def in_block(arch, name, cost):
     """An operator of SAM's blocks, as counted."""
-    return counted(cost, arch.counts.sam_block[SamBlock._fields.index(name)])
+    position = [one.tower for one in arch.vision.block_names].index("sam")
+    return counted(cost, arch.counts.blocks[position][Block._fields.index(name)])
 
 
-def whole_neck(arch, edge):
-    """Convolutions of the neck and their two norms."""
-    ends = sam_ends(arch.vision.image, arch.vision.sam, edge * arch.vision.image.patch_size)
-    return total((ends.neck, ends.neck_norms), arch.counts.sam_ends[2:])
+def joins_of_sam(arch, edge, *operators, counts=True):
+    """Joins of SAM on a view of so many patches, together."""
+    towers, found = arch.vision, NOTHING
+    for name, join, role in zip(towers.join_names, towers.joins, arch.counts.joins, strict=True):
+        if name.tower == "sam" and name.operator in operators:
+            cost = join_cost(join, View(1, edge, edge), 0)
+            found = add(found, counted(cost, role) if counts else cost)
+    return found
+
+
+def tables_of_view(arch, edge):
+    """Position tables, and what stored relative tables hold more than those of the view."""
+    tables = joins_of_sam(arch, edge, "tables")
+    (blocks,) = [
+        group
+        for name, group in zip(arch.vision.block_names, arch.vision.blocks, strict=True)
+        if name.kind == "global_blocks"
+    ]
+    more = blocks.layers * (blocks.tables - relative_tables(edge, blocks.head_width))
+    counts = arch.counts.joins[1]
+    return tables._replace(
+        weight_io=tables.weight_io + counts.weight_io * more,
+        weights=tables.weights + counts.weights * more,
+    )
 
 
 LAYERS = {
@@ -42,12 +64,10 @@ LAYERS = {
     "residual_add": lambda arch, tokens, width: in_block(
         arch, "residuals", residual_add(tokens * width)
     ),
-    "neck_convolutions": lambda arch, edge: neck(arch.vision.sam, edge),
-    "neck": whole_neck,
-    "sam_tables": lambda arch, edge: counted(
-        position_tables(arch.vision.sam, edge), arch.counts.sam_ends[1]
-    ),
-    "clip_layer_norm": layers.clip_layer_norm,
+    "neck_convolutions": lambda arch, edge: joins_of_sam(arch, edge, "neck", counts=False),
+    "neck": lambda arch, edge: joins_of_sam(arch, edge, "neck", "neck_norms"),
+    "sam_tables": tables_of_view,
+    "clip_layer_norm": vision_layers.clip_layer_norm,
     "routed_experts": layers.routed_experts,
     "final_norm": layers.final_norm,
     "token_embedding": layers.token_embedding,
@@ -118,13 +138,14 @@ def test_inputs_that_share_a_layer_share_its_weights(count):
 
 
 def test_windows_of_one_patch_attend_to_themselves_only(released):
-    narrow = layers.block(released, 6, 1, FLASH)
-    alone = layers.attention(released, 36, 1, FLASH)
-    assert narrow.tensor_flops == alone.tensor_flops + layers.mlp_block(released, 36).tensor_flops
+    narrow = vision_layers.block(released, 6, 1, FLASH)
+    alone = vision_layers.attention(released, 36, 1, FLASH)
+    mlp = vision_layers.mlp_block(released, 36)
+    assert narrow.tensor_flops == alone.tensor_flops + mlp.tensor_flops
 
 
 def test_vision_reads_no_experts_and_no_cache(released):
-    image = image_tokens(released.vision.image, 1024, 640, 2, 3)
-    cost = vision(released.vision, released.counts, image, EAGER)
-    assert (cost.expert_io, cost.kv_io) == (0, 0)
-    assert cost.weight_io > 0
+    image = image_of(released, Point(1024, 640, 2, 3, 10, 1, 1, 0, 0, EAGER))
+    seen = vision_figures(released, image, EAGER)
+    assert seen.counts.kv_io_bytes == 0
+    assert seen.read_bytes > 0

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from transformers import DynamicCache
 
 from sweepengine.data.models import load_model
-from sweepengine.formulas import published
+from sweepengine.formulas import published, published_vision
 from sweepengine.formulas.architecture import FLASH, Group
+from sweepengine.formulas.crops import crop_views, features_of_view
+from sweepengine.formulas.deepseek_ocr import ocr_towers
+from sweepengine.formulas.ocr_parts import Encoder
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.tokens import image_tokens
-from sweepengine.formulas.towers import Encoder
-from sweepengine.formulas.vision import clip_tokens, vision
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.plain import point_columns, vision_figures
 from sweepengine.validation.counters import counted_flops, parameters
 from sweepengine.validation.references import DecoderReference, QueriedReference, VisionReference
 
@@ -28,31 +28,33 @@ def vision_architectures(draw):
     heads, width = draw(HEADS), draw(st.integers(1, 6)) * 16
     blocks = draw(st.integers(1, 4))
     clip_heads, clip_width = draw(HEADS), draw(st.integers(1, 6)) * 16
-    towers = RELEASED.vision
+    parts = RELEASED.ocr
     return RELEASED._replace(
-        towers=towers._replace(
-            sam=towers.sam._replace(
-                width=width,
-                heads=heads,
-                mlp_width=draw(st.integers(1, 200)),
-                blocks=blocks,
-                global_blocks=draw(st.integers(0, blocks)),
-                window=draw(st.integers(1, 15)),
-                neck_width=draw(st.integers(1, 60)),
-                downsample_width=draw(st.integers(1, 60)),
-                output_width=clip_width,
-                position_edge=draw(st.integers(1, 20)),
-                relative_position_flops=2 * width // heads,
-            ),
-            clip=towers.clip._replace(
-                width=clip_width,
-                heads=clip_heads,
-                mlp_width=draw(st.integers(1, 200)),
-                blocks=draw(st.integers(1, 4)),
-            ),
-            projector=towers.projector._replace(
-                input_width=2 * clip_width, output_width=draw(st.integers(1, 100))
-            ),
+        towers=ocr_towers(
+            parts._replace(
+                sam=parts.sam._replace(
+                    width=width,
+                    heads=heads,
+                    mlp_width=draw(st.integers(1, 200)),
+                    blocks=blocks,
+                    global_blocks=draw(st.integers(0, blocks)),
+                    window=draw(st.integers(1, 15)),
+                    neck_width=draw(st.integers(1, 60)),
+                    downsample_width=draw(st.integers(1, 60)),
+                    output_width=clip_width,
+                    position_edge=draw(st.integers(1, 20)),
+                    relative_position_flops=2 * width // heads,
+                ),
+                clip=parts.clip._replace(
+                    width=clip_width,
+                    heads=clip_heads,
+                    mlp_width=draw(st.integers(1, 200)),
+                    blocks=draw(st.integers(1, 4)),
+                ),
+                projector=parts.projector._replace(
+                    input_width=2 * clip_width, output_width=draw(st.integers(1, 100))
+                ),
+            )
         )
     )
 
@@ -62,25 +64,27 @@ def vision_architectures(draw):
 def test_any_vision_architecture_equals_its_modules(arch, side, images):
     side *= 64
     reference = VisionReference(arch)
-    tokens = clip_tokens(arch.vision, side) - 1
+    tokens = features_of_view(arch.vision.crops, side)
     parts = (
-        published.image_encoder_vit(arch, side, FLASH),
-        published.vit_model(arch, tokens + 1, FLASH),
-        published.projector(arch, tokens),
+        published_vision.image_encoder_vit(arch, side, FLASH),
+        published_vision.vit_model(arch, tokens + 1, FLASH),
+        published_vision.projector(arch, tokens),
     )
     analytic = sum(part.tensor_flops for part in parts)
     assert counted_flops(lambda: reference.encode(side, images)) == images * analytic
-    assert parameters(reference.sam) == published.image_encoder_vit(arch, side, FLASH).weights
-    assert parameters(reference.clip) == published.notp_transformer(arch, 1, FLASH).weights
+    assert (
+        parameters(reference.sam) == published_vision.image_encoder_vit(arch, side, FLASH).weights
+    )
+    assert parameters(reference.clip) == published_vision.notp_transformer(arch, 1, FLASH).weights
 
 
 def image_equals_its_modules(reference, arch, view, tile, rows, cols):
     """Tokens and FLOPs of an image are those of the modules."""
     sizes = (64 * view, 64 * tile, rows, cols if rows else 0)
     flops, tokens = reference.measure_image(*sizes)
-    image = image_tokens(arch.vision.image, *sizes)
-    assert tokens == image.view_tokens + image.tile_tokens
-    assert flops == vision(arch.vision, arch.counts, image, FLASH).tensor_flops
+    image = crop_views(arch.vision.crops, *sizes)
+    assert tokens == image.tokens
+    assert flops == vision_figures(arch, image, FLASH).counts.tensor_flops
 
 
 @settings(max_examples=15)
@@ -97,14 +101,15 @@ def queried_architectures(draw):
     heads = kv_heads * draw(st.integers(1, 3))
     encoder = Encoder(heads * width, heads, kv_heads, draw(st.integers(1, 90)),
                       draw(st.integers(1, 3)))  # fmt: skip
-    sees = SECOND.vision
+    sees = SECOND.ocr
     sam = sees.sam._replace(width=16, heads=2, mlp_width=20, blocks=2, global_blocks=1,
                             neck_width=8, downsample_width=8, output_width=encoder.width,
                             relative_position_flops=16)  # fmt: skip
     projector = sees.projector._replace(
         input_width=encoder.width, output_width=draw(st.integers(1, 60))
     )
-    return SECOND._replace(towers=sees._replace(sam=sam, encoder=encoder, projector=projector))
+    parts = sees._replace(sam=sam, encoder=encoder, projector=projector)
+    return SECOND._replace(towers=ocr_towers(parts))
 
 
 @settings(max_examples=15)
