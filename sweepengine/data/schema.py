@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
+from sweepengine.data.records import LARGEST_NUMBER, numbers_of, schema_of
 from sweepengine.data.texts import Name, Source, Text
+from sweepengine.data.vision_schema import Vision, towers_of
 from sweepengine.formulas.architecture import (
     NO_RECURRENT,
     Architecture,
@@ -36,11 +38,8 @@ from sweepengine.formulas.ocr_parts import (
     Projector,
     Sam,
 )
-from sweepengine.formulas.quantities import quantities
 from sweepengine.formulas.towers import Towers
 
-LARGEST_NUMBER = 2**31 - 1
-"""Largest number in a model file."""
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64, strict=True)]
 _Layers = Annotated[int, Field(ge=1, le=LARGEST_NUMBER, strict=True)]
@@ -66,34 +65,6 @@ class Mode(BaseModel):
     tile_size: _Side | None = None
 
 
-def _schema(numbers: type[NamedTuple], **more: Any) -> type[BaseModel]:
-    """Schema of the part of a model file that holds the numbers of a record."""
-    fields: dict[str, Any] = {}
-    for name, quantity in quantities(numbers).items():
-        kind: Any = Annotated[int, Field(ge=quantity.least, le=LARGEST_NUMBER, strict=True)]
-        if quantity.switch:
-            kind = Annotated[bool, Field(strict=True)]
-        if quantity.default is None:
-            fields[name] = (kind, ...)
-        elif isinstance(quantity.default, str):
-            fields[name] = (kind | None, None)
-        else:
-            default = bool(quantity.default) if quantity.switch else quantity.default
-            fields[name] = (kind, default)
-    return create_model(numbers.__name__, __config__=_STRICT, **fields, **more)
-
-
-def _numbers(read: Any, numbers: type[NamedTuple]) -> Any:
-    """The record of integers from a part of a model file."""
-    values: dict[str, int] = {}
-    for name, quantity in quantities(numbers).items():
-        value = getattr(read, name)
-        if value is None:
-            value = values[str(quantity.default)]
-        values[name] = int(value)
-    return numbers(**values)  # type: ignore[call-overload]
-
-
 _Count: Any = create_model(
     "Counted",
     __config__=_STRICT,
@@ -103,11 +74,11 @@ _Count: Any = create_model(
         for role in CountedOperator._fields
     },
 )  # type: ignore[call-overload]
-_Attentions: Any = dict[Name, _schema(Attention)]  # type: ignore[misc]
-_FeedForwards: Any = dict[Name, _schema(FeedForward)]  # type: ignore[misc]
-_Recurrents: Any = dict[Name, _schema(Recurrent)]  # type: ignore[misc]
+_Attentions: Any = dict[Name, schema_of(Attention)]  # type: ignore[misc]
+_FeedForwards: Any = dict[Name, schema_of(FeedForward)]  # type: ignore[misc]
+_Recurrents: Any = dict[Name, schema_of(Recurrent)]  # type: ignore[misc]
 _Sourced = {"source": (Source, ...)}
-_Decoder = _schema(
+_Decoder = schema_of(
     Backbone,
     **_Sourced,
     attention=(_Attentions, ...),
@@ -118,7 +89,7 @@ _Decoder = _schema(
         Field(min_length=1),
     ),
 )
-_Accounting = _schema(Convention, **_Sourced, counts=(dict[str, _Count], {}))
+_Accounting = schema_of(Convention, **_Sourced, counts=(dict[str, _Count], {}))
 _FORMATS: dict[str, Any] = {
     field: (Literal[CACHE_FORMATS[1:] if field == "cache" else FORMAT_NAMES], "bf16")
     for field in Checkpoint._fields
@@ -134,7 +105,7 @@ TOWERS: dict[str, type[NamedTuple]] = {
 """Sections of a model with vision; a text model has none of them."""
 EITHER: dict[str, NamedTuple] = {"clip": NO_CLIP, "encoder": NO_ENCODER}
 """Sections of which a model with vision has exactly one, and the values of the absent one."""
-SECTIONS = (*TOWERS, "decoder", "accounting")
+SECTIONS = (*TOWERS, "vision", "decoder", "accounting")
 
 
 class _ModelFile(BaseModel):
@@ -151,12 +122,15 @@ class _ModelFile(BaseModel):
         source="modules of transformers; weights, activations and KV cache in bf16", dtype_bytes=2
     )
     checkpoint: _Checkpoint = _Checkpoint()
+    vision: Vision | None = None
     modes: dict[Name, Mode] = {}
     why: dict[Name, Text] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> "_ModelFile":
         given = [section for section in TOWERS if getattr(self, section) is not None]
+        if given and self.vision is not None:
+            raise ValueError(f"vision: expected no section {given[0]} beside it")
         if given:
             for section in TOWERS:
                 if section not in EITHER and section not in given:
@@ -178,7 +152,7 @@ class _ModelFile(BaseModel):
 ModelFile: type[_ModelFile] = create_model(
     "ModelFile",
     __base__=_ModelFile,
-    **{name: (_schema(part, **_Sourced) | None, None) for name, part in TOWERS.items()},  # type: ignore[call-overload]
+    **{name: (schema_of(part, **_Sourced) | None, None) for name, part in TOWERS.items()},  # type: ignore[call-overload]
 )
 
 
@@ -247,7 +221,7 @@ def _groups(file: Any) -> tuple[Group, ...]:
             if name == "none" and name not in described:
                 numbers.append(ABSENT[kind])
             elif name in described:
-                numbers.append(_numbers(described[name], PARTS_OF_LAYERS[kind]))
+                numbers.append(numbers_of(described[name], PARTS_OF_LAYERS[kind]))
             else:
                 expected = ", ".join([*described, "none"])
                 raise ValueError(
@@ -292,10 +266,10 @@ def architecture_of(file: Any) -> Architecture:
     """Numbers of a validated model file as formulas take them."""
     towers = _towers_of(file)
     return Architecture(
-        _numbers(file.decoder, Backbone),
+        numbers_of(file.decoder, Backbone),
         _groups(file),
         towers,
-        _numbers(file.accounting, Convention),
+        numbers_of(file.accounting, Convention),
         _counts(file, towers),
         Checkpoint(*(FORMAT_NAMES.index(getattr(file.checkpoint, f)) for f in Checkpoint._fields)),
     )
@@ -303,10 +277,12 @@ def architecture_of(file: Any) -> Architecture:
 
 def _towers_of(file: Any) -> Towers | None:
     """Vision towers of a validated model file; None without any."""
+    if file.vision is not None:
+        return towers_of(file.vision)
     if file.image is None:
         return None
     parts: dict[str, Any] = {
-        name: _numbers(getattr(file, name), part) if getattr(file, name) else EITHER[name]
+        name: numbers_of(getattr(file, name), part) if getattr(file, name) else EITHER[name]
         for name, part in TOWERS.items()
     }
     return ocr_towers(OcrParts(**parts))
