@@ -131,12 +131,12 @@ def explain(arch: Architecture, point: Point) -> CostLine:
     pass. Activation memory is a maximum, not a sum, so the tree leaves it out.
     """
     image = image_of(arch, point)
-    tokens = tokens_of(point, image.tokens)
+    tokens = tokens_of(point, image.tokens, image.features)
     batch, steps = ceil_div(point.batch_size, point.data_parallel), point.decode_steps
     share = share_of(arch, point.attention_heads, point.key_value_heads, layout_of(point))
     phases = []
-    if arch.towers is not None:
-        phases.append(_vision(arch, image, point.attention, batch))
+    if arch.towers is not None and point.images:
+        phases.append(_vision(arch, image, point.attention, batch * point.images))
     filled = pass_of(share, tokens.prefill, point.cached_tokens, point.attention, 0)
     prefill = _Walk(arch, point, share, "prefill", batch, 1, batch * tokens.prefill)
     phases.append(prefill.lines(filled))

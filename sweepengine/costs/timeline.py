@@ -98,7 +98,7 @@ def _shape_of(model: Model, point: Point) -> _Shape:
         point,
         share_of(arch, point.attention_heads, point.key_value_heads, layout),
         image,
-        tokens_of(point, image.tokens),
+        tokens_of(point, image.tokens, image.features),
         batch,
         1.0 if point.serving == CONTINUOUS else batch,
     )
@@ -244,9 +244,9 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
 def _vision_times(towers: Towers, shape: _Shape, speeds: Speeds) -> dict[OperatorId, float]:
     """Return microseconds of kinds of layers for each kind of view, and of joins behind them."""
     times: dict[OperatorId, float] = defaultdict(float)
-    image = shape.image
+    image, filled = shape.image, shape.filled * shape.point.images
     for position, view in enumerate((image.views, image.tiles)):
-        images = shape.filled * view.count
+        images = filled * view.count
         for name, blocks in zip(towers.block_names, towers.blocks, strict=True):
             known = OperatorId("vision", position, name.kind)
             times[known] += blocks_us(blocks, view, images, speeds)
@@ -256,6 +256,6 @@ def _vision_times(towers: Towers, shape: _Shape, speeds: Speeds) -> dict[Operato
                 times[OperatorId("vision", position, name.kind)] += us
     for name, join in zip(towers.join_names, towers.joins, strict=True):
         if not name.kind:
-            us = join_us(join, image.views, shape.filled, image.features, speeds)
+            us = join_us(join, image.views, filled, image.features, speeds)
             times[OperatorId("vision", ENDS, name.operator)] += us
     return times

@@ -56,12 +56,14 @@ class Model(NamedTuple):
     @property
     def has(self) -> dict[str, bool]:
         """Whether the model has what inputs need, by key of `formulas.points.NEEDS`."""
-        attentions = self.architecture.attentions
+        attentions, towers = self.architecture.attentions, self.architecture.towers
         latent = any(attention.latent for attention in attentions)
         norms = any(a.query_norm or a.key_norm for a in attentions)
         return {
             "": True,
             "vision": self.has_vision,
+            "crops": towers is not None and towers.crops is not None,
+            "image": towers is not None and (towers.rule is None or towers.rule.name != "fixed"),
             "text": not self.has_vision,
             "heads": len(attentions) == 1 and not latent and not norms,
             "latent": latent,
@@ -84,9 +86,9 @@ class Model(NamedTuple):
     def image_sizes(self) -> tuple[int, int]:
         """Default view and tile size of a point, px: those of the first mode with tiles.
 
-        0 for models without vision.
+        0 for models that do not take them.
         """
-        if not self.has_vision:
+        if not self.has["crops"]:
             return 0, 0
         tiled = next((mode for mode in self.modes.values() if mode.tile_size), None)
         if tiled is None:

@@ -153,6 +153,15 @@ def vision_phase(
     )
 
 
+def of_images(one: VisionPhase, images: int) -> VisionPhase:
+    """Vision of so many images at once; they share the weights, which none need no pass of."""
+    return VisionPhase(
+        Phase(*(images * count for count in one.counts)),
+        one.read_bytes * min(images, 1),
+        one.held_bytes,
+    )
+
+
 def vision_of(
     convention: Convention, towers: Towers, counts: Counts, image: ImageViews, flash: int
 ) -> VisionPhase:

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.points import IMAGE_COLUMNS, INPUT_NAMES, INPUTS, Point
+from sweepengine.formulas.points import (
+    IMAGE_COLUMNS,
+    INPUT_NAMES,
+    INPUTS,
+    SIZE_COLUMNS,
+    Point,
+)
 from sweepengine.formulas.views import NO_IMAGE, ImageViews, View
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import DTYPES, OUTPUT_NAMES, OUTPUTS, Column
@@ -46,10 +52,10 @@ def check_axes(
         Naming the first column that overflows, its value and the corner.
     """
     largest = {name: int(a.values[:, i].max()) for a in axes for i, name in enumerate(a.columns)}
-    # Every image of a joint axis is tried; of other axes the largest value.
+    # Every image of a joint axis and every size as given is tried; of other axes the largest value.
     images = [
         axis
-        if len(axis.columns) > 1
+        if len(axis.columns) > 1 or axis.name in SIZE_COLUMNS
         else axis._replace(values=axis.values.max(axis=0, keepdims=True))
         for axis in axes
         if set(axis.columns) & set(IMAGE_COLUMNS)

@@ -7,7 +7,7 @@ import numpy as np
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, choices_of
 from sweepengine.formulas.formats import own_activation, own_cache
-from sweepengine.formulas.points import INPUTS, Point
+from sweepengine.formulas.points import INPUTS, SIZE_COLUMNS, Point
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
     CROP_COLUMNS,
@@ -31,6 +31,8 @@ def default_values(model: Model) -> dict[str, int]:
     has = model.has
     values = {name: column.default if has[column.needs] else 0 for name, column in INPUTS.items()}
     values["view_size"], values["tile_size"] = model.image_sizes
+    if has["crops"]:
+        values |= dict.fromkeys(SIZE_COLUMNS, 0)
     values["activation_format"] = own_activation(model.architecture)
     values["cache_format"] = own_cache(model.architecture)
     values["attention_heads"], values["key_value_heads"] = model.heads
