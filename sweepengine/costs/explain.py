@@ -199,7 +199,7 @@ def _vision(arch: Architecture, image: ImageViews, flash: int, batch: int) -> Co
         seen = _view_lines(arch, image, position, view, flash, batch)
         if seen:
             shown.append(_sum(VIEWS[position], view.count, seen))
-    joined = _join_lines(arch, "", image.views, image.features, batch, 1)
+    joined = _join_lines(arch, "", image.views, image.joined, batch, 1)
     return _sum("vision", 1, [*shown, *joined])
 
 
@@ -213,7 +213,7 @@ def _view_lines(
     kinds = {name.kind: name.part for name in (*towers.join_names, *towers.block_names)}
     parts = list(dict.fromkeys(kinds.values()))
     for kind in sorted(filter(None, kinds), key=lambda kind: parts.index(kinds[kind])):
-        lines, layers = _join_lines(arch, kind, view, image.features, batch, read), 1
+        lines, layers = _join_lines(arch, kind, view, image.joined, batch, read), 1
         for name, group, roles in zip(
             towers.block_names, towers.blocks, arch.counts.blocks, strict=True
         ):

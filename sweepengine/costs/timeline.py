@@ -252,10 +252,10 @@ def _vision_times(towers: Towers, shape: _Shape, speeds: Speeds) -> dict[Operato
             times[known] += blocks_us(blocks, view, images, speeds)
         for name, join in zip(towers.join_names, towers.joins, strict=True):
             if name.kind:
-                us = join_us(join, view, images, image.features, speeds)
+                us = join_us(join, view, images, image.joined, speeds)
                 times[OperatorId("vision", position, name.kind)] += us
     for name, join in zip(towers.join_names, towers.joins, strict=True):
         if not name.kind:
-            us = join_us(join, image.views, filled, image.features, speeds)
+            us = join_us(join, image.views, filled, image.joined, speeds)
             times[OperatorId("vision", ENDS, name.operator)] += us
     return times

@@ -30,7 +30,7 @@ from sweepengine.engine.times import fill_times, timed_rows
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
-    CROP_COLUMNS,
+    IMAGE_RULE_COLUMNS,
     LAYOUT_RULE_COLUMNS,
     Problem,
     check_together,
@@ -271,7 +271,7 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
     for name in INPUTS:
         if name not in inputs:
             inputs[name] = np.broadcast_to(np.int64(defaults[name]), points.height)
-    for names in (LAYOUT_RULE_COLUMNS, CROP_COLUMNS):
+    for names in (LAYOUT_RULE_COLUMNS, IMAGE_RULE_COLUMNS):
         if given & set(names):
             check_together(model, {name: inputs[name] for name in names}, _message)
     return {name: inputs[name] for name in INPUTS}

@@ -18,7 +18,7 @@ from sweepengine.data.texts import Name, Text
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES, JOINT, Axis
 from sweepengine.grid.checks import (
-    CROP_COLUMNS,
+    IMAGE_RULE_COLUMNS,
     LAYOUT_RULE_COLUMNS,
     Problem,
     check_together,
@@ -223,7 +223,7 @@ def read_axes(source: str, model: Model, table: dict[str, Any]) -> tuple[Axis, .
             expected = f"expected no axes.{conflicting[0]}"
             raise InputError(f"{source}: axes.{key}: sets {sets}: {expected}")
     axes = with_defaults(model, [_axis(source, model, key, table[key]) for key in table])
-    for names in (LAYOUT_RULE_COLUMNS, CROP_COLUMNS):
+    for names in (LAYOUT_RULE_COLUMNS, IMAGE_RULE_COLUMNS):
         involved = [axis for axis in axes if set(axis.columns) & set(names)]
         if any(axis.name in table for axis in involved):
             _check_together(source, model, table, involved, names)

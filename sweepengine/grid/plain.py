@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sweepengine.formulas import reductions
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.cost import total
-from sweepengine.formulas.crops import crop_views
+from sweepengine.formulas.crops import crop_views, crops_of_image
 from sweepengine.formulas.figures import (
     NO_GROWTH,
     NO_PHASE,
@@ -23,6 +23,7 @@ from sweepengine.formulas.figures import (
     merged_growth,
 )
 from sweepengine.formulas.formats import cache_bits, formats_of
+from sweepengine.formulas.images import image_of_size
 from sweepengine.formulas.layout import WHOLE, Layout, share_of
 from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
 from sweepengine.formulas.phases import ends_phase, group_phase, group_step
@@ -192,8 +193,7 @@ def image_of_sizes(
     """
     crops = towers.crops
     if crops is None:
-        assert towers.rule is not None
-        return image_views(towers.rule, height, width)
+        return image_of_size(towers, height, width)
     if height:
         crop_rows, crop_cols = crops_of_image(crops, tile_size, height, width)
     return crop_views(crops, view_size, tile_size, crop_rows, crop_cols)

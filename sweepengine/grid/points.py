@@ -10,7 +10,7 @@ from sweepengine.formulas.formats import own_activation, own_cache
 from sweepengine.formulas.points import INPUTS, SIZE_COLUMNS, Point
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
-    CROP_COLUMNS,
+    IMAGE_RULE_COLUMNS,
     LAYOUT_RULE_COLUMNS,
     Problem,
     check_together,
@@ -103,7 +103,7 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             return f"{place}: {source} = {shown(given[source])}: {problem.joint_text}"
         return f"{place}: {problem.sentence}"
 
-    for names in (CROP_COLUMNS, LAYOUT_RULE_COLUMNS):
+    for names in (IMAGE_RULE_COLUMNS, LAYOUT_RULE_COLUMNS):
         if sources.keys() & {*names}:
             check_together(model, {name: np.array([values[name]]) for name in names}, message)
     return Point(**values)
