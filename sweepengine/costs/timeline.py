@@ -3,7 +3,8 @@
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from sweepengine.costs.explain import CostLine, OperatorId, explain
+from sweepengine.costs.cost_lines import CostLine, OperatorId
+from sweepengine.costs.explain import explain
 from sweepengine.costs.titles import VIEWS, group_titles, operator_title
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model

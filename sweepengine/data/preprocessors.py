@@ -49,8 +49,9 @@ def _extended(base: Table, table: Table) -> Table:
     numbers: Table = dict(base.get("numbers", {}))
     for number, entry in table.get("numbers", {}).items():
         before = numbers.get(number)
-        both = isinstance(entry, dict) and isinstance(before, dict)
-        numbers[number] = {**before, **entry} if both else entry
+        if isinstance(entry, dict) and isinstance(before, dict):
+            entry = before | entry
+        numbers[number] = entry
     return {
         "rule": table.get("rule", base.get("rule")),
         "numbers": numbers,

@@ -46,7 +46,7 @@ JOINT: Final = {
 }  # fmt: skip
 """Axes that set several columns, each value written as one text."""
 _WHOLE: Final = {
-    column for joint in ("crops", "heads", "layout") for column in JOINT[joint].columns
+    column for joint in ("crops", "image", "heads", "layout") for column in JOINT[joint].columns
 }
 """Columns that are valid only together, so they have no axis each."""
 AXES: Final = JOINT | {

@@ -15,7 +15,6 @@ from sweepengine.formulas.points import (
     IMAGE_COLUMNS,
     INPUT_NAMES,
     INPUTS,
-    SIZE_COLUMNS,
     Point,
 )
 from sweepengine.formulas.views import NO_IMAGE, ImageViews, View
@@ -52,10 +51,10 @@ def check_axes(
         Naming the first column that overflows, its value and the corner.
     """
     largest = {name: int(a.values[:, i].max()) for a in axes for i, name in enumerate(a.columns)}
-    # Every image of a joint axis and every size as given is tried; of other axes the largest value.
+    # Every image of a joint axis is tried; of other axes the largest value.
     images = [
         axis
-        if len(axis.columns) > 1 or axis.name in SIZE_COLUMNS
+        if len(axis.columns) > 1
         else axis._replace(values=axis.values.max(axis=0, keepdims=True))
         for axis in axes
         if set(axis.columns) & set(IMAGE_COLUMNS)

@@ -14,7 +14,7 @@ from sweepengine.engine import interrupts
 if TYPE_CHECKING:
     import polars as pl
 
-    from sweepengine.costs.explain import CostLine
+    from sweepengine.costs.cost_lines import CostLine
     from sweepengine.costs.roofline import OnDevice
     from sweepengine.query.sources import Source
     from sweepengine.search.options import LatencyTargets

@@ -275,7 +275,9 @@ def test_folder_of_a_config_names_the_model(config_file):
 
 def test_inputs_that_a_model_has_not_got_are_refused_with_the_reason(config_file):
     path = config_file(FIGURES["Llama-2-7b-hf"])
-    with pytest.raises(se.InputError, match="crop_rows: only a model that sees images has it"):
+    with pytest.raises(
+        se.InputError, match="crop_rows: only a model that takes a global view and tiles has it"
+    ):
         se.evaluate(pl.DataFrame({"crop_rows": [1]}), path)
     with pytest.raises(se.InputError, match="latent: only a model that has latent attention"):
         se.cost(path, latent="absorbed")
