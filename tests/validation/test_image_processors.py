@@ -1,0 +1,230 @@
+"""Image rules against the image processors of transformers: their functions of a size, and them.
+
+Most modules of processors import torchvision. Their functions of a size need none: they are
+compiled from the modules' source. The processors themselves run where torchvision can be imported.
+"""
+
+import __future__
+
+import ast
+import importlib
+import math
+import random
+from collections import defaultdict
+from functools import lru_cache, partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sweepengine.data.preprocessors import family_rows
+from sweepengine.formulas.images import ImageRule, ImageSizeError, View, image_views
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+MODELS = Path(transformers.__file__).parent / "models"
+NAMES = {
+    "math": math, "np": np, "torch": torch, "lru_cache": lru_cache, "defaultdict": defaultdict,
+    "SizeDict": SimpleNamespace, "ChannelDimension": SimpleNamespace(FIRST=None),
+    "get_image_size": lambda image, *_: image.shape[-2:],
+}  # fmt: skip
+SIZES = 40
+
+
+def functions(family, module="image_processing"):
+    """Functions and methods of a module of transformers, without its imports."""
+    path = MODELS / family / f"{module}_{family}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inner = [part for node in tree.body if isinstance(node, ast.ClassDef) for part in node.body]
+    chosen = [
+        node
+        for node in (*inner, *tree.body)
+        if (isinstance(node, ast.FunctionDef) and node.name not in ("__init__", "preprocess"))
+        or (isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant))
+    ]
+    for node in chosen:
+        if isinstance(node, ast.FunctionDef):
+            node.decorator_list = []
+    names = dict(NAMES)
+    flags = __future__.annotations.compiler_flag
+    exec(compile(ast.Module(chosen, []), str(path), "exec", flags), names)
+    return SimpleNamespace(**names)
+
+
+def image_of(height, width):
+    return torch.empty(1, 3, height, width, device="meta")
+
+
+def smart(code, rule, height, width):
+    edges = code.smart_resize(height, width, rule.patch * rule.merge, rule.least, rule.most)
+    return [edge // rule.patch for edge in edges]
+
+
+def glm(code, rule, height, width):
+    block = rule.patch * rule.merge
+    edges = code.smart_resize(2, height, width, 2, block, rule.least, rule.most)
+    return [edge // rule.patch for edge in edges]
+
+
+def navit(code, rule, height, width):
+    numbers = rule.patch, rule.merge, rule.most, rule.longest
+    _, edges = code.navit_resize(height, width, *numbers)
+    return [edge // rule.patch for edge in edges]
+
+
+def budget(code, rule, height, width):
+    patches = rule.most * rule.merge**2
+    edges = code.get_aspect_ratio_preserving_size(height, width, rule.patch, patches, rule.merge)
+    return [edge // rule.patch for edge in edges]
+
+
+def patch_budget(code, rule, height, width):
+    code.torch_extract_patches = None
+    size = SimpleNamespace(height=rule.patch, width=rule.patch)
+    kept = {}
+
+    def stopped(_, size, **__):
+        kept["size"] = size
+        raise StopIteration
+
+    names = code.extract_flattened_patches.__globals__
+    names["torch"] = SimpleNamespace(
+        nn=SimpleNamespace(functional=SimpleNamespace(interpolate=stopped))
+    )
+    with pytest.raises(StopIteration):
+        code.extract_flattened_patches(None, image_of(height, width), rule.most, size)
+    return [edge // rule.patch for edge in kept["size"]]
+
+
+def longest_edge(code, rule, height, width):
+    block = rule.patch * rule.merge
+    edges = code.get_resize_output_image_size(image_of(height, width), rule.most, block)
+    return [edge // rule.patch for edge in edges]
+
+
+def bounded(code, rule, height, width):
+    size = SimpleNamespace(shortest_edge=rule.least, longest_edge=rule.most)
+    edges = code.get_resize_output_image_size(image_of(height, width), size)
+    return [edge // rule.patch for edge in edges]
+
+
+def grid(code, rule, height, width):
+    columns, rows = code.get_optimal_tiled_canvas(
+        (height, width), (rule.tile, rule.tile), rule.least, rule.most
+    )
+    return columns * rows + (columns * rows > 1)
+
+
+def cut(code, rule, height, width):
+    if max(height, width) <= rule.tile:
+        return 0
+    columns, rows = code.get_optimal_tiled_canvas(
+        (height, width), (rule.tile, rule.tile), rule.least, rule.most
+    )
+    return columns * rows
+
+
+def best_fit(code, rule, height, width):
+    tile = SimpleNamespace(height=rule.tile, width=rule.tile)
+    sizes = torch.tensor(code.find_supported_resolutions(rule.most, tile))
+    high, wide = (int(edge) // rule.tile for edge in code.get_best_fit((height, width), sizes))
+    return high * wide + (high * wide > 1)
+
+
+def split(code, rule, height, width):
+    edges = code.get_resize_output_image_size(image_of(height, width), rule.longest)
+    resizer = SimpleNamespace(resize=lambda _, size, **__: size)
+    size = code.resize_for_vision_encoder(resizer, image_of(*edges), rule.tile)
+    tiles = math.ceil(size.height / rule.tile) * math.ceil(size.width / rule.tile)
+    return tiles + 1 if max(size.height, size.width) > rule.tile else 1
+
+
+def anyres(code, rule, height, width):
+    """Features; `select_best_resolution` is imported, it needs no torchvision."""
+    from transformers.image_processing_utils import select_best_resolution
+
+    names = code._get_number_of_features.__globals__
+    names["select_best_resolution"] = select_best_resolution
+    processor = SimpleNamespace(
+        image_processor=SimpleNamespace(image_grid_pinpoints=rule.pinpoints),
+        patch_size=rule.patch,
+        num_additional_image_tokens=0,
+        num_image_tokens=(rule.tile // rule.patch) ** 2,
+        vision_aspect_ratio=f"anyres_max_{rule.most}",
+    )
+    processor._get_unpadded_features = partial(code._get_unpadded_features, processor)
+    return code._get_number_of_features(processor, height, width, rule.tile, rule.tile)
+
+
+COMPARED = [
+    # family, module's family, its function of a size, what of our result it gives
+    ("qwen2_vl", "qwen2_vl", smart, "grid"),
+    ("qwen3_vl", "qwen2_vl", smart, "grid"),
+    ("ernie4_5_vl_moe", "ernie4_5_vl_moe", smart, "grid"),
+    ("minimax_m3_vl", "minimax_m3_vl", smart, "grid"),
+    ("paddleocr_vl", "paddleocr_vl", smart, "grid"),
+    ("hunyuan_vl", "hunyuan_vl", smart, "grid"),
+    ("glm4v", "glm4v", glm, "grid"),
+    ("glm46v", "glm46v", glm, "grid"),
+    ("kimi_k25", "kimi_k25", navit, "grid"),
+    ("gemma4", "gemma4", budget, "grid"),
+    ("kosmos-2.5", "kosmos2_5", patch_budget, "grid"),
+    ("mistral3", "pixtral", longest_edge, "grid"),
+    ("llava/pixtral", "pixtral", longest_edge, "grid"),
+    ("idefics2", "idefics2", bounded, "grid"),
+    ("internvl", "got_ocr2", grid, "views"),
+    ("granite_docling", "granite_docling", grid, "views"),
+    ("cohere2_vision", "cohere2_vision", grid, "views"),
+    ("llama4", "llama4", best_fit, "views"),
+    ("idefics3", "idefics3", split, "views"),
+    ("smolvlm", "smolvlm", split, "views"),
+    ("deepseek_ocr2", "deepseek_ocr2", cut, "tiles"),
+    ("deepseek_vl_v2/DeepseekOCRForCausalLM", "unlimited_ocr", cut, "tiles"),
+    ("unlimited_ocr", "unlimited_ocr", cut, "tiles"),
+    ("llava_next", "llava_next", anyres, "features"),
+    ("llava_onevision", "llava_onevision", anyres, "features"),
+]
+GIVEN = {
+    "grid": lambda result: [result.views.rows, result.views.columns],
+    "views": lambda result: result.views.count,
+    "tiles": lambda result: result.tiles.count,
+    "features": lambda result: result.features,
+}
+
+
+def rule_of(family, **numbers):
+    """The rule of a family, its numbers the defaults."""
+    row = family_rows()[family]
+    for name, entry in row["numbers"].items():
+        value = entry if isinstance(entry, int) else entry["default"]
+        numbers.setdefault(name, tuple(map(tuple, value)) if isinstance(value, list) else value)
+    return ImageRule(row["rule"], **numbers)
+
+
+def edges(seed):
+    draw = random.Random(seed)
+    return [
+        [round(math.exp(draw.uniform(math.log(16), math.log(5000)))) for _ in range(2)]
+        for _ in range(SIZES)
+    ]
+
+
+@pytest.mark.parametrize(("family", "module", "function", "what"), COMPARED)
+def test_a_rule_gives_what_the_functions_of_the_processor_give(family, module, function, what):
+    code = functions(module, "processing" if function is anyres else "image_processing")
+    rule = rule_of(family)
+    for height, width in edges(family):
+        try:
+            expected = function(code, rule, height, width)
+        except ValueError:
+            with pytest.raises(ImageSizeError):
+                image_views(rule, height, width)
+            continue
+        result = image_views(rule, height, width)
+        assert GIVEN[what](result) == expected, (height, width)
+
+
+def batch(count, edge):
+    """Views of a batch of equal square views."""
+    return [("views", View(count, edge, edge))]
