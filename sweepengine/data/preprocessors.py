@@ -15,6 +15,8 @@ PREPROCESSOR = "preprocessor_config.json"
 """Name of the file of a Hugging Face image processor; it lies beside config.json."""
 PREFIX = "preprocessor:"
 """Before an address in that file; other addresses are of config.json."""
+LARGEST = 2**31 - 1
+"""Largest number of a file."""
 Table = dict[str, Any]
 Fail = Callable[[str, str], InputError]
 
@@ -156,8 +158,9 @@ def _number(entry: Table, config: Table, preprocessor: Table, assumed: Table, fa
         if (value := _at(address, config, preprocessor)) is not None
     }
     if not values:
-        assumed[_label(entry["keys"][0])] = entry["default"]
-        return _parsed(entry["keys"][0], entry["default"], {}, fail, least=0)
+        default = entry["default"]
+        assumed[_label(entry["keys"][0])] = default
+        return tuple(map(tuple, default)) if isinstance(default, list) else default
     first, *others = values
     for other in others:
         if values[other] != values[first]:
@@ -166,30 +169,32 @@ def _number(entry: Table, config: Table, preprocessor: Table, assumed: Table, fa
     return values[first]
 
 
-def _parsed(address: str, value: Any, entry: Table, fail: Fail, least: int = 1) -> Any:
-    """A value as an integer, or as a tuple of sizes where it is a list of pairs."""
+def _parsed(address: str, value: Any, entry: Table, fail: Fail) -> Any:
+    """A value as an integer, or as a tuple of sizes where the default is a list of them."""
     if "choices" in entry:
         if str(value) not in entry["choices"]:
             expected = " or ".join(entry["choices"])
             raise fail(_label(address), f"= {shown(value)}: expected {expected}")
         return entry["choices"][str(value)]
-    if isinstance(value, list) and value and isinstance(value[0], list):
-        pairs = [_pair(address, pair, entry, fail) for pair in value]
-        return tuple(pairs)
+    if isinstance(entry["default"], list):
+        return _sizes(address, value, fail)
     if isinstance(value, list) and value and value.count(value[0]) == len(value):
         value = value[0]  # the same number an edge
-    largest = entry.get("largest", 2**31 - 1)
-    if type(value) is not int or not least <= value <= largest:
-        expected = f"expected an integer of {least} to {largest:,}"
+    return _whole(address, value, fail, entry.get("largest", LARGEST))
+
+
+def _sizes(address: str, value: Any, fail: Fail) -> tuple[tuple[int, int], ...]:
+    pairs = value if isinstance(value, list) else []
+    if not pairs or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
+        raise fail(_label(address), f"= {shown(value)}: expected a list of [height, width]")
+    return tuple((_whole(address, a, fail), _whole(address, b, fail)) for a, b in pairs)
+
+
+def _whole(address: str, value: Any, fail: Fail, largest: int = LARGEST) -> int:
+    if type(value) is not int or not 1 <= value <= largest:
+        expected = f"expected an integer of 1 to {largest:,}"
         raise fail(_label(address), f"= {shown(value)}: {expected}")
     return value
-
-
-def _pair(address: str, pair: Any, entry: Table, fail: Fail) -> tuple[int, int]:
-    if not isinstance(pair, list) or len(pair) != 2:
-        raise fail(_label(address), f"= {shown(pair)}: expected a height and a width")
-    high, wide = (_parsed(address, edge, entry, fail) for edge in pair)
-    return high, wide
 
 
 def _check_sizes(rule: ImageRule, numbers: Table, fail: Fail) -> None:

@@ -225,6 +225,124 @@ def test_a_rule_gives_what_the_functions_of_the_processor_give(family, module, f
         assert GIVEN[what](result) == expected, (height, width)
 
 
-def batch(count, edge):
-    """Views of a batch of equal square views."""
-    return [("views", View(count, edge, edge))]
+def by_grid(output, rule):
+    return View(1, *output["image_grid_thw"][0].tolist()[1:])
+
+
+def by_pixels(output, rule):
+    *count, _, height, width = output["pixel_values"].shape
+    return View(math.prod(count), height // rule.patch, width // rule.patch)
+
+
+def by_positions(output, rule):
+    columns, rows = (output["image_position_ids"][0].amax(dim=0) + 1).tolist()
+    return View(1, rows, columns)
+
+
+def by_rows(output, rule):
+    return View(1, int(output["rows"][0]), int(output["cols"][0]))
+
+
+def by_tiles(output, rule):
+    local = output.get("pixel_values_local", [])
+    return View(len(local), rule.tile // rule.patch, rule.tile // rule.patch)
+
+
+def limits(rule):
+    size = {"shortest_edge": rule.least, "longest_edge": rule.most}
+    return {"size": size, "patch_size": rule.patch, "merge_size": rule.merge}
+
+
+def tile(rule):
+    return {"size": {"height": rule.tile, "width": rule.tile}}
+
+
+def crops(rule):
+    return {**tile(rule), "crop_to_patches": True, "max_patches": rule.most}
+
+
+def longest(rule):
+    block = rule.patch * rule.merge
+    return {"size": {"longest_edge": rule.most}, "patch_size": {"height": block, "width": block}}
+
+
+def splits(rule):
+    return {
+        "size": {"longest_edge": rule.longest},
+        "max_image_size": {"longest_edge": rule.tile},
+    }
+
+
+def pinpoints(rule):
+    return {
+        "image_grid_pinpoints": [list(pair) for pair in rule.pinpoints],
+        "crop_size": tile(rule)["size"],
+        **tile(rule),
+    }
+
+
+def nothing(rule):
+    return {}
+
+
+def quarters(rule):
+    size = {"shortest_edge": rule.least, "longest_edge": rule.most}
+    return {"size": size, "do_image_splitting": bool(rule.quarters)}
+
+
+PROCESSORS = [
+    # family, module and class of the processor, its options, what it gives, numbers of the rule
+    ("qwen2_vl", "qwen2_vl.Qwen2VL", limits, by_grid, {}),
+    ("qwen3_vl", "qwen2_vl.Qwen2VL", limits, by_grid, {}),
+    ("ernie4_5_vl_moe", "ernie4_5_vl_moe.Ernie4_5_VL_Moe", nothing, by_grid, {}),
+    ("minimax_m3_vl", "minimax_m3_vl.MiniMaxM3VL", nothing, by_grid, {}),
+    ("paddleocr_vl", "paddleocr_vl.PaddleOCRVL", nothing, by_grid, {}),
+    ("hunyuan_vl", "hunyuan_vl.HunYuanVL", nothing, by_grid, {}),
+    ("glm4v", "glm4v.Glm4v", nothing, by_grid, {}),
+    ("glm46v", "glm46v.Glm46V", nothing, by_grid, {}),
+    ("kimi_k25", "kimi_k25.Kimi_K25", nothing, by_grid, {}),
+    ("gemma4", "gemma4.Gemma4", nothing, by_positions, {}),
+    ("kosmos-2.5", "kosmos2_5.Kosmos2_5", nothing, by_rows, {}),
+    ("mistral3", "pixtral.Pixtral", longest, by_pixels, {}),
+    ("llava/pixtral", "pixtral.Pixtral", longest, by_pixels, {}),
+    ("idefics2", "idefics2.Idefics2", quarters, by_pixels, {"least": 30, "most": 80}),
+    ("idefics2", "idefics2.Idefics2", quarters, by_pixels, {"quarters": 1, "most": 500}),
+    ("internvl", "got_ocr2.GotOcr2", crops, by_pixels, {"tile": 28}),
+    ("granite_docling", "granite_docling.GraniteDocling", crops, by_pixels, {"tile": 64}),
+    ("cohere2_vision", "cohere2_vision.Cohere2Vision", crops, by_pixels, {"tile": 64}),
+    ("llama4", "llama4.Llama4", tile, by_pixels, {"tile": 112}),
+    ("idefics3", "idefics3.Idefics3", splits, by_pixels, {"patch": 14, "tile": 98, "longest": 400}),
+    ("smolvlm", "smolvlm.SmolVLM", splits, by_pixels, {"patch": 14, "tile": 112, "longest": 300}),
+    ("llava_next", "llava_next.LlavaNext", pinpoints, by_pixels, {}),
+    ("llava_onevision", "llava_onevision.LlavaOnevision", pinpoints, by_pixels, {}),
+    ("deepseek_ocr2", "deepseek_ocr2.DeepseekOcr2", nothing, by_tiles, {}),
+    ("unlimited_ocr", "unlimited_ocr.UnlimitedOcr", nothing, by_tiles, {}),
+]
+IMAGES = [(40, 130), (333, 250), (700, 1000), (900, 300)]
+
+
+@pytest.fixture
+def torchvision():
+    """Torchvision, whose build must be that of torch."""
+    try:
+        return importlib.import_module("torchvision")
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision cannot be imported: {error}")
+
+
+@pytest.mark.parametrize(("family", "processor", "options", "read", "numbers"), PROCESSORS)
+def test_a_rule_gives_what_the_processor_gives(
+    torchvision, family, processor, options, read, numbers
+):
+    module, name = processor.split(".")
+    path = f"transformers.models.{module}.image_processing_{module}"
+    rule = rule_of(family, **numbers)
+    run = getattr(importlib.import_module(path), f"{name}ImageProcessor")(**options(rule))
+    for height, width in IMAGES:
+        image = np.zeros((height, width, 3), np.uint8)
+        image[::2] = 255
+        expected = read(run(image, return_tensors="pt"), rule)
+        result = image_views(rule, height, width)
+        given = result.tiles if read is by_tiles else result.views
+        assert given.count == expected.count, (height, width)
+        assert given.count == 0 or given[:3] == expected[:3], (height, width)
