@@ -42,7 +42,8 @@ def family_rows() -> dict[str, Table]:
     tables: Table = tomllib.loads(text)
     rows: dict[str, Table] = {}
     for name, table in tables["families"].items():  # a row stands behind the one it extends
-        rows[name] = _extended(rows.get(table.get("like", ""), tables["processor"]), table)
+        base = rows[table["like"]] if "like" in table else tables["processor"]
+        rows[name] = _extended(base, table)
     return rows
 
 
@@ -50,8 +51,10 @@ def _extended(base: Table, table: Table) -> Table:
     numbers = dict(base.get("numbers", {}))
     for number, entry in table.get("numbers", {}).items():
         before = numbers.get(number)
-        both = isinstance(entry, dict) and isinstance(before, dict)
-        numbers[number] = {**before, **entry} if both else entry
+        if isinstance(entry, dict) and isinstance(before, dict):
+            numbers[number] = {**before, **entry}
+        else:
+            numbers[number] = entry
     return {
         "rule": table.get("rule", base.get("rule")),
         "numbers": numbers,
@@ -106,7 +109,7 @@ def rule_of(
             expected = " or ".join(map(repr, allowed)) or "null"
             raise fail(_label(address), f"= {shown(value)}: expected {expected}")
     assumed: Table = {}
-    numbers = {
+    numbers: Table = {
         name: entry if isinstance(entry, int) else _number(entry, config, given, assumed, fail)
         for name, entry in family_row["numbers"].items()
     }
@@ -161,11 +164,11 @@ def _number(entry: Table, config: Table, preprocessor: Table, assumed: Table, fa
         default = entry["default"]
         assumed[_label(entry["keys"][0])] = default
         return tuple(map(tuple, default)) if isinstance(default, list) else default
-    first, *others = values
-    for other in others:
-        if values[other] != values[first]:
-            problem = f"= {values[other]} contradicts {_label(first)} = {values[first]}"
-            raise fail(_label(other), problem)
+    first = next(iter(values))
+    for address, value in values.items():
+        if value != values[first]:
+            problem = f"= {value} contradicts {_label(first)} = {values[first]}"
+            raise fail(_label(address), problem)
     return values[first]
 
 

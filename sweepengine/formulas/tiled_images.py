@@ -20,8 +20,13 @@ Grid = tuple[int, int]
 
 def _grids(rule: ImageRule) -> list[Grid]:
     """Grids of `least` to `most` tiles, `longest` an edge: fewest tiles first, then columns."""
-    edges = range(1, min(rule.most, rule.longest or rule.most) + 1)
-    grids = [(c, r) for c in edges for r in edges if rule.least <= c * r <= rule.most]
+    edge = min(rule.most, rule.longest or rule.most)
+    grids = [
+        (columns, rows)
+        for columns in range(1, edge + 1)
+        for rows in range(1, min(edge, rule.most // columns) + 1)
+        if columns * rows >= rule.least
+    ]
     return sorted(grids, key=lambda grid: grid[0] * grid[1])
 
 
@@ -91,7 +96,8 @@ def _least_upscaling(rule: ImageRule, height: int, width: int) -> ImageViews:
         for columns, rows in _grids(rule)
     }
     enlarging = [grid for grid in scales if scales[grid] >= 1]
-    best = min(enlarging, key=scales.__getitem__) if enlarging else max(scales, key=scales.get)
+    choose = min if enlarging else max
+    best = choose(enlarging or scales, key=scales.__getitem__)
     return _with_thumbnail(rule, best)
 
 

@@ -94,7 +94,7 @@ def test_a_document_encoder_has_a_height_and_a_width():
         ({"model_type": "llava"}, "fixed"),
     ],
 )
-def test_a_family_is_found_by_type_tower_and_architecture(config, rule):
+def test_a_family_is_chosen_by_type_tower_and_architecture(config, rule):
     assert family_row(config)["rule"] == rule
 
 

@@ -1,6 +1,7 @@
 """Image rules: check values, and laws that hold for every size."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,9 @@ def test_an_image_of_one_row_of_features_is_as_wide_as_the_budget():
 
 def test_every_rule_is_in_the_table_of_check_values():
     assert set(RULES) - {rule.name for rule in MODELS.values()} == {"navit"}
+
+
+def test_the_page_describes_every_rule(root):
+    text = (root / "docs" / "vision.md").read_text(encoding="utf-8")
+    section = text.split("## Image rules")[1].split("\n## ")[0]
+    assert set(re.findall(r"^- \*\*`(\w+)`", section, re.M)) == set(RULES)
