@@ -10,6 +10,7 @@ import ast
 import importlib
 import math
 import random
+import re
 from collections import defaultdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from sweepengine.data.preprocessors import family_rows
+from sweepengine.formulas import tiled_images
 from sweepengine.formulas.images import ImageRule, ImageSizeError, View, image_views
 
 torch = pytest.importorskip("torch")
@@ -223,6 +225,79 @@ def test_a_rule_gives_what_the_functions_of_the_processor_give(family, module, f
             continue
         result = image_views(rule, height, width)
         assert GIVEN[what](result) == expected, (height, width)
+
+
+def tags(code, rule, height, width):
+    columns, rows = GRIDS[rule.name](rule, height, width)
+    split = rows * columns > 1 or rule.name == "tagged_tiles"
+    shape = {"rows": [[rows * split]], "cols": [[columns * split]]}
+    processor = SimpleNamespace(
+        fake_image_token="<fake>",
+        image_token="<image>",
+        global_image_tag="<global>",
+        image_seq_len=(rule.tile // rule.patch // rule.merge) ** 2,
+    )
+    return code.replace_image_token(processor, shape, 0)
+
+
+def separators(code, rule, height, width):
+    columns, rows = GRIDS[rule.name](rule, height, width)
+    each = (rule.tile // rule.patch // rule.merge) ** 2
+    return code._prompt_split_image(None, (rows, columns), each)
+
+
+def row_breaks(code, rule, height, width):
+    view = image_views(rule, height, width).views
+    edges = [view.rows * rule.patch, view.columns * rule.patch]
+    processor = SimpleNamespace(
+        patch_size=rule.patch,
+        spatial_merge_size=rule.merge,
+        image_token="<image>",
+        image_break_token="<break>",
+        image_end_token="<end>",
+    )
+    return code.replace_image_token(processor, {"image_sizes": [edges]}, 0)
+
+
+def crops_and_view(code, rule, height, width):
+    columns, rows = GRIDS[rule.name](rule, height, width)
+    large = max(height, width) > rule.tile
+    processor = SimpleNamespace(
+        patch_size=rule.patch,
+        downsample_ratio=rule.merge,
+        image_token="<image>",
+        image_processor=SimpleNamespace(
+            size={"height": rule.view, "width": rule.view}, tile_size=rule.tile
+        ),
+    )
+    shape = {"num_local_patches": [columns * rows * large], "patches_grid": [(columns, rows)]}
+    return code.replace_image_token(processor, shape, 0)
+
+
+GRIDS = {
+    "tagged_tiles": tiled_images._nearest_grid,
+    "deepseek_ocr": tiled_images._nearest_grid,
+    "split_longest": tiled_images._longest_grid,
+    "best_fit": tiled_images._best_grid,
+}
+PROMPTS = [
+    ("idefics3", "idefics3", tags),
+    ("granite_docling", "granite_docling", tags),
+    ("llama4", "llama4", separators),
+    ("mistral3", "pixtral", row_breaks),
+    ("llava/pixtral", "pixtral", row_breaks),
+    ("deepseek_ocr2", "deepseek_ocr2", crops_and_view),
+    ("deepseek_vl_v2/DeepseekOCRForCausalLM", "unlimited_ocr", crops_and_view),
+]
+
+
+@pytest.mark.parametrize(("family", "module", "function"), PROMPTS)
+def test_prompt_tokens_are_those_of_the_processors_text(family, module, function):
+    code = functions(module, "processing")
+    rule = rule_of(family)
+    for height, width in edges(family):
+        text = function(code, rule, height, width)
+        assert len(re.findall(r"<[^>]+>|\n+", text)) == image_views(rule, height, width).tokens
 
 
 def by_grid(output, rule):
