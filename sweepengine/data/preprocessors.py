@@ -149,7 +149,7 @@ def _check_keys(row: Table, preprocessor: Table, fail: Fail) -> None:
     known = {*row["required"], *(key for entry in tables for key in entry["keys"])}
     for path in _leaves(preprocessor):
         ignored = path in row["ignored"] or path.split(".")[0] in row["ignored"]
-        if not ignored and PREFIX + path not in known:
+        if not ignored and known.isdisjoint((PREFIX + path, f"{PREFIX}{path}.0")):
             raise fail(_label(PREFIX + path), "is not supported: it may change the image's tokens")
 
 

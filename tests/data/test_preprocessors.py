@@ -85,6 +85,11 @@ def test_a_document_encoder_has_a_height_and_a_width():
     assert (image_views(rule, 10, 10).features, assumed) == (588, {})
 
 
+def test_an_old_size_of_donut_is_a_width_and_a_height():
+    rule, _ = read({"model_type": "vision-encoder-decoder"}, {"size": [1440, 1920]})
+    assert (rule.tile, rule.tile_width) == (1920, 1440)
+
+
 @pytest.mark.parametrize(
     ("config", "rule"),
     [
