@@ -15,6 +15,8 @@ PREPROCESSOR = "preprocessor_config.json"
 """Name of the file of a Hugging Face image processor; it lies beside config.json."""
 PREFIX = "preprocessor:"
 """Before an address in that file; other addresses are of config.json."""
+LARGEST = 2**31 - 1
+"""Largest number of a file."""
 Table = dict[str, Any]
 Fail = Callable[[str, str], InputError]
 
@@ -38,10 +40,10 @@ def family_rows() -> dict[str, Table]:
     """The rows of `image_rules.toml` by family, complete: without `like`."""
     text = (resources.files("sweepengine.data") / "image_rules.toml").read_text(encoding="utf-8")
     tables: Table = tomllib.loads(text)
-    rows: dict[str, Table] = {"": tables["processor"]}
+    rows: dict[str, Table] = {}
     for name, table in tables["families"].items():  # a row stands behind the one it extends
-        rows[name] = _extended(rows[table.get("like", "")], table)
-    del rows[""]
+        base = rows[table["like"]] if "like" in table else tables["processor"]
+        rows[name] = _extended(base, table)
     return rows
 
 
@@ -50,8 +52,9 @@ def _extended(base: Table, table: Table) -> Table:
     for number, entry in table.get("numbers", {}).items():
         before = numbers.get(number)
         if isinstance(entry, dict) and isinstance(before, dict):
-            entry = before | entry
-        numbers[number] = entry
+            numbers[number] = {**before, **entry}
+        else:
+            numbers[number] = entry
     return {
         "rule": table.get("rule", base.get("rule")),
         "numbers": numbers,
@@ -106,7 +109,7 @@ def rule_of(
             expected = " or ".join(map(repr, allowed)) or "null"
             raise fail(_label(address), f"= {shown(value)}: expected {expected}")
     assumed: Table = {}
-    numbers = {
+    numbers: Table = {
         name: entry if isinstance(entry, int) else _number(entry, config, given, assumed, fail)
         for name, entry in family_row["numbers"].items()
     }
@@ -146,7 +149,7 @@ def _check_keys(row: Table, preprocessor: Table, fail: Fail) -> None:
     known = {*row["required"], *(key for entry in tables for key in entry["keys"])}
     for path in _leaves(preprocessor):
         ignored = path in row["ignored"] or path.split(".")[0] in row["ignored"]
-        if not ignored and PREFIX + path not in known:
+        if not ignored and known.isdisjoint((PREFIX + path, f"{PREFIX}{path}.0")):
             raise fail(_label(PREFIX + path), "is not supported: it may change the image's tokens")
 
 
@@ -158,40 +161,43 @@ def _number(entry: Table, config: Table, preprocessor: Table, assumed: Table, fa
         if (value := _at(address, config, preprocessor)) is not None
     }
     if not values:
-        assumed[_label(entry["keys"][0])] = entry["default"]
-        return _parsed(entry["keys"][0], entry["default"], {}, fail, least=0)
-    first, *others = values
-    for other in others:
-        if values[other] != values[first]:
-            problem = f"= {values[other]} contradicts {_label(first)} = {values[first]}"
-            raise fail(_label(other), problem)
+        default = entry["default"]
+        assumed[_label(entry["keys"][0])] = default
+        return tuple(map(tuple, default)) if isinstance(default, list) else default
+    first = next(iter(values))
+    for address, value in values.items():
+        if value != values[first]:
+            problem = f"= {value} contradicts {_label(first)} = {values[first]}"
+            raise fail(_label(address), problem)
     return values[first]
 
 
-def _parsed(address: str, value: Any, entry: Table, fail: Fail, least: int = 1) -> Any:
-    """A value as an integer, or as a tuple of sizes where it is a list of pairs."""
+def _parsed(address: str, value: Any, entry: Table, fail: Fail) -> Any:
+    """A value as an integer, or as a tuple of sizes where the default is a list of them."""
     if "choices" in entry:
         if str(value) not in entry["choices"]:
             expected = " or ".join(entry["choices"])
             raise fail(_label(address), f"= {shown(value)}: expected {expected}")
         return entry["choices"][str(value)]
-    if isinstance(value, list) and value and isinstance(value[0], list):
-        pairs = [_pair(address, pair, entry, fail) for pair in value]
-        return tuple(pairs)
+    if isinstance(entry["default"], list):
+        return _sizes(address, value, fail)
     if isinstance(value, list) and value and value.count(value[0]) == len(value):
         value = value[0]  # the same number an edge
-    largest = entry.get("largest", 2**31 - 1)
-    if type(value) is not int or not least <= value <= largest:
-        expected = f"expected an integer of {least} to {largest:,}"
+    return _whole(address, value, fail, entry.get("largest", LARGEST))
+
+
+def _sizes(address: str, value: Any, fail: Fail) -> tuple[tuple[int, int], ...]:
+    pairs = value if isinstance(value, list) else []
+    if not pairs or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
+        raise fail(_label(address), f"= {shown(value)}: expected a list of [height, width]")
+    return tuple((_whole(address, a, fail), _whole(address, b, fail)) for a, b in pairs)
+
+
+def _whole(address: str, value: Any, fail: Fail, largest: int = LARGEST) -> int:
+    if type(value) is not int or not 1 <= value <= largest:
+        expected = f"expected an integer of 1 to {largest:,}"
         raise fail(_label(address), f"= {shown(value)}: {expected}")
     return value
-
-
-def _pair(address: str, pair: Any, entry: Table, fail: Fail) -> tuple[int, int]:
-    if not isinstance(pair, list) or len(pair) != 2:
-        raise fail(_label(address), f"= {shown(pair)}: expected a height and a width")
-    high, wide = (_parsed(address, edge, entry, fail) for edge in pair)
-    return high, wide
 
 
 def _check_sizes(rule: ImageRule, numbers: Table, fail: Fail) -> None:

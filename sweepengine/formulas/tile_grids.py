@@ -7,8 +7,13 @@ Grid = tuple[int, int]
 
 def tile_grids(least: int, most: int, longest: int = 0) -> list[Grid]:
     """Grids of `least` to `most` tiles, `longest` an edge: fewest tiles first, then columns."""
-    edges = range(1, min(most, longest or most) + 1)
-    grids = [(c, r) for c in edges for r in edges if least <= c * r <= most]
+    edge = min(most, longest or most)
+    grids = [
+        (columns, rows)
+        for columns in range(1, edge + 1)
+        for rows in range(1, min(edge, most // columns) + 1)
+        if columns * rows >= least
+    ]
     return sorted(grids, key=lambda grid: grid[0] * grid[1])
 
 

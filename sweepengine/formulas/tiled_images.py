@@ -73,9 +73,8 @@ def _least_upscaling(rule: ImageRule, height: int, width: int) -> ImageViews:
         for columns, rows in _grids(rule)
     }
     enlarging = [grid for grid in scales if scales[grid] >= 1]
-    best = (
-        min(enlarging, key=scales.__getitem__) if enlarging else max(scales, key=scales.__getitem__)
-    )
+    choose = min if enlarging else max
+    best = choose(enlarging or scales, key=scales.__getitem__)
     return _with_thumbnail(rule, best)
 
 
@@ -85,11 +84,10 @@ def _single(value: float) -> float:
     return rounded
 
 
-def _best_fit(rule: ImageRule, height: int, width: int) -> ImageViews:
-    """As `least_upscaling`, scales in float32, and of equal ones the fewest tiles (Llama 4).
+def _best_grid(rule: ImageRule, height: int, width: int) -> Grid:
+    """As `least_upscaling`, scales in float32, and of equal ones the fewest tiles.
 
-    A separator follows each tile where there are several. Source: `get_best_fit` of
-    `image_processing_llama4.py`, `processing_llama4.py`.
+    Source: `get_best_fit` of `image_processing_llama4.py`.
     """
     scales = {
         (columns, rows): min(
@@ -99,8 +97,15 @@ def _best_fit(rule: ImageRule, height: int, width: int) -> ImageViews:
     }
     enlarging = [scale for scale in scales.values() if scale >= 1]
     chosen = min(enlarging) if enlarging else max(scales.values())
-    best = next(grid for grid in scales if scales[grid] == chosen)
-    plain = _with_thumbnail(rule, best)
+    return next(grid for grid in scales if scales[grid] == chosen)
+
+
+def _best_fit(rule: ImageRule, height: int, width: int) -> ImageViews:
+    """Tiles of the best grid, and a thumbnail; a separator follows each tile (Llama 4).
+
+    Source: `_prompt_split_image` of `processing_llama4.py`.
+    """
+    plain = _with_thumbnail(rule, _best_grid(rule, height, width))
     return plain._replace(tokens=plain.tokens + plain.views.count - 1)
 
 
@@ -149,8 +154,8 @@ def _rescaled(height: int, width: int, longest: int) -> tuple[int, int]:
     return longest, max(int(longest * aspect), 1)
 
 
-def _split_longest(rule: ImageRule, height: int, width: int) -> ImageViews:
-    """The longer edge becomes `longest`; cut into tiles, and the whole image (Idefics3).
+def _longest_grid(rule: ImageRule, height: int, width: int) -> Grid:
+    """The grid of an image whose longer edge becomes `longest`, then whole tiles.
 
     Source: `image_processing_idefics3.py`.
     """
@@ -159,7 +164,12 @@ def _split_longest(rule: ImageRule, height: int, width: int) -> ImageViews:
         high, wide = _rescaled(high, wide, LARGEST_EDGE)
     longer = ceil_div(max(high, wide), rule.tile) * rule.tile
     high, wide = _rescaled(high, wide, longer)
-    return _with_tags(rule, (ceil_div(wide, rule.tile), ceil_div(high, rule.tile)))
+    return ceil_div(wide, rule.tile), ceil_div(high, rule.tile)
+
+
+def _split_longest(rule: ImageRule, height: int, width: int) -> ImageViews:
+    """Tiles of the grid of the longest edge, the whole image, and tags (Idefics3, SmolVLM)."""
+    return _with_tags(rule, _longest_grid(rule, height, width))
 
 
 def _joint_tiles(rule: ImageRule, height: int, width: int) -> ImageViews:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 class View(NamedTuple):
     """Views of one size, each of which a tower encodes alone."""
 
-    count: int  # type: ignore[assignment]
+    count: int  # type: ignore[assignment]  # tuple.count is of no use here
     rows: int
     """Patches high."""
     columns: int

@@ -33,7 +33,7 @@ def _smart_resize(rule: ImageRule, height: int, width: int) -> tuple[int, int]:
     return high, wide
 
 
-def _one_view(rule: ImageRule, height: int, width: int) -> ImageViews:
+def _whole_view(rule: ImageRule, height: int, width: int) -> ImageViews:
     """One view of edges in whole patches: a feature each m x m patches, or `learned`."""
     view = View(1, height // rule.patch, width // rule.patch)
     features = rule.learned or (view.rows // rule.merge) * (view.columns // rule.merge)
@@ -42,7 +42,7 @@ def _one_view(rule: ImageRule, height: int, width: int) -> ImageViews:
 
 def _native(rule: ImageRule, height: int, width: int) -> ImageViews:
     """The image's own size in whole blocks, between `least` and `most` pixels (Qwen)."""
-    return _one_view(rule, *_smart_resize(rule, height, width))
+    return _whole_view(rule, *_smart_resize(rule, height, width))
 
 
 def _native_scaled(rule: ImageRule, height: int, width: int) -> ImageViews:
@@ -115,7 +115,7 @@ def _budget(rule: ImageRule, height: int, width: int) -> ImageViews:
         high, wide = min(height // width, rule.most) * block, block
     if high * wide > pixels:
         raise refused(height, width, f"needs more than {rule.most:,} features")
-    return _one_view(rule, high, wide)
+    return _whole_view(rule, high, wide)
 
 
 def _patch_budget(rule: ImageRule, height: int, width: int) -> ImageViews:
@@ -127,7 +127,7 @@ def _patch_budget(rule: ImageRule, height: int, width: int) -> ImageViews:
     scale = math.sqrt(rule.most * (patch / height) * (patch / width))
     rows = max(min(math.floor(scale * height / patch), rule.most), 1)
     columns = max(min(math.floor(scale * width / patch), rule.most), 1)
-    return _one_view(rule, rows * patch, columns * patch)
+    return _whole_view(rule, rows * patch, columns * patch)
 
 
 def _navit(rule: ImageRule, height: int, width: int) -> ImageViews:
@@ -141,7 +141,7 @@ def _navit(rule: ImageRule, height: int, width: int) -> ImageViews:
     high = min(max(1, int(height * scale)), limit)
     wide = min(max(1, int(width * scale)), limit)
     block = rule.patch * rule.merge
-    return _one_view(rule, ceil_div(high, block) * block, ceil_div(wide, block) * block)
+    return _whole_view(rule, ceil_div(high, block) * block, ceil_div(wide, block) * block)
 
 
 def _between_edges(rule: ImageRule, height: int, width: int) -> tuple[int, int]:
@@ -178,7 +178,7 @@ def _bounded_edges(rule: ImageRule, height: int, width: int) -> ImageViews:
 
 def _fixed(rule: ImageRule, height: int, width: int) -> ImageViews:
     """One view of a fixed size, whatever the image."""
-    plain = _one_view(rule, rule.tile, rule.tile_width or rule.tile)
+    plain = _whole_view(rule, rule.tile, rule.tile_width or rule.tile)
     features = plain.features + rule.extra
     tokens = rule.ends + (0 if rule.crossed else features)
     return plain._replace(features=features, tokens=tokens)
