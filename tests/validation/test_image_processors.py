@@ -22,6 +22,7 @@ import pytest
 from sweepengine.data.preprocessors import family_rows
 from sweepengine.formulas import tiled_images
 from sweepengine.formulas.images import ImageRule, ImageSizeError, View, image_views
+from sweepengine.formulas.tile_grids import nearest_grid, tile_grids
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -274,9 +275,15 @@ def crops_and_view(code, rule, height, width):
     return code.replace_image_token(processor, shape, 0)
 
 
+def nearest(rule, height, width):
+    """The grid of a rule that an image is cut into."""
+    grids = tile_grids(rule.least, rule.most, rule.longest)
+    return nearest_grid(grids, rule.tile, height, width)
+
+
 GRIDS = {
-    "tagged_tiles": tiled_images._nearest_grid,
-    "deepseek_ocr": tiled_images._nearest_grid,
+    "tagged_tiles": nearest,
+    "deepseek_ocr": nearest,
     "split_longest": tiled_images._longest_grid,
     "best_fit": tiled_images._best_grid,
 }
