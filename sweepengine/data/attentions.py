@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from sweepengine.data.configs import Config, ConfigValues
-from sweepengine.data.patterns import WINDOWS, compressed_layers, linear_layers
+from sweepengine.data.patterns import ROTATED, WINDOWS, compressed_layers, linear_layers
+from sweepengine.data.sizes import kv_heads_of, output_gate
 
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 DELTA = {
@@ -39,6 +40,8 @@ class Mixer(NamedTuple):
     recurrent: bool = False
     attends: bool = True
     stride: int = 0
+    heads: int = 0
+    """Where layers differ in their number."""
 
     @property
     def name(self) -> str:
@@ -47,6 +50,7 @@ class Mixer(NamedTuple):
             return "none"
         name = f"window-{self.window}" if self.window else "full"
         name += f"-stride-{self.stride}" if self.stride else ""
+        name += f"-heads-{self.heads}" if self.heads else ""
         return name + ("" if self.rotated else "-unrotated") + ("-indexed" if self.indexed else "")
 
 
@@ -79,10 +83,14 @@ class AttentionReader(ConfigValues):
         indexed = [bool(self.family.get("indexer"))] * layers
         if self.family.get("indexer") and (types := self.listed("indexer_types", layers)):
             indexed = [entry == "full" for entry in types]
-        rotated = [True] * layers
-        if kind == "every_fourth_unrotated":
-            rotated = [window > 0 for window in windows]
-        return [Mixer(*fields) for fields in zip(windows, indexed, rotated, strict=True)]
+        rotated = ROTATED[self.family.get("rotated", "all")](self, windows)
+        heads = self.listed("num_attention_heads_per_layer", layers) or [0] * layers
+        return [
+            Mixer(
+                window, index, turned, heads=self.whole("num_attention_heads_per_layer", count, 0)
+            )
+            for window, index, turned, count in zip(windows, indexed, rotated, heads, strict=True)
+        ]
 
     def recurrent(self) -> Config:
         """Numbers of the recurrent mixer."""
@@ -131,9 +139,10 @@ class AttentionReader(ConfigValues):
         two = kind == "two_kinds"
         prefix = "swa_" if two and window else ""
         heads = self.number("swa_num_attention_heads") if prefix else self.size("heads")
+        heads = mixer.heads or heads
         if window and kind == "sliding_heads":
             heads = self._sliding_heads(heads)
-        kv_heads = self._key_value_heads(heads, prefix)
+        kv_heads = self.number("swa_num_key_value_heads") if prefix else kv_heads_of(self, heads)
         width = self.number("swa_head_dim") if prefix else self._head_width(heads)
         is_global = kind == "global_heads" and not window
         shared = is_global and bool(self.flag("attention_k_eq_v"))
@@ -152,16 +161,19 @@ class AttentionReader(ConfigValues):
             "value_width": value_width,
             "rotary_width": self._rotary_width(width) if mixer.rotated else 0,
             "window": window,
-            "query_norm": {"none": 0, "head": width, "whole": heads * width}[norm],
-            "key_norm": {"none": 0, "head": width, "whole": kv_heads * width}[norm],
+            "query_norm": {"head": width, "whole": heads * width}.get(norm, 0),
+            "key_norm": {"head": width, "whole": kv_heads * width}.get(norm, 0),
+            "query_unit": norm == "unit",
+            "key_unit": norm == "unit",
+            "norm_biases": norm != "none" and self.switch("query_norm_biases"),
+            "gate_bias": self.switch("gate_bias"),
+            "mixed_norm": self.switch("mixed_norm"),
             "input_bias": self.switch("input_bias"),
             "output_bias": self.switch("output_bias"),
             "sinks": self.switch("sinks")
             or bool(prefix and self.given("add_swa_attention_sink_bias")),
             "softcap": self.switch("softcap"),
-            "output_gate": {"none": 0, "head": 1, "whole": value_width}[
-                self.family.get("output_gate", "none")
-            ],
+            "output_gate": output_gate(self, value_width),
             "keys_as_values": shared,
             "value_norm": self.switch("value_norm"),
             **(self._blocks() if mixer.indexed else {}),
@@ -245,21 +257,12 @@ class AttentionReader(ConfigValues):
                 raise self.fail("per_layer_config", f'"{layer}": expected {key} = {sliding} only')
         return sliding
 
-    def _key_value_heads(self, heads: int, prefix: str) -> int:
-        if prefix:
-            return self.number("swa_num_key_value_heads")
-        key, value = self.of("key_value_heads")
-        if value is None and self.type in ("llama", "phi3", "olmo2", "deepseek_v2"):
-            self.assumed[key] = heads
-            return heads
-        return self.whole(key, value)
-
     def _head_width(self, heads: int) -> int:
         key, value = self.of("head_width")
         if value is not None:
             return self.whole(key, value)
         hidden = self.size("hidden")
-        if hidden % heads:
+        if hidden % heads and not self.family.get("head_width_rounded_down"):
             raise self.fail(
                 "head_dim", f"required key is missing: {heads} heads, {hidden} channels"
             )
@@ -268,9 +271,10 @@ class AttentionReader(ConfigValues):
 
     def _query_norm(self) -> str:
         norm: str = self.family.get("query_norm", "none")
-        if norm in ("none", "head", "whole"):
+        if norm in ("none", "head", "whole", "unit"):
             return norm
-        return "head" if self.flag(norm) else "none"
+        form: str = self.family.get("query_norm_form", "head")
+        return form if self.flag(norm) else "none"
 
     def _rotary_width(self, width: int) -> int:
         keys = self.family.get("keys", ())

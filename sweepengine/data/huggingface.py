@@ -15,6 +15,7 @@ from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
 from sweepengine.data.patterns import MOE_LAYERS, block_types
+from sweepengine.data.sizes import block_norms, ends, mlp_width
 from sweepengine.data.quantization import (
     Quantized,
     UnknownFormatError,
@@ -23,6 +24,8 @@ from sweepengine.data.quantization import (
 
 SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""
+TOWERS = ("vision_config", "audio_config", "audio_encoder_config")
+"""Keys of towers beside a text part whose keys stand at the top."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -95,6 +98,7 @@ class _Reader(AttentionReader):
     def _data(
         self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
     ) -> Config:
+        tied = bool(self.of("tied")[1])
         key, dtype = self.of("dtype")
         if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
             raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')
@@ -107,9 +111,10 @@ class _Reader(AttentionReader):
                 "source": source,
                 "hidden": self.size("hidden"),
                 "vocabulary": self.size("vocabulary"),
-                "norms": self.family.get("norms", 2)
+                "norms": block_norms(self)
                 + self.family.get("moe_norms", 0) * ("experts" in feed_forward),
-                "tied": bool(self.of("tied")[1]),
+                "tied": tied,
+                **ends(self),
                 "scaled_embedding": self.switch("scaled_embedding"),
                 "logit_softcap": self.switch("logit_softcap"),
                 "streams": self.number(self.family["streams"]) if "streams" in self.family else 0,
@@ -193,14 +198,17 @@ class _Reader(AttentionReader):
         known: dict[str, int] = families()["activations"]
         if not isinstance(name, str) or name not in known:
             raise self.fail(key, f'= "{name}": expected one of {", ".join(known)}')
-        return known[name]
+        gated = self.family.get("matrices", 3) > 2
+        return known[name] if gated else known[name] - 1
 
     def _dense(self) -> Config:
         return {
-            "width": self.size("width"),
+            "width": mlp_width(self),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),
+            "activation_weights": self.family.get("activation_weights", 0),
+            "inner_norm": self.switch("inner_norm"),
         }
 
     def _experts(self) -> Config:
@@ -219,6 +227,8 @@ class _Reader(AttentionReader):
             "router_flops": self.family.get("router_flops", 6),
             "shared_gate": self.switch("shared_gate"),
             "router_norm": self.switch("router_norm"),
+            "correction": self.switch("correction"),
+            "norms": self.family.get("norms_behind_experts", 0),
             "expert_latent": 0 if latent is None else self.whole("moe_latent_size", latent),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),
@@ -229,7 +239,9 @@ class _Reader(AttentionReader):
         if key := self.family.get("shared_width"):
             return self.number(key, 0)
         if key := self.family.get("shared_experts"):
-            count = self.given(key)
+            count = self.value(key) if key in self.defaults else self.given(key)
+            if isinstance(count, list) and count and all(one == count[0] for one in count):
+                count = count[0]
             return expert_width * (0 if count is None else self.whole(key, count, 0))
         return 0
 
@@ -244,14 +256,19 @@ class _Reader(AttentionReader):
             key: values for key, values in tables["neutral"].items() if key not in family_keys
         }
         neutral |= self.family.get("neutral", {})
-        known = self.read | set(tables["harmless"]["keys"]) | set(family_keys)
+        harmless = set(tables["harmless"]["keys"])
+        known = self.read | harmless | set(family_keys)
         for key, value in self.part.items():
-            if key in neutral:
-                if value is not None and value not in neutral[key]:
-                    allowed = " or ".join(map(json.dumps, neutral[key])) or "none"
+            inner = key.split(".")[-1]  # of a table's key
+            name = key if key in neutral else inner
+            if name in neutral:
+                if value is not None and value not in neutral[name]:
+                    allowed = " or ".join(map(json.dumps, neutral[name])) or "none"
                     raise self.fail(key, f"= {json.dumps(value)}: expected {allowed} or null")
             elif key not in known and key not in PARTS and value is not None:
-                if self.part is self.outer and key.endswith("_config"):
+                if not self.nested and key.endswith("_config"):
+                    continue
+                if inner in harmless:
                     continue
                 raise self.fail(
                     key,
@@ -261,7 +278,7 @@ class _Reader(AttentionReader):
 
     def _notes(self) -> tuple[str, ...]:
         notes = []
-        if self.part is not self.outer:
+        if self.nested or any(key in self.part for key in TOWERS):
             notes.append("text part only: vision and audio towers are not modelled")
         if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
             notes.append("multi-token prediction (MTP) layers are not modelled")

@@ -73,11 +73,11 @@ def into_attention(attention: Attention, hidden: int) -> IntoAttention:
     """
     queries = attention.heads * attention.key_width
     ranked = min(attention.query_rank, 1)
-    grouped = 1 - min(attention.latent, 1)
+    grouped = (1 - min(attention.latent, 1)) * (1 - attention.borrowed_cache)
     single = 1 - max(attention.keys_as_values, attention.shared_cache)
     keys = grouped * attention.key_value_heads * attention.key_width
     values = grouped * single * attention.key_value_heads * attention.value_width
-    latent = (1 - grouped) * (attention.latent + attention.rotary_width)
+    latent = min(attention.latent, 1) * (attention.latent + attention.rotary_width)
     return IntoAttention(
         query=Gemm(attention.query_rank + (1 - ranked) * queries, hidden, 0),
         key=Gemm(keys, hidden, 1),

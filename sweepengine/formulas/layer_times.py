@@ -24,6 +24,7 @@ from sweepengine.formulas.gemms import (
     recurrent_gemms,
     stream_gemm,
 )
+from sweepengine.formulas.layers import table_width
 from sweepengine.formulas.layout import EndsHeld, Layout, branches_of, expert_groups
 from sweepengine.formulas.recurrent import state_values
 from sweepengine.formulas.reductions import activated_experts
@@ -207,10 +208,13 @@ def layer_times(
     host = speeds.host
     launch = host.step_launch if one.decode > 0 else host.pass_launch
     values = rows * hidden * max(backbone.streams, 1)
-    norms = group.norms * element_wise(4.0 * VALUE * values, launch, host.moved)
+    block_norms = group.norms + forward.norms
+    norms = block_norms * element_wise(4.0 * VALUE * values, launch, host.moved)
     inner = min(attention.query_norm, 1) * attention.heads * attention.key_width
     inner += min(attention.key_norm, 1) * attention.key_value_heads * attention.key_width
     inner += attention.query_rank + attention.latent
+    inner += attention.mixed_norm * attention.heads * attention.value_width
+    inner += forward.inner_norm * forward.width
     norms += element_wise(2.0 * VALUE * rows * inner, launch, host.moved)
     expanded = 0.0 if one.decode > 0 else rows + sequences * cached
     reduced = branches_of(group) * reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
@@ -262,8 +266,11 @@ def end_times(
     rows = one.sequences * one.tokens
     launch = host.step_launch if one.decode > 0 else host.pass_launch
     moved = 2.0 * VALUE * rows * hidden
-    table = element_wise(moved, launch, host.moved)
-    head = gemm(one.sequences, backbone.vocabulary, hidden, speeds.plain) + host.head
+    narrow = backbone.table_width
+    table = element_wise(moved, launch, host.moved) + gemm(rows, hidden, narrow, speeds.plain)
+    table += backbone.table_norm * element_wise(moved, launch, host.moved)
+    head = gemm(one.sequences, backbone.vocabulary, table_width(backbone), speeds.plain)
+    head += gemm(one.sequences, narrow, hidden, speeds.plain) + host.head
     reduced = reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
     logits = reduce_us(one.sequences * backbone.vocabulary * VALUE, layout.tensor, speeds)
     sent = 0.0
@@ -273,7 +280,7 @@ def end_times(
     return EndTimes(
         embedding=ends.table * table,
         collapse=ends.last * collapse,
-        final_norm=ends.last * element_wise(moved, launch, host.moved),
+        final_norm=ends.last * backbone.final_norm * element_wise(moved, launch, host.moved),
         head=ends.head * head,
         collectives=ends.table * reduced + ends.head * logits + sent,
     )
