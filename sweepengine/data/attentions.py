@@ -84,7 +84,8 @@ class AttentionReader(ConfigValues):
         if self.family.get("indexer") and (types := self.listed("indexer_types", layers)):
             indexed = [entry == "full" for entry in types]
         rotated = ROTATED[self.family.get("rotated", "all")](self, windows)
-        heads = self.listed("num_attention_heads_per_layer", layers) or [0] * layers
+        listed = "num_attention_heads_per_layer"
+        heads = self.listed(listed, layers) or [0] * layers
         return [
             Mixer(
                 window, index, turned, heads=self.whole("num_attention_heads_per_layer", count, 0)

@@ -15,12 +15,12 @@ from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
 from sweepengine.data.patterns import MOE_LAYERS, block_types
-from sweepengine.data.sizes import block_norms, ends, mlp_width
 from sweepengine.data.quantization import (
     Quantized,
     UnknownFormatError,
     read_quantization,
 )
+from sweepengine.data.sizes import block_norms, ends, mlp_width
 
 SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""

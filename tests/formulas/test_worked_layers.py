@@ -243,5 +243,6 @@ def test_streams_are_mixed_around_both_branches_instead_of_added_to():
     assert layer.residuals.cuda_flops == 0
     assert layer.streams.weights == 2 * once.weights
     assert layer.streams.tensor_flops == 2 * once.tensor_flops
-    alone = decoder_layer(group._replace(norms=1), backbone, layer_pass(9, 9))
+    unmixed = group._replace(attention=group.attention._replace(heads=0))
+    alone = decoder_layer(unmixed, backbone, layer_pass(9, 9))
     assert alone.streams.weights == once.weights
