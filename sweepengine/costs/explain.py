@@ -311,7 +311,7 @@ class _Walk(NamedTuple):
         arch, share, layout = self.arch, self.share, self.share.layout
         size = arch.convention.dtype_bytes
         if name == "embedding":
-            row = layers.table_width(share.backbone) * arch.counts.ends[0].weight_io * size
+            row = layers.row_values(share.backbone) * arch.counts.ends[0].weight_io * size
             return read_once(cost.weight_io * size, row, share.backbone.vocabulary, self.tokens)
         read: float = cost.weight_io * size
         if part.group == ENDS:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sweepengine.data.configs import Config, ConfigValues
 from sweepengine.data.patterns import ROTATED, WINDOWS, compressed_layers, linear_layers
-from sweepengine.data.sizes import kv_heads_of, output_gate
+from sweepengine.data.sizes import borrowed_layers, global_heads, kv_heads_of, output_gate
 
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 DELTA = {
@@ -42,6 +42,8 @@ class Mixer(NamedTuple):
     stride: int = 0
     heads: int = 0
     """Where layers differ in their number."""
+    borrowed: bool = False
+    """Its keys and values are those of an earlier layer."""
 
     @property
     def name(self) -> str:
@@ -51,6 +53,7 @@ class Mixer(NamedTuple):
         name = f"window-{self.window}" if self.window else "full"
         name += f"-stride-{self.stride}" if self.stride else ""
         name += f"-heads-{self.heads}" if self.heads else ""
+        name += "-borrowed" if self.borrowed else ""
         return name + ("" if self.rotated else "-unrotated") + ("-indexed" if self.indexed else "")
 
 
@@ -65,11 +68,6 @@ class AttentionReader(ConfigValues):
                 Mixer(recurrent=linear, attends=not linear)
                 for linear in linear_layers(self, layers)
             ]
-        if kind == "global_heads" and (width := self.number("hidden_size_per_layer_input", 0)):
-            raise self.fail(
-                "hidden_size_per_layer_input",
-                f"= {width}: expected 0, as per-layer inputs are not supported",
-            )
         if kind == "compressed":
             window = self.size("window")
             return [
@@ -86,11 +84,12 @@ class AttentionReader(ConfigValues):
         rotated = ROTATED[self.family.get("rotated", "all")](self, windows)
         listed = "num_attention_heads_per_layer"
         heads = self.listed(listed, layers) or [0] * layers
+        borrowed = borrowed_layers(self, layers)
         return [
-            Mixer(
-                window, index, turned, heads=self.whole("num_attention_heads_per_layer", count, 0)
+            Mixer(window, index, turned, heads=self.whole(listed, count, 0), borrowed=borrows)
+            for window, index, turned, count, borrows in zip(
+                windows, indexed, rotated, heads, borrowed, strict=True
             )
-            for window, index, turned, count in zip(windows, indexed, rotated, heads, strict=True)
         ]
 
     def recurrent(self) -> Config:
@@ -148,11 +147,7 @@ class AttentionReader(ConfigValues):
         is_global = kind == "global_heads" and not window
         shared = is_global and bool(self.flag("attention_k_eq_v"))
         if is_global:
-            width = self.number("global_head_dim")
-        if shared and self.value("num_global_key_value_heads") is not None:
-            kv_heads = self.number("num_global_key_value_heads")
-        elif shared:
-            self.assumed["num_global_key_value_heads"] = kv_heads
+            width, kv_heads = global_heads(self, shared, width, kv_heads)
         value_width = self.number(f"{prefix}v_head_dim") if two else width
         norm = self._query_norm()
         return {
@@ -163,7 +158,8 @@ class AttentionReader(ConfigValues):
             "rotary_width": self._rotary_width(width) if mixer.rotated else 0,
             "window": window,
             "query_norm": {"head": width, "whole": heads * width}.get(norm, 0),
-            "key_norm": {"head": width, "whole": kv_heads * width}.get(norm, 0),
+            "key_norm": {"head": width, "whole": kv_heads * width}.get(norm, 0)
+            * (not mixer.borrowed),
             "query_unit": norm == "unit",
             "key_unit": norm == "unit",
             "norm_biases": norm != "none" and self.switch("query_norm_biases"),
@@ -177,6 +173,7 @@ class AttentionReader(ConfigValues):
             "output_gate": output_gate(self, value_width),
             "keys_as_values": shared,
             "value_norm": self.switch("value_norm"),
+            "borrowed_cache": mixer.borrowed,
             **(self._blocks() if mixer.indexed else {}),
         }
 

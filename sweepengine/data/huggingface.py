@@ -71,6 +71,9 @@ class _Reader(AttentionReader):
         mixers = self.mixers(layers)
         sparse = MOE_LAYERS[self.family.get("moe_layers", "none")](self, layers)
         ffns = ["experts" if routed else "dense" for routed in sparse]
+        if self.family.get("double_wide") and self.flag(self.family["double_wide"]):
+            borrowed = [mixer.borrowed for mixer in mixers]
+            ffns = ["wide" if wide else ffn for wide, ffn in zip(borrowed, ffns, strict=True)]
         blocks = block_types(self, layers)
         if blocks is not None:  # layers of one branch each
             mixers = [
@@ -88,6 +91,9 @@ class _Reader(AttentionReader):
             self.attention(Mixer())
         if "dense" in ffns:
             feed_forward["dense"] = self._dense()
+        if "wide" in ffns:
+            one = self._dense()
+            feed_forward["wide"] = one | {"width": 2 * one["width"]}
         if "experts" in ffns:
             feed_forward["experts"] = self._experts()
         self.formats = self._quantized(mixers, ffns, feed_forward)

@@ -111,8 +111,9 @@ class Model(NamedTuple):
         tied to the LM head.
         """
         backbone, counts = self.architecture.backbone, self.architecture.counts
-        table = counts.ends[0].weights * backbone.vocabulary * table_width(backbone)
-        unused = (1 - backbone.tied) * table
+        table = (1 - backbone.tied) * backbone.vocabulary * table_width(backbone)
+        table += backbone.input_rows * backbone.input_layers * backbone.input_width
+        unused = counts.ends[0].weights * table
         for group in self.architecture.groups:
             ffn = group.feed_forward
             if ffn.experts:

@@ -116,4 +116,69 @@ def ends(reader: ConfigValues) -> Config:
         hidden = reader.size("hidden")
         width = hidden if width is None else reader.whole(key, width)
         found["table_width"] = 0 if width == hidden else width
+    if "hidden_size_per_layer_input" in family.get("keys", ()):
+        found |= layer_inputs(reader)
+    if key := family.get("alternatives"):
+        found["alternatives"] = reader.number(key)
+    if key := family.get("laurel_rank"):
+        found["laurel_rank"] = reader.number(key)
     return found
+
+
+def layer_inputs(reader: ConfigValues) -> Config:
+    """Inputs that layers have for themselves, as in a model file."""
+    width = reader.number("hidden_size_per_layer_input", 0)
+    if not width:
+        return {}
+    return {
+        "input_width": width,
+        "input_layers": reader.size("layers"),
+        "input_rows": reader.number("vocab_size_per_layer_input"),
+    }
+
+
+def borrowed_layers(reader: ConfigValues, layers: int) -> list[bool]:
+    """Which layers take keys and values of an earlier one: the last ones, where a key says so."""
+    key = "num_kv_shared_layers"
+    if key not in reader.family.get("keys", ()):
+        return [False] * layers
+    shared = reader.number(key, 0)
+    if shared >= layers:
+        raise reader.fail(key, f"= {shared}: expected less than the {layers} layers")
+    return [layer >= layers - shared for layer in range(layers)]
+
+
+def global_heads(
+    reader: ConfigValues, shared: bool, width: int, key_value_heads: int
+) -> tuple[int, int]:
+    """Width of a head and key-value heads of layers without a window (Gemma 4).
+
+    transformers 5.23 writes them for each such layer, earlier versions once.
+
+    Parameters
+    ----------
+    reader : ConfigValues
+        The config.
+    shared : bool
+        Keys serve as values.
+    width, key_value_heads : int
+        Of the other layers.
+    """
+    key = "per_layer_config"
+    table = reader.value(key)
+    if table:
+        settings = list(table.values()) if isinstance(table, dict) else [None]
+        first = settings[0]
+        if not isinstance(first, dict) or any(one != first for one in settings):
+            raise reader.fail(key, "expected the same settings for each layer without a window")
+        if unknown := set(first) - {"head_dim", "num_key_value_heads"}:
+            raise reader.fail(key, f"{min(unknown)}: expected head_dim or num_key_value_heads")
+        wide = reader.whole(key, first.get("head_dim", width))
+        return wide, reader.whole(key, first.get("num_key_value_heads", key_value_heads))
+    wide = reader.number("global_head_dim")
+    if not shared:
+        return wide, key_value_heads
+    if reader.value("num_global_key_value_heads") is not None:
+        return wide, reader.number("num_global_key_value_heads")
+    reader.assumed["num_global_key_value_heads"] = key_value_heads
+    return wide, key_value_heads

@@ -180,6 +180,16 @@ class Backbone(NamedTuple):
     """Of token table and head, where two projections lead to the hidden width; 0: the hidden."""
     more_rows: Annotated[int, Quantity("rows", 0, 0)]
     """Rows of the token table beyond the vocabulary, which the head does not have."""
+    input_width: NoChannels
+    """Of an input that each layer has for itself, out of a table of its own; 0: none."""
+    input_layers: Annotated[int, Quantity("layers", 0, 0)]
+    """That have one: a row of the table has `input_layers*input_width` values."""
+    input_rows: Annotated[int, Quantity("tokens", 0, 0)]
+    """Of that table."""
+    alternatives: Annotated[int, Quantity("streams", 0, 0)]
+    """Residual streams that AltUp predicts from one another and corrects; 0: one."""
+    laurel_rank: NoChannels
+    """Of the two matrices that LAuReL has beside attention; 0: none."""
 
 
 class Convention(NamedTuple):

@@ -32,6 +32,13 @@ from sweepengine.formulas.operators import (
     table,
 )
 from sweepengine.formulas.recurrent import recurrent_layer
+from sweepengine.formulas.residuals import (
+    altup,
+    laurel,
+    layer_input,
+    layer_inputs,
+    streams_around,
+)
 from sweepengine.formulas.tokens import LayerPass
 
 
@@ -52,7 +59,8 @@ class Layer(NamedTuple):
     """The MLP that every token takes: dense, or the shared experts."""
     residuals: Cost
     streams: Cost
-    """Hyper-connections, where residual streams are mixed instead of added to."""
+    """Hyper-connections, where residual streams are mixed instead of added to; AltUp, LAuReL, and
+    the input that a layer has for itself."""
 
 
 class Ends(NamedTuple):
@@ -60,7 +68,7 @@ class Ends(NamedTuple):
 
     embedding: Cost
     collapse: Cost
-    """Of residual streams to one."""
+    """Of residual streams to one; AltUp's out of one, too."""
     final_norm: Cost
     head: Cost
 
@@ -199,7 +207,13 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
             table(forward.activation_weights),
         ),
         residuals=scaled(residual_add(tokens * hidden), added, added),
-        streams=scaled(hyper_connection(backbone, tokens), branches, branches),
+        streams=add(
+            scaled(hyper_connection(backbone, tokens), branches, branches),
+            add(
+                add(altup(backbone, tokens), laurel(backbone, tokens)),
+                layer_input(backbone, tokens),
+            ),
+        ),
     )
 
 
@@ -231,6 +245,12 @@ def table_width(backbone: Backbone) -> int:
 
 
 @formula
+def row_values(backbone: Backbone) -> int:
+    """Values that a token reads of tables: its row, and its row of the layers' inputs."""
+    return table_width(backbone) + backbone.input_layers * backbone.input_width
+
+
+@formula
 def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     """Token table, last norm and head, over all T positions; streams collapse before them.
 
@@ -250,7 +270,9 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     placed = with_weights(
         element_wise_cost(scaling, 2 * added, 0, 0, 0),
         min(tokens, backbone.positions) * hidden,
-        (vocabulary + backbone.more_rows) * width + backbone.positions * hidden,
+        (vocabulary + backbone.more_rows) * width
+        + backbone.positions * hidden
+        + backbone.input_rows * backbone.input_layers * backbone.input_width,
     )
     normed = hidden_norm(
         tokens, backbone.table_norm * hidden, backbone.norm_flops, backbone.norm_weights
@@ -263,14 +285,17 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     collapsed = wide * backbone.streams + backbone.streams + present
     gathered = tokens * (wide + hidden) * present
     return Ends(
-        embedding=add(add(placed, normed), projected),
-        collapse=gemm_cost(
-            2 * tokens * wide * backbone.streams,
-            5 * tokens * wide,
-            gathered,
-            gathered,
-            gathered,
-            collapsed,
+        embedding=add(add(placed, normed), add(projected, layer_inputs(backbone, tokens))),
+        collapse=add(
+            gemm_cost(
+                2 * tokens * wide * backbone.streams,
+                5 * tokens * wide,
+                gathered,
+                gathered,
+                gathered,
+                collapsed,
+            ),
+            scaled(streams_around(backbone, tokens), 2, 2),
         ),
         final_norm=norm(
             backbone.final_norm * tokens * hidden,
