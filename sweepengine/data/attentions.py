@@ -122,7 +122,8 @@ class AttentionReader(ConfigValues):
         if not any(windowed) or (window is None and pattern in ("all", "if_used")):
             return [0] * layers
         size = self.whole(key, window)
-        size += self.type == "mimo_v2_flash"  # its code does not count the token itself
+        # Its own code does not count the token itself; that of transformers does.
+        size += self.value("swa_num_key_value_heads") is not None
         return [size if has else 0 for has in windowed]
 
     def attention(self, mixer: Mixer) -> Config:
@@ -137,12 +138,17 @@ class AttentionReader(ConfigValues):
             key = next(key for key, value in latent.items() if value)
             raise self.fail(key, f"= {latent[key]} with use_mla = false: expected 0 or null")
         two = kind == "two_kinds"
-        prefix = "swa_" if two and window else ""
+        named = two and self.value("swa_num_key_value_heads") is not None
+        prefix = "swa_" if named and window else ""
         heads = self.number("swa_num_attention_heads") if prefix else self.size("heads")
         heads = mixer.heads or heads
         if window and kind == "sliding_heads":
             heads = self._sliding_heads(heads)
         kv_heads = self.number("swa_num_key_value_heads") if prefix else kv_heads_of(self, heads)
+        doubled = two and not named and window > 0
+        if doubled:  # as transformers 5.23 has it, which writes no such keys
+            kv_heads *= 2
+            self.assumed["swa_num_key_value_heads"] = kv_heads
         width = self.number("swa_head_dim") if prefix else self._head_width(heads)
         is_global = kind == "global_heads" and not window
         shared = is_global and bool(self.flag("attention_k_eq_v"))
@@ -168,12 +174,14 @@ class AttentionReader(ConfigValues):
             "input_bias": self.switch("input_bias"),
             "output_bias": self.switch("output_bias"),
             "sinks": self.switch("sinks")
-            or bool(prefix and self.given("add_swa_attention_sink_bias")),
+            or bool(prefix and self.given("add_swa_attention_sink_bias"))
+            or doubled,
             "softcap": self.switch("softcap"),
             "output_gate": output_gate(self, value_width),
             "keys_as_values": shared,
             "value_norm": self.switch("value_norm"),
             "borrowed_cache": mixer.borrowed,
+            "difference": self.switch("difference"),
             **(self._blocks() if mixer.indexed else {}),
         }
 

@@ -20,7 +20,7 @@ from sweepengine.data.quantization import (
     UnknownFormatError,
     read_quantization,
 )
-from sweepengine.data.sizes import block_norms, ends, mlp_width
+from sweepengine.data.sizes import block_norms, ends, idle_experts, mlp_width
 
 SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""
@@ -65,7 +65,7 @@ class _Reader(AttentionReader):
 
     def reading(self) -> Reading:
         """Read the whole config."""
-        layers = self._count()
+        layers = self._count() * self.family.get("attentions_a_layer", 1)
         if layers > 100_000:
             raise self.fail("num_hidden_layers", f"= {layers}: expected at most 100,000")
         mixers = self.mixers(layers)
@@ -104,7 +104,7 @@ class _Reader(AttentionReader):
     def _data(
         self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
     ) -> Config:
-        tied = bool(self.of("tied")[1])
+        tied = bool(self.of("tied")[1]) and not self.family.get("always_untied", False)
         key, dtype = self.of("dtype")
         if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
             raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')
@@ -229,6 +229,7 @@ class _Reader(AttentionReader):
             "width": self._shared_width(width),
             "experts": self.size("experts"),
             "experts_per_token": self.size("experts_per_token"),
+            "idle_experts": idle_experts(self),
             "expert_width": width,
             "router_flops": self.family.get("router_flops", 6),
             "shared_gate": self.switch("shared_gate"),
@@ -288,4 +289,6 @@ class _Reader(AttentionReader):
             notes.append("text part only: vision and audio towers are not modelled")
         if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
             notes.append("multi-token prediction (MTP) layers are not modelled")
+        if idle_experts(self):
+            notes.append("no chosen expert is idle: the most that tokens can cost")
         return (*notes, *self.formats.notes)

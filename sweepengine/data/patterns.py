@@ -265,5 +265,6 @@ MOE_LAYERS: dict[str, Pattern] = {
     "if_enabled": lambda reader, layers: [bool(reader.flag("enable_moe_block"))] * layers,
     "blocks": lambda _, layers: [False] * layers,
     "started": _started,
+    "odd": lambda _, layers: [layer % 2 == 1 for layer in range(layers)],
 }
 """Name of a pattern in `families.toml` to the layers with routed experts."""

@@ -137,6 +137,12 @@ def layer_inputs(reader: ConfigValues) -> Config:
     }
 
 
+def idle_experts(reader: ConfigValues) -> int:
+    """Experts that give back their input."""
+    key = reader.family.get("idle_experts")
+    return reader.number(key, 0) if key and reader.value(key) is not None else 0
+
+
 def borrowed_layers(reader: ConfigValues, layers: int) -> list[bool]:
     """Which layers take keys and values of an earlier one: the last ones, where a key says so."""
     key = "num_kv_shared_layers"

@@ -73,6 +73,9 @@ class Attention(NamedTuple):
     """The output gate is projected with a bias."""
     mixed_norm: No
     """Mixed values of all heads are normed together, before the output projection."""
+    difference: No
+    """Queries and keys attend twice, each to half of the value heads, and mixed values are
+    subtracted (differential attention)."""
     borrowed_cache: No
     """Keys and values are those of an earlier layer: neither projected nor held."""
 
@@ -111,6 +114,9 @@ class FeedForward(NamedTuple):
     """The bias that corrects scores of experts is a parameter."""
     norms: Annotated[int, Quantity("norms", 0, 0)]
     """Norms of the hidden width that layers of this kind have beside those of all layers."""
+    idle_experts: NoExperts
+    """Experts that the router may choose and that give back their input; of their weights those of
+    gate and up are held."""
     inner_norm: No
     """Hidden values of the MLP are normed."""
     activation_weights: Annotated[int, Quantity("weights", 0, 0)]

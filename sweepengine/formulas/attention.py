@@ -138,7 +138,8 @@ def attention_core(
     writes and reads the scores. KV: cached values of L tokens; prefill (L=T) writes them, a
     decode step reads L-1 and writes one; of E entries likewise. Alive at once: what it moves,
     mixed values; eager: scores and probabilities. Keys and values of earlier tokens are the
-    cache's.
+    cache's. Differential attention does all of it twice, subtracts and norms what is mixed, CUDA
+    `5*T*Nh*dv`, and has `4*dk` weights.
     """
     heads = attention.heads
     queries = heads * attention.key_width
@@ -150,19 +151,21 @@ def attention_core(
             streams += tokens * heads * both
         else:
             streams += keys * heads * both
-    scores = heads * tokens * (keys + entries)
-    moved = streams + 2 * score_values(heads, tokens, keys + entries, flash)
+    times = 1 + attention.difference
+    scores = times * heads * tokens * (keys + entries)
+    moved = streams + 2 * times * score_values(heads, tokens, keys + entries, flash)
     mixed = tokens * heads * attention.value_width
     read = cached_values(attention) + attention.borrowed_cache * attended_values(attention)
-    softmax = 5 * heads * tokens * (keys + entries + attention.sinks)
+    softmax = 5 * times * heads * tokens * (keys + entries + attention.sinks)
+    subtracted = 5 * attention.difference * mixed
     return attention_cost(
         2 * scores * both,
-        softmax + 3 * attention.softcap * scores,
+        softmax + 3 * attention.softcap * scores + subtracted,
         moved,
         keys * read + entries * entry_values(attention),
         moved + mixed,
         moved + flash * mixed,
-        attention.sinks * heads,
+        attention.sinks * heads + 4 * attention.difference * attention.key_width,
     )
 
 

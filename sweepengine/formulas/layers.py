@@ -39,7 +39,7 @@ from sweepengine.formulas.residuals import (
     layer_inputs,
     streams_around,
 )
-from sweepengine.formulas.tokens import LayerPass
+from sweepengine.formulas.tokens import LayerPass, ceil_div
 
 
 class Layer(NamedTuple):
@@ -107,7 +107,8 @@ def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
 
     tensor `2*T*k*m*h*e`; in a latent of l instead of h, also `2*T*2*h*l` to go there and back.
     Where experts are spread over devices one does its part, in expectation. Weights are read by
-    expert: `expert_io` for each distinct one that the pass activates.
+    expert: `expert_io` for each distinct one that the pass activates. Z idle experts hold
+    `(m-1)*h*e` weights each, which nothing reads.
     """
     pairs = tokens * experts.experts_per_token
     latent = experts.expert_latent
@@ -115,7 +116,10 @@ def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
     down = linear(tokens, hidden, latent, 0)
     up = linear(tokens, latent, hidden, 0)
     around = scaled(add(down, up), min(latent, 1), min(latent, 1))
-    return add(expert_share(one, experts.expert_devices, experts.experts_held), around)
+    share = expert_share(one, experts.expert_devices, experts.experts_held)
+    idle = ceil_div(experts.idle_experts * experts.experts_held, max(experts.experts, 1))
+    unread = idle * (experts.matrices - 1) * hidden * experts.expert_width
+    return add(with_weights(share, share.weight_io, share.weights + unread), around)
 
 
 @formula
@@ -188,7 +192,7 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
         router=router(
             tokens,
             hidden,
-            forward.experts,
+            forward.experts + forward.idle_experts,
             forward.experts_per_token,
             forward.router_flops,
             forward.bias,
