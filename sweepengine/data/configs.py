@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from sweepengine.data.errors import InputError, shown
+from sweepengine.data.errors import InputError, nearest, shown
 
 PARTS = ("text_config", "language_config")
 """Keys of the text part in a config of several parts."""
@@ -23,6 +23,13 @@ def families() -> dict[str, Any]:
         if "like" in family:
             tables["families"][name] = tables["families"][family["like"]]
     return tables
+
+
+@cache
+def uncovered() -> dict[str, str]:
+    """Known types that are not supported, and why."""
+    reasons = families()["uncovered"]
+    return {kind: reason for reason, kinds in reasons.items() for kind in kinds}
 
 
 def flattened(part: Config, tables: Sequence[str]) -> Config:
@@ -62,10 +69,13 @@ class ConfigValues:
             raise self.fail("model_type", "required key is missing: expected a model family")
         if kind not in tables["families"]:
             known = ", ".join(tables["families"])
-            what = "is not supported" if kind in tables["uncovered"]["types"] else "is unknown"
+            reason = uncovered().get(kind)
+            what = f"is not supported, as {reason}" if reason else "is unknown"
+            near = "" if reason else nearest(kind, tables["families"])
             raise self.fail(
                 "model_type",
-                f'"{kind}" {what}: expected one of {known}; or describe it in a TOML model file',
+                f'"{kind}" {what}{near}: expected one of {known}; '
+                "or describe it in a TOML model file",
             )
         return kind
 

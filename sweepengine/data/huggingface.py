@@ -51,7 +51,12 @@ def read_config(path: Path) -> Reading:
     config = read_json(path)
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a JSON object, as transformers writes it")
-    return _Reader(str(path), config).reading()
+    return reading_of(str(path), config)
+
+
+def reading_of(source: str, config: Config) -> Reading:
+    """Read a config; `source` names it in messages. Raises as `read_config` does."""
+    return _Reader(source, config).reading()
 
 
 def sidecar_of(path: Path) -> Path | None:
@@ -104,7 +109,9 @@ class _Reader(AttentionReader):
     def _data(
         self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
     ) -> Config:
-        tied = bool(self.of("tied")[1]) and not self.family.get("always_untied", False)
+        tied = bool(self.value("tie_word_embeddings")) and not self.family.get(
+            "always_untied", False
+        )
         key, dtype = self.of("dtype")
         if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
             raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')

@@ -1,0 +1,108 @@
+"""Types of text decoders are exact at class defaults of transformers, or refused by a reason."""
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from transformers import CONFIG_MAPPING
+
+from sweepengine.data.configs import uncovered
+from sweepengine.data.errors import InputError
+from sweepengine.data.models import load_model
+from sweepengine.formulas.points import Point
+from sweepengine.grid.plain import point_columns
+from sweepengine.validation.decoders import READ, decoder_types, no_decoders
+from tests.data.configs import write
+
+logging.getLogger("transformers").setLevel(logging.ERROR)
+VALUES = list(csv.DictReader((Path(__file__).parent / "text_families.csv").open(encoding="utf-8")))
+"""Figures of whole models, counted by torch 2.13 with transformers 5.23 on the meta device."""
+
+
+def saved(kind, **numbers):
+    """A config as transformers saves it."""
+    return json.loads(json.dumps(CONFIG_MAPPING[kind](**numbers).to_dict(), default=str))
+
+
+def figures(model):
+    """Parameters, FLOPs of a prefill of 100 tokens and of a step behind it, latents expanded."""
+    point = Point(0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 100, 0, 0)
+    columns = point_columns(model.architecture, point)
+    return (
+        model.parameter_count,
+        columns["prefill_tensor_flops"],
+        columns["decode_tensor_flops"],
+    )
+
+
+@pytest.mark.parametrize("row", VALUES, ids=[row["model"] for row in VALUES])
+def test_check_values_come_out_to_the_unit(row, tmp_path):
+    config = saved(row["type"], **json.loads(row["numbers"] or "{}"))
+    expected = tuple(int(row[name]) for name in ("parameters", "prefill of 100", "step at 100"))
+    assert figures(load_model(write(tmp_path, config))) == expected
+
+
+def test_every_type_of_transformers_is_read_or_refused_by_a_reason():
+    found = decoder_types()
+    decoders = {kind: state for kind, state in found.items() if kind not in no_decoders()}
+    assert len(decoders) == 155
+    assert len(found) - len(decoders) == 34
+    read = [kind for kind, state in decoders.items() if state == READ]
+    assert len(read) == READ_TYPES
+    for kind, state in found.items():
+        assert state == READ or state.startswith(("is not supported, as ", "required key")), kind
+
+
+READ_TYPES = 111
+"""Of 155 decoders; docs/decoders.md says so too."""
+
+
+def test_reason_is_part_of_the_error(tmp_path):
+    for kind, reason in uncovered().items():
+        with pytest.raises(InputError) as error:
+            load_model(write(tmp_path, {"model_type": kind}))
+        assert f'"{kind}" is not supported, as {reason}' in str(error.value)
+
+
+def test_unknown_type_is_compared_with_known_ones(tmp_path):
+    with pytest.raises(InputError, match=r'"lama" is unknown \(did you mean llama\?\)'):
+        load_model(write(tmp_path, {"model_type": "lama"}))
+
+
+@pytest.mark.parametrize(("outer", "inner", "tied"), [(True, False, True), (False, True, False),
+                                                      (None, True, True)])  # fmt: skip
+def test_outer_config_decides_whether_the_head_is_tied(outer, inner, tied, tmp_path):
+    config = saved("qwen3_vl")
+    config["text_config"]["tie_word_embeddings"] = inner
+    config["tie_word_embeddings"] = outer
+    assert load_model(write(tmp_path, config)).architecture.backbone.tied == tied
+
+
+def test_head_width_of_glm_is_rounded_down_and_reported(tmp_path):
+    model = load_model(write(tmp_path, saved("glm4_moe", head_dim=None)))
+    assert model.architecture.groups[0].attention.key_width == 4096 // 96
+    assert model.assumed["head_dim"] == 4096 // 96
+
+
+WRONG = [
+    ("gpt2", {"n_positions": "many"}, "n_positions"),
+    ("opt", {"word_embed_proj_dim": -1}, "word_embed_proj_dim"),
+    ("laguna", {"gating": "odd"}, "gating"),
+    ("gpt_neo", {"attention_layers": ["local", "odd"] * 12}, "attention_layers"),
+    ("gemma3n_text", {"num_kv_shared_layers": 35}, "num_kv_shared_layers"),
+    ("gemma3n_text", {"intermediate_size": [8192] + 34 * [4096]}, "intermediate_size"),
+    ("gemma4_text", {"per_layer_config": {"05": {"hidden_size": 1}}}, "per_layer_config"),
+    ("moshi", {"ffn_dim": 22527}, "ffn_dim"),
+    ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config.qk_ln"),
+]
+
+
+@pytest.mark.parametrize(("kind", "changed", "key"), WRONG)
+def test_bad_value_is_one_line_with_its_key(kind, changed, key, tmp_path):
+    path = write(tmp_path, saved(kind) | changed)
+    with pytest.raises(InputError) as error:
+        load_model(path)
+    assert str(error.value).startswith(f"{path}: {key}: ")
+    assert "\n" not in str(error.value)
