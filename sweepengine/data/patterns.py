@@ -57,16 +57,6 @@ def _beyond_max(reader: ConfigValues, layers: int) -> list[bool]:
     return [layer >= first for layer in range(layers)]
 
 
-def _local(reader: ConfigValues, layers: int) -> list[bool]:
-    kinds = reader.listed("attention_layers", layers)
-    if kinds is None:
-        raise reader.fail("attention_layers", f"required key is missing: expected {layers} entries")
-    for entry in kinds:
-        if entry not in ("global", "local"):
-            raise reader.fail("attention_layers", f'"{entry}": expected global or local')
-    return [entry == "local" for entry in kinds]
-
-
 def _chunks(reader: ConfigValues, layers: int) -> list[bool]:
     rotated = reader.listed("no_rope_layers", layers)
     if rotated is not None:
@@ -89,7 +79,6 @@ WINDOWS: dict[str, Pattern] = {
     "chunks": _chunks,
     "listed_if_given": _if_given,
     "beyond_max_window_layers": _beyond_max,
-    "local": _local,
 }
 """Name of a pattern in `families.toml` to the layers with a sliding window."""
 

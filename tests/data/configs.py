@@ -132,7 +132,8 @@ def shortened(config):
     if layers := part.get("per_layer_config"):
         part["per_layer_config"] = {k: v for k, v in layers.items() if int(k) < FEW_LAYERS}
     for key, value in part.items():
-        if isinstance(value, list | str) and len(value) >= count > FEW_LAYERS:
+        named = isinstance(value, str) and "act" in key  # of an activation, no pattern
+        if isinstance(value, list | str) and not named and len(value) >= count > FEW_LAYERS:
             part[key] = value[:FEW_LAYERS]
         elif isinstance(value, dict):
             for inner, listed in value.items():

@@ -90,7 +90,6 @@ WRONG = [
     ("gpt2", {"n_positions": "many"}, "n_positions"),
     ("opt", {"word_embed_proj_dim": -1}, "word_embed_proj_dim"),
     ("laguna", {"gating": "odd"}, "gating"),
-    ("gpt_neo", {"attention_layers": ["local", "odd"] * 12}, "attention_layers"),
     ("gemma3n_text", {"num_kv_shared_layers": 35}, "num_kv_shared_layers"),
     ("gemma3n_text", {"intermediate_size": [8192] + 34 * [4096]}, "intermediate_size"),
     ("gemma4_text", {"per_layer_config": {"05": {"hidden_size": 1}}}, "per_layer_config"),
