@@ -11,10 +11,14 @@ from transformers import CONFIG_MAPPING
 from sweepengine.data.configs import uncovered
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
+from sweepengine.formulas.attention import attention_core, cached_values
+from sweepengine.formulas.layers import decoder_ends
 from sweepengine.formulas.points import Point
+from sweepengine.grid.files import parse_grid
 from sweepengine.grid.plain import point_columns
 from sweepengine.validation.decoders import READ, decoder_types, no_decoders
 from tests.data.configs import write
+from tests.data.test_huggingface import compare
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 VALUES = list(csv.DictReader((Path(__file__).parent / "text_families.csv").open(encoding="utf-8")))
@@ -105,3 +109,57 @@ def test_bad_value_is_one_line_with_its_key(kind, changed, key, tmp_path):
         load_model(path)
     assert str(error.value).startswith(f"{path}: {key}: ")
     assert "\n" not in str(error.value)
+
+
+COMPILED_TYPES = [
+    ("opt", {"word_embed_proj_dim": 512}),
+    ("bloom", {}),
+    ("gemma3n_text", {}),
+    ("longcat_flash", {"num_layers": 2}),
+    ("diffllama", {}),
+    ("laguna", {}),
+    ("bitnet", {"num_key_value_heads": 4}),
+    ("phi", {"qk_layernorm": True}),
+]
+
+
+@pytest.mark.parametrize(("kind", "numbers"), COMPILED_TYPES)
+def test_compiled_figures_are_those_of_plain_python(kind, numbers, tmp_path):
+    path = write(tmp_path, saved(kind, **numbers))
+    axes = {
+        "prompt_tokens": [1, 700],
+        "decode_steps": [0, 3],
+        "cached_tokens": [0, 600],
+        "layout": ["tp1", "tp2", "tp2-pp2"],
+    }
+    compare(parse_grid({"name": "g", "model": str(path), "axes": axes}, "g"))
+
+
+def test_narrow_table_has_two_projections_and_a_narrow_head(tmp_path):
+    wide = load_model(write(tmp_path, saved("opt")))
+    narrow = load_model(write(tmp_path, saved("opt", word_embed_proj_dim=512)))
+    vocabulary, hidden = 50272, 768
+    less = vocabulary * (hidden - 512) - 2 * 512 * hidden
+    assert wide.parameter_count - narrow.parameter_count == less
+    saved_flops = figures(wide)[1] - figures(narrow)[1]
+    assert saved_flops == 2 * 100 * less
+
+
+def test_learned_positions_are_read_a_row_a_token(tmp_path):
+    model = load_model(write(tmp_path, saved("gpt2")))
+    ends = decoder_ends(model.architecture.backbone, 100)
+    assert ends.embedding.weight_io == 100 * 768
+    assert ends.embedding.weights == (50257 + 1024) * 768
+
+
+def test_borrowed_caches_hold_nothing_and_are_read(tmp_path):
+    numbers = {"num_kv_shared_layers": 10, "use_double_wide_mlp": True}
+    groups = load_model(write(tmp_path, saved("gemma4_text", **numbers))).architecture.groups
+    borrowed = [group for group in groups if group.attention.borrowed_cache]
+    assert sum(group.layers for group in borrowed) == 10
+    for group in borrowed:
+        own = group.attention._replace(borrowed_cache=0)
+        assert cached_values(group.attention) == 0
+        read = attention_core(group.attention, 1, 50, 0, 1, 0).kv_io
+        assert read == attention_core(own, 1, 50, 0, 1, 0).kv_io
+        assert group.feed_forward.width == 2 * 9216
