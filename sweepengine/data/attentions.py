@@ -42,6 +42,8 @@ class Mixer(NamedTuple):
     stride: int = 0
     heads: int = 0
     """Where layers differ in their number."""
+    key_value_heads: int = 0
+    """Likewise."""
     borrowed: bool = False
     """Its keys and values are those of an earlier layer."""
 
@@ -53,6 +55,7 @@ class Mixer(NamedTuple):
         name = f"window-{self.window}" if self.window else "full"
         name += f"-stride-{self.stride}" if self.stride else ""
         name += f"-heads-{self.heads}" if self.heads else ""
+        name += f"-groups-{self.key_value_heads}" if self.key_value_heads else ""
         name += "-borrowed" if self.borrowed else ""
         return name + ("" if self.rotated else "-unrotated") + ("-indexed" if self.indexed else "")
 
@@ -144,7 +147,8 @@ class AttentionReader(ConfigValues):
         heads = mixer.heads or heads
         if window and kind == "sliding_heads":
             heads = self._sliding_heads(heads)
-        kv_heads = self.number("swa_num_key_value_heads") if prefix else kv_heads_of(self, heads)
+        kv_heads = self.number("swa_num_key_value_heads") if prefix else mixer.key_value_heads
+        kv_heads = kv_heads or kv_heads_of(self, heads)
         doubled = two and not named and window > 0
         if doubled:  # as transformers 5.23 has it, which writes no such keys
             kv_heads *= 2

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepengine.data.attentions import AttentionReader, Mixer
+from sweepengine.data.block_configs import blocks_of
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
@@ -78,7 +79,7 @@ class _Reader(AttentionReader):
         ffns = ["experts" if routed else "dense" for routed in sparse]
         if self.family.get("double_wide") and self.flag(self.family["double_wide"]):
             borrowed = [mixer.borrowed for mixer in mixers]
-            ffns = ["wide" if wide else ffn for wide, ffn in zip(borrowed, ffns, strict=True)]
+            ffns = ["dense-wide" if wide else ffn for wide, ffn in zip(borrowed, ffns, strict=True)]
         blocks = block_types(self, layers)
         if blocks is not None:  # layers of one branch each
             mixers = [
@@ -87,6 +88,15 @@ class _Reader(AttentionReader):
             ]
             ffn_of = {"moe": "experts", "mlp": "dense"}
             ffns = [ffn_of.get(block, "none") for block in blocks]
+        sizes = blocks_of(self, layers)
+        if sizes is not None:  # layers with sizes of their own
+            mixers = [
+                mixer._replace(key_value_heads=size.key_value_heads)
+                if size.key_value_heads
+                else Mixer(attends=False)
+                for mixer, size in zip(mixers, sizes, strict=True)
+            ]
+            ffns = [f"dense-{size.width}" if size.width else "none" for size in sizes]
         kinds = Counter(zip(mixers, ffns, strict=True))
         attention = {
             mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
@@ -96,9 +106,11 @@ class _Reader(AttentionReader):
             self.attention(Mixer())
         if "dense" in ffns:
             feed_forward["dense"] = self._dense()
-        if "wide" in ffns:
-            one = self._dense()
-            feed_forward["wide"] = one | {"width": 2 * one["width"]}
+        if "dense-wide" in ffns:
+            feed_forward["dense-wide"] = self._dense(2 * mlp_width(self))
+        for size in sizes or ():
+            if size.width:
+                feed_forward[f"dense-{size.width}"] = self._dense(size.width)
         if "experts" in ffns:
             feed_forward["experts"] = self._experts()
         self.formats = self._quantized(mixers, ffns, feed_forward)
@@ -163,7 +175,7 @@ class _Reader(AttentionReader):
             modules["mlp"] = families()["checkpoints"]["modules"]["shared"]
         mixing = [i for i, m in enumerate(mixers) if m.attends or m.recurrent]
         roles = {"attention": mixing} | {
-            role: [i for i, ffn in enumerate(ffns) if ffn == kind]
+            role: [i for i, ffn in enumerate(ffns) if ffn.split("-")[0] == kind]
             for role, kind in (("mlp", mlp_ffn), ("experts", "experts"))
         }
         has = {role: layers for role, layers in roles.items() if layers}
@@ -214,9 +226,11 @@ class _Reader(AttentionReader):
         gated = self.family.get("matrices", 3) > 2
         return known[name] if gated else known[name] - 1
 
-    def _dense(self) -> Config:
+    def _dense(self, width: int = 0) -> Config:
+        """A dense MLP, of the width that the config has unless one is given."""
+        self.read.update(self.spelled("width"))
         return {
-            "width": mlp_width(self),
+            "width": width or mlp_width(self),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),

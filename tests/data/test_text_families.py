@@ -17,7 +17,7 @@ from sweepengine.formulas.points import Point
 from sweepengine.grid.files import parse_grid
 from sweepengine.grid.plain import point_columns
 from sweepengine.validation.decoders import READ, decoder_types, no_decoders
-from tests.data.configs import write
+from tests.data.configs import all_configs, write
 from tests.data.test_huggingface import compare
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -163,3 +163,26 @@ def test_borrowed_caches_hold_nothing_and_are_read(tmp_path):
         read = attention_core(group.attention, 1, 50, 0, 1, 0).kv_io
         assert read == attention_core(own, 1, 50, 0, 1, 0).kv_io
         assert group.feed_forward.width == 2 * 9216
+
+
+NAS = "Llama-3_3-Nemotron-Super-49B-v1"
+
+
+def test_layers_with_sizes_of_their_own_have_the_published_parameters(tmp_path):
+    model = load_model(write(tmp_path, all_configs()[NAS]))
+    assert model.parameter_count == 49_867_145_216
+    groups = model.architecture.groups
+    assert sum(group.layers for group in groups) == 80
+    assert sum(group.layers for group in groups if not group.attention.heads) == 31
+
+
+@pytest.mark.parametrize(("part", "key", "value"), [("attention", "replace_with_linear", True),
+                                                    ("attention", "window_length", 4096),
+                                                    ("attention", "n_heads_in_group", 7),
+                                                    ("ffn", "ffn_mult", "wide"),
+                                                    ("ffn", "odd", 1)])  # fmt: skip
+def test_unknown_parts_of_blocks_are_refused_by_name(part, key, value, tmp_path):
+    config = json.loads(json.dumps(all_configs()[NAS]))
+    config["block_configs"][0][part][key] = value
+    with pytest.raises(InputError, match=rf"block_configs\[0\]\.{part}\.{key}"):
+        load_model(write(tmp_path, config))
