@@ -33,7 +33,7 @@ from sweepengine.grid.plain import image_of, layout_of
 
 STATED_BY: dict[type, Formulas] = {
     Layer: {
-        "norms": operators.rms_norm,
+        "norms": layers.layer_norms,
         "projections": attention.projections,
         "rotary": attention.rotary,
         "attention": attention.attention_core,
@@ -50,7 +50,7 @@ STATED_BY: dict[type, Formulas] = {
     Ends: {
         "embedding": layers.decoder_ends,
         "collapse": layers.decoder_ends,
-        "final_norm": operators.rms_norm,
+        "final_norm": operators.hidden_norm,
         "head": operators.linear,
     },
 }
@@ -138,8 +138,8 @@ class _Walk(NamedTuple):
         arch, share, layout = self.arch, self.share, self.share.layout
         size = arch.convention.dtype_bytes
         if name == "embedding":
-            row = share.backbone.hidden * arch.counts.ends[0].weight_io * size
-            return read_once(0, row, share.backbone.vocabulary, self.tokens)
+            row = layers.row_values(share.backbone) * arch.counts.ends[0].weight_io * size
+            return read_once(cost.weight_io * size, row, share.backbone.vocabulary, self.tokens)
         read: float = cost.weight_io * size
         if part.group == ENDS:
             return read

@@ -13,10 +13,9 @@ from sweepengine.data.files import exists, find, known, parsed_toml, read_text
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention import growth_values
-from sweepengine.formulas.cost import counted
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, own_cache, saved_bytes
-from sweepengine.formulas.layers import decoder_ends, routed_experts
+from sweepengine.formulas.layers import routed_experts, table_width
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 
@@ -114,8 +113,9 @@ class Model(NamedTuple):
         tied to the LM head.
         """
         backbone, counts = self.architecture.backbone, self.architecture.counts
-        table = counted(decoder_ends(backbone, 1).embedding, counts.ends[0]).weights
-        unused = (1 - backbone.tied) * table
+        table = (1 - backbone.tied) * backbone.vocabulary * table_width(backbone)
+        table += backbone.input_rows * backbone.input_layers * backbone.input_width
+        unused = counts.ends[0].weights * table
         for group in self.architecture.groups:
             ffn = group.feed_forward
             if ffn.experts:

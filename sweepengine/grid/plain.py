@@ -24,6 +24,7 @@ from sweepengine.formulas.figures import (
 )
 from sweepengine.formulas.formats import cache_bits, formats_of
 from sweepengine.formulas.images import image_of_size
+from sweepengine.formulas.layers import row_values
 from sweepengine.formulas.layout import WHOLE, Layout, share_of
 from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
 from sweepengine.formulas.phases import ends_phase, group_phase, group_step
@@ -116,7 +117,7 @@ def step_figures(
         if places.routing >= 0:
             experts[places.routing] += step.expert_bytes
     on_device = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
-    row = share.ends.table * share.backbone.hidden * counts.ends[0].weight_io * size
+    row = share.ends.table * row_values(share.backbone) * counts.ends[0].weight_io * size
     table = Weights(held, 0, read, row, share.backbone.vocabulary)
     return Steps(step_counts, tuple(growth), table, tuple(zip(experts, on_device, strict=True)))
 

@@ -230,7 +230,7 @@ BAD = {
     "not JSON": ("{", "not a JSON file"),
     "a list": ("[]", "expected a JSON object"),
     "no type": ("{}", "model_type: required key is missing"),
-    "another type": ('{"model_type": "bert"}', '"bert" is unknown: expected one of llama'),
+    "another type": ('{"model_type": "bert"}', '"bert" is not supported, as it is an encoder'),
     "not covered": ('{"model_type": "kimi_k3"}', '"kimi_k3" is not supported'),
     "deep": ('{"a": ' * 100_000, "not a JSON file"),
 }
