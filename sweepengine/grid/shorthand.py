@@ -220,6 +220,20 @@ def read_page(written: object) -> tuple[int, int]:
     return (width, height) if match[2] else (height, width)
 
 
+def images_text(point: Mapping[str, Any]) -> str:
+    """Text of the images in a point's columns: how many, and their size or crops."""
+    count = int(point.get("images", 1))
+    if not count:
+        return "no image"
+    what = "an image" if count == 1 else f"{count} images"
+    if int(point.get("image_height") or 0):
+        return f"{what} of {point['image_height']}x{point['image_width']} pixels"
+    if "crop_rows" not in point:
+        return what
+    crops = f"{point['crop_rows']}x{point['crop_cols']} crops"
+    return f"{what} {f'in {crops}' if point['crop_rows'] else 'without crops'}"
+
+
 @cache
 def paper_sizes() -> dict[str, tuple[float, float]]:
     """Width and height of papers by name, millimetres."""
