@@ -44,17 +44,23 @@ class ConfigValues:
 
     def _model_type(self) -> str:
         tables = families()
+        if (outer := self.outer.get("model_type")) in tables["uncovered"]["types"]:
+            raise self._not_supported(outer)
         kind = self.part.get("model_type") or tables["parts"].get(str(self.outer.get("model_type")))
         if not isinstance(kind, str):
             raise self.fail("model_type", "required key is missing: expected a model family")
         if kind not in tables["families"]:
-            known = ", ".join(tables["families"])
-            what = "is not supported" if kind in tables["uncovered"]["types"] else "is unknown"
-            raise self.fail(
-                "model_type",
-                f'"{kind}" {what}: expected one of {known}; or describe it in a TOML model file',
-            )
+            raise self._not_supported(kind)
         return kind
+
+    def _not_supported(self, kind: str) -> InputError:
+        tables = families()
+        known = ", ".join(tables["families"])
+        what = "is not supported" if kind in tables["uncovered"]["types"] else "is unknown"
+        return self.fail(
+            "model_type",
+            f'"{kind}" {what}: expected one of {known}; or describe it in a TOML model file',
+        )
 
     def value(self, key: str) -> Any:
         """Value of a key, or the default of transformers, or None."""

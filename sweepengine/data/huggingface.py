@@ -14,7 +14,7 @@ from sweepengine.data.attentions import AttentionReader, Mixer
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
-from sweepengine.data.patterns import MOE_LAYERS, block_types
+from sweepengine.data.patterns import MOE_LAYERS, WIDTHS, block_types
 from sweepengine.data.quantization import (
     Quantized,
     UnknownFormatError,
@@ -68,6 +68,8 @@ class _Reader(AttentionReader):
         mixers = self.mixers(layers)
         sparse = MOE_LAYERS[self.family.get("moe_layers", "none")](self, layers)
         ffns = ["experts" if routed else "dense" for routed in sparse]
+        if self.family.get("feed_forward") == "none":
+            ffns = ["none"] * layers
         blocks = block_types(self, layers)
         if blocks is not None:  # layers of one branch each
             mixers = [
@@ -81,8 +83,8 @@ class _Reader(AttentionReader):
             mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
         }
         feed_forward = {}
-        if not attention:  # the config of a purely recurrent model may have keys of attention
-            self.attention(Mixer())
+        if not attention and self.family.get("attention") != "none":
+            self.attention(Mixer())  # reads keys that its layers happen not to need
         if "dense" in ffns:
             feed_forward["dense"] = self._dense()
         if "experts" in ffns:
@@ -121,7 +123,7 @@ class _Reader(AttentionReader):
                 "angle_products": self.type == "deepseek_v2" and not self.value("use_mla"),
                 "attention": attention,
                 "feed_forward": feed_forward,
-                "recurrent": self.recurrent() if any(m.recurrent for m, _ in kinds) else {},
+                "recurrent": self._recurrent([mixer for mixer, _ in kinds]),
                 "layers": [
                     [count, mixer.name, ffn, *(["recurrent"] if mixer.recurrent else [])]
                     for (mixer, ffn), count in kinds.items()
@@ -130,6 +132,12 @@ class _Reader(AttentionReader):
             "accounting": {"source": source, "dtype_bytes": BYTES.get(dtype or "", 2)},
             **({"checkpoint": self.formats.formats} if self.formats.formats else {}),
         }
+
+    def _recurrent(self, mixers: list[Mixer]) -> Config:
+        """The recurrent mixer; its keys are read even where no layer has it."""
+        present = any(mixer.recurrent for mixer in mixers)
+        numbers = self.recurrent() if present or "mixer" in self.family else {}
+        return numbers if present else {}
 
     def _quantized(self, mixers: list[Mixer], ffns: list[str], feed_forward: Config) -> Quantized:
         key = "quantization_config"
@@ -197,7 +205,7 @@ class _Reader(AttentionReader):
 
     def _dense(self) -> Config:
         return {
-            "width": self.size("width"),
+            "width": WIDTHS[self.family.get("dense_width", "given")](self),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),
@@ -229,6 +237,8 @@ class _Reader(AttentionReader):
         if key := self.family.get("shared_width"):
             return self.number(key, 0)
         if key := self.family.get("shared_experts"):
+            if isinstance(key, list):
+                return expert_width * self.size("shared_experts", 0)
             count = self.given(key)
             return expert_width * (0 if count is None else self.whole(key, count, 0))
         return 0
@@ -238,7 +248,9 @@ class _Reader(AttentionReader):
         if "moe_layers" in self.family:  # the config of a dense model may have these keys
             for number in ("experts", "experts_per_token", "expert_width", "width"):
                 self.read.update(self.spelled(number))
-            self.read.update(self.family.get(key, "") for key in ("shared_width", "shared_experts"))
+            for shared in ("shared_width", "shared_experts"):
+                keys = self.family.get(shared, [])
+                self.read.update([keys] if isinstance(keys, str) else keys)
         family_keys = self.family.get("keys", ())
         neutral = {
             key: values for key, values in tables["neutral"].items() if key not in family_keys

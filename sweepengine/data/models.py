@@ -63,7 +63,7 @@ class Model(NamedTuple):
             "": True,
             "vision": self.has_vision,
             "text": not self.has_vision,
-            "heads": len(attentions) == 1 and not latent and not norms,
+            "heads": len(attentions) == 1 and not latent and not norms and attentions[0].heads > 0,
             "latent": latent,
             "device": bool(self.devices),
         }

@@ -61,6 +61,9 @@ WINDOWS: dict[str, Pattern] = {
     "but_every_sixth": _all_but_every,
     "hybrid": _hybrid,
     "chunks": _chunks,
+    "fourths_but_first": lambda _, layers: [
+        layer % 4 == 0 and layer > 0 for layer in range(layers)
+    ],
 }
 """Name of a pattern in `families.toml` to the layers with a sliding window."""
 
@@ -126,6 +129,21 @@ def _interleaved(reader: ConfigValues, layers: int) -> list[bool]:
         return [layer in given for layer in range(layers)]
     step = reader.number("interleave_moe_layer_step")
     return [(layer + 1) % step == 0 for layer in range(layers)]
+
+
+def _after_dense_layers(reader: ConfigValues, layers: int) -> list[bool]:
+    first = reader.number("num_dense_layers", 0)
+    return [layer >= first for layer in range(layers)]
+
+
+def _periodic(reader: ConfigValues, layers: int) -> list[bool]:
+    period, offset = reader.number("expert_layer_period"), reader.number("expert_layer_offset", 0)
+    routed = reader.size("experts") > 1
+    return [routed and layer % period == offset for layer in range(layers)]
+
+
+def _if_any_experts(reader: ConfigValues, layers: int) -> list[bool]:
+    return [reader.size("experts", 0) > 0] * layers
 
 
 BLOCKS = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
@@ -208,5 +226,29 @@ MOE_LAYERS: dict[str, Pattern] = {
     "listed": _listed_sparse,
     "if_enabled": lambda reader, layers: [bool(reader.flag("enable_moe_block"))] * layers,
     "blocks": lambda _, layers: [False] * layers,
+    "after_dense_layers": _after_dense_layers,
+    "periodic": _periodic,
+    "if_any_experts": _if_any_experts,
 }
 """Name of a pattern in `families.toml` to the layers with routed experts."""
+
+
+def _two_thirds(reader: ConfigValues) -> int:
+    """`block_auto_adjust_ff_dim`: two thirds, times a factor, up to a multiple (LFM2)."""
+    width = reader.size("width")
+    if not reader.flag("block_auto_adjust_ff_dim"):
+        return width
+    width = int(2 * width / 3)
+    factor = reader.flag("block_ffn_dim_multiplier")
+    if factor is None:
+        return width
+    multiple = reader.number("block_multiple_of")
+    return -(-int(factor * width) // multiple) * multiple
+
+
+WIDTHS: dict[str, Callable[[ConfigValues], int]] = {
+    "given": lambda reader: reader.size("width"),
+    "half": lambda reader: reader.size("width", 2) // 2,
+    "two_thirds": _two_thirds,
+}
+"""Name of a rule in `families.toml` to the width of a dense MLP."""

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.data.texts import Name, Source, Text
 from sweepengine.formulas.architecture import (
+    GATED_DELTA_NET,
+    MAMBA_2,
+    MIXERS,
     NO_RECURRENT,
     Architecture,
     Attention,
@@ -97,13 +100,15 @@ def _schema(numbers: type[NamedTuple], **more: Any) -> type[BaseModel]:
         kind: Any = Annotated[int, Field(ge=quantity.least, le=LARGEST_NUMBER, strict=True)]
         if quantity.switch:
             kind = Annotated[bool, Field(strict=True)]
+        if quantity.names:
+            kind = Literal[quantity.names]
         if quantity.default is None:
             fields[name] = (kind, ...)
         elif isinstance(quantity.default, str):
             fields[name] = (kind | None, None)
         else:
             default = bool(quantity.default) if quantity.switch else quantity.default
-            fields[name] = (kind, default)
+            fields[name] = (kind, quantity.names[quantity.default] if quantity.names else default)
     return create_model(numbers.__name__, __config__=_STRICT, **fields, **more)
 
 
@@ -114,7 +119,7 @@ def _numbers(read: Any, numbers: type[NamedTuple]) -> Any:
         value = getattr(read, name)
         if value is None:
             value = values[str(quantity.default)]
-        values[name] = int(value)
+        values[name] = quantity.names.index(value) if quantity.names else int(value)
     return numbers(**values)  # type: ignore[call-overload]
 
 
@@ -129,13 +134,26 @@ _Count: Any = create_model(
 )  # type: ignore[call-overload]
 _Attentions: Any = dict[Name, _schema(Attention)]  # type: ignore[misc]
 _FeedForwards: Any = dict[Name, _schema(FeedForward)]  # type: ignore[misc]
-_Recurrents: Any = dict[Name, _schema(Recurrent)]  # type: ignore[misc]
+
+
+def _named_kind(recurrent: Any) -> Any:
+    """`mamba = true` is the kind "Mamba-2", which other files name."""
+    if isinstance(recurrent, dict) and "mamba" in recurrent and "kind" not in recurrent:
+        is_mamba = recurrent["mamba"]
+        if isinstance(is_mamba, bool):
+            others = {key: value for key, value in recurrent.items() if key != "mamba"}
+            return others | {"kind": MIXERS[MAMBA_2 if is_mamba else GATED_DELTA_NET]}
+    return recurrent
+
+
+_Recurrent: Any = Annotated[_schema(Recurrent), BeforeValidator(_named_kind)]
+_Recurrents: Any = dict[Name, _Recurrent]
 _Sourced = {"source": (Source, ...)}
 _Decoder = _schema(
     Backbone,
     **_Sourced,
-    attention=(_Attentions, ...),
-    feed_forward=(_FeedForwards, ...),
+    attention=(_Attentions, {}),
+    feed_forward=(_FeedForwards, {}),
     recurrent=(_Recurrents, {}),
     layers=(
         tuple[tuple[_Layers, Name, Name] | tuple[_Layers, Name, Name, Name], ...],

@@ -9,7 +9,7 @@ from sweepengine.data.models import Model
 from sweepengine.data.schema import ABSENT, EITHER, quantities
 from sweepengine.formulas.architecture import Checkpoint
 
-KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart"}
+KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart", "kind": "mamba"}
 """Names of numbers in hashes, which stay when the code calls a number otherwise."""
 _NOTHING = (*ABSENT.values(), *EITHER.values(), Checkpoint())
 

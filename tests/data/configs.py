@@ -139,6 +139,8 @@ def covered():
     tables = families()
     kinds = {}
     for name, config in all_configs().items():
+        if config["model_type"] in tables["uncovered"]["types"]:
+            continue
         kind = part_of(config).get("model_type") or tables["parts"].get(config["model_type"])
         if kind in tables["families"]:
             kinds.setdefault(kind, name)

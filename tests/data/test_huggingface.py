@@ -30,6 +30,7 @@ COVERED = {
     for name, config in CONFIGS.items()
     if (part_of(config).get("model_type") or families()["parts"].get(config["model_type"]))
     in families()["families"]
+    and config["model_type"] not in families()["uncovered"]["types"]
 }
 
 

@@ -3,7 +3,12 @@
 import pytest
 
 from sweepengine.data.models import load_model
-from sweepengine.formulas.architecture import NO_RECURRENT, Recurrent
+from sweepengine.formulas.architecture import (
+    GATED_DELTA_NET,
+    MAMBA_2,
+    NO_RECURRENT,
+    Recurrent,
+)
 from sweepengine.formulas.attention import (
     attention_core,
     cached_values,
@@ -38,9 +43,9 @@ def projected(attention):
 
 
 DELTA = Recurrent(heads=2, key_heads=1, key_width=3, value_width=4, convolution=4, chunk=64,
-                  mamba=0)  # fmt: skip
+                  kind=GATED_DELTA_NET)  # fmt: skip
 """14 channels of convolution; 5 x (14 + 16 + 4) = 170 projected; tables 14*4 + 2*2 + 4."""
-MAMBA = DELTA._replace(chunk=8, mamba=1)
+MAMBA = DELTA._replace(chunk=8, kind=MAMBA_2)
 """5 x (14 + 16 + 2) = 160 projected; tables 14*5 + 3*2 + 2*4."""
 STATE = 2 * (2 * 3 * 4 + 14 * 4)
 """Read and written: heads' states and the convolution's last columns."""
