@@ -55,6 +55,18 @@ def convolved_columns(recurrent: Recurrent, tokens: int, cached: int) -> int:
     return 2 if tokens == 1 else tokens + 2 * width - 1
 
 
+MIXINGS = {
+    GATED_DELTA_NET: gated_delta_net,
+    MAMBA_2: mamba_2,
+    MAMBA_1: mamba_1,
+    SHORT_CONVOLUTION: short_convolution,
+    KIMI_DELTA_ATTENTION: kimi_delta_attention,
+    LIGHTNING_ATTENTION: lightning_attention,
+    RG_LRU: rg_lru,
+}
+"""The formula that states each kind, for people; `mixing` is what is compiled."""
+
+
 @formula
 def mixing(recurrent: Recurrent, tokens: int, cached: int) -> Mixing:
     """What the kind of a mixer adds to projections and convolution."""
