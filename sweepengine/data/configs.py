@@ -44,7 +44,8 @@ class ConfigValues:
 
     def _model_type(self) -> str:
         tables = families()
-        if (outer := self.outer.get("model_type")) in tables["uncovered"]["types"]:
+        outer = str(self.outer.get("model_type"))
+        if outer in tables["uncovered"]["types"]:
             raise self._not_supported(outer)
         kind = self.part.get("model_type") or tables["parts"].get(str(self.outer.get("model_type")))
         if not isinstance(kind, str):

@@ -224,7 +224,7 @@ def linear_attn_config(reader: ConfigValues) -> Config:
     return table or {}
 
 
-def _but_fourths(reader: ConfigValues, layers: int) -> list[bool]:
+def _but_fourths(layers: int) -> list[bool]:
     """All but each fourth layer; where there is none, but the last."""
     recurrent = [layer % 4 != 3 for layer in range(layers)]
     return recurrent if not all(recurrent) else [True] * (layers - 1) + [False]
@@ -289,16 +289,19 @@ def _repeated(reader: ConfigValues, layers: int) -> list[bool]:
     return [pattern[layer % len(pattern)] == "recurrent" for layer in range(layers)]
 
 
-RECURRENT_LAYERS: dict[str, Pattern] = {
-    "all": lambda _, layers: [True] * layers,
-    "listed": _listed,
+FIXED_LAYERS: dict[str, Callable[[int], list[bool]]] = {
+    "all": lambda layers: [True] * layers,
     "but_fourths": _but_fourths,
-    "kimi": _kimi,
-    "but_last_of_group": _but_last_of_group,
-    "odd": lambda _, layers: [layer % 2 == 1 for layer in range(layers)],
-    "even_but_fourths": lambda _, layers: [
+    "odd": lambda layers: [layer % 2 == 1 for layer in range(layers)],
+    "even_but_fourths": lambda layers: [
         layer % 4 in (1, 3) or layer == 0 for layer in range(layers)
     ],
+}
+"""Name of a pattern in `families.toml` that no key decides."""
+RECURRENT_LAYERS: dict[str, Pattern] = {
+    "listed": _listed,
+    "kimi": _kimi,
+    "but_last_of_group": _but_last_of_group,
     "outside_attn_layer_indices": _outside_indices,
     "outside_full_attn_idxs": _outside_full_indices,
     "periodic": _periodic,
@@ -319,7 +322,13 @@ class MixerReader(ConfigValues):
         types = self.types_of_layers(layers)
         if types is not None:
             return [entry in RECURRENT_TYPES for entry in types]
-        return RECURRENT_LAYERS[self.family["mixer_layers"]](self, layers)
+        name = self.family["mixer_layers"]
+        if name not in FIXED_LAYERS:
+            return RECURRENT_LAYERS[name](self, layers)
+        found = FIXED_LAYERS[name](layers)
+        if "layer_types" in self.family["keys"]:
+            self.assumed["layer_types"] = f"{sum(found)} of {layers} layers recurrent"
+        return found
 
     def types_of_layers(self, layers: int) -> list[Any] | None:
         """Entries of `layer_types` where the family reads it and the file has it."""

@@ -135,11 +135,11 @@ class Recurrent(NamedTuple):
     chunk: Annotated[int, Quantity("tokens", 0, 0)]
     """Tokens that a pass over many works on at once."""
     kind: Annotated[int, Quantity("", 0, 0, names=MIXERS)]
-    rank: NoChannels = 0
+    rank: NoChannels
     """Mamba-1: of the time step; Kimi delta attention: of its two gates, 0: projected at once."""
-    bias: No = 0
+    bias: No
     """Projections have biases; a short convolution also its own."""
-    inner_norm: Yes = 1
+    inner_norm: Yes
     """Mamba-2: mixed values are normed; Mamba-1: time steps, keys and queries. Others ignore it."""
 
 

@@ -48,7 +48,7 @@ def projected(attention):
 
 
 DELTA = Recurrent(heads=2, key_heads=1, key_width=3, value_width=4, convolution=4, chunk=64,
-                  kind=GATED_DELTA_NET)  # fmt: skip
+                  kind=GATED_DELTA_NET, rank=0, bias=0, inner_norm=1)  # fmt: skip
 """14 channels of convolution; 5 x (14 + 16 + 4) = 170 projected; tables 14*4 + 2*2 + 4."""
 MAMBA = DELTA._replace(chunk=8, kind=MAMBA_2)
 """5 x (14 + 16 + 2) = 160 projected; tables 14*5 + 3*2 + 2*4."""
@@ -77,15 +77,15 @@ def test_passes_cost_what_was_worked_by_hand(recurrent, tokens, cached, expected
     assert recurrent_layer(recurrent, HIDDEN, tokens, cached) == expected
 
 
-SELECTIVE = Recurrent(6, 0, 2, 1, 4, 0, MAMBA_1, rank=3, inner_norm=0)
+SELECTIVE = Recurrent(6, 0, 2, 1, 4, 0, MAMBA_1, 3, 0, 0)
 """5*12 + 6*7 + 6*3 + 6*5 = 150 projected; 6*4 taps; tables 6*2 + 3*6."""
-CONVOLUTION = Recurrent(5, 0, 0, 1, 3, 0, SHORT_CONVOLUTION)
+CONVOLUTION = Recurrent(5, 0, 0, 1, 3, 0, SHORT_CONVOLUTION, 0, 0, 1)
 """5*15 + 25 = 100 projected; 5*3 taps."""
-KIMI = Recurrent(2, 2, 3, 3, 4, 4, KIMI_DELTA_ATTENTION, rank=3)
+KIMI = Recurrent(2, 2, 3, 3, 4, 4, KIMI_DELTA_ATTENTION, 3, 0, 1)
 """5*(18 + 2 + 6) + 12*3 + 6*5 = 196 projected, whole gates 190; 18*4 taps; tables 6 + 2 + 3."""
-LIGHTNING = Recurrent(2, 2, 3, 3, 0, 4, LIGHTNING_ATTENTION)
+LIGHTNING = Recurrent(2, 2, 3, 3, 0, 4, LIGHTNING_ATTENTION, 0, 0, 1)
 """5*24 + 6*5 = 150 projected; tables 6."""
-UNIT = Recurrent(2, 0, 1, 3, 4, 0, RG_LRU, bias=1)
+UNIT = Recurrent(2, 0, 1, 3, 4, 0, RG_LRU, 0, 1, 1)
 """5*12 + 12*3 + 6*5 = 126 projected, 12 + 5 biases; 6*4 taps; tables 4*6."""
 
 
