@@ -131,9 +131,25 @@ def test_missing_numbers_are_assumed_and_reported(read):
     assert (mixer.heads, mixer.rank, mixer.key_width) == (1600, 50, 16)
     assert {"expand", "time_step_rank", "state_size"} <= set(model.assumed)
     config = saved("olmo_hybrid")
-    for key in ("linear_num_key_heads", "linear_key_head_dim", "linear_value_head_dim"):
+    left_out = ("layer_types", "linear_num_key_heads", "linear_key_head_dim",
+                "linear_value_head_dim")  # fmt: skip
+    for key in left_out:
         del config[key]
-    assert read(config).architecture == read(saved("olmo_hybrid")).architecture
+    model = read(config)
+    assert model.architecture == read(saved("olmo_hybrid")).architecture
+    assert set(left_out) <= set(model.assumed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "removed"),
+    [("minimax", "layer_types"), ("lfm3", "layer_types"), ("bailing_hybrid", "layer_group_size"),
+     ("kimi_linear", "layer_types")],
+)  # fmt: skip
+def test_layers_without_a_list_are_those_of_the_class(kind, removed, read):
+    config = saved(kind)
+    config.pop("layer_types")
+    config.pop(removed, None)
+    assert read(config).architecture == read(saved(kind)).architecture
 
 
 REFUSED = [
