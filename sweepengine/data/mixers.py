@@ -293,9 +293,7 @@ FIXED_LAYERS: dict[str, Callable[[int], list[bool]]] = {
     "all": lambda layers: [True] * layers,
     "but_fourths": _but_fourths,
     "odd": lambda layers: [layer % 2 == 1 for layer in range(layers)],
-    "even_but_fourths": lambda layers: [
-        layer % 4 in (1, 3) or layer == 0 for layer in range(layers)
-    ],
+    "odd_and_first": lambda layers: [layer % 2 == 1 or layer == 0 for layer in range(layers)],
 }
 """Name of a pattern in `families.toml` that no key decides."""
 RECURRENT_LAYERS: dict[str, Pattern] = {
