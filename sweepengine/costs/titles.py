@@ -33,7 +33,8 @@ def _group_title(group: Group) -> str:
     dense = "dense" if ffn.width else "no MLP"
     texts = [f"{ffn.experts} experts" if ffn.experts else dense]
     if group.recurrent.heads:
-        texts.append(MIXERS[group.recurrent.kind])
+        beside = "attention and " if attention.heads else ""
+        texts.append(beside + MIXERS[group.recurrent.kind])
     elif not attention.heads:
         texts.append("no attention")
     if attention.index_heads:

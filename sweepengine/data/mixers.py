@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sweepengine.data.configs import Config, ConfigValues
-from sweepengine.data.patterns import Pattern
+from sweepengine.data.patterns import Pattern, factor_of
 
 DELTA = {
     "heads": "linear_num_value_heads",
@@ -22,6 +22,12 @@ MAMBA = {
     "chunk": "chunk_size",
 }
 """Numbers of a recurrent mixer to the keys that hold them."""
+KIMI = {
+    "heads": "num_heads",
+    "key_width": "head_dim",
+    "convolution": "short_conv_kernel_size",
+}
+"""Numbers of Kimi delta attention to the keys of `linear_attn_config`."""
 DELTA_CHUNK = 64
 """Chunk size of the delta rules in transformers, tokens."""
 RECURRENT_TYPES = ("linear_attention", "mamba", "conv", "recurrent")
@@ -30,10 +36,7 @@ RECURRENT_TYPES = ("linear_attention", "mamba", "conv", "recurrent")
 
 def _expanded(reader: ConfigValues, key: str) -> int:
     """Hidden width times a factor, which may be a fraction."""
-    factor = reader.value(key)
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or factor <= 0:
-        raise reader.fail(key, f"= {factor!r}: expected a number above 0")
-    return reader.whole(key, int(factor * reader.size("hidden")))
+    return reader.whole(key, int(factor_of(reader, key) * reader.size("hidden")))
 
 
 def _gated_delta_net(reader: ConfigValues) -> Config:
@@ -128,27 +131,21 @@ def _short_convolution(reader: ConfigValues) -> Config:
 
 def _kimi_delta_attention(reader: ConfigValues) -> Config:
     """Flat numbers, or those of the table `linear_attn_config`, as released files have them."""
-    table = linear_attn_config(reader)
-
-    def number(*flat: str, nested: str = "") -> int:
+    table, numbers = linear_attn_config(reader), {}
+    for name, nested in KIMI.items():
+        keys: list[str] = reader.family["mixer_keys"][name]
+        reader.read.update(keys)
+        key = next((key for key in keys if reader.part.get(key) is not None), keys[-1])
         if nested in table:
-            return reader.whole("linear_attn_config", table[nested])
-        present = [key for key in flat if reader.part.get(key) is not None]
-        reader.read.update(flat)
-        return reader.number(present[0] if present else flat[-1])
-
-    heads = number("linear_num_heads", *reader.spelled("heads")[:1], nested="num_heads")
-    width = number("linear_head_dim", "head_dim", nested="head_dim")
-    taps = number(
-        "linear_conv_kernel_dim", "short_conv_kernel_size", nested="short_conv_kernel_size"
-    )
+            numbers[name] = reader.whole("linear_attn_config", table[nested])
+        else:
+            numbers[name] = reader.number(key)
+    heads, width = numbers["heads"], numbers["key_width"]
     return {
         "kind": "Kimi delta attention",
-        "heads": heads,
+        **numbers,
         "key_heads": heads,
-        "key_width": width,
         "value_width": width,
-        "convolution": taps,
         "chunk": DELTA_CHUNK,
         "rank": width if reader.family.get("ranked_gates") else 0,
     }
@@ -203,24 +200,15 @@ MIXERS: dict[str, Callable[[ConfigValues], Config]] = {
 """Name of a mixer in `families.toml` to the function that reads its numbers."""
 
 
-LINEAR_ATTENTION_KEYS = (
-    "full_attn_layers",
-    "kda_layers",
-    "num_heads",
-    "head_dim",
-    "short_conv_kernel_size",
-)
-
-
 def linear_attn_config(reader: ConfigValues) -> Config:
     """The table of Kimi Linear that holds numbers and layers of its mixer; empty where missing."""
     table = reader.value("linear_attn_config")
     if table is not None and not isinstance(table, dict):
         raise reader.fail("linear_attn_config", f"= {table!r}: expected a table")
+    known = ("full_attn_layers", "kda_layers", *KIMI.values())
     for key in table or {}:
-        if key not in LINEAR_ATTENTION_KEYS:
-            expected = ", ".join(LINEAR_ATTENTION_KEYS)
-            raise reader.fail("linear_attn_config", f"{key}: expected some of {expected}")
+        if key not in known:
+            raise reader.fail("linear_attn_config", f"{key}: expected some of {', '.join(known)}")
     return table or {}
 
 
@@ -256,6 +244,8 @@ def _listed(reader: ConfigValues, layers: int) -> list[bool]:
 
 def _outside_indices(reader: ConfigValues, layers: int) -> list[bool]:
     key = "attn_layer_indices"
+    if key not in reader.part:
+        reader.assumed[key] = None
     attending = reader.value(key) or []
     if not isinstance(attending, list):
         raise reader.fail(key, f"= {attending!r}: expected a list of layers")

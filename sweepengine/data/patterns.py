@@ -233,19 +233,33 @@ MOE_LAYERS: dict[str, Pattern] = {
 """Name of a pattern in `families.toml` to the layers with routed experts."""
 
 
+def factor_of(reader: ConfigValues, key: str) -> float:
+    """Value of a key that holds a factor, which may be a fraction."""
+    factor = reader.value(key)
+    if (
+        isinstance(factor, bool)
+        or not isinstance(factor, int | float)
+        or not 0 < factor < LARGEST_FACTOR
+    ):
+        raise reader.fail(key, f"= {factor!r}: expected above 0 and below {LARGEST_FACTOR:,}")
+    return factor
+
+
 def _two_thirds(reader: ConfigValues) -> int:
     """`block_auto_adjust_ff_dim`: two thirds, times a factor, up to a multiple (LFM2)."""
     width = reader.size("width")
     if not reader.flag("block_auto_adjust_ff_dim"):
         return width
     width = int(2 * width / 3)
-    factor = reader.flag("block_ffn_dim_multiplier")
-    if factor is None:
+    key = "block_ffn_dim_multiplier"
+    if key in reader.part and reader.part[key] is None:
         return width
+    factor = factor_of(reader, key)
     multiple = reader.number("block_multiple_of")
     return -(-int(factor * width) // multiple) * multiple
 
 
+LARGEST_FACTOR = 10_000
 WIDTHS: dict[str, Callable[[ConfigValues], int]] = {
     "given": lambda reader: reader.size("width"),
     "half": lambda reader: reader.size("width", 2) // 2,

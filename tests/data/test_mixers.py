@@ -155,7 +155,8 @@ def test_layers_without_a_list_are_those_of_the_class(kind, removed, read):
 REFUSED = [
     ("mamba", {"intermediate_size": 1000}, "intermediate_size: = 1000: expected 1536"),
     ("mamba", {"use_conv_bias": False}, "use_conv_bias: = false: expected true"),
-    ("mamba", {"expand": 0}, "expand: = 0: expected a number above 0"),
+    ("mamba", {"expand": 0}, "expand: = 0: expected above 0 and below 10,000"),
+    ("lfm2", {"block_ffn_dim_multiplier": float("nan")}, "block_ffn_dim_multiplier: = nan"),
     ("mamba2", {"made_up": 3}, "made_up: unknown key for mamba2"),
     ("bamba", {"mamba_d_head": 50}, "mamba_d_head: = 50: expected \"auto\" or 8192 / 128 heads"),
     ("bamba", {"attn_layer_indices": 3}, "attn_layer_indices: = 3: expected a list of layers"),
