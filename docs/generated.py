@@ -74,7 +74,7 @@ KEYS = {
     "norms": "norms per layer",
 }
 """Keys of a family to the title of their column."""
-DETAILS = ("like", "keys", "neutral", "defaults", "modules", "tables")
+DETAILS = ("like", "keys", "neutral", "defaults", "modules", "tables", "mixer_keys")
 """Keys that control how a file is read; they have no column."""
 
 

@@ -189,7 +189,7 @@ def block_lines(heading, after):
     """Formulas by name in the first block of code behind a sentence of a section."""
     section = text_of("decoders").split(f"# {heading}\n")[1].split("\n## ")[0]
     block = section.split(after)[1].split("```")[1]
-    pattern = r"(tensor|CUDA|weights|I/O|D|chunks|step|state) +(?:= )?(\S+(?: [+*-] \S+)*)"
+    pattern = r"(tensor|CUDA|weights|I/O|D|chunks|block|step|state) +(?:= )?(\S+(?: [+*-] \S+)*)"
     return {name: formula.replace("^", "**") for name, formula in re.findall(pattern, block)}
 
 
@@ -268,7 +268,7 @@ def test_formulas_of_recurrent_layers_are_what_is_counted(mamba, tokens, cached)
     from sweepengine.formulas.architecture import Recurrent
     from sweepengine.formulas.recurrent import recurrent_layer, state_values
 
-    mixer = Recurrent(16, 4, 128, 64, 4, 64, mamba)
+    mixer = Recurrent(16, 4, 128, 64, 4, 64, mamba, 0, 0, 1)
     stated = block_lines("Recurrent layers", "**Mamba-2**" if mamba else "**Gated delta net**")
     values = {
         "Hv": 16, "Hk": 4, "dk": 128, "dv": 64, "H": 16, "p": 64, "g": 4, "s": 128, "b": 64, "w": 4,
@@ -287,6 +287,59 @@ def test_formulas_of_recurrent_layers_are_what_is_counted(mamba, tokens, cached)
     assert state_values(mixer) == eval(stated["state"], dict(values))
     assert cost.cuda_flops == (7 * 16 * 128 * 64 if one and not mamba else 0)
     assert cost.activation_io == tokens * (2 * 512 + values["D"] + 2 * 16 * 64)
+
+
+OTHER_MIXERS = {
+    "Mamba-1": ((64, 0, 16, 1, 4, 0), (8, 0, 0), {"I": 64, "s": 16, "R": 8}),
+    "Short convolution": ((512, 0, 0, 1, 3, 0), (0, 0, 1), {"I": 512}),
+    "Kimi delta attention": (
+        (4, 4, 16, 16, 4, 64),
+        (16, 0, 1),
+        {"I": 64, "H": 4, "d": 16, "r": 16, "G": 512 * 16 + 16 * 64},
+    ),
+    "Lightning attention": ((4, 4, 16, 16, 0, 32), (0, 0, 1), {"I": 64, "N": 4, "d": 16, "b": 32}),
+    "RG-LRU": ((4, 0, 1, 16, 4, 0), (0, 1, 1), {"I": 64, "l": 64, "N": 4}),
+}
+"""Title on the page to numbers, further ones and the page's letters."""
+
+
+@pytest.mark.parametrize("title", OTHER_MIXERS)
+@pytest.mark.parametrize(("tokens", "cached"), [(100, 0), (100, 28), (1, 128), (1, 0)])
+def test_formulas_of_other_mixers_are_what_is_counted(title, tokens, cached):
+    from math import ceil
+
+    from sweepengine.formulas.architecture import MIXERS, Recurrent
+    from sweepengine.formulas.recurrent import recurrent_layer, state_values
+
+    numbers, further, letters_of = OTHER_MIXERS[title]
+    kind = [name.lower() for name in MIXERS].index(title.lower())
+    mixer = Recurrent(*numbers, kind, *further)
+    stated = block_lines("Recurrent layers", f"**{title}**")
+    taps, h = numbers[4], 512
+    values = {"h": h, "T": tokens, "w": taps, "n": ceil(tokens / 64), **letters_of}
+    values["D"] = eval(stated["D"], dict(values))
+    found = {name: eval(formula, {**values, "t": 0}) for name, formula in stated.items()}
+    one = tokens == 1 and cached > 0
+    columns = max(tokens, taps) + taps - 1 if not cached else 2 if one else tokens + 2 * taps - 1
+    worked, element_wise = 0, found.get("CUDA", 0)
+    if title == "Kimi delta attention":
+        worked = 0 if one else found["chunks"]
+        element_wise = 7 * 4 * 16 * 16 if one else found["CUDA"]
+    elif title == "Lightning attention":
+        blocks = [32] * (tokens // 32) + [tokens % 32] * (tokens % 32 > 0)
+        worked = sum(eval(stated["block"], {**values, "t": t}) for t in blocks)
+        worked = tokens * found["step"] if cached else worked
+        element_wise = (tokens if cached else len(blocks)) * found["CUDA"]
+    elif title == "RG-LRU":
+        columns = 0 if tokens == 1 else tokens + taps - 1
+        element_wise += 2 * taps * 64 if tokens == 1 else 0
+    cost = recurrent_layer(mixer, h, tokens, cached)
+    assert cost.tensor_flops == found["tensor"] + worked + 2 * taps * values["D"] * columns
+    assert cost.weights == found["weights"]
+    assert state_values(mixer) == found["state"]
+    assert cost.cuda_flops == element_wise
+    moved = tokens * (2 * h + values["D"] + 2 * values["I"]) + found.get("I/O", 0)
+    assert cost.activation_io == moved
 
 
 @pytest.mark.parametrize("attention", ["flash", "eager"])

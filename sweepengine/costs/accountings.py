@@ -4,7 +4,13 @@ from typing import Any, NamedTuple
 
 from sweepengine.data.models import Model, build, merged
 from sweepengine.data.schema import TOWERS
-from sweepengine.formulas.architecture import Attention, Backbone, Convention, FeedForward
+from sweepengine.formulas.architecture import (
+    Attention,
+    Backbone,
+    Convention,
+    FeedForward,
+    Recurrent,
+)
 from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.quantities import quantities
@@ -97,11 +103,15 @@ def _value_text(model: Model, path: list[str]) -> str:
     if value is None:
         tuples: dict[str, type[NamedTuple]] = {
             **TOWERS, "decoder": Backbone, "accounting": Convention, "attention": Attention,
-            "feed_forward": FeedForward,
+            "feed_forward": FeedForward, "recurrent": Recurrent,
         }  # fmt: skip
         kind = tuples[path[1] if len(path) > 2 else path[0]]
-        default = quantities(kind)[path[-1]].default
-        value = _at(model.data, [*path[:-1], default]) if isinstance(default, str) else default
+        quantity = quantities(kind)[path[-1]]
+        value = default = quantity.default
+        if isinstance(default, str):
+            value = _at(model.data, [*path[:-1], default])
+        elif quantity.names and default is not None:
+            value = quantity.names[default]
     if isinstance(value, list):
         return "; ".join(" ".join(map(str, row)) for row in value)
-    return str(int(value))
+    return value if isinstance(value, str) else str(int(value))

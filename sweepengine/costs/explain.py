@@ -8,6 +8,7 @@ from sweepengine.costs.cost_lines import (
     OperatorId,
     cost_line,
     has_cost,
+    stated,
     sum_lines,
 )
 from sweepengine.costs.explain_vision import vision_lines
@@ -122,7 +123,7 @@ class _Walk(NamedTuple):
         group = None if ends else self.share.groups[part.group]
         cache = cache_bits(arch, self.point.cache_format)
         kept = size * QUARTERS if name == "recurrent" else cache
-        return cost_line(
+        line = cost_line(
             operator_title(name, group),
             STATED_BY[type(part.operators)][name],
             all_of,
@@ -132,6 +133,10 @@ class _Walk(NamedTuple):
             kv_bytes=all_of.kv_io * kept // QUARTERS,
             known=OperatorId(self.phase, part.group, name),
         )
+        if name == "recurrent" and group is not None:
+            kind = stated(recurrent.MIXINGS[group.recurrent.kind])
+            line = line._replace(formula=f"{line.formula} {kind}")
+        return line
 
     def read(self, part: Part, name: str, cost: Cost) -> float:
         """Return the expected bytes of weights that a pass reads for an operator."""

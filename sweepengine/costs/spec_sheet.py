@@ -3,13 +3,22 @@
 from typing import Any
 
 from sweepengine.data.models import Model
-from sweepengine.formulas.architecture import FLASH, Architecture, Attention, FeedForward
+from sweepengine.formulas.architecture import (
+    FLASH,
+    MIXERS,
+    Architecture,
+    Attention,
+    FeedForward,
+    Group,
+    Recurrent,
+)
 from sweepengine.formulas.attention import cached_values, growth_values
 from sweepengine.formulas.cost import total
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import FORMAT_NAMES, WEIGHT_ROLES, cache_bits, own_cache
 from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.passes import pass_of
+from sweepengine.formulas.recurrent import state_values
 
 Rows = list[tuple[str, ...]]
 
@@ -36,6 +45,7 @@ def facts_of(model: Model) -> dict[str, Any]:
                 "norms": group.norms,
                 "attention": group.attention._asdict(),
                 "feed_forward": group.feed_forward._asdict(),
+                **_recurrent_facts(group.recurrent),
             }
             for group in arch.groups
         ],
@@ -67,7 +77,7 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
     layers: Rows = [
         (
             f"{group.layers:,}",
-            _attention_text(group.attention),
+            _mixer_text(group),
             f"{group.attention.heads:,}",
             "latent" if group.attention.latent else f"{group.attention.key_value_heads:,}",
             f"{group.attention.key_width:,}",
@@ -113,6 +123,23 @@ def formats_text(
 def checkpoint_text(arch: Architecture) -> str:
     """Describe the formats of a checkpoint, for people."""
     return formats_text(arch, "weights in {}; GEMMs in {}; KV cache in {}")
+
+
+def _recurrent_facts(recurrent: Recurrent) -> dict[str, Any]:
+    """Return the numbers of a recurrent mixer, by the name of its part; none without one."""
+    if not recurrent.heads:
+        return {}
+    return {"recurrent": recurrent._asdict() | {"kind": MIXERS[recurrent.kind]}}
+
+
+def _mixer_text(group: Group) -> str:
+    """Describe what mixes tokens: attention, a recurrent mixer, or both."""
+    recurrent, texts = group.recurrent, []
+    if recurrent.heads:
+        texts.append(f"{MIXERS[recurrent.kind]}, {state_values(recurrent):,} state values")
+    if group.attention.heads or not recurrent.heads:
+        texts.append(_attention_text(group.attention))
+    return "; ".join(texts)
 
 
 def _attention_text(attention: Attention) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from sweepengine.formulas.architecture import Group
+from sweepengine.formulas.architecture import MIXERS, Group
 
 TITLES = {
     "routed": "routed experts",
@@ -33,7 +33,8 @@ def _group_title(group: Group) -> str:
     dense = "dense" if ffn.width else "no MLP"
     texts = [f"{ffn.experts} experts" if ffn.experts else dense]
     if group.recurrent.heads:
-        texts.append("Mamba-2" if group.recurrent.mamba else "gated delta net")
+        beside = "attention and " if attention.heads else ""
+        texts.append(beside + MIXERS[group.recurrent.kind])
     elif not attention.heads:
         texts.append("no attention")
     if attention.index_heads:

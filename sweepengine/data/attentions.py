@@ -2,29 +2,12 @@
 
 from typing import NamedTuple
 
-from sweepengine.data.configs import Config, ConfigValues
+from sweepengine.data.configs import Config
+from sweepengine.data.mixers import RECURRENT_TYPES, MixerReader
 from sweepengine.data.patterns import ROTATED, WINDOWS, compressed_layers, linear_layers
 from sweepengine.data.sizes import borrowed_layers, global_heads, kv_heads_of, output_gate
 
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-DELTA = {
-    "heads": "linear_num_value_heads",
-    "key_heads": "linear_num_key_heads",
-    "key_width": "linear_key_head_dim",
-    "value_width": "linear_value_head_dim",
-    "convolution": "linear_conv_kernel_dim",
-}
-MAMBA = {
-    "heads": "mamba_num_heads",
-    "key_heads": "n_groups",
-    "key_width": "ssm_state_size",
-    "value_width": "mamba_head_dim",
-    "convolution": "conv_kernel",
-    "chunk": "chunk_size",
-}
-"""Numbers of a recurrent mixer to the keys that hold them."""
-DELTA_CHUNK = 64
-"""Chunk size of the gated delta rule in transformers, tokens."""
 HAS_WINDOW = {"full_attention": False, "sliding_attention": True, "chunked_attention": True,
          "indexed_attention": False, "deepseek_sparse_attention": False,
          "minimax_m3_sparse": False}  # fmt: skip
@@ -60,7 +43,7 @@ class Mixer(NamedTuple):
         return name + ("" if self.rotated else "-unrotated") + ("-indexed" if self.indexed else "")
 
 
-class AttentionReader(ConfigValues):
+class AttentionReader(MixerReader):
     """Reads the mixers of a config."""
 
     def mixers(self, layers: int) -> list[Mixer]:
@@ -78,6 +61,8 @@ class AttentionReader(ConfigValues):
                 for stride, indexed in compressed_layers(self, layers)
             ]
         windows = self._windows(layers)
+        if "mixer" in self.family:
+            return self._beside_recurrent(windows, self.recurrent_layers(layers))
         if kind == "block_sparse":
             sparse = self._sparse_layers(layers)
             return [Mixer(*fields) for fields in zip(windows, sparse, strict=True)]
@@ -95,20 +80,21 @@ class AttentionReader(ConfigValues):
             )
         ]
 
-    def recurrent(self) -> Config:
-        """Numbers of the recurrent mixer."""
-        delta = self.family.get("attention") == "delta_nets"
-        numbers = {name: self.number(key) for name, key in (DELTA if delta else MAMBA).items()}
-        return {"recurrent": numbers | ({"chunk": DELTA_CHUNK} if delta else {"mamba": True})}
+    def _beside_recurrent(self, windows: list[int], recurrent: list[bool]) -> list[Mixer]:
+        """Attention where no layer has a recurrent mixer, or in all of them."""
+        beside = self.family.get("mixer_beside", False)
+        rotated = ROTATED[self.family.get("rotated", "all")](self, windows)
+        return [
+            Mixer(window, rotated=turned, recurrent=has)
+            if beside or not has
+            else Mixer(recurrent=True, attends=False)
+            for window, turned, has in zip(windows, rotated, recurrent, strict=True)
+        ]
 
     def _windows(self, layers: int) -> list[int]:
         """Sliding window of each layer, tokens; 0: full attention."""
         pattern: str = self.family.get("windows", "none")
-        types = (
-            self.listed("layer_types", layers)
-            if "layer_types" in self.family.get("keys", ())
-            else None
-        )
+        types = self.types_of_layers(layers)
         key, window = self.of("window") if pattern != "none" else ("", None)
         if pattern == "none" and any(self.part.get(k) for k in self.spelled("window")):
             given = next(k for k in self.spelled("window") if self.part.get(k))
@@ -116,10 +102,13 @@ class AttentionReader(ConfigValues):
         self.read.update(self.spelled("window"))
         windowed = WINDOWS[pattern](self, layers)
         if types is not None:
+            known = HAS_WINDOW
+            if "mixer" in self.family:
+                known = HAS_WINDOW | dict.fromkeys((*RECURRENT_TYPES, "attention"), False)
             for entry in types:
-                if entry not in HAS_WINDOW:
-                    raise self.fail("layer_types", f'"{entry}": expected {" or ".join(HAS_WINDOW)}')
-            windowed = [HAS_WINDOW[entry] for entry in types]
+                if entry not in known:
+                    raise self.fail("layer_types", f'"{entry}": expected {" or ".join(known)}')
+            windowed = [known[entry] for entry in types]
         if self.family.get("last_is_full"):
             windowed[-1] = False
         if not any(windowed) or (window is None and pattern in ("all", "if_used")):
@@ -312,7 +301,7 @@ class AttentionReader(ConfigValues):
 
     def _latent(self, indexed: bool) -> Config:
         rotary = self.number("qk_rope_head_dim", 0)
-        rank = self.given("q_lora_rank")
+        rank = self.given("q_lora_rank") if "q_lora_rank" in self.family["keys"] else None
         heads = self.size("heads")
         self.of("key_value_heads")
         self.read.update(self.spelled("head_width"))
@@ -326,6 +315,7 @@ class AttentionReader(ConfigValues):
             "latent": self.number("kv_lora_rank"),
             "input_bias": self.switch("input_bias"),
             "output_bias": self.switch("output_bias"),
+            "output_gate": int(self.family.get("output_gate") == "head"),
             "index_heads": self.number("index_n_heads") if indexed else 0,
             "index_width": self.number("index_head_dim") if indexed else 0,
             "index_keys": self.number("index_topk") if indexed else 0,

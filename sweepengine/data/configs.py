@@ -64,20 +64,25 @@ class ConfigValues:
 
     def _model_type(self) -> str:
         tables = families()
+        outer = str(self.outer.get("model_type"))
+        if outer in uncovered():
+            raise self._not_supported(outer)
         kind = self.part.get("model_type") or tables["parts"].get(str(self.outer.get("model_type")))
         if not isinstance(kind, str):
             raise self.fail("model_type", "required key is missing: expected a model family")
         if kind not in tables["families"]:
-            known = ", ".join(tables["families"])
-            reason = uncovered().get(kind)
-            what = f"is not supported, as {reason}" if reason else "is unknown"
-            near = "" if reason else nearest(kind, tables["families"])
-            raise self.fail(
-                "model_type",
-                f'"{kind}" {what}{near}: expected one of {known}; '
-                "or describe it in a TOML model file",
-            )
+            raise self._not_supported(kind)
         return kind
+
+    def _not_supported(self, kind: str) -> InputError:
+        known = ", ".join(families()["families"])
+        reason = uncovered().get(kind)
+        what = f"is not supported, as {reason}" if reason else "is unknown"
+        near = "" if reason else nearest(kind, families()["families"])
+        return self.fail(
+            "model_type",
+            f'"{kind}" {what}{near}: expected one of {known}; or describe it in a TOML model file',
+        )
 
     def value(self, key: str) -> Any:
         """Value of a key, or the default of transformers, or None."""

@@ -15,7 +15,7 @@ from sweepengine.data.block_configs import blocks_of
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
-from sweepengine.data.patterns import MOE_LAYERS, block_types
+from sweepengine.data.patterns import MOE_LAYERS, WIDTHS, block_types
 from sweepengine.data.quantization import (
     Quantized,
     UnknownFormatError,
@@ -80,6 +80,8 @@ class _Reader(AttentionReader):
         if self.family.get("double_wide") and self.flag(self.family["double_wide"]):
             borrowed = [mixer.borrowed for mixer in mixers]
             ffns = ["dense-wide" if wide else ffn for wide, ffn in zip(borrowed, ffns, strict=True)]
+        if self.family.get("feed_forward") == "none":
+            ffns = ["none"] * layers
         blocks = block_types(self, layers)
         if blocks is not None:  # layers of one branch each
             mixers = [
@@ -102,8 +104,8 @@ class _Reader(AttentionReader):
             mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
         }
         feed_forward = {}
-        if not attention:  # the config of a purely recurrent model may have keys of attention
-            self.attention(Mixer())
+        if not attention and self.family.get("attention") != "none":
+            self.attention(Mixer())  # reads keys that its layers happen not to need
         if "dense" in ffns:
             feed_forward["dense"] = self._dense()
         if "dense-wide" in ffns:
@@ -151,7 +153,7 @@ class _Reader(AttentionReader):
                 "angle_products": self.type == "deepseek_v2" and not self.value("use_mla"),
                 "attention": attention,
                 "feed_forward": feed_forward,
-                "recurrent": self.recurrent() if any(m.recurrent for m, _ in kinds) else {},
+                "recurrent": self._recurrent([mixer for mixer, _ in kinds]),
                 "layers": [
                     [count, mixer.name, ffn, *(["recurrent"] if mixer.recurrent else [])]
                     for (mixer, ffn), count in kinds.items()
@@ -160,6 +162,12 @@ class _Reader(AttentionReader):
             "accounting": {"source": source, "dtype_bytes": BYTES.get(dtype or "", 2)},
             **({"checkpoint": self.formats.formats} if self.formats.formats else {}),
         }
+
+    def _recurrent(self, mixers: list[Mixer]) -> Config:
+        """The recurrent mixer; its keys are read even where no layer has it."""
+        present = any(mixer.recurrent for mixer in mixers)
+        numbers = self.recurrent() if present or "mixer" in self.family else {}
+        return numbers if present else {}
 
     def _quantized(self, mixers: list[Mixer], ffns: list[str], feed_forward: Config) -> Quantized:
         key = "quantization_config"
@@ -230,7 +238,7 @@ class _Reader(AttentionReader):
         """A dense MLP, of the width that the config has unless one is given."""
         self.read.update(self.spelled("width"))
         return {
-            "width": width or mlp_width(self),
+            "width": width or WIDTHS.get(self.family.get("dense_width", ""), mlp_width)(self),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),
@@ -267,6 +275,8 @@ class _Reader(AttentionReader):
         if key := self.family.get("shared_width"):
             return self.number(key, 0)
         if key := self.family.get("shared_experts"):
+            if isinstance(key, list):
+                return expert_width * self.size("shared_experts", 0)
             count = self.value(key) if key in self.defaults else self.given(key)
             if isinstance(count, list) and count and all(one == count[0] for one in count):
                 count = count[0]
@@ -278,7 +288,9 @@ class _Reader(AttentionReader):
         if "moe_layers" in self.family:  # the config of a dense model may have these keys
             for number in ("experts", "experts_per_token", "expert_width", "width"):
                 self.read.update(self.spelled(number))
-            self.read.update(self.family.get(key, "") for key in ("shared_width", "shared_experts"))
+            for shared in ("shared_width", "shared_experts"):
+                keys = self.family.get(shared, [])
+                self.read.update([keys] if isinstance(keys, str) else keys)
         family_keys = self.family.get("keys", ())
         neutral = {
             key: values for key, values in tables["neutral"].items() if key not in family_keys

@@ -64,7 +64,7 @@ class Model(NamedTuple):
             "crops": towers is not None and towers.crops is not None,
             "image": towers is not None and (towers.rule is None or towers.rule.name != "fixed"),
             "text": not self.has_vision,
-            "heads": len(attentions) == 1 and not latent and not norms,
+            "heads": len(attentions) == 1 and not latent and not norms and attentions[0].heads > 0,
             "latent": latent,
             "device": bool(self.devices),
         }

@@ -79,6 +79,9 @@ WINDOWS: dict[str, Pattern] = {
     "chunks": _chunks,
     "listed_if_given": _if_given,
     "beyond_max_window_layers": _beyond_max,
+    "fourths_but_first": lambda _, layers: [
+        layer % 4 == 0 and layer > 0 for layer in range(layers)
+    ],
 }
 """Name of a pattern in `families.toml` to the layers with a sliding window."""
 
@@ -97,6 +100,12 @@ ROTATED: dict[str, Callable[[ConfigValues, list[int]], list[bool]]] = {
     "only_with_window": lambda _, windows: [window > 0 for window in windows],
     "with_window": lambda _, windows: [window > 0 or not any(windows) for window in windows],
     "listed": _rotated_listed,
+    "position_embedding_type": lambda reader, windows: (
+        [reader.value("position_embedding_type") == "rope"] * len(windows)
+    ),
+    "rope_parameters": lambda reader, windows: (
+        [bool(reader.value("rope_parameters"))] * len(windows)
+    ),
 }
 """Name of a pattern in `families.toml` to the layers whose queries and keys are rotated."""
 
@@ -171,6 +180,21 @@ def _interleaved(reader: ConfigValues, layers: int) -> list[bool]:
         return [layer in given for layer in range(layers)]
     step = reader.number("interleave_moe_layer_step")
     return [(layer + 1) % step == 0 for layer in range(layers)]
+
+
+def _after_dense_layers(reader: ConfigValues, layers: int) -> list[bool]:
+    first = reader.number("num_dense_layers", 0)
+    return [layer >= first for layer in range(layers)]
+
+
+def _periodic(reader: ConfigValues, layers: int) -> list[bool]:
+    period, offset = reader.number("expert_layer_period"), reader.number("expert_layer_offset", 0)
+    routed = reader.size("experts") > 1
+    return [routed and layer % period == offset for layer in range(layers)]
+
+
+def _if_any_experts(reader: ConfigValues, layers: int) -> list[bool]:
+    return [reader.size("experts", 0) > 0] * layers
 
 
 BLOCKS = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
@@ -255,5 +279,42 @@ MOE_LAYERS: dict[str, Pattern] = {
     "blocks": lambda _, layers: [False] * layers,
     "started": _started,
     "odd": lambda _, layers: [layer % 2 == 1 for layer in range(layers)],
+    "after_dense_layers": _after_dense_layers,
+    "periodic": _periodic,
+    "if_any_experts": _if_any_experts,
 }
 """Name of a pattern in `families.toml` to the layers with routed experts."""
+
+
+def factor_of(reader: ConfigValues, key: str) -> float:
+    """Value of a key that holds a factor, which may be a fraction."""
+    factor = reader.value(key)
+    if (
+        isinstance(factor, bool)
+        or not isinstance(factor, int | float)
+        or not 0 < factor < LARGEST_FACTOR
+    ):
+        raise reader.fail(key, f"= {factor!r}: expected above 0 and below {LARGEST_FACTOR:,}")
+    return factor
+
+
+def _two_thirds(reader: ConfigValues) -> int:
+    """`block_auto_adjust_ff_dim`: two thirds, times a factor, up to a multiple (LFM2)."""
+    width = reader.size("width")
+    if not reader.flag("block_auto_adjust_ff_dim"):
+        return width
+    width = int(2 * width / 3)
+    key = "block_ffn_dim_multiplier"
+    if key in reader.part and reader.part[key] is None:
+        return width
+    factor = factor_of(reader, key)
+    multiple = reader.number("block_multiple_of")
+    return -(-int(factor * width) // multiple) * multiple
+
+
+LARGEST_FACTOR = 10_000
+WIDTHS: dict[str, Callable[[ConfigValues], int]] = {
+    "half": lambda reader: reader.size("width", 2) // 2,
+    "two_thirds": _two_thirds,
+}
+"""Name of a rule in `families.toml` to the width of a dense MLP."""

@@ -5,13 +5,16 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.data.records import LARGEST_NUMBER, numbers_of, schema_of
 from sweepengine.data.texts import Name, Source, Text
 from sweepengine.data.vision_schema import Vision, towers_of
 from sweepengine.formulas.architecture import (
+    GATED_DELTA_NET,
+    MAMBA_2,
+    MIXERS,
     NO_RECURRENT,
     Architecture,
     Attention,
@@ -76,13 +79,26 @@ _Count: Any = create_model(
 )  # type: ignore[call-overload]
 _Attentions: Any = dict[Name, schema_of(Attention)]  # type: ignore[misc]
 _FeedForwards: Any = dict[Name, schema_of(FeedForward)]  # type: ignore[misc]
-_Recurrents: Any = dict[Name, schema_of(Recurrent)]  # type: ignore[misc]
+
+
+def _named_kind(recurrent: Any) -> Any:
+    """`mamba = true` is the kind "Mamba-2", which other files name."""
+    if isinstance(recurrent, dict) and "mamba" in recurrent and "kind" not in recurrent:
+        is_mamba = recurrent["mamba"]
+        if isinstance(is_mamba, bool):
+            others = {key: value for key, value in recurrent.items() if key != "mamba"}
+            return others | {"kind": MIXERS[MAMBA_2 if is_mamba else GATED_DELTA_NET]}
+    return recurrent
+
+
+_Recurrent: Any = Annotated[schema_of(Recurrent), BeforeValidator(_named_kind)]
+_Recurrents: Any = dict[Name, _Recurrent]
 _Sourced = {"source": (Source, ...)}
 _Decoder = schema_of(
     Backbone,
     **_Sourced,
-    attention=(_Attentions, ...),
-    feed_forward=(_FeedForwards, ...),
+    attention=(_Attentions, {}),
+    feed_forward=(_FeedForwards, {}),
     recurrent=(_Recurrents, {}),
     layers=(
         tuple[tuple[_Layers, Name, Name] | tuple[_Layers, Name, Name, Name], ...],

@@ -10,7 +10,7 @@ from sweepengine.data.schema import ABSENT, EITHER
 from sweepengine.formulas.architecture import Checkpoint
 from sweepengine.formulas.quantities import quantities
 
-KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart"}
+KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart", "kind": "mamba"}
 """Names of numbers in hashes, which stay when the code calls a number otherwise."""
 _NOTHING = (*ABSENT.values(), *EITHER.values(), Checkpoint())
 

@@ -126,21 +126,46 @@ class FeedForward(NamedTuple):
     """Devices that the experts of a token are spread over; a device does its share."""
 
 
+GATED_DELTA_NET = 0
+MAMBA_2 = 1
+MAMBA_1 = 2
+SHORT_CONVOLUTION = 3
+KIMI_DELTA_ATTENTION = 4
+LIGHTNING_ATTENTION = 5
+RG_LRU = 6
+MIXERS = (
+    "gated delta net",
+    "Mamba-2",
+    "Mamba-1",
+    "short convolution",
+    "Kimi delta attention",
+    "lightning attention",
+    "RG-LRU",
+)
+"""Kinds of recurrent mixers; the position in this tuple is their code in formulas."""
+
+
 class Recurrent(NamedTuple):
     """A recurrent mixer of one kind of layers, beside attention or instead; no heads: none."""
 
     heads: Annotated[int, Quantity("heads", 0, 0)]
-    """Of the state."""
+    """Of the state; Mamba-1, short convolution: channels; RG-LRU: blocks of its gates."""
     key_heads: Annotated[int, Quantity("heads", 0, 0)]
-    """Mamba: groups."""
+    """Mamba-2: groups; Mamba-1, short convolution, RG-LRU: none."""
     key_width: NoChannels
-    """Mamba: the state."""
+    """Mamba: the state; short convolution: 0; RG-LRU: 1."""
     value_width: NoChannels
-    """Mamba: of a head."""
+    """Of a head."""
     convolution: Annotated[int, Quantity("taps", 0, 0)]
     chunk: Annotated[int, Quantity("tokens", 0, 0)]
-    mamba: No
-    """Mamba-2; else a gated delta net."""
+    """Tokens that a pass over many works on at once."""
+    kind: Annotated[int, Quantity("", 0, 0, names=MIXERS)]
+    rank: NoChannels
+    """Mamba-1: of the time step; Kimi delta attention: of its two gates, 0: projected at once."""
+    bias: No
+    """Projections have biases; a short convolution also its own."""
+    inner_norm: Yes
+    """Mamba-2: mixed values are normed; Mamba-1: time steps, keys and queries. Others ignore it."""
 
 
 NO_RECURRENT = Recurrent(**dict.fromkeys(Recurrent._fields, 0))

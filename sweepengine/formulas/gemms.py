@@ -6,7 +6,18 @@ microseconds are folds over tuples of them (docs/decoders.md, "One layer").
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Attention, Backbone, FeedForward, Recurrent
+from sweepengine.formulas.architecture import (
+    GATED_DELTA_NET,
+    KIMI_DELTA_ATTENTION,
+    MAMBA_1,
+    MAMBA_2,
+    RG_LRU,
+    SHORT_CONVOLUTION,
+    Attention,
+    Backbone,
+    FeedForward,
+    Recurrent,
+)
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.operator_rates import GemmRates
 from sweepengine.formulas.seconds import gemm
@@ -51,9 +62,13 @@ class MlpGemms(NamedTuple):
 
 
 class RecurrentGemms(NamedTuple):
-    """Of a gated delta net or Mamba-2."""
+    """Of a recurrent mixer."""
 
     into: Gemm
+    selection: Gemm
+    """Mamba-1: time steps, keys and queries, from its channels."""
+    gates: Gemm
+    """Per channel, from a rank or from the channels of a block."""
     out: Gemm
 
 
@@ -160,21 +175,44 @@ def expert_gemms(forward: FeedForward, hidden: int) -> MlpGemms:
 
 @formula
 def recurrent_gemms(recurrent: Recurrent, hidden: int) -> RecurrentGemms:
-    """Into channels, values and gates, `D + Hv*dv + 2*Hv` rows (Mamba-2 `D + H*p + H`), and out."""
-    inner = recurrent.heads * recurrent.value_width
-    gates = recurrent.heads * (2 - recurrent.mamba)
+    """Into convolved channels, gates of I = Hv*dv channels and gates a head; gates; out.
+
+    Rows into: delta net `D + I + 2*Hv`; Mamba-2 `D + I + H`; Mamba-1, RG-LRU and lightning
+    attention `D + I`; short convolution `D + I + h`; Kimi delta attention `D + H` and both gates,
+    `2*I` or, of rank r, `2*r`. Gates: Mamba-1 `I x R`, behind a selection `(R + 2*s) x I`;
+    Kimi `2*I x r`; RG-LRU `2*l x l/N`.
+    """
+    kind, heads, rank = recurrent.kind, recurrent.heads, recurrent.rank
+    inner = heads * recurrent.value_width
+    rows = convolved_width(recurrent) + inner
+    selection, gates, narrow = 0, 0, 0
+    if kind == GATED_DELTA_NET:
+        rows += 2 * heads
+    elif kind in (MAMBA_2, SHORT_CONVOLUTION):
+        rows += heads
+    elif kind == MAMBA_1:
+        selection, gates, narrow = rank + 2 * recurrent.key_width, inner, rank
+    elif kind == KIMI_DELTA_ATTENTION:
+        rows += heads + inner
+        if rank > 0:
+            rows += 2 * rank - 2 * inner
+            gates, narrow = 2 * inner, rank
+    elif kind == RG_LRU:
+        gates, narrow = 2 * inner, recurrent.value_width
     return RecurrentGemms(
-        into=Gemm(convolved_width(recurrent) + inner + gates, hidden, 0),
+        into=Gemm(rows, hidden, 0),
+        selection=Gemm(selection, inner, 0),
+        gates=Gemm(gates, narrow, 0),
         out=Gemm(hidden, inner, 0),
     )
 
 
 @formula
 def convolved_width(recurrent: Recurrent) -> int:
-    """Channels of the short convolution: delta net `D = 2*Hk*dk + Hv*dv`, Mamba `H*p + 2*g*s`.
+    """Channels of the short convolution: delta net `D = 2*Hk*dk + Hv*dv`, Mamba-2 `H*p + 2*g*s`.
 
-    Of Mamba heads H, head width p, groups g and state s stand as heads, value width, key heads and
-    key width.
+    Mamba heads H, head width p, groups g and state s stand as heads, value width, key heads and key
+    width. Mamba-1, RG-LRU and a short convolution have no key heads: D is their inner width.
     """
     values = recurrent.heads * recurrent.value_width
     return values + 2 * recurrent.key_heads * recurrent.key_width

@@ -12,6 +12,8 @@ class Quantity(NamedTuple):
     """Where a file leaves it out; the name of another number stands for that; None: it must."""
     switch: bool = False
     """Written as true or false."""
+    names: tuple[str, ...] = ()
+    """Written as one of these; the number is its position."""
 
 
 Channels = Annotated[int, Quantity("channels")]

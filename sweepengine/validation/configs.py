@@ -1,6 +1,7 @@
 """Compares any readable config.json with transformers, on the meta device, without downloads."""
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from transformers import (
 )
 from transformers.integrations.moe import use_experts_implementation
 from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
+from transformers.models.minimax.modeling_minimax import MiniMaxCache
 from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts, Step3p7TextModel
 
 from sweepengine.data.configs import PARTS, families
@@ -57,6 +59,12 @@ class Built(NamedTuple):
         tied = getattr(self.config, "tie_word_embeddings", False)
         return parameters(self.body) + (0 if tied else parameters(self.head))
 
+    def cache(self) -> DynamicCache:
+        """An empty KV cache, of the class that the decoder takes."""
+        if self.config.model_type == "minimax":
+            return MiniMaxCache()
+        return DynamicCache(config=self.config)
+
     def flops(self, batch: int, tokens: int, cache: DynamicCache) -> int:
         """FLOPs of a pass with logits for every token.
 
@@ -71,14 +79,16 @@ class Built(NamedTuple):
         def run() -> None:
             with torch.device("meta"):
                 ids = torch.zeros(batch, tokens, dtype=torch.long)
+                taken = signature(self.body.forward).parameters
+                inputs = {"cache_params": cache}  # of models without attention
+                if "past_key_values" in taken:
+                    inputs = {"past_key_values": cache}
+                if "position_ids" in taken and self.head is not None:
+                    start = cache.get_seq_length()
+                    inputs["position_ids"] = torch.arange(start, start + tokens)[None]
+                out = self.body(input_ids=ids, use_cache=True, **inputs)
                 if self.head is None:
-                    self.body(input_ids=ids, past_key_values=cache, use_cache=True)
                     return
-                start = cache.get_seq_length()
-                positions = torch.arange(start, start + tokens)[None]
-                out = self.body(
-                    input_ids=ids, past_key_values=cache, use_cache=True, position_ids=positions
-                )
                 self.head(out.last_hidden_state)
 
         return counted_flops(run)
@@ -128,7 +138,7 @@ def build(path: Path, model: Model) -> Built:
             whole = body.get_output_embeddings() is not None
             head = None if whole else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         built = Built(body, head, config)
-        built.flops(1, 1, DynamicCache(config=config))
+        built.flops(1, 1, built.cache())
     except Exception as error:  # transformers may raise anything
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: transformers cannot run it: {reason}") from None
@@ -152,13 +162,13 @@ def measure(name: str | Path) -> list[Figure]:
         return point_columns(arch, point)
 
     for batch, prompt in PROMPTS:
-        cache = DynamicCache(config=built.config)
+        cache = built.cache()
         what = f"{batch} x {prompt:,}"
         filled = columns(batch, prompt, 0, 0)
         seen = built.flops(batch, prompt, cache)
         figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
         size = filled["prefill_kv_cache_bytes"] * VALUE_BYTES // arch.convention.dtype_bytes
-        figures.append(Figure(f"KV cache, {what}", "byte", _cache_bytes(cache), size))
+        figures.append(Figure(f"KV cache, {what}", "byte", _cache_bytes(built, cache), size))
         chunk = columns(batch, CHUNK, prompt, 0)["prefill_tensor_flops"]
         seen = built.flops(batch, CHUNK, cache)
         title = f"prefill, {batch} x {CHUNK} after {prompt:,} cached"
@@ -168,7 +178,7 @@ def measure(name: str | Path) -> list[Figure]:
         title = f"{STEPS} decode steps after these"
         figures.append(Figure(title, "FLOP", seen, stepped["decode_tensor_flops"]))
         size = stepped["decode_kv_cache_bytes"] * VALUE_BYTES // arch.convention.dtype_bytes
-        figures.append(Figure("KV cache after these", "byte", _cache_bytes(cache), size))
+        figures.append(Figure("KV cache after these", "byte", _cache_bytes(built, cache), size))
     return figures
 
 
@@ -191,11 +201,19 @@ def _as_run(arch: Architecture, kind: str) -> Architecture:
     return arch._replace(backbone=arch.backbone._replace(angle_products=0), checkpoint=Checkpoint())
 
 
-def _cache_bytes(cache: DynamicCache) -> int:
-    """Bytes of all distinct tensors in a KV cache, at two bytes per value."""
+def _cache_bytes(built: Built, cache: DynamicCache) -> int:
+    """Bytes of all distinct tensors in a KV cache, at two bytes per value.
+
+    MiniMax keeps states beside the layers of its cache, RecurrentGemma in its modules.
+    """
+    modules = [
+        [vars(module).get(name) for name in ("conv1d_state", "recurrent_states")]
+        for module in built.body.modules()
+    ]
+    layers = [list(vars(layer).values()) for layer in cache.layers]
     values = 0
-    for layer in cache.layers:
-        tensors = {id(t): t for part in vars(layer).values() for t in _tensors(part)}
+    for held in [*layers, *modules, getattr(cache, "linear_cache", [])]:
+        tensors = {id(t): t for part in held for t in _tensors(part)}
         values += sum(tensor.numel() for tensor in tensors.values())
     return VALUE_BYTES * values
 

@@ -4,7 +4,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from sweepengine.data.configs import families
+from sweepengine.data.configs import families, uncovered
 
 LLAMA_2 = {"model_type": "llama", "vocab_size": 32000, "hidden_act": "silu",
            "tie_word_embeddings": False}  # fmt: skip
@@ -147,6 +147,8 @@ def covered():
     tables = families()
     kinds = {}
     for name, config in all_configs().items():
+        if config["model_type"] in uncovered():
+            continue
         kind = part_of(config).get("model_type") or tables["parts"].get(config["model_type"])
         if kind in tables["families"]:
             kinds.setdefault(kind, name)

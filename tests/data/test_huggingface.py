@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import sweepengine as se
-from sweepengine.data.configs import families
+from sweepengine.data.configs import families, uncovered
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.engine import tables
@@ -30,6 +30,7 @@ COVERED = {
     for name, config in CONFIGS.items()
     if (part_of(config).get("model_type") or families()["parts"].get(config["model_type"]))
     in families()["families"]
+    and config["model_type"] not in uncovered()
 }
 
 

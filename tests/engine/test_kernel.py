@@ -1,13 +1,15 @@
+import json
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweepengine.data.models import load_model
+from sweepengine.data.models import build, load_model
 from sweepengine.engine import frames, tables
 from sweepengine.engine.compute import COMPILED, PLAIN
 from sweepengine.engine.frames import compute_chunk, evaluate
-from sweepengine.formulas.architecture import ATTENTIONS
+from sweepengine.formulas.architecture import ATTENTIONS, FLASH, MIXERS
 from sweepengine.formulas.points import INPUT_NAMES, Point
 from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.grid.files import parse_grid
@@ -89,3 +91,35 @@ def test_only_asked_columns_are_computed():
     (chunk,) = grid.chunks(2)
     found = compute_chunk(grid.model, chunk, ("decode_cuda_flops", "batch_size"))
     assert found.columns == ["decode_cuda_flops", "batch_size"]
+
+
+def mixed(kind):
+    """A model of recurrent layers of one kind, beside attention or alone."""
+    data = load_model("llama-3.1-8b").data
+    decoder = json.loads(json.dumps(data["decoder"]))
+    decoder["recurrent"] = {
+        "mixer": {
+            "kind": kind, "heads": 4, "key_heads": 2, "key_width": 16, "value_width": 8,
+            "convolution": 4, "chunk": 32, "rank": 3, "bias": True,
+        }
+    }  # fmt: skip
+    (attention,), (forward,) = decoder["attention"], decoder["feed_forward"]
+    decoder["layers"] = [[3, attention, forward, "mixer"], [2, "none", "none", "mixer"]]
+    return build({**data, "decoder": decoder}, kind)
+
+
+@pytest.mark.parametrize("kind", MIXERS)
+def test_every_recurrent_mixer_is_compiled_to_the_last_unit(kind):
+    model = mixed(kind)
+    drawn = [
+        Point(0, 0, 0, 0, 0, 3, 2, 0, 0, FLASH, prompt, cached, tensor_parallel=2)
+        for prompt in (1, 70)
+        for cached in (0, 40)
+    ]
+    inputs = ("decode_steps", "batch_size", "prompt_tokens", "cached_tokens", "tensor_parallel")
+    given = [{name: getattr(point, name) for name in inputs} for point in drawn]
+    rows = evaluate(pl.DataFrame(given), model).iter_rows(named=True)
+    for row, point in zip(rows, drawn, strict=True):
+        columns = point_columns(model.architecture, point)
+        shown = {name for name in OUTPUT_NAMES if name in row}
+        assert {name: row[name] for name in shown} == {name: columns[name] for name in shown}

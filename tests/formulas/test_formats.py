@@ -162,7 +162,7 @@ def test_experts_mlps_and_mixers_are_held_in_their_formats(latent, mamba, matric
         width=7, experts=4, experts_held=4, experts_per_token=2, expert_width=6,
         expert_latent=latent, matrices=2 + matrices,
     )  # fmt: skip
-    mixer = Recurrent(2, 1, 3, 4, 4, 8, int(mamba))
+    mixer = Recurrent(2, 1, 3, 4, 4, 8, int(mamba), 0, 0, 1)
     layer = group._replace(feed_forward=forward, recurrent=mixer)
     less = layer_savings(layer, 5, Formats(EIGHT, EIGHT, EIGHT), 2)
     assert less.mlp == (2 + matrices) * 5 * 7

@@ -3,7 +3,17 @@
 import pytest
 
 from sweepengine.data.models import load_model
-from sweepengine.formulas.architecture import NO_RECURRENT, Recurrent
+from sweepengine.formulas.architecture import (
+    GATED_DELTA_NET,
+    KIMI_DELTA_ATTENTION,
+    LIGHTNING_ATTENTION,
+    MAMBA_1,
+    MAMBA_2,
+    NO_RECURRENT,
+    RG_LRU,
+    SHORT_CONVOLUTION,
+    Recurrent,
+)
 from sweepengine.formulas.attention import (
     attention_core,
     cached_values,
@@ -25,7 +35,7 @@ from sweepengine.formulas.layers import (
     shared_gate,
 )
 from sweepengine.formulas.operators import router
-from sweepengine.formulas.recurrent import recurrent_layer
+from sweepengine.formulas.recurrent import recurrent_layer, state_values
 from tests.points import layer_pass
 
 HIDDEN = 5
@@ -38,9 +48,9 @@ def projected(attention):
 
 
 DELTA = Recurrent(heads=2, key_heads=1, key_width=3, value_width=4, convolution=4, chunk=64,
-                  mamba=0)  # fmt: skip
+                  kind=GATED_DELTA_NET, rank=0, bias=0, inner_norm=1)  # fmt: skip
 """14 channels of convolution; 5 x (14 + 16 + 4) = 170 projected; tables 14*4 + 2*2 + 4."""
-MAMBA = DELTA._replace(chunk=8, mamba=1)
+MAMBA = DELTA._replace(chunk=8, kind=MAMBA_2)
 """5 x (14 + 16 + 2) = 160 projected; tables 14*5 + 3*2 + 2*4."""
 STATE = 2 * (2 * 3 * 4 + 14 * 4)
 """Read and written: heads' states and the convolution's last columns."""
@@ -65,6 +75,48 @@ def cost(tensor, cuda, moved, weights):
 )
 def test_passes_cost_what_was_worked_by_hand(recurrent, tokens, cached, expected):
     assert recurrent_layer(recurrent, HIDDEN, tokens, cached) == expected
+
+
+SELECTIVE = Recurrent(6, 0, 2, 1, 4, 0, MAMBA_1, 3, 0, 0)
+"""5*12 + 6*7 + 6*3 + 6*5 = 150 projected; 6*4 taps; tables 6*2 + 3*6."""
+CONVOLUTION = Recurrent(5, 0, 0, 1, 3, 0, SHORT_CONVOLUTION, 0, 0, 1)
+"""5*15 + 25 = 100 projected; 5*3 taps."""
+KIMI = Recurrent(2, 2, 3, 3, 4, 4, KIMI_DELTA_ATTENTION, 3, 0, 1)
+"""5*(18 + 2 + 6) + 12*3 + 6*5 = 196 projected, whole gates 190; 18*4 taps; tables 6 + 2 + 3."""
+LIGHTNING = Recurrent(2, 2, 3, 3, 0, 4, LIGHTNING_ATTENTION, 0, 0, 1)
+"""5*24 + 6*5 = 150 projected; tables 6."""
+UNIT = Recurrent(2, 0, 1, 3, 4, 0, RG_LRU, 0, 1, 1)
+"""5*12 + 12*3 + 6*5 = 126 projected, 12 + 5 biases; 6*4 taps; tables 4*6."""
+
+
+@pytest.mark.parametrize(
+    ("recurrent", "tokens", "cached", "tensor", "cuda", "moved", "weights", "state"),
+    [
+        (SELECTIVE, 10, 0, 3_000 + 624 + 240, 720, 410, 204, 36),
+        (SELECTIVE, 1, 9, 300 + 96 + 24, 72, 41, 204, 36),
+        (SELECTIVE._replace(inner_norm=1, bias=1), 1, 9, 420, 72, 41, 204 + 7 + 12 + 5, 36),
+        (CONVOLUTION, 10, 0, 2_000 + 360, 100, 300, 115, 15),
+        (CONVOLUTION._replace(bias=1), 10, 0, 2_000 + 360, 100, 300, 115 + 25, 15),
+        (KIMI, 5, 0, 1_960 + 1_152 + 2_016, 1_152, 260, 279, 90),  # two chunks, 8 columns
+        (KIMI._replace(rank=0), 1, 9, 380 + 288, 126, 46, 273, 90),
+        (LIGHTNING, 10, 0, 3_000 + 1_584, 54, 400, 156, 18),  # blocks of 4, 4 and 2
+        (LIGHTNING, 3, 9, 900 + 216, 54, 120, 156, 18),
+        (UNIT, 10, 0, 2_520 + 624, 120, 400, 191, 24),
+        (UNIT, 10, 9, 2_520 + 624, 120, 400, 191, 24),
+        (UNIT, 1, 9, 252, 12 + 48, 40, 191, 24),
+    ],
+)
+def test_other_mixers_cost_what_was_worked_by_hand(
+    recurrent, tokens, cached, tensor, cuda, moved, weights, state
+):
+    expected = Cost(tensor, cuda, moved, weights, 0, 2 * state, moved, moved, weights)
+    assert recurrent_layer(recurrent, HIDDEN, tokens, cached) == expected
+    assert state_values(recurrent) == state
+
+
+def test_mixed_values_without_a_norm_have_fewer_weights():
+    plain = recurrent_layer(MAMBA._replace(inner_norm=0), HIDDEN, 10, 0)
+    assert plain.weights == recurrent_layer(MAMBA, HIDDEN, 10, 0).weights - 8
 
 
 def test_layers_without_a_recurrent_mixer_cost_nothing():

@@ -1,7 +1,12 @@
 """Every family of configs against transformers on the meta device, with a few of its layers."""
 
-import pytest
+import json
 
+import pytest
+from transformers import CONFIG_MAPPING
+
+from sweepengine.data.configs import families
+from sweepengine.validation import configs as module
 from sweepengine.validation.configs import measure
 from tests.data.configs import all_configs, covered, shortened, write
 
@@ -16,3 +21,36 @@ def differences(path):
 def test_every_family_equals_torch_in_every_figure(kind, tmp_path):
     """The code of Nemotron-NAS is no part of transformers."""
     assert differences(write(tmp_path, shortened(all_configs()[covered()[kind]]))) == []
+
+
+LINEAR, FULL = "linear_attention", "full_attention"
+RECURRENT = {
+    "mamba": {"num_hidden_layers": 1, "use_bias": True},
+    "falcon_mamba": {"num_hidden_layers": 1, "tie_word_embeddings": False},
+    "jamba": {"num_hidden_layers": 2, "attn_layer_offset": 1, "attn_layer_period": 2},
+    "mamba2": {"num_hidden_layers": 1, "chunk_size": 64},
+    "bamba": {"num_hidden_layers": 2, "attn_layer_indices": [1], "mamba_chunk_size": 64},
+    "granitemoehybrid": {"num_hidden_layers": 2, "layer_types": [LINEAR, FULL]},
+    "falcon_h1": {"num_hidden_layers": 1, "mamba_rms_norm": True},
+    "olmo_hybrid": {"num_hidden_layers": 4},
+    "lfm2": {"num_hidden_layers": 2, "full_attn_idxs": [1], "block_ffn_dim_multiplier": 1.3},
+    "lfm2_moe": {"num_hidden_layers": 3, "layer_types": ["conv", FULL, "conv"], "conv_bias": True},
+    "lfm3": {"num_hidden_layers": 6, "sliding_window": 20},
+    "kimi_linear": {"num_hidden_layers": 2, "layer_types": [LINEAR, FULL]},
+    "bailing_hybrid": {"num_hidden_layers": 3, "layer_group_size": 2},
+    "minimax": {"num_hidden_layers": 2, "block_size": 48},
+    "recurrent_gemma": {"num_hidden_layers": 3, "attention_window_size": 50},
+}
+"""Types with recurrent mixers, and a few layers of both kinds."""
+
+
+def test_every_family_with_a_mixer_is_compared():
+    assert {kind for kind, row in families()["families"].items() if "mixer" in row} == {*RECURRENT}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_every_recurrent_family_equals_torch_in_every_figure(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PROMPTS", ((1, 2), (2, 150)))
+    monkeypatch.setattr(module, "CHUNK", 70)
+    config = CONFIG_MAPPING[kind](**RECURRENT[kind]).to_dict()
+    assert differences(write(tmp_path, json.loads(json.dumps(config, default=str)))) == []
