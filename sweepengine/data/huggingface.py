@@ -20,9 +20,12 @@ from sweepengine.data.quantization import (
     UnknownFormatError,
     read_quantization,
 )
+from sweepengine.data.towers import unread_towers, vision_section
 
 SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""
+READ_TOWERS = False
+"""Whether a vision tower is read; the rules from an image's size to its views must be known."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -90,7 +93,13 @@ class _Reader(AttentionReader):
         self.formats = self._quantized(mixers, ffns, feed_forward)
         data = self._data(attention, feed_forward, kinds)
         self._refuse_unknown()
-        return Reading(data, self.assumed, self._notes())
+        tower = None
+        if READ_TOWERS:
+            tower = vision_section(self.outer, data["decoder"]["hidden"], self.source)
+        if tower is not None:
+            data["vision"] = tower.section
+            self.assumed |= tower.assumed
+        return Reading(data, self.assumed, self._notes(tower is not None))
 
     def _data(
         self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
@@ -259,10 +268,12 @@ class _Reader(AttentionReader):
                     "the decoder in a TOML model file",
                 )
 
-    def _notes(self) -> tuple[str, ...]:
+    def _notes(self, vision: bool) -> tuple[str, ...]:
         notes = []
-        if self.part is not self.outer:
+        if self.part is not self.outer and not vision:
             notes.append("text part only: vision and audio towers are not modelled")
+        if READ_TOWERS:
+            notes += unread_towers(self.outer)
         if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
             notes.append("multi-token prediction (MTP) layers are not modelled")
         return (*notes, *self.formats.notes)

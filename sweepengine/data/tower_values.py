@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
-from math import isqrt
+from math import isqrt, prod
 from typing import Any, NamedTuple
 
 from sweepengine.data.errors import InputError, shown
@@ -22,9 +22,14 @@ LARGEST = 2**31
 
 @cache
 def tower_tables() -> Config:
-    """The tables of `towers.toml`; a row that is like another has its keys, save its own."""
-    text = (resources.files("sweepengine.data") / "towers.toml").read_text(encoding="utf-8")
-    tables: Config = tomllib.loads(text)
+    """The tables of `towers.toml` and `projectors.toml`.
+
+    A row that is like another has its keys, save those that it states.
+    """
+    tables: Config = {}
+    for name in ("towers.toml", "projectors.toml"):
+        text = (resources.files("sweepengine.data") / name).read_text(encoding="utf-8")
+        tables |= tomllib.loads(text)
     for rows in (tables["towers"], tables["models"]):
         for name, row in rows.items():
             if "like" in row:
@@ -144,7 +149,8 @@ class TowerValues:
             raise KeyError(ast.unparse(node))
         left, right = self._sum(node.left), self._sum(node.right)
         if isinstance(node.op, ast.Div | ast.FloorDiv) and right < 1:
-            raise self.fail(*self._of(node.right), "expected at least 1")
+            path, found = self._of(node.right)
+            raise self.fail(path, f"{found}expected at least 1")
         if isinstance(node.op, ast.Div):
             if left % right:
                 divisor, _ = self._of(node.right)
@@ -152,6 +158,13 @@ class TowerValues:
                                 f"{divisor} = {right}")  # fmt: skip
             return left // right
         return OPERATORS[type(node.op)](left, right)
+
+    def require_equal(self, name: str, what: str) -> None:
+        """Refuse a number that the model's code would not accept."""
+        number, expected = self.number(name), self.evaluate(what)
+        if number != expected:
+            path, found = self._of(ast.parse(name, mode="eval").body)
+            raise self.fail(path, f"{found}expected {what} = {expected}")
 
     def _of(self, node: ast.expr) -> tuple[str, str]:
         """Key that a number was read from, or the sum that it is; and its value."""
@@ -198,6 +211,23 @@ def _entries(values: TowerValues, path: str) -> int:
     if not isinstance(value, list) or not value:
         raise values.wrong(path, "a list")
     return len(value)
+
+
+def _one_of(which: slice) -> Callable[[TowerValues, str], int]:
+    """A function that multiplies a part of the numbers in a list."""
+
+    def number(values: TowerValues, path: str) -> int:
+        value = values.value(path)
+        if not isinstance(value, list) or any(type(one) is not int or one < 1 for one in value):
+            raise values.wrong(path, "a list of integers of at least 1")
+        return prod(value[which])
+
+    return number
+
+
+def _halvings(values: TowerValues, path: str) -> int:
+    """How many rows along an edge become one: 2 between every two stages."""
+    return int(2 ** (_entries(values, path) - 1))
 
 
 def _inverse(values: TowerValues, path: str) -> int:
@@ -257,6 +287,10 @@ FUNCTIONS: dict[str, Callable[[TowerValues, str], int]] = {
     "edge": _edge,
     "numbered": _numbered,
     "entries": _entries,
+    "first": _one_of(slice(1)),
+    "later": _one_of(slice(1, None)),
+    "last": _one_of(slice(-1, None)),
+    "halvings": _halvings,
     "inverse": _inverse,
     "root": _root,
     "taken": _taken,

@@ -4,18 +4,18 @@ import json
 from typing import Any, NamedTuple
 
 from sweepengine.data.configs import PARTS, families
+from sweepengine.data.errors import shown
 from sweepengine.data.tower_stages import STAGES
 from sweepengine.data.tower_values import Config, Row, TowerValues, tower_tables
 from sweepengine.formulas.quantities import quantities
 from sweepengine.formulas.towers import Blocks, Join
 
 SOURCE = "transformers 5.23"
-SWITCHES = {
-    name
-    for record in (Blocks, Join)
-    for name, quantity in quantities(record).items()
-    if quantity.switch
-}
+MOST = 1000
+"""Most joins of one kind."""
+NUMBERS = {**quantities(Join), **quantities(Blocks)}
+TOWER_PARTS = ("vision_config", "audio_config")
+"""Keys of towers in a config of several parts."""
 TEXTS = ("part", "kind", "operator")
 
 
@@ -29,17 +29,26 @@ class TowerReading(NamedTuple):
 
 def tower_part(config: Config) -> str | None:
     """Key of the part of a config that describes a tower; None where there is none."""
-    row = tower_tables()["models"].get(config.get("model_type"), {})
+    row = tower_tables()["models"].get(str(config.get("model_type")), {})
     key: str = row.get("part", "vision_config")
-    return key if isinstance(config.get(key), dict) else None
+    return key if isinstance(_part(config, key), dict) else None
 
 
-def unread_tower(config: Config) -> str | None:
-    """Type of a tower that no table knows; None where it is known, or where there is none."""
+def _part(config: Config, key: str) -> Any:
+    """A part of a config; the empty key is all of it."""
+    return config.get(key) if key else config
+
+
+def unread_towers(config: Config) -> tuple[str, ...]:
+    """A note for each tower of a config that no table knows."""
     part = tower_part(config)
-    if part is None or _rows(config, part):
-        return None
-    return str(config[part].get("model_type") or config.get("model_type"))
+    known = part if part is not None and _rows(config, part) else None
+    return tuple(
+        f"{key.removesuffix('_config')} tower of "
+        f"{config[key].get('model_type') or config.get('model_type')} is not modelled"
+        for key in TOWER_PARTS
+        if isinstance(config.get(key), dict) and key != known
+    )
 
 
 def vision_section(config: Config, hidden: int, source: str) -> TowerReading | None:
@@ -61,12 +70,13 @@ def vision_section(config: Config, hidden: int, source: str) -> TowerReading | N
         allowed values.
     """
     part = tower_part(config)
-    rows = _rows(config, part) if part else ()
+    rows = () if part is None else _rows(config, part)
     if not rows:
         return None
     values = TowerValues(source, config, rows, hidden)
     model, tower, _ = rows
-    blocks, joins = [], []
+    blocks: list[Config] = []
+    joins: list[Config] = []
     if "stages" in tower.table:
         blocks, joins = STAGES[tower.table["stages"]](values)
     for row in (tower, model):
@@ -82,25 +92,27 @@ def vision_section(config: Config, hidden: int, source: str) -> TowerReading | N
         "blocks": blocks,
         "joins": joins,
     }
+    for name, what in {**tower.table.get("equal", {}), **model.table.get("equal", {})}.items():
+        values.require_equal(name, what)
     _refuse_unknown(values)
     return TowerReading(section, values.assumed)
 
 
 def rule_of(values: TowerValues) -> Config:
-    """How an image becomes views: a placeholder with the edge of a patch."""
+    """The name of the rule from an image to views, the edge of a patch, and patches a feature."""
     model = values.rows[0].table
-    return {"name": model["rule"], "patch": values.evaluate("patch"), "merge": values.evaluate(
-        model.get("merge", "merge"))}  # fmt: skip
+    merge = values.evaluate(model.get("merge", "merge"))
+    return {"name": model["rule"], "patch": values.evaluate("patch"), "merge": merge}
 
 
 def _rows(config: Config, part: str) -> tuple[Row, ...]:
     """Rows of the model, of its tower, and of what all towers have; empty for unknown ones."""
     tables = tower_tables()
-    model = tables["models"].get(config.get("model_type"))
+    model = tables["models"].get(str(config.get("model_type")))
     if model is None:
         return ()
-    kind = config[part].get("model_type")
-    name = next(iter(model["towers"])) if kind is None else tables["other_names"].get(kind, kind)
+    kind = str(_part(config, part).get("model_type") or model["towers"][0])
+    name = tables["other_names"].get(kind, kind)
     if name not in model["towers"]:
         return ()
     return Row(model, ""), Row(tables["towers"][name], part), Row(tables["all"], part)
@@ -111,17 +123,22 @@ def _filled(values: TowerValues, tables: Any, template: Config) -> list[Config]:
     made: list[Config] = []
     for table in tables:
         fields = {**template, **table}
-        times = values.evaluate(fields.pop("times", 1))
+        what = fields.pop("times", 1)
+        times = values.evaluate(what)
+        if times > MOST:
+            raise values.fail(values.rows[1].part, f"{what} = {times}: expected at most {MOST}")
         one = {}
         for name, what in fields.items():
             if name in TEXTS:
                 one[name] = what
                 continue
-            number = values.evaluate(what)
-            if number < 0:
-                raise values.fail(values.rows[1].part, f"{name}: {what} = {number}: expected at "
-                                  "least 0")  # fmt: skip
-            one[name] = bool(number) if name in SWITCHES else number
+            number, quantity = values.evaluate(what), NUMBERS[name]
+            if number < quantity.least:
+                raise values.fail(
+                    values.rows[1].part,
+                    f"{name}: {what} = {number}: expected at least {quantity.least}",
+                )
+            one[name] = bool(number) if quantity.switch else number
         made += [one] * times
     return made
 
@@ -129,32 +146,33 @@ def _filled(values: TowerValues, tables: Any, template: Config) -> list[Config]:
 def _refuse_unknown(values: TowerValues) -> None:
     """Refuse a key that no row knows, or that changes a cost at the value it has."""
     tables, config = tower_tables(), values.config
-    model, tower, _ = values.rows
-    harmless = set(families()["harmless"]["keys"]) | set(tables["harmless"]["keys"])
-    parts = [tower.part, *model.table.get("parts", ())]
+    rows = values.rows[:2]
+    harmless = {*families()["harmless"]["keys"], *tables["harmless"]["keys"]}
+    known = values.read | {
+        row.path(key)
+        for row in rows
+        for key in (*row.table.get("harmless", ()), *row.table.get("rule_keys", ()))
+    }
+    neutral = {
+        row.path(key): allowed
+        for row in rows
+        for key, allowed in row.table.get("neutral", {}).items()
+    }
+    parts = {rows[1].part, *rows[0].table.get("parts", ())}
     if any(isinstance(config.get(key), dict) for key in PARTS):
-        parts.append("")
-    for part in parts:
-        known = set(harmless)
-        neutral = dict(tables["neutral"])
-        for row in (model, tower):
-            here = len(row.part) + 1 if row.part else 0
-            for kind in ("harmless", "rule_keys"):
-                paths = (row.path(key) for key in row.table.get(kind, ()))
-                known |= {path[here or len(part) + bool(part):] for path in paths
-                          if path.rpartition(".")[0] == part}  # fmt: skip
-            for key, allowed in row.table.get("neutral", {}).items():
-                if row.path(key).rpartition(".")[0] == part:
-                    neutral[row.path(key).rpartition(".")[2]] = allowed
-        known |= {path.rpartition(".")[2] for path in values.read if path.rpartition(".")[0] == part}
-        for key, value in (config[part] if part else config).items():
+        parts.add("")
+    for part in sorted(parts):
+        table = _part(config, part)
+        for key, value in table.items() if isinstance(table, dict) else ():
             path = f"{part}.{key}" if part else key
-            if value is None or key in known or (not part and isinstance(value, dict)):
+            if value is None or key in harmless or path in known:
                 continue
-            if key in neutral:
-                if value not in neutral[key]:
-                    allowed = " or ".join(map(json.dumps, neutral[key])) or "null"
-                    raise values.fail(path, f"= {json.dumps(value)}: expected {allowed}")
+            if isinstance(value, dict) and key.endswith("_config"):
+                continue
+            if path in neutral:
+                if value not in neutral[path]:
+                    allowed = " or ".join(map(json.dumps, neutral[path])) or "null"
+                    raise values.fail(path, f"= {shown(value)}: expected {allowed}")
             elif not key.endswith(tuple(tables["harmless"]["endings"])):
                 raise values.fail(
                     path,
