@@ -185,6 +185,22 @@ def _flag(values: TowerValues, path: str) -> int:
     return int(value)
 
 
+def _head_width(values: TowerValues, path: str) -> int:
+    """Width of a head; where it is missing, that of all heads divided by their number."""
+    if values.value(path) is None:
+        values.assumed[path] = values.evaluate("d / heads")
+        return int(values.assumed[path])
+    return values.whole(path)
+
+
+def _heads_if_missing(values: TowerValues, path: str) -> int:
+    """A number of key-value heads; where it is missing, that of the heads."""
+    if values.value(path) is None:
+        values.assumed[path] = values.number("heads")
+        return values.number("heads")
+    return values.whole(path)
+
+
 def _edge(values: TowerValues, path: str) -> int:
     """Edge of a square, which may be written twice."""
     value = values.value(path)
@@ -284,6 +300,8 @@ def _chosen(table: str) -> Callable[[TowerValues, str], int]:
 
 FUNCTIONS: dict[str, Callable[[TowerValues, str], int]] = {
     "flag": _flag,
+    "head_width": _head_width,
+    "heads_if_missing": _heads_if_missing,
     "edge": _edge,
     "numbered": _numbered,
     "entries": _entries,
