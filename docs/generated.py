@@ -14,7 +14,7 @@ from sweepengine.data.configs import families
 from sweepengine.data.devices import load_device
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
-from sweepengine.data.tower_values import tower_tables
+from sweepengine.data.tower_tables import tower_tables
 from sweepengine.formulas.points import INPUTS, Input, Point
 from sweepengine.grid.columns import OUTPUTS, TIMED
 from sweepengine.search.declarations import declared

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from sweepengine.data.tower_values import Config, TowerValues
+from sweepengine.data.tower_tables import Config
+from sweepengine.data.tower_values import TowerValues
 
 Parts = tuple[list[Config], list[Config]]
 """Blocks and joins of a section `vision`."""

@@ -7,60 +7,20 @@ a join needs it.
 import ast
 import json
 import operator
-import tomllib
 from collections.abc import Callable
-from functools import cache
-from importlib import resources
 from math import isqrt, prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from sweepengine.data.errors import InputError, shown
+from sweepengine.data.tower_tables import Config, Row, tower_tables
 
-Config = dict[str, Any]
 LARGEST = 2**31
-
-
-@cache
-def tower_tables() -> Config:
-    """The tables of `towers.toml` and `projectors.toml`.
-
-    A row that is like another has its keys, save those that it states.
-    """
-    tables: Config = {}
-    for name in ("towers.toml", "projectors.toml"):
-        text = (resources.files("sweepengine.data") / name).read_text(encoding="utf-8")
-        tables |= tomllib.loads(text)
-    for rows in (tables["towers"], tables["models"]):
-        for name, row in rows.items():
-            if "like" in row:
-                rows[name] = _joined(rows[row["like"]], row)
-    return tables
-
-
-def _joined(base: Config, row: Config) -> Config:
-    joined = {**base, **row}
-    for key in ("keys", "let", "defaults", "neutral"):
-        joined[key] = {**base.get(key, {}), **row.get(key, {})}
-    return joined
-
-
-class Row(NamedTuple):
-    """A row of a table, and the part of the config that its keys stand in."""
-
-    table: Config
-    part: str
-    """Such as "vision_config"; empty: the whole config."""
-
-    def path(self, key: str) -> str:
-        """A key of the row as written from the whole config."""
-        return key if "." in key or not self.part else f"{self.part}.{key}"
 
 
 OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
 }
 
 
@@ -94,10 +54,8 @@ class TowerValues:
     def value(self, path: str) -> Any:
         """Value of a key, or the default of transformers, or None."""
         self.read.add(path)
-        part, _, key = path.rpartition(".")
-        table = self.config.get(part) if part else self.config
-        if isinstance(table, dict) and table.get(key) is not None:
-            return table[key]
+        if (value := self._given(path)) is not None:
+            return value
         for row in self.rows:
             for name, default in row.table.get("defaults", {}).items():
                 if row.path(name) == path:
@@ -108,8 +66,8 @@ class TowerValues:
     def wrong(self, path: str, expected: str) -> InputError:
         """The error to raise for a value that is missing, or not as expected."""
         value = self.value(path)
-        found = "required key is missing" if value is None else f"= {shown(value)}"
-        return self.fail(path, f"{found}: expected {expected}")
+        problem = "required key is missing" if value is None else f"= {shown(value)}"
+        return self.fail(path, f"{problem}: expected {expected}")
 
     def whole(self, path: str, least: int = 1) -> int:
         """Value of a key that must hold an integer of at least `least`."""
@@ -127,55 +85,66 @@ class TowerValues:
     def _number(self, name: str) -> int:
         for row in self.rows:
             if name in row.table.get("let", {}):
-                what = row.table["let"][name]
-                if isinstance(what, dict):
-                    ((function, key),) = what.items()
+                definition = row.table["let"][name]
+                if isinstance(definition, dict):
+                    ((function, key),) = definition.items()
                     return FUNCTIONS[function](self, row.path(key))
-                return self.evaluate(what)
+                return self.evaluate(definition)
             if name in row.table.get("keys", {}):
-                return self.whole(row.path(row.table["keys"][name]))
+                return self.whole(self._spelled(row, name))
         raise KeyError(name)
 
-    def evaluate(self, what: int | str) -> int:
-        """A number, or a sum of products of names and numbers, such as "4*d*d + d"."""
-        return what if isinstance(what, int) else self._sum(ast.parse(what, mode="eval").body)
+    def _spelled(self, row: Row, name: str) -> str:
+        """Key that a row has for a number; of several the first one that the config has."""
+        keys = row.table["keys"][name]
+        paths = [row.path(key) for key in ([keys] if isinstance(keys, str) else keys)]
+        return next((path for path in paths if self._given(path) is not None), paths[0])
 
-    def _sum(self, node: ast.expr) -> int:
+    def _given(self, path: str) -> Any:
+        part, _, key = path.rpartition(".")
+        table = self.config.get(part) if part else self.config
+        return table.get(key) if isinstance(table, dict) else None
+
+    def evaluate(self, formula: int | str) -> int:
+        """A number, or a sum of products of names and numbers, such as "4*d*d + d"."""
+        if isinstance(formula, int):
+            return formula
+        return self._evaluated(ast.parse(formula, mode="eval").body)
+
+    def _evaluated(self, node: ast.expr) -> int:
         if isinstance(node, ast.Constant):
             return int(str(node.value))
         if isinstance(node, ast.Name):
             return self.number(node.id)
         if not isinstance(node, ast.BinOp):
             raise KeyError(ast.unparse(node))
-        left, right = self._sum(node.left), self._sum(node.right)
-        if isinstance(node.op, ast.Div | ast.FloorDiv) and right < 1:
-            path, found = self._of(node.right)
-            raise self.fail(path, f"{found}expected at least 1")
-        if isinstance(node.op, ast.Div):
-            if left % right:
-                divisor, _ = self._of(node.right)
-                raise self.fail(self._of(node.left)[0], f"= {left}: expected a multiple of "
-                                f"{divisor} = {right}")  # fmt: skip
-            return left // right
-        return OPERATORS[type(node.op)](left, right)
+        left, right = self._evaluated(node.left), self._evaluated(node.right)
+        if not isinstance(node.op, ast.Div | ast.FloorDiv):
+            return OPERATORS[type(node.op)](left, right)
+        dividend = self.path_of(ast.unparse(node.left))
+        divisor = self.path_of(ast.unparse(node.right))
+        if right < 1:
+            raise self.fail(divisor, f"= {right}: expected at least 1")
+        if isinstance(node.op, ast.Div) and left % right:
+            raise self.fail(dividend, f"= {left}: expected a multiple of {divisor} = {right}")
+        return left // right
 
-    def require_equal(self, name: str, what: str) -> None:
-        """Refuse a number that the model's code would not accept."""
-        number, expected = self.number(name), self.evaluate(what)
+    def require_equal(self, name: str, formula: str) -> None:
+        """Refuse a number that the code of the model would not accept."""
+        number, expected = self.number(name), self.evaluate(formula)
         if number != expected:
-            path, found = self._of(ast.parse(name, mode="eval").body)
-            raise self.fail(path, f"{found}expected {what} = {expected}")
+            meaning = "the width of the decoder" if formula == "h" else formula
+            raise self.fail(self.path_of(name), f"= {number}: expected {meaning} = {expected}")
 
-    def _of(self, node: ast.expr) -> tuple[str, str]:
-        """Key that a number was read from, or the sum that it is; and its value."""
-        name = ast.unparse(node)
+    def path_of(self, name: str) -> str:
+        """Key that a number is read from; of other numbers their name, or their formula."""
         for row in self.rows:
             if name in row.table.get("keys", {}):
-                return row.path(row.table["keys"][name]), f"= {self.numbers[name]}: "
-            what = row.table.get("let", {}).get(name)
-            if isinstance(what, dict):
-                return row.path(next(iter(what.values()))), f"= {self.numbers[name]}: "
-        return f"{self.rows[0].part or self.rows[-1].part}: {name}", ""
+                return self._spelled(row, name)
+            definition = row.table.get("let", {}).get(name)
+            if isinstance(definition, dict):
+                return row.path(next(iter(definition.values())))
+        return f"{self.rows[-1].part}: {name}"
 
 
 def _flag(values: TowerValues, path: str) -> int:
@@ -215,7 +184,7 @@ def _numbered(values: TowerValues, path: str) -> int:
     """How many blocks a list names."""
     value, layers = values.value(path), values.number("layers")
     fits = isinstance(value, list) and all(
-        isinstance(one, int) and not isinstance(one, bool) and 0 <= one < layers for one in value
+        type(number) is int and 0 <= number < layers for number in value
     )
     if not fits or len(set(value)) != len(value):
         raise values.wrong(path, f"different numbers of blocks, from 0 to {layers - 1}")
@@ -229,12 +198,14 @@ def _entries(values: TowerValues, path: str) -> int:
     return len(value)
 
 
-def _one_of(which: slice) -> Callable[[TowerValues, str], int]:
+def _product_of(which: slice) -> Callable[[TowerValues, str], int]:
     """A function that multiplies a part of the numbers in a list."""
 
     def number(values: TowerValues, path: str) -> int:
         value = values.value(path)
-        if not isinstance(value, list) or any(type(one) is not int or one < 1 for one in value):
+        if not isinstance(value, list) or any(
+            type(entry) is not int or entry < 1 for entry in value
+        ):
             raise values.wrong(path, "a list of integers of at least 1")
         return prod(value[which])
 
@@ -305,9 +276,9 @@ FUNCTIONS: dict[str, Callable[[TowerValues, str], int]] = {
     "edge": _edge,
     "numbered": _numbered,
     "entries": _entries,
-    "first": _one_of(slice(1)),
-    "later": _one_of(slice(1, None)),
-    "last": _one_of(slice(-1, None)),
+    "first": _product_of(slice(1)),
+    "later": _product_of(slice(1, None)),
+    "last": _product_of(slice(-1, None)),
     "halvings": _halvings,
     "inverse": _inverse,
     "root": _root,

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from sweepengine.data.configs import PARTS, families
 from sweepengine.data.errors import shown
 from sweepengine.data.tower_stages import STAGES
-from sweepengine.data.tower_values import Config, Row, TowerValues, tower_tables
+from sweepengine.data.tower_tables import Config, Row, tower_tables
+from sweepengine.data.tower_values import TowerValues
 from sweepengine.formulas.quantities import quantities
 from sweepengine.formulas.towers import Blocks, Join
 
-SOURCE = "transformers 5.23"
 MOST = 1000
 """Most joins of one kind."""
 NUMBERS = {**quantities(Join), **quantities(Blocks)}
@@ -79,21 +79,27 @@ def vision_section(config: Config, hidden: int, source: str) -> TowerReading | N
     joins: list[Config] = []
     if "stages" in tower.table:
         blocks, joins = STAGES[tower.table["stages"]](values)
-    for row in (tower, model):
-        template = tower_tables()["templates"]["tower" if row is tower else "projector"]
-        made = _filled(values, row.table.get("blocks", ()), tower_tables()["templates"]["block"])
-        blocks += [{**template, **one} for one in made if one["layers"]]
-        joins += [{**template, **one} for one in _filled(values, row.table.get("joins", ()), {})]
+    templates = tower_tables()["templates"]
+    block = templates["block"]
+    for row, template in ((tower, templates["tower"]), (model, templates["projector"])):
+        blocks += [
+            {**template, **numbers}
+            for numbers in _filled(values, row.table.get("blocks", ()), block)
+            if numbers["layers"]
+        ]
+        joins += [
+            {**template, **numbers} for numbers in _filled(values, row.table.get("joins", ()), {})
+        ]
     section = {
-        "source": SOURCE,
+        "source": f"{source}, read as {config['model_type']}",
         "rule": rule_of(values),
         "merge": values.evaluate(model.table.get("merge", "merge")),
         "width": values.evaluate(model.table.get("width", "h")),
         "blocks": blocks,
         "joins": joins,
     }
-    for name, what in {**tower.table.get("equal", {}), **model.table.get("equal", {})}.items():
-        values.require_equal(name, what)
+    for name, formula in {**tower.table.get("equal", {}), **model.table.get("equal", {})}.items():
+        values.require_equal(name, formula)
     _refuse_unknown(values)
     return TowerReading(section, values.assumed)
 
@@ -123,23 +129,23 @@ def _filled(values: TowerValues, tables: Any, template: Config) -> list[Config]:
     made: list[Config] = []
     for table in tables:
         fields = {**template, **table}
-        what = fields.pop("times", 1)
-        times = values.evaluate(what)
+        repeated = fields.pop("times", 1)
+        times = values.evaluate(repeated)
         if times > MOST:
-            raise values.fail(values.rows[1].part, f"{what} = {times}: expected at most {MOST}")
-        one = {}
-        for name, what in fields.items():
+            raise values.fail(values.rows[1].part, f"{repeated} = {times}: expected at most {MOST}")
+        numbers: Config = {}
+        for name, formula in fields.items():
             if name in TEXTS:
-                one[name] = what
+                numbers[name] = formula
                 continue
-            number, quantity = values.evaluate(what), NUMBERS[name]
+            number, quantity = values.evaluate(formula), NUMBERS[name]
             if number < quantity.least:
                 raise values.fail(
                     values.rows[1].part,
-                    f"{name}: {what} = {number}: expected at least {quantity.least}",
+                    f"{name}: {formula} = {number}: expected at least {quantity.least}",
                 )
-            one[name] = bool(number) if quantity.switch else number
-        made += [one] * times
+            numbers[name] = bool(number) if quantity.switch else number
+        made += [numbers] * times
     return made
 
 

@@ -12,7 +12,7 @@ from sweepengine.data import huggingface
 from sweepengine.data.configs import families
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import build, load_model
-from sweepengine.data.tower_values import tower_tables
+from sweepengine.data.tower_tables import tower_tables
 from sweepengine.data.towers import unread_towers, vision_section
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.views import NO_VIEWS, ImageViews, View
@@ -199,6 +199,45 @@ def test_defaults_are_those_of_transformers(table):
     assert wrong == {}
 
 
+RELEASED = {
+    "Qwen2-VL-7B": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "in_chans": 3,
+                    "hidden_size": 3584, "patch_size": 14, "spatial_merge_size": 2,
+                    "spatial_patch_size": 14, "temporal_patch_size": 2, "model_type": "qwen2_vl"},
+    "Pixtral-12B": {"head_dim": 64, "hidden_act": "silu", "image_size": 1024,
+                    "model_type": "pixtral", "is_composition": True, "patch_size": 16,
+                    "rope_theta": 10000.0, "tie_word_embeddings": False},
+    "SmolVLM-256M": {"hidden_size": 768, "image_size": 512, "model_type": "idefics3",
+                     "max_image_size": {"longest_edge": 512}, "num_attention_heads": 12,
+                     "patch_size": 16, "size": {"longest_edge": 2048}, "use_base_siglip": False,
+                     "tie_word_embeddings": False},
+    "PaliGemma-3B-224": {"hidden_size": 1152, "intermediate_size": 4304, "num_attention_heads": 16,
+                         "model_type": "siglip_vision_model", "num_hidden_layers": 27,
+                         "num_image_tokens": 256, "patch_size": 14, "projection_dim": 2048,
+                         "projector_hidden_act": "gelu_fast", "vision_use_head": False},
+}  # fmt: skip
+"""vision_config as it stands in released files, with keys that transformers no longer writes."""
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_keys_of_released_files_are_read_or_known_to_be_harmless(name):
+    assert read(name, {**config_of(name), "vision_config": RELEASED[name]}).section == (
+        read(name).section
+    )
+
+
+def test_other_spellings_of_a_number_are_the_same_number():
+    plain = {"model_type": "kimi_k25", "vision_config": {"num_hidden_layers": 5}}
+    older = {"model_type": "kimi_k25", "vision_config": {"vt_num_hidden_layers": 5}}
+    both = {**plain["vision_config"], **older["vision_config"]}
+    plain, older, both = (
+        {**config, "text_config": {}} for config in (plain, older, {**plain, "vision_config": both})
+    )
+    expected = vision_section(plain, 64, "config.json").section
+    assert vision_section(older, 64, "config.json").section == expected
+    with pytest.raises(InputError, match=r"vision_config\.vt_num_hidden_layers: unknown"):
+        vision_section(both, 64, "config.json")
+
+
 def test_a_tower_without_a_row_is_named():
     config = {"model_type": "fast_vlm", "vision_config": {"model_type": "timm_wrapper"}}
     assert vision_section(config, 64, "config.json") is None
@@ -221,7 +260,8 @@ def test_a_config_with_a_tower_is_read_with_it(tmp_path, monkeypatch):
     reading = huggingface.read_config(path)
     assert "vision" not in text.data
     assert text.notes == ("text part only: vision and audio towers are not modelled",)
-    assert reading.data == {**text.data, "vision": read("Gemma-3-4B").section}
+    section = {**read("Gemma-3-4B").section, "source": f"{path}, read as gemma3"}
+    assert reading.data == {**text.data, "vision": section}
     assert reading.notes == ()
     assert build(reading.data, path).parameter_count == 4_300_079_472
 
