@@ -14,6 +14,7 @@ from sweepengine.data.configs import families
 from sweepengine.data.devices import load_device
 from sweepengine.data.files import known
 from sweepengine.data.models import load_model
+from sweepengine.data.tower_tables import tower_tables
 from sweepengine.formulas.points import INPUTS, Input, Point
 from sweepengine.grid.columns import OUTPUTS, TIMED
 from sweepengine.search.declarations import declared
@@ -103,7 +104,26 @@ def model_types() -> str:
             f"{key.replace('_', ' ')} {stated(family[key]) or 'no'}" for key in further
         )
         shown.append((", ".join(names), *(stated(known.get(key, "")) for key in KEYS), rest))
-    return text + markdown(("model_type", *KEYS.values(), "other"), shown, "---")
+    text += markdown(("model_type", *KEYS.values(), "other"), shown, "---")
+    return text + "\n## Vision towers\n\n" + towers()
+
+
+def towers() -> str:
+    """Table of the towers that a config.json may have, and of what stands behind them."""
+    text = (
+        "What stands behind the tower of each `model_type` (`sweepengine/data/projectors.toml`).\n"
+        "Names are numbers that the row, or that of the tower (`towers.toml`), explains: `d` is\n"
+        "the width of the tower, `h` that of the decoder.\n"
+        "[Vision](vision.md#towers-of-a-configjson) explains how a tower is read.\n\n"
+    )
+    shown = []
+    for name, row in tower_tables()["models"].items():
+        layers = [join for join in row.get("joins", ()) if "inputs" in join]
+        times = [f", {join['times']} times" if "times" in join else "" for join in layers]
+        behind = [f"`{join['inputs']}` to `{join['outputs']}`" for join in layers]
+        joined = "; ".join(map("".join, zip(behind, times, strict=True)))
+        shown.append((name, ", ".join(row["towers"]), joined))
+    return text + markdown(("model_type", "towers", "linear layers behind"), shown, "---")
 
 
 def stated(value: Any) -> str:

@@ -8,6 +8,10 @@ import re
 import pytest
 
 import sweepengine as se
+from sweepengine.data.records import numbers_of, schema_of
+from sweepengine.formulas.blocks import block
+from sweepengine.formulas.towers import Blocks
+from sweepengine.formulas.views import View
 from tests.test_check_values import explained, parts, text_of
 
 TOKENS, CACHED = 100, 28
@@ -183,6 +187,31 @@ def test_formulas_of_ends_of_sam_are_what_is_counted():
     for kind, (tensor, cuda, moved) in found.items():
         part = costs[f"vision / global view / SAM patches and neck / {kind}"]
         assert [part[figure] for figure in COUNTED] == [tensor, cuda, 2 * moved], kind
+
+
+LETTERS = {"d": 64, "s": 64, "N": 4, "K": 2, "e": 24, "i": 96, "n": 3, "u": 14, "w": 7}
+"""Of a block with padded windows of 7 x 7 on 9 x 5 patches."""
+
+
+def test_formulas_of_blocks_are_what_is_counted():
+    stated = {"layers": 1, "width": 64, "heads": 4, "key_value_heads": 2, "head_width": 24,
+              "mlp_width": 96, "matrices": 3, "window": 7, "padded": True, "relative_flops": 48,
+              "convolutions": 1}  # fmt: skip
+    blocks = numbers_of(schema_of(Blocks)(**stated), Blocks)
+    found = block(blocks, View(1, 9, 5), 1)
+    letters = LETTERS | {"S": 45, "A": 2 * 49, "R": 2 * 49, "Q": 2 * 7**4}
+    text = text_of("vision").split("\n## Blocks\n")[1].split("The weights are")[0]
+    compared = 0
+    for title, *cells in re.findall(r"^\| (.+?) \|(.*?)\|(.*?)\|$", text, re.M):
+        name = title.split(",")[0].replace("MLP", "mlp").replace("relative ", "").split(" ")[-1]
+        if name in found._fields:
+            cost = getattr(found, name)
+            for value, cell in zip((cost.tensor_flops, cost.weights), cells, strict=True):
+                (formula, *_) = re.findall(r"`([^`]+)`", cell) or ["0"]
+                if "two tables" not in cell:
+                    assert value == eval(formula.replace("^", "**"), letters), (title, cell)
+                    compared += 1
+    assert compared >= 11
 
 
 def block_lines(heading, after):

@@ -22,11 +22,11 @@ from sweepengine.data.quantization import (
     read_quantization,
 )
 from sweepengine.data.sizes import block_norms, ends, idle_experts, mlp_width
+from sweepengine.data.towers import unread_towers
+from sweepengine.data.vision import vision_section
 
 SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""
-TOWERS = ("vision_config", "audio_config", "audio_encoder_config")
-"""Keys of towers beside a text part whose keys stand at the top."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -118,7 +118,11 @@ class _Reader(AttentionReader):
         self.formats = self._quantized(mixers, ffns, feed_forward)
         data = self._data(attention, feed_forward, kinds)
         self._refuse_unknown()
-        return Reading(data, self.assumed, self._notes())
+        tower = vision_section(self.outer, data["decoder"]["hidden"], Path(self.source))
+        if tower is not None:
+            data["vision"] = tower.section
+            self.assumed |= tower.assumed
+        return Reading(data, self.assumed, self._notes(tower is not None))
 
     def _data(
         self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
@@ -316,10 +320,11 @@ class _Reader(AttentionReader):
                     "the decoder in a TOML model file",
                 )
 
-    def _notes(self) -> tuple[str, ...]:
+    def _notes(self, vision: bool) -> tuple[str, ...]:
         notes = []
-        if self.nested or any(key in self.part for key in TOWERS):
+        if self.nested and not vision:
             notes.append("text part only: vision and audio towers are not modelled")
+        notes += unread_towers(self.outer)
         if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
             notes.append("multi-token prediction (MTP) layers are not modelled")
         if idle_experts(self):

@@ -15,6 +15,7 @@ from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention import growth_values
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, own_cache, saved_bytes
+from sweepengine.formulas.images import ONE_SIZE
 from sweepengine.formulas.layers import routed_experts, table_width
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
@@ -62,7 +63,8 @@ class Model(NamedTuple):
             "": True,
             "vision": self.has_vision,
             "crops": towers is not None and towers.crops is not None,
-            "image": towers is not None and (towers.rule is None or towers.rule.name != "fixed"),
+            "image": towers is not None
+            and (towers.rule is None or towers.rule.name not in ONE_SIZE),
             "text": not self.has_vision,
             "heads": len(attentions) == 1 and not latent and not norms and attentions[0].heads > 0,
             "latent": latent,
@@ -245,10 +247,12 @@ def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
     data: dict[str, Any] = {}
     if path.suffix == ".json":
         from sweepengine.data.huggingface import read_config, sidecar_of
+        from sweepengine.data.vision import preprocessor_of
 
         texts = {path: read_text(path)}
-        if (sidecar := sidecar_of(path)) is not None:
-            texts[sidecar] = read_text(sidecar)
+        for beside in (sidecar_of(path), preprocessor_of(path)):
+            if beside is not None:
+                texts[beside] = read_text(beside)
     else:
         data = _read_model(path, texts)
     key = (path, tuple(texts.values()))  # with the content, as a file may change

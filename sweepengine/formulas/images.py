@@ -16,6 +16,8 @@ __all__ = ["RULES", "ImageRule", "ImageSizeError", "ImageViews", "View", "image_
 
 RULES: dict[str, Callable[[ImageRule, int, int], ImageViews]] = {**WHOLE_IMAGES, **TILED_IMAGES}
 """Rules by name: of a rule's numbers, and an image's height and width in pixels."""
+ONE_SIZE = ("fixed", "joint_tiles")
+"""Rules for which the size of an image does not matter."""
 
 
 @lru_cache(1 << 14)
@@ -55,4 +57,6 @@ def image_of_size(towers: Towers, height: int, width: int) -> ImageViews:
         When the processor refuses an image of this size.
     """
     assert towers.rule is not None
+    if towers.rule.name in ONE_SIZE:
+        height = width = 1
     return image_views(towers.rule, height, width)
