@@ -108,6 +108,12 @@ class Model(NamedTuple):
         return sum(parameter_parts(self.architecture).values())
 
     @property
+    def vision_parameter_count(self) -> int:
+        """Weights outside the decoder and the head: towers and what joins them."""
+        parts = parameter_parts(self.architecture)
+        return sum(parts.values()) - parts["decoder"] - parts.get("LM head", 0)
+
+    @property
     def active_parameter_count(self) -> int:
         """Parameters used for one token.
 
@@ -246,12 +252,11 @@ def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
     texts: dict[Path, str] = {}
     data: dict[str, Any] = {}
     if path.suffix == ".json":
-        from sweepengine.data.huggingface import read_config, sidecar_of
-        from sweepengine.data.vision import preprocessor_of
+        from sweepengine.data.huggingface import BESIDE, file_beside, read_config
 
         texts = {path: read_text(path)}
-        for beside in (sidecar_of(path), preprocessor_of(path)):
-            if beside is not None:
+        for kind in BESIDE:
+            if (beside := file_beside(path, kind)) is not None:
                 texts[beside] = read_text(beside)
     else:
         data = _read_model(path, texts)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sweepengine.data.configs import families, uncovered
 
+TOWERS = ("vision_config", "audio_config")
 LLAMA_2 = {"model_type": "llama", "vocab_size": 32000, "hidden_act": "silu",
            "tie_word_embeddings": False}  # fmt: skip
 FIGURES = {
@@ -103,9 +104,17 @@ def shipped():
     return found
 
 
-def all_configs():
-    """Every config by name."""
+def whole_configs():
+    """Every config by name, with its towers."""
     return FIGURES | shipped()
+
+
+def all_configs():
+    """Every config by name, without its towers, which have tests of their own."""
+    return {
+        name: {key: value for key, value in config.items() if key not in TOWERS}
+        for name, config in whole_configs().items()
+    }
 
 
 def part_of(config):

@@ -7,7 +7,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
 from sweepengine.data.models import build, load_model
-from sweepengine.data.towers import tower_section
+from sweepengine.data.towers import vision_section
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.views import NO_VIEWS, ImageViews, View
 from sweepengine.grid.plain import vision_figures
@@ -109,7 +109,7 @@ def test_a_tower_equals_that_of_transformers(kind):
     inputs = case.inputs(case.rows, case.columns)
     flops = counted_flops(lambda: model.model.get_image_features(**inputs))
 
-    section = tower_section(config.to_dict(), HIDDEN, "config.json").section
+    section = vision_section(config.to_dict(), HIDDEN, "config.json").section
     base = load_model("qwen3-8b").data
     vision = {"rule": {"name": "fixed", "patch": 1}, **section}
     arch = build({**base, "name": kind, "vision": vision}, "config.json").architecture
