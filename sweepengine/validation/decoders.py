@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from sweepengine.data.configs import families, uncovered
 from sweepengine.data.errors import InputError
 from sweepengine.data.huggingface import reading_of
+from sweepengine.data.towers import TOWER_PARTS
 
 READ = "read"
 NO_DECODER = "it is an encoder, or half of a translator"
@@ -37,6 +38,8 @@ def _state(kind: str) -> str:
     if reason := uncovered().get(kind):
         return f"is not supported, as {reason}"
     config: dict[str, Any] = CONFIG_MAPPING[kind]().to_dict()
+    for part in TOWER_PARTS:  # the text part alone
+        config.pop(part, None)
     try:
         reading_of(kind, json.loads(json.dumps(config, default=str)))
     except InputError as error:
