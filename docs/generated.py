@@ -75,7 +75,7 @@ KEYS = {
     "norms": "norms per layer",
 }
 """Keys of a family to the title of their column."""
-DETAILS = ("like", "keys", "neutral", "defaults", "modules")
+DETAILS = ("like", "keys", "neutral", "defaults", "modules", "tables")
 """Keys that control how a file is read; they have no column."""
 
 

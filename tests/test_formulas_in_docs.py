@@ -257,6 +257,38 @@ def test_formulas_of_compressors_and_hyper_connections_are_what_is_counted():
     assert indexer["cuda_flops"] == layers * element_wise
 
 
+RESIDUALS = [
+    ("layer_inputs", "with a\ntable of `v*n*p` weights beside:"),
+    ("layer_input", "normed\nand added:"),
+    ("altup", "its output corrects all:"),
+    ("streams_around", "Each of both is"),
+    ("laurel", "beside attention, normed and added:"),
+]
+"""Functions of `formulas/residuals.py`, and the sentence before the formulas of each."""
+
+
+@pytest.mark.parametrize(("name", "after"), RESIDUALS)
+def test_formulas_of_residual_streams_are_what_is_counted(name, after):
+    from sweepengine.formulas import residuals
+
+    plain = se.load_model("llama-3.1-8b").architecture.backbone
+    backbone = plain._replace(
+        hidden=96, input_width=7, input_layers=5, input_rows=50, alternatives=4, laurel_rank=6
+    )
+    stated = block_lines("Inputs of single layers, AltUp and LAuReL", after)
+    values = {"T": TOKENS, "h": 96, "p": 7, "n": 5, "A": 4, "R": 6}
+    cost = getattr(residuals, name)(backbone, TOKENS)
+    found = {
+        "tensor": cost.tensor_flops, "CUDA": cost.cuda_flops, "weights": cost.weights,
+        "I/O": cost.activation_io,
+    }  # fmt: skip
+    assert found == {row: eval(formula, dict(values)) for row, formula in stated.items()}
+    absent = getattr(residuals, name)(plain, TOKENS)
+    assert (absent.tensor_flops, absent.cuda_flops, absent.weights, absent.activation_io) == (
+        0, 0, 0, 0,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("mamba", [0, 1])
 @pytest.mark.parametrize(("tokens", "cached"), [(100, 0), (100, 28), (1, 128)])
 def test_formulas_of_recurrent_layers_are_what_is_counted(mamba, tokens, cached):

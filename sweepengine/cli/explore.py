@@ -11,11 +11,11 @@ from sweepengine.show.terminal import say
 EXPORTED = {"prompt": ("1000", "4000", "16000"), "answer": ("200", "1000"),
        "batch": ("1", "8", "32", "128")}  # fmt: skip
 """Choices of an export by default, for text models."""
-EXPORTED_WITH_VISION = {
+EXPORTED_IMAGES = {
     "crops": ("none", "2x3", "4x5"),
-    "answer": ("200", "1000"),
-    "batch": EXPORTED["batch"],
+    "image": ("1024x1024", "2339x1654"),
 }
+"""Instead of prompts, for models that see images: by what a model takes."""
 
 
 @click.command(epilog="Example: sweepengine explore llama-3.1-8b --device h100-sxm --device l4")
@@ -86,8 +86,13 @@ def _export(
     from sweepengine.engine import interrupts
     from sweepengine.show.explorer import exported
 
-    vision = any(load_model(model).has_vision for model in models)
-    offered = (EXPORTED_WITH_VISION if vision else EXPORTED) | chosen
+    loaded = [load_model(model) for model in models]
+    offered = dict(EXPORTED)
+    if any(model.has_vision for model in loaded):
+        del offered["prompt"]
+        taken = {"crops" if model.has["crops"] else "image" for model in loaded if model.has_vision}
+        offered |= {name: EXPORTED_IMAGES[name] for name in sorted(taken)}
+    offered |= chosen
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("views", total=None)

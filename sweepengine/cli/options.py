@@ -203,6 +203,7 @@ def searched(
 def _lengths(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
     """Return the lengths of requests that the options say (`RequestOptions`)."""
     from sweepengine.grid.lengths import lengths_of
+    from sweepengine.grid.points import has_axis
 
     names = [field.keyword for field in declared(RequestOptions)]
     table = {name: given[name] for name in names if given[name] is not None}
@@ -214,7 +215,7 @@ def _lengths(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
         from sweepengine.search.requests import read_lengths
 
         return read_lengths(path, model)
-    for name in ("mode", "crops"):
-        if name in table and not model.has_vision:
-            raise InputError(f"{command}: --{name}: {model.name} takes no images: remove it")
+    for name in ("mode", "crops", "image", "page"):
+        if name in table and not has_axis(model, name):
+            raise InputError(f"{command}: --{name}: {model.name} takes none: remove it")
     return lengths_of(command, model, {name: [value] for name, value in table.items()})

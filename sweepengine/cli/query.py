@@ -49,9 +49,10 @@ def query(
     """
     from sweepengine.data.errors import InputError
     from sweepengine.query.export import write_frames
+    from sweepengine.query.models import joined
     from sweepengine.query.query import query as find
     from sweepengine.query.reading import collected
-    from sweepengine.query.sources import open_source
+    from sweepengine.query.sources import open_sources
 
     if kind is None:
         kind = "table" if out is None else FILE_FORMATS.get(out.suffix, "")
@@ -59,7 +60,7 @@ def query(
         raise InputError(f"query: --out {out}: expected --format csv, json or parquet")
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise InputError("query: --format parquet cannot be printed: expected --out FILE")
-    source = open_source(grid_or_dir)
+    source = joined(open_sources(grid_or_dir))
     if kind != "table":
         write_frames(find(source, where, select, group_by, sort, top), kind, out)
         return

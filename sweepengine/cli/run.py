@@ -39,16 +39,17 @@ def run(
     """Compute GRID into a Parquet dataset; a run that was stopped resumes."""
     # Measured: faster, and a tenth less memory, than the default pool of pyarrow.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from sweepengine.grid.files import load_grid
+    from sweepengine.grid.files import load_grids
     from sweepengine.store.runs import run as run_grid
 
     if address is not None and engine != "ray":
         raise click.UsageError("--address: expected --engine ray")
-    loaded = load_grid(grid)
-    total = loaded.points if limit is None else min(limit, loaded.points)
+    grids = load_grids(grid)
+    points = sum(loaded.points for loaded in grids)
+    total = points if limit is None else min(limit, points)
     try:
-        with _progress(loaded.name, total) as advance:
-            summary = run_grid(loaded, out, overwrite, workers, limit, advance, engine, address)
+        with _progress(grids[0].name, total) as advance:
+            summary = run_grid(grid, out, overwrite, workers, limit, advance, engine, address)
     except KeyboardInterrupt:
         interrupts.restore_stderr()
         say(f"{out}: interrupted: run the same command again to go on", error=True)

@@ -14,7 +14,7 @@ from sweepengine.cli.options import (
 )
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import GridTargets, SloOptions
-from sweepengine.show.terminal import say_json, show_answers
+from sweepengine.show.terminal import say, say_json, show_answers
 
 
 @click.command(epilog="Example: sweepengine slo serving --device h100-sxm --device rtx-5090")
@@ -37,36 +37,45 @@ def slo(
 ) -> None:
     """Find the points that meet TTFT and TPOT on devices, and the highest throughput of them."""
     from sweepengine.data.devices import load_device
-    from sweepengine.query.sources import open_source
+    from sweepengine.query.sources import open_sources
     from sweepengine.query.sql import filtered
     from sweepengine.search.slo import find_answers
     from sweepengine.search.targets import targets_of
 
     options = record_of(SloOptions, given)
     devices = [load_device(name) for name in dict.fromkeys(device_names)]
-    source = open_source(grid_or_dir)
-    of_grid = (source.targets.ttft_s, source.targets.tpot_s)
-    targets = targets_of("slo", record_of(GridTargets, given), of_grid)
-    if where is not None:
-        source = filtered(source, "slo: --where", where)
-    answers = find_answers(source, devices, targets, options)
+    found = []
+    for source in open_sources(grid_or_dir):
+        of_grid = (source.targets.ttft_s, source.targets.tpot_s)
+        targets = targets_of("slo", record_of(GridTargets, given), of_grid)
+        chosen = source if where is None else filtered(source, "slo: --where", where)
+        found.append((chosen, targets, find_answers(chosen, devices, targets, options)))
     if chart is not None:
         from sweepengine.show.charts import front_chart
         from sweepengine.show.rendering import save_chart
 
+        if len(found) > 1:
+            raise click.UsageError(f"--chart: expected points of one model, found {len(found)}")
+        ((source, targets, answers),) = found
         save_chart(front_chart(answers, targets, source), chart)
     if as_json:
-        facts = {
-            "source": source.place,
-            "model": source.model,
-            "value_bytes": source.value_bytes,
-            "targets": targets._asdict(),
-            "achievable": {
-                "compute": options.compute_fraction,
-                "bandwidth": options.bandwidth_fraction,
-            },
-            "answers": [answer.as_dict() for answer in answers],
-        }
-        say_json(facts)
+        facts = [
+            {
+                "source": source.place,
+                "model": source.model,
+                "value_bytes": source.value_bytes,
+                "targets": targets._asdict(),
+                "achievable": {
+                    "compute": options.compute_fraction,
+                    "bandwidth": options.bandwidth_fraction,
+                },
+                "answers": [answer.as_dict() for answer in answers],
+            }
+            for source, targets, answers in found
+        ]
+        say_json(facts[0] if len(facts) == 1 else facts)
         return
-    show_answers(answers, targets, source, top)
+    for source, targets, answers in found:
+        if len(found) > 1:
+            say(f"model {source.model}")
+        show_answers(answers, targets, source, top)

@@ -1,14 +1,20 @@
 """The cost of one workload as a tree, made by a walk over the parts of its passes."""
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sweepengine.costs.titles import TITLES, VIEWS, group_titles, operator_title
-from sweepengine.formulas import attention, blocks, layers, operators, recurrent
+from sweepengine.costs.cost_lines import (
+    CostLine,
+    Formulas,
+    OperatorId,
+    cost_line,
+    has_cost,
+    sum_lines,
+)
+from sweepengine.costs.explain_vision import vision_lines
+from sweepengine.costs.titles import group_titles, operator_title
+from sweepengine.formulas import attention, layers, operators, recurrent
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.blocks import Block, block, join_cost
-from sweepengine.formulas.cost import NOTHING, Cost, add, counted, scaled
+from sweepengine.formulas.cost import NOTHING, Cost, counted, scaled
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, formats_of, layer_savings
 from sweepengine.formulas.layers import Ends, Layer
@@ -23,15 +29,11 @@ from sweepengine.formulas.passes import ENDS, Part, pass_of, steps_of
 from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.reductions import activated_experts, read_once
 from sweepengine.formulas.tokens import ceil_div
-from sweepengine.formulas.views import ImageViews, View
 from sweepengine.grid.plain import image_of, layout_of
 
-COUNTS = ("tensor_flops", "cuda_flops", "activation_io_bytes", "kv_io_bytes", "weight_io_bytes",
-          "link_bytes")  # fmt: skip
-Formulas = dict[str, Callable[..., Any]]
 STATED_BY: dict[type, Formulas] = {
     Layer: {
-        "norms": operators.rms_norm,
+        "norms": layers.layer_norms,
         "projections": attention.projections,
         "rotary": attention.rotary,
         "attention": attention.attention_core,
@@ -48,79 +50,11 @@ STATED_BY: dict[type, Formulas] = {
     Ends: {
         "embedding": layers.decoder_ends,
         "collapse": layers.decoder_ends,
-        "final_norm": operators.rms_norm,
+        "final_norm": operators.hidden_norm,
         "head": operators.linear,
-    },
-    Block: {
-        "norms": blocks.block_norms,
-        "projections": blocks.block_projections,
-        "rotary": blocks.block_rotary,
-        "positions": blocks.relative_positions,
-        "attention": blocks.block_attention,
-        "convolutions": blocks.depthwise,
-        "mlp": operators.mlp,
-        "residuals": operators.residual_add,
     },
 }
 """The formula that states each operator of a record."""
-TILES = 1
-"""Position of tiles among views."""
-
-
-class OperatorId(NamedTuple):
-    """The key of an operator; titles are for people."""
-
-    phase: str
-    group: int
-    """Position of its group of layers, or of its view; or `passes.ENDS`."""
-    operator: str
-    """Name of its field; in vision, the kind of layers; or "collectives"."""
-
-
-class CostLine(NamedTuple):
-    """One line of the tree: the cost of it and all lines below it, for the whole batch."""
-
-    name: str
-    copies: int
-    """Number of equal parts that the line stands for."""
-    formula: str
-    """How the figures follow, in one line; empty for a group."""
-    tensor_flops: int
-    cuda_flops: int
-    activation_io_bytes: int
-    kv_io_bytes: int
-    weight_io_bytes: float
-    """Expected bytes: only experts that the batch activates are read."""
-    link_bytes: int
-    parts: "tuple[CostLine, ...]"
-    id: OperatorId | None = None
-    """Key of an operator; in vision, of a kind of layers; None for other lines."""
-
-    @property
-    def flops(self) -> int:
-        """Tensor-core and CUDA-core FLOPs."""
-        return self.tensor_flops + self.cuda_flops
-
-    @property
-    def moved_bytes(self) -> float:
-        """Activations, KV cache and weights."""
-        return self.activation_io_bytes + self.kv_io_bytes + self.weight_io_bytes
-
-    def walk(self, depth: int = 0) -> "Iterator[tuple[int, CostLine]]":
-        """Yield this line and all lines below it, with their depths."""
-        yield depth, self
-        for part in self.parts:
-            yield from part.walk(depth + 1)
-
-    def operators(self) -> "dict[OperatorId, CostLine]":
-        """Return the lines of all operators by their keys."""
-        return {line.id: line for _, line in self.walk() if line.id is not None}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return nested dictionaries, for JSON."""
-        fields = {**self._asdict(), "parts": [part.as_dict() for part in self.parts]}
-        del fields["id"]
-        return fields
 
 
 def explain(arch: Architecture, point: Point) -> CostLine:
@@ -131,136 +65,18 @@ def explain(arch: Architecture, point: Point) -> CostLine:
     pass. Activation memory is a maximum, not a sum, so the tree leaves it out.
     """
     image = image_of(arch, point)
-    tokens = tokens_of(point, image.tokens)
+    tokens = tokens_of(point, image.tokens, image.features)
     batch, steps = ceil_div(point.batch_size, point.data_parallel), point.decode_steps
     share = share_of(arch, point.attention_heads, point.key_value_heads, layout_of(point))
     phases = []
-    if arch.towers is not None:
-        phases.append(_vision(arch, image, point.attention, batch))
+    if arch.towers is not None and point.images:
+        phases.append(vision_lines(arch, image, point.attention, batch * point.images))
     filled = pass_of(share, tokens.prefill, point.cached_tokens, point.attention, 0)
     prefill = _Walk(arch, point, share, "prefill", batch, 1, batch * tokens.prefill)
     phases.append(prefill.lines(filled))
     stepped = steps_of(share, arch.convention, tokens.context, steps, point.attention, point.latent)
     phases.append(_Walk(arch, point, share, "decode", batch, steps, batch).lines(stepped))
-    return _sum("total", 1, phases)
-
-
-def _stated(formula: Callable[..., Any]) -> str:
-    """Return the paragraphs of a docstring that state its formula: the first, and one in code."""
-    text = (inspect.getdoc(formula) or "").split("\n\nParameters\n")[0]
-    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    in_code = [paragraph for paragraph in paragraphs if "`" in paragraph]
-    return " ".join(dict.fromkeys([paragraphs[0], *in_code[:1]]))
-
-
-def _costs(cost: Cost) -> bool:
-    """Tell whether an operator has any cost but a peak of activations."""
-    return any(cost._replace(activation_peak=0))
-
-
-def _sum(
-    name: str, copies: int, parts: Sequence[CostLine], known: OperatorId | None = None
-) -> CostLine:
-    totals = {field: sum(getattr(part, field) for part in parts) for field in COUNTS}
-    return CostLine(name=name, copies=copies, formula="", parts=tuple(parts), id=known, **totals)
-
-
-def _line(
-    name: str,
-    formula: Callable[..., Any],
-    cost: Cost,
-    batch: int,
-    size: int,
-    read: float,
-    kv_bytes: int = 0,
-    sent: int = 0,
-    known: OperatorId | None = None,
-) -> CostLine:
-    """Make an operator's line for a batch; `cost` is of one sequence, traffic in values."""
-    return CostLine(
-        name=name,
-        copies=1,
-        formula=_stated(formula),
-        tensor_flops=batch * cost.tensor_flops,
-        cuda_flops=batch * cost.cuda_flops,
-        activation_io_bytes=batch * cost.activation_io * size,
-        kv_io_bytes=batch * kv_bytes,
-        weight_io_bytes=read,
-        link_bytes=batch * sent * size,
-        parts=(),
-        id=known,
-    )
-
-
-def _vision(arch: Architecture, image: ImageViews, flash: int, batch: int) -> CostLine:
-    """Return the line of vision: views by kind of layers, then the joins to the decoder."""
-    shown = []
-    for position, view in enumerate((image.views, image.tiles)):
-        seen = _view_lines(arch, image, position, view, flash, batch)
-        if seen:
-            shown.append(_sum(VIEWS[position], view.count, seen))
-    joined = _join_lines(arch, "", image.views, image.features, batch, 1)
-    return _sum("vision", 1, [*shown, *joined])
-
-
-def _view_lines(
-    arch: Architecture, image: ImageViews, position: int, view: View, flash: int, batch: int
-) -> list[CostLine]:
-    """Return the lines of all kinds of layers over views of one size."""
-    towers, size = arch.vision, arch.convention.dtype_bytes
-    read = 0 if position == TILES else 1
-    found = []
-    kinds = {name.kind: name.part for name in (*towers.join_names, *towers.block_names)}
-    parts = list(dict.fromkeys(kinds.values()))
-    for kind in sorted(filter(None, kinds), key=lambda kind: parts.index(kinds[kind])):
-        lines, layers = _join_lines(arch, kind, view, image.features, batch, read), 1
-        for name, group, roles in zip(
-            towers.block_names, towers.blocks, arch.counts.blocks, strict=True
-        ):
-            if name.kind == kind:
-                layers = group.layers
-                for role, (operator, cost) in zip(
-                    roles, block(group, view, flash)._asdict().items(), strict=True
-                ):
-                    all_of = scaled(counted(cost, role), layers * view.count, layers * read)
-                    lines += _vision_line(operator, STATED_BY[Block][operator], all_of, batch, size)
-        if lines:
-            known = OperatorId("vision", position, kind)
-            found.append(_sum(TITLES.get(kind, kind), layers, lines, known))
-    return found
-
-
-def _join_lines(
-    arch: Architecture, kind: str, view: View, features: int, batch: int, read: int
-) -> list[CostLine]:
-    """Return the lines of joins of a kind, by operator; those behind all views have no kind."""
-    towers, found = arch.vision, dict[str, Cost]()
-    count = view.count if kind else 1
-    for name, join, role in zip(towers.join_names, towers.joins, arch.counts.joins, strict=True):
-        if name.kind == kind:
-            cost = scaled(counted(join_cost(join, view, features), role), count, read)
-            found[name.operator] = add(found.get(name.operator, NOTHING), cost)
-    lines = []
-    for operator, cost in found.items():
-        known = None if kind else OperatorId("vision", ENDS, operator)
-        size = arch.convention.dtype_bytes
-        lines += _vision_line(operator, join_cost, cost, batch, size, known)
-    return lines
-
-
-def _vision_line(
-    operator: str,
-    formula: Callable[..., Any],
-    cost: Cost,
-    batch: int,
-    size: int,
-    known: OperatorId | None = None,
-) -> list[CostLine]:
-    """Return the line of an operator of vision; none if it has no cost."""
-    if not _costs(cost):
-        return []
-    read = float(cost.weight_io * size)
-    return [_line(operator_title(operator), formula, cost, batch, size, read, known=known)]
+    return sum_lines("total", 1, phases)
 
 
 class _Walk(NamedTuple):
@@ -288,11 +104,11 @@ class _Walk(NamedTuple):
             ]
             kept = [line for line in (*lines, self.collectives(part)) if line is not None]
             if part.group != ENDS:
-                groups.append(_sum(titles[part.group], part.layers, kept))
+                groups.append(sum_lines(titles[part.group], part.layers, kept))
                 continue
             before = [line for line in kept if line.id and line.id.operator == "embedding"]
             after = [line for line in kept if line not in before]
-        return _sum(self.phase, 1, [*before, *groups, *after])
+        return sum_lines(self.phase, 1, [*before, *groups, *after])
 
     def operator(self, part: Part, name: str, cost: Cost) -> CostLine | None:
         """Return the line of one operator in all layers of its part; None if it has no cost."""
@@ -300,13 +116,13 @@ class _Walk(NamedTuple):
         roles = arch.counts.ends if ends else arch.counts.layer
         position = part.operators._fields.index(name)
         all_of = scaled(counted(cost, roles[position]), part.layers, part.layers)
-        if not _costs(all_of):
+        if not has_cost(all_of):
             return None
         size = arch.convention.dtype_bytes
         group = None if ends else self.share.groups[part.group]
         cache = cache_bits(arch, self.point.cache_format)
         kept = size * QUARTERS if name == "recurrent" else cache
-        return _line(
+        return cost_line(
             operator_title(name, group),
             STATED_BY[type(part.operators)][name],
             all_of,
@@ -322,8 +138,8 @@ class _Walk(NamedTuple):
         arch, share, layout = self.arch, self.share, self.share.layout
         size = arch.convention.dtype_bytes
         if name == "embedding":
-            row = share.backbone.hidden * arch.counts.ends[0].weight_io * size
-            return read_once(0, row, share.backbone.vocabulary, self.tokens)
+            row = layers.row_values(share.backbone) * arch.counts.ends[0].weight_io * size
+            return read_once(cost.weight_io * size, row, share.backbone.vocabulary, self.tokens)
         read: float = cost.weight_io * size
         if part.group == ENDS:
             return read
@@ -348,4 +164,6 @@ class _Walk(NamedTuple):
         formula = ends_traffic if part.group == ENDS else layer_traffic
         size = self.arch.convention.dtype_bytes
         known = OperatorId(self.phase, part.group, "collectives")
-        return _line("collectives", formula, NOTHING, self.batch, size, 0.0, sent=sent, known=known)
+        return cost_line(
+            "collectives", formula, NOTHING, self.batch, size, 0.0, sent=sent, known=known
+        )

@@ -127,6 +127,9 @@ def _attention_text(attention: Attention) -> str:
         (attention.keys_as_values, "keys as values"),
         (attention.shared_cache, "keys are the values"),
         (attention.output_gate, "output gate"),
+        (attention.borrowed_cache, "keys and values of an earlier layer"),
+        (attention.difference, "differential"),
+        (attention.mixed_norm, "norm of mixed values"),
         (
             attention.output_rank,
             f"outputs in {attention.output_groups} groups of rank {attention.output_rank}",

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from sweepengine.costs.explain import CostLine, OperatorId, explain
+from sweepengine.costs.cost_lines import CostLine, OperatorId
+from sweepengine.costs.explain import explain
 from sweepengine.costs.titles import VIEWS, group_titles, operator_title
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
@@ -98,7 +99,7 @@ def _shape_of(model: Model, point: Point) -> _Shape:
         point,
         share_of(arch, point.attention_heads, point.key_value_heads, layout),
         image,
-        tokens_of(point, image.tokens),
+        tokens_of(point, image.tokens, image.features),
         batch,
         1.0 if point.serving == CONTINUOUS else batch,
     )
@@ -244,18 +245,18 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
 def _vision_times(towers: Towers, shape: _Shape, speeds: Speeds) -> dict[OperatorId, float]:
     """Return microseconds of kinds of layers for each kind of view, and of joins behind them."""
     times: dict[OperatorId, float] = defaultdict(float)
-    image = shape.image
+    image, filled = shape.image, shape.filled * shape.point.images
     for position, view in enumerate((image.views, image.tiles)):
-        images = shape.filled * view.count
+        images = filled * view.count
         for name, blocks in zip(towers.block_names, towers.blocks, strict=True):
             known = OperatorId("vision", position, name.kind)
             times[known] += blocks_us(blocks, view, images, speeds)
         for name, join in zip(towers.join_names, towers.joins, strict=True):
             if name.kind:
-                us = join_us(join, view, images, image.features, speeds)
+                us = join_us(join, view, images, image.joined, speeds)
                 times[OperatorId("vision", position, name.kind)] += us
     for name, join in zip(towers.join_names, towers.joins, strict=True):
         if not name.kind:
-            us = join_us(join, image.views, shape.filled, image.features, speeds)
+            us = join_us(join, image.views, filled, image.joined, speeds)
             times[OperatorId("vision", ENDS, name.operator)] += us
     return times

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from sweepengine.data.configs import Config, ConfigValues
-from sweepengine.data.patterns import WINDOWS, compressed_layers, linear_layers
+from sweepengine.data.patterns import ROTATED, WINDOWS, compressed_layers, linear_layers
+from sweepengine.data.sizes import borrowed_layers, global_heads, kv_heads_of, output_gate
 
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 DELTA = {
@@ -39,6 +40,12 @@ class Mixer(NamedTuple):
     recurrent: bool = False
     attends: bool = True
     stride: int = 0
+    heads: int = 0
+    """Where layers differ in their number."""
+    key_value_heads: int = 0
+    """Likewise."""
+    borrowed: bool = False
+    """Its keys and values are those of an earlier layer."""
 
     @property
     def name(self) -> str:
@@ -47,6 +54,9 @@ class Mixer(NamedTuple):
             return "none"
         name = f"window-{self.window}" if self.window else "full"
         name += f"-stride-{self.stride}" if self.stride else ""
+        name += f"-heads-{self.heads}" if self.heads else ""
+        name += f"-groups-{self.key_value_heads}" if self.key_value_heads else ""
+        name += "-borrowed" if self.borrowed else ""
         return name + ("" if self.rotated else "-unrotated") + ("-indexed" if self.indexed else "")
 
 
@@ -61,11 +71,6 @@ class AttentionReader(ConfigValues):
                 Mixer(recurrent=linear, attends=not linear)
                 for linear in linear_layers(self, layers)
             ]
-        if kind == "global_heads" and (width := self.number("hidden_size_per_layer_input", 0)):
-            raise self.fail(
-                "hidden_size_per_layer_input",
-                f"= {width}: expected 0, as per-layer inputs are not supported",
-            )
         if kind == "compressed":
             window = self.size("window")
             return [
@@ -79,10 +84,16 @@ class AttentionReader(ConfigValues):
         indexed = [bool(self.family.get("indexer"))] * layers
         if self.family.get("indexer") and (types := self.listed("indexer_types", layers)):
             indexed = [entry == "full" for entry in types]
-        rotated = [True] * layers
-        if kind == "every_fourth_unrotated":
-            rotated = [window > 0 for window in windows]
-        return [Mixer(*fields) for fields in zip(windows, indexed, rotated, strict=True)]
+        rotated = ROTATED[self.family.get("rotated", "all")](self, windows)
+        listed = "num_attention_heads_per_layer"
+        heads = self.listed(listed, layers) or [0] * layers
+        borrowed = borrowed_layers(self, layers)
+        return [
+            Mixer(window, index, turned, heads=self.whole(listed, count, 0), borrowed=borrows)
+            for window, index, turned, count, borrows in zip(
+                windows, indexed, rotated, heads, borrowed, strict=True
+            )
+        ]
 
     def recurrent(self) -> Config:
         """Numbers of the recurrent mixer."""
@@ -114,7 +125,8 @@ class AttentionReader(ConfigValues):
         if not any(windowed) or (window is None and pattern in ("all", "if_used")):
             return [0] * layers
         size = self.whole(key, window)
-        size += self.type == "mimo_v2_flash"  # its code does not count the token itself
+        # Its own code does not count the token itself; that of transformers does.
+        size += self.value("swa_num_key_value_heads") is not None
         return [size if has else 0 for has in windowed]
 
     def attention(self, mixer: Mixer) -> Config:
@@ -129,20 +141,23 @@ class AttentionReader(ConfigValues):
             key = next(key for key, value in latent.items() if value)
             raise self.fail(key, f"= {latent[key]} with use_mla = false: expected 0 or null")
         two = kind == "two_kinds"
-        prefix = "swa_" if two and window else ""
+        named = two and self.value("swa_num_key_value_heads") is not None
+        prefix = "swa_" if named and window else ""
         heads = self.number("swa_num_attention_heads") if prefix else self.size("heads")
+        heads = mixer.heads or heads
         if window and kind == "sliding_heads":
             heads = self._sliding_heads(heads)
-        kv_heads = self._key_value_heads(heads, prefix)
+        kv_heads = self.number("swa_num_key_value_heads") if prefix else mixer.key_value_heads
+        kv_heads = kv_heads or kv_heads_of(self, heads)
+        doubled = two and not named and window > 0
+        if doubled:  # as transformers 5.23 has it, which writes no such keys
+            kv_heads *= 2
+            self.assumed["swa_num_key_value_heads"] = kv_heads
         width = self.number("swa_head_dim") if prefix else self._head_width(heads)
         is_global = kind == "global_heads" and not window
         shared = is_global and bool(self.flag("attention_k_eq_v"))
         if is_global:
-            width = self.number("global_head_dim")
-        if shared and self.value("num_global_key_value_heads") is not None:
-            kv_heads = self.number("num_global_key_value_heads")
-        elif shared:
-            self.assumed["num_global_key_value_heads"] = kv_heads
+            width, kv_heads = global_heads(self, shared, width, kv_heads)
         value_width = self.number(f"{prefix}v_head_dim") if two else width
         norm = self._query_norm()
         return {
@@ -152,18 +167,25 @@ class AttentionReader(ConfigValues):
             "value_width": value_width,
             "rotary_width": self._rotary_width(width) if mixer.rotated else 0,
             "window": window,
-            "query_norm": {"none": 0, "head": width, "whole": heads * width}[norm],
-            "key_norm": {"none": 0, "head": width, "whole": kv_heads * width}[norm],
+            "query_norm": {"head": width, "whole": heads * width}.get(norm, 0),
+            "key_norm": {"head": width, "whole": kv_heads * width}.get(norm, 0)
+            * (not mixer.borrowed),
+            "query_unit": norm == "unit",
+            "key_unit": norm == "unit",
+            "norm_biases": norm != "none" and self.switch("query_norm_biases"),
+            "gate_bias": self.switch("gate_bias"),
+            "mixed_norm": self.switch("mixed_norm"),
             "input_bias": self.switch("input_bias"),
             "output_bias": self.switch("output_bias"),
             "sinks": self.switch("sinks")
-            or bool(prefix and self.given("add_swa_attention_sink_bias")),
+            or bool(prefix and self.given("add_swa_attention_sink_bias"))
+            or doubled,
             "softcap": self.switch("softcap"),
-            "output_gate": {"none": 0, "head": 1, "whole": value_width}[
-                self.family.get("output_gate", "none")
-            ],
+            "output_gate": output_gate(self, value_width),
             "keys_as_values": shared,
             "value_norm": self.switch("value_norm"),
+            "borrowed_cache": mixer.borrowed,
+            "difference": self.switch("difference"),
             **(self._blocks() if mixer.indexed else {}),
         }
 
@@ -245,21 +267,12 @@ class AttentionReader(ConfigValues):
                 raise self.fail("per_layer_config", f'"{layer}": expected {key} = {sliding} only')
         return sliding
 
-    def _key_value_heads(self, heads: int, prefix: str) -> int:
-        if prefix:
-            return self.number("swa_num_key_value_heads")
-        key, value = self.of("key_value_heads")
-        if value is None and self.type in ("llama", "phi3", "olmo2", "deepseek_v2"):
-            self.assumed[key] = heads
-            return heads
-        return self.whole(key, value)
-
     def _head_width(self, heads: int) -> int:
         key, value = self.of("head_width")
         if value is not None:
             return self.whole(key, value)
         hidden = self.size("hidden")
-        if hidden % heads:
+        if hidden % heads and not self.family.get("head_width_rounded_down"):
             raise self.fail(
                 "head_dim", f"required key is missing: {heads} heads, {hidden} channels"
             )
@@ -268,9 +281,10 @@ class AttentionReader(ConfigValues):
 
     def _query_norm(self) -> str:
         norm: str = self.family.get("query_norm", "none")
-        if norm in ("none", "head", "whole"):
+        if norm in ("none", "head", "whole", "unit"):
             return norm
-        return "head" if self.flag(norm) else "none"
+        form: str = self.family.get("query_norm_form", "head")
+        return form if self.flag(norm) else "none"
 
     def _rotary_width(self, width: int) -> int:
         keys = self.family.get("keys", ())

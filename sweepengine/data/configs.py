@@ -2,11 +2,12 @@
 
 import json
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from sweepengine.data.errors import InputError, shown
+from sweepengine.data.errors import InputError, nearest, shown
 
 PARTS = ("text_config", "language_config")
 """Keys of the text part in a config of several parts."""
@@ -24,6 +25,23 @@ def families() -> dict[str, Any]:
     return tables
 
 
+@cache
+def uncovered() -> dict[str, str]:
+    """Known types that are not supported, and why."""
+    reasons = families()["uncovered"]
+    return {kind: reason for reason, kinds in reasons.items() for kind in kinds}
+
+
+def flattened(part: Config, tables: Sequence[str]) -> Config:
+    """The config with the keys of inner tables as `table.key`; other keys stay as they are."""
+    found = dict(part)
+    for name in tables:
+        inner = found.pop(name, None)
+        if isinstance(inner, dict):
+            found |= {f"{name}.{key}": value for key, value in inner.items()}
+    return found
+
+
 class ConfigValues:
     """Values of one config by key, spelling or family; every error names its key."""
 
@@ -31,12 +49,14 @@ class ConfigValues:
         self.source = source
         self.outer = config
         part = next((config[key] for key in PARTS if isinstance(config.get(key), dict)), None)
+        self.nested = part is not None
         self.part: Config = config if part is None else part
         self.assumed: dict[str, Any] = {}
         self.read: set[str] = set()
         self.type = self._model_type()
         self.family: Config = families()["families"][self.type]
         self.defaults: Config = self.family.get("defaults", {})
+        self.part = flattened(self.part, self.family.get("tables", ()))
 
     def fail(self, key: str, problem: str) -> InputError:
         """The error to raise for a key."""
@@ -49,20 +69,23 @@ class ConfigValues:
             raise self.fail("model_type", "required key is missing: expected a model family")
         if kind not in tables["families"]:
             known = ", ".join(tables["families"])
-            what = "is not supported" if kind in tables["uncovered"]["types"] else "is unknown"
+            reason = uncovered().get(kind)
+            what = f"is not supported, as {reason}" if reason else "is unknown"
+            near = "" if reason else nearest(kind, tables["families"])
             raise self.fail(
                 "model_type",
-                f'"{kind}" {what}: expected one of {known}; or describe it in a TOML model file',
+                f'"{kind}" {what}{near}: expected one of {known}; '
+                "or describe it in a TOML model file",
             )
         return kind
 
     def value(self, key: str) -> Any:
         """Value of a key, or the default of transformers, or None."""
         self.read.add(key)
+        if key == "tie_word_embeddings" and self.outer.get(key) is not None:
+            return self.outer[key]  # in a config of several parts transformers obeys this one
         if key in self.part:
             return self.part[key]
-        if key == "tie_word_embeddings" and key in self.outer:
-            return self.outer[key]
         if key in self.defaults:
             self.assumed[key] = self.defaults[key]
             return self.defaults[key]
@@ -103,8 +126,14 @@ class ConfigValues:
         return value
 
     def size(self, number: str, least: int = 1) -> int:
-        """Value of `number`, which must be present, by our name of it."""
-        return self.whole(*self.of(number), least)
+        """Value of `number`, which must be present, by our name of it.
+
+        A list with an entry for each layer is read where all its entries are equal.
+        """
+        key, value = self.of(number)
+        if isinstance(value, list) and value and all(entry == value[0] for entry in value):
+            value = value[0]
+        return self.whole(key, value, least)
 
     def number(self, key: str, least: int = 1) -> int:
         """Value of a key that must hold an integer of at least `least`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepengine.data.attentions import AttentionReader, Mixer
+from sweepengine.data.block_configs import blocks_of
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
@@ -20,12 +21,15 @@ from sweepengine.data.quantization import (
     UnknownFormatError,
     read_quantization,
 )
+from sweepengine.data.sizes import block_norms, ends, idle_experts, mlp_width
 from sweepengine.data.towers import unread_towers, vision_section
 
 SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""
 READ_TOWERS = False
 """Whether a vision tower is read; the rules from an image's size to its views must be known."""
+TOWERS = ("vision_config", "audio_config", "audio_encoder_config")
+"""Keys of towers beside a text part whose keys stand at the top."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -51,7 +55,12 @@ def read_config(path: Path) -> Reading:
     config = read_json(path)
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a JSON object, as transformers writes it")
-    return _Reader(str(path), config).reading()
+    return reading_of(str(path), config)
+
+
+def reading_of(source: str, config: Config) -> Reading:
+    """Read a config; `source` names it in messages. Raises as `read_config` does."""
+    return _Reader(source, config).reading()
 
 
 def sidecar_of(path: Path) -> Path | None:
@@ -65,12 +74,15 @@ class _Reader(AttentionReader):
 
     def reading(self) -> Reading:
         """Read the whole config."""
-        layers = self._count()
+        layers = self._count() * self.family.get("attentions_a_layer", 1)
         if layers > 100_000:
             raise self.fail("num_hidden_layers", f"= {layers}: expected at most 100,000")
         mixers = self.mixers(layers)
         sparse = MOE_LAYERS[self.family.get("moe_layers", "none")](self, layers)
         ffns = ["experts" if routed else "dense" for routed in sparse]
+        if self.family.get("double_wide") and self.flag(self.family["double_wide"]):
+            borrowed = [mixer.borrowed for mixer in mixers]
+            ffns = ["dense-wide" if wide else ffn for wide, ffn in zip(borrowed, ffns, strict=True)]
         blocks = block_types(self, layers)
         if blocks is not None:  # layers of one branch each
             mixers = [
@@ -79,6 +91,15 @@ class _Reader(AttentionReader):
             ]
             ffn_of = {"moe": "experts", "mlp": "dense"}
             ffns = [ffn_of.get(block, "none") for block in blocks]
+        sizes = blocks_of(self, layers)
+        if sizes is not None:  # layers with sizes of their own
+            mixers = [
+                mixer._replace(key_value_heads=size.key_value_heads)
+                if size.key_value_heads
+                else Mixer(attends=False)
+                for mixer, size in zip(mixers, sizes, strict=True)
+            ]
+            ffns = [f"dense-{size.width}" if size.width else "none" for size in sizes]
         kinds = Counter(zip(mixers, ffns, strict=True))
         attention = {
             mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
@@ -88,6 +109,11 @@ class _Reader(AttentionReader):
             self.attention(Mixer())
         if "dense" in ffns:
             feed_forward["dense"] = self._dense()
+        if "dense-wide" in ffns:
+            feed_forward["dense-wide"] = self._dense(2 * mlp_width(self))
+        for size in sizes or ():
+            if size.width:
+                feed_forward[f"dense-{size.width}"] = self._dense(size.width)
         if "experts" in ffns:
             feed_forward["experts"] = self._experts()
         self.formats = self._quantized(mixers, ffns, feed_forward)
@@ -104,6 +130,9 @@ class _Reader(AttentionReader):
     def _data(
         self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
     ) -> Config:
+        tied = bool(self.value("tie_word_embeddings")) and not self.family.get(
+            "always_untied", False
+        )
         key, dtype = self.of("dtype")
         if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
             raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')
@@ -116,9 +145,10 @@ class _Reader(AttentionReader):
                 "source": source,
                 "hidden": self.size("hidden"),
                 "vocabulary": self.size("vocabulary"),
-                "norms": self.family.get("norms", 2)
+                "norms": block_norms(self)
                 + self.family.get("moe_norms", 0) * ("experts" in feed_forward),
-                "tied": bool(self.of("tied")[1]),
+                "tied": tied,
+                **ends(self),
                 "scaled_embedding": self.switch("scaled_embedding"),
                 "logit_softcap": self.switch("logit_softcap"),
                 "streams": self.number(self.family["streams"]) if "streams" in self.family else 0,
@@ -154,7 +184,7 @@ class _Reader(AttentionReader):
             modules["mlp"] = families()["checkpoints"]["modules"]["shared"]
         mixing = [i for i, m in enumerate(mixers) if m.attends or m.recurrent]
         roles = {"attention": mixing} | {
-            role: [i for i, ffn in enumerate(ffns) if ffn == kind]
+            role: [i for i, ffn in enumerate(ffns) if ffn.split("-")[0] == kind]
             for role, kind in (("mlp", mlp_ffn), ("experts", "experts"))
         }
         has = {role: layers for role, layers in roles.items() if layers}
@@ -202,14 +232,19 @@ class _Reader(AttentionReader):
         known: dict[str, int] = families()["activations"]
         if not isinstance(name, str) or name not in known:
             raise self.fail(key, f'= "{name}": expected one of {", ".join(known)}')
-        return known[name]
+        gated = self.family.get("matrices", 3) > 2
+        return known[name] if gated else known[name] - 1
 
-    def _dense(self) -> Config:
+    def _dense(self, width: int = 0) -> Config:
+        """A dense MLP, of the width that the config has unless one is given."""
+        self.read.update(self.spelled("width"))
         return {
-            "width": self.size("width"),
+            "width": width or mlp_width(self),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),
+            "activation_weights": self.family.get("activation_weights", 0),
+            "inner_norm": self.switch("inner_norm"),
         }
 
     def _experts(self) -> Config:
@@ -224,10 +259,13 @@ class _Reader(AttentionReader):
             "width": self._shared_width(width),
             "experts": self.size("experts"),
             "experts_per_token": self.size("experts_per_token"),
+            "idle_experts": idle_experts(self),
             "expert_width": width,
             "router_flops": self.family.get("router_flops", 6),
             "shared_gate": self.switch("shared_gate"),
             "router_norm": self.switch("router_norm"),
+            "correction": self.switch("correction"),
+            "norms": self.family.get("norms_behind_experts", 0),
             "expert_latent": 0 if latent is None else self.whole("moe_latent_size", latent),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),
@@ -238,7 +276,9 @@ class _Reader(AttentionReader):
         if key := self.family.get("shared_width"):
             return self.number(key, 0)
         if key := self.family.get("shared_experts"):
-            count = self.given(key)
+            count = self.value(key) if key in self.defaults else self.given(key)
+            if isinstance(count, list) and count and all(one == count[0] for one in count):
+                count = count[0]
             return expert_width * (0 if count is None else self.whole(key, count, 0))
         return 0
 
@@ -253,14 +293,19 @@ class _Reader(AttentionReader):
             key: values for key, values in tables["neutral"].items() if key not in family_keys
         }
         neutral |= self.family.get("neutral", {})
-        known = self.read | set(tables["harmless"]["keys"]) | set(family_keys)
+        harmless = set(tables["harmless"]["keys"])
+        known = self.read | harmless | set(family_keys)
         for key, value in self.part.items():
-            if key in neutral:
-                if value is not None and value not in neutral[key]:
-                    allowed = " or ".join(map(json.dumps, neutral[key])) or "none"
+            inner = key.split(".")[-1]  # of a table's key
+            name = key if key in neutral else inner
+            if name in neutral:
+                if value is not None and value not in neutral[name]:
+                    allowed = " or ".join(map(json.dumps, neutral[name])) or "none"
                     raise self.fail(key, f"= {json.dumps(value)}: expected {allowed} or null")
             elif key not in known and key not in PARTS and value is not None:
-                if self.part is self.outer and key.endswith("_config"):
+                if not self.nested and key.endswith("_config"):
+                    continue
+                if inner in harmless:
                     continue
                 raise self.fail(
                     key,
@@ -270,10 +315,12 @@ class _Reader(AttentionReader):
 
     def _notes(self, vision: bool) -> tuple[str, ...]:
         notes = []
-        if self.part is not self.outer and not vision:
+        if (self.nested or any(key in self.part for key in TOWERS)) and not vision:
             notes.append("text part only: vision and audio towers are not modelled")
         if READ_TOWERS:
             notes += unread_towers(self.outer)
         if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
             notes.append("multi-token prediction (MTP) layers are not modelled")
+        if idle_experts(self):
+            notes.append("no chosen expert is idle: the most that tokens can cost")
         return (*notes, *self.formats.notes)

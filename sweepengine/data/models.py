@@ -13,10 +13,9 @@ from sweepengine.data.files import exists, find, known, parsed_toml, read_text
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention import growth_values
-from sweepengine.formulas.cost import counted
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, own_cache, saved_bytes
-from sweepengine.formulas.layers import decoder_ends, routed_experts
+from sweepengine.formulas.layers import routed_experts, table_width
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 
@@ -56,12 +55,14 @@ class Model(NamedTuple):
     @property
     def has(self) -> dict[str, bool]:
         """Whether the model has what inputs need, by key of `formulas.points.NEEDS`."""
-        attentions = self.architecture.attentions
+        attentions, towers = self.architecture.attentions, self.architecture.towers
         latent = any(attention.latent for attention in attentions)
         norms = any(a.query_norm or a.key_norm for a in attentions)
         return {
             "": True,
             "vision": self.has_vision,
+            "crops": towers is not None and towers.crops is not None,
+            "image": towers is not None and (towers.rule is None or towers.rule.name != "fixed"),
             "text": not self.has_vision,
             "heads": len(attentions) == 1 and not latent and not norms,
             "latent": latent,
@@ -84,9 +85,9 @@ class Model(NamedTuple):
     def image_sizes(self) -> tuple[int, int]:
         """Default view and tile size of a point, px: those of the first mode with tiles.
 
-        0 for models without vision.
+        0 for models that do not take them.
         """
-        if not self.has_vision:
+        if not self.has["crops"]:
             return 0, 0
         tiled = next((mode for mode in self.modes.values() if mode.tile_size), None)
         if tiled is None:
@@ -112,8 +113,9 @@ class Model(NamedTuple):
         tied to the LM head.
         """
         backbone, counts = self.architecture.backbone, self.architecture.counts
-        table = counted(decoder_ends(backbone, 1).embedding, counts.ends[0]).weights
-        unused = (1 - backbone.tied) * table
+        table = (1 - backbone.tied) * backbone.vocabulary * table_width(backbone)
+        table += backbone.input_rows * backbone.input_layers * backbone.input_width
+        unused = counts.ends[0].weights * table
         for group in self.architecture.groups:
             ffn = group.feed_forward
             if ffn.experts:

@@ -21,8 +21,11 @@ def _even_below_max(reader: ConfigValues, layers: int) -> list[bool]:
 
 def _all_but_every(reader: ConfigValues, layers: int) -> list[bool]:
     key = "sliding_window_pattern"
-    given = reader.part.get("_sliding_window_pattern", reader.part.get(key))
-    pattern = 6 if given is None else reader.whole(key, given)
+    spelled = ("_sliding_window_pattern", key, "global_attn_every_n_layers")
+    given = next((reader.part[each] for each in spelled if reader.part.get(each)), None)
+    if isinstance(given, str) and given and set(given) <= {"L", "G"}:
+        return [given[layer % len(given)] == "L" for layer in range(layers)]
+    pattern = reader.family.get("full_every", 6) if given is None else reader.whole(key, given)
     return [(layer + 1) % pattern != 0 for layer in range(layers)]
 
 
@@ -39,6 +42,19 @@ def _listed(reader: ConfigValues, layers: int) -> list[bool]:
     if reader.listed("layer_types", layers) is None:
         raise reader.fail("layer_types", f"required key is missing: expected {layers} entries")
     return [False] * layers
+
+
+def _if_given(reader: ConfigValues, layers: int) -> list[bool]:
+    _, window = reader.of("window")
+    if window is None:
+        return [False] * layers
+    return _listed(reader, layers)
+
+
+def _beyond_max(reader: ConfigValues, layers: int) -> list[bool]:
+    _, window = reader.of("window")
+    first = reader.number("max_window_layers", 0) if window is not None else layers
+    return [layer >= first for layer in range(layers)]
 
 
 def _chunks(reader: ConfigValues, layers: int) -> list[bool]:
@@ -58,11 +74,31 @@ WINDOWS: dict[str, Pattern] = {
     "from_max_window_layers": _from_max,
     "even_below_max_window_layers": _even_below_max,
     "even": lambda _, layers: [layer % 2 == 0 for layer in range(layers)],
-    "but_every_sixth": _all_but_every,
+    "but_every_nth": _all_but_every,
     "hybrid": _hybrid,
     "chunks": _chunks,
+    "listed_if_given": _if_given,
+    "beyond_max_window_layers": _beyond_max,
 }
 """Name of a pattern in `families.toml` to the layers with a sliding window."""
+
+
+def _rotated_listed(reader: ConfigValues, windows: list[int]) -> list[bool]:
+    rotated = reader.listed("no_rope_layers", len(windows))
+    if rotated is None:
+        interval = reader.number("no_rope_layer_interval")
+        return [(layer + 1) % interval != 0 for layer in range(len(windows))]
+    return [bool(entry) for entry in rotated]
+
+
+ROTATED: dict[str, Callable[[ConfigValues, list[int]], list[bool]]] = {
+    "all": lambda _, windows: [True] * len(windows),
+    "none": lambda _, windows: [False] * len(windows),
+    "only_with_window": lambda _, windows: [window > 0 for window in windows],
+    "with_window": lambda _, windows: [window > 0 or not any(windows) for window in windows],
+    "listed": _rotated_listed,
+}
+"""Name of a pattern in `families.toml` to the layers whose queries and keys are rotated."""
 
 
 def _sparse_types(reader: ConfigValues, layers: int) -> list[bool] | None:
@@ -71,7 +107,7 @@ def _sparse_types(reader: ConfigValues, layers: int) -> list[bool] | None:
 
 
 def _after_dense(reader: ConfigValues, layers: int) -> list[bool]:
-    first = reader.number("first_k_dense_replace", 0)
+    first = reader.number(reader.family.get("dense_layers", "first_k_dense_replace"), 0)
     return [layer >= first for layer in range(layers)]
 
 
@@ -85,6 +121,15 @@ def _from_first(reader: ConfigValues, layers: int) -> list[bool]:
     if frequency not in (None, 1):
         raise reader.fail("moe_layer_freq", f"= {frequency}: expected 1, or a list")
     return _after_dense(reader, layers)
+
+
+def _started(reader: ConfigValues, layers: int) -> list[bool]:
+    first = reader.number("moe_layer_start_index", 0)
+    last = reader.value("moe_layer_end_index")
+    last = layers - 1 if last is None else reader.whole("moe_layer_end_index", last, -1)
+    last = layers - 1 if last == -1 else last
+    step = reader.number("moe_layer_interval")
+    return [(layer + 1) % step == 0 and first <= layer <= last for layer in range(layers)]
 
 
 def _listed_sparse(reader: ConfigValues, layers: int) -> list[bool]:
@@ -208,5 +253,7 @@ MOE_LAYERS: dict[str, Pattern] = {
     "listed": _listed_sparse,
     "if_enabled": lambda reader, layers: [bool(reader.flag("enable_moe_block"))] * layers,
     "blocks": lambda _, layers: [False] * layers,
+    "started": _started,
+    "odd": lambda _, layers: [layer % 2 == 1 for layer in range(layers)],
 }
 """Name of a pattern in `families.toml` to the layers with routed experts."""

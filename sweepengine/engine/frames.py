@@ -30,7 +30,7 @@ from sweepengine.engine.times import fill_times, timed_rows
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
-    CROP_COLUMNS,
+    IMAGE_RULE_COLUMNS,
     LAYOUT_RULE_COLUMNS,
     Problem,
     check_together,
@@ -46,6 +46,9 @@ from sweepengine.grid.products import distinct
 from sweepengine.grid.shorthand import joint_columns
 
 Integers = NDArray[np.int64]
+MODEL = "model"
+"""Column that names the model of each point of a frame."""
+_ROW = "row_of_points"
 
 
 def type_of(name: str, model: Model, wide: bool = False) -> pl.DataType:
@@ -112,7 +115,9 @@ def evaluate(
         Any subset of the input columns (`sweepengine.formulas.points`). Others have their
         defaults; `key_value_heads` defaults to `attention_heads`. Integers may have any width.
         A joint axis may be one column of text, as in grids: `layout` ("tp4-ep8"), `precision`
-        ("fp8-kv8"), `mode` ("gundam:2x3") and `crops` ("2x3").
+        ("fp8-kv8"), `mode` ("gundam:2x3"), `crops` ("2x3"), `image` ("1654x2339") and `page`
+        ("a4@200dpi"). A column `model` names the model of each point; a column that some of them
+        lack is null there, and the result has null there too.
     model : Model, str or Path
         A model, the name of a shipped one, or a path of a model file.
     times : str
@@ -122,7 +127,8 @@ def evaluate(
     Returns
     -------
     polars.DataFrame, N rows
-        All input columns, then all output columns of the model.
+        All input columns, then all output columns of the model; before them `model` where the
+        points have it.
 
     Raises
     ------
@@ -131,10 +137,11 @@ def evaluate(
         overflow; in a process forked after sweepengine was used.
     """
     begin("evaluate")
-    loaded = load_model(model)
     if not isinstance(points, pl.DataFrame):
         raise InputError(f"points: expected a polars DataFrame, found {type(points).__name__}")
-    points, loaded = _on_devices(points, loaded, times)
+    if MODEL in points.columns:
+        return _of_models(points, times)
+    points, loaded = _on_devices(points, load_model(model), times)
     if not points.height:
         _inputs(points, loaded)
         return pl.DataFrame(schema=schema_of(loaded))
@@ -145,6 +152,32 @@ def evaluate(
     computed = _computed(loaded, columns, workloads, codes)
     inputs = typed_frame({name: columns[name] for name in loaded.inputs}, loaded)
     return inputs.hstack(typed_frame(computed, loaded))
+
+
+def _of_models(points: pl.DataFrame, times: str) -> pl.DataFrame:
+    """Cost of points of several models, which a column `model` names; other columns may be null.
+
+    A column that is null for all points of a model is as if these had not got it.
+    """
+    names = points[MODEL]
+    if names.dtype != pl.String and not isinstance(names.dtype, pl.Enum | pl.Categorical):
+        raise InputError(f"points: {MODEL}: expected names of models; found {names.dtype}")
+    if names.null_count():
+        row = names.is_null().arg_true()[0]
+        raise InputError(f"points: {MODEL}[{row}] is null: expected the name of a model")
+    numbered = points.with_columns(pl.col(MODEL).cast(pl.String)).with_row_index(_ROW)
+    frames = []
+    for (name,), rows in numbered.group_by(MODEL, maintain_order=True):
+        given = rows.drop(MODEL, _ROW)
+        stated = [column for column in given.columns if given[column].null_count() < rows.height]
+        try:
+            costs = evaluate(given.select(stated), str(name), times)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        frames.append(rows.select(_ROW, MODEL).hstack(costs))
+    if not frames:
+        raise InputError(f"points: {MODEL}: expected at least one point")
+    return pl.concat(frames, how="diagonal_relaxed").sort(_ROW).drop(_ROW)
 
 
 def _on_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.DataFrame, Model]:
@@ -271,7 +304,7 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
     for name in INPUTS:
         if name not in inputs:
             inputs[name] = np.broadcast_to(np.int64(defaults[name]), points.height)
-    for names in (LAYOUT_RULE_COLUMNS, CROP_COLUMNS):
+    for names in (LAYOUT_RULE_COLUMNS, IMAGE_RULE_COLUMNS):
         if given & set(names):
             check_together(model, {name: inputs[name] for name in names}, _message)
     return {name: inputs[name] for name in INPUTS}

@@ -36,17 +36,26 @@ def scan(grid: str | Path | Grid, wide: bool = False) -> pl.LazyFrame:
     Returns
     -------
     polars.LazyFrame
-        All input columns, then all output columns of the model; the last axis is fastest.
+        All input columns, then all output columns of the model; the last axis is fastest. Of a
+        grid of several models first their names, a column `model`; null where a model lacks a
+        column.
 
     Raises
     ------
     InputError
         When the grid is not valid or its costs would overflow; raised here, not by `collect`.
     """
-    from sweepengine.grid.files import load_grid  # searches make grids without files
+    from sweepengine.grid.files import MODEL_AXIS, load_grids  # searches make grids without files
 
     begin("scan")
-    loaded = grid if isinstance(grid, Grid) else load_grid(grid)
+    grids = (grid,) if isinstance(grid, Grid) else load_grids(grid)
+    if len(grids) > 1:
+        named = [
+            scan(one, wide).select(pl.lit(one.model.name).alias(MODEL_AXIS), pl.all())
+            for one in grids
+        ]
+        return pl.concat(named, how="diagonal_relaxed")
+    (loaded,) = grids
     loaded.check()
     schema = schema_of(loaded.model, wide)
 

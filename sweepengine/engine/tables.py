@@ -53,14 +53,15 @@ def shares_of(arch: Architecture, columns: Columns) -> Shares:
 
 def tokens_by_row(arch: Architecture, columns: Columns) -> dict[str, Integers]:
     """The fields of `Tokens` of each row's point."""
-    image = np.zeros(len(columns["text_tokens"]), np.int64)
+    image = features = np.zeros(len(columns["text_tokens"]), np.int64)
     if arch.towers is not None:
         chosen, codes = rows_by(columns, IMAGE_COLUMNS)
         seen = [image_of_sizes(arch.towers, *sizes) for sizes in chosen]
         image = np.array([one.tokens for one in seen], np.int64)[codes]
+        features = np.array([one.features for one in seen], np.int64)[codes]
     zeros = dict.fromkeys(Point._fields, np.int64(0))
     case = Point(**{**zeros, **columns})  # type: ignore[arg-type] # a column for each number
-    found: Any = tokens_of(case, image)  # type: ignore[arg-type] # columns as well as counts
+    found: Any = tokens_of(case, image, features)  # type: ignore[arg-type] # columns too
     return {name: np.broadcast_to(column, len(image)) for name, column in found._asdict().items()}
 
 
@@ -88,9 +89,12 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
     put("tokens", Tokens._fields, np.stack(list(tokens.values())), every)
     if arch.towers is not None:
         images, codes = rows_by(columns, (*IMAGE_COLUMNS, "attention"))
-        seen = _vision(arch, np.array(images, np.int64))
-        put("vision", Phase._fields, seen[: len(Phase._fields)], codes)
-        put("weights", ("vision_read_bytes", "held_bytes"), seen[len(Phase._fields) :], codes)
+        seen = _vision(arch, np.array(images, np.int64))[:, codes]
+        seen[: len(Phase._fields)] *= columns["images"]
+        read, held = seen[len(Phase._fields) :]
+        put("vision", Phase._fields, seen[: len(Phase._fields)], every)
+        weights = np.stack([read * np.minimum(columns["images"], 1), held])
+        put("weights", ("vision_read_bytes", "held_bytes"), weights, every)
     put("prefill", Phase._fields, _prefill(arch, columns, tokens["prefill"]), every)
     names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT_COLUMNS)
     chosen, codes = rows_by(columns, names)

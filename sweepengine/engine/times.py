@@ -107,7 +107,7 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         chosen, at = rows_by(columns, IMAGE_COLUMNS)
         seen = np.array([flat(image_of_sizes(arch.towers, *sizes)) for sizes in chosen], np.int64)
         blocks, _, joins, _ = tower_rows(arch)
-        images = np.stack([at, np.ones_like(at)], axis=1)
+        images = np.stack([at, columns["images"]], axis=1)
         fill_images(blocks, joins, seen, images, rows, rates, table)
     fill_passes(shares.around, shares.groups, places, rows, rates, table)
     return TimeTables(table, rows, added, spans)

@@ -66,6 +66,19 @@ class Attention(NamedTuple):
     """Tokens that one entry stands for, which all later queries meet beside the window; 0: none."""
     series: Annotated[int, Quantity("series", 1, 1)]
     """Values that a token gives to entries: 2 where it adds to its own and to the next."""
+    key_unit: No
+    """Each head's key is normed, without weights."""
+    norm_biases: No
+    """Norms of queries and keys have a bias for each weight."""
+    gate_bias: No
+    """The output gate is projected with a bias."""
+    mixed_norm: No
+    """Mixed values of all heads are normed together, before the output projection."""
+    difference: No
+    """Queries and keys attend twice, each to half of the value heads, and mixed values are
+    subtracted (differential attention)."""
+    borrowed_cache: No
+    """Keys and values are those of an earlier layer: neither projected nor held."""
 
 
 class Span(NamedTuple):
@@ -98,6 +111,17 @@ class FeedForward(NamedTuple):
     """The router norms what it reads, and scales channels and chosen experts."""
     expert_latent: NoChannels
     """Width that routed experts work in, between a projection down and one up; 0: the hidden."""
+    correction: No
+    """The bias that corrects scores of experts is a parameter."""
+    norms: Annotated[int, Quantity("norms", 0, 0)]
+    """Norms of the hidden width that layers of this kind have beside those of all layers."""
+    idle_experts: NoExperts
+    """Experts that the router may choose and that give back their input; of their weights those of
+    gate and up are held."""
+    inner_norm: No
+    """Hidden values of the MLP are normed."""
+    activation_weights: Annotated[int, Quantity("weights", 0, 0)]
+    """Weights of the activation itself."""
     expert_devices: int = 1
     """Devices that the experts of a token are spread over; a device does its share."""
 
@@ -148,6 +172,31 @@ class Backbone(NamedTuple):
     """Residual streams that hyper-connections mix around each branch; 0: one that is added to."""
     stream_rounds: Annotated[int, Quantity("rounds", 0, 0)]
     """Times that the mixing matrix's rows and columns are scaled to sum to one."""
+    norm_weights: Annotated[int, Quantity("weights a channel", 0, 1)]
+    """Of block norms and the last norm: 1, with a bias 2, without weights 0."""
+    norm_flops: Annotated[int, Quantity("FLOPs a value", 0, 3)]
+    """RMSNorm 3, LayerNorm 5; of norms of queries and keys too."""
+    final_norm: Yes
+    """A norm stands before the head."""
+    head_bias: No
+    table_norm: No
+    """Rows of the token table are normed."""
+    positions: Annotated[int, Quantity("rows", 0, 0)]
+    """Of a table of learned positions, which are added to the token's row; 0: none."""
+    table_width: NoChannels
+    """Of token table and head, where two projections lead to the hidden width; 0: the hidden."""
+    more_rows: Annotated[int, Quantity("rows", 0, 0)]
+    """Rows of the token table beyond the vocabulary, which the head does not have."""
+    input_width: NoChannels
+    """Of an input that each layer has for itself, out of a table of its own; 0: none."""
+    input_layers: Annotated[int, Quantity("layers", 0, 0)]
+    """That have one: a row of the table has `input_layers*input_width` values."""
+    input_rows: Annotated[int, Quantity("tokens", 0, 0)]
+    """Of that table."""
+    alternatives: Annotated[int, Quantity("streams", 0, 0)]
+    """Residual streams that AltUp predicts from one another and corrects; 0: one."""
+    laurel_rank: NoChannels
+    """Of the two matrices that LAuReL has beside attention; 0: none."""
 
 
 class Convention(NamedTuple):

@@ -5,7 +5,14 @@ them `entries` (E) that stand for earlier tokens together.
 """
 
 from sweepengine.formulas.architecture import Attention
-from sweepengine.formulas.cost import Cost, add, attention_cost, formula, gemm_cost
+from sweepengine.formulas.cost import (
+    Cost,
+    add,
+    attention_cost,
+    element_wise_cost,
+    formula,
+    gemm_cost,
+)
 from sweepengine.formulas.gemms import (
     compressor_gemm,
     gemm_weights,
@@ -15,7 +22,6 @@ from sweepengine.formulas.gemms import (
     latent_up,
     out_of_attention,
 )
-from sweepengine.formulas.operators import norm
 from sweepengine.formulas.tokens import ceil_div
 
 
@@ -50,7 +56,8 @@ def cached_values(attention: Attention) -> int:
     An indexer of entries keeps keys of entries alone.
     """
     indexed = min(attention.index_heads, 1) * (1 - min(attention.stride, 1))
-    return attended_values(attention) + indexed * attention.index_width
+    own = (1 - attention.borrowed_cache) * attended_values(attention)
+    return own + indexed * attention.index_width
 
 
 @formula
@@ -106,6 +113,7 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
     again = (1 - absorbed) * (keys - tokens) * expanded
     projected = into.query.rows + into.key.rows + into.value.rows + into.latent.rows
     biases = attention.input_bias * projected + attention.output_bias * hidden
+    biases += attention.gate_bias * gates
     moved = 2 * tokens * hidden * min(attention.heads, 1)
     return gemm_cost(
         2 * tokens * matrices + 2 * again, tokens * gated, moved, moved, moved, matrices + biases
@@ -130,7 +138,8 @@ def attention_core(
     writes and reads the scores. KV: cached values of L tokens; prefill (L=T) writes them, a
     decode step reads L-1 and writes one; of E entries likewise. Alive at once: what it moves,
     mixed values; eager: scores and probabilities. Keys and values of earlier tokens are the
-    cache's.
+    cache's. Differential attention does all of it twice, subtracts and norms what is mixed, CUDA
+    `5*T*Nh*dv`, and has `4*dk` weights.
     """
     heads = attention.heads
     queries = heads * attention.key_width
@@ -142,18 +151,21 @@ def attention_core(
             streams += tokens * heads * both
         else:
             streams += keys * heads * both
-    scores = heads * tokens * (keys + entries)
-    moved = streams + 2 * score_values(heads, tokens, keys + entries, flash)
+    times = 1 + attention.difference
+    scores = times * heads * tokens * (keys + entries)
+    moved = streams + 2 * times * score_values(heads, tokens, keys + entries, flash)
     mixed = tokens * heads * attention.value_width
-    softmax = 5 * heads * tokens * (keys + entries + attention.sinks)
+    read = cached_values(attention) + attention.borrowed_cache * attended_values(attention)
+    softmax = 5 * times * heads * tokens * (keys + entries + attention.sinks)
+    subtracted = 5 * attention.difference * mixed
     return attention_cost(
         2 * scores * both,
-        softmax + 3 * attention.softcap * scores,
+        softmax + 3 * attention.softcap * scores + subtracted,
         moved,
-        keys * cached_values(attention) + entries * entry_values(attention),
+        keys * read + entries * entry_values(attention),
         moved + mixed,
         moved + flash * mixed,
-        attention.sinks * heads,
+        attention.sinks * heads + 4 * attention.difference * attention.key_width,
     )
 
 
@@ -201,20 +213,33 @@ def rotary(attention: Attention, tokens: int, angle_products: int) -> Cost:
     Where angles are a matrix multiplication (`LlamaRotaryEmbedding` of the release) also tensor
     `T*r`, `2*T*r/2`. Cosines and sines are a rounding error of the layer's I/O and are not counted.
     """
-    keys = 1 if attention.latent > 0 else attention.key_value_heads
+    keys = 1 if attention.latent > 0 else own_heads(attention)
     width = attention.rotary_width
     applied = 3 * tokens * (attention.heads * (1 + attention.shared_cache) + keys) * width
     return gemm_cost(angle_products * tokens * width, applied, 0, 0, 0, 0)
 
 
 @formula
-def inner_norms(attention: Attention, tokens: int) -> Cost:
-    """Norms of queries, keys and values, and of latents: CUDA 3 a value; each reads and writes."""
+def own_heads(attention: Attention) -> int:
+    """Key-value heads that a layer makes: none where keys and values are an earlier layer's."""
+    return (1 - attention.borrowed_cache) * attention.key_value_heads
+
+
+@formula
+def inner_norms(attention: Attention, tokens: int, flops: int) -> Cost:
+    """Norms of queries, keys, values, latents and mixed values; each reads and writes.
+
+    CUDA 3 a value (RMSNorm), 5 of queries and keys where a model has LayerNorms (`flops`).
+    """
     normed = min(attention.query_norm, 1) + attention.query_unit
     queries = normed * attention.heads * attention.key_width
-    keys = min(attention.key_norm, 1) * attention.key_value_heads * attention.key_width
-    mixed = attention.value_norm * attention.key_value_heads * attention.value_width
+    keys = (min(attention.key_norm, 1) + attention.key_unit) * own_heads(attention)
+    keys *= attention.key_width
+    mixed = attention.mixed_norm * attention.heads * attention.value_width
     latents = attention.query_rank + attention.latent
-    values = tokens * (queries + keys + mixed + latents)
-    weights = attention.query_norm + attention.key_norm + latents
-    return norm(values, 3, weights, 2 * values)
+    made = attention.value_norm * own_heads(attention) * attention.value_width
+    headed, others = tokens * (queries + keys), tokens * (made + mixed + latents)
+    weights = (1 + attention.norm_biases) * (attention.query_norm + attention.key_norm)
+    moved = 2 * (headed + others)
+    worked = flops * headed + 3 * others
+    return element_wise_cost(worked, moved, moved, moved, weights + mixed + latents)

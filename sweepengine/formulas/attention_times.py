@@ -111,10 +111,11 @@ def attended_us(
         rates = speeds.prefill_window
     elif attention.key_width > WIDE:
         rates = speeds.prefill_wide
+    times = 1 + attention.difference
     return prefill_attention(
         sequences,
-        attention.heads,
-        attention.key_value_heads,
+        times * attention.heads,
+        times * attention.key_value_heads,
         attention.key_width,
         tokens,
         cached,
@@ -201,10 +202,11 @@ def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLi
         rates = speeds.decode_window
     elif attention.key_width > WIDE:
         rates = speeds.decode_wide
+    times = 1 + attention.difference
     line = decode_line(
         sequences,
-        attention.heads,
-        attention.key_value_heads,
+        times * attention.heads,
+        times * attention.key_value_heads,
         attention.key_width,
         speeds.cached,
         rates,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from sweepengine.formulas.tile_grids import nearest_grid, tile_grids
 from sweepengine.formulas.views import ImageViews, View
 
 
@@ -14,9 +15,12 @@ class CropRule(NamedTuple):
     """Queries that become the tokens of a view of at most as many features; 0: features do."""
     many_queries: int
     """Of larger views."""
-    newline_tokens: int
+    least_tiles: int
+    """Fewest and most tiles that an image is cut into, by its own size."""
+    most_tiles: int
+    newline_tokens: int = 0
     """1: the projector takes newlines too, as the published accounting says."""
-    repeats_tiles: int
+    repeats_tiles: int = 0
     """1: it takes the tokens of all tiles once for each tile, as the published accounting says."""
 
 
@@ -43,9 +47,9 @@ def crop_views(
     """One image as views (docs/vision.md, "Image geometry and tokens").
 
     The global view gives `q_G*(q_G+1) + 1` tokens and the tiles `r*q_T * (c*q_T + 1)`, which is
-    0 without tiles. Tokens of queries have no newlines: `view + 1` and `r*c*tile`. Features are
-    `q_G^2 + n*q_T^2`, or one for each query; the published accounting takes `q_G*(q_G+1)` and
-    the tokens of all tiles once for each tile, so that they grow with the square of the tiles.
+    0 without tiles. Tokens of queries have no newlines: `view + 1` and `r*c*tile`. The projector
+    takes `q_G^2 + n*q_T^2` rows, or one for each query; in the published accounting `q_G*(q_G+1)`
+    and the tokens of all tiles once for each tile, which grow with the square of the tiles.
 
     Parameters
     ----------
@@ -60,18 +64,42 @@ def crop_views(
     view_patches, tile_patches = view_size // rule.patch_size, tile_size // rule.patch_size
     seen, tile = features_of_view(rule, view_size), features_of_view(rule, tile_size)
     if rule.many_queries:
-        features, tokens = seen + tiles * tile, seen + 1 + tiles * tile
+        joined, tokens = seen + tiles * tile, seen + 1 + tiles * tile
     else:
         edge, tile_edge = tokens_per_edge(rule, view_size), tokens_per_edge(rule, tile_size)
         tile_tokens = crop_rows * tile_edge * (crop_cols * tile_edge + 1)
         tokens = edge * (edge + 1) + 1 + tile_tokens
         plain = tiles * tile
         projected = plain + rule.newline_tokens * (tile_tokens - plain)
-        features = edge * (edge + rule.newline_tokens)
-        features += projected * (1 + rule.repeats_tiles * (max(tiles, 1) - 1))
+        joined = edge * (edge + rule.newline_tokens)
+        joined += projected * (1 + rule.repeats_tiles * (max(tiles, 1) - 1))
     return ImageViews(
-        View(1, view_patches, view_patches, queries_of_view(rule, view_size)),
-        View(tiles, tile_patches, tile_patches, queries_of_view(rule, tile_size)),
-        features,
-        tokens,
+        views=View(1, view_patches, view_patches, queries_of_view(rule, view_size)),
+        tiles=View(tiles, tile_patches, tile_patches, queries_of_view(rule, tile_size)),
+        features=tokens,
+        tokens=tokens,
+        joined=joined,
     )
+
+
+def crops_of_image(rule: CropRule, tile_size: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of tiles that an image is cut into; 0 where no edge exceeds a tile.
+
+    Of the grids of fewest to most tiles the one whose aspect ratio is nearest; at a tie the larger
+    one where the image has more than half of its pixels. Sources: `dynamic_preprocess` of
+    `modeling_deepseekocr.py` and `modeling_deepseekocr2.py` of the releases.
+
+    Parameters
+    ----------
+    rule : CropRule
+        Of the model.
+    tile_size : int
+        Side of a tile, pixels.
+    height, width : int
+        Of the image as given, pixels.
+    """
+    if rule.most_tiles < 2 or max(height, width) <= tile_size:
+        return 0, 0
+    grids = tile_grids(rule.least_tiles, rule.most_tiles)
+    columns, rows = nearest_grid(grids, tile_size, height, width)
+    return (rows, columns) if rows * columns > 1 else (0, 0)

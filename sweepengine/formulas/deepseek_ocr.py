@@ -236,6 +236,8 @@ def ocr_towers(parts: OcrParts) -> Towers:
             image.patches_per_token,
             image.few_queries,
             image.many_queries,
+            image.least_tiles,
+            image.most_tiles,
             projector.newline_tokens,
             projector.repeats_tiles,
         ),

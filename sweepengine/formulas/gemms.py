@@ -57,6 +57,13 @@ class RecurrentGemms(NamedTuple):
     out: Gemm
 
 
+class LowRank(NamedTuple):
+    """Down from the hidden width, and back up."""
+
+    down: Gemm
+    up: Gemm
+
+
 class IndexerGemms(NamedTuple):
     """Of what chooses keys, from its own keys; of entries a compressor makes those."""
 
@@ -73,11 +80,11 @@ def into_attention(attention: Attention, hidden: int) -> IntoAttention:
     """
     queries = attention.heads * attention.key_width
     ranked = min(attention.query_rank, 1)
-    grouped = 1 - min(attention.latent, 1)
+    grouped = (1 - min(attention.latent, 1)) * (1 - attention.borrowed_cache)
     single = 1 - max(attention.keys_as_values, attention.shared_cache)
     keys = grouped * attention.key_value_heads * attention.key_width
     values = grouped * single * attention.key_value_heads * attention.value_width
-    latent = (1 - grouped) * (attention.latent + attention.rotary_width)
+    latent = min(attention.latent, 1) * (attention.latent + attention.rotary_width)
     return IntoAttention(
         query=Gemm(attention.query_rank + (1 - ranked) * queries, hidden, 0),
         key=Gemm(keys, hidden, 1),
@@ -178,6 +185,33 @@ def stream_gemm(backbone: Backbone) -> Gemm:
     """Weights of a hyper-connection: n streams give `n*(n+2)` numbers a token."""
     streams = backbone.streams
     return Gemm(streams * (streams + 2), streams * backbone.hidden, 0)
+
+
+@formula
+def laurel_gemms(backbone: Backbone) -> LowRank:
+    """Matrices of LAuReL: to its rank and back."""
+    rank, hidden = backbone.laurel_rank, backbone.hidden
+    return LowRank(Gemm(rank, hidden, 0), Gemm(hidden, rank, 0))
+
+
+@formula
+def layer_input_gemms(backbone: Backbone) -> LowRank:
+    """Matrices around the input of one layer: to its width and back."""
+    width, hidden = backbone.input_width, backbone.hidden
+    return LowRank(Gemm(width, hidden, 0), Gemm(hidden, width, 0))
+
+
+@formula
+def layer_inputs_gemm(backbone: Backbone) -> Gemm:
+    """The matrix that makes inputs of all layers out of the embedding, `n*p x h`."""
+    return Gemm(backbone.input_layers * backbone.input_width, backbone.hidden, 0)
+
+
+@formula
+def into_streams(backbone: Backbone) -> Gemm:
+    """Matrices that make the A-1 further streams of AltUp out of one, `(A-1)*h x h` together."""
+    further = max(backbone.alternatives, 1) - 1
+    return Gemm(further * backbone.hidden, backbone.hidden, 0)
 
 
 @formula

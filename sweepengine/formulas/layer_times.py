@@ -20,10 +20,15 @@ from sweepengine.formulas.gemms import (
     compressor_gemm,
     convolved_width,
     gemms_us,
+    into_streams,
+    laurel_gemms,
+    layer_input_gemms,
+    layer_inputs_gemm,
     mlp_gemms,
     recurrent_gemms,
     stream_gemm,
 )
+from sweepengine.formulas.layers import table_width
 from sweepengine.formulas.layout import EndsHeld, Layout, branches_of, expert_groups
 from sweepengine.formulas.recurrent import state_values
 from sweepengine.formulas.reductions import activated_experts
@@ -185,6 +190,32 @@ def exchange_us(
 
 
 @formula
+def residual_us(backbone: Backbone, rows: float, launch: float, speeds: Speeds) -> float:
+    """AltUp, LAuReL and the input of one layer, us: their GEMMs, and what element-wise work moves.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        A device's share.
+    rows : float
+        Tokens of all sequences.
+    launch : float
+        Of an element-wise kernel, us.
+    speeds : Speeds
+        Rates of the device.
+    """
+    streams, hidden, moved = backbone.alternatives, backbone.hidden, speeds.host.moved
+    found = gemms_us(laurel_gemms(backbone), rows, speeds.plain)
+    found += gemms_us(layer_input_gemms(backbone), rows, speeds.plain)
+    found += 2.0 * gemm(rows, streams, hidden, speeds.plain)
+    altered = min(streams, 1) * element_wise(
+        VALUE * rows * hidden * (4 * streams + 1), 2.0 * launch, moved
+    )
+    normed = element_wise(VALUE * 4.0 * rows * hidden, launch, moved)
+    return found + altered + (min(backbone.laurel_rank, 1) + min(backbone.input_width, 1)) * normed
+
+
+@formula
 def layer_times(
     group: Group, backbone: Backbone, layout: Layout, one: Pass, speeds: Speeds
 ) -> LayerTimes:
@@ -207,10 +238,13 @@ def layer_times(
     host = speeds.host
     launch = host.step_launch if one.decode > 0 else host.pass_launch
     values = rows * hidden * max(backbone.streams, 1)
-    norms = group.norms * element_wise(4.0 * VALUE * values, launch, host.moved)
+    block_norms = group.norms + forward.norms
+    norms = block_norms * element_wise(4.0 * VALUE * values, launch, host.moved)
     inner = min(attention.query_norm, 1) * attention.heads * attention.key_width
     inner += min(attention.key_norm, 1) * attention.key_value_heads * attention.key_width
     inner += attention.query_rank + attention.latent
+    inner += attention.mixed_norm * attention.heads * attention.value_width
+    inner += forward.inner_norm * forward.width
     norms += element_wise(2.0 * VALUE * rows * inner, launch, host.moved)
     expanded = 0.0 if one.decode > 0 else rows + sequences * cached
     reduced = branches_of(group) * reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
@@ -218,6 +252,7 @@ def layer_times(
     mixed = VALUE * rows * (3 * backbone.streams + 2) * hidden * min(backbone.streams, 1)
     streamed = 2.0 * gemms_us((stream_gemm(backbone),), rows, speeds.plain)
     streamed += 2.0 * element_wise(mixed, launch, host.moved)
+    streamed += residual_us(backbone, rows, launch, speeds)
     attended, scored = 0.0, 0.0
     if one.decode == 0:
         attended = attended_us(attention, sequences, tokens, cached, speeds)
@@ -262,18 +297,23 @@ def end_times(
     rows = one.sequences * one.tokens
     launch = host.step_launch if one.decode > 0 else host.pass_launch
     moved = 2.0 * VALUE * rows * hidden
-    table = element_wise(moved, launch, host.moved)
-    head = gemm(one.sequences, backbone.vocabulary, hidden, speeds.plain) + host.head
+    narrow = backbone.table_width
+    table = element_wise(moved, launch, host.moved) + gemm(rows, hidden, narrow, speeds.plain)
+    table += gemms_us((layer_inputs_gemm(backbone),), rows, speeds.plain)
+    table += backbone.table_norm * element_wise(moved, launch, host.moved)
+    head = gemm(one.sequences, backbone.vocabulary, table_width(backbone), speeds.plain)
+    head += gemm(one.sequences, narrow, hidden, speeds.plain) + host.head
     reduced = reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
     logits = reduce_us(one.sequences * backbone.vocabulary * VALUE, layout.tensor, speeds)
     sent = 0.0
     if ends.last == 0:
         sent = speeds.wires.latency + rows * hidden * VALUE / speeds.wires.link
     collapse = gemm(rows, backbone.streams, backbone.streams * hidden, speeds.plain)
+    collapse += 2.0 * gemms_us((into_streams(backbone),), rows, speeds.plain)
     return EndTimes(
         embedding=ends.table * table,
         collapse=ends.last * collapse,
-        final_norm=ends.last * element_wise(moved, launch, host.moved),
+        final_norm=ends.last * backbone.final_norm * element_wise(moved, launch, host.moved),
         head=ends.head * head,
         collectives=ends.table * reduced + ends.head * logits + sent,
     )

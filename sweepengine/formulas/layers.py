@@ -21,10 +21,25 @@ from sweepengine.formulas.cost import (
     with_weights,
 )
 from sweepengine.formulas.gemms import expert_gemms, mlp_gemms, stream_gemm
-from sweepengine.formulas.layout import EndsHeld
-from sweepengine.formulas.operators import linear, mlp, norm, residual_add, rms_norm, router
+from sweepengine.formulas.layout import EndsHeld, branches_of
+from sweepengine.formulas.operators import (
+    hidden_norm,
+    linear,
+    mlp,
+    norm,
+    residual_add,
+    router,
+    table,
+)
 from sweepengine.formulas.recurrent import recurrent_layer
-from sweepengine.formulas.tokens import LayerPass
+from sweepengine.formulas.residuals import (
+    altup,
+    laurel,
+    layer_input,
+    layer_inputs,
+    streams_around,
+)
+from sweepengine.formulas.tokens import LayerPass, ceil_div
 
 
 class Layer(NamedTuple):
@@ -44,7 +59,8 @@ class Layer(NamedTuple):
     """The MLP that every token takes: dense, or the shared experts."""
     residuals: Cost
     streams: Cost
-    """Hyper-connections, where residual streams are mixed instead of added to."""
+    """Hyper-connections, where residual streams are mixed instead of added to; AltUp, LAuReL, and
+    the input that a layer has for itself."""
 
 
 class Ends(NamedTuple):
@@ -52,7 +68,7 @@ class Ends(NamedTuple):
 
     embedding: Cost
     collapse: Cost
-    """Of residual streams to one."""
+    """Of residual streams to one; AltUp's out of one, too."""
     final_norm: Cost
     head: Cost
 
@@ -91,7 +107,8 @@ def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
 
     tensor `2*T*k*m*h*e`; in a latent of l instead of h, also `2*T*2*h*l` to go there and back.
     Where experts are spread over devices one does its part, in expectation. Weights are read by
-    expert: `expert_io` for each distinct one that the pass activates.
+    expert: `expert_io` for each distinct one that the pass activates. Z idle experts hold
+    `(m-1)*h*e` weights each, which nothing reads.
     """
     pairs = tokens * experts.experts_per_token
     latent = experts.expert_latent
@@ -99,7 +116,10 @@ def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
     down = linear(tokens, hidden, latent, 0)
     up = linear(tokens, latent, hidden, 0)
     around = scaled(add(down, up), min(latent, 1), min(latent, 1))
-    return add(expert_share(one, experts.expert_devices, experts.experts_held), around)
+    share = expert_share(one, experts.expert_devices, experts.experts_held)
+    idle = ceil_div(experts.idle_experts * experts.experts_held, max(experts.experts, 1))
+    unread = idle * (experts.matrices - 1) * hidden * experts.expert_width
+    return add(with_weights(share, share.weight_io, share.weights + unread), around)
 
 
 @formula
@@ -132,6 +152,21 @@ def hyper_connection(backbone: Backbone, tokens: int) -> Cost:
 
 
 @formula
+def layer_norms(group: Group, backbone: Backbone, tokens: int) -> Cost:
+    """Norms of a layer: CUDA `f*T*h` a block norm, f 3 (RMSNorm) or 5 (LayerNorm).
+
+    Beside them stand norms of queries, keys, values and latents, and one of the MLP's hidden
+    values where it has one, `3*T*i`. Each reads and writes what it norms.
+    """
+    forward = group.feed_forward
+    block = hidden_norm(tokens, backbone.hidden, backbone.norm_flops, backbone.norm_weights)
+    count = group.norms + forward.norms
+    inside = hidden_norm(tokens, forward.inner_norm * forward.width, 3, 1)
+    around = add(scaled(block, count, count), inside)
+    return add(around, inner_norms(group.attention, tokens, backbone.norm_flops))
+
+
+@formula
 def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
     """Pre-norm layer: `x + attention`, `x + feed-forward`; one branch has one norm and one add.
 
@@ -144,13 +179,10 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
     """
     attention, forward, hidden = group.attention, group.feed_forward, backbone.hidden
     tokens, absorbed = seen.tokens, seen.absorbed
-    branches = min(group.norms, 2)
+    branches = branches_of(group)
     added = branches * (1 - min(backbone.streams, 1))
     return Layer(
-        norms=add(
-            scaled(rms_norm(tokens, hidden), group.norms, group.norms),
-            inner_norms(attention, tokens),
-        ),
+        norms=layer_norms(group, backbone, tokens),
         projections=projections(attention, hidden, tokens, seen.keys, absorbed),
         rotary=rotary(attention, tokens, backbone.angle_products),
         attention=attention_core(attention, tokens, seen.keys, seen.entries, seen.flash, absorbed),
@@ -160,22 +192,32 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
         router=router(
             tokens,
             hidden,
-            forward.experts,
+            forward.experts + forward.idle_experts,
             forward.experts_per_token,
             forward.router_flops,
             forward.bias,
             forward.router_norm,
+            forward.correction,
         ),
         routed=routed_experts(forward, hidden, tokens),
         shared_gate=shared_gate(forward, hidden, tokens),
-        mlp=mlp(
-            tokens,
-            mlp_gemms(forward.width, hidden, forward.matrices),
-            forward.activation_flops,
-            forward.bias,
+        mlp=add(
+            mlp(
+                tokens,
+                mlp_gemms(forward.width, hidden, forward.matrices),
+                forward.activation_flops,
+                forward.bias,
+            ),
+            table(forward.activation_weights),
         ),
         residuals=scaled(residual_add(tokens * hidden), added, added),
-        streams=scaled(hyper_connection(backbone, tokens), branches, branches),
+        streams=add(
+            scaled(hyper_connection(backbone, tokens), branches, branches),
+            add(
+                add(altup(backbone, tokens), laurel(backbone, tokens)),
+                layer_input(backbone, tokens),
+            ),
+        ),
     )
 
 
@@ -201,35 +243,72 @@ def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
 
 
 @formula
+def table_width(backbone: Backbone) -> int:
+    """Channels of the token table and the head: the hidden width, unless they have their own."""
+    return backbone.table_width if backbone.table_width > 0 else backbone.hidden
+
+
+@formula
+def row_values(backbone: Backbone) -> int:
+    """Values that a token reads of tables: its row, and its row of the layers' inputs."""
+    return table_width(backbone) + backbone.input_layers * backbone.input_width
+
+
+@formula
 def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     """Token table, last norm and head, over all T positions; streams collapse before them.
 
-    Table: held, read one row a token (`reductions.read_once`); scaled: CUDA `T*h`. Head:
+    Table: held, read one row a token (`reductions.read_once`); scaled: CUDA `T*h`. Learned
+    positions: `P*h` weights, of which T rows are read, CUDA `T*h`. Head:
     tensor `2*T*h*V`; moves `T*(h+V)`, all positions' logits being written; softcap CUDA `3*T*V`;
-    tied to the table it is read, but held once. Collapse of n streams: tensor `2*T*n*n*h`, weights
+    tied to the table it is read, but held once. Table and head of another width w stand behind
+    projections: tensor `2*T*2*w*h`, `2*T*w*V`. Collapse of n streams: tensor `2*T*n*n*h`, weights
     `n*n*h + n + 1`.
     """
     hidden, vocabulary = backbone.hidden, backbone.vocabulary
-    table = hidden * vocabulary
-    scaling = backbone.scaled_embedding * tokens * hidden
-    head = linear(tokens, hidden, vocabulary, 0)
+    narrow, width = backbone.table_width, table_width(backbone)
+    rows = width * vocabulary
+    added = min(backbone.positions, 1) * tokens * hidden
+    scaling = backbone.scaled_embedding * tokens * hidden + added
+    projected = linear(tokens, narrow, hidden, 0)
+    placed = with_weights(
+        element_wise_cost(scaling, 2 * added, 0, 0, 0),
+        min(tokens, backbone.positions) * hidden,
+        (vocabulary + backbone.more_rows) * width
+        + backbone.positions * hidden
+        + backbone.input_rows * backbone.input_layers * backbone.input_width,
+    )
+    normed = hidden_norm(
+        tokens, backbone.table_norm * hidden, backbone.norm_flops, backbone.norm_weights
+    )
+    head = add(linear(tokens, hidden, narrow, 0), linear(tokens, width, vocabulary, 0))
+    biases = backbone.head_bias * vocabulary
+    read = head.weights + biases
     capped = 3 * backbone.logit_softcap * tokens * vocabulary
     wide, present = backbone.streams * hidden, min(backbone.streams, 1)
     collapsed = wide * backbone.streams + backbone.streams + present
     gathered = tokens * (wide + hidden) * present
     return Ends(
-        embedding=with_weights(element_wise_cost(scaling, 0, 0, 0, 0), 0, table),
-        collapse=gemm_cost(
-            2 * tokens * wide * backbone.streams,
-            5 * tokens * wide,
-            gathered,
-            gathered,
-            gathered,
-            collapsed,
+        embedding=add(add(placed, normed), add(projected, layer_inputs(backbone, tokens))),
+        collapse=add(
+            gemm_cost(
+                2 * tokens * wide * backbone.streams,
+                5 * tokens * wide,
+                gathered,
+                gathered,
+                gathered,
+                collapsed,
+            ),
+            scaled(streams_around(backbone, tokens), 2, 2),
         ),
-        final_norm=norm(tokens * hidden, 3, hidden, 0),
+        final_norm=norm(
+            backbone.final_norm * tokens * hidden,
+            backbone.norm_flops,
+            backbone.final_norm * backbone.norm_weights * hidden,
+            0,
+        ),
         head=with_weights(
-            add(head, element_wise_cost(capped, 0, 0, 0, 0)), table, (1 - backbone.tied) * table
+            add(head, element_wise_cost(capped, 0, 0, 0, 0)), read, read - backbone.tied * rows
         ),
     )
 
@@ -241,7 +320,7 @@ def ends_on_device(backbone: Backbone, tokens: int, ends: EndsHeld) -> Ends:
     A head that is tied to a table elsewhere is a table of its own.
     """
     found = decoder_ends(backbone, tokens)
-    again = backbone.tied * (1 - ends.table) * found.head.weight_io
+    again = (1 - ends.table) * (found.head.weight_io - found.head.weights)
     head = with_weights(found.head, found.head.weight_io, found.head.weights + again)
     return Ends(
         embedding=scaled(found.embedding, ends.table, ends.table),

@@ -147,7 +147,9 @@ def share_of(arch: Architecture, heads: int, key_value_heads: int, layout: Layou
         for group in arch.groups
     )
     vocabulary = ceil_div(arch.backbone.vocabulary, layout.tensor)
-    backbone = arch.backbone._replace(vocabulary=vocabulary)
+    backbone = arch.backbone._replace(
+        vocabulary=vocabulary, input_rows=ceil_div(arch.backbone.input_rows, layout.tensor)
+    )
     return Share(backbone, groups, layout, ends_held(arch.groups, layout))
 
 
@@ -236,7 +238,9 @@ def ends_traffic(backbone: Backbone, tokens: int, layout: Layout, ends: EndsHeld
     table = reduced_values(tokens * backbone.hidden, tensor)
     logits = tokens * backbone.vocabulary * (tensor - 1)
     onward = 1 - ends.last
-    passed = ceil_div(tokens * backbone.hidden * max(backbone.streams, 1), tensor)
+    passed = ceil_div(
+        tokens * backbone.hidden * max(backbone.streams, backbone.alternatives, 1), tensor
+    )
     return Traffic(
         values=ends.table * table + ends.head * logits + onward * passed,
         exchanged=0,

@@ -27,6 +27,9 @@ class Image(NamedTuple):
     """Queries that become the tokens of a view of at most as many features; 0: features do."""
     many_queries: Annotated[int, Quantity("tokens", 0, "few_queries")]
     """Of larger views."""
+    least_tiles: Annotated[int, Quantity("tiles", 1, 2)]
+    """Fewest tiles that an image is cut into, where a point gives its size."""
+    most_tiles: Annotated[int, Quantity("tiles", 1, 9)]
 
 
 class Sam(NamedTuple):

@@ -60,7 +60,14 @@ def mlp(tokens: int, gemms: MlpGemms, activation_flops: int, bias: int) -> Cost:
 
 @formula
 def router(
-    tokens: int, hidden: int, experts: int, chosen: int, flops: int, bias: int, normed: int
+    tokens: int,
+    hidden: int,
+    experts: int,
+    chosen: int,
+    flops: int,
+    bias: int,
+    normed: int,
+    corrected: int,
 ) -> Cost:
     """Router: one logit an expert. tensor `2*T*h*E`; CUDA router_flops x `T*E`.
 
@@ -74,8 +81,8 @@ def router(
         T, h, E and k.
     flops : int
         CUDA-core FLOPs a logit.
-    bias, normed : int
-        1: it has a bias; it norms its input.
+    bias, normed, corrected : int
+        1: it has a bias; it norms its input; the bias that corrects its scores is a parameter.
     """
     present = min(experts, 1)
     written = tokens * (experts + chosen)
@@ -86,7 +93,7 @@ def router(
         moved,
         moved,
         written,
-        experts * (hidden + bias) + normed * (hidden + experts),
+        experts * (hidden + bias + corrected) + normed * (hidden + experts),
     )
 
 
@@ -97,6 +104,21 @@ def norm(values: int, flops: int, weights: int, summed: int) -> Cost:
     The published sum of activations holds `summed` values.
     """
     return element_wise_cost(flops * values, 2 * values, 2 * values, summed, weights)
+
+
+@formula
+def hidden_norm(tokens: int, width: int, flops: int, weights: int) -> Cost:
+    """Norm of T tokens: CUDA `f*T*h`, f 3 (RMSNorm) or 5 (LayerNorm); reads and writes, `2*T*h`.
+
+    Parameters
+    ----------
+    tokens, width, flops : int
+        T, h and f.
+    weights : int
+        A channel: 1, with a bias 2, without weights 0.
+    """
+    values = tokens * width
+    return norm(values, flops, weights * width, 2 * values)
 
 
 @formula

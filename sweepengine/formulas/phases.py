@@ -110,7 +110,7 @@ def cached_bytes(values: int, group: Group, size: int, cache: int) -> int:
 @formula
 def residual_values(backbone: Backbone, tokens: int) -> int:
     """Values of the residual streams of T tokens."""
-    return tokens * backbone.hidden * max(backbone.streams, 1)
+    return tokens * backbone.hidden * max(backbone.streams, backbone.alternatives, 1)
 
 
 @formula

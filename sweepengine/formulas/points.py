@@ -63,6 +63,8 @@ class Input(NamedTuple):
 
 NEEDS = {
     "vision": "sees images",
+    "crops": "takes a global view and tiles",
+    "image": "sees images whose size decides their tokens",
     "text": "sees text alone",
     "heads": "has grouped heads of one kind, without norms of their own",
     "latent": "has latent attention",
@@ -75,17 +77,17 @@ class Point(NamedTuple):
     """Input columns of one point; a choice is its position. A model has those that it `needs`."""
 
     view_size: Annotated[
-        int, Input("pixels", "side of the global view", 1024, 64, 4096, 64, needs="vision")
+        int, Input("pixels", "side of the global view", 1024, 64, 4096, 64, needs="crops")
     ]
-    tile_size: Annotated[int, Input("pixels", "side of a tile", 640, 64, 4096, 64, needs="vision")]
+    tile_size: Annotated[int, Input("pixels", "side of a tile", 640, 64, 4096, 64, needs="crops")]
     crop_rows: Annotated[
-        int, Input("tiles", "rows of tiles; 0 without tiles", 0, 0, 1000, needs="vision")
+        int, Input("tiles", "rows of tiles; 0 without tiles", 0, 0, 1000, needs="crops")
     ]
     crop_cols: Annotated[
-        int, Input("tiles", "columns of tiles; 0 without tiles", 0, 0, 1000, needs="vision")
+        int, Input("tiles", "columns of tiles; 0 without tiles", 0, 0, 1000, needs="crops")
     ]
     text_tokens: Annotated[
-        int, Input("tokens", "text tokens beside the image", 10, 0, 1_000_000, needs="vision")
+        int, Input("tokens", "text tokens beside the images", 10, 0, 1_000_000, needs="vision")
     ]
     decode_steps: Annotated[
         int, Input("steps", "tokens decoded (K)", 100, 0, 1_000_000, workload=False)
@@ -178,13 +180,26 @@ class Point(NamedTuple):
         int, Input("", "one batch after the other, or requests that join a running batch", 0, 0,
                    len(SERVING) - 1, choices=SERVING, workload=False, needs="device")
     ] = 0  # fmt: skip
+    image_height: Annotated[
+        int, Input("pixels", "height of an image as given; 0: view and crops as stated", 1024, 0,
+                   65_536, needs="image")
+    ] = 0  # fmt: skip
+    image_width: Annotated[
+        int, Input("pixels", "width of an image as given; 0: view and crops as stated", 1024, 0,
+                   65_536, needs="image")
+    ] = 0  # fmt: skip
+    images: Annotated[
+        int, Input("images", "images of a request, all of one size", 1, 0, 1000, needs="vision")
+    ] = 1
 
 
 class Tokens(NamedTuple):
     """Tokens of a point, counts or columns of them."""
 
     image: int
-    """Of its image, in the context."""
+    """Of its images, in the context."""
+    features: int
+    """Rows of its images that enter the decoder."""
     context: int
     """All that a first decode step finds: cached, image and text."""
     prefill: int
@@ -192,10 +207,23 @@ class Tokens(NamedTuple):
 
 
 @formula
-def tokens_of(case: Point, image: int) -> Tokens:
-    """Tokens of a point with `image` tokens of its image: counts, or a column each."""
-    text = case.text_tokens + case.prompt_tokens
-    return Tokens(image=image, context=image + text + case.cached_tokens, prefill=image + text)
+def tokens_of(case: Point, image: int, features: int) -> Tokens:
+    """Tokens of a point: counts, or a column each.
+
+    Parameters
+    ----------
+    case : Point
+        Inputs.
+    image, features : int
+        Tokens and features of each of its images.
+    """
+    text, seen = case.text_tokens + case.prompt_tokens, case.images * image
+    return Tokens(
+        image=seen,
+        features=case.images * features,
+        context=seen + text + case.cached_tokens,
+        prefill=seen + text,
+    )
 
 
 INPUTS = {
@@ -208,4 +236,7 @@ TIMED_COLUMNS = tuple(name for name in INPUTS if name != "decode_steps")
 """Inputs that decide how long a prefill and a step take."""
 WORKLOAD_COLUMNS = tuple(name for name, column in INPUTS.items() if column.workload)
 """Inputs that make a workload."""
-IMAGE_COLUMNS = ("view_size", "tile_size", "crop_rows", "crop_cols")
+CROP_COLUMNS = ("view_size", "tile_size", "crop_rows", "crop_cols")
+SIZE_COLUMNS = ("image_height", "image_width")
+IMAGE_COLUMNS = (*CROP_COLUMNS, *SIZE_COLUMNS)
+"""Inputs that decide what each image of a point becomes."""

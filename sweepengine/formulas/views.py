@@ -1,4 +1,4 @@
-"""Views of an image, and the numbers of the rule that makes them."""
+"""Views of an image, and the numbers of the rule that makes them (docs/vision.md)."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 class View(NamedTuple):
     """Views of one size, each of which a tower encodes alone."""
 
-    count: int  # type: ignore[assignment]
+    count: int  # type: ignore[assignment]  # tuple.count is of no use here
     rows: int
     """Patches high."""
     columns: int
@@ -29,6 +29,8 @@ class ImageViews(NamedTuple):
     """Rows that enter the decoder, of the whole image."""
     tokens: int
     """Prompt tokens of the whole image, separators included."""
+    joined: int = 0
+    """Rows of all views that joins over the whole image run on."""
 
 
 NO_IMAGE = ImageViews(NO_VIEWS, NO_VIEWS, 0, 0)

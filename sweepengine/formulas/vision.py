@@ -81,10 +81,10 @@ def encoded_by_join(join: Join, counts: CountedOperator, image: ImageViews) -> E
     image : ImageViews
         Views of the image.
     """
-    seen = counted(join_cost(join, image.views, image.features), counts)
+    seen = counted(join_cost(join, image.views, image.joined), counts)
     if join.whole > 0:
         return Encoded(seen, 0, 0, seen.activation_peak)
-    tile = counted(join_cost(join, image.tiles, image.features), counts)
+    tile = counted(join_cost(join, image.tiles, image.joined), counts)
     return Encoded(
         cost=add(scaled(seen, image.views.count, 1), scaled(tile, image.tiles.count, 0)),
         view_peak=seen.activation_peak,
@@ -150,6 +150,15 @@ def vision_phase(
         counts=phase_of(convention, found.cost, NO_TRAFFIC, found.cost.kv_io * size, 0, peak),
         read_bytes=found.cost.weight_io * size,
         held_bytes=found.cost.weights * size,
+    )
+
+
+def of_images(one: VisionPhase, images: int) -> VisionPhase:
+    """Vision of so many images at once; they share the weights, which none need no pass of."""
+    return VisionPhase(
+        Phase(*(images * count for count in one.counts)),
+        one.read_bytes * min(images, 1),
+        one.held_bytes,
     )
 
 

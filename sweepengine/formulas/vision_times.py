@@ -120,10 +120,10 @@ def join_of_image_us(join: Join, image: ImageViews, images: float, speeds: Speed
         Rates of the device.
     """
     if join.whole > 0:
-        return join_us(join, image.views, images, image.features, speeds)
+        return join_us(join, image.views, images, image.joined, speeds)
     views, tiles = images * image.views.count, images * image.tiles.count
-    found = join_us(join, image.views, views, image.features, speeds)
-    return found + join_us(join, image.tiles, tiles, image.features, speeds)
+    found = join_us(join, image.views, views, image.joined, speeds)
+    return found + join_us(join, image.tiles, tiles, image.joined, speeds)
 
 
 def vision_us(towers: Towers, image: ImageViews, images: float, speeds: Speeds) -> float:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
+from sweepengine.formulas.points import CROP_COLUMNS, INPUTS, SIZE_COLUMNS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +31,12 @@ class AxisKind(NamedTuple):
 
 
 JOINT: Final = {
-    "mode": AxisKind(IMAGE_COLUMNS, "mode", "resolution mode: view, tile and crops together",
+    "mode": AxisKind(CROP_COLUMNS, "mode", "resolution mode: view, tile and crops together",
                      "gundam:2x3"),
     "crops": AxisKind(("crop_rows", "crop_cols"), "crops", 'crop grid, or "none"', "2x3"),
+    "image": AxisKind(SIZE_COLUMNS, "image", "image as given, pixels: height x width",
+                      "1654x2339"),
+    "page": AxisKind(SIZE_COLUMNS, "page", "scanned page: paper at a resolution", "a4@200dpi"),
     "heads": AxisKind(("attention_heads", "key_value_heads"), "heads",
                       "query heads and key-value heads", "10,5"),
     "precision": AxisKind(("weight_format", "activation_format", "cache_format"), "precision",
@@ -43,7 +46,7 @@ JOINT: Final = {
 }  # fmt: skip
 """Axes that set several columns, each value written as one text."""
 _WHOLE: Final = {
-    column for joint in ("crops", "heads", "layout") for column in JOINT[joint].columns
+    column for joint in ("crops", "image", "heads", "layout") for column in JOINT[joint].columns
 }
 """Columns that are valid only together, so they have no axis each."""
 AXES: Final = JOINT | {

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from sweepengine.data.errors import InputError, nearest
 from sweepengine.data.models import Model
 from sweepengine.formulas.formats import WEIGHT_FORMATS, WEIGHT_ROLES, row_of
+from sweepengine.formulas.images import image_of_size
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, NEEDS, Input
+from sweepengine.formulas.views import ImageSizeError
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.products import bounds, distinct
 
@@ -23,7 +25,7 @@ Integers = NDArray[np.int64]
 Where = Callable[[int, object], str]
 """Text that names a row and its value, such as ``points: batch_size[3] = 0``."""
 LAYOUT_RULE_COLUMNS = (*AXES["layout"].columns, "weight_format", *AXES["heads"].columns)
-CROP_COLUMNS = AXES["crops"].columns
+IMAGE_RULE_COLUMNS = (*AXES["crops"].columns, *AXES["image"].columns)
 LONGEST_SHOWN = 80
 """Most characters of a value in a message."""
 
@@ -172,7 +174,8 @@ def check_together(
     ----------
     model : Model
     columns : mapping of str to int64 array, shape (N,)
-        Values from `checked_values`, of all `LAYOUT_RULE_COLUMNS`, all `CROP_COLUMNS`, or both.
+        Values from `checked_values`, of all `LAYOUT_RULE_COLUMNS`, all `IMAGE_RULE_COLUMNS`, or
+        both.
     message : callable
         Makes the message of a problem.
 
@@ -181,13 +184,8 @@ def check_together(
     InputError
         Naming the first row that breaks a rule.
     """
-    if CROP_COLUMNS[0] in columns:
-        tiles = columns[CROP_COLUMNS[0]]
-        one_sided = np.flatnonzero((tiles == 0) != (columns[CROP_COLUMNS[1]] == 0))
-        if len(one_sided):
-            row = int(one_sided[0])
-            text = "expected crop_rows and crop_cols both 0 (no tiles) or both 1..1000"
-            raise InputError(message(Problem(CROP_COLUMNS[0], int(tiles[row]), text, row=row)))
+    if IMAGE_RULE_COLUMNS[0] in columns:
+        _check_images(model, columns, message)
     if LAYOUT_RULE_COLUMNS[0] in columns:
         rows, codes = distinct([columns[name] for name in LAYOUT_RULE_COLUMNS])
         for code, row in enumerate(rows.tolist()):
@@ -195,6 +193,37 @@ def check_together(
             if problem := _layout_rule_problem(model, values):
                 first = int(np.argmax(codes == code))
                 raise InputError(message(problem._replace(row=first)))
+
+
+def _check_images(
+    model: Model, columns: Mapping[str, Integers], message: Callable[[Problem], str]
+) -> None:
+    """Check crops and sizes of images; parameters as those of `check_together`."""
+    rows, cols, height, width = (columns[name] for name in IMAGE_RULE_COLUMNS)
+    first, size = IMAGE_RULE_COLUMNS[0], IMAGE_RULE_COLUMNS[2]
+
+    def refuse(bad: NDArray[np.bool_], column: str, text: str) -> None:
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InputError(message(Problem(column, int(columns[column][row]), text, row=row)))
+
+    expected = "expected crop_rows and crop_cols both 0 (no tiles) or both 1..1000"
+    refuse((rows == 0) != (cols == 0), first, expected)
+    if not model.has["image"]:
+        return
+    if model.has["crops"]:
+        both = "expected image_height and image_width both 0 (crops as stated) or both 1..65,536"
+        refuse((height == 0) != (width == 0), size, both)
+        refuse((height > 0) & (rows > 0), first, "expected no crops with an image, which sets them")
+        return
+    for name in IMAGE_RULE_COLUMNS[2:]:
+        refuse(columns[name] == 0, name, "expected an integer, 1..65,536")
+    chosen, _ = distinct([height, width])
+    for row in chosen.tolist():
+        try:
+            image_of_size(model.architecture.vision, int(height[row]), int(width[row]))
+        except ImageSizeError as error:
+            raise InputError(message(Problem(size, None, str(error), row=row))) from None
 
 
 def _layout_rule_problem(model: Model, values: Mapping[str, int]) -> Problem | None:

@@ -92,12 +92,14 @@ def _phase(
 
 
 OUTPUTS: Final = (
-    Column("image_tokens", "Int32", "tokens", "tokens of one image in the context", AS_IS,
+    Column("image_tokens", "Int32", "tokens", "tokens of all images in the context", AS_IS,
            "tokens.image", True),
+    Column("image_features", "Int32", "rows", "rows of all images that enter the decoder", AS_IS,
+           "tokens.features", True),
     Column("context_tokens", "Int32", "tokens", "cached, image and text tokens", AS_IS,
            "tokens.context"),
     *_phase("vision", PER_SEQUENCE, READ_ONCE, PER_SEQUENCE,
-            "SAM, CLIP and projector over the global view and all tiles"),
+            "vision towers and projector over all views of the images"),
     *_phase("prefill", PER_SEQUENCE, PREFILL_READS, PER_SEQUENCE,
             "decoder and head over the context"),
     *_phase("decode", OVER_STEPS, STEP_READS, LAST_STEP,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
-from sweepengine.grid.checks import CROP_COLUMNS, check_together, checked_values
-from sweepengine.grid.points import default_values
+from sweepengine.grid.checks import IMAGE_RULE_COLUMNS, check_together, checked_values
+from sweepengine.grid.points import default_values, has_axis
 from sweepengine.grid.products import distinct
 from sweepengine.grid.shorthand import joint_columns
 
@@ -18,7 +18,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 AXIS = "lengths"
 WEIGHT = "weight"
-TEXT_COLUMNS = ("mode", "crops")
+TEXT_COLUMNS = ("mode", "crops", "image", "page")
 """Joint axes that may be columns of a table of lengths."""
 SHORT_NAMES = {"answer": "decode_steps"}
 """Short names of columns; `prompt` is `prompt_tokens`, with vision `text_tokens`."""
@@ -64,9 +64,9 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
     model : Model
     table : mapping of str to sequence
         `prompt` or `prompt_tokens` (of models with vision `text_tokens`), `answer` or
-        `decode_steps`, `cached_tokens`; of models with vision also `mode` or `crops`, or the
-        four image columns. `weight` counts requests and is 1 by default. An empty table is one
-        request of the model's default lengths.
+        `decode_steps`, `cached_tokens`; of models with vision also `mode`, `crops`, `image` or
+        `page`, or columns that these set, and `images`. `weight` counts requests and is 1 by
+        default. An empty table is one request of the model's default lengths.
 
     Raises
     ------
@@ -74,7 +74,9 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
         For an unknown column, a value that is not valid, or no rows.
     """
     names = SHORT_NAMES | {"prompt": "text_tokens" if model.has_vision else "prompt_tokens"}
-    known = ("decode_steps", "cached_tokens", "prompt_tokens", "text_tokens", *IMAGE_COLUMNS)
+    known = ("decode_steps", "cached_tokens", "prompt_tokens", "text_tokens", "images",
+             *IMAGE_COLUMNS)  # fmt: skip
+    texts = [name for name in TEXT_COLUMNS if has_axis(model, name)]
     columns: dict[str, Integers] = {}
     weights: Floats | None = None
     for written, values in table.items():
@@ -82,10 +84,10 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
         if written == WEIGHT:
             weights = _weights(source, values)
             continue
-        is_text = name in TEXT_COLUMNS and model.has_vision
+        is_text = name in texts
         if not is_text and (name not in known or name not in model.inputs):
             valid = [*names, *(n for n in known if n in model.inputs), WEIGHT]
-            valid += TEXT_COLUMNS if model.has_vision else ()
+            valid += texts
             raise InputError(f"{source}: {written}: expected columns of {', '.join(valid)}")
         if is_text:
             added = joint_columns(model, name, values, f"{source}: {name}")
@@ -103,10 +105,14 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
         raise InputError(f"{source}: expected at least one row")
     if weights is None:
         weights = np.ones(count)
-    if set(CROP_COLUMNS) & set(columns):
-        crops = {name: columns.get(name, np.zeros(count, np.int64)) for name in CROP_COLUMNS}
+    if set(IMAGE_RULE_COLUMNS) & set(columns):
+        defaults = default_values(model)
+        images = {
+            name: columns.get(name, np.full(count, defaults[name], np.int64))
+            for name in IMAGE_RULE_COLUMNS
+        }
         check_together(
-            model, crops, lambda p: f"{source}: {p.column}[{p.row}] = {p.value}: {p.text}"
+            model, images, lambda p: f"{source}: {p.column}[{p.row}] = {p.value}: {p.text}"
         )
     return _merged(source, columns, weights)
 

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.points import IMAGE_COLUMNS, INPUT_NAMES, INPUTS, Point
+from sweepengine.formulas.points import (
+    IMAGE_COLUMNS,
+    INPUT_NAMES,
+    INPUTS,
+    Point,
+)
 from sweepengine.formulas.views import NO_IMAGE, ImageViews, View
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import DTYPES, OUTPUT_NAMES, OUTPUTS, Column

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sweepengine.formulas import reductions
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.cost import total
-from sweepengine.formulas.crops import crop_views
+from sweepengine.formulas.crops import crop_views, crops_of_image
 from sweepengine.formulas.figures import (
     NO_GROWTH,
     NO_PHASE,
@@ -23,6 +23,8 @@ from sweepengine.formulas.figures import (
     merged_growth,
 )
 from sweepengine.formulas.formats import cache_bits, formats_of
+from sweepengine.formulas.images import image_of_size
+from sweepengine.formulas.layers import row_values
 from sweepengine.formulas.layout import WHOLE, Layout, share_of
 from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
 from sweepengine.formulas.phases import ends_phase, group_phase, group_step
@@ -30,7 +32,7 @@ from sweepengine.formulas.points import IMAGE_COLUMNS, Point, tokens_of
 from sweepengine.formulas.tokens import ceil_div, seen_by
 from sweepengine.formulas.towers import Towers
 from sweepengine.formulas.views import NO_IMAGE, ImageViews
-from sweepengine.formulas.vision import VisionPhase, vision_of
+from sweepengine.formulas.vision import VisionPhase, of_images, vision_of
 from sweepengine.grid import columns
 from sweepengine.grid.columns import OUTPUTS, Column
 
@@ -115,7 +117,7 @@ def step_figures(
         if places.routing >= 0:
             experts[places.routing] += step.expert_bytes
     on_device = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
-    row = share.ends.table * share.backbone.hidden * counts.ends[0].weight_io * size
+    row = share.ends.table * row_values(share.backbone) * counts.ends[0].weight_io * size
     table = Weights(held, 0, read, row, share.backbone.vocabulary)
     return Steps(step_counts, tuple(growth), table, tuple(zip(experts, on_device, strict=True)))
 
@@ -173,12 +175,29 @@ def image_of(arch: Architecture, point: Point) -> ImageViews:
     return image_of_sizes(arch.towers, *(getattr(point, name) for name in IMAGE_COLUMNS))
 
 
+@lru_cache(MAX_CACHED_FIGURES)
 def image_of_sizes(
-    towers: Towers, view_size: int, tile_size: int, crop_rows: int, crop_cols: int
+    towers: Towers,
+    view_size: int,
+    tile_size: int,
+    crop_rows: int,
+    crop_cols: int,
+    height: int,
+    width: int,
 ) -> ImageViews:
-    """Views of an image; sizes are those of `formulas.points.IMAGE_COLUMNS`."""
-    assert towers.crops is not None
-    return crop_views(towers.crops, view_size, tile_size, crop_rows, crop_cols)
+    """Views of an image; sizes are those of `formulas.points.IMAGE_COLUMNS`.
+
+    Raises
+    ------
+    ImageSizeError
+        When the processor of the model refuses an image of this size.
+    """
+    crops = towers.crops
+    if crops is None:
+        return image_of_size(towers, height, width)
+    if height:
+        crop_rows, crop_cols = crops_of_image(crops, tile_size, height, width)
+    return crop_views(crops, view_size, tile_size, crop_rows, crop_cols)
 
 
 def workload_of(arch: Architecture, point: Point, image: ImageViews | None = None) -> Workload:
@@ -187,8 +206,8 @@ def workload_of(arch: Architecture, point: Point, image: ImageViews | None = Non
     layout, cache = layout_of(point), point.cache_format
     steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout)
     image = image or image_of(arch, point)
-    seen = vision_figures(arch, image, point.attention)
-    tokens = tokens_of(point, image.tokens)
+    seen = of_images(vision_figures(arch, image, point.attention), point.images)
+    tokens = tokens_of(point, image.tokens, image.features)
     filled = prefill_figures(arch, tokens.prefill, point.cached_tokens, *heads, cache, layout)
     weights = steps.weights._replace(
         held_bytes=steps.weights.held_bytes + seen.held_bytes, vision_read_bytes=seen.read_bytes

@@ -7,10 +7,10 @@ import numpy as np
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, choices_of
 from sweepengine.formulas.formats import own_activation, own_cache
-from sweepengine.formulas.points import INPUTS, Point
+from sweepengine.formulas.points import INPUTS, SIZE_COLUMNS, Point
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
-    CROP_COLUMNS,
+    IMAGE_RULE_COLUMNS,
     LAYOUT_RULE_COLUMNS,
     Problem,
     check_together,
@@ -31,6 +31,8 @@ def default_values(model: Model) -> dict[str, int]:
     has = model.has
     values = {name: column.default if has[column.needs] else 0 for name, column in INPUTS.items()}
     values["view_size"], values["tile_size"] = model.image_sizes
+    if has["crops"]:
+        values |= dict.fromkeys(SIZE_COLUMNS, 0)
     values["activation_format"] = own_activation(model.architecture)
     values["cache_format"] = own_cache(model.architecture)
     values["attention_heads"], values["key_value_heads"] = model.heads
@@ -101,7 +103,7 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             return f"{place}: {source} = {shown(given[source])}: {problem.joint_text}"
         return f"{place}: {problem.sentence}"
 
-    for names in (CROP_COLUMNS, LAYOUT_RULE_COLUMNS):
+    for names in (IMAGE_RULE_COLUMNS, LAYOUT_RULE_COLUMNS):
         if sources.keys() & {*names}:
             check_together(model, {name: np.array([values[name]]) for name in names}, message)
     return Point(**values)

@@ -1,7 +1,10 @@
 """Text of joint axes, read and written only here: "tp4-ep8", "fp8-kv8", "gundam:2x3"."""
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,8 @@ SHORT_PRECISIONS = {
     "w8a8": ("int8", "int8"),
 }
 """Short names of pairs of weight and activation format."""
+MILLIMETRES_PER_INCH = 25.4
+LARGEST_IMAGE = INPUTS["image_height"].maximum
 KV_CACHES = {"kv16": "bf16", "kv8": "fp8", "kv4": "nvfp4"}
 
 
@@ -173,6 +178,69 @@ def mode_sizes(model: Model, name: str, tiled: bool) -> tuple[int, int]:
     return mode.view_size, mode.tile_size or model.image_sizes[1]
 
 
+def read_image(written: object) -> tuple[int, int]:
+    """Read an image's size, "HEIGHTxWIDTH" in pixels.
+
+    Raises
+    ------
+    ValueError
+        With what is expected.
+    """
+    expected = 'HEIGHTxWIDTH in pixels, such as "1654x2339"'
+    match = (
+        re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", written) if isinstance(written, str) else None
+    )
+    if match is None:
+        raise ValueError(expected)
+    height, width = int(match[1]), int(match[2])
+    if not (1 <= height <= LARGEST_IMAGE and 1 <= width <= LARGEST_IMAGE):
+        raise ValueError(f"{expected}; edges 1..{LARGEST_IMAGE:,}")
+    return height, width
+
+
+def read_page(written: object) -> tuple[int, int]:
+    """Read a scanned page such as "a4@200dpi" or "letter-landscape@150dpi": height and width.
+
+    Raises
+    ------
+    ValueError
+        With what is expected.
+    """
+    papers = paper_sizes()
+    expected = f'PAPER@RESOLUTION, such as "a4@200dpi"; papers {", ".join(papers)}'
+    text = written if isinstance(written, str) else ""
+    match = re.fullmatch(r"([a-z0-9]+)(-landscape)?@([0-9]{1,5})dpi", text)
+    if match is None or match[1] not in papers:
+        raise ValueError(expected)
+    width, height = (
+        round(edge * int(match[3]) / MILLIMETRES_PER_INCH) for edge in papers[match[1]]
+    )
+    if not 1 <= max(width, height) <= LARGEST_IMAGE or not min(width, height):
+        raise ValueError(f"a page of 1..{LARGEST_IMAGE:,} pixels an edge, not {height} x {width}")
+    return (width, height) if match[2] else (height, width)
+
+
+def images_text(point: Mapping[str, Any]) -> str:
+    """Text of the images in a point's columns: how many, and their size or crops."""
+    count = int(point.get("images", 1))
+    if not count:
+        return "no image"
+    what = "an image" if count == 1 else f"{count} images"
+    if int(point.get("image_height") or 0):
+        return f"{what} of {point['image_height']}x{point['image_width']} pixels"
+    if "crop_rows" not in point:
+        return what
+    crops = f"{point['crop_rows']}x{point['crop_cols']} crops"
+    return f"{what} {f'in {crops}' if point['crop_rows'] else 'without crops'}"
+
+
+@cache
+def paper_sizes() -> dict[str, tuple[float, float]]:
+    """Width and height of papers by name, millimetres."""
+    text = (resources.files("sweepengine.data") / "papers.toml").read_text(encoding="utf-8")
+    return {name: (sizes[0], sizes[1]) for name, sizes in tomllib.loads(text).items()}
+
+
 def read_heads(written: object) -> tuple[int, int]:
     """Read a pair of query heads and key-value heads.
 
@@ -189,6 +257,8 @@ def read_heads(written: object) -> tuple[int, int]:
 _READERS: dict[str, Callable[[Model, object], tuple[Any, ...]]] = {
     "mode": read_mode,
     "crops": lambda model, written: read_crops(written),
+    "image": lambda model, written: read_image(written),
+    "page": lambda model, written: read_page(written),
     "heads": lambda model, written: read_heads(written),
     "precision": lambda model, written: read_precision(model.architecture, written),
     "layout": lambda model, written: read_layout(written),

@@ -86,8 +86,10 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     heads = (point.attention_heads, point.key_value_heads)
     batch = float(ceil_div(point.batch_size, layout.data))
     prefilled = 1.0 if point.serving == CONTINUOUS else batch
-    vision = 0.0 if arch.towers is None else vision_us(arch.towers, image, prefilled, speeds)
-    tokens = tokens_of(point, image.tokens)
+    vision, images = 0.0, prefilled * point.images
+    if arch.towers is not None:
+        vision = vision_us(arch.towers, image, images, speeds)
+    tokens = tokens_of(point, image.tokens, image.features)
     new = Pass(sequences=prefilled, tokens=tokens.prefill, cached=point.cached_tokens, decode=0)
     prefill = layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
     steps = point.decode_steps

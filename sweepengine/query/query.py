@@ -96,7 +96,7 @@ def _widened(points: pl.LazyFrame, columns: tuple[str, ...], keys: list[str]) ->
     return points.with_columns(
         pl.col(name).cast(pl.Int128)
         for name in columns
-        if TYPES[name] in ("Int32", "Int64") and name not in keys
+        if TYPES.get(name) in ("Int32", "Int64") and name not in keys
     )
 
 

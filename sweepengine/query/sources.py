@@ -16,8 +16,8 @@ from sweepengine.engine.lazy import grid_frames, scan
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.columns import PHASES
-from sweepengine.grid.files import load_grid
-from sweepengine.grid.grid import Targets
+from sweepengine.grid.files import MODEL_AXIS, load_grids
+from sweepengine.grid.grid import Grid, Targets
 from sweepengine.grid.points import output_names
 from sweepengine.query.reading import collected, told
 from sweepengine.version import __version__
@@ -69,7 +69,8 @@ class Source(NamedTuple):
             Naming the source.
         """
         condition, wide = self.chosen
-        kinds = {name: type_of(name, self.loaded) for name in columns} if wide else {}
+        known = [name for name in columns if name in self.columns and name != MODEL_AXIS]
+        kinds = {name: type_of(name, self.loaded) for name in known} if wide else {}
         with told(self.place):
             for frame in self.pieces(tuple(columns), condition, wide=wide):
                 interrupts.check()
@@ -93,67 +94,93 @@ class Source(NamedTuple):
 
 
 def open_source(place: str | Path) -> Source:
-    """Open a grid (a file, or the name of a shipped one) or a dataset (a path or URI).
+    """Open a grid (a file, or the name of a shipped one) or a dataset (a path or URI) of one model.
 
     Raises
     ------
     InputError
-        When it is neither, the grid would overflow, or the dataset is incomplete or empty.
+        When it is neither, the grid would overflow, the dataset is incomplete or empty, or it has
+        several models.
+    """
+    sources = open_sources(place)
+    if len(sources) > 1:
+        raise InputError(f"{place}: expected points of one model, found {len(sources)}")
+    return sources[0]
+
+
+def open_sources(place: str | Path) -> tuple[Source, ...]:
+    """As `open_source`, of any number of models: a source each, in their order.
+
+    A folder of datasets, as a run of a grid of several models writes it, has one a model.
+
+    Raises
+    ------
+    InputError
+        As `open_source`.
     """
     if "://" in str(place) or Path(place).is_dir():
-        from sweepengine.store.dataset import MANIFEST, File, check_files, read_manifest, scan_files
-        from sweepengine.store.storage import open_storage
+        from sweepengine.store.runs import datasets_of
 
-        storage = open_storage(place)
-        manifest = read_manifest(storage)
-        loaded = build(manifest.model_data, f"{place}/{MANIFEST}: model_data")
-        if manifest.devices:
-            try:
-                loaded = on_devices(loaded, manifest.devices, manifest.times)
-            except InputError as error:
-                raise InputError(f"{place}/{MANIFEST}: devices: {error}") from None
-        if manifest.columns != (*loaded.inputs, *output_names(loaded)):
-            raise InputError(
-                f"{place}/{MANIFEST}: columns: expected those of {loaded.name}; "
-                "write the dataset again with this version of sweepengine"
-            )
+        return tuple(_open_dataset(folder) for folder in datasets_of(place))
+    return tuple(_of_grid(grid) for grid in load_grids(place))
 
-        check_files(storage, manifest)
 
-        def scanned(files: Sequence[File], wide: bool) -> pl.LazyFrame:
-            kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
-            with told(storage.place):
-                return scan_files(storage, files, wide).cast(pl.Schema(kinds))
+def _open_dataset(place: str | Path) -> Source:
+    from sweepengine.store.dataset import MANIFEST, File, check_files, read_manifest, scan_files
+    from sweepengine.store.storage import open_storage
 
-        def pieces(
-            columns: Sequence[str], condition: pl.Expr | None, wide: bool
-        ) -> Iterator[pl.DataFrame]:
-            def read(file: File) -> pl.DataFrame:
-                points = scanned([file], wide)
-                kept = points if condition is None else points.filter(condition)
-                return kept.select(columns).collect()
-
-            return in_order(read, manifest.files, cores(), wait=False)
-
-        return Source(
-            place=storage.place,
-            name=manifest.grid_name,
-            description=manifest.description,
-            model=manifest.model,
-            loaded=loaded,
-            grid_hash=manifest.grid_hash,
-            engine_version=manifest.engine_version,
-            targets=manifest.targets,
-            stages=manifest.report,
-            point_count=manifest.points,
-            columns=manifest.columns,
-            value_bytes=manifest.value_bytes,
-            points=scanned(manifest.files, False),
-            widened=partial(scanned, manifest.files, True),
-            pieces=pieces,
-            bases=manifest.bases,
+    storage = open_storage(place)
+    manifest = read_manifest(storage)
+    loaded = build(manifest.model_data, f"{place}/{MANIFEST}: model_data")
+    if manifest.devices:
+        try:
+            loaded = on_devices(loaded, manifest.devices, manifest.times)
+        except InputError as error:
+            raise InputError(f"{place}/{MANIFEST}: devices: {error}") from None
+    if manifest.columns != (*loaded.inputs, *output_names(loaded)):
+        raise InputError(
+            f"{place}/{MANIFEST}: columns: expected those of {loaded.name}; "
+            "write the dataset again with this version of sweepengine"
         )
-    grid = load_grid(place)
+
+    check_files(storage, manifest)
+
+    def scanned(files: Sequence[File], wide: bool) -> pl.LazyFrame:
+        kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
+        with told(storage.place):
+            return scan_files(storage, files, wide).cast(pl.Schema(kinds))
+
+    def pieces(
+        columns: Sequence[str], condition: pl.Expr | None, wide: bool
+    ) -> Iterator[pl.DataFrame]:
+        def read(file: File) -> pl.DataFrame:
+            points = scanned([file], wide)
+            kept = points if condition is None else points.filter(condition)
+            return kept.select(columns).collect()
+
+        return in_order(read, manifest.files, cores(), wait=False)
+
+    return Source(
+        place=storage.place,
+        name=manifest.grid_name,
+        description=manifest.description,
+        model=manifest.model,
+        loaded=loaded,
+        grid_hash=manifest.grid_hash,
+        engine_version=manifest.engine_version,
+        targets=manifest.targets,
+        stages=manifest.report,
+        point_count=manifest.points,
+        columns=manifest.columns,
+        value_bytes=manifest.value_bytes,
+        points=scanned(manifest.files, False),
+        widened=partial(scanned, manifest.files, True),
+        pieces=pieces,
+        bases=manifest.bases,
+    )
+
+
+def _of_grid(grid: Grid) -> Source:
     return Source(
         place=grid.source,
         name=grid.name,

@@ -43,6 +43,8 @@ OFFERED_PRECISIONS = ("checkpoint", "checkpoint-kv8", "bf16", "fp8", "fp8-kv8", 
                       "mxfp4", "nvfp4", "nvfp4-kv8")  # fmt: skip
 """Layouts and precisions that controls offer, where they are valid for the model."""
 OFFERED_CROPS = ("none", "1x2", "2x2", "2x3", "3x3", "3x4", "4x4", "4x5", "5x5")
+OFFERED_IMAGES = ("1024x1024", "2339x1654", "3300x2550", "1080x1920")
+"""Height x width: also a4@200dpi, letter@300dpi, a screen."""
 FRONT_BATCHES = tuple(1 << power for power in range(11))
 MAP_CELLS = 1_600
 
@@ -90,8 +92,12 @@ def controls_of(model: Model) -> list[Control]:
         Control("layout", "layout", FEWEST, (FEWEST, *layouts)),
         Control("precision", "precision", formats[0], tuple(formats)),
     ]
-    if model.has_vision:
+    if model.has["crops"]:
         controls.append(Control("crops", "crops", "2x3", OFFERED_CROPS))
+    elif model.has["image"]:
+        controls.append(Control("image", "image, pixels", OFFERED_IMAGES[1], OFFERED_IMAGES))
+    if model.has_vision:
+        controls.append(Control("images", "images", "1", ("0", "1", "2", "4", "8")))
     controls += [
         Control("prompt", "prompt, tokens", "10" if model.has_vision else "4000"),
         Control("cached", "cached prefix, tokens", "0"),
@@ -232,8 +238,11 @@ def _request(model: Model, state: Mapping[str, str]) -> dict[str, list[Any]]:
     table: dict[str, list[Any]] = {"prompt": [_whole("prompt", state)]}
     if "cached_tokens" in model.inputs:
         table["cached_tokens"] = [_whole("cached", state)]
-    if model.has_vision:
-        table["crops"] = [state["crops"]]
+    for name in ("crops", "image"):
+        if name in state:
+            table[name] = [state[name]]
+    if "images" in state:
+        table["images"] = [_whole("images", state)]
     return table | {"answer": [_whole("answer", state)]}
 
 

@@ -93,12 +93,19 @@ class RequestOptions(NamedTuple):
     """How long requests are: a file of many, or one."""
 
     lengths: Annotated[
-        Path | None, Option("CSV or Parquet of requests: prompt, answer, mode or crops, weight.")
+        Path | None, Option("CSV or Parquet of requests: prompt, answer, image or crops, weight.")
     ] = None
     mode: Annotated[
         str | None, Option("Resolution mode and crops of an image, such as gundam:2x3.")
     ] = None
     crops: Annotated[str | None, Option("Crop grid of an image, such as 2x3.")] = None
+    image: Annotated[
+        str | None, Option("Size of an image, HEIGHTxWIDTH in pixels, such as 1654x2339.")
+    ] = None
+    page: Annotated[
+        str | None, Option("Scanned page as the image: paper and resolution, such as a4@200dpi.")
+    ] = None
+    images: Annotated[int | None, Option("Images of a request.", shown=_default("images"))] = None
     prompt: Annotated[
         int | None,
         Option("Tokens of a prompt, without those of images.",

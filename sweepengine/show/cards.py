@@ -8,8 +8,9 @@ from sweepengine.costs.spec_sheet import checkpoint_text
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
 from sweepengine.formulas.formats import OWN
-from sweepengine.grid.axes import AXES
+from sweepengine.formulas.points import IMAGE_COLUMNS
 from sweepengine.grid.lengths import Lengths
+from sweepengine.grid.shorthand import images_text
 from sweepengine.search.fit import Card, Fit
 from sweepengine.show.terminal import print_table, say
 
@@ -139,8 +140,8 @@ def lengths_text(lengths: Lengths, model: Model) -> str:
         f"{values[name]:,} {title}" for name, title in LENGTH_TITLES.items() if values.get(name)
     ]
     if model.has_vision:
-        rows, cols = (int(lengths.column(name, model)[0]) for name in AXES["crops"].columns)
-        shown.insert(0, f"{rows}x{cols} crops" if rows else "an image without crops")
+        names = [name for name in (*IMAGE_COLUMNS, "images") if name in model.inputs]
+        shown.insert(0, images_text({n: int(lengths.column(n, model)[0]) for n in names}))
     return ", ".join(shown)
 
 

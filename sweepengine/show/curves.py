@@ -84,6 +84,8 @@ def chart_frame(source: Source, chosen: Sequence[Plan]) -> pl.DataFrame:
         crops = pl.format("{}x{}", "crop_rows", "crop_cols")
         whole = pl.format("{} px", "view_size")
         label = pl.when(pl.col("crop_rows") > 0).then(crops).otherwise(whole)
+        given = pl.format("{}x{} px", "image_height", "image_width")
+        label = pl.when(pl.col("image_height") > 0).then(given).otherwise(label)
     tokens = tokens_column(source)
     keys = list(dict.fromkeys(name for name in (*PROMPT, tokens) if name in source.columns))
     binned = _binned(source, keys, tokens)

@@ -36,7 +36,8 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
         rate = metrics.flops((stage,)) / metrics.roofline_seconds(at, (stage,)) / TERA
         measures += [Fold(f"{stage}:x", intensity), Fold(f"{stage}:y", rate)]
     measures.append(Fold("weights", metrics.total("weight_io_bytes", stages)))
-    names = ("batch_size", "attention", "crop_rows", "crop_cols", "view_size", "prompt_tokens")
+    names = ("batch_size", "attention", "crop_rows", "crop_cols", "view_size",
+             "image_height", "image_width", "images", "prompt_tokens")  # fmt: skip
     keys: list[str | pl.Expr] = [name for name in names if name in source.columns]
     stepping = pl.col("decode_steps") > 0
     counts = [pl.col(name).approx_n_unique().cast(pl.Int64) for name in keys]  # type: ignore[arg-type]

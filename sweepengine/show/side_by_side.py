@@ -8,6 +8,7 @@ from sweepengine.costs.accountings import Cause, Figure, causes, figures
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.grid.points import checked_point
+from sweepengine.grid.shorthand import images_text
 from sweepengine.query.sources import Source
 from sweepengine.show.tables import Table, markdown
 
@@ -37,7 +38,7 @@ def compare_accountings(source: Source, first: Model) -> Accountings:
             f"report: --against {first.name}: inputs differ from those of {second.name}: "
             "expected another accounting of the same model"
         )
-    tiles = [pl.col("crop_rows") * pl.col("crop_cols")] if first.has_vision else []
+    tiles = [pl.col("crop_rows") * pl.col("crop_cols")] if first.has["crops"] else []
     images = (
         source.points.filter(pl.col("attention") == "flash")
         .select(source.inputs)
@@ -50,11 +51,16 @@ def compare_accountings(source: Source, first: Model) -> Accountings:
     chosen = [images.row(i, named=True) for i in (0, images.height // 2, images.height - 1)]
     workloads = []
     for row in chosen:
-        name = f"{row['crop_rows']}x{row['crop_cols']}" if tiles else f"{row['prompt_tokens']}"
+        name = f"{row['crop_rows']}x{row['crop_cols']}" if tiles else _workload(row)
         workloads.append((name, checked_point(first, row)))
     compared = [f for name, point in workloads for f in figures(first, second, name, point)]
     middle = workloads[1]
     return Accountings(first, second, compared, causes(first, second, *middle), middle[0])
+
+
+def _workload(row: dict[str, object]) -> str:
+    """Name of a workload without crops."""
+    return images_text(row) if "images" in row else f"{row['prompt_tokens']}"
 
 
 def _figure_rows(pair: Accountings) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from sweepengine.engine import interrupts
 if TYPE_CHECKING:
     import polars as pl
 
-    from sweepengine.costs.explain import CostLine
+    from sweepengine.costs.cost_lines import CostLine
     from sweepengine.costs.roofline import OnDevice
     from sweepengine.query.sources import Source
     from sweepengine.search.options import LatencyTargets
@@ -240,15 +240,11 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
 
 
 def point_text(point: dict[str, object]) -> str:
-    """Describe a point: crops, steps, batch, heads, attention, layout and formats."""
-    from sweepengine.grid.shorthand import layout_text
+    """Describe a point: images or prompt, steps, batch, heads, attention, layout and formats."""
+    from sweepengine.grid.shorthand import images_text, layout_text
 
-    texts = []
-    if "crop_rows" in point:
-        crops = f"{point['crop_rows']}x{point['crop_cols']}"
-        texts.append(crops if point["crop_rows"] else "no crops")
-    else:
-        texts.append(f"prompt {point['prompt_tokens']}")
+    seen = "prompt_tokens" not in point
+    texts = [images_text(point) if seen else f"prompt {point['prompt_tokens']}"]
     texts += [f"K {point['decode_steps']}", f"B {point['batch_size']}"]
     if "attention_heads" in point:
         texts.append(f"heads {point['attention_heads']}/{point['key_value_heads']}")

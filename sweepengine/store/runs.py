@@ -12,7 +12,7 @@ from sweepengine.data.files import parsed_json
 from sweepengine.engine.compute import backend_for
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.grid.columns import SCHEMA_VERSION
-from sweepengine.grid.files import load_grid
+from sweepengine.grid.files import load_grids
 from sweepengine.grid.grid import Chunk, Grid, first_chunks
 from sweepengine.grid.points import output_names
 from sweepengine.store.dataset import (
@@ -65,6 +65,7 @@ def run(
     """Compute a grid into a directory of Parquet files and a manifest.
 
     A stopped run resumes when it is started again, and writes the same bytes as an undisturbed run.
+    Of a grid of several models each has a dataset of its own, in a folder of its name.
 
     Parameters
     ----------
@@ -97,8 +98,45 @@ def run(
     manifest of a complete dataset has the CRC-32 of each file; until then the footer of a file has
     that of its data.
     """
+    grids = (grid,) if isinstance(grid, Grid) else load_grids(grid)
+    if len(grids) == 1:
+        return _run(grids[0], out, overwrite, workers, limit, progress, engine, address)
+    done: list[Summary] = []
+    for one in grids:
+        left = None if limit is None else limit - sum(summary.points for summary in done)
+        if left is None or left > 0:
+            folder = f"{str(out).rstrip('/')}/{one.model.name}"
+            done.append(_run(one, folder, overwrite, workers, left, progress, engine, address))
+    return Summary(
+        points=sum(summary.points for summary in done),
+        written=sum(summary.written for summary in done),
+        files=sum(summary.files for summary in done),
+        seconds=sum(summary.seconds for summary in done),
+        bytes=sum(summary.bytes for summary in done),
+        place=str(out),
+    )
+
+
+def datasets_of(place: str | Path) -> tuple[str | Path, ...]:
+    """The dataset of a place, or those that a run of a grid of several models wrote there."""
+    if "://" in str(place) or (Path(place) / MANIFEST).exists():
+        return (place,)
+    inside = sorted(path.parent for path in Path(place).glob(f"*/{MANIFEST}"))
+    return tuple(inside) or (place,)
+
+
+def _run(
+    loaded: Grid,
+    out: str | Path,
+    overwrite: bool,
+    workers: int | None,
+    limit: int | None,
+    progress: Callable[[int], None] | None,
+    engine: str,
+    address: str | None,
+) -> Summary:
+    """As `run`, of the grid of one model."""
     began = time.perf_counter()
-    loaded = grid if isinstance(grid, Grid) else load_grid(grid)
     for name, number in (("workers", workers), ("limit", limit)):
         if number is not None and number < 1:
             raise InputError(f"{name} = {number}: expected an integer of at least 1")

@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoModel, DynamicCache
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModel,
+    AutoModelForCausalLM,
+    DynamicCache,
+)
 from transformers.integrations.moe import use_experts_implementation
 from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
 from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts, Step3p7TextModel
@@ -39,12 +45,15 @@ class Built(NamedTuple):
     """Decoder and head on the meta device."""
 
     body: Any
-    head: nn.Linear
+    head: nn.Linear | None
+    """None: the body has it."""
     config: Any
 
     @property
     def parameters(self) -> int:
         """Number of parameters; a tied head is not counted twice."""
+        if self.head is None:
+            return parameters(self.body)
         tied = getattr(self.config, "tie_word_embeddings", False)
         return parameters(self.body) + (0 if tied else parameters(self.head))
 
@@ -62,6 +71,9 @@ class Built(NamedTuple):
         def run() -> None:
             with torch.device("meta"):
                 ids = torch.zeros(batch, tokens, dtype=torch.long)
+                if self.head is None:
+                    self.body(input_ids=ids, past_key_values=cache, use_cache=True)
+                    return
                 start = cache.get_seq_length()
                 positions = torch.arange(start, start + tokens)[None]
                 out = self.body(
@@ -76,7 +88,7 @@ def text_part(path: Path) -> dict[str, Any]:
     """The part of a config.json that describes the decoder, with its model_type."""
     whole: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     part = next((whole[key] for key in PARTS if isinstance(whole.get(key), dict)), whole)
-    if "tie_word_embeddings" not in part and "tie_word_embeddings" in whole:
+    if whole.get("tie_word_embeddings") is not None:
         part = {**part, "tie_word_embeddings": whole["tie_word_embeddings"]}
     if "model_type" not in part and (kind := families()["parts"].get(whole.get("model_type"))):
         part = {**part, "model_type": kind}
@@ -109,9 +121,12 @@ def build(path: Path, model: Model) -> Built:
         with torch.device("meta"):
             if kind in UNLISTED:
                 body = UNLISTED[kind](config).eval()
+            elif type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+                body = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
             else:
                 body = AutoModel.from_config(config, attn_implementation="eager").eval()
-            head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            whole = body.get_output_embeddings() is not None
+            head = None if whole else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         built = Built(body, head, config)
         built.flops(1, 1, DynamicCache(config=config))
     except Exception as error:  # transformers may raise anything

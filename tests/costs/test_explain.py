@@ -3,7 +3,8 @@ import json
 import pytest
 from hypothesis import given
 
-from sweepengine.costs.explain import COUNTS, explain
+from sweepengine.costs.cost_lines import COUNTS
+from sweepengine.costs.explain import explain
 from sweepengine.data.models import load_model
 from sweepengine.grid.columns import PHASES
 from sweepengine.grid.files import parse_grid

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sweepengine.costs.explain import OperatorId, explain
+from sweepengine.costs.cost_lines import OperatorId
+from sweepengine.costs.explain import explain
 from sweepengine.costs.timeline import timeline
 from sweepengine.costs.titles import group_titles
 from sweepengine.data.devices import load_device

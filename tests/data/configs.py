@@ -88,6 +88,8 @@ FIGURES = {
 }  # fmt: skip
 """Public figures, as their config.json states them."""
 FEW_LAYERS = 6
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Keys that may hold the number of layers."""
 
 
 def shipped():
@@ -122,10 +124,16 @@ def shortened(config):
     """The same config with few layers; costs are linear in the layers of each kind."""
     config = json.loads(json.dumps(config))
     part = part_of(config)
-    count = part.get("num_hidden_layers") or len(part.get("layers_block_type", []))
-    part["num_hidden_layers"] = min(FEW_LAYERS, count)
+    counted = next((key for key in LAYERS if part.get(key)), LAYERS[0])
+    count = part.get(counted) or len(part.get("layers_block_type", []))
+    part[counted] = min(FEW_LAYERS, count)
+    if part.get("num_kv_shared_layers"):
+        part["num_kv_shared_layers"] = 1
+    if layers := part.get("per_layer_config"):
+        part["per_layer_config"] = {k: v for k, v in layers.items() if int(k) < FEW_LAYERS}
     for key, value in part.items():
-        if isinstance(value, list | str) and len(value) >= count > FEW_LAYERS:
+        named = isinstance(value, str) and "act" in key  # of an activation, no pattern
+        if isinstance(value, list | str) and not named and len(value) >= count > FEW_LAYERS:
             part[key] = value[:FEW_LAYERS]
         elif isinstance(value, dict):
             for inner, listed in value.items():

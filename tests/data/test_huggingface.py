@@ -230,7 +230,7 @@ BAD = {
     "not JSON": ("{", "not a JSON file"),
     "a list": ("[]", "expected a JSON object"),
     "no type": ("{}", "model_type: required key is missing"),
-    "another type": ('{"model_type": "bert"}', '"bert" is unknown: expected one of llama'),
+    "another type": ('{"model_type": "bert"}', '"bert" is not supported, as it is an encoder'),
     "not covered": ('{"model_type": "kimi_k3"}', '"kimi_k3" is not supported'),
     "deep": ('{"a": ' * 100_000, "not a JSON file"),
 }
@@ -275,7 +275,9 @@ def test_folder_of_a_config_names_the_model(config_file):
 
 def test_inputs_that_a_model_has_not_got_are_refused_with_the_reason(config_file):
     path = config_file(FIGURES["Llama-2-7b-hf"])
-    with pytest.raises(se.InputError, match="crop_rows: only a model that sees images has it"):
+    with pytest.raises(
+        se.InputError, match="crop_rows: only a model that takes a global view and tiles has it"
+    ):
         se.evaluate(pl.DataFrame({"crop_rows": [1]}), path)
     with pytest.raises(se.InputError, match="latent: only a model that has latent attention"):
         se.cost(path, latent="absorbed")

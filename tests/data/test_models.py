@@ -17,9 +17,9 @@ def model_file(tmp_path, text):
 
 
 def test_every_section_names_its_source(model):
-    assert set(model.sources) == set(SECTIONS) - {"encoder"}
+    assert set(model.sources) == set(SECTIONS) - {"encoder", "vision"}
     second = load_model("deepseek-ocr-2")
-    assert set(second.sources) == set(SECTIONS) - {"clip"}
+    assert set(second.sources) == set(SECTIONS) - {"clip", "vision"}
 
 
 def test_own_file_may_hold_only_what_differs(tmp_path):

@@ -69,7 +69,8 @@ def test_a_view_has_few_queries_where_they_are_enough(side, features, queries):
 def test_an_image_has_a_token_a_query_and_a_separator():
     image = crop_views(RULE, 1024, 768, 2, 3)
     assert (image.tokens, image.tiles.count) == (257 + 6 * 144, 6)
-    assert image.features == 256 + 6 * 144
+    assert image.features == image.tokens
+    assert image.joined == 256 + 6 * 144
     single = RULE._replace(few_queries=1, many_queries=1)
     assert features_of_view(single, 1024) == 1
     assert crop_views(single, 1024, 768, 2, 3).tokens == 2 + 6

@@ -97,5 +97,7 @@ def test_parameters_are_the_weights_of_a_pass(arch):
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 500))
 def test_tokens_of_a_point_add_up(image, text, cached):
     zeros = dict.fromkeys(Point._fields, 0)
-    found = tokens_of(Point(**zeros | {"text_tokens": text, "cached_tokens": cached}), image)
-    assert found == (image, image + text + cached, image + text)
+    found = tokens_of(Point(**zeros | {"text_tokens": text, "cached_tokens": cached, "images": 3}),
+                      image, image + 1)  # fmt: skip
+    seen = 3 * image
+    assert found == (seen, seen + 3, seen + text + cached, seen + text)

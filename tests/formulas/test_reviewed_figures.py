@@ -116,7 +116,7 @@ def test_every_column_of_points_is_as_reviewed(root):
         columns = point_columns(load_model(row["model"]).architecture, point)
         assert {n: v for n, v in columns.items() if n not in row} == {
             "vision_link_bytes": 0, "prefill_link_bytes": 0, "decode_link_bytes": 0, "devices": 1,
-            "prefill_exchange_bytes": 0,
+            "prefill_exchange_bytes": 0, "image_features": int(row["image_tokens"]),
             "decode_exchange_bytes": 0, "prefill_collectives": 0, "decode_collectives": 0,
         }  # fmt: skip
         for name, value in columns.items():

@@ -91,15 +91,15 @@ def test_keys_that_serve_as_values_are_projected_once():
 def test_norm_of_values_has_no_weights():
     own = load_model("qwen3-8b").architecture.groups[0].attention
     own = own._replace(key_value_heads=2, value_width=3)
-    normed = inner_norms(own._replace(value_norm=1), 4)
-    assert normed.weights == inner_norms(own, 4).weights
-    assert normed.cuda_flops - inner_norms(own, 4).cuda_flops == 3 * 4 * 6
+    normed = inner_norms(own._replace(value_norm=1), 4, 3)
+    assert normed.weights == inner_norms(own, 4, 3).weights
+    assert normed.cuda_flops - inner_norms(own, 4, 3).cuda_flops == 3 * 4 * 6
     alone = own._replace(query_norm=0, key_norm=0, value_norm=1)
-    assert inner_norms(alone, 4) == Cost(0, 72, 48, 0, 0, 0, 48, 48, 0)
+    assert inner_norms(alone, 4, 3) == Cost(0, 72, 48, 0, 0, 0, 48, 48, 0)
 
 
 def test_router_that_norms_costs_what_was_worked_by_hand():
-    plain, normed = (router(4, HIDDEN, 7, 2, 6, 0, norms) for norms in (0, 1))
+    plain, normed = (router(4, HIDDEN, 7, 2, 6, 0, norms, 0) for norms in (0, 1))
     assert plain == Cost(280, 168, 56, 35, 0, 0, 56, 36, 35)
     # 4 x (5*5 + 2) more on CUDA cores, 2*4*5 more moved, 5 + 7 scales
     assert normed == Cost(280, 168 + 108, 56 + 40, 47, 0, 0, 56 + 40, 36, 47)
@@ -210,9 +210,9 @@ def test_keys_that_are_values_are_rotated_back(entries):
 
 
 def test_norm_of_queries_may_have_no_weights(entries):
-    found = inner_norms(entries, 9)
+    found = inner_norms(entries, 9, 3)
     assert found == Cost(0, 3 * 198, 396, 3 + 7, 0, 0, 396, 396, 10)
-    less = inner_norms(entries._replace(query_unit=0), 9)
+    less = inner_norms(entries._replace(query_unit=0), 9, 3)
     assert found.cuda_flops - less.cuda_flops == 3 * 9 * 12
 
 
@@ -243,5 +243,6 @@ def test_streams_are_mixed_around_both_branches_instead_of_added_to():
     assert layer.residuals.cuda_flops == 0
     assert layer.streams.weights == 2 * once.weights
     assert layer.streams.tensor_flops == 2 * once.tensor_flops
-    alone = decoder_layer(group._replace(norms=1), backbone, layer_pass(9, 9))
+    unmixed = group._replace(attention=group.attention._replace(heads=0))
+    alone = decoder_layer(unmixed, backbone, layer_pass(9, 9))
     assert alone.streams.weights == once.weights

@@ -62,7 +62,9 @@ def test_a_number_is_valid_everywhere_or_nowhere(name, data):
     model = next(m for m in map(load_model, MODELS) if m.has[column.needs])
     if name in LENGTHS:
         assert alone == valid(lambda: lengths_of("here", model, {name: [value]}))
-    joint = {column for axis in ("crops", "heads", "layout") for column in JOINT[axis].columns}
+    joint = {
+        column for axis in ("crops", "image", "heads", "layout") for column in JOINT[axis].columns
+    }
     if name not in joint:  # others are valid together alone
         assert alone == valid(lambda: checked_point(model, {name: value}))
         assert alone == valid(lambda: read_axes("here", model, {name: [value]}))

@@ -35,6 +35,8 @@ OTHERS = {
 BESIDE = {
     "crop_rows": {"crop_cols": 2},
     "crop_cols": {"crop_rows": 1},
+    "image_height": {"image_width": 900},
+    "image_width": {"image_height": 1300},
     "link_bandwidth_gbs": {"tensor_parallel": 2},
     "expert_parallel": {"data_parallel": 4},
     "attention_heads": {"key_value_heads": 2},
@@ -102,11 +104,14 @@ def test_a_point_is_its_row_of_a_frame_and_of_a_grid(name, paths, monkeypatch, t
     for (varied, _), one, row in zip(asked, plain, compiled.iter_rows(named=True), strict=True):
         alike(one, {column: row[column] for column in outputs}, (name, varied, "frame"))
     axes_of_pairs = {"crop_rows": "crops", "crop_cols": "crops", "attention_heads": "heads",
+                     "image_height": "image", "image_width": "image",
                      "key_value_heads": "heads", "tensor_parallel": "layout",
                      "expert_parallel": "layout", "pipeline_parallel": "layout",
                      "data_parallel": "layout"}  # fmt: skip
     for (varied, point), one in zip(asked, plain, strict=True):
         axes = {k: [v] for k, v in point.items() if k not in axes_of_pairs}
+        if "image_height" in point:
+            axes["image"] = ["{image_height}x{image_width}".format_map(point)]
         if "crop_rows" in point:
             axes["crops"] = [f"{point['crop_rows']}x{point['crop_cols']}"]
         if "attention_heads" in point:
