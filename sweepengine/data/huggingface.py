@@ -16,16 +16,19 @@ from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
 from sweepengine.data.patterns import MOE_LAYERS, block_types
+from sweepengine.data.preprocessors import PREPROCESSOR, read_preprocessor
 from sweepengine.data.quantization import (
     Quantized,
     UnknownFormatError,
     read_quantization,
 )
 from sweepengine.data.sizes import block_norms, ends, idle_experts, mlp_width
-from sweepengine.data.towers import unread_towers, vision_section
+from sweepengine.data.towers import TowerReading, unread_towers, vision_section
 
 SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""
+BESIDE = (SIDECAR, PREPROCESSOR)
+"""Files in the folder of a config.json that are read with it."""
 READ_TOWERS = False
 """Whether a vision tower is read; the rules from an image's size to its views must be known."""
 TOWERS = ("vision_config", "audio_config", "audio_encoder_config")
@@ -63,9 +66,9 @@ def reading_of(source: str, config: Config) -> Reading:
     return _Reader(source, config).reading()
 
 
-def sidecar_of(path: Path) -> Path | None:
-    """ModelOpt's file for a config.json; None where there is none."""
-    sidecar = path.with_name(path.name.replace(CONFIG, SIDECAR))
+def file_beside(path: Path, name: str) -> Path | None:
+    """The file of a name in the folder of a config.json; None where there is none."""
+    sidecar = path.with_name(path.name.replace(CONFIG, name))
     return sidecar if path.name.endswith(CONFIG) and exists(sidecar) else None
 
 
@@ -119,13 +122,16 @@ class _Reader(AttentionReader):
         self.formats = self._quantized(mixers, ffns, feed_forward)
         data = self._data(attention, feed_forward, kinds)
         self._refuse_unknown()
-        tower = None
-        if READ_TOWERS:
-            tower = vision_section(self.outer, data["decoder"]["hidden"], self.source)
+        tower = self._tower(data["decoder"]["hidden"]) if READ_TOWERS else None
         if tower is not None:
             data["vision"] = tower.section
             self.assumed |= tower.assumed
-        return Reading(data, self.assumed, self._notes(tower is not None))
+        return Reading(data, self.assumed, self._notes(tower))
+
+    def _tower(self, hidden: int) -> TowerReading | None:
+        beside = file_beside(Path(self.source), PREPROCESSOR)
+        preprocessor = read_preprocessor(beside) if beside else None
+        return vision_section(self.outer, hidden, self.source, preprocessor)
 
     def _data(
         self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
@@ -200,7 +206,7 @@ class _Reader(AttentionReader):
 
     def _sidecar(self) -> Config | None:
         """Table of formats in ModelOpt's file; None where there is no such file."""
-        sidecar = sidecar_of(Path(self.source))
+        sidecar = file_beside(Path(self.source), SIDECAR)
         if sidecar is None:
             return None
         try:
@@ -313,9 +319,9 @@ class _Reader(AttentionReader):
                     "the decoder in a TOML model file",
                 )
 
-    def _notes(self, vision: bool) -> tuple[str, ...]:
-        notes = []
-        if (self.nested or any(key in self.part for key in TOWERS)) and not vision:
+    def _notes(self, tower: TowerReading | None) -> tuple[str, ...]:
+        notes = [*tower.notes] if tower else []
+        if (self.nested or any(key in self.part for key in TOWERS)) and not tower:
             notes.append("text part only: vision and audio towers are not modelled")
         if READ_TOWERS:
             notes += unread_towers(self.outer)

@@ -244,11 +244,12 @@ def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
     texts: dict[Path, str] = {}
     data: dict[str, Any] = {}
     if path.suffix == ".json":
-        from sweepengine.data.huggingface import read_config, sidecar_of
+        from sweepengine.data.huggingface import BESIDE, file_beside, read_config
 
         texts = {path: read_text(path)}
-        if (sidecar := sidecar_of(path)) is not None:
-            texts[sidecar] = read_text(sidecar)
+        for kind in BESIDE:
+            if (beside := file_beside(path, kind)) is not None:
+                texts[beside] = read_text(beside)
     else:
         data = _read_model(path, texts)
     key = (path, tuple(texts.values()))  # with the content, as a file may change

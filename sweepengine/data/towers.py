@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from sweepengine.data.configs import PARTS, families
 from sweepengine.data.errors import shown
+from sweepengine.data.preprocessors import family_row
+from sweepengine.data.preprocessors import rule_of as image_rule
 from sweepengine.data.tower_stages import STAGES
 from sweepengine.data.tower_tables import Config, Row, tower_tables
 from sweepengine.data.tower_values import TowerValues
@@ -25,6 +27,8 @@ class TowerReading(NamedTuple):
     section: Config
     assumed: Config
     """Missing keys, and the default of transformers that was assumed for each."""
+    notes: tuple[str, ...]
+    """What was simplified."""
 
 
 def tower_part(config: Config) -> str | None:
@@ -51,7 +55,9 @@ def unread_towers(config: Config) -> tuple[str, ...]:
     )
 
 
-def vision_section(config: Config, hidden: int, source: str) -> TowerReading | None:
+def vision_section(
+    config: Config, hidden: int, source: str, preprocessor: Config | None = None
+) -> TowerReading | None:
     """Section `vision` of a config; None where it has no tower, or one that is not known.
 
     Parameters
@@ -62,6 +68,8 @@ def vision_section(config: Config, hidden: int, source: str) -> TowerReading | N
         Width of the decoder.
     source : str
         Path of the config, for errors.
+    preprocessor : dict
+        Content of preprocessor_config.json; None: there is no such file.
 
     Raises
     ------
@@ -75,6 +83,7 @@ def vision_section(config: Config, hidden: int, source: str) -> TowerReading | N
         return None
     values = TowerValues(source, config, rows, hidden)
     model, tower, _ = rows
+    rule = rule_of(values, preprocessor)
     blocks: list[Config] = []
     joins: list[Config] = []
     if "stages" in tower.table:
@@ -92,7 +101,7 @@ def vision_section(config: Config, hidden: int, source: str) -> TowerReading | N
         ]
     section = {
         "source": f"{source}, read as {config['model_type']}",
-        "rule": rule_of(values),
+        "rule": rule,
         "merge": values.evaluate(model.table.get("merge", "merge")),
         "width": values.evaluate(model.table.get("width", "h")),
         "blocks": blocks,
@@ -101,14 +110,38 @@ def vision_section(config: Config, hidden: int, source: str) -> TowerReading | N
     for name, formula in {**tower.table.get("equal", {}), **model.table.get("equal", {})}.items():
         values.require_equal(name, formula)
     _refuse_unknown(values)
-    return TowerReading(section, values.assumed)
+    return TowerReading(section, values.assumed, tuple(model.table.get("notes", ())))
 
 
-def rule_of(values: TowerValues) -> Config:
-    """The name of the rule from an image to views, the edge of a patch, and patches a feature."""
-    model = values.rows[0].table
-    merge = values.evaluate(model.get("merge", "merge"))
-    return {"name": model["rule"], "patch": values.evaluate("patch"), "merge": merge}
+def rule_of(values: TowerValues, preprocessor: Config | None) -> Config:
+    """The rule from an image to views; its numbers are also numbers of the tower, as `rule_most`.
+
+    A row of `projectors.toml` states it where `image_rules.toml` has none.
+    """
+    if (family := family_row(values.config)) is None:
+        stated: Config = values.rows[0].table["rule"]
+        name = str(stated["name"])
+        return {"name": name} | {
+            number: values.evaluate(formula)
+            for number, formula in stated.items()
+            if number != "name"
+        }
+    rule, assumed = image_rule(family, values.config, preprocessor, values.fail)
+    values.assumed |= assumed
+    values.read |= {
+        address
+        for entry in family["numbers"].values()
+        if isinstance(entry, dict)
+        for address in entry["keys"]
+    } | set(family["required"])
+    values.numbers |= {
+        f"rule_{name}": number for name, number in rule._asdict().items() if type(number) is int
+    }
+    return {
+        name: [list(pair) for pair in number] if name == "pinpoints" else number
+        for name, number in rule._asdict().items()
+        if number != rule._field_defaults.get(name)
+    }
 
 
 def _rows(config: Config, part: str) -> tuple[Row, ...]:
@@ -154,11 +187,7 @@ def _refuse_unknown(values: TowerValues) -> None:
     tables, config = tower_tables(), values.config
     rows = values.rows[:2]
     harmless = {*families()["harmless"]["keys"], *tables["harmless"]["keys"]}
-    known = values.read | {
-        row.path(key)
-        for row in rows
-        for key in (*row.table.get("harmless", ()), *row.table.get("rule_keys", ()))
-    }
+    known = values.read | {row.path(key) for row in rows for key in row.table.get("harmless", ())}
     neutral = {
         row.path(key): allowed
         for row in rows
