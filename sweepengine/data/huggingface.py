@@ -29,6 +29,8 @@ SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""
 BESIDE = (SIDECAR, PREPROCESSOR)
 """Files in the folder of a config.json that are read with it."""
+TOWERS = ("vision_config", "audio_config", "audio_encoder_config")
+"""Keys of towers beside a text part whose keys stand at the top."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -329,7 +331,7 @@ class _Reader(AttentionReader):
 
     def _notes(self, tower: TowerReading | None) -> tuple[str, ...]:
         notes = [*tower.notes] if tower else []
-        if self.nested and not tower:
+        if not tower and (self.nested or any(key in self.part for key in TOWERS)):
             notes.append("text part only: vision and audio towers are not modelled")
         notes += unread_towers(self.outer)
         if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):

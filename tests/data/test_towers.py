@@ -264,6 +264,20 @@ def test_a_config_with_a_tower_is_read_with_it(tmp_path):
     assert build(reading.data, path).parameter_count == 4_300_079_472
 
 
+@pytest.mark.parametrize(("features", "rows"), [(280, 2520), (560, 5040)])
+def test_a_padded_tower_runs_as_many_patches_as_its_processor_allows(features, rows):
+    config, processor = config_of("Gemma-4-26B-A4B"), {"max_soft_tokens": features}
+    section = vision_section(config, 2816, "config.json", processor).section
+    assert {block["rows"] for block in section["blocks"]} == {rows}
+    assert section["rule"]["most"] == features
+
+
+def test_audio_is_read_with_a_note():
+    reading = vision_section(config_of("Qwen2-Audio-7B"), 4096, "config.json")
+    assert reading.notes == ("an image is a clip of 30 s of audio",)
+    assert {block["part"] for block in reading.section["blocks"]} == {"audio tower"}
+
+
 def test_a_config_with_an_unknown_tower_is_read_as_text(tmp_path):
     tower = {"vision_config": {"model_type": "own_vit"}}
     reading = huggingface.read_config(write(tmp_path, {**FIGURES["gemma-3-4b-pt"], **tower}))
