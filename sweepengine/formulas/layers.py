@@ -161,7 +161,9 @@ def layer_norms(group: Group, backbone: Backbone, tokens: int) -> Cost:
     forward = group.feed_forward
     block = hidden_norm(tokens, backbone.hidden, backbone.norm_flops, backbone.norm_weights)
     count = group.norms + forward.norms
-    inside = hidden_norm(tokens, forward.inner_norm * forward.width, 3, 1)
+    inside = hidden_norm(
+        tokens, forward.inner_norm * forward.width, backbone.norm_flops, backbone.norm_weights
+    )
     around = add(scaled(block, count, count), inside)
     return add(around, inner_norms(group.attention, tokens, backbone.norm_flops))
 
