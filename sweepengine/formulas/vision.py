@@ -154,7 +154,7 @@ def vision_phase(
 
 
 def of_images(one: VisionPhase, images: int) -> VisionPhase:
-    """Vision of so many images at once; they share the weights, which none need no pass of."""
+    """Vision of so many images, which share the weights; without images no pass reads these."""
     return VisionPhase(
         Phase(*(images * count for count in one.counts)),
         one.read_bytes * min(images, 1),

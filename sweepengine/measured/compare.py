@@ -131,12 +131,18 @@ def _model_of(runs: Runs) -> str:
 def _points(
     runs: Runs, model: Model, device: Device | str | Path, options: CompareOptions
 ) -> pl.DataFrame:
-    """Inputs of runs on the device; with vision, prompts are the text that follows an image."""
+    """Inputs of runs on the device.
+
+    With vision, prompts are the text that follows an image of DeepSeek-OCR. Runs of other models
+    that see images have none unless they state `images`: logs of servers count tokens of text.
+    """
     frame = runs.inputs
     if model.has_vision and "prompt_tokens" in frame.columns:
         frame = frame.rename({"prompt_tokens": "text_tokens"})
     named = device.name if isinstance(device, Device) else str(device)
     extra: dict[str, Any] = {"device": named, "framework": options.framework, "decode_steps": 100}
+    if model.has_vision and not model.has["crops"]:
+        extra["images"] = 0
     if options.layout is not None:
         sizes = joint_values(model, "layout", options.layout, "compare: layout")
         if "layout" not in frame.columns:
