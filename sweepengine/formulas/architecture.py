@@ -277,6 +277,10 @@ class Architecture(NamedTuple):
     counts: Counts
     checkpoint: Checkpoint = Checkpoint()
 
+    def __hash__(self) -> int:
+        """Of the numbers that tell most models apart, as caches look it up for each point."""
+        return hash((self.backbone, self.groups[-1], self.convention, len(self.groups)))
+
     @property
     def vision(self) -> Towers:
         """Its towers, where what asks is about vision alone."""

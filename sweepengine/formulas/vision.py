@@ -155,6 +155,8 @@ def vision_phase(
 
 def of_images(one: VisionPhase, images: int) -> VisionPhase:
     """Vision of so many images, which share the weights; without images no pass reads these."""
+    if images == 1:
+        return one
     return VisionPhase(
         Phase(*(images * count for count in one.counts)),
         one.read_bytes * min(images, 1),

@@ -175,7 +175,6 @@ def image_of(arch: Architecture, point: Point) -> ImageViews:
     return image_of_sizes(arch.towers, *(getattr(point, name) for name in IMAGE_COLUMNS))
 
 
-@lru_cache(MAX_CACHED_FIGURES)
 def image_of_sizes(
     towers: Towers,
     view_size: int,
