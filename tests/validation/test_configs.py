@@ -12,8 +12,8 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.validation import configs as module
 from sweepengine.validation.census import Row, census, verdict
-from sweepengine.validation.configs import STAND_INS
 from sweepengine.validation.counters import Figure
+from sweepengine.validation.decoders import STAND_INS
 from tests.data.configs import FIGURES, all_configs, covered, part_of, shortened, write
 from tests.validation.test_families import differences
 

@@ -23,6 +23,7 @@ from sweepengine.data.preprocessors import family_rows
 from sweepengine.formulas import tiled_images
 from sweepengine.formulas.images import ImageRule, ImageSizeError, View, image_views
 from sweepengine.formulas.tile_grids import nearest_grid, tile_grids
+from sweepengine.validation.image_processors import by_grid, by_pixels, by_positions
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -305,20 +306,6 @@ def test_prompt_tokens_are_those_of_the_processors_text(family, module, function
     for height, width in edges(family):
         text = function(code, rule, height, width)
         assert len(re.findall(r"<[^>]+>|\n+", text)) == image_views(rule, height, width).tokens
-
-
-def by_grid(output, rule):
-    return View(1, *output["image_grid_thw"][0].tolist()[1:])
-
-
-def by_pixels(output, rule):
-    *count, _, height, width = output["pixel_values"].shape
-    return View(math.prod(count), height // rule.patch, width // rule.patch)
-
-
-def by_positions(output, rule):
-    columns, rows = (output["image_position_ids"][0].amax(dim=0) + 1).tolist()
-    return View(1, rows, columns)
 
 
 def by_rows(output, rule):
