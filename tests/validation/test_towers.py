@@ -1,5 +1,7 @@
 """Vision towers of configs, made small, against transformers: weights, and FLOPs."""
 
+import json
+from collections import Counter
 from typing import NamedTuple
 
 import pytest
@@ -10,8 +12,17 @@ from sweepengine.data.towers import vision_section
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.views import NO_VIEWS, ImageViews, View
 from sweepengine.grid.plain import vision_figures
-from sweepengine.validation.tower_inputs import Shown, inputs_of
-from sweepengine.validation.towers import encode, tower_parameters
+from sweepengine.validation import towers
+from sweepengine.validation.tower_inputs import INPUTS, Shown, inputs_of
+from sweepengine.validation.towers import (
+    TEXT_ALONE,
+    WITH_TOWER,
+    encode,
+    measure_tower,
+    tower_parameters,
+    vision_types,
+)
+from tests.data.configs import write
 
 HIDDEN = 64
 TEXT = {"hidden_size": HIDDEN, "intermediate_size": 96, "num_hidden_layers": 1, "head_dim": 16,
@@ -89,3 +100,84 @@ def test_a_tower_equals_that_of_transformers(kind):
     found = vision_figures(arch, image, 0).counts.tensor_flops
     weights = parts["vision tower"] + parts["projector"]
     assert (weights, found) == (tower_parameters(model), flops)
+
+
+FEW = {"num_hidden_layers": 2}
+SHORT = {
+    "blip-2": {"vision_config": FEW, "qformer_config": FEW},
+    "cohere2_vision": {"vision_config": FEW},
+    "deepseek_vl": {"vision_config": FEW},
+    "gemma4": {"vision_config": FEW, "text_config": FEW},
+    "glm4v": {"vision_config": {"depth": 2}},
+    "got_ocr2": {"vision_config": FEW | {"global_attn_indexes": [1]}},
+    "granite_docling": {"vision_config": FEW | {"deepstack_visual_indexes": [0]}},
+    "idefics2": {"vision_config": FEW},
+    "idefics3": {"vision_config": FEW | {"image_size": 128}},
+    "internvl": {"vision_config": FEW},
+    "kimi_k25": {"vision_config": FEW},
+    "llama4": {"vision_config": FEW | {"intermediate_size": 3072, "vision_output_dim": 4096}},
+    "llava": {"vision_config": FEW},
+    "llava_next": {"vision_config": FEW | {"image_size": 336, "patch_size": 14}},
+    "llava_onevision": {"vision_config": FEW | {"image_size": 384, "patch_size": 14}},
+    "minimax_m3_vl": {"vision_config": FEW},
+    "mistral3": {"vision_config": FEW},
+    "paddleocr_vl": {"vision_config": FEW},
+    "qwen2_5_vl": {"vision_config": {"depth": 2, "fullatt_block_indexes": [1]}},
+    "qwen3_vl": {"vision_config": {"depth": 2, "deepstack_visual_indexes": [0]}},
+}
+"""Types with every image rule whose inputs are known, and what makes their towers short."""
+
+
+def saved(kind, tmp_path):
+    config = CONFIG_MAPPING[kind](**SHORT[kind]).to_dict()
+    return write(tmp_path, json.loads(json.dumps(config, default=str)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SHORT)
+def test_configs_of_every_image_rule_equal_transformers(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(towers, "IMAGES", ((300, 448),))
+    path = saved(kind, tmp_path)
+    proof = measure_tower(path, load_model(path))
+    assert [(figure.what, figure.difference) for figure in proof.figures] == [
+        ("parameters, tower and projector", 0),
+        ("tower and projector, image of 300 x 448", 0),
+        ("features, image of 300 x 448", 0),
+    ]
+    assert proof.notes == ()
+
+
+def test_short_towers_have_every_rule(tmp_path):
+    found = {load_model(saved(kind, tmp_path)).architecture.towers.rule.name for kind in SHORT}
+    assert found == set(INPUTS) - {"native_newlines"}  # the decoder of HunyuanOCR is not read
+
+
+def test_what_of_a_tower_is_not_compared_is_one_line(tmp_path, monkeypatch):
+    path = saved("llava", tmp_path)
+    model = load_model(path)
+    monkeypatch.setattr(towers, "inputs_of", lambda *_: {})
+    (parameters,), (note,) = measure_tower(path, model)
+    assert parameters.difference == 0
+    assert note.startswith("the tower is compared by its parameters alone: transformers cannot run")
+    monkeypatch.delitem(INPUTS, "fixed")
+    assert measure_tower(path, model).notes == (
+        "the tower is compared by its parameters alone: the inputs of llava are not known",
+    )
+    monkeypatch.setattr(towers, "CONFIG_MAPPING", {})
+    figures, (note,) = measure_tower(path, model)
+    assert figures == []
+    assert note == "the tower is not compared: transformers cannot build it: 'llava'"
+    assert "\n" not in note
+
+
+WITH_TOWERS, TEXTS, TYPES = 26, 31, 97
+"""Types that are read with their tower, and as text alone; docs/vision.md says so too."""
+
+
+def test_types_that_see_images_are_read_or_refused_by_a_reason():
+    states = vision_types()
+    found = Counter(states.values())
+    assert (found[WITH_TOWER], found[TEXT_ALONE], len(states)) == (WITH_TOWERS, TEXTS, TYPES)
+    for kind, state in states.items():
+        assert state in (WITH_TOWER, TEXT_ALONE) or ": " in state, kind
+        assert "\n" not in state
