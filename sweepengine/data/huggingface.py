@@ -29,6 +29,8 @@ SIDECAR = "hf_quant_config.json"
 """File of ModelOpt that states formats, in the folder of a config.json."""
 BESIDE = (SIDECAR, PREPROCESSOR)
 """Files in the folder of a config.json that are read with it."""
+MTP_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
+"""Keys that count layers which predict further tokens."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -140,6 +142,8 @@ class _Reader(AttentionReader):
         key, dtype = self.of("dtype")
         if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
             raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')
+        if dtype is None:
+            self.assumed[key] = "bfloat16"
         source = f"{self.source}, read as {self.type}"
         return {
             "schema_version": 2,
@@ -235,10 +239,12 @@ class _Reader(AttentionReader):
         return self.whole(key, given)
 
     def _activation(self) -> int:
-        if "activation_flops" in self.family:
-            self.of("activation")
-            return int(self.family["activation_flops"])
         key, name = self.of("activation")
+        if "activation_flops" in self.family:
+            allowed = self.family.get("neutral", {}).get(key, [self.defaults.get(key, name)])
+            if name not in allowed:
+                raise self.fail(key, f'= "{name}": expected {" or ".join(allowed)}')
+            return int(self.family["activation_flops"])
         known: dict[str, int] = families()["activations"]
         if not isinstance(name, str) or name not in known:
             raise self.fail(key, f'= "{name}": expected one of {", ".join(known)}')
@@ -332,7 +338,7 @@ class _Reader(AttentionReader):
         if self.nested and not tower:
             notes.append("text part only: vision and audio towers are not modelled")
         notes += unread_towers(self.outer)
-        if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
+        if any(self.part.get(key) for key in MTP_LAYERS):
             notes.append("multi-token prediction (MTP) layers are not modelled")
         if idle_experts(self):
             notes.append("no chosen expert is idle: the most that tokens can cost")
