@@ -13,6 +13,7 @@ import polars as pl
 
 from benchmarks import deployments, end_to_end, kernel_ways, memory, silicon_ways
 from benchmarks.measure import Measurement
+from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.show.look import BLUE, VERMILION, styled
 from sweepengine.show.rendering import save_chart
 from sweepengine.show.terminal import print_table
@@ -155,6 +156,7 @@ def main() -> None:
     facts = {
         "machine": machine,
         "python": platform.python_version(),
+        "columns": len(OUTPUT_NAMES),
         "measurements": [_facts(one) for one in found],
     }
     text = json.dumps(facts, indent=2) + "\n"

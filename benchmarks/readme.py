@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks import memory, silicon_ways
-from sweepengine.grid.columns import OUTPUT_NAMES
 from sweepengine.show.tables import markdown
 
 FOLDER = Path(__file__).parent
@@ -69,7 +68,7 @@ def tables(facts: dict[str, object]) -> str:
     text = f"On {facts['machine']}, medians of several runs; all figures in\n"
     text += "`benchmarks/results.json`. Ways to compute the same\n"
     text += (
-        f"{len(OUTPUT_NAMES)} columns, or 8 of them, of the same points; results compared before "
+        f"{facts['columns']} columns, or 8 of them, of the same points; results compared before "
     )
     text += "they are timed:\n\n"
     text += table(("way", "points/s", "of filling the columns with a constant"), kernel)

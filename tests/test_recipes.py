@@ -17,6 +17,7 @@ MOST_FILES = {
     "An input with an axis": 2,
     "A device": 1,
     "A family of text models": 1,
+    "A vision family made of known blocks": 3,
     "A version of a serving engine": 1,
 }
 """Recipe to how many files it may touch."""
@@ -166,6 +167,36 @@ except se.InputError as error:
     layer = attention + 3 * 64 * 128 + 2 * 64
     held = 2 * 3 * (2 * 32) * 49  # a window of 50 holds 49, the next token is the 50th
     assert said(copy, code) == [3 * layer + 2 * 100 * 64 + 64, held]
+
+
+def test_a_vision_family_that_is_added_is_read(root, copy):
+    text = {
+        "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "vocab_size": 100,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 128,
+    }  # fmt: skip
+    tower = {
+        "model_type": "example_vision", "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "intermediate_size": 48, "window_size": 8,
+    }  # fmt: skip
+    config = {"model_type": "example_vl", "text_config": text, "vision_config": tower}
+    copy.joinpath("config.json").write_text(json.dumps(config), encoding="utf-8")
+    code = """
+model = se.load_model("config.json")
+image = {"image_height": 280, "image_width": 140} if model.has_vision else {}
+cost = se.cost("config.json", text_tokens=10, **image) if image else {}
+print(json.dumps([list(model.notes), model.vision_parameter_count,
+                  cost.get("vision_tensor_flops"), cost.get("context_tokens")]))
+"""
+    notes, *_ = said(copy, code)
+    assert "vision tower of example_vision is not modelled" in notes
+    applied(copy, recipes(root)["A vision family made of known blocks"])
+    block = 4 * 32 * 32 + 4 * 32 + 2 * 32 * 48 + 48 + 32 + 2 * 2 * 32
+    parameters = 588 * 32 + 32 + 2 * block + 2 * 32 + 4 * 32 * 64 + 64
+    patches = 20 * 10
+    pairs = (8 * 8 + 8 * 8 + 4 * 4) * (8 * 8 + 2 * 2)  # windows of 8 that the edges cut
+    layer = 8 * patches * 32 * 32 + 4 * pairs * 32 + 4 * patches * 32 * 48
+    flops = 2 * patches * 588 * 32 + 2 * layer + 2 * patches // 4 * 128 * 64
+    assert said(copy, code) == [[], parameters, flops, 10 + patches // 4 + 2]
 
 
 def test_a_version_of_a_serving_engine_that_is_added_is_taken(root, copy):

@@ -53,7 +53,10 @@ def validate(
         raise InputError("--config: remove it, or --model")
     facts: Any
     if config is not None:
-        facts, passed = _shown(load_model(config).name, measure_config(config))
+        compared = measure_config(config)
+        facts, passed = _shown(load_model(config).name, compared.figures)
+        for note in compared.notes:
+            say(note)
     elif model is not None:
         chosen = load_model(model)
         if not chosen.has_vision:

@@ -31,6 +31,8 @@ BESIDE = (SIDECAR, PREPROCESSOR)
 """Files in the folder of a config.json that are read with it."""
 TOWERS = ("vision_config", "audio_config", "audio_encoder_config")
 """Keys of towers beside a text part whose keys stand at the top."""
+MTP_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
+"""Keys that count layers which predict further tokens."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -142,6 +144,8 @@ class _Reader(AttentionReader):
         key, dtype = self.of("dtype")
         if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
             raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')
+        if dtype is None:
+            self.assumed[key] = "bfloat16"
         source = f"{self.source}, read as {self.type}"
         return {
             "schema_version": 2,
@@ -237,10 +241,12 @@ class _Reader(AttentionReader):
         return self.whole(key, given)
 
     def _activation(self) -> int:
-        if "activation_flops" in self.family:
-            self.of("activation")
-            return int(self.family["activation_flops"])
         key, name = self.of("activation")
+        if "activation_flops" in self.family:
+            allowed = self.family.get("neutral", {}).get(key, [self.defaults.get(key, name)])
+            if name not in allowed:
+                raise self.fail(key, f'= "{name}": expected {" or ".join(allowed)}')
+            return int(self.family["activation_flops"])
         known: dict[str, int] = families()["activations"]
         if not isinstance(name, str) or name not in known:
             raise self.fail(key, f'= "{name}": expected one of {", ".join(known)}')
@@ -334,7 +340,7 @@ class _Reader(AttentionReader):
         if not tower and (self.nested or any(key in self.part for key in TOWERS)):
             notes.append("text part only: vision and audio towers are not modelled")
         notes += unread_towers(self.outer)
-        if self.part.get("num_nextn_predict_layers") or self.part.get("num_mtp_modules"):
+        if any(self.part.get(key) for key in MTP_LAYERS):
             notes.append("multi-token prediction (MTP) layers are not modelled")
         if idle_experts(self):
             notes.append("no chosen expert is idle: the most that tokens can cost")

@@ -133,7 +133,8 @@ def tower_rows(arch: Architecture) -> tuple[Integers, Integers, Integers, Intege
     towers, counts = arch.vision, arch.counts
     parts = (towers.blocks, counts.blocks, towers.joins, counts.joins)
     blocks, block_counts, joins, join_counts = (
-        np.array([flat(one) for one in part], np.int64) for part in parts
+        np.array([flat(one) for one in part], np.int64) if part else np.zeros((0, 0), np.int64)
+        for part in parts
     )
     return blocks, block_counts, joins, join_counts
 

@@ -217,7 +217,8 @@ def tokens_of(case: Point, image: int, features: int) -> Tokens:
     image, features : int
         Tokens and features of each of its images.
     """
-    text, seen = case.text_tokens + case.prompt_tokens, case.images * image
+    text = case.text_tokens + case.prompt_tokens
+    seen = case.images * image
     return Tokens(
         image=seen,
         features=case.images * features,

@@ -226,12 +226,17 @@ def images_text(point: Mapping[str, Any]) -> str:
     if not count:
         return "no image"
     what = "an image" if count == 1 else f"{count} images"
+    size = image_size_text(point)
+    return f"{what} of {size}" if int(point.get("image_height") or 0) else f"{what}, {size}"
+
+
+def image_size_text(point: Mapping[str, Any]) -> str:
+    """Text of the size or crops of the images in a point's columns."""
     if int(point.get("image_height") or 0):
-        return f"{what} of {point['image_height']}x{point['image_width']} pixels"
+        return f"{point['image_height']}x{point['image_width']} pixels"
     if "crop_rows" not in point:
-        return what
-    crops = f"{point['crop_rows']}x{point['crop_cols']} crops"
-    return f"{what} {f'in {crops}' if point['crop_rows'] else 'without crops'}"
+        return "any size"
+    return f"{point['crop_rows']}x{point['crop_cols']} crops" if point["crop_rows"] else "no crops"
 
 
 @cache

@@ -239,12 +239,21 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
     )
 
 
+def _images(point: dict[str, object]) -> str:
+    """Describe the images of a point: their size, and how many if not one."""
+    from sweepengine.grid.shorthand import image_size_text
+
+    count = point.get("images", 1)
+    times = "" if count == 1 else f"{count} of "
+    return f"{times}{image_size_text(point).removesuffix(' crops') if count else 'no image'}"
+
+
 def point_text(point: dict[str, object]) -> str:
     """Describe a point: images or prompt, steps, batch, heads, attention, layout and formats."""
-    from sweepengine.grid.shorthand import images_text, layout_text
+    from sweepengine.grid.shorthand import layout_text
 
     seen = "prompt_tokens" not in point
-    texts = [images_text(point) if seen else f"prompt {point['prompt_tokens']}"]
+    texts = [_images(point) if seen else f"prompt {point['prompt_tokens']}"]
     texts += [f"K {point['decode_steps']}", f"B {point['batch_size']}"]
     if "attention_heads" in point:
         texts.append(f"heads {point['attention_heads']}/{point['key_value_heads']}")

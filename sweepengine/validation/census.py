@@ -16,12 +16,14 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.outputs import write_text
 from sweepengine.formulas.architecture import Architecture, Checkpoint
-from sweepengine.validation.configs import measure
+from sweepengine.validation.configs import Comparison, measure
 from sweepengine.validation.counters import Figure
 from sweepengine.validation.measured_operators import silicon_folder
 
-CENSUS_COLUMNS = ("config", "model_type", "parameters", "figures", "different",
+CENSUS_COLUMNS = ("config", "model_type", "parameters", "text: equal", "vision: equal",
                   "largest difference", "reason")  # fmt: skip
+
+NOT_COMPARED = Comparison([], [], ())
 
 
 class Row(NamedTuple):
@@ -30,29 +32,35 @@ class Row(NamedTuple):
     config: str
     model_type: str
     parameters: int
-    figures: list[Figure]
+    compared: Comparison
     reason: str
-    """Why it was not compared; empty if it was."""
+    """What was not compared, and why; empty where all was."""
 
     @property
     def different(self) -> int:
         """Number of figures that differ."""
-        return sum(figure.difference != 0 for figure in self.figures)
+        return sum(figure.difference != 0 for figure in self.compared.figures)
 
     @property
     def cells(self) -> tuple[str, ...]:
         """Cells of its row, as in `CENSUS_COLUMNS`."""
-        largest = max((abs(figure.difference) for figure in self.figures), default=0)
-        counted = bool(self.figures)
+        figures = self.compared.figures
+        largest = max((abs(figure.difference) for figure in figures), default=0)
         return (
             self.config,
             self.model_type,
-            f"{self.parameters:,}" if counted else "",
-            f"{len(self.figures)}" if counted else "",
-            f"{self.different}" if counted else "",
-            f"{largest:,}" if counted else "",
+            f"{self.parameters:,}" if figures else "",
+            _equal(self.compared.text),
+            _equal(self.compared.vision),
+            f"{largest:,}" if figures else "",
             self.reason,
         )
+
+
+def _equal(figures: list[Figure]) -> str:
+    """How many figures are equal, such as "11 of 11"; empty where there are none."""
+    equal = sum(figure.difference == 0 for figure in figures)
+    return f"{equal} of {len(figures)}" if figures else ""
 
 
 def configs_in(folder: Path) -> list[Path]:
@@ -63,7 +71,7 @@ def configs_in(folder: Path) -> list[Path]:
 
 def census(paths: list[Path]) -> list[Row]:
     """Compare each config; configs of the same decoder share the measurement."""
-    measured: dict[Architecture, list[Figure]] = {}
+    measured: dict[Architecture, Comparison] = {}
     rows = []
     for path in paths:
         whole = json.loads(path.read_text("utf-8"))
@@ -73,26 +81,30 @@ def census(paths: list[Path]) -> list[Row]:
         )
         name = path.name.removesuffix("_config.json").replace("--", "/")
         try:
-            arch = load_model(path).architecture._replace(checkpoint=Checkpoint())
+            model = load_model(path)
+            arch = model.architecture._replace(checkpoint=Checkpoint())
             if arch not in measured:
                 measured[arch] = measure(path)
-            figures = measured[arch]
-            rows.append(Row(name, kind, figures[0].analytic, figures, ""))
+            compared = measured[arch]
+            rows.append(Row(name, kind, model.parameter_count, compared, "; ".join(compared.notes)))
         except InputError as error:
             reason = str(error).removeprefix(f"{path}: ").split(": expected")[0]
-            rows.append(Row(name, kind, 0, [], reason))
+            rows.append(Row(name, kind, 0, NOT_COMPARED, reason))
         print(" ".join(rows[-1].cells), flush=True)
     return rows
 
 
 def verdict(rows: list[Row]) -> str:
     """One sentence with the number of configs that equal torch, differ, or are not compared."""
-    equal = [row for row in rows if row.figures and not row.different]
-    figures = sum(len(row.figures) for row in equal)
+    compared = [row for row in rows if row.compared.figures]
+    equal = [row for row in compared if not row.different]
+    seeing = [row for row in compared if row.compared.vision]
+    exact = sum(not any(f.difference for f in row.compared.vision) for row in seeing)
+    figures = sum(len(row.compared.figures) for row in equal)
     return (
         f"{len(equal)} of {len(rows)} configs equal torch in every figure ({figures:,} figures); "
-        f"{sum(1 for row in rows if row.different)} differ, "
-        f"{sum(1 for row in rows if row.reason)} are not compared"
+        f"{len(compared) - len(equal)} differ, {len(rows) - len(compared)} are not compared; "
+        f"vision is equal in {exact} of {len(seeing)} configs whose towers are read"
     )
 
 

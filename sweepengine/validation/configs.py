@@ -27,20 +27,34 @@ from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
 from sweepengine.formulas.points import Point
 from sweepengine.grid.plain import point_columns
 from sweepengine.validation.counters import Figure, counted_flops, parameters
+from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
+from sweepengine.validation.image_processors import measure_processor
+from sweepengine.validation.towers import measure_tower
 
-OCR_TEXT = "deepseek_ocr2_text"
 UNLISTED = {OCR_TEXT: DeepseekOcr2TextModel, "step3p5": Step3p7TextModel}
 """Decoders that AutoModel of transformers does not know."""
-STAND_INS = {"kimi_k2": "deepseek_v3", "mimo": "qwen2", "step3p7": "step3p5",
-             "deepseek_vl_v2": OCR_TEXT, "deepseek_ref": "deepseek_v4",
-             "minimax_m3": "minimax_m3_vl_text"}  # fmt: skip
-"""Types missing in transformers, and a type whose code runs the same layers."""
 use_experts_implementation(Step3p7Experts)  # on meta the activated experts are unknown
 PROMPTS = ((1, 128), (2, 1000))
 """Sequences, and tokens per sequence, of the prefills."""
 CHUNK = 100
 STEPS = 3
 VALUE_BYTES = 2
+
+
+class Comparison(NamedTuple):
+    """Figures of a config with those of transformers."""
+
+    text: list[Figure]
+    """Of decoder and head."""
+    vision: list[Figure]
+    """Of what sees images; empty for a model that is read as text alone."""
+    notes: tuple[str, ...]
+    """What of vision was not compared, and why."""
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All of them."""
+        return [*self.text, *self.vision]
 
 
 class Built(NamedTuple):
@@ -145,17 +159,32 @@ def build(path: Path, model: Model) -> Built:
     return built
 
 
-def measure(name: str | Path) -> list[Figure]:
-    """Compare parameters, prefills, a chunk, decode steps and KV cache bytes of a config.json.
+def measure(name: str | Path) -> Comparison:
+    """Compare a config.json: its decoder, and where it has one its tower and image processor."""
+    path = find("models", name)
+    model = load_model(path)
+    tower, processor = measure_tower(path, model), measure_processor(path, model)
+    vision = [*tower.figures, *processor.figures]
+    return Comparison(measure_text(path, model), vision, (*tower.notes, *processor.notes))
+
+
+def measure_text(path: Path, model: Model) -> list[Figure]:
+    """Compare parameters, prefills, a chunk, decode steps and KV cache bytes of a decoder.
 
     The formulas follow how transformers runs a model: latent attention expanded, and rotary angles
     element-wise, which torch does not count.
+
+    Parameters
+    ----------
+    path : Path
+        Of the config.
+    model : Model
+        Read from it; its towers are left out.
     """
-    path = find("models", name)
-    model = load_model(path)
     built = build(path, model)
     arch = _as_run(model.architecture, built.config.model_type)
-    figures = [Figure("parameters", "values", built.parameters, model.parameter_count)]
+    held = model.parameter_count - model.vision_parameter_count
+    figures = [Figure("parameters", "values", built.parameters, held)]
 
     def columns(batch: int, prompt: int, cached: int, steps: int) -> dict[str, Any]:
         point = Point(0, 0, 0, 0, 0, steps, batch, 0, 0, EAGER, prompt, cached)
@@ -183,7 +212,7 @@ def measure(name: str | Path) -> list[Figure]:
 
 
 def _as_run(arch: Architecture, kind: str) -> Architecture:
-    """The architecture as transformers runs it.
+    """The decoder as transformers runs it.
 
     transformers runs everything in bf16, computes rotary angles element-wise, sends every token of
     Llama 4 through every expert, and stores keys that are also values twice in sliding-window
@@ -197,7 +226,7 @@ def _as_run(arch: Architecture, kind: str) -> Architecture:
         if attention.shared_cache and not attention.stride:
             attention = attention._replace(shared_cache=0, keys_as_values=1)
         groups.append(group._replace(feed_forward=ffn, attention=attention))
-    arch = arch._replace(groups=tuple(groups))
+    arch = arch._replace(groups=tuple(groups), towers=None)
     return arch._replace(backbone=arch.backbone._replace(angle_products=0), checkpoint=Checkpoint())
 
 

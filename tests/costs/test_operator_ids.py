@@ -29,7 +29,8 @@ def configs():
 
 
 def point_of(model, **more):
-    return Point(**default_values(model))._replace(prompt_tokens=PROMPT, **more)
+    text = {"text_tokens": PROMPT, "images": 0} if model.has_vision else {"prompt_tokens": PROMPT}
+    return Point(**default_values(model))._replace(**text, **more)
 
 
 def timed(model, point):

@@ -4,6 +4,7 @@ import json
 
 import polars as pl
 import pytest
+from transformers import CONFIG_MAPPING
 
 import sweepengine as se
 from sweepengine.engine import compute, tables
@@ -13,8 +14,16 @@ from sweepengine.formulas.points import INPUTS
 from tests.data.configs import all_configs, write
 
 HYBRID = "Qwen3.5-35B-A3B"
-MODELS = ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", HYBRID, "deepseek-ocr-3b")
-"""Dense, MoE, latent, hybrid, and one that sees images."""
+SEES_IMAGES = "qwen2_5_vl"
+MODELS = ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", HYBRID, "deepseek-ocr-3b", SEES_IMAGES)
+"""Dense, MoE, latent, hybrid, one that takes views and tiles, and one that takes any image."""
+SMALL = {
+    "text_config": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+                    "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 1000},
+    "vision_config": {"depth": 4, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2,
+                      "out_hidden_size": 64, "fullatt_block_indexes": [1, 3]},
+}  # fmt: skip
+"""A small Qwen2.5-VL, with windows that the edges of an image cut."""
 BASE = {"device": "h100-sxm", "decode_steps": 7, "batch_size": 3}
 OTHERS = {
     "view_size": (640, 1280),
@@ -65,9 +74,15 @@ def values_of(name, model):
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("configs")
-    return {name: str(write(folder, all_configs()[name])) if name == HYBRID else name
-            for name in MODELS}  # fmt: skip
+    sees = CONFIG_MAPPING[SEES_IMAGES](**SMALL).to_dict()
+    configs = {
+        HYBRID: all_configs()[HYBRID],
+        SEES_IMAGES: json.loads(json.dumps(sees, default=str)),
+    }
+    written = {
+        name: str(write(tmp_path_factory.mktemp(name), config)) for name, config in configs.items()
+    }
+    return {name: written.get(name, name) for name in MODELS}
 
 
 def points_of(model):

@@ -12,8 +12,9 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.validation import configs as module
 from sweepengine.validation.census import Row, census, verdict
-from sweepengine.validation.configs import STAND_INS
+from sweepengine.validation.configs import Comparison
 from sweepengine.validation.counters import Figure
+from sweepengine.validation.decoders import STAND_INS
 from tests.data.configs import FIGURES, all_configs, covered, part_of, shortened, write
 from tests.validation.test_families import differences
 
@@ -222,8 +223,9 @@ def test_census_tells_what_is_equal_from_what_is_not_compared(tmp_path):
     assert [row.different for row in rows] == [0, 0]
     assert rows[1].reason.startswith('model_type: "kimi_k3" is not supported, as ')
     assert verdict(rows).startswith("1 of 2 configs equal torch in every figure (11 figures)")
-    wrong = Row("x", "llama", 1, [Figure("a", "FLOP", 1, 2)], "")
-    assert wrong.different == 1
+    assert rows[0].cells[3:5] == ("11 of 11", "")
+    wrong = Row("x", "llama", 1, Comparison([Figure("a", "FLOP", 1, 2)], [], ()), "")
+    assert (wrong.different, wrong.cells[3]) == (1, "0 of 1")
 
 
 def test_command_prints_figures_and_fails_on_a_config_that_is_not_covered(command, tmp_path):
@@ -235,3 +237,21 @@ def test_command_prints_figures_and_fails_on_a_config_that_is_not_covered(comman
     assert all(fact["measured"] == fact["analytic"] for fact in facts)
     refused = command("validate", "--config", write(tmp_path, small | {"odd": 1}))
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
+def test_command_compares_text_and_tower_of_a_config_that_sees_images(command, tmp_path):
+    config = {
+        "model_type": "gemma3",
+        "text_config": FIGURES["gemma-3-1b-pt"] | {"num_hidden_layers": 2},
+        "vision_config": {"num_hidden_layers": 2, "image_size": 896, "patch_size": 14},
+    }
+    done = command("validate", "--config", write(tmp_path, config), "--json", tmp_path / "f.json")
+    assert done.returncode == 0, done.stderr
+    assert "14 of 14 figures equal" in done.stdout
+    facts = json.loads((tmp_path / "f.json").read_text())
+    assert [fact["what"] for fact in facts[-3:]] == [
+        "parameters, tower and projector",
+        "tower and projector, image of 448 x 448",
+        "features, image of 448 x 448",
+    ]
+    assert done.stdout.splitlines()[-1].startswith("prompt tokens follow the image rule alone: ")

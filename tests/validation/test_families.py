@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def differences(path):
-    return [figure for figure in measure(path) if figure.difference]
+    return [figure for figure in measure(path).figures if figure.difference]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in covered() if kind != "nemotron-nas"])

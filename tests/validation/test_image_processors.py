@@ -8,6 +8,7 @@ import __future__
 
 import ast
 import importlib
+import json
 import math
 import random
 import re
@@ -19,10 +20,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sweepengine.data.preprocessors import family_rows
+from sweepengine.data.models import load_model
+from sweepengine.data.preprocessors import PREPROCESSOR, family_rows
 from sweepengine.formulas import tiled_images
 from sweepengine.formulas.images import ImageRule, ImageSizeError, View, image_views
 from sweepengine.formulas.tile_grids import nearest_grid, tile_grids
+from sweepengine.validation import image_processors
+from sweepengine.validation.image_processors import (
+    READERS,
+    by_grid,
+    by_pixels,
+    by_positions,
+    measure_processor,
+)
+from sweepengine.validation.tower_inputs import INPUTS
+from tests.data.configs import write
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -307,20 +319,6 @@ def test_prompt_tokens_are_those_of_the_processors_text(family, module, function
         assert len(re.findall(r"<[^>]+>|\n+", text)) == image_views(rule, height, width).tokens
 
 
-def by_grid(output, rule):
-    return View(1, *output["image_grid_thw"][0].tolist()[1:])
-
-
-def by_pixels(output, rule):
-    *count, _, height, width = output["pixel_values"].shape
-    return View(math.prod(count), height // rule.patch, width // rule.patch)
-
-
-def by_positions(output, rule):
-    columns, rows = (output["image_position_ids"][0].amax(dim=0) + 1).tolist()
-    return View(1, rows, columns)
-
-
 def by_rows(output, rule):
     return View(1, int(output["rows"][0]), int(output["cols"][0]))
 
@@ -428,3 +426,57 @@ def test_a_rule_gives_what_the_processor_gives(
         given = result.tiles if read is by_tiles else result.views
         assert given.count == expected.count, (height, width)
         assert given.count == 0 or given[:3] == expected[:3], (height, width)
+
+
+def test_every_rule_with_inputs_of_a_tower_has_a_reader():
+    assert set(READERS) == set(INPUTS)
+
+
+@pytest.fixture
+def sees_images(tmp_path):
+    config = transformers.CONFIG_MAPPING["qwen2_vl"]().to_dict()
+    path = write(tmp_path, json.loads(json.dumps(config, default=str)))
+    return path, load_model(path)
+
+
+def test_patches_of_a_config_are_those_of_the_processor_beside_it(sees_images, monkeypatch):
+    path, _ = sees_images
+    named = {"image_processor_type": "Qwen2VLImageProcessorFast", "min_pixels": 3136}
+    path.with_name(PREPROCESSOR).write_text(json.dumps(named), encoding="utf-8")
+    model, made = load_model(path), []
+
+    def processor(image, **_):
+        height, width, _ = image.shape
+        grid = [1, *smart(functions("qwen2_vl"), model.architecture.towers.rule, height, width)]
+        return {"image_grid_thw": torch.tensor([grid])}
+
+    monkeypatch.setattr(image_processors.importlib, "import_module", lambda name: None)
+    fake = SimpleNamespace(Qwen2VLImageProcessor=lambda **given: made.append(given) or processor)
+    monkeypatch.setattr(image_processors, "transformers", fake)
+    figures, notes = measure_processor(path, model)
+    assert [(figure.measured, figure.analytic) for figure in figures] == [(1024,) * 2, (3600,) * 2]
+    assert (made, notes) == ([named], ())
+    monkeypatch.setattr(image_processors, "transformers", SimpleNamespace())
+    _, (note,) = measure_processor(path, model)
+    assert "alone: transformers cannot run the image processor: " in note
+
+
+def test_without_torchvision_or_a_file_prompt_tokens_follow_the_rule_alone(
+    sees_images, monkeypatch
+):
+    def absent(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(image_processors.importlib, "import_module", absent)
+    alone = "prompt tokens follow the image rule alone: "
+    assert measure_processor(*sees_images) == ([], (f"{alone}torchvision cannot be imported",))
+    monkeypatch.setattr(image_processors.importlib, "import_module", lambda name: None)
+    assert measure_processor(*sees_images) == (
+        [],
+        (f"{alone}no {PREPROCESSOR} lies beside the config",),
+    )
+    monkeypatch.delitem(READERS, "native")
+    assert measure_processor(*sees_images).notes == (
+        f"{alone}the output of its processor is not known",
+    )
+    assert measure_processor(sees_images[0], load_model("qwen3-8b")) == ([], ())

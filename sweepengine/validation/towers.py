@@ -1,0 +1,198 @@
+"""Compares the vision tower of any readable config.json with transformers, on the meta device.
+
+python -m sweepengine.validation.towers prints which types that see images are read, and why not.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from sweepengine.data.errors import InputError
+from sweepengine.data.huggingface import reading_of
+from sweepengine.data.models import Model
+from sweepengine.formulas.images import ONE_SIZE, image_of_size
+from sweepengine.formulas.views import View
+from sweepengine.grid.plain import vision_figures
+from sweepengine.validation.counters import Figure, counted_flops
+from sweepengine.validation.decoders import STAND_INS
+from sweepengine.validation.tower_inputs import INPUTS, Inputs, Shown, inputs_of
+
+IMAGES = ((448, 448), (1000, 700))
+"""Heights and widths of the images, pixels."""
+EAGER = 0
+WITH_TOWER, TEXT_ALONE = "read with its tower", "read as text alone"
+
+
+class TowerProof(NamedTuple):
+    """Figures of a tower, and what was not compared."""
+
+    figures: list[Figure]
+    notes: tuple[str, ...] = ()
+
+
+class WithoutWeights(TorchDispatchMode):
+    """Runs a module on the meta device on inputs that have values.
+
+    What meets a weight has a shape alone; grids, indices and masks keep their values, on which the
+    shapes depend. A mask without values masks nothing.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if not any(leaf.is_meta for leaf in leaves):
+            if func is torch.ops.aten._to_copy.default and not args[0].is_floating_point():
+                kwargs = {**kwargs, "device": "cpu"}
+            return func(*args, **kwargs)
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return True
+        if func is torch.ops.aten.index.Tensor:
+            first, *others = args[1]
+            if first is not None and first.dtype == torch.bool:
+                args = args[0], [*first.nonzero(as_tuple=True), *others]
+        args, kwargs = tree_map(_as_meta, (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _as_meta(leaf: Any) -> Any:
+    return leaf.to("meta") if isinstance(leaf, Tensor) else leaf
+
+
+def build(config: dict[str, Any]) -> Any:
+    """The whole model of a config on the meta device.
+
+    Raises
+    ------
+    Exception
+        Whatever transformers raises where it cannot build the model.
+    """
+    config = dict(config)
+    config.pop("quantization_config", None)
+    text = config.get("text_config")
+    if isinstance(text, dict):
+        kind = text.get("model_type")
+        text = {key: value for key, value in text.items() if key != "quantization_config"}
+        config["text_config"] = text | ({"model_type": STAND_INS.get(kind, kind)} if kind else {})
+    made = CONFIG_MAPPING[config["model_type"]].from_dict(config)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(made, attn_implementation="eager")
+    return model.eval().requires_grad_(False)
+
+
+def tower_parameters(model: Any) -> int:
+    """Number of parameters outside decoder and head."""
+    head = model.get_output_embeddings()
+    text = {id(weight) for weight in model.get_decoder().parameters()}
+    text |= {id(weight) for weight in head.parameters()} if head is not None else set()
+    return sum(weight.numel() for weight in model.parameters() if id(weight) not in text)
+
+
+def encode(model: Any, inputs: Inputs) -> tuple[int, int]:
+    """FLOPs of tower and projector, and rows that enter the decoder.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        The whole model, on the meta device.
+    inputs : dict of Tensor
+        Of `get_image_features`.
+    """
+    inner = model if hasattr(model, "get_image_features") else model.model
+    rows = [0]
+
+    def run() -> None:
+        with WithoutWeights():
+            found = inner.get_image_features(**inputs)
+            features = found.get("pooler_output")
+            if features is None:  # of Llama 4, which projects outside
+                features = model.multi_modal_projector(found.last_hidden_state)
+            parts = features if isinstance(features, list | tuple) else [features]
+            rows[0] = sum(part.numel() // part.shape[-1] for part in parts)
+
+    return counted_flops(run), rows[0]
+
+
+def measure_tower(path: Path, model: Model) -> TowerProof:
+    """Compare parameters, FLOPs and features of the tower of a config.json.
+
+    Parameters
+    ----------
+    path : Path
+        Of the config.
+    model : Model
+        Read from it; nothing is compared where its tower is not read.
+    """
+    towers = model.architecture.towers
+    if towers is None:
+        return TowerProof([])
+    try:
+        built = build(json.loads(path.read_text(encoding="utf-8")))
+    except Exception as error:  # transformers may raise anything
+        return TowerProof([], (f"the tower is not compared: {_reason('build', error)}",))
+    held = model.vision_parameter_count
+    figures = [Figure("parameters, tower and projector", "values", tower_parameters(built), held)]
+    if towers.rule is None or towers.rule.name not in INPUTS:
+        why = f"the inputs of {built.config.model_type} are not known"
+        return TowerProof(figures, (f"the tower is compared by its parameters alone: {why}",))
+    for height, width in IMAGES[: 1 if towers.rule.name in ONE_SIZE else None]:
+        image = image_of_size(towers, height, width)
+        shown = Shown(towers.rule, View(*image.views), height, width)
+        try:
+            flops, rows = encode(built, inputs_of(shown, built.config.vision_config))
+        except Exception as error:  # transformers may raise anything
+            why = _reason("run", error)
+            note = f"the tower is compared by its parameters alone: {why}"
+            return TowerProof(figures[:1], (note,))
+        counted = vision_figures(model.architecture, image, EAGER).counts.tensor_flops
+        what = f"image of {height} x {width}"
+        figures.append(Figure(f"tower and projector, {what}", "FLOP", flops, counted))
+        figures.append(Figure(f"features, {what}", "rows", rows, image.features))
+    return TowerProof(figures)
+
+
+def _reason(verb: str, error: Exception) -> str:
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"transformers cannot {verb} it: {text}"
+
+
+def vision_types() -> dict[str, str]:
+    """Each type that transformers lists as image-text-to-text: how it is read, or why it is not.
+
+    A type counts as read where the class defaults of its config are.
+    """
+    return {kind: _state(kind) for kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES}
+
+
+def _state(kind: str) -> str:
+    saved = json.loads(json.dumps(CONFIG_MAPPING[kind]().to_dict(), default=str))
+    try:
+        reading = reading_of(kind, saved)
+    except InputError as error:
+        return str(error).removeprefix(f"{kind}: ").split(": expected one of ")[0]
+    return WITH_TOWER if "vision" in reading.data else TEXT_ALONE
+
+
+def main() -> None:
+    """Print each type with its state, and how many there are of each."""
+    states = vision_types()
+    for kind, state in sorted(states.items()):
+        print(f"{kind}: {state}")
+    counted = Counter(states.values())
+    print(
+        f"{counted[WITH_TOWER]} of {len(states)} types are {WITH_TOWER}, "
+        f"{counted[TEXT_ALONE]} {TEXT_ALONE}"
+    )
+
+
+if __name__ == "__main__":
+    main()
