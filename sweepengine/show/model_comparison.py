@@ -38,6 +38,7 @@ METHOD = (
     ("A day", "Requests of one device in steady state: batch / (mean TTFT + time of all decode "
      "steps), at the batch size of the grid that fits in memory and serves most."),
 )  # fmt: skip
+WHOLE_PAGE = "Each model sees a whole page in one pass: pipelines that cut it into parts first are not modelled."
 
 
 def write_model_comparison(
@@ -221,6 +222,7 @@ def notes(comparison: ModelComparison) -> list[str]:
     lines = [
         f"{_answer_text(comparison).capitalize()}. Real answers differ in length by model and "
         f"{unit}. Accuracy is not modelled.",
+        *([WHOLE_PAGE] if unit == "page" else []),
         "Requests join a running batch, as in vLLM; the serving engine uses "
         f"{comparison.serving.memory_share:.0%} of the memory of one device.",
         *(f"Times: {basis}." for basis in comparison.bases),
