@@ -38,7 +38,10 @@ METHOD = (
     ("A day", "Requests of one device in steady state: batch / (mean TTFT + time of all decode "
      "steps), at the batch size of the grid that fits in memory and serves most."),
 )  # fmt: skip
-WHOLE_PAGE = "Each model sees a whole page in one pass: pipelines that cut it into parts first are not modelled."
+WHOLE_PAGE = (
+    "Each model sees a whole page in one pass: pipelines that cut it into parts first are not "
+    "modelled."
+)
 
 
 def write_model_comparison(
