@@ -1,6 +1,7 @@
 BIN := .venv/bin
 PUBLISHED := vision prefill decode
 DATA := results/published/data
+PRICES := --price h100-sxm=2.5 --price l40s=0.9 --price rtx-4090=0.4
 PARALLEL := --numprocesses 2 --dist worksteal
 
 FUZZ := 20
@@ -25,6 +26,7 @@ report: .venv/installed
 	done
 	$(BIN)/sweepengine report $(PUBLISHED:%=$(DATA)/%) --out results/published \
 		--reference tests/data/reference --against deepseek-ocr-3b
+	$(BIN)/sweepengine report ocr-models --out results/ocr-models $(PRICES)
 
 test: .venv/everything
 	$(BIN)/pytest $(PARALLEL)

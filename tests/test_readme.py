@@ -16,6 +16,25 @@ def test_answers_in_the_readme_are_what_the_commands_print(root, command):
         assert lines[: answer.count("\n")] == answer.splitlines()
 
 
+def test_comparison_of_models_is_what_the_command_writes(root, command, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweepengine.show.model_comparison.KINDS", (".svg",))
+    text = (root / "README.md").read_text()
+    (asked,) = re.findall(r"^\.venv/bin/sweepengine (report ocr-models .*)$", text, re.M)
+    folder = "results/ocr-models"
+    assert command(*asked.replace(folder, str(tmp_path)).split()).returncode == 0
+    for name in ("README.md", "models.csv"):
+        assert (tmp_path / name).read_text() == (root / folder / name).read_text()
+    page = (tmp_path / "README.md").read_text()
+    first = re.search(r"(?:^\|.*\n)+", page, re.M)[0].splitlines()[:6]
+    assert "\n".join(first) in text
+    (picture,) = re.findall(r"!\[(.*)\]\(charts/flops.svg\)", page)
+    assert f"![{picture}]({folder}/charts/flops.svg)" in text
+    svg = (root / folder / "charts" / "flops.svg").read_text()
+    assert all(word in svg for word in picture.split(" TFLOP")[0].split())
+    make = (root / "Makefile").read_text()
+    assert asked.split(folder)[1].strip() in make
+
+
 def test_every_claim_names_commands_that_are_there(root):
     text = (root / "docs" / "checked.md").read_text()
     table = text.split("## How to check each claim")[1].split("\n## ")[0]
@@ -39,7 +58,10 @@ def test_readme_is_read_in_five_minutes(root):
     assert (root / "README.md").read_text().count("\n") < 200
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "results/published/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CONTRIBUTING.md", "results/published/README.md", "results/ocr-models/README.md"],
+)
 def test_every_link_leads_to_a_committed_file(root, page):
     listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
     files = {root / name for name in listed.stdout.splitlines()}

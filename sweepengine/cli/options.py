@@ -217,5 +217,6 @@ def _lengths(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
         return read_lengths(path, model)
     for name in ("mode", "crops", "image", "page"):
         if name in table and not has_axis(model, name):
-            raise InputError(f"{command}: --{name}: {model.name} takes none: remove it")
+            reason = "sees every image at one size" if model.has_vision else "sees no images"
+            raise InputError(f"{command}: --{name}: {model.name} {reason}: remove it")
     return lengths_of(command, model, {name: [value] for name, value in table.items()})

@@ -2,9 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from sweepengine.cli.options import options_of
+from sweepengine.search.declarations import record_of
+from sweepengine.search.options import ReportOptions
 from sweepengine.show.terminal import print_table, say
 
 
@@ -21,12 +25,32 @@ from sweepengine.show.terminal import print_table, say
 @click.option(
     "--against", help="Another accounting of the model, to compare with that of the grids."
 )
+@options_of(ReportOptions)
 def report(
-    grids_or_dirs: tuple[str, ...], out: Path, reference: Path | None, against: str | None
+    grids_or_dirs: tuple[str, ...],
+    out: Path,
+    reference: Path | None,
+    against: str | None,
+    **given: Any,
 ) -> None:
-    """Write a page of charts and tables, and each chart and table as a file."""
+    """Write a page of charts and tables, and each chart and table as a file.
+
+    A grid of several models gives a page that compares them.
+    """
+    from sweepengine.query.sources import open_sources
+    from sweepengine.show.model_comparison import write_model_comparison
     from sweepengine.show.report import write_report
 
+    prices = record_of(ReportOptions, given).prices
+    sources = open_sources(grids_or_dirs[0]) if len(grids_or_dirs) == 1 else ()
+    if len(sources) > 1:
+        if reference is not None or against is not None:
+            raise click.UsageError("--reference and --against: expected a grid of one model")
+        write_model_comparison(sources, out, prices)
+        say(f"{out / 'index.html'}: written")
+        return
+    if prices:
+        raise click.UsageError("--price: expected one grid of several models")
     compared = write_report(grids_or_dirs, out, reference, against)
     if compared:
         rows = [(c.name, str(c.equal), str(c.different)) for c in compared]

@@ -11,7 +11,7 @@ from sweepengine.costs.cost_lines import (
     has_cost,
     sum_lines,
 )
-from sweepengine.costs.titles import TITLES, VIEWS, operator_title
+from sweepengine.costs.titles import TITLES, operator_title, view_titles
 from sweepengine.formulas import blocks, operators
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.blocks import block, join_cost
@@ -36,11 +36,11 @@ TILES = 1
 
 def vision_lines(arch: Architecture, image: ImageViews, flash: int, batch: int) -> CostLine:
     """Return the line of vision: views by kind of layers, then the joins to the decoder."""
-    shown = []
+    shown, titles = [], view_titles(arch.towers)
     for position, view in enumerate((image.views, image.tiles)):
         seen = _view_lines(arch, image, position, view, flash, batch)
         if seen:
-            shown.append(sum_lines(VIEWS[position], view.count, seen))
+            shown.append(sum_lines(titles[position], view.count, seen))
     joined = _join_lines(arch, "", image.views, image.joined, batch, 1)
     return sum_lines("vision", 1, [*shown, *joined])
 

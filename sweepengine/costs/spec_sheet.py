@@ -18,7 +18,11 @@ from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import FORMAT_NAMES, WEIGHT_ROLES, cache_bits, own_cache
 from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.passes import pass_of
+from sweepengine.formulas.points import Point
 from sweepengine.formulas.recurrent import state_values
+from sweepengine.grid.plain import image_of
+from sweepengine.grid.points import default_values
+from sweepengine.grid.shorthand import images_text
 
 Rows = list[tuple[str, ...]]
 
@@ -71,6 +75,7 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
         ("KV cache", f"{model.kv_bytes_per_token:,} bytes per token, {cache}"),
         ("KV cache of layers without a window", f"{_unwindowed_bytes(model):,} bytes per token"),
         ("image inputs", "yes" if model.has_vision else "no"),
+        *_image_rows(model),
     ]
     parts = pass_of(share_of(arch, 0, 0), 1, 1, FLASH, 0)
     weights = {part.group: total(part.operators, arch.counts.layer).weights for part in parts[1:]}
@@ -95,6 +100,18 @@ def spec_sheet(model: Model) -> list[tuple[str, Rows]]:
         sheet.append(("Notes", [("", line) for line in model.notes]))
     sheet.append(("Sources", list(model.sources.items())))
     return sheet
+
+
+def _image_rows(model: Model) -> Rows:
+    """Return the size of the vision towers, and tokens of an image; none without vision."""
+    if not model.has_vision:
+        return []
+    values = default_values(model)
+    tokens = image_of(model.architecture, Point(**values)).tokens
+    return [
+        ("parameters outside decoder and head", f"{model.vision_parameter_count:,}"),
+        ("prompt tokens", f"{tokens:,} of {images_text(values)}"),
+    ]
 
 
 def _unwindowed_bytes(model: Model) -> int:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from sweepengine.costs.cost_lines import CostLine, OperatorId
 from sweepengine.costs.explain import explain
-from sweepengine.costs.titles import VIEWS, group_titles, operator_title
+from sweepengine.costs.titles import group_titles, operator_title, view_titles
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget, basis, serving_engine_of, speeds_of, with_figures
@@ -130,7 +130,7 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     whole = dict.fromkeys(("vision", "prefill", "decode"), 0.0)
     for known, us in times.items():
         whole[known.phase] += us
-    titles = group_titles(shape.share.groups)
+    titles, views = group_titles(shape.share.groups), view_titles(arch.towers)
     operators = []
     for known, us in times.items():
         if us <= 0:
@@ -143,7 +143,7 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
             OperatorTime(
                 id=known,
                 stage=known.phase,
-                group=_group_title(known, titles),
+                group=_group_title(known, titles, views),
                 operator=_operator_title(known, shape.share),
                 seconds=us / A_SECOND,
                 of_stage=us / whole[known.phase],
@@ -158,10 +158,10 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     return Timeline(place, based_on, seconds, point.decode_steps, operators, continuous)
 
 
-def _group_title(known: OperatorId, titles: tuple[str, ...]) -> str:
+def _group_title(known: OperatorId, titles: tuple[str, ...], views: tuple[str, str]) -> str:
     if known.group == ENDS:
         return ""
-    return VIEWS[known.group] if known.phase == "vision" else titles[known.group]
+    return views[known.group] if known.phase == "vision" else titles[known.group]
 
 
 def _operator_title(known: OperatorId, share: Share) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from sweepengine.formulas.architecture import MIXERS, Group
+from sweepengine.formulas.towers import Towers
 
 TITLES = {
     "routed": "routed experts",
@@ -18,7 +19,12 @@ TITLES = {
     "encoder_blocks": "encoder layers",
 }
 """Titles of operators and kinds of layers; the others are titled by their field."""
-VIEWS = ("global view", "tiles")
+
+
+def view_titles(towers: Towers | None) -> tuple[str, str]:
+    """Return titles of the views of an image, and of its views of another size."""
+    has_global_view = towers is not None and towers.crops is not None
+    return ("global view" if has_global_view else "views", "tiles")
 
 
 def operator_title(operator: str, group: Group | None = None) -> str:

@@ -184,14 +184,22 @@ def fewest(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _contexts(model: Model) -> tuple[int, ...]:
-    return PAGE_CONTEXTS if model.has_vision else CONTEXTS
+    """Tokens of the requests shown; of models with vision those that hold an image."""
+    if not model.has_vision:
+        return CONTEXTS
+    tokens = _image_tokens(model)
+    return tuple(context for context in PAGE_CONTEXTS if context >= tokens) or PAGE_CONTEXTS[-1:]
+
+
+def _image_tokens(model: Model) -> int:
+    return image_of(model.architecture, Point(**default_values(model))).tokens
 
 
 def _prompts(model: Model) -> dict[str, list[int]]:
     """The axis of requests of `_contexts` tokens: prompts, or the text of a page with an image."""
     if not model.has_vision:
         return {"prompt_tokens": list(_contexts(model))}
-    tokens = image_of(model.architecture, Point(**default_values(model))).tokens
+    tokens = _image_tokens(model)
     return {"text_tokens": [max(context - tokens, 0) for context in _contexts(model)]}
 
 

@@ -105,7 +105,7 @@ def find_maps(
     column = OVER[over][loaded.has_vision]
     if lengths.requests != 1 or column in lengths.columns:
         raise InputError(
-            f"map: {lengths.source}: expected one length without {over}, which the map varies"
+            f"{lengths.source}: expected one length without {over}, which the map varies"
         )
     longest = options.longest or (131_072 if over == "prompt" else 8_192)
     for option, value, name in (("--longest", longest, column),

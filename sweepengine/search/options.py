@@ -217,6 +217,12 @@ class SloOptions(NamedTuple):
     prices: Prices = {}
 
 
+class ReportOptions(NamedTuple):
+    """Options of `report` on a grid of several models."""
+
+    prices: Prices = {}
+
+
 class CompareOptions(NamedTuple):
     """Options of `compare`: how the runs were served, and whether to calibrate on them."""
 

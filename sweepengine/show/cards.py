@@ -158,8 +158,10 @@ def verifying(fitted: Fit, named: str) -> str:
         values = dict(zip(lengths.columns, lengths.values[0].tolist(), strict=True))
         if values.get("crop_rows"):
             words.append(f"--crops {values['crop_rows']}x{values['crop_cols']}")
+        if values.get("image_height"):
+            words.append(f"--image {values['image_height']}x{values['image_width']}")
         words += [f"--{name.replace('_', '-')} {value}" for name, value in values.items()
-                  if name.endswith(("tokens", "steps", "size"))]  # fmt: skip
+                  if name.endswith(("tokens", "steps", "size", "images"))]  # fmt: skip
     if card.layout != "tp1":
         words.append(f"--layout {card.layout}")
     if fitted.options.precision != OWN:

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 import sweepengine as se
+from sweepengine.query.sources import open_sources
+from sweepengine.show.model_comparison import write_model_comparison
+from tests.search.test_model_costs import PAGES
 from tests.waits import PATIENCE_SECONDS, free_port, waiting
 
 CHROMIUM = shutil.which("chromium")
@@ -91,6 +94,18 @@ def test_every_chart_of_a_report_is_drawn_offline_without_a_complaint(report, op
 
 def test_report_passes_an_accessibility_check(report, opened):
     assert complaints(drawn_report(opened, report)) == []
+
+
+def test_comparison_of_models_is_drawn_accessible_and_fits_a_phone(opened, grid_file, tmp_path):
+    write_model_comparison(open_sources(grid_file(PAGES)), tmp_path / "out", {"l40s": 0.9})
+    page = drawn_report(opened, tmp_path / "out", 390)
+    assert page.logged == []
+    assert complaints(page) == []
+    assert page.locator('#chart-flops [aria-roledescription="bar"]').count() == 9
+    assert "Most pages a USD: granite-docling-258m" in page.locator(".card").first.inner_text()
+    assert page.locator("details").count() == 2
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(overflow) == 0
 
 
 def test_report_opens_with_answers_and_fits_a_phone_and_paper(released_report, opened):
