@@ -99,9 +99,9 @@ class _Commands(click.Group):
 def commands(ctx: click.Context) -> None:
     """Predict what an LLM costs to run, how fast it runs, and what to buy.
 
-    Counts FLOPs, bytes and memory exactly, for any decoder that Hugging Face describes and for
-    DeepSeek-OCR. Predicts times within a few percent of measured kernels. For one workload or for
-    millions.
+    Counts FLOPs, bytes and memory exactly, for most decoders and vision-language models that
+    Hugging Face describes. Predicts times within a few percent of measured kernels. For one
+    workload or for millions.
 
     MODEL is a shipped name, a TOML file, a config.json or its folder. GRID is a grid file, or the
     name of a shipped one such as capacity. Without a command: fit of a model on a device.
