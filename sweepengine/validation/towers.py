@@ -108,11 +108,15 @@ def encode(model: Any, inputs: Inputs) -> tuple[int, int]:
         Of `get_image_features`.
     """
     inner = model if hasattr(model, "get_image_features") else model.model
+    typed = {
+        name: values.to(model.dtype) if values.is_floating_point() else values
+        for name, values in inputs.items()
+    }
     rows = [0]
 
     def run() -> None:
         with WithoutWeights():
-            found = inner.get_image_features(**inputs)
+            found = inner.get_image_features(**typed)
             features = found.get("pooler_output")
             if features is None:  # of Llama 4, which projects outside
                 features = model.multi_modal_projector(found.last_hidden_state)

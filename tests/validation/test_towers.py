@@ -114,7 +114,7 @@ SHORT = {
     "idefics2": {"vision_config": FEW},
     "idefics3": {"vision_config": FEW | {"image_size": 128}},
     "internvl": {"vision_config": FEW},
-    "kimi_k25": {"vision_config": FEW},
+    "kimi_k25": {"vision_config": FEW, "dtype": "bfloat16"},
     "llama4": {"vision_config": FEW | {"intermediate_size": 3072, "vision_output_dim": 4096}},
     "llava": {"vision_config": FEW},
     "llava_next": {"vision_config": FEW | {"image_size": 336, "patch_size": 14}},
