@@ -9,6 +9,7 @@ from sweepengine.data.models import Model
 from sweepengine.data.schema import ABSENT, EITHER
 from sweepengine.formulas.architecture import Checkpoint
 from sweepengine.formulas.quantities import quantities
+from sweepengine.formulas.towers import Towers
 
 KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart", "kind": "mamba"}
 """Names of numbers in hashes, which stay when the code calls a number otherwise."""
@@ -24,6 +25,8 @@ def stated(model: Model) -> dict[str, Any]:
 def _numbers(part: Any) -> Any:
     if not isinstance(part, tuple):
         return part
+    if isinstance(part, Towers) and part.ocr is not None:
+        return _numbers(part.ocr)  # which all others are made of
     if not hasattr(part, "_asdict"):
         return [_numbers(each) for each in part]
     left_out = _defaults(part)

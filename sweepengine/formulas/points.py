@@ -46,8 +46,8 @@ class Input(NamedTuple):
 
     @property
     def without(self) -> int:
-        """The value at which a model is as if it had no such input: not split, its own, none."""
-        return 1 if self.name.endswith("_parallel") else 0
+        """The value at which a model is as if it had no such input: not split, its own, one."""
+        return 1 if self.name == "images" or self.name.endswith("_parallel") else 0
 
     @property
     def allowed(self) -> str:

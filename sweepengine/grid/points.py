@@ -26,10 +26,13 @@ def default_values(model: Model) -> dict[str, int]:
     """Default values of the input columns, as stored integers.
 
     Heads and formats are those of the model; image sizes are those of its first mode with tiles.
-    Inputs that the model does not have are 0.
+    Inputs that the model does not have are as if there were none (`Input.without`).
     """
     has = model.has
-    values = {name: column.default if has[column.needs] else 0 for name, column in INPUTS.items()}
+    values = {
+        name: column.default if has[column.needs] else column.without
+        for name, column in INPUTS.items()
+    }
     values["view_size"], values["tile_size"] = model.image_sizes
     if has["crops"]:
         values |= dict.fromkeys(SIZE_COLUMNS, 0)
