@@ -59,11 +59,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def from_validation(
-    source: str | Path, error: "ValidationError", keys: Iterable[str] = ()
+    source: str | Path,
+    error: "ValidationError",
+    keys: Iterable[str] = (),
+    inside: tuple[str, ...] = (),
 ) -> InputError:
-    """Turn the first problem of a pydantic error into one line; `keys` are the known keys."""
+    """Turn the first problem of a pydantic error into one line.
+
+    Parameters
+    ----------
+    source : str or Path
+        Name of the file.
+    error : ValidationError
+    keys : iterable of str
+        Known keys.
+    inside : tuple of str
+        Keys of the table that was validated.
+    """
     problem = error.errors(include_url=False)[0]
-    where = location(problem["loc"])
+    where = location((*inside, *problem["loc"]))
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = "unknown key" + nearest(str(problem["loc"][-1]), keys)

@@ -204,8 +204,13 @@ def build(data: dict[str, Any], source: str | Path) -> Model:
     InputError
         When the content is not valid; the message names `source` and the key.
     """
+    vision = data.get("vision")
+    if vision is not None:
+        from sweepengine.data.vision_schema import checked_vision
+
+        vision = checked_vision(vision, source)
     try:
-        file: Any = ModelFile.model_validate(data)
+        file: Any = ModelFile.model_validate(data | {"vision": vision})
     except ValidationError as error:
         raise from_validation(source, error, ModelFile.model_fields) from None
     given = [section for section in SECTIONS if getattr(file, section) is not None]

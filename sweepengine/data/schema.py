@@ -10,7 +10,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
 from sweepengine.data.records import LARGEST_NUMBER, numbers_of, schema_of
 from sweepengine.data.texts import Name, Source, Text
-from sweepengine.data.vision_schema import Vision, towers_of
 from sweepengine.formulas.architecture import (
     GATED_DELTA_NET,
     MAMBA_2,
@@ -138,7 +137,8 @@ class _ModelFile(BaseModel):
         source="modules of transformers; weights, activations and KV cache in bf16", dtype_bytes=2
     )
     checkpoint: _Checkpoint = _Checkpoint()
-    vision: Vision | None = None
+    vision: Any = None
+    """A validated `vision_schema.Vision`, whose schema few models need."""
     modes: dict[Name, Mode] = {}
     why: dict[Name, Text] = {}
 
@@ -294,6 +294,8 @@ def architecture_of(file: Any) -> Architecture:
 def _towers_of(file: Any) -> Towers | None:
     """Vision towers of a validated model file; None without any."""
     if file.vision is not None:
+        from sweepengine.data.vision_schema import towers_of
+
         return towers_of(file.vision)
     if file.image is None:
         return None

@@ -1,9 +1,11 @@
 """Schema of the section `vision` of a model file: a tower as groups of blocks and joins."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from sweepengine.data.errors import from_validation
 from sweepengine.data.records import numbers_of, schema_of
 from sweepengine.data.texts import Name, Source
 from sweepengine.formulas.towers import Blocks, Join, PartName, Towers
@@ -42,6 +44,20 @@ class Vision(BaseModel):
     width: Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
     blocks: Annotated[tuple[_Blocks, ...], Field(min_length=1)]
     joins: tuple[_Join, ...]
+
+
+def checked_vision(section: object, source: str | Path) -> Vision:
+    """The section `vision` of a model file, validated.
+
+    Raises
+    ------
+    InputError
+        When it is not valid; the message names `source` and the key.
+    """
+    try:
+        return Vision.model_validate(section)
+    except ValidationError as error:
+        raise from_validation(source, error, Vision.model_fields, ("vision",)) from None
 
 
 def towers_of(read: Vision) -> Towers:
