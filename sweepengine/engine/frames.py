@@ -28,7 +28,7 @@ from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import begin, cores
 from sweepengine.engine.times import fill_times, timed_rows
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS
-from sweepengine.grid.axes import JOINT
+from sweepengine.grid.axes import JOINT, MODEL_AXIS
 from sweepengine.grid.checks import (
     IMAGE_RULE_COLUMNS,
     LAYOUT_RULE_COLUMNS,
@@ -46,8 +46,6 @@ from sweepengine.grid.products import distinct
 from sweepengine.grid.shorthand import joint_columns
 
 Integers = NDArray[np.int64]
-MODEL = "model"
-"""Column that names the model of each point of a frame."""
 _ROW = "row_of_points"
 
 
@@ -139,7 +137,7 @@ def evaluate(
     begin("evaluate")
     if not isinstance(points, pl.DataFrame):
         raise InputError(f"points: expected a polars DataFrame, found {type(points).__name__}")
-    if MODEL in points.columns:
+    if MODEL_AXIS in points.columns:
         return _of_models(points, times)
     points, loaded = _on_devices(points, load_model(model), times)
     if not points.height:
@@ -159,24 +157,24 @@ def _of_models(points: pl.DataFrame, times: str) -> pl.DataFrame:
 
     A column that is null for all points of a model is as if these had not got it.
     """
-    names = points[MODEL]
+    names = points[MODEL_AXIS]
     if names.dtype != pl.String and not isinstance(names.dtype, pl.Enum | pl.Categorical):
-        raise InputError(f"points: {MODEL}: expected names of models; found {names.dtype}")
+        raise InputError(f"points: {MODEL_AXIS}: expected names of models; found {names.dtype}")
     if names.null_count():
         row = names.is_null().arg_true()[0]
-        raise InputError(f"points: {MODEL}[{row}] is null: expected the name of a model")
-    numbered = points.with_columns(pl.col(MODEL).cast(pl.String)).with_row_index(_ROW)
+        raise InputError(f"points: {MODEL_AXIS}[{row}] is null: expected the name of a model")
+    numbered = points.with_columns(pl.col(MODEL_AXIS).cast(pl.String)).with_row_index(_ROW)
     frames = []
-    for (name,), rows in numbered.group_by(MODEL, maintain_order=True):
-        given = rows.drop(MODEL, _ROW)
+    for (name,), rows in numbered.group_by(MODEL_AXIS, maintain_order=True):
+        given = rows.drop(MODEL_AXIS, _ROW)
         stated = [column for column in given.columns if given[column].null_count() < rows.height]
         try:
             costs = evaluate(given.select(stated), str(name), times)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        frames.append(rows.select(_ROW, MODEL).hstack(costs))
+        frames.append(rows.select(_ROW, MODEL_AXIS).hstack(costs))
     if not frames:
-        raise InputError(f"points: {MODEL}: expected at least one point")
+        raise InputError(f"points: {MODEL_AXIS}: expected at least one point")
     return pl.concat(frames, how="diagonal_relaxed").sort(_ROW).drop(_ROW)
 
 

@@ -1,6 +1,6 @@
 """A grid as a Polars LazyFrame, computed while it is queried."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sweepengine.engine.compute import backend_for
 from sweepengine.engine.frames import column_of, compute_chunk, schema_of, type_of
 from sweepengine.engine.threads import begin, cores, in_order
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.axes import Axis
+from sweepengine.grid.axes import MODEL_AXIS, Axis
 from sweepengine.grid.grid import Chunk, Grid, first_chunks
 
 CHUNK_ROWS = 1 << 18
@@ -45,16 +45,12 @@ def scan(grid: str | Path | Grid, wide: bool = False) -> pl.LazyFrame:
     InputError
         When the grid is not valid or its costs would overflow; raised here, not by `collect`.
     """
-    from sweepengine.grid.files import MODEL_AXIS, load_grids  # searches make grids without files
+    from sweepengine.grid.files import load_grids  # searches make grids without files
 
     begin("scan")
     grids = (grid,) if isinstance(grid, Grid) else load_grids(grid)
     if len(grids) > 1:
-        named = [
-            scan(one, wide).select(pl.lit(one.model.name).alias(MODEL_AXIS), pl.all())
-            for one in grids
-        ]
-        return pl.concat(named, how="diagonal_relaxed")
+        return stacked({one.model.name: scan(one, wide) for one in grids})
     (loaded,) = grids
     loaded.check()
     schema = schema_of(loaded.model, wide)
@@ -69,6 +65,14 @@ def scan(grid: str | Path | Grid, wide: bool = False) -> pl.LazyFrame:
         return grid_frames(loaded, columns, predicate, n_rows, wide)
 
     return register_io_source(source, schema=schema, is_pure=True)
+
+
+def stacked(points: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
+    """Points of several models by name: a column `model` first, null where a model lacks one."""
+    named = [
+        frame.select(pl.lit(name).alias(MODEL_AXIS), pl.all()) for name, frame in points.items()
+    ]
+    return pl.concat(named, how="diagonal_relaxed")
 
 
 def grid_frames(

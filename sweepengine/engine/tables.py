@@ -12,6 +12,7 @@ from sweepengine.formulas.figures import Phase, device_counts
 from sweepengine.formulas.formats import cache_bits
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
+from sweepengine.formulas.vision import VisionPhase, of_images
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.plain import image_of_sizes, prefill_figures, step_figures, vision_figures
 from sweepengine.grid.products import distinct
@@ -90,11 +91,10 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
     if arch.towers is not None:
         images, codes = rows_by(columns, (*IMAGE_COLUMNS, "attention"))
         seen = _vision(arch, np.array(images, np.int64))[:, codes]
-        seen[: len(Phase._fields)] *= columns["images"]
-        read, held = seen[len(Phase._fields) :]
-        put("vision", Phase._fields, seen[: len(Phase._fields)], every)
-        weights = np.stack([read * np.minimum(columns["images"], 1), held])
-        put("weights", ("vision_read_bytes", "held_bytes"), weights, every)
+        one: Any = VisionPhase(Phase(*seen[:-2]), *seen[-2:])  # columns as well as counts
+        of_each: Any = of_images(one, columns["images"])  # type: ignore[arg-type]
+        put("vision", Phase._fields, np.stack(of_each.counts), every)
+        put("weights", ("vision_read_bytes", "held_bytes"), np.stack(of_each[1:]), every)
     put("prefill", Phase._fields, _prefill(arch, columns, tokens["prefill"]), every)
     names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT_COLUMNS)
     chosen, codes = rows_by(columns, names)

@@ -1,5 +1,6 @@
 """DeepSeek-OCR's images: a global view and a grid of tiles, whose sizes a point states."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from sweepengine.formulas.tile_grids import nearest_grid, tile_grids
@@ -41,6 +42,7 @@ def features_of_view(rule: CropRule, side: int) -> int:
     return queries_of_view(rule, side) or edge * edge
 
 
+@lru_cache(1 << 14)
 def crop_views(
     rule: CropRule, view_size: int, tile_size: int, crop_rows: int, crop_cols: int
 ) -> ImageViews:

@@ -11,13 +11,8 @@ from sweepengine.formulas.blocks import join_cost, peak_of_block
 from sweepengine.formulas.cost import NOTHING, Cost, CountedOperator, add, counted, scaled, total
 from sweepengine.formulas.deepseek_ocr import patch_convolution, relative_tables
 from sweepengine.formulas.towers import Blocks
-from sweepengine.formulas.views import ImageViews, View
-from sweepengine.formulas.vision import (
-    NOT_ENCODED,
-    both_encoded,
-    encoded_by_blocks,
-    encoded_by_join,
-)
+from sweepengine.formulas.views import NO_VIEWS, ImageViews, View
+from sweepengine.formulas.vision import encoded
 
 Counted = tuple[CountedOperator, ...]
 """What is counted of each operator of a block."""
@@ -94,25 +89,14 @@ def block(arch: Architecture, grid_edge: int, window_edge: int, flash: int) -> C
 
 def neck_norm(arch: Architecture, tokens: int) -> Cost:
     """LayerNorm2d of SAM's neck."""
-    row = View(count=1, rows=1, columns=tokens)
-    towers = arch.vision
-    position = [name.operator for name in towers.join_names].index("neck_norms")
-    return counted(join_cost(towers.joins[position], row, 0), arch.counts.joins[position])
+    return _over_tokens(arch, "neck_norms", tokens)
 
 
 def image_encoder_vit(arch: Architecture, side: int, flash: int) -> Cost:
     """ImageEncoderViT: patches, blocks, neck, tables."""
-    roles = arch.counts
-    image = ImageViews(_view_of(arch, side), View(0, 0, 0), 0, 0)
-    encoded = NOT_ENCODED
-    towers = arch.vision
-    for name, group, counts in zip(towers.block_names, towers.blocks, roles.blocks, strict=True):
-        if name.tower == "sam":
-            encoded = both_encoded(encoded, encoded_by_blocks(group, counts, image, flash))
-    for name, join, count in zip(towers.join_names, towers.joins, roles.joins, strict=True):
-        if name.tower == "sam":
-            encoded = both_encoded(encoded, encoded_by_join(join, count, image))
-    return encoded.cost._replace(activation_peak=encoded.view_peak)
+    image = ImageViews(_view_of(arch, side), NO_VIEWS, 0, 0)
+    found = encoded(arch.vision, arch.counts, image, flash, "sam")
+    return found.cost._replace(activation_peak=found.view_peak)
 
 
 def _clip_tokens(arch: Architecture, tokens: int) -> tuple[Blocks, Counted]:
@@ -121,7 +105,8 @@ def _clip_tokens(arch: Architecture, tokens: int) -> tuple[Blocks, Counted]:
     return group._replace(rows=tokens), counts
 
 
-def _clip_end(arch: Architecture, operator: str, tokens: int) -> Cost:
+def _over_tokens(arch: Architecture, operator: str, tokens: int) -> Cost:
+    """One join of an operator over so many tokens, as counted."""
     towers = arch.vision
     position = [name.operator for name in towers.join_names].index(operator)
     sized = towers.joins[position]._replace(rows=tokens)
@@ -130,7 +115,7 @@ def _clip_end(arch: Architecture, operator: str, tokens: int) -> Cost:
 
 def clip_vision_embeddings(arch: Architecture, tokens: int) -> Cost:
     """CLIPVisionEmbeddings on SAM's features."""
-    return _clip_end(arch, "embeddings", tokens)
+    return _over_tokens(arch, "embeddings", tokens)
 
 
 def clip_vision_embeddings_conv(arch: Architecture, side: int) -> Cost:
@@ -163,7 +148,7 @@ def notp_transformer(arch: Architecture, tokens: int, flash: int) -> Cost:
 
 def clip_layer_norm(arch: Architecture, tokens: int) -> Cost:
     """The one LayerNorm of VitModel outside its blocks."""
-    return _clip_end(arch, "pre_norm", tokens)
+    return _over_tokens(arch, "pre_norm", tokens)
 
 
 def vit_model(arch: Architecture, tokens: int, flash: int) -> Cost:

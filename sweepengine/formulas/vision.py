@@ -154,12 +154,10 @@ def vision_phase(
 
 
 def of_images(one: VisionPhase, images: int) -> VisionPhase:
-    """Vision of so many images, which share the weights; without images no pass reads these."""
-    if images == 1:
-        return one
+    """Vision of so many images, counts or columns of them; they share the weights of a pass."""
     return VisionPhase(
         Phase(*(images * count for count in one.counts)),
-        one.read_bytes * min(images, 1),
+        (images > 0) * one.read_bytes,
         one.held_bytes,
     )
 
@@ -183,9 +181,31 @@ def vision_of(
     flash : int
         1: flash attention; 0: eager.
     """
-    found = NOT_ENCODED
-    for blocks, roles in zip(towers.blocks, counts.blocks, strict=True):
-        found = both_encoded(found, encoded_by_blocks(blocks, roles, image, flash))
-    for join, role in zip(towers.joins, counts.joins, strict=True):
-        found = both_encoded(found, encoded_by_join(join, role, image))
+    found = encoded(towers, counts, image, flash)
     return vision_phase(convention, towers.merge, towers.width, image, found)
+
+
+def encoded(
+    towers: Towers, counts: Counts, image: ImageViews, flash: int, tower: str = ""
+) -> Encoded:
+    """All views of an image through all parts of the towers, or of one by its prefix.
+
+    Parameters
+    ----------
+    towers, counts : Towers, Counts
+        Of the model, and what is counted of them.
+    image : ImageViews
+        Views of the image.
+    flash : int
+        1: flash attention; 0: eager.
+    tower : str
+        Prefix of a tower's operators, such as "sam"; empty: all towers.
+    """
+    found = NOT_ENCODED
+    for name, blocks, roles in zip(towers.block_names, towers.blocks, counts.blocks, strict=True):
+        if tower in ("", name.tower):
+            found = both_encoded(found, encoded_by_blocks(blocks, roles, image, flash))
+    for name, join, role in zip(towers.join_names, towers.joins, counts.joins, strict=True):
+        if tower in ("", name.tower):
+            found = both_encoded(found, encoded_by_join(join, role, image))
+    return found

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MODEL_AXIS: Final = "model"
+"""Axis of a grid and column of a frame whose values are models, which need not be alike."""
+
+
 class Axis(NamedTuple):
     """One axis of a grid: the values of one column, or of columns that vary together."""
 

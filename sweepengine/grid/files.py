@@ -12,14 +12,12 @@ from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import on_devices
 from sweepengine.data.texts import Name, Text
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.axes import AXES
+from sweepengine.grid.axes import AXES, MODEL_AXIS
 from sweepengine.grid.axis_values import listed, read_axes
 from sweepengine.grid.grid import Grid, Targets, with_lengths
 from sweepengine.grid.lengths import lengths_of, rows_of
 from sweepengine.grid.points import phases_of
 
-MODEL_AXIS = "model"
-"""Axis whose values are models, which need not have the same inputs."""
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _TEXT = Annotated[str, Field(min_length=1, strict=True)]
 

@@ -6,7 +6,8 @@ from functools import partial
 import polars as pl
 
 from sweepengine.engine.frames import type_of
-from sweepengine.grid.files import MODEL_AXIS
+from sweepengine.engine.lazy import stacked
+from sweepengine.grid.axes import MODEL_AXIS
 from sweepengine.query.sources import Source
 
 
@@ -34,13 +35,7 @@ def joined(sources: Sequence[Source]) -> Source:
 
 
 def _stacked(sources: Sequence[Source], wide: bool) -> pl.LazyFrame:
-    frames = [
-        (source.wide if wide else source.points).select(
-            pl.lit(source.model).alias(MODEL_AXIS), pl.all()
-        )
-        for source in sources
-    ]
-    return pl.concat(frames, how="diagonal_relaxed")
+    return stacked({s.model: s.wide if wide else s.points for s in sources})
 
 
 def _pieces(

@@ -15,8 +15,9 @@ from sweepengine.engine.frames import type_of
 from sweepengine.engine.lazy import grid_frames, scan
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.axes import MODEL_AXIS
 from sweepengine.grid.columns import PHASES
-from sweepengine.grid.files import MODEL_AXIS, load_grids
+from sweepengine.grid.files import load_grids
 from sweepengine.grid.grid import Grid, Targets
 from sweepengine.grid.points import output_names
 from sweepengine.query.reading import collected, told
