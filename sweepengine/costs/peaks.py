@@ -1,10 +1,13 @@
 """Devices as a table: peaks by format, memory, links, power."""
 
-from sweepengine.data.devices import GIGA, TERA, Device
+from sweepengine.data.devices import GIBI, GIGA, TERA, Device
 
-HEADER = ("device", "bf16", "fp8", "fp4", "int8", "CUDA", "GB/s", "GB", "link GB/s",
-          "devices/node", "network GB/s", "W")  # fmt: skip
-TITLE = "Devices: dense tensor and fp32 CUDA peaks, TFLOP/s; memory; links, one way per device"
+HEADER = ("device", "bf16", "fp8", "fp4", "int8", "CUDA", "GB/s", "GB", "usable GiB", "link",
+          "devices/node", "network", "W")  # fmt: skip
+TITLE = (
+    "Devices: dense tensor and fp32 CUDA peaks, TFLOP/s; memory of the data sheet, GB, and as the\n"
+    "driver reports it, GiB (*: assumed); links and network, GB/s one way per device"
+)
 
 
 def row_of_device(device: Device) -> tuple[str, ...]:
@@ -18,6 +21,7 @@ def row_of_device(device: Device) -> tuple[str, ...]:
         f"{device.cuda_flops_per_s / TERA:,g}",
         f"{device.bytes_per_s / GIGA:,g}",
         f"{device.memory_bytes / GIGA:,g}",
+        f"{device.usable_bytes / GIBI:,.1f}{'*' if device.usable_assumed else ''}",
         f"{links.bytes_per_s / GIGA:,g}" if links else "",
         f"{links.devices_a_node}" if links else "",
         f"{network / GIGA:,g}" if network else "",

@@ -15,6 +15,7 @@ _Positive = Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False, strict
 TERA = 1e12
 GIGA = 1e9
 MICRO = 1e-6
+GIBI = 1 << 30
 
 
 _Unit = TypeVar("_Unit")
@@ -32,6 +33,12 @@ class _Figure(BaseModel, Generic[_Unit]):
 _Rate = _Figure[Literal["TFLOP/s"]]
 _Bandwidth = _Figure[Literal["GB/s"]]
 _Latency = _Figure[Literal["us"]]
+
+
+class _Bytes(_Figure[Literal["byte"]]):
+    """A whole number of bytes and its source."""
+
+    value: Annotated[int, Field(ge=1, le=1 << 50, strict=True)]
 
 
 class _Rates(BaseModel):
@@ -59,6 +66,8 @@ class DeviceFile(BaseModel):
     cuda_fp32: _Rate
     bandwidth: _Bandwidth
     memory: _Figure[Literal["GB"]]
+    usable: _Bytes | None = None
+    """The bytes that the driver reports."""
     tensor_fp8: _Rate | None = None
     tensor_fp4: _Rate | None = None
     tensor_int8: _Figure[Literal["TOP/s"]] | None = None
@@ -97,7 +106,13 @@ class Device(NamedTuple):
     bytes_per_s: float
     """Memory bandwidth."""
     memory_bytes: int
-    """Memory capacity; 1 GB is 1e9 bytes."""
+    """Memory capacity of the data sheet; 1 GB is 1e9 bytes."""
+    usable_bytes: int
+    """The bytes that the driver reports, of which a serving engine takes a share. Without `usable`
+    in the file they are assumed: the data sheet's figure in GiB (2**30 bytes), since makers say GB
+    and mean GiB, of HBM and of other memories; measured cards report up to 9 % less."""
+    usable_assumed: bool
+    """Whether `usable_bytes` is assumed, as nobody measured the device."""
     peaks: dict[str, float]
     """FLOP/s of tensor cores by format of the GEMM: "bf16", and "fp8", "fp4", "int8" where the
     device supports them; other formats run at the bf16 peak."""
@@ -147,6 +162,12 @@ def load_device(name: Device | str | Path) -> Device:
         raise InputError(f"{path}: link: required key is missing, as other keys of links are given")
     if file.link is not None and (missing := next((n for n in of_links if n not in figures), "")):
         raise InputError(f"{path}: {missing}: required key is missing, as link is given")
+    most = int(file.memory.value * GIBI)
+    if file.usable is not None and file.usable.value > most:
+        raise InputError(
+            f"{path}: usable.value: {file.usable.value:,} bytes: expected at most {most:,}, "
+            f"which is memory.value = {file.memory.value:g} in GiB"
+        )
     device = Device(
         name=file.name,
         description=file.description,
@@ -154,6 +175,8 @@ def load_device(name: Device | str | Path) -> Device:
         cuda_flops_per_s=file.cuda_fp32.value * TERA,
         bytes_per_s=file.bandwidth.value * GIGA,
         memory_bytes=int(file.memory.value * GIGA),
+        usable_bytes=file.usable.value if file.usable else most,
+        usable_assumed=file.usable is None,
         peaks={
             kind: figures[f"tensor_{kind}"].value * TERA
             for kind in ("bf16", "fp8", "fp4", "int8")

@@ -162,11 +162,11 @@ def serving_engine_of(target: TimingTarget, load: str = STEADY) -> ServingEngine
 
 
 def with_figures(device: Device, point: Point) -> Device:
-    """The device with the figures that a point sets."""
+    """The device with the figures that a point sets; a memory that it sets is usable as a whole."""
     tensor = point.device_tensor_tflops / MILLI * TERA or device.tensor_flops_per_s
     ratio = tensor / device.tensor_flops_per_s
     bandwidth = point.device_bandwidth_gbs / MILLI * GIGA or device.bytes_per_s
-    memory = int(point.device_memory_gb / MILLI * GIGA) or device.memory_bytes
+    stated = point.device_memory_gb * int(GIGA / MILLI)
     links = device.links
     if links is not None and point.link_bandwidth_gbs:
         links = links._replace(bytes_per_s=point.link_bandwidth_gbs / MILLI * GIGA)
@@ -174,7 +174,9 @@ def with_figures(device: Device, point: Point) -> Device:
         tensor_flops_per_s=tensor,
         peaks={name: peak * ratio for name, peak in device.peaks.items()},
         bytes_per_s=bandwidth,
-        memory_bytes=memory,
+        memory_bytes=stated or device.memory_bytes,
+        usable_bytes=stated or device.usable_bytes,
+        usable_assumed=device.usable_assumed and not stated,
         links=links,
     )
 

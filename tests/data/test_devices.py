@@ -1,7 +1,11 @@
 import pytest
 
 import sweepengine as se
+from sweepengine.costs.peaks import HEADER, row_of_device
+from sweepengine.data.devices import GIBI, GIGA
 from sweepengine.data.files import known
+from sweepengine.data.speeds import with_figures
+from sweepengine.formulas.points import Point
 
 DEVICES = {"rtx-5090", "rtx-4090", "rtx-pro-6000", "l4", "l40s", "a100-40gb", "a100-80gb", "h20",
            "h100-pcie", "h100-sxm", "h800", "h200", "b200", "b300", "gb200", "gb300", "mi300x",
@@ -37,6 +41,61 @@ def test_shipped_devices_load_and_name_the_source_of_every_figure():
         assert device.tensor_flops_per_s > device.cuda_flops_per_s > device.bytes_per_s
 
 
+def test_usable_bytes_are_at_most_the_data_sheets_figure_in_gib():
+    for name in DEVICES:
+        device = se.load_device(name)
+        share = device.usable_bytes / (device.memory_bytes / GIGA * GIBI)
+        assert 0.9 < share <= 1
+        assert device.usable_assumed == ("usable" not in device.sources)
+        assert (share == 1) or not device.usable_assumed
+
+
+GIB_OF_PUBLIC_LOGS = {"a100-40gb": 39.39, "a100-80gb": 79.2, "h100-sxm": 79.2, "h200": 139.81,
+                      "b200": 178.35, "mi300x": 191.98, "rtx-pro-6000": 94.97, "rtx-5090": 31.36,
+                      "l4": 22.03, "l40s": 44.42}  # fmt: skip
+
+
+def test_usable_bytes_are_those_of_public_logs():
+    for name, expected in GIB_OF_PUBLIC_LOGS.items():
+        assert se.load_device(name).usable_bytes / GIBI == pytest.approx(expected, abs=0.006)
+    assert se.load_device("a100-40gb").usable_bytes == 42_297_786_368
+
+
+USABLE = (
+    OWN
+    + """
+[usable]
+value = 16_500_000_001
+unit = "byte"
+source = "my log"
+"""
+)
+
+
+def test_usable_bytes_are_stated_or_assumed(grid_file):
+    assumed = se.load_device(grid_file(OWN, "own.toml"))
+    assert (assumed.usable_bytes, assumed.usable_assumed) == (16 * GIBI, True)
+    stated = se.load_device(grid_file(USABLE, "stated.toml"))
+    assert (stated.usable_bytes, stated.usable_assumed) == (16_500_000_001, False)
+    assert (stated.memory_bytes, stated.sources["usable"]) == (16_000_000_000, "my log")
+
+
+def test_memory_of_a_point_replaces_the_data_sheets_and_the_usable_bytes(grid_file):
+    device = se.load_device(grid_file(OWN, "own.toml"))
+    point = Point(1024, 640, 0, 0, 10, 100, 1, 10, 10, 1)
+    assert with_figures(device, point) == device
+    for thousandths in (1, 1_001, 24_000, 31_361):
+        replaced = with_figures(device, point._replace(device_memory_gb=thousandths))
+        assert replaced.memory_bytes == replaced.usable_bytes == thousandths * 10**6
+        assert not replaced.usable_assumed
+
+
+def test_table_of_devices_shows_usable_gib_and_marks_assumed_ones(grid_file):
+    column = HEADER.index("usable GiB")
+    assert row_of_device(se.load_device("h100-sxm"))[column] == "79.2"
+    assert row_of_device(se.load_device(grid_file(OWN, "own.toml")))[column] == "16.0*"
+
+
 def test_file_of_the_users_own_loads(grid_file):
     device = se.load_device(grid_file(OWN, "own.toml"))
     assert device.tensor_flops_per_s == 100e12
@@ -51,6 +110,15 @@ BAD = {
     "text": (OWN.replace("value = 16", 'value = "16"'), "memory.value"),
     "missing": (OWN.replace('source = "mine"', "", 1), "tensor_bf16.source: required key"),
     "unknown": (OWN + "price = 3\n", "memory.price: unknown key"),
+    "usable unit": (USABLE.replace('"byte"', '"GB"'), "usable.unit: Input should be 'byte'"),
+    "usable fraction": (USABLE.replace("_001", "_001.5"), "usable.value"),
+    "usable zero": (USABLE.replace("16_500_000_001", "0"), "usable.value"),
+    "usable without source": (USABLE.replace('source = "my log"', ""), "usable.source: required"),
+    "more usable than there is": (
+        USABLE.replace("16_500_000_001", "17_179_869_185"),
+        "usable.value: 17,179,869,185 bytes: expected at most 17,179,869,184, "
+        "which is memory.value = 16 in GiB",
+    ),
 }
 
 
