@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 200
 """Width of tables in a file or a pipe, in characters; they do not wrap."""
+NARROW = 100
+"""Columns of a terminal of fewer characters than this are one blank apart, others two."""
 PICTURE_SIZE = (78, 18)
 """Characters and lines of a chart in the terminal."""
 
@@ -60,7 +62,12 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str,
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=any(columns))
+    console = Console()
+    console.on_broken_pipe = _broken_pipe  # type: ignore[method-assign]
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    table = Table(box=None, pad_edge=False, show_header=any(columns),
+                  collapse_padding=console.width < NARROW)  # fmt: skip
     for i, column in enumerate(columns):
         numbers = sum(row[i][:1].isdigit() for row in rows)
         right = numbers == len(rows) or (i > 0 and numbers > len(rows) / 2)
@@ -68,10 +75,6 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str,
         table.add_column(name, overflow="fold", justify="right" if right else "left")
     for row in rows:
         table.add_row(*(Text(printable(text)) for text in row))
-    console = Console()
-    console.on_broken_pipe = _broken_pipe  # type: ignore[method-assign]
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
     say(title)
     console.print(table)
 

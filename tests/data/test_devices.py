@@ -1,15 +1,17 @@
 import pytest
 
 import sweepengine as se
-from sweepengine.costs.peaks import HEADER, row_of_device
+from sweepengine.costs.peaks import HEADER, TITLE, row_of_device
 from sweepengine.data.devices import GIBI, GIGA
 from sweepengine.data.files import known
 from sweepengine.data.speeds import with_figures
 from sweepengine.formulas.points import Point
 
-DEVICES = {"rtx-5090", "rtx-4090", "rtx-pro-6000", "l4", "l40s", "a100-40gb", "a100-80gb", "h20",
-           "h100-pcie", "h100-sxm", "h800", "h200", "b200", "b300", "gb200", "gb300", "mi300x",
-           "mi325x", "mi355x", "gaudi-3"}  # fmt: skip
+DEVICES = {"rtx-5090", "rtx-5080", "rtx-4090", "rtx-4080", "rtx-3090", "rtx-pro-6000",
+           "rtx-6000-ada", "rtx-a5000", "l4", "l40s", "t4", "a10", "a30", "a40", "v100-32gb",
+           "a100-40gb", "a100-80gb", "a800-80gb", "h20", "h100-pcie", "h100-sxm", "h800", "h200",
+           "h200-nvl", "b200", "b300", "gb200", "gb300", "mi300x", "mi325x", "mi350x", "mi355x",
+           "gaudi-3"}  # fmt: skip
 OWN = """
 schema_version = 1
 name = "own"
@@ -52,7 +54,9 @@ def test_usable_bytes_are_at_most_the_data_sheets_figure_in_gib():
 
 GIB_OF_PUBLIC_LOGS = {"a100-40gb": 39.39, "a100-80gb": 79.2, "h100-sxm": 79.2, "h200": 139.81,
                       "b200": 178.35, "mi300x": 191.98, "rtx-pro-6000": 94.97, "rtx-5090": 31.36,
-                      "l4": 22.03, "l40s": 44.42}  # fmt: skip
+                      "l4": 22.03, "l40s": 44.42, "rtx-3090": 23.57, "rtx-a5000": 23.57,
+                      "rtx-5080": 15.48, "h200-nvl": 139.8, "t4": 14.56, "v100-32gb": 31.73,
+                      "a10": 22.06, "mi350x": 287.98}  # fmt: skip
 
 
 def test_usable_bytes_are_those_of_public_logs():
@@ -91,9 +95,17 @@ def test_memory_of_a_point_replaces_the_data_sheets_and_the_usable_bytes(grid_fi
 
 
 def test_table_of_devices_shows_usable_gib_and_marks_assumed_ones(grid_file):
-    column = HEADER.index("usable GiB")
-    assert row_of_device(se.load_device("h100-sxm"))[column] == "79.2"
+    column = HEADER.index("GiB")
+    shown = row_of_device(se.load_device("h100-sxm"))
+    assert (shown[column - 1], shown[column]) == ("80", "79.2")
     assert row_of_device(se.load_device(grid_file(OWN, "own.toml")))[column] == "16.0*"
+
+
+def test_table_of_devices_fits_a_terminal_of_80_characters():
+    rows = [row_of_device(se.load_device(name)) for name in DEVICES]
+    widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
+    assert sum(widths) + len(widths) - 1 <= 80
+    assert max(map(len, TITLE.splitlines())) <= 80
 
 
 def test_file_of_the_users_own_loads(grid_file):
@@ -145,6 +157,31 @@ def test_peaks_by_format_links_and_power_are_those_of_the_file():
     assert (h100.links.devices_a_node, h100.links.latency_s) == (8, pytest.approx(1e-5))
     assert (h100.watts, ours.watts) == (700, 72)
     assert se.load_device("gb200").links.devices_a_node == 72
+
+
+def test_peaks_of_a_file_are_all_dense():
+    for name in DEVICES:
+        peaks = se.load_device(name).peaks
+        ratio = peaks.get("fp8", 2 * peaks["bf16"]) / peaks["bf16"]
+        assert ratio == pytest.approx(2, rel=0.02) or (name, ratio) == ("gaudi-3", 1)
+    assert se.load_device("a800-80gb").peaks == se.load_device("a100-80gb").peaks
+    assert se.load_device("rtx-3090").peaks == {"bf16": 71e12, "int8": 284e12}
+
+
+def test_borrowed_rates_are_of_a_measured_device_and_need_multiprocessors():
+    borrowing = [device for name in DEVICES if (device := se.load_device(name)).like is not None]
+    assert borrowing
+    for device in borrowing:
+        assert se.load_device(device.like).measured is not None
+        assert device.multiprocessors is not None
+
+
+def test_cards_without_bf16_tensor_cores_say_that_the_peak_is_of_fp16():
+    for name, peak in (("t4", 65e12), ("v100-32gb", 125e12)):
+        device = se.load_device(name)
+        assert device.peaks["bf16"] == peak
+        assert "FP16" in device.sources["tensor_bf16"]
+        assert "do not support bf16" in device.sources["tensor_bf16"]
 
 
 LINKED = (
