@@ -166,6 +166,8 @@ class Recurrent(NamedTuple):
     """Projections have biases; a short convolution also its own."""
     inner_norm: Yes
     """Mamba-2: mixed values are normed; Mamba-1: time steps, keys and queries. Others ignore it."""
+    state_bytes: Annotated[int, Quantity("bytes a value", 0, 0)] = 0
+    """Of the state as serving engines hold it; 0: as wide as other values."""
 
 
 NO_RECURRENT = Recurrent(**dict.fromkeys(Recurrent._fields, 0))

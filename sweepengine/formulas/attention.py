@@ -22,7 +22,6 @@ from sweepengine.formulas.gemms import (
     latent_up,
     out_of_attention,
 )
-from sweepengine.formulas.tokens import ceil_div
 
 
 @formula
@@ -65,15 +64,6 @@ def entry_values(attention: Attention) -> int:
     """Values that the KV cache holds of an entry in one layer, the key of an indexer among them."""
     indexed = min(attention.index_heads, 1) * attention.index_width
     return min(attention.stride, 1) * (attention.key_width + indexed)
-
-
-@formula
-def growth_values(attention: Attention) -> int:
-    """Values that the KV cache of one layer grows by a token while no window is full.
-
-    An entry counts for the tokens that it stands for, in equal parts.
-    """
-    return cached_values(attention) + ceil_div(entry_values(attention), max(attention.stride, 1))
 
 
 @formula
