@@ -217,7 +217,7 @@ def group_step(
     phase = group_phase(convention, counts, group, backbone, part, cache)
     less = layer_savings(group, backbone.hidden, formats, size)
     layer = saved_in_layer(less)
-    held = layer + less.expert * group.feed_forward.experts_held
+    held = layer + (less.expert - less.padding) * group.feed_forward.experts_held
     return GroupStep(
         counts=phase._replace(
             cache_bytes=layers * state_values(group.recurrent) * size, activation_bytes=0
