@@ -125,6 +125,9 @@ def test_release_of_deepseek_v3_is_these_formulas_and_its_layer_that_predicts():
         ("int4", 2, 129, 129 + 2 * 2 * 2),
         ("int4-zeros", 2, 128, 128 + 5),
         ("mxfp4", 2, 33, 33 + 2 * 2),
+        ("nf4", 2, 64, 64 + 2 * 4),
+        ("nf4-double", 2, 64, 64 + 2 + 4),
+        ("nf4-double", 1, 64 * 257, 32 * 257 + 257 + 2 * 4),  # 257 blocks: two scales of scales
         ("nvfp4", 1, 16, 9),
         ("nvfp4", 1, 1, 2),  # half a byte and a scale
     ],
