@@ -79,6 +79,8 @@ class Attention(NamedTuple):
     subtracted (differential attention)."""
     borrowed_cache: No
     """Keys and values are those of an earlier layer: neither projected nor held."""
+    cache_devices: int = 1
+    """Devices that the tokens of the KV cache are spread over; a device holds its share."""
 
 
 class Span(NamedTuple):

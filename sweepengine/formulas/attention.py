@@ -22,6 +22,7 @@ from sweepengine.formulas.gemms import (
     latent_up,
     out_of_attention,
 )
+from sweepengine.formulas.tokens import ceil_div
 
 
 @formula
@@ -125,7 +126,8 @@ def attention_core(
     tensor `2*Nh*T*L*(dk+dv)`, absorbed latents `2*Nh*T*L*(2c+r)`; CUDA softmax
     `5*Nh*T*(L+sinks)`, softcap `3*Nh*T*L`; where entries stand for tokens, L+E instead of L.
     Moves queries, keys and values once, eager also
-    writes and reads the scores. KV: cached values of L tokens; prefill (L=T) writes them, a
+    writes and reads the scores. KV: cached values of L tokens, or a device's part where some
+    share them; prefill (L=T) writes them, a
     decode step reads L-1 and writes one; of E entries likewise. Alive at once: what it moves,
     mixed values; eager: scores and probabilities. Keys and values of earlier tokens are the
     cache's. Differential attention does all of it twice, subtracts and norms what is mixed, CUDA
@@ -152,7 +154,7 @@ def attention_core(
         2 * scores * both,
         softmax + 3 * attention.softcap * scores + subtracted,
         moved,
-        keys * read + entries * entry_values(attention),
+        keys * ceil_div(read, attention.cache_devices) + entries * entry_values(attention),
         moved + mixed,
         moved + flash * mixed,
         attention.sinks * heads + 4 * attention.difference * attention.key_width,

@@ -54,6 +54,12 @@ def token_quarters(attention: Attention, cache: int) -> int:
 
 
 @formula
+def share_quarters(attention: Attention, cache: int) -> int:
+    """Quarter bits of a token on one device, of those that share its tokens: the mean."""
+    return ceil_div(token_quarters(attention, cache), attention.cache_devices)
+
+
+@formula
 def read_quarters(attention: Attention, values: int, cache: int) -> int:
     """Quarter bits of cached values that a layer reads or writes, whole tokens where one is mixed.
 

@@ -66,7 +66,7 @@ class Pool(NamedTuple):
 
 
 def pages_of(
-    groups: Sequence[Group], cache: int, size: int, block_tokens: int = 0, split: int = 1
+    groups: Sequence[Group], cache: int, size: int, block_tokens: int = 0, split: int = 0
 ) -> Pool:
     """How a device's share of a model lies in the pool of vLLM.
 
@@ -81,13 +81,15 @@ def pages_of(
     block_tokens : int
         Tokens of a page, `--block-size`; 0: 16, of latents 64.
     split : int
-        Devices that share the tokens of a sequence; layers with a window do not.
+        Devices that share the tokens of a sequence (decode context parallelism); 0: as many as the
+        layout of `groups` says. Layers with a window never do.
 
     Returns
     -------
     Pool
         Bytes of a block, and the page groups.
     """
+    split = split or max((group.attention.cache_devices for group in groups), default=1)
     compressed = any(group.attention.stride for group in groups)
     latent = any(group.attention.latent for group in groups)
     tokens = block_tokens or (LATENT_BLOCK_TOKENS if latent else BLOCK_TOKENS)

@@ -2,7 +2,7 @@
 
 from sweepengine.formulas.architecture import Backbone, Convention, Group, Span
 from sweepengine.formulas.attention import entry_values, score_values
-from sweepengine.formulas.cached import read_quarters, token_quarters
+from sweepengine.formulas.cached import read_quarters, share_quarters
 from sweepengine.formulas.cost import Cost, CountedOperator, formula, scaled, total
 from sweepengine.formulas.figures import QUARTERS, GroupStep, KeyGrowth, Phase, grown, phase_of
 from sweepengine.formulas.formats import Formats, layer_savings, saved_in_layer
@@ -72,7 +72,7 @@ def group_phase(
         other_peak(part.operators, backbone, attention.heads, seen),
     )
     after = seen.tokens + seen.cached
-    held = token_quarters(attention, cache) * held_tokens(after, Span(attention.window, 0, 1))
+    held = share_quarters(attention, cache) * held_tokens(after, Span(attention.window, 0, 1))
     if attention.stride > 0:
         compressed = Span(0, attention.stride, attention.series)
         held += entry_values(attention) * cache * held_tokens(after, compressed)
@@ -175,7 +175,7 @@ def key_growth(
     alive = (1 - convention.sums_activations) * convention.dtype_bytes
     other = alive * other_peak(none.operators, backbone, attention.heads, none.seen)
     other_one = alive * other_peak(one.operators, backbone, attention.heads, one.seen)
-    held = (1 - entries) * token_quarters(attention, cache)
+    held = (1 - entries) * share_quarters(attention, cache)
     held += entries * entry_values(attention) * cache
     read = at_one.kv_io - at_none.kv_io
     more_counts = grown(
