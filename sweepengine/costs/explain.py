@@ -15,6 +15,7 @@ from sweepengine.costs.explain_vision import vision_lines
 from sweepengine.costs.titles import group_titles, operator_title
 from sweepengine.formulas import attention, layers, operators, recurrent
 from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.cached import read_quarters
 from sweepengine.formulas.cost import NOTHING, Cost, counted, scaled
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, formats_of, layer_savings
@@ -122,7 +123,9 @@ class _Walk(NamedTuple):
         size = arch.convention.dtype_bytes
         group = None if ends else self.share.groups[part.group]
         cache = cache_bits(arch, self.point.cache_format)
-        kept = size * QUARTERS if name == "recurrent" else cache
+        kept = all_of.kv_io * size * QUARTERS
+        if name != "recurrent" and group is not None:
+            kept = read_quarters(group.attention, all_of.kv_io, cache)
         line = cost_line(
             operator_title(name, group),
             STATED_BY[type(part.operators)][name],
@@ -130,7 +133,7 @@ class _Walk(NamedTuple):
             self.batch,
             size,
             self.passes * self.read(part, name, all_of),
-            kv_bytes=all_of.kv_io * kept // QUARTERS,
+            kv_bytes=kept // QUARTERS,
             known=OperatorId(self.phase, part.group, name),
         )
         if name == "recurrent" and group is not None:

@@ -7,23 +7,19 @@ Units as published: TFLOP is 1e12 FLOP, Tb is 1e12 bits, GiB is 2**30 bytes.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
-from sweepengine.formulas.architecture import Architecture, Group
-from sweepengine.formulas.attention import cached_values, entry_values
-from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, row_of
+from sweepengine.formulas.kv_pages import pages_of, sequence_bytes
 from sweepengine.formulas.layout import Layout, share_of
-from sweepengine.formulas.recurrent import state_values
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.columns import PHASES
 
 GIB = 2**30
-PAGE_TOKENS = 16
-"""Tokens of a page of the KV cache, by default in vLLM and SGLang."""
 BITS_PER_BYTE = 8
 BOUNDS = ("compute", "bandwidth")
 """Roofs that can bound a phase."""
@@ -255,24 +251,30 @@ def memory_needed_bytes(stages: Sequence[str] = PHASES) -> pl.Expr:
     return pl.col("weight_bytes") + bytes_per_sequence(stages) * device_sequences()
 
 
-def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.Expr:
-    """Bytes of KV cache that a serving engine reserves after decoding, in whole pages.
+def reserved_kv_cache_bytes(model: Model, page_tokens: int | None = None) -> pl.Expr:
+    """Bytes of KV cache that vLLM keeps for sequences after decoding, in whole blocks of its pool.
 
-    The exact bytes are `decode_kv_cache_bytes`. Layers of each kind of attention have separate
-    pages. A window keeps the pages that contain its W - 1 tokens, at most one more than they fill,
-    as engines free whole pages. States of recurrent layers are not paged.
+    The exact bytes are `decode_kv_cache_bytes`; `formulas/kv_pages.py` has the rules.
+
+    Parameters
+    ----------
+    model : Model
+        Of the points.
+    page_tokens : int, optional
+        Tokens of a page; by default 16, of latents 64.
 
     Raises
     ------
     InputError
         When a page holds no token.
     """
-    if page_tokens < 1:
+    if page_tokens is not None and page_tokens < 1:
         raise InputError(f"page_tokens = {page_tokens}: expected an integer of at least 1")
     layout_columns, head_columns = AXES["layout"].columns, AXES["heads"].columns
     names = (*layout_columns, "cache_format", *head_columns)
     keys = [name for name in names if name in model.inputs]
     needed = (*keys, "context_tokens", "decode_steps", "batch_size")
+    arch = model.architecture
 
     def reserved(points: pl.Series) -> pl.Series:
         frame = points.struct.unnest()
@@ -281,43 +283,18 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
             chosen = dict(zip(keys, values, strict=True))
             layout = Layout(*(int(chosen[name]) for name in layout_columns))
             query_heads, kv_heads = (int(chosen.get(name, 0)) for name in head_columns)
-            cache = cache_bits(model.architecture, CACHE_FORMATS.index(str(chosen["cache_format"])))
-            groups = share_of(model.architecture, query_heads, kv_heads, layout).groups
-            a_sequence = _reserved(model.architecture, groups, cache, page_tokens)
+            cache = cache_bits(arch, CACHE_FORMATS.index(str(chosen["cache_format"])))
+            groups = share_of(arch, query_heads, kv_heads, layout).groups
+            pool = pages_of(groups, cache, arch.convention.dtype_bytes, page_tokens or 0)
+            steps = part["decode_steps"].cast(pl.Int64).to_numpy()
+            tokens = part["context_tokens"].cast(pl.Int64).to_numpy() + steps
+            tokens -= (1 - arch.convention.cache_holds_last_token) * (steps > 0)
             sequences = (part["batch_size"].cast(pl.Int64) + layout.data - 1) // layout.data
-            size = part.select(bytes=a_sequence)["bytes"] * sequences
+            size = np.asarray(sequence_bytes(pool, tokens)) * sequences.to_numpy()
             parts.append(pl.DataFrame({"row": part["row"], "bytes": size}))
         return pl.concat(parts).sort("row")["bytes"]
 
     return pl.struct(needed).map_batches(reserved, return_dtype=pl.Int64)
-
-
-def _reserved(
-    arch: Architecture, groups: tuple[Group, ...], cache: int, page_tokens: int
-) -> pl.Expr:
-    """Return the bytes that an engine reserves for one sequence on a device with these groups."""
-    steps, context = pl.col("decode_steps").cast(pl.Int64), pl.col("context_tokens").cast(pl.Int64)
-    left_out = (1 - arch.convention.cache_holds_last_token) * pl.min_horizontal(steps, pl.lit(1))
-    tokens = context + steps - left_out
-
-    def pages(window: int, stride: int = 1) -> pl.Expr:
-        filled = (tokens // stride + page_tokens - 1) // page_tokens
-        if not window:
-            return filled
-        most = -(-(window - 1) // page_tokens) + 1
-        return pl.min_horizontal(filled, pl.lit(most))
-
-    reserved = pl.lit(0, pl.Int64)
-    for group in groups:
-        attention = group.attention
-        a_token = group.layers * (cached_values(attention) * cache // QUARTERS)
-        reserved += a_token * page_tokens * pages(attention.window)
-        reserved += group.layers * state_values(group.recurrent) * arch.convention.dtype_bytes
-        if attention.stride:  # pages of compressed KV entries, and tokens waiting for the next one
-            entry = group.layers * (entry_values(attention) * cache // QUARTERS)
-            waiting = 2 * attention.stride * (2 * attention.series - 1)
-            reserved += entry * (page_tokens * pages(0, attention.stride) + waiting)
-    return reserved
 
 
 def largest_batch(device: Device, stages: Sequence[str] = PHASES) -> pl.Expr:

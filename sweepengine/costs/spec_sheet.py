@@ -12,7 +12,7 @@ from sweepengine.formulas.architecture import (
     Group,
     Recurrent,
 )
-from sweepengine.formulas.attention import cached_values, growth_values
+from sweepengine.formulas.cached import growth_quarters, token_quarters
 from sweepengine.formulas.cost import total
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import FORMAT_NAMES, WEIGHT_ROLES, cache_bits, own_cache
@@ -116,15 +116,14 @@ def _image_rows(model: Model) -> Rows:
 
 def _unwindowed_bytes(model: Model) -> int:
     """Return KV cache bytes per token of the layers that attend to all tokens."""
-    groups = model.architecture.groups
-    values = sum(
-        group.layers
-        * (growth_values(attention) - bool(attention.window) * cached_values(attention))
-        for group in groups
-        for attention in [group.attention]
-    )
     arch = model.architecture
-    return values * cache_bits(arch, own_cache(arch)) // QUARTERS
+    cache = cache_bits(arch, own_cache(arch))
+    kept = 0
+    for group in arch.groups:
+        attention = group.attention
+        windowed = bool(attention.window) * token_quarters(attention, cache)
+        kept += group.layers * (growth_quarters(attention, cache) - windowed)
+    return kept // QUARTERS
 
 
 def formats_text(

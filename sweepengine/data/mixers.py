@@ -28,6 +28,12 @@ KIMI = {
     "convolution": "short_conv_kernel_size",
 }
 """Numbers of Kimi delta attention to the keys of `linear_attn_config`."""
+STATE_KEYS = ("mamba_ssm_dtype", "mamba_ssm_cache_dtype")
+STATE_BYTES = {"float32": 4, "bfloat16": 0, "float16": 0, "auto": 0}
+"""Format of the state that serving engines obey to bytes a value; 0: as wide as other values.
+
+vLLM holds the state of Kimi delta attention in float32 whatever a config says.
+"""
 DELTA_CHUNK = 64
 """Chunk size of the delta rules in transformers, tokens."""
 RECURRENT_TYPES = ("linear_attention", "mamba", "conv", "recurrent")
@@ -148,6 +154,7 @@ def _kimi_delta_attention(reader: ConfigValues) -> Config:
         "value_width": width,
         "chunk": DELTA_CHUNK,
         "rank": width if reader.family.get("ranked_gates") else 0,
+        "state_bytes": STATE_BYTES["float32"],
     }
 
 
@@ -184,6 +191,17 @@ def _rg_lru(reader: ConfigValues) -> Config:
         "convolution": reader.number("conv1d_width"),
         "bias": True,
     }
+
+
+def _state_bytes(reader: ConfigValues) -> int:
+    """Return the bytes of a value of the state that a config states; 0 where it states none."""
+    for key in STATE_KEYS:
+        stated = reader.value(key)
+        if stated is not None and stated not in STATE_BYTES:
+            raise reader.fail(key, f"= {stated!r}: expected one of {', '.join(STATE_BYTES)}")
+        if stated is not None:
+            return STATE_BYTES[stated]
+    return 0
 
 
 MIXERS: dict[str, Callable[[ConfigValues], Config]] = {
@@ -303,7 +321,8 @@ class MixerReader(ConfigValues):
 
     def recurrent(self) -> Config:
         """Numbers of the recurrent mixer, as in a model file."""
-        return {"recurrent": MIXERS[self.family.get("mixer") or self.family["attention"]](self)}
+        numbers = MIXERS[self.family.get("mixer") or self.family["attention"]](self)
+        return {"recurrent": {"state_bytes": _state_bytes(self)} | numbers}
 
     def recurrent_layers(self, layers: int) -> list[bool]:
         """Which layers have a recurrent mixer: as `layer_types` says, else as the family does."""

@@ -12,7 +12,7 @@ from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import exists, find, known, parsed_toml, read_text
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.attention import growth_values
+from sweepengine.formulas.cached import growth_quarters
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, own_cache, saved_bytes
 from sweepengine.formulas.images import ONE_SIZE
@@ -135,9 +135,10 @@ class Model(NamedTuple):
     @property
     def kv_bytes_per_token(self) -> int:
         """Bytes of KV cache per token over all layers, while no window is full."""
-        groups = self.architecture.groups
-        values = sum(group.layers * growth_values(group.attention) for group in groups)
-        return values * cache_bits(self.architecture, own_cache(self.architecture)) // QUARTERS
+        arch = self.architecture
+        cache = cache_bits(arch, own_cache(arch))
+        kept = sum(group.layers * growth_quarters(group.attention, cache) for group in arch.groups)
+        return kept // QUARTERS
 
     @property
     def weight_bytes(self) -> int:

@@ -1,19 +1,27 @@
 """Number formats of a checkpoint, from the `quantization_config` of a config.json.
 
-It reads fp8 (transformers), mxfp4, GPTQ, AWQ, compressed-tensors and ModelOpt. The format of a
-weight role is that of most of its layers; a note reports layers with another format. Names of
-modules, algorithms and formats are in `families.toml`.
+It reads the methods of `quantization.toml` (fp8, fbgemm_fp8, mxfp4, GPTQ, AWQ, bitsandbytes),
+compressed-tensors and ModelOpt. The format of a weight role is that of most of its layers; a note
+reports layers with another format. Names of modules, algorithms and formats are in `families.toml`.
 """
 
+import json
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
 from itertools import accumulate
 from typing import NamedTuple
 
 from sweepengine.data.configs import Config, families
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
+
+LISTS_OF_MODULES = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules",
+                    "llm_int8_skip_modules")  # fmt: skip
+"""Keys that list modules which stay as they are."""
 
 
 class Quantized(NamedTuple):
@@ -89,21 +97,12 @@ def read_quantization(
 def _base(config: Config) -> str:
     """Format of a linear layer without a setting of its own."""
     method = str(config.get("quant_method", "modelopt"))
-    if method == "mxfp4":
-        return "mxfp4"
-    if method in ("gptq", "awq"):
-        if (config.get("bits"), config.get("group_size")) != (4, 128):
-            raise UnknownFormatError("bits, group_size: expected 4 bits in groups of 128")
-        return "int4" if method == "gptq" and config.get("sym", True) else "int4-zeros"
-    if method == "fp8":
-        block = config.get("weight_block_size")
-        if block not in (None, [128, 128]):
-            raise UnknownFormatError(f"weight_block_size = {block}: expected [128, 128]")
-        return "fp8-tensor" if block is None else "fp8"
+    if method in _methods():
+        return _of_method(method, config)
     if method not in ("compressed-tensors", "modelopt"):
         raise UnknownFormatError(
-            f'quant_method = "{method}": expected fp8, mxfp4, gptq, awq, compressed-tensors '
-            "or modelopt"
+            f'quant_method = "{method}": expected one of {", ".join(_methods())}, '
+            "compressed-tensors, modelopt"
         )
     algorithm = config.get("quant_algo")
     known: dict[str, str] = families()["checkpoints"]["algorithms"]
@@ -114,7 +113,46 @@ def _base(config: Config) -> str:
     groups = config.get("config_groups") or {}
     if not groups:
         raise UnknownFormatError("config_groups: required key is missing")
-    return _weights(next(iter(groups.values())).get("weights") or {})
+    formats = [_weights(group.get("weights") or {}) for group in groups.values()]
+    if len(set(formats)) > 1 and method == "compressed-tensors":
+        raise UnknownFormatError(f"config_groups: {', '.join(formats)}: expected one format")
+    return formats[0]
+
+
+@cache
+def _methods() -> dict[str, Config]:
+    """Return what is known of each `quant_method`, from `quantization.toml`."""
+    text = resources.files("sweepengine.data") / "quantization.toml"
+    methods: dict[str, Config] = tomllib.loads(text.read_text(encoding="utf-8"))["methods"]
+    return methods
+
+
+def _of_method(method: str, config: Config) -> str:
+    """Return the format that the keys of a method state.
+
+    Raises
+    ------
+    UnknownFormatError
+        When their values have no format, or a key is unknown or has a value that changes bytes.
+    """
+    known = _methods()[method]
+    neutral = known.get("neutral", {})
+    stating = list(dict.fromkeys(key for row in known["formats"] for key in row))
+    stating.remove("format")
+    understood = {*stating, *neutral, *known["keys"], *LISTS_OF_MODULES, "quant_method"}
+    for key, value in config.items():
+        if key not in understood:
+            raise UnknownFormatError(f"{key}: unknown key of {method}")
+        if key in neutral and value is not None and value not in neutral[key]:
+            allowed = " or ".join(json.dumps(each) for each in [*neutral[key], None])
+            raise UnknownFormatError(f"{key} = {json.dumps(value)}: expected {allowed}")
+    given = {key: value for key, value in config.items() if value is not None}
+    stated = known.get("defaults", {}) | given
+    for row in known["formats"]:
+        if all(stated.get(key) == row.get(key) for key in stating):
+            return str(row["format"])
+    shown = ", ".join(f"{key} = {json.dumps(stated.get(key))}" for key in stating)
+    raise UnknownFormatError(f"{shown}: expected {known['expected']}")
 
 
 def _weights(group: Config) -> str:
@@ -144,7 +182,7 @@ def _activation(config: Config, base: str) -> str:
 
 def _ignored(config: Config) -> list[str]:
     patterns: list[str] = []
-    for key in ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules"):
+    for key in LISTS_OF_MODULES:
         listed = config.get(key) or []
         if not isinstance(listed, list) or not all(isinstance(entry, str) for entry in listed):
             raise UnknownFormatError(f"{key}: expected a list of modules")

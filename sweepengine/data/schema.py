@@ -52,7 +52,9 @@ def _zeros(record: type[NamedTuple]) -> dict[str, int]:
 
 
 ABSENT = {
-    "attention": Attention(**_zeros(Attention))._replace(key_width=1, value_width=1),
+    "attention": Attention(**_zeros(Attention))._replace(
+        key_width=1, value_width=1, cache_devices=1
+    ),
     "feed_forward": FeedForward(**_zeros(FeedForward))._replace(matrices=3, expert_devices=1),
     "recurrent": NO_RECURRENT,
 }

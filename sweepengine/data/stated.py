@@ -13,6 +13,8 @@ from sweepengine.formulas.towers import Towers
 
 KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart", "kind": "mamba"}
 """Names of numbers in hashes, which stay when the code calls a number otherwise."""
+OF_LAYOUTS = ("cache_devices",)
+"""Numbers that a layout sets and no file states."""
 _NOTHING = (*ABSENT.values(), *EITHER.values(), Checkpoint())
 
 
@@ -33,7 +35,10 @@ def _numbers(part: Any) -> Any:
     return {
         KEPT_NAMES.get(name, name): _numbers(value)
         for name, value in part._asdict().items()
-        if value is not None and value != left_out.get(name) and value not in _NOTHING
+        if name not in OF_LAYOUTS
+        and value is not None
+        and value != left_out.get(name)
+        and value not in _NOTHING
     }
 
 

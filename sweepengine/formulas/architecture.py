@@ -79,6 +79,8 @@ class Attention(NamedTuple):
     subtracted (differential attention)."""
     borrowed_cache: No
     """Keys and values are those of an earlier layer: neither projected nor held."""
+    cache_devices: int = 1
+    """Devices that the tokens of the KV cache are spread over; a device holds its share."""
 
 
 class Span(NamedTuple):
@@ -166,6 +168,8 @@ class Recurrent(NamedTuple):
     """Projections have biases; a short convolution also its own."""
     inner_norm: Yes
     """Mamba-2: mixed values are normed; Mamba-1: time steps, keys and queries. Others ignore it."""
+    state_bytes: Annotated[int, Quantity("bytes a value", 0, 0)] = 0
+    """Of the state as serving engines hold it; 0: as wide as other values."""
 
 
 NO_RECURRENT = Recurrent(**dict.fromkeys(Recurrent._fields, 0))

@@ -68,15 +68,6 @@ def entry_values(attention: Attention) -> int:
 
 
 @formula
-def growth_values(attention: Attention) -> int:
-    """Values that the KV cache of one layer grows by a token while no window is full.
-
-    An entry counts for the tokens that it stands for, in equal parts.
-    """
-    return cached_values(attention) + ceil_div(entry_values(attention), max(attention.stride, 1))
-
-
-@formula
 def attended_values(attention: Attention) -> int:
     """Keys and values of a token in one layer: `Nkv*(dk+dv)`; latent `c+r`; shared `Nkv*dk`."""
     if attention.latent > 0:
@@ -135,7 +126,8 @@ def attention_core(
     tensor `2*Nh*T*L*(dk+dv)`, absorbed latents `2*Nh*T*L*(2c+r)`; CUDA softmax
     `5*Nh*T*(L+sinks)`, softcap `3*Nh*T*L`; where entries stand for tokens, L+E instead of L.
     Moves queries, keys and values once, eager also
-    writes and reads the scores. KV: cached values of L tokens; prefill (L=T) writes them, a
+    writes and reads the scores. KV: cached values of L tokens, or a device's part where some
+    share them; prefill (L=T) writes them, a
     decode step reads L-1 and writes one; of E entries likewise. Alive at once: what it moves,
     mixed values; eager: scores and probabilities. Keys and values of earlier tokens are the
     cache's. Differential attention does all of it twice, subtracts and norms what is mixed, CUDA
@@ -162,7 +154,7 @@ def attention_core(
         2 * scores * both,
         softmax + 3 * attention.softcap * scores + subtracted,
         moved,
-        keys * read + entries * entry_values(attention),
+        keys * ceil_div(read, attention.cache_devices) + entries * entry_values(attention),
         moved + mixed,
         moved + flash * mixed,
         attention.sinks * heads + 4 * attention.difference * attention.key_width,

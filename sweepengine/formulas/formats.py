@@ -8,10 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sweepengine.formulas.architecture import Architecture, Group
+from sweepengine.formulas.architecture import Architecture, FeedForward, Group
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.gemms import (
     Gemm,
+    MlpGemms,
     expert_gemms,
     into_attention,
     latent_up,
@@ -34,6 +35,12 @@ class Format(NamedTuple):
     scale_bits: int
     cache_bits: int
     """Quarter bits of a cached value; 0: no KV cache has it."""
+    shared_scales: int = 0
+    """Blocks whose scales share an fp32 scale; 0: none do."""
+    hidden_multiple: int = 1
+    """Serving engines hold an expert with a hidden width of a multiple of this, padded."""
+    width_multiple: int = 1
+    """Likewise of its own width."""
 
 
 _TABLE: dict[str, dict[str, Any]] = tomllib.loads(
@@ -52,6 +59,9 @@ BY_NAME = {
         row.get("columns", 0),
         row.get("scale_bits", 0),
         row.get("cache_bits", 0),
+        row.get("shared_scales", 0),
+        row.get("hidden_multiple", 1),
+        row.get("width_multiple", 1),
     )
     for name, row in _TABLE.items()
 }
@@ -66,13 +76,19 @@ def row_of(name: str) -> dict[str, Any]:
 
 @formula
 def matrix_bytes(kept: Format, rows: int, columns: int) -> int:
-    """Bytes of a matrix: `(r*c*bits + ceil(r/br)*ceil(c/bc)*scale_bits) / 8`, rounded up."""
+    """Bytes of a matrix: `(r*c*bits + blocks*scale_bits) / 8`, rounded up.
+
+    `blocks = ceil(r/br)*ceil(c/bc)`. Where s scales share one, `4*ceil(blocks/s)` more.
+    """
     blocks = 1
     if kept.rows > 0:
         blocks = ceil_div(rows, kept.rows)
     if kept.columns > 0:
         blocks *= ceil_div(columns, kept.columns)
-    return ceil_div(rows * columns * kept.bits + blocks * kept.scale_bits, 8)
+    shared = 0
+    if kept.shared_scales > 0:
+        shared = 4 * ceil_div(blocks, kept.shared_scales)
+    return ceil_div(rows * columns * kept.bits + blocks * kept.scale_bits, 8) + shared
 
 
 @formula
@@ -84,6 +100,30 @@ def saved(gemms: tuple[Gemm, ...], kept: Format, size: int) -> int:
         if kept.bits > 0 and rows * columns > 0:
             found += size * rows * columns - matrix_bytes(kept, rows, columns)
     return found
+
+
+@formula
+def padded_expert(forward: FeedForward, hidden: int, kept: Format) -> MlpGemms:
+    """Matrices of one routed expert as a serving engine's kernels hold them: widths rounded up."""
+    outer = forward.expert_latent if forward.expert_latent > 0 else hidden
+    return mlp_gemms(
+        ceil_div(forward.expert_width, kept.width_multiple) * kept.width_multiple,
+        ceil_div(outer, kept.hidden_multiple) * kept.hidden_multiple,
+        forward.matrices,
+    )
+
+
+@formula
+def padding(forward: FeedForward, hidden: int, kept: Format) -> int:
+    """Bytes that a serving engine holds one routed expert in more than a checkpoint does."""
+    if kept.bits == 0:
+        return 0
+    checkpoint, padded = expert_gemms(forward, hidden), padded_expert(forward, hidden, kept)
+    more = 0
+    for index in range(len(padded)):
+        more += matrix_bytes(kept, padded[index].rows, padded[index].columns)
+        more -= matrix_bytes(kept, checkpoint[index].rows, checkpoint[index].columns)
+    return more
 
 
 class Formats(NamedTuple):
@@ -101,6 +141,8 @@ class Savings(NamedTuple):
     recurrent: int
     mlp: int
     expert: int
+    padding: int
+    """What a serving engine pads one expert by where it holds it."""
 
 
 @formula
@@ -128,6 +170,7 @@ def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Sav
         recurrent=saved(recurrent_gemms(group.recurrent, hidden), formats.attention, size),
         mlp=saved(mlp, formats.mlp, size),
         expert=saved(expert_gemms(forward, hidden), formats.experts, size),
+        padding=padding(forward, hidden, formats.experts),
     )
 
 

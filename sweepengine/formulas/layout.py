@@ -15,9 +15,9 @@ from sweepengine.formulas.architecture import (
     FeedForward,
     Group,
 )
-from sweepengine.formulas.attention import with_heads
+from sweepengine.formulas.attention import attended_values, with_heads
 from sweepengine.formulas.cost import formula
-from sweepengine.formulas.tokens import ceil_div
+from sweepengine.formulas.tokens import LayerPass, ceil_div
 
 
 class Layout(NamedTuple):
@@ -27,6 +27,8 @@ class Layout(NamedTuple):
     expert: int
     pipeline: int
     data: int
+    decode_context: int = 1
+    """Of a tensor group: those share the tokens of the KV cache."""
 
 
 WHOLE = Layout(1, 1, 1, 1)
@@ -51,11 +53,13 @@ def expert_groups(layout: Layout) -> int:
 
 
 @formula
-def share_attention(attention: Attention, tensor: int) -> Attention:
+def share_attention(attention: Attention, layout: Layout) -> Attention:
     """Heads, groups of outputs and whole norms split; a key-value head is replicated below one.
 
     Latents, their ranks and their KV cache, norms of one head, indexers and compressors are whole.
+    Devices that share the tokens of the KV cache hold whole key-value heads of their part.
     """
+    tensor = layout.tensor
     heads = ceil_div(attention.heads, tensor)
     key_value_heads = ceil_div(attention.key_value_heads, tensor)
     width = attention.key_width
@@ -66,6 +70,7 @@ def share_attention(attention: Attention, tensor: int) -> Attention:
         query_norm=heads * width if whole_query else attention.query_norm,
         key_norm=key_value_heads * width if whole_key else attention.key_norm,
         output_groups=ceil_div(attention.output_groups, tensor),
+        cache_devices=layout.decode_context,
     )
 
 
@@ -89,7 +94,7 @@ def share_group(group: Group, layout: Layout) -> Group:
     )
     return group._replace(
         layers=ceil_div(group.layers, layout.pipeline),
-        attention=share_attention(group.attention, layout.tensor),
+        attention=share_attention(group.attention, layout),
         feed_forward=share_forward(group.feed_forward, layout),
         recurrent=recurrent,
     )
@@ -215,6 +220,44 @@ def layer_traffic(group: Group, hidden: int, tokens: int, layout: Layout) -> Tra
         values=branches_of(group) * reduced + exchanged,
         exchanged=exchanged,
         collectives=branches_of(group) * min(layout.tensor - 1, 1) + exchanges,
+    )
+
+
+@formula
+def context_traffic(attention: Attention, seen: LayerPass) -> Traffic:
+    """What a device sends in one layer to those that share the tokens of its KV cache, d of them.
+
+    A step gathers the queries of all, each device attends them to its keys, and mixed values and
+    the logarithms of their sums, 2 values a head, are reduced: `(d-1)*T*Nh*(dk + dv + 2)`, in
+    three collectives; absorbed latents are `c+r` and c wide. A longer pass gathers the C cached
+    tokens instead, `(d-1)*ceil(C/d)` of the values of each. Source: vLLM 0.24, `ag_rs`.
+
+    Parameters
+    ----------
+    attention : Attention
+        A device's share.
+    seen : LayerPass
+        Tokens, and those before them in the KV cache.
+    """
+    others = attention.cache_devices - 1
+    if others == 0 or attention.heads == 0 or seen.cached == 0:
+        return NO_TRAFFIC
+    if seen.tokens > 1:
+        gathered = ceil_div(seen.cached, attention.cache_devices) * attended_values(attention)
+        return Traffic(values=others * gathered, exchanged=0, collectives=1)
+    widths = attention.key_width + attention.value_width
+    if attention.latent > 0 and seen.absorbed > 0:
+        widths = 2 * attention.latent + attention.rotary_width
+    return Traffic(values=others * attention.heads * (widths + 2), exchanged=0, collectives=3)
+
+
+@formula
+def both_traffic(first: Traffic, second: Traffic) -> Traffic:
+    """What a device sends in two parts of a layer."""
+    return Traffic(
+        values=first.values + second.values,
+        exchanged=first.exchanged + second.exchanged,
+        collectives=first.collectives + second.collectives,
     )
 
 

@@ -18,6 +18,8 @@ from sweepengine.formulas.layout import (
     Layout,
     Share,
     Traffic,
+    both_traffic,
+    context_traffic,
     ends_traffic,
     layer_traffic,
 )
@@ -79,7 +81,10 @@ def layer_part(group: Group, backbone: Backbone, layout: Layout, seen: LayerPass
     """
     return LayerPart(
         operators=decoder_layer(group, backbone, seen),
-        traffic=layer_traffic(group, backbone.hidden, seen.tokens, layout),
+        traffic=both_traffic(
+            layer_traffic(group, backbone.hidden, seen.tokens, layout),
+            context_traffic(group.attention, seen),
+        ),
         seen=seen,
     )
 

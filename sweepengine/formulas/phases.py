@@ -1,7 +1,8 @@
 """Counts of passes as figures: what a part of a model costs, and what each key adds to a step."""
 
 from sweepengine.formulas.architecture import Backbone, Convention, Group, Span
-from sweepengine.formulas.attention import cached_values, entry_values, score_values
+from sweepengine.formulas.attention import entry_values, score_values
+from sweepengine.formulas.cached import read_quarters, share_quarters
 from sweepengine.formulas.cost import Cost, CountedOperator, formula, scaled, total
 from sweepengine.formulas.figures import QUARTERS, GroupStep, KeyGrowth, Phase, grown, phase_of
 from sweepengine.formulas.formats import Formats, layer_savings, saved_in_layer
@@ -71,10 +72,10 @@ def group_phase(
         other_peak(part.operators, backbone, attention.heads, seen),
     )
     after = seen.tokens + seen.cached
-    held = cached_values(attention) * held_tokens(after, Span(attention.window, 0, 1))
+    held = share_quarters(attention, cache) * held_tokens(after, Span(attention.window, 0, 1))
     if attention.stride > 0:
         compressed = Span(0, attention.stride, attention.series)
-        held += entry_values(attention) * held_tokens(after, compressed)
+        held += entry_values(attention) * cache * held_tokens(after, compressed)
     state = state_values(group.recurrent) * convention.dtype_bytes
     return phase_of(
         convention,
@@ -85,7 +86,7 @@ def group_phase(
             collectives=layers * part.traffic.collectives,
         ),
         cached_bytes(cost.kv_io, group, convention.dtype_bytes, cache),
-        layers * (held * cache // QUARTERS + state),
+        layers * (held // QUARTERS + state),
         activation(convention, cost, peak),
     )
 
@@ -104,7 +105,7 @@ def cached_bytes(values: int, group: Group, size: int, cache: int) -> int:
         Bytes of an unquantised value, and quarter bits of a cached one.
     """
     states = min(values, 2 * group.layers * state_values(group.recurrent))
-    return (values - states) * cache // QUARTERS + states * size
+    return read_quarters(group.attention, values - states, cache) // QUARTERS + states * size
 
 
 @formula
@@ -174,15 +175,17 @@ def key_growth(
     alive = (1 - convention.sums_activations) * convention.dtype_bytes
     other = alive * other_peak(none.operators, backbone, attention.heads, none.seen)
     other_one = alive * other_peak(one.operators, backbone, attention.heads, one.seen)
-    held = entries * entry_values(attention) + (1 - entries) * cached_values(attention)
+    held = (1 - entries) * share_quarters(attention, cache)
+    held += entries * entry_values(attention) * cache
+    read = at_one.kv_io - at_none.kv_io
     more_counts = grown(
         phase_of(convention, at_none, none.traffic, 0, 0, 0),
         phase_of(convention, at_one, one.traffic, 0, 0, 0),
     )
     return KeyGrowth(
         counts=more_counts._replace(
-            kv_io_bytes=(at_one.kv_io - at_none.kv_io) * cache // QUARTERS,
-            cache_bytes=layers * held * cache // QUARTERS,
+            kv_io_bytes=read_quarters(attention, read, cache) // QUARTERS,
+            cache_bytes=layers * held // QUARTERS,
         ),
         peak=PeakLines(
             attention_bytes=attending,
@@ -214,7 +217,7 @@ def group_step(
     phase = group_phase(convention, counts, group, backbone, part, cache)
     less = layer_savings(group, backbone.hidden, formats, size)
     layer = saved_in_layer(less)
-    held = layer + less.expert * group.feed_forward.experts_held
+    held = layer + (less.expert - less.padding) * group.feed_forward.experts_held
     return GroupStep(
         counts=phase._replace(
             cache_bytes=layers * state_values(group.recurrent) * size, activation_bytes=0

@@ -191,6 +191,11 @@ class Point(NamedTuple):
     images: Annotated[
         int, Input("images", "images of a request, all of one size", 1, 0, 1000, needs="vision")
     ] = 1
+    decode_context_parallel: Annotated[
+        int,
+        Input("devices", "devices of a tensor group that share the tokens of its KV cache", 1, 1,
+              1024, grows=False),
+    ] = 1  # fmt: skip
 
 
 class Tokens(NamedTuple):

@@ -46,7 +46,8 @@ JOINT: Final = {
     "precision": AxisKind(("weight_format", "activation_format", "cache_format"), "precision",
                           "formats of weights, activations and KV cache", "fp8-kv8"),
     "layout": AxisKind(("tensor_parallel", "expert_parallel", "pipeline_parallel",
-                        "data_parallel"), "layout", "parallel layout on devices", "tp4-pp2"),
+                        "data_parallel", "decode_context_parallel"), "layout",
+                       "parallel layout on devices", "tp4-pp2"),
 }  # fmt: skip
 """Axes that set several columns, each value written as one text."""
 _WHOLE: Final = {

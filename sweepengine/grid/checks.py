@@ -253,7 +253,7 @@ def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)
     heads : tuple of int
         Attention heads and key-value heads of a point; 0 for those of the model.
     """
-    tensor, expert, pipeline, data = layout
+    tensor, expert, pipeline, data, context = layout
     arch = model.architecture
     for group in arch.groups:
         attention = group.attention
@@ -271,6 +271,8 @@ def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)
     layers = sum(group.layers for group in arch.groups)
     if pipeline > layers:
         return f"pipeline_parallel = {pipeline} is more than {layers} layers"
+    if context > 1 and (text := _context_problem(model, layout, heads)):
+        return f"decode_context_parallel = {context}: {text}"
     if expert == 1:
         return ""
     most = max((experts for experts, _ in arch.routings), default=0)
@@ -283,6 +285,25 @@ def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)
             f"expert_parallel = {expert}: expected a divisor of tensor_parallel = {tensor}, or a "
             f"multiple of it that divides tensor_parallel x data_parallel = {tensor * data}"
         )
+    return ""
+
+
+def _context_problem(model: Model, layout: Layout, heads: tuple[int, int]) -> str:
+    """Why devices cannot share the tokens of a KV cache, as vLLM has it; empty where they can."""
+    for group in model.architecture.groups:
+        attention = group.attention
+        if attention.window or attention.stride or attention.index_heads or group.recurrent.heads:
+            return (
+                "expected 1 for a model with windows, compressed entries, indexers or "
+                "recurrent layers"
+            )
+        grouped = 1 if attention.latent else heads[1] or attention.key_value_heads
+        replicas = max(layout.tensor // max(grouped, 1), 1)
+        if replicas % layout.decode_context:
+            what = "a latent" if attention.latent else "a key-value head"
+            return f"expected a divisor of {replicas}, the devices that hold {what}"
+    if model.devices:
+        return "expected 1 with a device: times of such layouts are not predicted"
     return ""
 
 

@@ -165,6 +165,7 @@ def layout_of(point: Point) -> Layout:
         expert=point.expert_parallel,
         pipeline=point.pipeline_parallel,
         data=point.data_parallel,
+        decode_context=point.decode_context_parallel,
     )
 
 

@@ -28,7 +28,8 @@ from sweepengine.grid.axes import AXES
 from sweepengine.grid.checks import checked_value, shown
 
 Integers = NDArray[np.int64]
-LAYOUT_LETTERS = {"tp": "tensor", "ep": "expert", "pp": "pipeline", "dp": "data"}
+LAYOUT_LETTERS = {"tp": "tensor", "ep": "expert", "pp": "pipeline", "dp": "data",
+                  "dcp": "decode_context"}  # fmt: skip
 SHORT_PRECISIONS = {
     "w4a16": ("int4", "bf16"),
     "w4a8": ("int4", "fp8"),
@@ -52,12 +53,12 @@ def read_layout(written: object) -> Layout:
     ValueError
         With what is expected.
     """
-    expected = 'such as "tp8", "tp4-ep8", "tp2-pp4", "dp8-ep64"'
+    expected = 'such as "tp8", "tp4-ep8", "tp2-pp4", "dp8-ep64", "tp8-dcp2"'
     if not isinstance(written, str):
         raise ValueError(expected)
     sizes: dict[str, int] = {}
     for part in written.split("-"):
-        match = re.fullmatch(r"(tp|ep|pp|dp)([0-9]{1,9})", part)
+        match = re.fullmatch(r"(tp|ep|pp|dp|dcp)([0-9]{1,9})", part)
         if match is None or LAYOUT_LETTERS[match[1]] in sizes:
             raise ValueError(expected)
         sizes[LAYOUT_LETTERS[match[1]]] = int(match[2])

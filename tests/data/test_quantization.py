@@ -58,6 +58,9 @@ def test_formats_of_public_checkpoints_are_read(name, expected, tmp_path):
     assert formats(load_model(path)) == expected
 
 
+FOUR_BITS = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4",
+             "llm_int8_skip_modules": ["lm_head"]}  # fmt: skip
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
 GROUP = {"quant_method": "compressed-tensors", "ignore": ["lm_head"]}
 
 
@@ -79,6 +82,12 @@ def group(weights, activations=None):
         (group({"num_bits": 4, "type": "float", "group_size": 32}), "mxfp4", "bf16"),
         ({"quant_algo": "NVFP4"}, "nvfp4", "nvfp4"),
         (BLOCKS, "fp8", "fp8"),
+        (GPTQ | {"quant_method": "awq", "zero_point": False}, "int4", "bf16"),
+        ({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0}, "fp8-row", "fp8"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8", "int8"),
+        (FOUR_BITS, "nf4", "bf16"),
+        (FOUR_BITS | {"bnb_4bit_quant_type": "fp4"}, "nf4", "bf16"),
+        (FOUR_BITS | {"bnb_4bit_use_double_quant": True}, "nf4-double", "bf16"),
     ],
 )  # fmt: skip
 def test_spellings_of_formats_are_known(quantized, config, weights, activation):
@@ -90,7 +99,19 @@ def test_spellings_of_formats_are_known(quantized, config, weights, activation):
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({"quant_method": "bitsandbytes"}, 'quant_method = "bitsandbytes": expected fp8'),
+        ({"quant_method": "hqq"}, 'quant_method = "hqq": expected one of mxfp4, gptq, awq'),
+        ({"quant_method": "bitsandbytes"}, "expected one of load_in_8bit and load_in_4bit"),
+        (FOUR_BITS | {"load_in_8bit": True}, "expected one of load_in_8bit and load_in_4bit"),
+        (FOUR_BITS | {"llm_int8_has_fp16_weight": True}, "llm_int8_has_fp16_weight = true"),
+        (FOUR_BITS | {"bnb_4bit_blocksize": 128}, "bnb_4bit_blocksize: unknown key"),
+        (GPTQ | {"lm_head": True}, "lm_head = true: expected false or null"),
+        (GPTQ | {"dynamic": {"-:mlp": {}}}, 'dynamic = {"-:mlp": {}}: expected {} or null'),
+        (GPTQ | {"modules_in_block_to_quantize": [["self_attn.q_proj"]]},
+         'modules_in_block_to_quantize = [["self_attn.q_proj"]]: expected null'),
+        (group({"num_bits": 8, "type": "int"}) | {"config_groups": {
+            "a": {"weights": {"num_bits": 8, "type": "int"}},
+            "b": {"weights": {"num_bits": 4, "type": "int", "group_size": 128}}}},
+         "config_groups: int8, int4: expected one format"),
         ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "expected 4 bits"),
         ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "expected [128, 128]"),
         (GROUP, "config_groups: required key is missing"),

@@ -19,10 +19,12 @@ from sweepengine.formulas.formats import (
     formats_of,
     layer_savings,
     matrix_bytes,
+    padded_expert,
+    padding,
     saved,
     saved_bytes,
 )
-from sweepengine.formulas.gemms import Gemm
+from sweepengine.formulas.gemms import Gemm, mlp_gemms
 from sweepengine.formulas.points import Point
 from sweepengine.grid.plain import point_columns
 
@@ -42,8 +44,6 @@ def weight_bytes(name, weights):
         ("llama-3.1-70b", "bf16", 141_107_412_992),
         ("qwen3-8b", "bf16", 16_381_470_720),
         ("mixtral-8x7b", "bf16", 93_405_585_408),
-        ("gpt-oss-20b", "checkpoint", 13_761_264_768),
-        ("gpt-oss-120b", "checkpoint", 65_248_815_744),
         # The modules that transformers replaces (docs/memory.md, "Weights by format"):
         ("qwen3-8b", "fp8", 9_437_399_040),
         ("qwen3-30b-a3b", "fp8", 31_174_545_408),
@@ -57,6 +57,33 @@ def weight_bytes(name, weights):
 )
 def test_weights_take_what_releases_state(name, weights, expected):
     assert weight_bytes(name, weights) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "device", "gib", "within"),
+    [
+        # `total_size` of the release; what logs of vLLM state on one device:
+        # github.com/TW-10519/VLLM-ROUTER, logs/vllm.log, vLLM 0.13.0 on a GB10: 13.7193 GiB;
+        # gpt-oss-120b 66.0 GiB (64.4 with other kernels).
+        ("gpt-oss-20b", 13_761_264_768, 14_678_736_000, 13.7193, 0.004),
+        ("gpt-oss-120b", 65_248_815_744, 70_753_643_136, 66.0, 0.002),
+    ],
+)
+def test_experts_are_padded_where_they_are_held_and_nowhere_else(
+    name, release, device, gib, within
+):
+    assert load_model(name).weight_bytes == release
+    assert weight_bytes(name, "checkpoint") == device == pytest.approx(gib * 2**30, rel=within)
+
+
+def test_padding_rounds_the_widths_of_a_device_up_to_the_kernels_multiples():
+    forward = load_model("gpt-oss-20b").architecture.groups[0].feed_forward
+    mxfp4 = BY_NAME["mxfp4"]
+    padded = padded_expert(forward._replace(expert_width=360), 2880, mxfp4)
+    assert padded == mlp_gemms(384, 3072, 3)
+    assert padding(forward, 2880, mxfp4) == 3 * (3072 * 2944 - 2880 * 2880) * 17 // 32
+    assert padding(forward._replace(expert_width=128), 256, mxfp4) == 0
+    assert padding(forward, 2880, BY_NAME["int4-32"]) == padding(forward, 2880, UNQUANTISED) == 0
 
 
 def test_release_of_deepseek_v3_is_these_formulas_and_its_layer_that_predicts():
@@ -98,6 +125,9 @@ def test_release_of_deepseek_v3_is_these_formulas_and_its_layer_that_predicts():
         ("int4", 2, 129, 129 + 2 * 2 * 2),
         ("int4-zeros", 2, 128, 128 + 5),
         ("mxfp4", 2, 33, 33 + 2 * 2),
+        ("nf4", 2, 64, 64 + 2 * 4),
+        ("nf4-double", 2, 64, 64 + 2 + 4),
+        ("nf4-double", 1, 64 * 257, 32 * 257 + 257 + 2 * 4),  # 257 blocks: two scales of scales
         ("nvfp4", 1, 16, 9),
         ("nvfp4", 1, 1, 2),  # half a byte and a scale
     ],

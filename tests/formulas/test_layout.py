@@ -5,6 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sweepengine.data.models import load_model
+from sweepengine.data.speeds import on_devices
 from sweepengine.formulas.layout import (
     WHOLE,
     Layout,
@@ -22,6 +23,7 @@ from sweepengine.formulas.reductions import activated_experts
 from sweepengine.grid.checks import layout_problem
 from sweepengine.grid.plain import point_columns
 
+TWO = Layout(2, 1, 1, 1)
 DECODERS = ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-20b", "gemma-3-27b",
             "deepseek-v4-flash", "minimax-m3", "glm-4.5-air")  # fmt: skip
 
@@ -56,13 +58,13 @@ def test_norms_of_all_heads_are_split_and_those_of_one_are_not(width, heads):
     own = load_model("llama-3.1-8b").architecture.groups[0].attention
     own = own._replace(heads=heads, key_value_heads=heads, key_width=width)
     whole = own._replace(query_norm=heads * width, key_norm=heads * width)
-    found = share_attention(whole, 2)
+    found = share_attention(whole, TWO)
     assert (found.query_norm, found.key_norm) == (heads * width // 2, heads * width // 2)
-    single = share_attention(own._replace(query_norm=width, key_norm=width), 2)
+    single = share_attention(own._replace(query_norm=width, key_norm=width), TWO)
     assert (single.query_norm, single.key_norm) == (width, width)
-    none = share_attention(own, 2)
+    none = share_attention(own, TWO)
     assert (none.query_norm, none.key_norm) == (0, 0)
-    assert share_attention(own._replace(output_groups=8), 2).output_groups == 4
+    assert share_attention(own._replace(output_groups=8), TWO).output_groups == 4
 
 
 def point(prompt=1024, steps=1, **more):
@@ -90,6 +92,33 @@ def test_latents_are_on_every_device():
     found = point_columns(arch, point(tensor_parallel=8, latent=1))
     assert found["prefill_kv_cache_bytes"] == 1024 * 70_272
     assert found["decode_tensor_flops"] == 13_135_341_568
+
+
+def test_devices_share_the_tokens_of_a_kv_cache_and_send_queries_and_mixed_values():
+    arch = load_model("llama-3.1-70b").architecture
+    whole = point_columns(arch, point(tensor_parallel=16))
+    found = point_columns(arch, point(tensor_parallel=16, decode_context_parallel=2))
+    assert found["prefill_kv_cache_bytes"] == 1024 * 40_960 // 2
+    assert found["decode_kv_io_bytes"] == whole["decode_kv_io_bytes"] // 2
+    assert found["decode_tensor_flops"] == whole["decode_tensor_flops"]
+    assert found["weight_bytes"] == whole["weight_bytes"]
+    # 4 heads of 128 + 128 values and a logarithm in fp32 to one other device, in each of 80 layers
+    assert found["decode_link_bytes"] - whole["decode_link_bytes"] == 80 * 4 * 258 * 2
+    assert found["decode_collectives"] - whole["decode_collectives"] == 3 * 80
+    assert found["prefill_link_bytes"] == whole["prefill_link_bytes"]
+
+
+def test_a_pass_of_many_tokens_gathers_the_cached_ones():
+    arch = load_model("deepseek-v3").architecture
+    behind = {"tensor_parallel": 8, "latent": 1, "cached_tokens": 801}
+    whole = point_columns(arch, point(**behind))
+    found = point_columns(arch, point(**behind, decode_context_parallel=8))
+    more = found["prefill_link_bytes"] - whole["prefill_link_bytes"]
+    assert more == 61 * 7 * 101 * 576 * 2  # ceil(801 / 8) latents to 7 others
+    assert found["prefill_collectives"] - whole["prefill_collectives"] == 61
+    more = found["decode_link_bytes"] - whole["decode_link_bytes"]
+    assert more == 61 * 7 * 16 * (2 * 512 + 64 + 2) * 2  # absorbed, 16 heads a device
+    assert 8 * found["decode_kv_cache_bytes"] == whole["decode_kv_cache_bytes"]
 
 
 def test_experts_of_other_groups_are_sent_to_and_activated_by_all():
@@ -159,7 +188,7 @@ def test_a_tied_head_is_held_where_its_table_is_not():
 
 LAYOUTS = st.builds(
     Layout, *(st.sampled_from([1, 2, 4, 8]) for _ in range(2)), st.sampled_from([1, 2, 3]),
-    st.sampled_from([1, 2, 4]),
+    st.sampled_from([1, 2, 4]), st.sampled_from([1, 1, 2, 4]),
 )  # fmt: skip
 
 
@@ -215,10 +244,23 @@ def test_tensor_shares_sum_to_the_whole_but_for_what_is_replicated(name, tensor)
         ("llama-3.1-8b", Layout(1, 2, 1, 2), "the model has no routed experts"),
         ("llama-3.1-8b", Layout(1, 1, 33, 1), "is more than 32 layers"),
         ("gemma-3-27b", Layout(5, 1, 1, 1), "does not divide 32 attention heads"),
+        ("llama-3.1-8b", Layout(8, 1, 1, 1, 2), "expected a divisor of 1, the devices that hold a"),
+        ("deepseek-v3", Layout(8, 1, 1, 1, 3), "expected a divisor of 8, the devices that hold a"),
+        ("gpt-oss-20b", Layout(16, 1, 1, 1, 2), "expected 1 for a model with windows"),
+        ("deepseek-v4-flash", Layout(8, 1, 1, 1, 2), "expected 1 for a model with windows"),
     ],
 )
 def test_a_layout_that_breaks_a_rule_is_told_which(name, layout, rule):
     assert rule in layout_problem(load_model(name), layout)
+
+
+def test_times_of_shared_tokens_are_refused():
+    model, layout = load_model("deepseek-v3"), Layout(8, 1, 1, 1, 8)
+    assert layout_problem(model, layout) == ""
+    assert layout_problem(on_devices(model, ["h200"]), layout) == (
+        "decode_context_parallel = 8: expected 1 with a device: times of such layouts are not "
+        "predicted"
+    )
 
 
 def test_key_value_heads_are_split_or_replicated_evenly():

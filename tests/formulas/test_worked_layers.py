@@ -19,12 +19,12 @@ from sweepengine.formulas.attention import (
     cached_values,
     compressor,
     entry_values,
-    growth_values,
     indexer,
     inner_norms,
     projections,
     rotary,
 )
+from sweepengine.formulas.cached import growth_quarters
 from sweepengine.formulas.cost import Cost
 from sweepengine.formulas.gemms import into_attention
 from sweepengine.formulas.layers import (
@@ -237,7 +237,7 @@ def test_indexer_of_entries_makes_their_keys_itself(entries):
 
 def test_attention_meets_entries_beside_its_window(entries):
     assert (cached_values(entries), entry_values(entries)) == (3, 3 + 6)
-    assert growth_values(entries) == 3 + 3  # 9 an entry, 4 tokens each
+    assert growth_quarters(entries, 1) == 3 + 3  # 9 an entry, 4 tokens each
     assert entry_values(entries._replace(stride=0)) == 0
     assert entry_values(entries._replace(index_heads=0)) == 3
     assert cached_values(entries._replace(stride=0)) == 3 + 6

@@ -26,6 +26,7 @@ from sweepengine.grid.shorthand import read_layout, read_precision
         ("dp8-ep8", Layout(1, 8, 1, 8)),
         ("dp3", Layout(1, 1, 1, 3)),
         ("tp2-ep8-dp4-pp3", Layout(2, 8, 3, 4)),
+        ("tp8-dcp2", Layout(8, 1, 1, 1, 2)),
     ],
 )
 def test_layouts_say_what_they_leave_out(written, layout):

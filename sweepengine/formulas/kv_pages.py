@@ -1,0 +1,300 @@
+"""Pages of the KV cache, as vLLM allots them (docs/memory.md, "Pages of the KV cache").
+
+One pool of blocks of one size serves all layers. Layers that keep alike are a page group: it has a
+table of blocks for each sequence, and one block holds a page of each of its layers. The rules are
+those of `vllm/v1/core/kv_cache_utils.py` (0.10 to 0.31); entries that stand for several tokens
+are packed as from 0.25 on. `pages_of` decides once for a device's share of a model; what follows
+takes tokens and bytes as integers or as integer arrays of numpy.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sweepengine.formulas.architecture import Attention, Group, Recurrent
+from sweepengine.formulas.cached import ROTATED_BYTES, index_bytes, token_quarters
+from sweepengine.formulas.figures import QUARTERS
+from sweepengine.formulas.gemms import convolved_width
+from sweepengine.formulas.tokens import ceil_div
+
+BLOCK_TOKENS = 16
+"""Tokens of a page, by default in vLLM and SGLang."""
+LATENT_BLOCK_TOKENS = 64
+"""Tokens of a page of latents: what FlashMLA's kernels take."""
+WINDOW_BLOCK_TOKENS = 64
+ENTRY_BLOCK_TOKENS = 256
+"""Of layers with entries: tokens of a page of the window, and tokens that a page of entries stands
+for."""
+PARTIAL_BLOCK_TOKENS = 8
+"""Tokens of a page of partial entries, over the values that a token gives to entries."""
+PARTIAL_BYTES = 4
+"""Of a value of a partial entry, fp32."""
+ENTRY_SCALED_VALUES = 64
+"""Values of a token or an entry in 8 bits that one byte of scale is for."""
+BYTE_ALIGNMENT = 576
+WIDE_ALIGNMENT = 512
+"""Bytes that a page of such a layer is a multiple of: cached in 8 bits, and wider."""
+
+
+class Pages(NamedTuple):
+    """Pages of one kind of cache, of layers that are alike."""
+
+    page_bytes: int
+    block_tokens: int
+    window: int
+    """Tokens that a query meets; 0: all."""
+    state: int
+    """1: a page is a recurrent state, which does not grow."""
+
+
+class PageGroup(NamedTuple):
+    """Page groups that are alike: each has a table of blocks for every sequence."""
+
+    groups: int
+    block_tokens: int
+    window: int
+    state: int
+
+
+class Pool(NamedTuple):
+    """How a device's share of a model lies in the pool."""
+
+    block_bytes: int
+    groups: tuple[PageGroup, ...]
+    split: int
+    """Devices that share the tokens of a sequence (decode context parallelism)."""
+
+
+def pages_of(
+    groups: Sequence[Group], cache: int, size: int, block_tokens: int = 0, split: int = 0
+) -> Pool:
+    """How a device's share of a model lies in the pool of vLLM.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        Layers of the device, `share_of(...).groups`.
+    cache : int
+        Quarter bits of a cached value, `cache_bits(arch, code)`.
+    size : int
+        Bytes of an unquantised value.
+    block_tokens : int
+        Tokens of a page, `--block-size`; 0: 16, of latents 64.
+    split : int
+        Devices that share the tokens of a sequence (decode context parallelism); 0: as many as the
+        layout of `groups` says. Layers with a window never do.
+
+    Returns
+    -------
+    Pool
+        Bytes of a block, and the page groups.
+    """
+    split = split or max((group.attention.cache_devices for group in groups), default=1)
+    compressed = any(group.attention.stride for group in groups)
+    latent = any(group.attention.latent for group in groups)
+    tokens = block_tokens or (LATENT_BLOCK_TOKENS if latent else BLOCK_TOKENS)
+    layers: Counter[Pages] = Counter()
+    for group in groups:
+        attention = group.attention
+        kinds = [*_states(group.recurrent, size)]
+        each = token_quarters(attention, cache) // QUARTERS
+        if compressed:
+            kinds += _window_and_entries(attention, cache)
+        elif each:
+            kinds.append(Pages(each * tokens, tokens, attention.window, 0))
+        for kind in kinds:
+            layers[kind] += group.layers
+    if compressed:
+        return _packed(layers, split)
+    if len({(kind.window, kind.state) for kind in layers}) <= 1:
+        return _one_group(layers, split)
+    return _unified(layers, tokens, split)
+
+
+def _states(recurrent: Recurrent, size: int) -> Iterable[Pages]:
+    """Return the page of a recurrent layer's state, with one column less of its convolution."""
+    state = recurrent.heads * recurrent.key_width * recurrent.value_width
+    columns = max(recurrent.convolution - 1, 0)
+    kept = state * (recurrent.state_bytes or size) + convolved_width(recurrent) * columns * size
+    if kept:
+        yield Pages(kept, 1, 0, 1)
+
+
+def _window_and_entries(attention: Attention, cache: int) -> Iterable[Pages]:
+    """Return pages of a layer whose entries stand for tokens: its window, entries, partial ones.
+
+    In 8 bits a token or an entry has its rotated part in bf16 and a byte of scale for each 64
+    values. What tokens give to entries is in pages of its own, in fp32, for as many tokens as an
+    entry is made of. Source: vLLM, `deepseek_v4/attention.py`, `compressor.py`.
+    """
+    width, rotated = attention.key_width, attention.rotary_width
+    entry, aligned = width * cache // QUARTERS, WIDE_ALIGNMENT
+    if cache == QUARTERS:
+        entry = width - rotated + ROTATED_BYTES * rotated + ceil_div(width, ENTRY_SCALED_VALUES)
+        aligned = BYTE_ALIGNMENT
+
+    def page(bytes_each: int, values: int, block_tokens: int, window: int) -> Pages:
+        whole = ceil_div(bytes_each * values, aligned) * aligned
+        return Pages(whole, block_tokens, window, 0)
+
+    indexed = min(attention.index_heads, 1) * index_bytes(attention.index_width)
+    yield page(entry, WINDOW_BLOCK_TOKENS, WINDOW_BLOCK_TOKENS, attention.window)
+    if attention.stride == 0:
+        return
+    series, entries = attention.series, ENTRY_BLOCK_TOKENS // attention.stride
+    partial, made_of = PARTIAL_BLOCK_TOKENS // series, series * attention.stride
+    for values, each in ((width, entry), (attention.index_width, indexed)):
+        if each:
+            yield page(each, entries, ENTRY_BLOCK_TOKENS, 0)
+            yield page(2 * series * values * PARTIAL_BYTES, partial, partial, made_of)
+
+
+def _one_group(layers: Counter[Pages], split: int) -> Pool:
+    """Return the pool of layers that keep alike, whatever the widths of each."""
+    if not layers:
+        return Pool(0, (), split)
+    any_of = next(iter(layers))
+    block = sum(count * kind.page_bytes for kind, count in layers.items())
+    return Pool(block, (PageGroup(1, any_of.block_tokens, any_of.window, any_of.state),), split)
+
+
+def _unified(layers: Counter[Pages], tokens: int, split: int) -> Pool:
+    """Return the pool of layers that keep differently: pages of one size, groups of one number.
+
+    Pages of attention grow to that of a state, in steps of a page. Then smaller pages take as many
+    tokens as fit evenly, or are padded. The kind with the fewest layers sets how many layers a
+    group has, or the one with the most where that is less than half as many again.
+    """
+    state = max((kind.page_bytes for kind in layers if kind.state), default=0)
+    widest = max((kind.page_bytes for kind in layers if not kind.state), default=state)
+    times = max(ceil_div(state, widest), 1)
+    largest = widest * times
+    fewest, most = min(layers.values()), max(layers.values())
+    each = most if 2 * most < 3 * fewest else fewest
+    found = []
+    for kind, count in layers.items():
+        page = kind.page_bytes * times
+        fits = largest // page if largest % page == 0 else 1
+        block = 1 if kind.state else kind.block_tokens * times * fits
+        found.append(PageGroup(ceil_div(count, each), block, kind.window, kind.state))
+    return Pool(each * largest, tuple(found), split)
+
+
+def _packed(layers: Counter[Pages], split: int) -> Pool:
+    """Return the pool of layers with entries: pages of all sizes side by side in a block.
+
+    Kinds of pages for as many tokens lie in one group. Where each kind has as many layers, groups
+    are split into equal numbers of layers, so that least is padded; the widest makes the block.
+    """
+    buckets: dict[tuple[int, int], dict[int, int]] = {}
+    for kind, count in layers.items():
+        bucket = buckets.setdefault((kind.block_tokens, kind.window), {})
+        bucket[kind.page_bytes] = bucket.get(kind.page_bytes, 0) + count
+    even = [bucket for bucket in buckets.values() if len(set(bucket.values())) == 1]
+    counts = [max(bucket.values()) for bucket in even]
+    least = max((max(bucket.values()) for bucket in even if len(bucket) > 1), default=1)
+    each = min(
+        range(least, max([*counts, least]) + 1),
+        key=lambda size: (sum(-count % size for count in counts), -size),
+    )
+    found, block = [], 0
+    for (tokens, window), bucket in buckets.items():
+        number = ceil_div(max(bucket.values()), each) if bucket in even else 1
+        found.append(PageGroup(number, tokens, window, 0))
+        block = max(block, sum(ceil_div(n, number) * page for page, n in bucket.items()))
+    return Pool(block, tuple(found), split)
+
+
+def sequence_bytes(pool: Pool, tokens: int) -> int:
+    """Bytes of the pool that one decoding sequence of N tokens occupies, in whole blocks.
+
+    A window keeps the blocks that its W - 1 tokens and the new one lie in, at most one more than
+    they fill.
+
+    Parameters
+    ----------
+    pool : Pool
+        Of `pages_of`.
+    tokens : int or array of int
+        N, those in the KV cache.
+    """
+    blocks = 0
+    for group in pool.groups:
+        if group.state:
+            blocks += group.groups
+        elif group.window:
+            most = ceil_div(group.window, group.block_tokens) + 1
+            blocks += group.groups * _smaller(ceil_div(tokens, group.block_tokens), most)
+        else:
+            blocks += group.groups * ceil_div(tokens, group.block_tokens * pool.split)
+    return blocks * pool.block_bytes
+
+
+def request_bytes(pool: Pool, tokens: int, in_flight: int, states: int = 1) -> int:
+    """Bytes of the pool that vLLM reserves before it admits a request of N tokens.
+
+    A window counts what a chunk adds to it, and a block in which it may begin.
+
+    Parameters
+    ----------
+    pool : Pool
+        Of `pages_of`.
+    tokens : int or array of int
+        N, prompt and answer; of the engine's log its `max_model_len`.
+    in_flight : int or array of int
+        Tokens of a chunk, `max_num_batched_tokens`; twice as many with asynchronous scheduling
+        from 0.28 on.
+    states : int
+        Blocks of recurrent states: 1, or 2 where prefixes are cached (`mamba_cache_mode` align).
+    """
+    blocks = 0
+    for group in pool.groups:
+        if group.state:
+            blocks += group.groups * states
+        elif group.window:
+            held = _smaller(tokens, group.window - 1 + in_flight)
+            blocks += group.groups * (ceil_div(held, group.block_tokens) + 1)
+        else:
+            held = ceil_div(tokens, pool.split)
+            blocks += group.groups * ceil_div(held, group.block_tokens)
+    return blocks * pool.block_bytes
+
+
+def logged_tokens(pool: Pool, pool_bytes: int, length: int, in_flight: int, states: int = 1) -> int:
+    """Tokens of the pool in vLLM's log from 0.21 on: `GPU KV cache size: N tokens`.
+
+    Requests of `max_model_len` tokens that fit, a fraction, times that length.
+
+    Parameters
+    ----------
+    pool : Pool
+        Of `pages_of`.
+    pool_bytes : int or array of int
+        Bytes of the pool.
+    length : int or array of int
+        `max_model_len`.
+    in_flight, states : int
+        As `request_bytes` takes them.
+    """
+    blocks = pool_bytes // pool.block_bytes
+    return blocks * length // (request_bytes(pool, length, in_flight, states) // pool.block_bytes)
+
+
+def logged_tokens_by_group(pool: Pool, pool_bytes: int) -> int:
+    """Tokens of the pool in vLLM's log up to 0.20: blocks a page group times the smallest page.
+
+    Parameters
+    ----------
+    pool : Pool
+        Of `pages_of`.
+    pool_bytes : int or array of int
+        Bytes of the pool.
+    """
+    tables = sum(group.groups for group in pool.groups)
+    smallest = min((g.block_tokens for g in pool.groups if not g.state), default=1)
+    return pool_bytes // pool.block_bytes // tables * smallest * pool.split
+
+
+def _smaller(one: int, other: int) -> int:
+    """Return the smaller of two, each a number or an array of numbers."""
+    return other - (other - one) * (one < other)
