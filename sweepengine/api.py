@@ -61,8 +61,8 @@ def fit(
         card.served.select(
             pl.lit(card.device.name).alias("device"),
             pl.lit(card.layout).alias("layout"),
-            FITS.alias("fits"),
-            pl.all(),
+            FITS,
+            pl.exclude("fits"),
         )
         for card in fitted.cards
     )

@@ -7,6 +7,7 @@ import click
 from sweepengine.cli.options import as_json_option, axis_options, axis_values, options_of
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import SERVING
+from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import PlaceOptions
 from sweepengine.show.terminal import say_json, show_explanation, show_roofline
@@ -47,12 +48,17 @@ def explain(
         from sweepengine.costs.timeline import timeline
         from sweepengine.data.devices import load_device
         from sweepengine.data.speeds import timing_target
+        from sweepengine.search.engine_settings import engine_values
 
-        in_engine = point._replace(serving=SERVING.index(options.serving))
+        in_engine = point._replace(
+            serving=SERVING.index(options.serving),
+            framework=FRAMEWORKS.index(options.framework),
+            **engine_values("explain", options.engine, options.framework),
+        )
         for name in device_names:
             device = load_device(name)
             target = timing_target(device, options.framework, options.times)
-            rooflines.append(on_device(loaded, point, device))
+            rooflines.append(on_device(loaded, in_engine, device))
             timelines.append(timeline(loaded, in_engine, target))
     if as_json:
         cost = total.as_dict()

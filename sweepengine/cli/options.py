@@ -66,7 +66,8 @@ def top_option(what: str, shown: int | None = None) -> Decorator:
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-DEVICE_AXES = ("device", "framework", "serving")
+DEVICE_AXES = ("device", "framework", "serving", "framework_version", "memory_share",
+               "max_sequences", "chunk_tokens")  # fmt: skip
 """Axes of points on a device; commands that take devices have options for them."""
 
 

@@ -73,7 +73,7 @@ def explain(arch: Architecture, point: Point) -> CostLine:
     phases = []
     if arch.towers is not None and point.images:
         phases.append(vision_lines(arch, image, point.attention, batch * point.images))
-    filled = pass_of(share, tokens.prefill, point.cached_tokens, point.attention, 0)
+    filled = pass_of(share, tokens.prefill, tokens.cached, point.attention, 0)
     prefill = _Walk(arch, point, share, "prefill", batch, 1, batch * tokens.prefill)
     phases.append(prefill.lines(filled))
     stepped = steps_of(share, arch.convention, tokens.context, steps, point.attention, point.latent)

@@ -155,11 +155,6 @@ def _stated_or(column: str, unit: float, figure: float) -> pl.Expr:
     return pl.when(stated > 0).then(stated * unit).otherwise(figure)
 
 
-def memory_bytes(device: Device) -> pl.Expr:
-    """Bytes of the memory of a device, or those that a point states."""
-    return _stated_or("device_memory_gb", GIGA, float(device.memory_bytes)).cast(pl.Int64)
-
-
 def link_seconds(device: Device, stage: str) -> pl.Expr:
     """Seconds of the links in a phase: collectives x latency + bytes / bandwidth one way.
 
@@ -234,23 +229,6 @@ def tokens_per_second_per_user(device: Device, achievable: Achievable = AT_PEAK)
     return 1.0 / tpot_seconds(device, achievable)
 
 
-def bytes_per_sequence(stages: Sequence[str] = PHASES) -> pl.Expr:
-    """Bytes of one sequence: KV cache after decoding, and activations of the largest phase."""
-    activations = pl.max_horizontal([pl.col(f"{stage}_activation_bytes") for stage in stages])
-    return (activations + pl.col("decode_kv_cache_bytes")) // device_sequences()
-
-
-def device_sequences() -> pl.Expr:
-    """Sequences of one device: `ceil(B / data_parallel)`."""
-    batch, data = pl.col("batch_size").cast(pl.Int64), pl.col("data_parallel").cast(pl.Int64)
-    return (batch + data - 1) // data
-
-
-def memory_needed_bytes(stages: Sequence[str] = PHASES) -> pl.Expr:
-    """Bytes that a device must hold: weights, KV cache after decoding, activations."""
-    return pl.col("weight_bytes") + bytes_per_sequence(stages) * device_sequences()
-
-
 def reserved_kv_cache_bytes(model: Model, page_tokens: int | None = None) -> pl.Expr:
     """Bytes of KV cache that vLLM keeps for sequences after decoding, in whole blocks of its pool.
 
@@ -295,17 +273,6 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int | None = None) -> pl.
         return pl.concat(parts).sort("row")["bytes"]
 
     return pl.struct(needed).map_batches(reserved, return_dtype=pl.Int64)
-
-
-def largest_batch(device: Device, stages: Sequence[str] = PHASES) -> pl.Expr:
-    """Largest batch whose weights, KV cache and activations fit on a device; 0 if none does.
-
-    KV cache and activations are proportional to the batch, so all batch sizes of a workload give
-    the same answer.
-    """
-    free = memory_bytes(device) - pl.col("weight_bytes")
-    most = free // bytes_per_sequence(stages) * pl.col("data_parallel")
-    return pl.max_horizontal(most, pl.lit(0, pl.Int64))
 
 
 def _fraction(name: str, value: float) -> float:

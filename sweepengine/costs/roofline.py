@@ -5,10 +5,14 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sweepengine.costs import metrics
+from sweepengine.costs.device_memory import needed_bytes
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.engine.frames import schema_of
+from sweepengine.formulas.memory import Held
 from sweepengine.formulas.points import INPUTS, Point
+from sweepengine.formulas.tokens import ceil_div
+from sweepengine.grid.memory import point_held
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import phases_of
 
@@ -29,20 +33,21 @@ class OnDevice(NamedTuple):
 
     device: Device
     stages: list[StageTime]
-    memory_bytes: int
-    has_bytes: int
-    largest_batch: int
+    weight_bytes: int
+    memory: Held
+    needed_bytes: int
+    """Of the serving engine's room: weights, what it charges, and the KV cache of the batch."""
     devices: int
 
     @property
     def fits(self) -> bool:
-        """Whether a device holds its share of weights, KV cache and activations."""
-        return self.memory_bytes <= self.has_bytes
+        """Whether the pool of the serving engine holds the batch."""
+        return bool(self.memory.fits)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields, for JSON; the device is named."""
         stages = [time._asdict() for time in self.stages]
-        named = {"device": self.device.name, "stages": stages, "fits": self.fits}
+        named = {"device": self.device.name, "stages": stages, "memory": self.memory._asdict()}
         return self._asdict() | named
 
 
@@ -55,7 +60,7 @@ def frame_of(model: Model, point: Point) -> pl.DataFrame:
 
 
 def on_device(model: Model, point: Point, device: Device) -> OnDevice:
-    """Return roofline times and memory of a point on a device, as `metrics` states them."""
+    """Return roofline times of a point on a device, as `metrics` states them, and its memory."""
     frame, stages = frame_of(model, point), phases_of(model)
     times = []
     for stage in stages:
@@ -69,9 +74,9 @@ def on_device(model: Model, point: Point, device: Device) -> OnDevice:
         compute, memory, link, whole, bound = row
         slowest = "links" if link > max(compute, memory) else bound
         times.append(StageTime(stage, compute, memory, link, whole, slowest))
-    memory, has, largest = frame.select(
-        memory=metrics.memory_needed_bytes(stages),
-        has=metrics.memory_bytes(device),
-        largest=metrics.largest_batch(device, stages),
-    ).row(0)
-    return OnDevice(device, times, memory, has, largest, frame["devices"][0])
+    weights, context, devices = frame.select("weight_bytes", "context_tokens", "devices").row(0)
+    timed = model._replace(devices=(device,))
+    held = point_held(timed, point._replace(device=0), weights, context)
+    sequences = ceil_div(point.batch_size, point.data_parallel)
+    needed = needed_bytes(held, sequences)
+    return OnDevice(device, times, weights, held, needed, devices)

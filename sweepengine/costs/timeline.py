@@ -181,7 +181,7 @@ def _without_skipped_work(
     for position, group in enumerate(share.groups):
         known = OperatorId("prefill", position, "attention")
         if known in reduced:
-            share_attended = attended_share(group.attention, tokens, point.cached_tokens)
+            share_attended = attended_share(group.attention, tokens, shape.tokens.cached)
             flops = int(reduced[known].tensor_flops * share_attended)
             reduced[known] = reduced[known]._replace(tensor_flops=flops, cuda_flops=0)
     known = OperatorId("prefill", ENDS, "head")
@@ -227,7 +227,7 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
     times: dict[OperatorId, float] = {}
     if arch.towers is not None:
         times |= _vision_times(arch.towers, shape, speeds)
-    prefill = Pass(shape.filled, shape.tokens.prefill, point.cached_tokens, decode=0)
+    prefill = Pass(shape.filled, shape.tokens.prefill, shape.tokens.cached, decode=0)
     step = Pass(shape.batch, 1, 0, decode=1)
     before = cached_before(arch.convention, shape.tokens.context)
     steps = point.decode_steps

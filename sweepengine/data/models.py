@@ -151,6 +151,10 @@ def choices_of(model: Model, name: str) -> tuple[str, ...]:
     """Names of the values of an input; for `device` the devices of the model."""
     if name == "device" and model.devices:
         return model.device_names
+    if name == "framework_version":
+        from sweepengine.data.serving_engines.memory import version_names
+
+        return version_names()
     choices: tuple[str, ...] = INPUTS[name].choices
     return choices
 

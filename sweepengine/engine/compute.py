@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import serving_engine_of, speeds_of, target_of_point
+from sweepengine.engine.memory import MEMORY_COUNTS, MEMORY_INPUTS, memory_columns
 from sweepengine.engine.records import FIGURES, GROWTH
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import in_ranges
@@ -19,20 +20,26 @@ from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import (
     AS_IS,
     BY_NAME,
+    HELD,
+    MEMORY,
     OVER_STEPS,
     PER_SEQUENCE,
     READ_ONCE,
+    SECONDS,
     TIMED,
     Column,
 )
 from sweepengine.grid.grid import Chunk
+from sweepengine.grid.memory import point_held
 from sweepengine.grid.plain import column_value, layout_of, workload_of
 from sweepengine.grid.points import output_names
-from sweepengine.grid.products import expand, indexed
+from sweepengine.grid.products import expand, indexed, part_of
 from sweepengine.grid.timed import timed
 
 Integers = NDArray[np.int64]
 PLAIN, COMPILED = "plain", "compiled"
+_KINDS: dict[str, type[np.generic]] = {"Float64": np.float64, "Boolean": np.bool_}
+"""Types of computed columns other than int64."""
 MAX_PLAIN_POINTS = 3_000
 """Up to this many points plain Python is faster than loading the compiler."""
 
@@ -117,16 +124,26 @@ def computed_columns(
     model: Model, axes: Sequence[Axis], rows: int, columns: Sequence[str], workers: int = 1
 ) -> dict[str, NDArray[Any]]:
     """Counts and seconds of a product of axes, compiled; parameters as those of `fill_columns`."""
-    seconds = [name for name in columns if BY_NAME[name].timed]
-    counts = [name for name in columns if name not in seconds]
+    seconds, held = of_reduction(columns, SECONDS), of_reduction(columns, HELD)
+    counts = [name for name in columns if name not in (*seconds, *held)]
+    counted = [*dict.fromkeys((*counts, *(MEMORY_COUNTS if held else ())))]
     computed: dict[str, NDArray[Any]] = {}
-    if counts:
+    if counted:
         product = product_of(axes)
         tables = tabulate(model.architecture, product.workloads)
-        computed = fill_columns(model.architecture, product, tables, rows, counts, workers)
+        computed = fill_columns(model.architecture, product, tables, rows, counted, workers)
+    if held:
+        parts = [part_of(axis, MEMORY_INPUTS) for axis in axes]
+        inputs = {name: values[:rows] for name, values in expand(parts).items()}
+        computed |= memory_columns(model, inputs, computed, held)
     if seconds:
         computed |= fill_times(model, timed_product(axes), rows, seconds, workers)
     return {name: computed[name] for name in columns}
+
+
+def of_reduction(columns: Sequence[str], reduction: int) -> list[str]:
+    """Those of some columns that have this reduction."""
+    return [name for name in columns if BY_NAME[name].reduction == reduction]
 
 
 def _constant(plan: tuple[int, int, int], figures: Integers) -> np.int64 | np.float64 | None:
@@ -176,7 +193,7 @@ def plain_columns(
         point_values(model, Point(*values), outputs)
         for values in zip(*(inputs[name].tolist() for name in Point._fields), strict=True)
     ]
-    kinds = [np.float64 if column.dtype == "Float64" else np.int64 for column in outputs]
+    kinds = [_KINDS.get(column.dtype, np.int64) for column in outputs]
     values_of = zip(*rows, strict=True) if rows else [[] for _ in outputs]
     return {
         column.name: np.array(values, kind)
@@ -188,13 +205,24 @@ def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[
     """Values of output columns at one point, with the plain backend."""
     arch = model.architecture
     workload = workload_of(arch, point)
-    seconds = point_seconds(model, point) if any(c.timed for c in columns) else {}
+    found: dict[str, int | float] = {}
+    if any(c.reduction == SECONDS for c in columns):
+        found |= point_seconds(model, point)
+    if any(c.reduction == HELD for c in columns):
+        figures = workload.figures
+        found |= point_memory(model, point, figures.weights.held_bytes, figures.tokens.context)
     return [
-        seconds[c.name]
+        found[c.name]
         if c.timed
         else column_value(c, arch, workload, point.decode_steps, point.batch_size)
         for c in columns
     ]
+
+
+def point_memory(model: Model, point: Point, weights: int, context: int) -> dict[str, int]:
+    """Columns of memory of one point on its device; parameters as those of `point_held`."""
+    held = point_held(model, point, weights, context)
+    return {column.name: getattr(held, column.figure) for column in MEMORY}
 
 
 def point_seconds(model: Model, point: Point) -> dict[str, float]:

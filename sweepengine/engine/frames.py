@@ -20,24 +20,26 @@ from sweepengine.engine.compute import (
     Product,
     compute_arrays,
     fill_columns,
+    of_reduction,
     plain_columns,
+    point_memory,
     point_seconds,
     shown_values,
 )
+from sweepengine.engine.memory import memory_columns
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import begin, cores
 from sweepengine.engine.times import fill_times, timed_rows
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS
 from sweepengine.grid.axes import JOINT, MODEL_AXIS
 from sweepengine.grid.checks import (
-    IMAGE_RULE_COLUMNS,
-    LAYOUT_RULE_COLUMNS,
+    RULE_COLUMNS,
     Problem,
     check_together,
     checked_values,
     refused_input,
 )
-from sweepengine.grid.columns import BY_NAME, TIMED, TYPES
+from sweepengine.grid.columns import HELD, SECONDS, TIMED, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
@@ -231,6 +233,8 @@ def cost(
     costs = point_columns(loaded.architecture, checked)
     refuse_overflow("point", costs)
     if loaded.devices:
+        weights, context = int(costs["weight_bytes"]), int(costs["context_tokens"])
+        costs |= point_memory(loaded, checked, weights, context)
         costs |= point_seconds(loaded, checked)
     return {name: costs[name] for name in output_names(loaded)}
 
@@ -256,7 +260,8 @@ def _computed(
     arch, outputs = model.architecture, output_names(model)
     if len(codes) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
         return plain_columns(model, dict(columns), outputs)
-    counts = [name for name in outputs if not BY_NAME[name].timed]
+    seconds, held = of_reduction(outputs, SECONDS), of_reduction(outputs, HELD)
+    counts = [name for name in outputs if name not in (*seconds, *held)]
     product = Product(
         dict(workloads),
         np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
@@ -265,7 +270,7 @@ def _computed(
     tables = tabulate(arch, product.workloads)
     computed = fill_columns(arch, product, tables, len(codes), counts, cores())
     if model.devices:
-        seconds = [name for name in outputs if name not in computed]
+        computed |= memory_columns(model, columns, computed, held)
         computed |= fill_times(model, timed_rows(dict(columns)), len(codes), seconds, cores())
     return computed
 
@@ -302,7 +307,7 @@ def _inputs(points: pl.DataFrame, model: Model) -> dict[str, Integers]:
     for name in INPUTS:
         if name not in inputs:
             inputs[name] = np.broadcast_to(np.int64(defaults[name]), points.height)
-    for names in (LAYOUT_RULE_COLUMNS, IMAGE_RULE_COLUMNS):
+    for names in RULE_COLUMNS:
         if given & set(names):
             check_together(model, {name: inputs[name] for name in names}, _message)
     return {name: inputs[name] for name in INPUTS}

@@ -95,7 +95,7 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
         of_each: Any = of_images(one, columns["images"])  # type: ignore[arg-type]
         put("vision", Phase._fields, np.stack(of_each.counts), every)
         put("weights", ("vision_read_bytes", "held_bytes"), np.stack(of_each[1:]), every)
-    put("prefill", Phase._fields, _prefill(arch, columns, tokens["prefill"]), every)
+    put("prefill", Phase._fields, _prefill(arch, columns, tokens), every)
     names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT_COLUMNS)
     chosen, codes = rows_by(columns, names)
     steps = [step_figures(arch, *row[:6], Layout(*row[6:])) for row in chosen]
@@ -139,9 +139,9 @@ def tower_rows(arch: Architecture) -> tuple[Integers, Integers, Integers, Intege
     return blocks, block_counts, joins, join_counts
 
 
-def _prefill(arch: Architecture, columns: Columns, tokens: Integers) -> Integers:
+def _prefill(arch: Architecture, columns: Columns, of_point: Columns) -> Integers:
     """Prefill of workloads, shape (fields of `Phase`, W)."""
-    cached, flash = columns["cached_tokens"], columns["attention"]
+    tokens, cached, flash = of_point["prefill"], of_point["cached"], columns["attention"]
     caches = columns["cache_format"]
     count = len(flash)
     if count <= FEW:

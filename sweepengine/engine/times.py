@@ -89,7 +89,7 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         "share": shares.codes,
         "setting": codes,
         "tokens": tokens["prefill"],
-        "cached": columns["cached_tokens"],
+        "cached": tokens["cached"],
         "context": tokens["context"],
         "batch": batch,
         "filled": np.where(serving == CONTINUOUS, 1, batch),

@@ -56,6 +56,12 @@ class PageGroup(NamedTuple):
     state: int
 
 
+NO_PAGES = PageGroup(groups=0, block_tokens=1, window=0, state=1)
+"""A group without pages, which changes no pool."""
+_NO_PAGE = 1 << 40
+"""Tokens beyond those of any page."""
+
+
 class Pool(NamedTuple):
     """How a device's share of a model lies in the pool."""
 
@@ -220,13 +226,27 @@ def sequence_bytes(pool: Pool, tokens: int) -> int:
     """
     blocks = 0
     for group in pool.groups:
-        if group.state:
-            blocks += group.groups
-        elif group.window:
-            most = ceil_div(group.window, group.block_tokens) + 1
-            blocks += group.groups * _smaller(ceil_div(tokens, group.block_tokens), most)
-        else:
-            blocks += group.groups * ceil_div(tokens, group.block_tokens * pool.split)
+        most = ceil_div(group.window, group.block_tokens) + 1
+        within = smaller(ceil_div(tokens, group.block_tokens), most)
+        whole = ceil_div(tokens, group.block_tokens * pool.split)
+        blocks = blocks + group.groups * _chosen(group, 1, within, whole)
+    return blocks * pool.block_bytes
+
+
+def shared_bytes(pool: Pool, tokens: int) -> int:
+    """Bytes of the pool that sequences share of N equal first tokens: whole blocks without window.
+
+    Parameters
+    ----------
+    pool : Pool
+        Of `pages_of`.
+    tokens : int or array of int
+        N.
+    """
+    blocks = 0
+    for group in pool.groups:
+        whole = tokens // (group.block_tokens * pool.split)
+        blocks = blocks + group.groups * _chosen(group, 0, 0, whole)
     return blocks * pool.block_bytes
 
 
@@ -249,15 +269,17 @@ def request_bytes(pool: Pool, tokens: int, in_flight: int, states: int = 1) -> i
     """
     blocks = 0
     for group in pool.groups:
-        if group.state:
-            blocks += group.groups * states
-        elif group.window:
-            held = _smaller(tokens, group.window - 1 + in_flight)
-            blocks += group.groups * (ceil_div(held, group.block_tokens) + 1)
-        else:
-            held = ceil_div(tokens, pool.split)
-            blocks += group.groups * ceil_div(held, group.block_tokens)
+        held = smaller(tokens, group.window - 1 + in_flight)
+        within = ceil_div(held, group.block_tokens) + 1
+        whole = ceil_div(ceil_div(tokens, pool.split), group.block_tokens)
+        blocks = blocks + group.groups * _chosen(group, states, within, whole)
     return blocks * pool.block_bytes
+
+
+def _chosen(group: PageGroup, state: int, within: int, whole: int) -> int:
+    """Return blocks of a group: of a state, of a window, or of all tokens; numbers or arrays."""
+    windowed = group.window > 0
+    return group.state * state + (1 - group.state) * (windowed * within + (1 - windowed) * whole)
 
 
 def logged_tokens(pool: Pool, pool_bytes: int, length: int, in_flight: int, states: int = 1) -> int:
@@ -276,8 +298,9 @@ def logged_tokens(pool: Pool, pool_bytes: int, length: int, in_flight: int, stat
     in_flight, states : int
         As `request_bytes` takes them.
     """
-    blocks = pool_bytes // pool.block_bytes
-    return blocks * length // (request_bytes(pool, length, in_flight, states) // pool.block_bytes)
+    block = larger(pool.block_bytes, 1)
+    reserved = larger(request_bytes(pool, length, in_flight, states) // block, 1)
+    return pool_bytes // block * length // reserved
 
 
 def logged_tokens_by_group(pool: Pool, pool_bytes: int) -> int:
@@ -290,11 +313,37 @@ def logged_tokens_by_group(pool: Pool, pool_bytes: int) -> int:
     pool_bytes : int or array of int
         Bytes of the pool.
     """
-    tables = sum(group.groups for group in pool.groups)
-    smallest = min((g.block_tokens for g in pool.groups if not g.state), default=1)
-    return pool_bytes // pool.block_bytes // tables * smallest * pool.split
+    tables, smallest = 0, _NO_PAGE
+    for group in pool.groups:
+        tables = tables + group.groups
+        smallest = smaller(smallest, group.block_tokens + _NO_PAGE * group.state)
+    page = smallest - (smallest - 1) * (smallest >= _NO_PAGE)
+    blocks = pool_bytes // larger(pool.block_bytes, 1)
+    return blocks // larger(tables, 1) * page * pool.split
 
 
-def _smaller(one: int, other: int) -> int:
-    """Return the smaller of two, each a number or an array of numbers."""
+def logged(pool: Pool, pool_bytes: int, length: int, in_flight: int, by_length: int) -> int:
+    """Tokens of the pool as the log of an engine counts them; 0 for a pool below 0.
+
+    Parameters
+    ----------
+    pool : Pool
+        Of `pages_of`.
+    pool_bytes, length, in_flight : int or array of int
+        As `logged_tokens` takes them.
+    by_length : int or array of int
+        1: as `logged_tokens`; 0: as `logged_tokens_by_group`.
+    """
+    paid = larger(pool_bytes, 0)
+    whole = logged_tokens(pool, paid, length, in_flight)
+    return by_length * whole + (1 - by_length) * logged_tokens_by_group(pool, paid)
+
+
+def smaller(one: int, other: int) -> int:
+    """The smaller of two numbers, or columns of numbers."""
     return other - (other - one) * (one < other)
+
+
+def larger(one: int, other: int) -> int:
+    """The larger of two numbers, or columns of numbers."""
+    return one + other - smaller(one, other)

@@ -29,6 +29,10 @@ class Input(NamedTuple):
     """Its value is held as so many times itself, a whole number; above 1 the column is Float64."""
     needs: str = ""
     """What a model must have to have this input, a key of `NEEDS`; empty: every model has it."""
+    timed: bool = True
+    """Whether times of passes depend on it."""
+    zero: str = "the device's own"
+    """What 0 stands for, where it is a number above 0 otherwise."""
     name: str = ""
 
     @property
@@ -56,7 +60,7 @@ class Input(NamedTuple):
             return " or ".join(f'"{choice}"' for choice in self.choices)
         if self.scale > 1:
             most = self.maximum // self.scale
-            return f"a number of at most three decimals, 0 (the device's own)..{most:,}"
+            return f"a number of at most three decimals, 0 ({self.zero})..{most:,}"
         step = f"a multiple of {self.multiple}, " if self.multiple > 1 else "an integer, "
         return f"{step}{self.minimum:,}..{self.maximum:,}"
 
@@ -90,7 +94,8 @@ class Point(NamedTuple):
         int, Input("tokens", "text tokens beside the images", 10, 0, 1_000_000, needs="vision")
     ]
     decode_steps: Annotated[
-        int, Input("steps", "tokens decoded (K)", 100, 0, 1_000_000, workload=False)
+        int,
+        Input("steps", "tokens decoded (K)", 100, 0, 1_000_000, workload=False, timed=False),
     ]
     batch_size: Annotated[
         int, Input("sequences", "sequences per step (B)", 1, 1, 65_536, workload=False)
@@ -191,6 +196,28 @@ class Point(NamedTuple):
     images: Annotated[
         int, Input("images", "images of a request, all of one size", 1, 0, 1000, needs="vision")
     ] = 1
+    shared_tokens: Annotated[
+        int, Input("tokens", "first tokens of the prompt that all requests share, cached once a "
+                   "replica", 0, 0, 10_000_000, grows=False)
+    ] = 0  # fmt: skip
+    max_sequences: Annotated[
+        int, Input("sequences", "most sequences that the serving engine runs at once; 0: its "
+                   "default for the device", 0, 0, 65_536, workload=False, needs="device",
+                   timed=False)
+    ] = 0  # fmt: skip
+    chunk_tokens: Annotated[
+        int, Input("tokens", "most tokens of one pass of the serving engine; 0: its default for "
+                   "the device", 0, 0, 10_000_000, workload=False, needs="device", timed=False)
+    ] = 0  # fmt: skip
+    memory_share: Annotated[
+        int, Input("", "share of the memory that the serving engine takes; 0: its default", 0, 0,
+                   1000, scale=1000, workload=False, needs="device", timed=False,
+                   zero="the serving engine's default")
+    ] = 0  # fmt: skip
+    framework_version: Annotated[
+        int, Input("", "version of the serving engine, which decides its memory", 0, 0, 126,
+                   choices=("newest",), workload=False, needs="device", timed=False)
+    ] = 0  # fmt: skip
     decode_context_parallel: Annotated[
         int,
         Input("devices", "devices of a tensor group that share the tokens of its KV cache", 1, 1,
@@ -209,11 +236,15 @@ class Tokens(NamedTuple):
     """All that a first decode step finds: cached, image and text."""
     prefill: int
     """That prefill runs over."""
+    cached: int
+    """Before those, in the KV cache already."""
 
 
 @formula
 def tokens_of(case: Point, image: int, features: int) -> Tokens:
     """Tokens of a point: counts, or a column each.
+
+    Tokens that all requests share are cached already, by the first of them.
 
     Parameters
     ----------
@@ -228,7 +259,8 @@ def tokens_of(case: Point, image: int, features: int) -> Tokens:
         image=seen,
         features=case.images * features,
         context=seen + text + case.cached_tokens,
-        prefill=seen + text,
+        prefill=seen + text - case.shared_tokens,
+        cached=case.cached_tokens + case.shared_tokens,
     )
 
 
@@ -238,7 +270,7 @@ INPUTS = {
 }
 """Input column to its declaration, in the order of `Point`."""
 INPUT_NAMES = tuple(INPUTS)
-TIMED_COLUMNS = tuple(name for name in INPUTS if name != "decode_steps")
+TIMED_COLUMNS = tuple(name for name, column in INPUTS.items() if column.timed)
 """Inputs that decide how long a prefill and a step take."""
 WORKLOAD_COLUMNS = tuple(name for name, column in INPUTS.items() if column.workload)
 """Inputs that make a workload."""

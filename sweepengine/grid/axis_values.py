@@ -13,8 +13,7 @@ from sweepengine.data.models import Model, choices_of
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES, JOINT, Axis
 from sweepengine.grid.checks import (
-    IMAGE_RULE_COLUMNS,
-    LAYOUT_RULE_COLUMNS,
+    RULE_COLUMNS,
     Problem,
     check_together,
     checked_values,
@@ -165,8 +164,9 @@ def _axis(source: str, model: Model, key: str, written: object) -> Axis:
         return Axis(key, columns, _span(place, key, written)[:, None])
     else:
         values = listed(place, written)
-        if key == "device":  # a path stands for the name in its file
+        if column.choices:
             column = column._replace(choices=choices_of(model, key))
+        if key == "device":  # a path stands for the name in its file
             values = [load_device(str(value)).name for value in values]
         rows = checked_values(column, values, lambda i, value: f"{place}[{i}] = {shown(value)}")[
             :, None
@@ -208,7 +208,7 @@ def read_axes(source: str, model: Model, table: dict[str, Any]) -> tuple[Axis, .
             expected = f"expected no axes.{conflicting[0]}"
             raise InputError(f"{source}: axes.{key}: sets {sets}: {expected}")
     axes = with_defaults(model, [_axis(source, model, key, table[key]) for key in table])
-    for names in (LAYOUT_RULE_COLUMNS, IMAGE_RULE_COLUMNS):
+    for names in RULE_COLUMNS:
         involved = [axis for axis in axes if set(axis.columns) & set(names)]
         if any(axis.name in table for axis in involved):
             _check_together(source, model, table, involved, names)

@@ -26,6 +26,9 @@ Where = Callable[[int, object], str]
 """Text that names a row and its value, such as ``points: batch_size[3] = 0``."""
 LAYOUT_RULE_COLUMNS = (*AXES["layout"].columns, "weight_format", *AXES["heads"].columns)
 IMAGE_RULE_COLUMNS = (*AXES["crops"].columns, *AXES["image"].columns)
+PREFIX_RULE_COLUMNS = ("shared_tokens", "prompt_tokens", "text_tokens", "images")
+RULE_COLUMNS = (LAYOUT_RULE_COLUMNS, IMAGE_RULE_COLUMNS, PREFIX_RULE_COLUMNS)
+"""Columns that are checked together, by rule."""
 LONGEST_SHOWN = 80
 """Most characters of a value in a message."""
 
@@ -174,8 +177,7 @@ def check_together(
     ----------
     model : Model
     columns : mapping of str to int64 array, shape (N,)
-        Values from `checked_values`, of all `LAYOUT_RULE_COLUMNS`, all `IMAGE_RULE_COLUMNS`, or
-        both.
+        Values from `checked_values`, of all columns of one or more of `RULE_COLUMNS`.
     message : callable
         Makes the message of a problem.
 
@@ -186,6 +188,8 @@ def check_together(
     """
     if IMAGE_RULE_COLUMNS[0] in columns:
         _check_images(model, columns, message)
+    if PREFIX_RULE_COLUMNS[0] in columns:
+        _check_prefix(columns, message)
     if LAYOUT_RULE_COLUMNS[0] in columns:
         rows, codes = distinct([columns[name] for name in LAYOUT_RULE_COLUMNS])
         for code, row in enumerate(rows.tolist()):
@@ -224,6 +228,20 @@ def _check_images(
             image_of_size(model.architecture.vision, int(height[row]), int(width[row]))
         except ImageSizeError as error:
             raise InputError(message(Problem(size, None, str(error), row=row))) from None
+
+
+def _check_prefix(columns: Mapping[str, Integers], message: Callable[[Problem], str]) -> None:
+    """Check that a shared prefix is text and leaves a token to prefill; images follow it."""
+    shared, prompt, text, images = np.broadcast_arrays(
+        *(columns[name] for name in PREFIX_RULE_COLUMNS)
+    )
+    most = prompt + text - (images * text == 0)
+    beyond = (shared > 0) & (shared > most)
+    if beyond.any():
+        row = int(np.argmax(beyond))
+        expected = f"expected at most {max(int(most[row]), 0):,}, as it is part of the text"
+        problem = Problem(PREFIX_RULE_COLUMNS[0], int(shared[row]), expected, row=row)
+        raise InputError(message(problem))
 
 
 def _layout_rule_problem(model: Model, values: Mapping[str, int]) -> Problem | None:

@@ -14,10 +14,11 @@ PHASES: Final = ("vision", "prefill", "decode")
 
 AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
 READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)
-SECONDS = 8
+SECONDS, HELD = 8, 9
 """Reductions from figures to columns: the figure itself; times sequences of the batch; summed over
 all steps; of the last step, which is the largest; the KV cache after decoding; expected bytes of
-weights read by a phase, by prefill, by all steps; and seconds, which sum operator times."""
+weights read by a phase, by prefill, by all steps; seconds, which sum operator times; and what a
+device holds under a serving engine."""
 
 
 class DataType(NamedTuple):
@@ -34,6 +35,7 @@ DTYPES: Final = {
     "Int64": DataType(8, 2**63 - 1),
     "Float64": DataType(8, float("inf")),
     "Enum": DataType(1, 127),
+    "Boolean": DataType(1, 1),
 }
 
 
@@ -47,7 +49,8 @@ class Column(NamedTuple):
     meaning: str
     reduction: int
     figure: str
-    """Field of `Figures`, such as "decode.tensor_flops"; of times a field of `Seconds`."""
+    """Field of `Figures`, such as "decode.tensor_flops"; of times a field of `Seconds`, of memory
+    one of `memory.Held`."""
     vision: bool = False
     """Whether only models that see images have it."""
     timed: bool = False
@@ -139,8 +142,59 @@ TIMED: Final = (
     _seconds("tpot", "mean time per further token; 0 without decode steps"),
 )
 """Columns of points on a device."""
-BY_NAME: Final = {column.name: column for column in (*OUTPUTS, *TIMED)}
+
+
+def _held(name: str, dtype: str, unit: str, meaning: str, figure: str) -> Column:
+    """A column of the memory of a device under its serving engine."""
+    return Column(name, dtype, unit, meaning, HELD, figure, timed=True)
+
+
+MEMORY: Final = (
+    _held("device_usable_bytes", "Int64", "byte", "memory that the driver reports", "usable_bytes"),
+    _held(
+        "runtime_bytes",
+        "Int64",
+        "byte",
+        "context, libraries and buffers of collectives",
+        "runtime_bytes",
+    ),
+    _held(
+        "activation_bytes",
+        "Int64",
+        "byte",
+        "activations of the serving engine: a pass of its chunk, or the sampler's warm-up",
+        "activation_bytes",
+    ),
+    _held("graph_bytes", "Int64", "byte", "CUDA graphs of decode steps", "graph_bytes"),
+    _held(
+        "kv_pool_bytes",
+        "Int64",
+        "byte",
+        "pool of the KV cache; below 0 the serving engine does not start",
+        "pool_bytes",
+    ),
+    _held(
+        "kv_pool_tokens",
+        "Int64",
+        "tokens",
+        "of that pool, as the engine's log counts them",
+        "pool_tokens",
+    ),
+    _held(
+        "sequence_kv_bytes",
+        "Int64",
+        "byte",
+        "KV cache of one request after its answer, in whole pages, without shared tokens",
+        "sequence_bytes",
+    ),
+    _held("fits", "Boolean", "", "whether the pool holds the batch", "fits"),
+    _held("largest_batch", "Int64", "sequences", "largest batch that fits", "largest_batch"),
+)
+"""Columns of memory of points on a device."""
+DEVICE_OUTPUTS: Final = (*MEMORY, *TIMED)
+"""Columns that only points on a device have."""
+BY_NAME: Final = {column.name: column for column in (*OUTPUTS, *DEVICE_OUTPUTS)}
 OUTPUT_NAMES: Final = tuple(column.name for column in OUTPUTS)
-COLUMNS: Final = (*INPUTS.values(), *OUTPUTS, *TIMED)
+COLUMNS: Final = (*INPUTS.values(), *OUTPUTS, *DEVICE_OUTPUTS)
 """Inputs, then outputs."""
 TYPES: Final = {column.name: column.dtype for column in COLUMNS}

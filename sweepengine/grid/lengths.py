@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
-from sweepengine.grid.checks import IMAGE_RULE_COLUMNS, check_together, checked_values
+from sweepengine.grid.checks import (
+    IMAGE_RULE_COLUMNS,
+    PREFIX_RULE_COLUMNS,
+    check_together,
+    checked_values,
+)
 from sweepengine.grid.points import default_values, has_axis
 from sweepengine.grid.products import distinct
 from sweepengine.grid.shorthand import joint_columns
@@ -64,9 +69,9 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
     model : Model
     table : mapping of str to sequence
         `prompt` or `prompt_tokens` (of models with vision `text_tokens`), `answer` or
-        `decode_steps`, `cached_tokens`; of models with vision also `mode`, `crops`, `image` or
-        `page`, or columns that these set, and `images`. `weight` counts requests and is 1 by
-        default. An empty table is one request of the model's default lengths.
+        `decode_steps`, `cached_tokens`, `shared_tokens`; of models with vision also `mode`,
+        `crops`, `image` or `page`, or columns that these set, and `images`. `weight` counts
+        requests and is 1 by default. An empty table is one request of the model's default lengths.
 
     Raises
     ------
@@ -75,7 +80,7 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
     """
     names = SHORT_NAMES | {"prompt": "text_tokens" if model.has_vision else "prompt_tokens"}
     known = ("decode_steps", "cached_tokens", "prompt_tokens", "text_tokens", "images",
-             *IMAGE_COLUMNS)  # fmt: skip
+             "shared_tokens", *IMAGE_COLUMNS)  # fmt: skip
     texts = [name for name in TEXT_COLUMNS if has_axis(model, name)]
     columns: dict[str, Integers] = {}
     weights: Floats | None = None
@@ -105,15 +110,16 @@ def lengths_of(source: str, model: Model, table: Mapping[str, Sequence[Any]]) ->
         raise InputError(f"{source}: expected at least one row")
     if weights is None:
         weights = np.ones(count)
-    if set(IMAGE_RULE_COLUMNS) & set(columns):
-        defaults = default_values(model)
-        images = {
-            name: columns.get(name, np.full(count, defaults[name], np.int64))
-            for name in IMAGE_RULE_COLUMNS
-        }
-        check_together(
-            model, images, lambda p: f"{source}: {p.column}[{p.row}] = {p.value}: {p.text}"
-        )
+    for names_of_rule in (IMAGE_RULE_COLUMNS, PREFIX_RULE_COLUMNS):
+        if set(names_of_rule) & set(columns):
+            defaults = default_values(model)
+            involved = {
+                name: columns.get(name, np.full(count, defaults[name], np.int64))
+                for name in names_of_rule
+            }
+            check_together(
+                model, involved, lambda p: f"{source}: {p.column}[{p.row}] = {p.value}: {p.text}"
+            )
     return _merged(source, columns, weights)
 
 

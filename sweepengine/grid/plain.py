@@ -208,7 +208,7 @@ def workload_of(arch: Architecture, point: Point, image: ImageViews | None = Non
     image = image or image_of(arch, point)
     seen = of_images(vision_figures(arch, image, point.attention), point.images)
     tokens = tokens_of(point, image.tokens, image.features)
-    filled = prefill_figures(arch, tokens.prefill, point.cached_tokens, *heads, cache, layout)
+    filled = prefill_figures(arch, tokens.prefill, tokens.cached, *heads, cache, layout)
     weights = steps.weights._replace(
         held_bytes=steps.weights.held_bytes + seen.held_bytes, vision_read_bytes=seen.read_bytes
     )

@@ -8,17 +8,17 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, choices_of
 from sweepengine.formulas.formats import own_activation, own_cache
 from sweepengine.formulas.points import INPUTS, SIZE_COLUMNS, Point
+from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
-    IMAGE_RULE_COLUMNS,
-    LAYOUT_RULE_COLUMNS,
+    RULE_COLUMNS,
     Problem,
     check_together,
     checked_value,
     refused_input,
     shown,
 )
-from sweepengine.grid.columns import OUTPUTS, PHASES, TIMED
+from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS, PHASES
 from sweepengine.grid.shorthand import joint_values
 
 
@@ -50,7 +50,7 @@ def output_names(model: Model) -> tuple[str, ...]:
 _OUTPUTS = {
     (vision, timed): tuple(
         column.name
-        for column in ((*OUTPUTS, *TIMED) if timed else OUTPUTS)
+        for column in ((*OUTPUTS, *DEVICE_OUTPUTS) if timed else OUTPUTS)
         if vision or not column.vision
     )
     for vision in (False, True)
@@ -81,6 +81,9 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
         For an unknown input, or values that are not valid alone or together.
     """
     has, values, sources = model.has, default_values(model), dict[str, str]()
+    if "framework_version" in given:
+        framework = str(given.get("framework", FRAMEWORKS[0]))
+        given = dict(given) | {"framework_version": _version(framework, given, place)}
     for name, value in given.items():
         columns = JOINT[name].columns if name in JOINT else (name,)
         if columns[0] not in INPUTS or not has[INPUTS[columns[0]].needs]:
@@ -94,7 +97,7 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             values.update(zip(columns, joint, strict=True))
         else:
             column = INPUTS[name]
-            if name == "device":
+            if column.choices:
                 column = column._replace(choices=choices_of(model, name))
             values[name] = checked_value(column, value, f"{place}: {name} = {value!r}")
     if "attention_heads" in sources and "key_value_heads" not in sources:
@@ -106,10 +109,29 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             return f"{place}: {source} = {shown(given[source])}: {problem.joint_text}"
         return f"{place}: {problem.sentence}"
 
-    for names in (IMAGE_RULE_COLUMNS, LAYOUT_RULE_COLUMNS):
+    for names in RULE_COLUMNS:
         if sources.keys() & {*names}:
             check_together(model, {name: np.array([values[name]]) for name in names}, message)
     return Point(**values)
+
+
+def _version(framework: str, given: Mapping[str, object], place: str) -> str:
+    """The version of a serving engine that the given one falls under.
+
+    Raises
+    ------
+    InputError
+        When the engine has no such version.
+    """
+    from sweepengine.data.serving_engines.memory import NEWEST, version_of
+
+    version = given["framework_version"]
+    if version == NEWEST or framework not in FRAMEWORKS:
+        return str(version)
+    try:
+        return version_of(framework, str(version)).version
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
 
 
 def has_axis(model: Model, axis: str) -> bool:

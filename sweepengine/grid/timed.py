@@ -90,7 +90,7 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     if arch.towers is not None:
         vision = vision_us(arch.towers, image, images, speeds)
     tokens = tokens_of(point, image.tokens, image.features)
-    new = Pass(sequences=prefilled, tokens=tokens.prefill, cached=point.cached_tokens, decode=0)
+    new = Pass(sequences=prefilled, tokens=tokens.prefill, cached=tokens.cached, decode=0)
     prefill = layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
     steps = point.decode_steps
     before = cached_before(arch.convention, tokens.context)

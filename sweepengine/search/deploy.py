@@ -75,9 +75,11 @@ class Deployment(NamedTuple):
         options = self.options._asdict()
         del options["prices"]
         targets, serving = options.pop("targets"), options.pop("serving")
+        engine = options.pop("engine")
         return {
             "model": self.model.name,
-            "asked": {"targets": targets._asdict()} | options | {"setting": serving._asdict()},
+            "asked": {"targets": targets._asdict()} | options
+            | {"setting": serving._asdict() | engine._asdict()},
             "candidates": self.candidates,
             "points": self.points,
             "best": self.best,
@@ -128,7 +130,8 @@ def find_deployment(
     layouts_by_name: dict[str, Layout] = {}
     limits: dict[str, int] = {}
     for device in kinds:
-        limit = limits[device.name] = _limit(loaded, device, options, chosen)
+        first = timing_target(device, options.frameworks[0], options.times)
+        limit = limits[device.name] = _limit(loaded, first, options, chosen)
         tried.append(formats or precisions_of(loaded, device))
         layouts = chosen or layouts_of(loaded, limit if device.links else 1)
         layouts_by_name |= {layout_name(layout): layout for layout in layouts}
@@ -137,7 +140,7 @@ def find_deployment(
         for framework in options.frameworks:
             timing = timing_target(device, framework, options.times)
             bases += _bases(loaded, timing, options)
-            grid = search_grid(loaded, timing, axes, classes)
+            grid = search_grid(loaded, timing, axes, classes, engine=options.engine)
             here = options if options.rate is not None else options._replace(devices=limit)
             search = _searched(search, grid, timing, here, limit)
     plans, front = (
@@ -146,7 +149,8 @@ def find_deployment(
         for frame in search.plans
     )  # fmt: skip
     best = plans.row(0, named=True) if plans.height else None
-    reason = None if best else reason_of(search.tally, options, loaded, kinds, tried)
+    timings = [timing_target(kind, options.frameworks[0], options.times) for kind in kinds]
+    reason = None if best else reason_of(search.tally, options, loaded, timings, tried)
     requests, commands = pl.DataFrame(), list[Launch]()
     if best:
         device = next(kind for kind in kinds if kind.name == best["device"])
@@ -154,7 +158,7 @@ def find_deployment(
         plan = served_plan(best, layouts_by_name)
         requests = percentiles(loaded, plan, timing, lengths, options.serving)
         longest = longest_tokens(loaded, timing, lengths)
-        commands = launches(plan, best["replicas"], loaded, options.serving, longest)
+        commands = launches(plan, best["replicas"], loaded, device, options.engine, longest)
     return Deployment(
         model=loaded,
         options=options,
@@ -202,7 +206,7 @@ def _searched(
     plans, tally, workers = search.plans, search.tally, Workers()
     output, candidates = grid.lengths.mean("decode_steps", grid.model), search.candidates
     named = {"device": timing.device.name, "framework": timing.framework}
-    for frame in served_frames(grid, timing, options.serving):
+    for frame in served_frames(grid, timing, options.serving, sized=True):
         rows = frame.filter(pl.col("devices") <= limit).with_columns(
             pl.lit(value).alias(name) for name, value in named.items()
         )
@@ -218,11 +222,13 @@ def _searched(
     return _Search(plans, tally, search.points + grid.points, candidates + combinations)
 
 
-def _limit(model: Model, device: Device, options: DeployOptions, chosen: Sequence[Layout]) -> int:
+def _limit(
+    model: Model, timing: TimingTarget, options: DeployOptions, chosen: Sequence[Layout]
+) -> int:
     """Most devices of one replica; `chosen` are the layouts of the options, empty for all."""
     if options.devices is not None:
         return options.devices
-    limit = group_limit(model, device, options.serving.memory_share)
+    limit = group_limit(model, timing, options.engine)
     return max(limit, *map(devices_of, chosen), 1)
 
 
@@ -262,11 +268,7 @@ def _assumed(
     options: DeployOptions, lengths: Lengths, classes: Lengths, limits: Mapping[str, int]
 ) -> tuple[str, ...]:
     """Assumptions, one sentence each."""
-    serving = options.serving
-    assumed = [
-        f"the serving engine uses {serving.memory_share:.0%} of a device's memory and prefills at "
-        f"most {serving.chunk_tokens:,} tokens per step"
-    ]
+    assumed = ["the serving engine is set to run as many sequences at once as a plan's batch has"]
     if classes is not lengths:
         assumed.append(f"{lengths.requests:,} lengths are searched as {classes.requests} classes")
     if options.devices is None:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
+from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.formats import CACHE_FORMATS, OWN, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
+from sweepengine.formulas.memory import THOUSANDTHS, EngineSettings
 from sweepengine.formulas.tokens import ceil_div
-from sweepengine.search.options import ServingAssumptions
+from sweepengine.search.engine_settings import engine_settings
+from sweepengine.search.options import EngineOptions
 from sweepengine.search.plans import ServedPlan
 
 ENGINE_COMMANDS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
@@ -38,7 +41,12 @@ class Launch(NamedTuple):
 
 
 def launches(
-    plan: ServedPlan, replicas: int, model: Model, serving: ServingAssumptions, longest_tokens: int
+    plan: ServedPlan,
+    replicas: int,
+    model: Model,
+    device: Device,
+    options: EngineOptions,
+    longest_tokens: int,
 ) -> list[Launch]:
     """Start commands of a plan, for each serving engine.
 
@@ -48,7 +56,9 @@ def launches(
     replicas : int
         Replicas, or decode workers.
     model : Model
-    serving : ServingAssumptions
+    device : Device
+    options : EngineOptions
+        What they leave out is each engine's default for the device.
     longest_tokens : int
         Tokens of the longest request, prompt and answer.
     """
@@ -61,13 +71,14 @@ def launches(
                 "decode": (plan.layout, replicas, plan.batch_size),
             }
         for role, (layout, copies, batch) in servers.items():
-            values = settings(plan, layout, batch, serving, longest_tokens)
+            taken = engine_settings(options, engine, device, layout)
+            values = settings(plan, layout, batch, taken, longest_tokens)
             commands.append(_launch(engine, role, copies, model, values))
     return commands
 
 
 def settings(
-    plan: ServedPlan, layout: Layout, batch: int, serving: ServingAssumptions, longest_tokens: int
+    plan: ServedPlan, layout: Layout, batch: int, taken: EngineSettings, longest_tokens: int
 ) -> dict[str, Any]:
     """Values of the arguments, by the names of the data file.
 
@@ -78,7 +89,8 @@ def settings(
         Of the server: the plan's own, or that of its prefill workers.
     batch : int
         Sequences of the server.
-    serving : ServingAssumptions
+    taken : EngineSettings
+        Share of the memory, and tokens of a pass.
     longest_tokens : int
         Tokens of the longest request, prompt and answer.
     """
@@ -92,8 +104,8 @@ def settings(
         "model_tokens": longest_tokens,
         "sequences": max(batch, layout.data),
         "rank_sequences": ceil_div(batch, layout.data),
-        "chunk_tokens": serving.chunk_tokens,
-        "memory_share": serving.memory_share,
+        "chunk_tokens": taken.chunk_tokens,
+        "memory_share": taken.memory_share / THOUSANDTHS,
         "cache": CACHE_FORMATS[cache],
         "weights": WEIGHT_FORMATS[weights],
     }

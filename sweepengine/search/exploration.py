@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sweepengine.costs.roofline import on_device
 from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
@@ -16,6 +15,7 @@ from sweepengine.engine.frames import cost
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
+from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths, lengths_of
 from sweepengine.grid.plain import layout_of
@@ -23,7 +23,7 @@ from sweepengine.grid.points import checked_point
 from sweepengine.grid.shorthand import read_layout, read_precision
 from sweepengine.search.fit import bound_by, fewest
 from sweepengine.search.limits_map import Maps, find_maps
-from sweepengine.search.options import LatencyTargets, MapOptions, ServingAssumptions
+from sweepengine.search.options import EngineOptions, LatencyTargets, MapOptions
 from sweepengine.search.placements import (
     group_limit,
     layouts_of,
@@ -132,7 +132,7 @@ class Explored(NamedTuple):
     """Its output columns."""
     layout: str
     memory: dict[str, int]
-    """Bytes of a device: `weights`, `cache`, `activations`, `capacity`; and `largest_batch`."""
+    """Bytes of a device: `weights`, `runtime`, `activations`, `graphs`, `cache`, `capacity`."""
     device_tokens_per_s: float
     times: Timeline
     bound: dict[str, dict[str, float]]
@@ -174,7 +174,7 @@ def explore(
         grid = search_grid(loaded, timing, axes, lengths, "explore")
         return pl.concat(served_frames(grid, timing))
 
-    limit, layout = group_limit(loaded, kind, ServingAssumptions().memory_share), state["layout"]
+    limit, layout = group_limit(loaded, timing, EngineOptions()), state["layout"]
     if layout == FEWEST:
         layouts = layouts_of(loaded, limit, simple=True)
         rows = steady({"precision": precision, "layout": layouts, "batch_size": 1})
@@ -189,22 +189,19 @@ def explore(
     inputs |= {"device": named, "framework": timing.framework, "serving": state["serving"]}
     costs = cost(model, timing.times, **inputs)
     if state["serving"] == SERVING[0]:
-        at = on_device(loaded, point, kind)
-        needed, largest = at.memory_bytes, at.largest_batch
         throughput = batch * point.decode_steps / (costs["ttft_seconds"] + costs["decode_seconds"])
-        throughput /= at.devices
+        throughput /= costs["devices"]
     else:
         rows = steady({"precision": precision, "layout": layout_of(point), "batch_size": batch})
-        row = rows.row(0, named=True)
-        needed, largest = int(row["memory_bytes"]), int(row["largest_batch"])
-        throughput = row["device_tokens_per_s"]
-    weights, cache = int(costs["weight_bytes"]), int(costs["decode_kv_cache_bytes"])
+        throughput = rows["device_tokens_per_s"][0]
+    sequences = ceil_div(batch, point.data_parallel)
     memory = {
-        "weights": weights,
-        "cache": cache,
-        "activations": max(needed - weights - cache, 0),
-        "capacity": kind.memory_bytes,
-        "largest_batch": largest,
+        "weights": int(costs["weight_bytes"]),
+        "runtime": int(costs["runtime_bytes"]),
+        "activations": int(costs["activation_bytes"]),
+        "graphs": int(costs["graph_bytes"]),
+        "cache": int(sequences * costs["sequence_kv_bytes"]),
+        "capacity": int(costs["device_usable_bytes"]),
     }
     wide = [candidate for candidate in layouts_of(loaded, limit) if candidate.pipeline == 1]
     rows = steady({"precision": list(precisions_of(loaded, kind)), "layout": wide,

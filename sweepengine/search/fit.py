@@ -20,7 +20,7 @@ from sweepengine.grid.plain import image_of
 from sweepengine.grid.points import default_values
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.search.declarations import checked
-from sweepengine.search.options import FitOptions, ServingAssumptions
+from sweepengine.search.options import FitOptions
 from sweepengine.search.placements import (
     Precision,
     group_limit,
@@ -60,8 +60,7 @@ class Card(NamedTuple):
     @property
     def fits(self) -> bool:
         """Whether the weights and one request fit."""
-        row = self.served.row(0, named=True)
-        return bool(row["memory_bytes"] <= row["room_bytes"])
+        return bool(self.served["fits"][0])
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON; the device by its name."""
@@ -89,7 +88,7 @@ class Fit(NamedTuple):
                 "distinct": self.lengths.requests,
                 "decode_steps": self.lengths.mean("decode_steps", self.model),
             },
-            "setting": self.options.serving._asdict(),
+            "setting": self.options.serving._asdict() | self.options.engine._asdict(),
             "cards": [card.as_dict() for card in self.cards],
         }
 
@@ -126,7 +125,7 @@ def find_fit(
     cards = []
     for device in map(load_device, devices):
         timing = timing_target(device, options.framework, options.times)
-        cards.append(_card(loaded, timing, layouts, precision, lengths, options.serving))
+        cards.append(_card(loaded, timing, layouts, precision, lengths, options))
     assumed = formats_text(loaded.architecture)
     formats = f"checkpoint: {assumed}" if options.precision == OWN else options.precision
     return Fit(loaded, lengths, options, cards, formats)
@@ -138,17 +137,18 @@ def _card(
     layouts: list[Layout] | None,
     precision: Precision,
     lengths: Lengths,
-    serving: ServingAssumptions,
+    options: FitOptions,
 ) -> Card:
     """The card of one timing target, in the layout that fits on the fewest devices."""
+    serving, engine = options.serving, options.engine
 
     def swept(axes: Mapping[str, Any], of: Lengths) -> pl.DataFrame:
-        grid = search_grid(model, timing, {"precision": precision, **axes}, of, "fit")
+        grid = search_grid(model, timing, {"precision": precision, **axes}, of, "fit", engine)
         return pl.concat(served_frames(grid, timing, serving))
 
     device, contexts = timing.device, _contexts(model)
     if layouts is None:
-        limit = group_limit(model, device, serving.memory_share)
+        limit = group_limit(model, timing, engine)
         layouts = layouts_of(model, limit, simple=True)
     rows = fewest(swept({"layout": layouts, "batch_size": 1}, lengths))
     layout, largest = Layout(*rows.select(LAYOUT_COLUMNS).row(0)), dict.fromkeys(contexts, 0)

@@ -125,7 +125,7 @@ def find_maps(
     panels = []
     for device in map(load_device, devices):
         timing = timing_target(device, options.framework, options.times)
-        grid = search_grid(loaded, timing, axes, lengths, "map")
+        grid = search_grid(loaded, timing, axes, lengths, "map", options.engine)
         panels.append(_panel(grid, timing, column, options))
     return Maps(loaded, options, over, "pages a day" if loaded.has_vision else "tokens/s", panels)
 

@@ -20,7 +20,7 @@ from sweepengine.search.targets import SECONDS_PER_HOUR, check_prices
 HOURS_PER_DAY = SECONDS_PER_DAY // SECONDS_PER_HOUR
 WORKLOAD_COLUMNS = ("image_height", "image_width", "view_size", "tile_size", "crop_rows",
                     "crop_cols", "images", "text_tokens", "prompt_tokens", "cached_tokens",
-                    "decode_steps")  # fmt: skip
+                    "shared_tokens", "decode_steps")  # fmt: skip
 """Inputs that say what a request is, not how it is served."""
 CANDIDATE_AXES = ("precision", "layout", "batch_size")
 """Axes of a grid over which the best rate is taken."""

@@ -77,16 +77,36 @@ class GridTargets(NamedTuple):
 
 
 class ServingAssumptions(NamedTuple):
-    """Assumptions about the serving engine."""
+    """Assumptions about requests of a serving engine."""
 
     share: Annotated[
         float, Option("Share of requests that must meet TTFT and fit in memory.", **_PART)
     ] = 0.95
+
+
+class EngineOptions(NamedTuple):
+    """Version and settings of the serving engine that decide its memory."""
+
+    framework_version: Annotated[
+        str | None,
+        Option("Version of the serving engine, such as 0.12.", flag="--engine-version",
+               shown="newest known"),
+    ] = None  # fmt: skip
     memory_share: Annotated[
-        float, Option("Share of the device memory that the serving engine uses.", **_PART)
-    ] = 0.9
-    chunk_tokens: int = 8192
-    """Tokens of a prefill chunk, which decides the memory of its activations."""
+        float | None,
+        Option("Share of the device memory that the serving engine takes.",
+               shown="the engine's", **_PART),
+    ] = None  # fmt: skip
+    max_sequences: Annotated[
+        int | None,
+        Option("Most sequences that the serving engine runs at once.", flag="--max-num-seqs",
+               shown="the engine's for the device", **_BATCH),
+    ] = None  # fmt: skip
+    chunk_tokens: Annotated[
+        int | None,
+        Option("Most tokens of one pass of the serving engine.", flag="--max-num-batched-tokens",
+               shown="the engine's for the device", least=1, most=10_000_000),
+    ] = None  # fmt: skip
 
 
 class RequestOptions(NamedTuple):
@@ -117,6 +137,10 @@ class RequestOptions(NamedTuple):
     cached_tokens: Annotated[
         int | None, Option("Tokens before the prompt that are already in the KV cache.")
     ] = None
+    shared_tokens: Annotated[
+        int | None,
+        Option("First tokens of the prompt that all requests share.", flag="--shared-prefix"),
+    ] = None
 
 
 class FitOptions(NamedTuple):
@@ -127,6 +151,7 @@ class FitOptions(NamedTuple):
     framework: Framework = FRAMEWORKS[0]
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
+    engine: EngineOptions = EngineOptions()
 
 
 class DeployOptions(NamedTuple):
@@ -168,6 +193,7 @@ class DeployOptions(NamedTuple):
     most_batch: Annotated[int, Option("Largest batch to try.", flag="--batch", **_BATCH)] = BATCHES
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
+    engine: EngineOptions = EngineOptions()
     prices: Prices = {}
 
 
@@ -192,6 +218,7 @@ class MapOptions(NamedTuple):
     framework: Framework = FRAMEWORKS[0]
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
+    engine: EngineOptions = EngineOptions()
 
 
 class PlaceOptions(NamedTuple):
@@ -200,6 +227,7 @@ class PlaceOptions(NamedTuple):
     framework: Framework = FRAMEWORKS[0]
     serving: Serving = SERVING[0]
     times: Times = None
+    engine: EngineOptions = EngineOptions()
 
 
 class SloOptions(NamedTuple):
@@ -214,6 +242,7 @@ class SloOptions(NamedTuple):
     bandwidth_fraction: Annotated[
         float, Option("Fraction of the memory bandwidth that kernels reach, for --times roofline.")
     ] = 1.0
+    engine: EngineOptions = EngineOptions()
     prices: Prices = {}
 
 

@@ -9,6 +9,7 @@ from sweepengine.data.speeds import TimingTarget
 from sweepengine.engine.compute import point_values
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, OWN, row_of
 from sweepengine.formulas.layout import Layout, devices
+from sweepengine.formulas.memory import THOUSANDTHS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
@@ -20,6 +21,8 @@ from sweepengine.grid.lengths import Lengths
 from sweepengine.grid.plain import layout_of
 from sweepengine.grid.points import checked_point, default_values
 from sweepengine.grid.shorthand import read_precision
+from sweepengine.search.engine_settings import engine_settings, engine_values
+from sweepengine.search.options import EngineOptions
 
 Precision = tuple[int, int, int]
 """Codes of the formats of weights, activations and KV cache."""
@@ -85,29 +88,37 @@ def read_precisions(command: str, model: Model, texts: Sequence[str]) -> dict[Pr
     return dict(zip(codes, texts, strict=True))
 
 
-def group_limit(model: Model, device: Device, memory_share: float) -> int:
+def group_limit(model: Model, timing: TimingTarget, engine: EngineOptions) -> int:
     """Most devices of one replica by default: a node, or twice what the weights need.
 
-    `memory_share` is the share of a device's memory that a serving engine uses.
+    Parameters
+    ----------
+    model : Model
+    timing : TimingTarget
+        Device and serving engine.
+    engine : EngineOptions
     """
+    device = timing.device
     if device.links is None:
         return 1
     limit = device.links.devices_a_node
     tried = precisions_of(model, device)
-    needed = min(devices_for_weights(model, device, codes, memory_share) for codes in tried)
+    needed = min(devices_for_weights(model, timing, codes, engine) for codes in tried)
     while device.links.network_bytes_per_s and limit < 2 * needed and limit < MAX_DEVICES:
         limit *= 2
     return limit
 
 
 def devices_for_weights(
-    model: Model, device: Device, precision: Precision, memory_share: float
+    model: Model, timing: TimingTarget, precision: Precision, engine: EngineOptions
 ) -> float:
     """Devices that the weights alone need, not rounded; parameters as those of `group_limit`."""
+    settings = engine_settings(engine, timing.framework, timing.device)
+    room = settings.memory_share / THOUSANDTHS * timing.device.usable_bytes
     formats = dict(zip(AXES["precision"].columns, precision, strict=True))
     point = Point(**(default_values(model) | formats))
     (weights,) = point_values(model, point, [BY_NAME["weight_bytes"]])
-    return weights / (device.memory_bytes * memory_share)
+    return weights / room
 
 
 def precisions_of(model: Model, device: Device) -> dict[Precision, str]:
@@ -140,6 +151,7 @@ def search_grid(
     axes: Mapping[str, Any],
     lengths: Lengths,
     source: str = "deploy",
+    engine: EngineOptions = EngineOptions(),  # noqa: B008 -- immutable
 ) -> Grid:
     """A grid on one timing target, under continuous batching.
 
@@ -154,7 +166,10 @@ def search_grid(
         The last axis.
     source : str
         Name of the grid in messages.
+    engine : EngineOptions
+        Version and settings of the serving engine.
     """
     timed = model._replace(devices=(timing.device,), times=timing.times)
     fixed = {"device": 0, "framework": FRAMEWORKS.index(timing.framework), "serving": CONTINUOUS}
-    return with_lengths(grid_of(timed, fixed | dict(axes), source), lengths)
+    settings = engine_values(source, engine, timing.framework)
+    return with_lengths(grid_of(timed, settings | fixed | dict(axes), source), lengths)

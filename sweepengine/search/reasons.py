@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
+from sweepengine.data.speeds import TimingTarget
 from sweepengine.search.options import AGGREGATED, DeployOptions, LatencyTargets
 from sweepengine.search.placements import Precision, devices_for_weights
 from sweepengine.search.steady_state import FITS
@@ -81,7 +81,7 @@ def reason_of(
     tally: Tally,
     options: DeployOptions,
     model: Model,
-    devices: Sequence[Device],
+    timings: Sequence[TimingTarget],
     precisions: Sequence[Mapping[Precision, str]],
 ) -> Reason:
     """The first limit, in the order memory, targets, rate; figures are of the best candidate.
@@ -92,23 +92,23 @@ def reason_of(
         Of the whole search.
     options : DeployOptions
     model : Model
-    devices : sequence of Device
-        Devices of the search.
+    timings : sequence of TimingTarget
+        Devices of the search, and the first serving engine.
     precisions : sequence of mappings of Precision to str
         Precisions tried on each device, and their texts.
     """
     targets = options.targets
     limit = "" if options.devices is None else f" of {options.devices} devices"
     if not tally.weights_fit:
-        share = options.serving.memory_share
         needed = [
-            (devices_for_weights(model, device, precision, share), name, device.name)
-            for device, tried in zip(devices, precisions, strict=True)
+            (devices_for_weights(model, timing, precision, options.engine), name,
+             timing.device.name)
+            for timing, tried in zip(timings, precisions, strict=True)
             for precision, name in tried.items()
-        ]
+        ]  # fmt: skip
         many, name, device = min(needed)
         limit = "" if options.devices is None else f", {options.devices} are available"
-        if all(kind.links is None for kind in devices):
+        if all(timing.device.links is None for timing in timings):
             limit = ", which has no links to other devices"
         return Reason(
             WEIGHTS,

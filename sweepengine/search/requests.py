@@ -114,7 +114,7 @@ def percentiles(
     def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame]:
         axes = {"precision": plan.precision, "layout": layout, "batch_size": batch}
         grid = search_grid(model, timing, axes, lengths)
-        frame = pl.concat(swept_frames(grid))
+        frame = pl.concat(swept_frames(grid, ("decode_kv_cache_bytes",)))
         (measures,) = steady_states(grid, frame, timing, serving).to_dicts()
         return measures, frame
 

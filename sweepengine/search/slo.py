@@ -1,21 +1,24 @@
 """Points that meet latency targets on each device, and their highest throughput."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from sweepengine.costs import metrics
+from sweepengine.costs.device_memory import held_on
 from sweepengine.costs.metrics import AT_PEAK, Achievable
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import TimingTarget, basis, timing_target
 from sweepengine.engine.frames import seconds_of_points
+from sweepengine.engine.memory import MEMORY_COUNTS
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
-from sweepengine.formulas.speeds import ROOFLINE, SILICON
+from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON
 from sweepengine.query.sources import Source
 from sweepengine.search.declarations import checked
+from sweepengine.search.engine_settings import engine_values
 from sweepengine.search.options import LatencyTargets, SloOptions
 from sweepengine.search.targets import (
     SECONDS_PER_HOUR,
@@ -27,6 +30,8 @@ from sweepengine.search.targets import (
 
 FRONT_COLUMNS = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
             "largest_batch")  # fmt: skip
+HELD = "held"
+"""Column of what a device holds (`costs.device_memory.held_on`)."""
 RATE = "device_tokens_per_s"
 _PREFER = [RATE, "user_tokens_per_s"]
 
@@ -37,7 +42,7 @@ class Answer(NamedTuple):
     device: Device
     points: int = 0
     fitting: int = 0
-    """Points whose weights, KV cache and activations fit the device's memory."""
+    """Points that fit in the memory of the device under its serving engine."""
     meeting: int = 0
     """Points that fit and meet both targets."""
     largest_batch: int = 0
@@ -120,9 +125,13 @@ def find_answers(
         for timing in timings
     ]
     inputs, stages = source.inputs, source.stages_there
+    settings = {
+        "framework": FRAMEWORKS.index(options.framework),
+        **engine_values("slo", options.engine, options.framework),
+    }
     for batch in source.frames([*inputs, *_columns(devices, stages, inputs)]):
         for i, timing in enumerate(timings):
-            points = _measured(source, batch, timing, options, achievable)
+            points = _measured(source, batch, timing, options, achievable, settings)
             answers[i] = _add(answers[i], targets, points)
     if not answers[0].points:
         raise InputError(f"{source.place}: no points match: expected at least one")
@@ -131,7 +140,8 @@ def find_answers(
 
 def _columns(devices: Sequence[Device], stages: Sequence[str], inputs: Sequence[str]) -> list[str]:
     measures = [m for device in devices for m in _measures(device, AT_PEAK, stages)]
-    names = {name for measure in measures for name in measure.meta.root_names()} | {"devices"}
+    names = {name for measure in measures for name in measure.meta.root_names()}
+    names |= {"devices", *MEMORY_COUNTS}
     return sorted(names - set(inputs))
 
 
@@ -141,14 +151,15 @@ def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> 
         metrics.tpot_seconds(device, achievable).alias("tpot_s"),
         metrics.tokens_per_second_per_user(device, achievable).alias("user_tokens_per_s"),
         metrics.tokens_per_second(device, achievable, stages).alias("device_tokens_per_s"),
-        *_memory_measures(device, stages),
     ]
 
 
-def _memory_measures(device: Device, stages: Sequence[str]) -> list[pl.Expr]:
+def _memory_measures() -> list[pl.Expr]:
+    held = pl.col(HELD).struct
     return [
-        metrics.memory_needed_bytes(stages).alias("memory_bytes"),
-        metrics.largest_batch(device, stages).alias("largest_batch"),
+        held.field("needed_bytes").alias("memory_bytes"),
+        held.field("largest_batch"),
+        held.field("fits"),
     ]
 
 
@@ -158,8 +169,9 @@ def _measured(
     timing: TimingTarget,
     options: SloOptions,
     achievable: Achievable,
+    settings: Mapping[str, int],
 ) -> pl.DataFrame:
-    """Inputs and `FRONT_COLUMNS` of points on a timing target."""
+    """Inputs, `FRONT_COLUMNS` and `fits` of points on a timing target."""
     device, stages = timing.device, source.stages_there
     names_device = "device" in source.inputs
     if names_device:  # each device gets the points that name it
@@ -168,8 +180,11 @@ def _measured(
         raise InputError(
             f"slo: {device.name}: its file has no link: expected one, as points use several devices"
         )
+    held = held_on(source.loaded, device, source.columns, {} if names_device else settings)
+    batch = batch.with_columns(held.alias(HELD))
     if timing.times == ROOFLINE:
-        return batch.select(*source.inputs, *_measures(device, achievable, stages))
+        measures = _measures(device, achievable, stages)
+        return batch.select(*source.inputs, *measures, *_memory_measures())
     model = source.loaded._replace(devices=(device,), times=timing.times)
     added = {
         "device": pl.lit(device.name),
@@ -185,7 +200,7 @@ def _measured(
         tpot.alias("tpot_s"),
         (1.0 / tpot).alias("user_tokens_per_s"),
         (tokens / (pl.col("ttft_seconds") + pl.col("decode_seconds"))).alias("device_tokens_per_s"),
-        *_memory_measures(device, stages),
+        *_memory_measures(),
     ]
     counts = batch.drop([name for name in seconds.columns if name in batch.columns])
     return counts.hstack(seconds).select(*source.inputs, *measures)
@@ -193,7 +208,7 @@ def _measured(
 
 def _add(answer: Answer, targets: LatencyTargets, shown: pl.DataFrame) -> Answer:
     """Add points, of which `shown` has inputs and measures."""
-    fitting = shown.filter(pl.col("memory_bytes") <= metrics.memory_bytes(answer.device))
+    fitting = shown.filter("fits").drop("fits")
     in_ttft = fitting.filter(meets_ttft(targets))
     meeting = in_ttft.filter(meets_tpot(targets))
     candidates = [answer.best] if answer.best else []

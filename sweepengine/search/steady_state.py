@@ -6,22 +6,22 @@ a request waits for the mean prefill of other requests (`formulas/serving.py`).
 """
 
 from collections.abc import Iterator
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweepengine.data.devices import GIGA
 from sweepengine.data.speeds import TimingTarget, serving_engine_of
 from sweepengine.engine.lazy import CHUNK_ROWS, grid_frames
+from sweepengine.engine.memory import MEMORY_INPUTS
 from sweepengine.formulas.serving import ServingEngine, continuous_ttft
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, quantile
 from sweepengine.grid.points import output_names
 from sweepengine.search.options import ServingAssumptions
+from sweepengine.search.steady_memory import held_in_steady_state
 
 Floats = NDArray[np.float64]
 SECONDS_PER_DAY = 86_400
@@ -37,28 +37,40 @@ STEADY_STATE_COLUMNS = {
     "tokens_per_s": "output tokens/s of one replica",
     "device_tokens_per_s": "output tokens/s per device",
     "user_tokens_per_s": "output tokens/s of one user",
+    "device_usable_bytes": "bytes of a device that its driver reports",
     "room_bytes": "bytes of a device that the serving engine may use",
-    "memory_bytes": "bytes that a device needs, at the percentile `ServingAssumptions.share`",
-    "prefill_bytes": "part of memory_bytes: activations of a prefill",
-    "sequence_bytes": "part of memory_bytes: mean of each sequence",
+    "memory_bytes": "bytes of them that it needs, at the percentile `ServingAssumptions.share`",
+    "runtime_bytes": "context, libraries and buffers of collectives",
+    "activation_bytes": "activations of the serving engine",
+    "graph_bytes": "CUDA graphs",
+    "kv_pool_bytes": "pool of the KV cache; below 0 the serving engine does not start",
+    "kv_pool_tokens": "of that pool, as the log of the engine counts them for the longest request",
+    "request_tokens": "tokens of the longest request, prompt and answer",
+    "sequence_bytes": "mean KV cache of each sequence",
+    "shared_bytes": "KV cache of tokens that all requests share",
+    "max_sequences": "most sequences that a data-parallel group of the engine runs at once",
+    "chunk_tokens": "most tokens of one pass",
+    "memory_share": "share of the memory that the serving engine takes",
+    "fits": "whether the weights, and the KV cache of the batch, fit",
     "largest_batch": "largest batch size of a replica that fits",
 }
 """Columns of a steady state, which has inputs, `weight_bytes` and `devices` too."""
 ASSUMED = ServingAssumptions()
-FITS = pl.col("memory_bytes") <= pl.col("room_bytes")
+FITS = pl.col("fits")
 """Whether a candidate fits in memory."""
-MEMORY_COLUMN = "device_memory_gb"
 NULLABLE = ("tpot_s", "user_tokens_per_s")
 """Measures that are null where nothing is decoded."""
-LENGTH_COLUMNS = ("decode_steps", "cached_tokens")
+LENGTH_COLUMNS = ("decode_steps",)
 LAYOUT_COLUMNS, FORMAT_COLUMNS = AXES["layout"].columns, AXES["precision"].columns
-_SWEPT = ("context_tokens", "weight_bytes", "devices", "decode_kv_cache_bytes",
-          "decode_activation_bytes", "prefill_activation_bytes", "vision_activation_bytes",
-          "vision_seconds", "prefill_seconds", "ttft_seconds", "tpot_seconds")  # fmt: skip
+_SWEPT = ("context_tokens", "weight_bytes", "devices", "vision_seconds", "prefill_seconds",
+          "ttft_seconds", "tpot_seconds")  # fmt: skip
 
 
 def served_frames(
-    grid: Grid, timing: TimingTarget, serving: ServingAssumptions = ASSUMED
+    grid: Grid,
+    timing: TimingTarget,
+    serving: ServingAssumptions = ASSUMED,
+    sized: bool = False,
 ) -> Iterator[pl.DataFrame]:
     """Steady states of a sweep, chunk by chunk, in order.
 
@@ -69,6 +81,8 @@ def served_frames(
     timing : TimingTarget
         The device and framework of its points.
     serving : ServingAssumptions
+    sized : bool
+        As `steady_states` takes it.
 
     Yields
     ------
@@ -76,11 +90,13 @@ def served_frames(
         A row per candidate, as `steady_states`.
     """
     for frame in swept_frames(grid):
-        yield steady_states(grid, frame, timing, serving)
+        yield steady_states(grid, frame, timing, serving, sized)
 
 
-def swept_frames(grid: Grid) -> Iterator[pl.DataFrame]:
-    """Columns of a sweep that steady states need; a frame holds all lengths of its candidates.
+def swept_frames(grid: Grid, more: tuple[str, ...] = ()) -> Iterator[pl.DataFrame]:
+    """Columns of a sweep that steady states need, and `more` outputs.
+
+    A frame holds all lengths of its candidates.
 
     Raises
     ------
@@ -88,9 +104,10 @@ def swept_frames(grid: Grid) -> Iterator[pl.DataFrame]:
         When a column would overflow.
     """
     assert grid.lengths is not None
-    outputs = tuple(name for name in _SWEPT if name in output_names(grid.model))
+    outputs = tuple(name for name in (*_SWEPT, *more) if name in output_names(grid.model))
     grid.check(outputs)
-    inputs = (*_varied(grid), *LENGTH_COLUMNS, MEMORY_COLUMN)
+    held = (name for name in MEMORY_INPUTS if name in grid.model.inputs)
+    inputs = (*_varied(grid), *LENGTH_COLUMNS, *held)
     frames = grid_frames(grid, (*dict.fromkeys(inputs), *outputs))
     count = grid.lengths.requests
     return _whole(frames, count) if count > CHUNK_ROWS else frames
@@ -103,7 +120,11 @@ def _varied(grid: Grid) -> tuple[str, ...]:
 
 
 def steady_states(
-    grid: Grid, frame: pl.DataFrame, timing: TimingTarget, serving: ServingAssumptions
+    grid: Grid,
+    frame: pl.DataFrame,
+    timing: TimingTarget,
+    serving: ServingAssumptions,
+    sized: bool = False,
 ) -> pl.DataFrame:
     """Candidates in the steady state of a serving engine.
 
@@ -114,6 +135,9 @@ def steady_states(
         From `swept_frames`: L lengths of each candidate.
     timing : TimingTarget
     serving : ServingAssumptions
+    sized : bool
+        Whether the serving engine is set to run as many sequences as the batch has, and no more,
+        where the grid states no number; else it takes its default.
 
     Returns
     -------
@@ -129,9 +153,8 @@ def steady_states(
         for name in frame.columns
         if name in (*_SWEPT, *LENGTH_COLUMNS, "batch_size", "data_parallel")
     }
-    given = frame[MEMORY_COLUMN].to_numpy()[::count] * GIGA
-    room = np.where(given > 0, given, timing.device.memory_bytes) * serving.memory_share
-    computed = _measured(arrays, lengths, serving_engine_of(timing), serving, room)
+    computed = _measured(arrays, lengths, serving_engine_of(timing), serving)
+    computed |= held_in_steady_state(grid.model, frame, lengths, serving, sized)
     measures = [pl.Series(name, values) for name, values in computed.items()]
     measures = [s.fill_nan(None) if s.name in NULLABLE else s for s in measures]
     candidates = frame.select(inputs)
@@ -154,7 +177,6 @@ def _measured(
     lengths: Lengths,
     engine: ServingEngine,
     serving: ServingAssumptions,
-    room: Floats,
 ) -> dict[str, NDArray[Any]]:
     """Measures of candidates, each of shape (N,).
 
@@ -166,8 +188,6 @@ def _measured(
         L lengths and their weights.
     engine : ServingEngine
     serving : ServingAssumptions
-    room : float64 array, shape (N,)
-        Usable bytes of a device.
     """
     weights = lengths.weights
     steps = of["decode_steps"].astype(np.float64)
@@ -191,16 +211,8 @@ def _measured(
     decoding = np.where(np.isnan(tpot), 0.0, tpot) * output
     requests = batch / (mean + decoding)
     devices = of["devices"][:, 0]
-    weight_bytes = of["weight_bytes"][:, 0]
-    prefill_bytes, each, deviation = _memory(of, lengths, sequences, serving)
-    z = max(NormalDist().inv_cdf(serving.share), 0.0) if serving.share < 1 else 0.0
-    sequence_bytes = sequences * each + z * np.sqrt(sequences) * deviation
-    free = np.maximum(room - weight_bytes - prefill_bytes, 0.0)
-    # n sequences of a device fit where n * each + z * sqrt(n) * deviation <= free.
-    margin = z * deviation
-    root = (np.sqrt(margin * margin + 4 * each * free) - margin) / (2 * each)
     return {
-        "weight_bytes": weight_bytes,
+        "weight_bytes": of["weight_bytes"][:, 0],
         "devices": devices,
         "ttft_s": base + longest,
         "ttft_mean_s": mean,
@@ -213,46 +225,4 @@ def _measured(
         "tokens_per_s": requests * output,
         "device_tokens_per_s": requests * output / devices,
         "user_tokens_per_s": 1.0 / tpot,
-        "room_bytes": room.astype(np.int64),
-        "memory_bytes": np.ceil(weight_bytes + prefill_bytes + sequence_bytes).astype(np.int64),
-        "prefill_bytes": np.ceil(prefill_bytes).astype(np.int64),
-        "sequence_bytes": np.ceil(each).astype(np.int64),
-        "largest_batch": np.floor(root * root * (1 + 1e-12)).astype(np.int64) * data,
     }
-
-
-def _memory(
-    of: dict[str, NDArray[Any]],
-    lengths: Lengths,
-    sequences: NDArray[np.int64],
-    serving: ServingAssumptions,
-) -> tuple[Floats, Floats, Floats]:
-    """Bytes of a prefill, and mean and standard deviation of the bytes of a sequence; shapes (N,).
-
-    A step prefills at most a chunk of tokens. A running sequence has a long answer with a
-    probability proportional to its length. With a share of 1, every sequence is as large as the
-    largest.
-
-    Parameters
-    ----------
-    of : dict of str to array, shape (N, L)
-        Columns of the sweep.
-    lengths : Lengths
-    sequences : int64 array, shape (N,)
-        Sequences of a data-parallel rank.
-    serving : ServingAssumptions
-    """
-    tokens = of["context_tokens"]
-    new = np.maximum(tokens - of["cached_tokens"], 1)
-    steps = np.maximum(of["decode_steps"], 1)
-    of = {name: values.astype(np.float64) for name, values in of.items() if "bytes" in name}
-    each = sequences[:, None]
-    prefill = of["prefill_activation_bytes"] / each * np.minimum(1.0, serving.chunk_tokens / new)
-    if "vision_activation_bytes" in of:
-        prefill = np.maximum(prefill, of["vision_activation_bytes"] / each)
-    kept = (of["decode_kv_cache_bytes"] + of["decode_activation_bytes"]) / each
-    running = lengths.weights * steps
-    running = running / running.sum(axis=1, keepdims=True)
-    mean = (kept * running).sum(axis=1) if serving.share < 1 else kept.max(axis=1)
-    deviation = np.sqrt(((kept - mean[:, None]) ** 2 * running).sum(axis=1))
-    return prefill.max(axis=1), mean, deviation

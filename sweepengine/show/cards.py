@@ -1,6 +1,6 @@
 """The answer of `fit` in a terminal: one card with a column for each device."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -15,7 +15,8 @@ from sweepengine.search.fit import Card, Fit
 from sweepengine.show.terminal import print_table, say
 
 LENGTH_TITLES = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
-           "cached_tokens": "cached tokens", "decode_steps": "tokens decoded"}  # fmt: skip
+           "cached_tokens": "cached tokens", "shared_tokens": "of them shared by all",
+           "decode_steps": "tokens decoded"}  # fmt: skip
 PERCENTILES = (("TTFT s: p50, p95, p99", "ttft_s", 1.0),
                ("device s: p50, p95, p99", "device_seconds", 1.0),
                ("KV cache MB: p50, p95, p99", "cache_bytes", 1e-6))  # fmt: skip
@@ -31,7 +32,8 @@ def show_fit(fitted: Fit, named: str) -> None:
     rows += [("memory", *(memory_bar(card) for card in cards))]
     rows += [("W: weights, GB", *(_gb(_row(card)["weight_bytes"]) for card in cards))]
     rows += [("c: KV cache, GB", *(_cache(card) for card in cards))]
-    rows += [("a: prefill activations, .: free, GB", *(_activations(card) for card in cards))]
+    rows += [("a: activations, runtime, GB", *(_activations(card) for card in cards))]
+    rows += [("KV pool, tokens", *(_pool(card) for card in cards))]
     for tokens in cards[0].largest:
         most = (f"{card.largest[tokens]:,}" for card in cards)
         rows.append((f"max requests of {tokens // 1024}k tokens", *most))
@@ -55,7 +57,7 @@ def show_fit(fitted: Fit, named: str) -> None:
     options = fitted.options
     checkpoint = f"checkpoint: {checkpoint_text(model.architecture)}"
     formats = checkpoint if options.precision == OWN else options.precision
-    say(f"{formats}; the serving engine uses {options.serving.memory_share:.0%} of the memory")
+    say(f"{formats}; {engines_text(cards)}")
     say(f"verify: {verifying(fitted, named)}")
 
 
@@ -72,11 +74,12 @@ def _devices(card: Card) -> str:
 
 def memory_bar(card: Card) -> str:
     """Draw weights, KV cache, activations and free memory of a device in characters."""
-    row, capacity = _row(card), card.device.memory_bytes
+    row = _row(card)
+    capacity = row["device_usable_bytes"]
     parts = {
         "W": row["weight_bytes"],
-        "c": row["memory_bytes"] - row["weight_bytes"] - row["prefill_bytes"],
-        "a": row["prefill_bytes"],
+        "c": cache_bytes(row),
+        "a": row["activation_bytes"] + row["runtime_bytes"],
     }
     drawn, filled = "", 0.0
     for letter, part in parts.items():
@@ -90,16 +93,42 @@ def _gb(value: float) -> str:
     return f"{value / GIGA:,.1f}"
 
 
+def cache_bytes(row: Mapping[str, float]) -> float:
+    """Bytes of the KV cache of a batch, of a row of steady states."""
+    return row["memory_bytes"] - (row["room_bytes"] - row["kv_pool_bytes"])
+
+
 def _cache(card: Card) -> str:
     row = _row(card)
-    cache = row["memory_bytes"] - row["weight_bytes"] - row["prefill_bytes"]
-    return f"{_gb(cache)} of {row['batch_size']:,} requests"
+    return f"{_gb(cache_bytes(row))} of {row['batch_size']:,} requests"
 
 
 def _activations(card: Card) -> str:
     row = _row(card)
-    free = card.device.memory_bytes - row["memory_bytes"]
-    return f"{_gb(row['prefill_bytes'])}, {_gb(free)}"
+    return f"{_gb(row['activation_bytes'])}, {_gb(row['runtime_bytes'])}"
+
+
+def _pool(card: Card) -> str:
+    """Tokens of the pool as the log of the serving engine prints them, or what lacks."""
+    row = _row(card)
+    if row["kv_pool_bytes"] < 0:
+        return f"does not start: {-row['kv_pool_bytes'] / GIGA:,.1f} GB lack"
+    tokens, longest = row["kv_pool_tokens"], row["request_tokens"]
+    return f"{tokens:,} ({tokens / longest:,.2f} requests of {longest:,})"
+
+
+def engines_text(cards: Sequence[Card]) -> str:
+    """Describe the settings of the serving engine that memory is of."""
+    rows = [_row(card) for card in cards]
+    texts = [
+        f"{row['memory_share']:.3g} of the memory, {row['max_sequences']:,} sequences, "
+        f"{row['chunk_tokens']:,} tokens a pass"
+        for row in rows
+    ]
+    if len(set(texts)) == 1:
+        return f"the serving engine takes {texts[0]}"
+    named = (f"{card.device.name} {text}" for card, text in zip(cards, texts, strict=True))
+    return "the serving engine takes: " + "; ".join(named)
 
 
 def _latencies(card: Card, i: int) -> str:

@@ -6,6 +6,7 @@ import altair as alt
 import polars as pl
 
 from sweepengine.costs import metrics
+from sweepengine.costs.device_memory import figure_on
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.layout import Layout, expert_groups
@@ -141,7 +142,7 @@ def heat_map(source: Source, device: Device) -> Chart | None:
         return None
     steps = _binned("decode_steps", counts["K"], counts["low"], counts["high"])
     batches = _binned("batch_size", counts["B"], counts["least"], counts["largest"])
-    fits = metrics.memory_needed_bytes(source.stages_there) <= metrics.memory_bytes(device)
+    fits = figure_on(source.loaded, device, source.columns, "fits")
     cells = folded(
         source,
         [steps, batches],

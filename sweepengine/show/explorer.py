@@ -42,16 +42,16 @@ FRONT_COLUMNS = (
 def view_of(answer: Explored) -> dict[str, Any]:
     """Return what a page shows of one device, for JSON."""
     model, memory, cost = answer.model, answer.memory, answer.cost
-    used = sum(memory[name] for name in MEMORY_TITLES)
-    fits = used <= memory["capacity"]
+    used, fits = sum(memory[name] for name in MEMORY_TITLES), bool(cost["fits"])
     figures = [
         ("ttft", "TTFT", cost["ttft_seconds"], f"{cost['ttft_seconds'] * 1000:,.4g} ms"),
         ("tpot", "TPOT", cost["tpot_seconds"], f"{cost['tpot_seconds'] * 1000:,.4g} ms"),
         ("rate", "output tokens/s/device", answer.device_tokens_per_s,
          f"{answer.device_tokens_per_s:,.0f}"),
         ("layout", "layout", answer.layout, answer.layout),
-        ("largest", "largest batch that fits", memory["largest_batch"],
-         f"{memory['largest_batch']:,}"),
+        ("largest", "largest batch that fits", cost["largest_batch"],
+         f"{cost['largest_batch']:,}"),
+        ("pool", "KV pool, tokens", cost["kv_pool_tokens"], f"{cost['kv_pool_tokens']:,}"),
         *(
             (f"{stage}_bound", f"{stage} bound by", next(iter(parts)), bound_text(parts))
             for stage, parts in answer.bound.items()
@@ -91,7 +91,8 @@ def view_of(answer: Explored) -> dict[str, Any]:
     }  # fmt: skip
 
 
-MEMORY_TITLES = {"weights": "weights", "cache": "KV cache", "activations": "activations"}
+MEMORY_TITLES = {"weights": "weights", "runtime": "runtime", "activations": "activations",
+                 "graphs": "CUDA graphs", "cache": "KV cache"}  # fmt: skip
 """Parts of the memory of a device: keys of `Explored.memory`, and titles."""
 COUNTED = {
     "tensor TFLOP": ("tensor_flops", 1e12),

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from sweepengine.costs import metrics
+from sweepengine.costs.device_memory import figure_on
 from sweepengine.data.devices import Device
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.shorthand import layout_text
@@ -32,15 +33,15 @@ def layout_name(row: dict[str, Any]) -> str:
 def layout_table(source: Source, device: Device) -> Table | None:
     """Make a row for each layout and formats of a source; None if there is only one.
 
-    A point fits if a device holds its weights, KV cache and activations. Rates are rooflines of the
-    fastest point that fits.
+    A point fits if the pool of the default serving engine holds its KV cache. Rates are rooflines
+    of the fastest point that fits.
     """
     keys = varying_layouts(source).columns
     if not keys:
         return None
     stages = source.stages_there
-    memory = metrics.memory_needed_bytes(stages)
-    fits = memory <= metrics.memory_bytes(device)
+    memory = figure_on(source.loaded, device, source.columns, "needed_bytes")
+    fits = figure_on(source.loaded, device, source.columns, "fits")
     user = metrics.tokens_per_second_per_user(device)
     rate = metrics.tokens_per_second(device, stages=stages)
     rows = folded(

@@ -226,8 +226,8 @@ def notes(comparison: ModelComparison) -> list[str]:
         f"{_answer_text(comparison).capitalize()}. Real answers differ in length by model and "
         f"{unit}. Accuracy is not modelled.",
         *([WHOLE_PAGE] if unit == "page" else []),
-        "Requests join a running batch, as in vLLM; the serving engine uses "
-        f"{comparison.serving.memory_share:.0%} of the memory of one device.",
+        "Requests join a running batch, on one device; the serving engine has its default "
+        "settings.",
         *(f"Times: {basis}." for basis in comparison.bases),
     ]
     if comparison.prices:

@@ -68,6 +68,7 @@ def _prefill_plans(source: Source, model: Model) -> list[Plan]:
     activations = pl.sum_horizontal(columns) if summed else pl.max_horizontal(columns)
     # The FLOPs of the head are proportional to tokens.
     tokens = pl.col("context_tokens").cast(pl.Int64) - pl.col("cached_tokens")
+    tokens -= pl.col("shared_tokens")
     head = decoder_ends(arch.backbone, 1).head.tensor_flops * tokens * pl.col("batch_size")
     vision = (Curve(metrics.flops(("vision",)) / TERA, "vision"),) if "vision" in stages else ()
     components = (

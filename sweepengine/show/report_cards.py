@@ -67,7 +67,8 @@ def _needs(source: Source) -> Card:
     of = {stage: (metrics.flops((stage,)) / TERA, "TFLOP") for stage in stages}
     lines = []
     if not model.architecture.convention.sums_activations:
-        of["memory per device"] = (metrics.memory_needed_bytes(stages) / GIGA, "GB")
+        of["weights per device"] = (pl.col("weight_bytes") / GIGA, "GB")
+        of["KV cache per device"] = (pl.col("decode_kv_cache_bytes") / GIGA, "GB")
         lines = [
             ("parameters", f"{model.parameter_count / 1e9:,.2f} billion"),
             ("KV cache per token", f"{model.kv_bytes_per_token:,} bytes"),

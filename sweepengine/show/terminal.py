@@ -132,10 +132,15 @@ def show_roofline(point: "OnDevice") -> None:
         rows,
         ("phase", "compute", "memory", "links", "total", "bound by"),
     )
-    used, capacity = point.memory_bytes / 1e9, point.has_bytes / 1e9
+    held = point.memory
+    parts = (("weights", point.weight_bytes), ("runtime", held.runtime_bytes),
+             ("activations", held.activation_bytes), ("CUDA graphs", held.graph_bytes),
+             ("KV pool", held.pool_bytes))  # fmt: skip
+    shown = ", ".join(f"{name} {value / 1e9:,.1f}" for name, value in parts)
+    say(f"memory per device, GB: {shown}; of {held.usable_bytes / 1e9:,.1f} usable")
     fits = "fits" if point.fits else "does not fit"
-    most = f"largest batch {point.largest_batch:,}"
-    say(f"memory per device: {used:,.1f} of {capacity:,.1f} GB, {fits}; {most}")
+    say(f"KV pool: {held.pool_tokens:,} tokens; the batch {fits}, "
+        f"largest batch {held.largest_batch:,}")  # fmt: skip
 
 
 def show_validation(validation: "Validation") -> None:

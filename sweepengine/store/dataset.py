@@ -120,7 +120,7 @@ def _arrow_type(dtype: str) -> pa.DataType:
     """Arrow type of a column, which has the same name in lower case."""
     if dtype == "Enum":
         return pa.dictionary(pa.int8(), pa.string())
-    return getattr(pa, dtype.lower())()
+    return pa.bool_() if dtype == "Boolean" else getattr(pa, dtype.lower())()
 
 
 def file_name(start: int, stop: int) -> str:

@@ -87,26 +87,6 @@ def test_fractions_are_of_the_peak(fraction):
         metrics.roofline_seconds(H100, ("vision",), metrics.Achievable(fraction, 1.0))
 
 
-def test_largest_batch_fits_and_one_more_does_not():
-    frame = pl.DataFrame(
-        {
-            "crop_rows": [0, 2, 3],
-            "crop_cols": [0, 3, 5],
-            "decode_steps": [1, 2000, 9000],
-            "key_value_heads": [10, 5, 1],
-            "attention": ["flash", "eager", "flash"],
-        }
-    )
-    for name in ("rtx-4090", "h100-sxm"):
-        device = se.load_device(name)
-        most = se.evaluate(frame).select(metrics.largest_batch(device)).to_series()
-        for extra, fits in ((0, True), (1, False)):
-            at = frame.with_columns(batch_size=most + extra)
-            needed = se.evaluate(at).select(metrics.memory_needed_bytes()).to_series()
-            assert (needed <= device.memory_bytes).all() == fits
-            assert (needed <= device.memory_bytes).any() == fits
-
-
 def test_weights_follow_the_heads():
     heads = [(10, 10), (10, 5), (20, 4), (1280, 1), (8, 2)]
     frame = pl.DataFrame(heads, schema=["attention_heads", "key_value_heads"], orient="row")
@@ -137,9 +117,3 @@ def test_reserved_pages_follow_the_heads_of_each_point():
     frame = pl.DataFrame({"key_value_heads": [10, 5], "decode_steps": [7, 7]})
     found = se.evaluate(frame).select(metrics.reserved_kv_cache_bytes(RELEASED)).to_series()
     assert found.to_list() == [2 * 12 * 1280 * 2 * 304, 2 * 12 * 640 * 2 * 304]
-
-
-def test_device_too_small_for_the_weights_holds_no_batch():
-    tiny = H100._replace(memory_bytes=6_000_000_000)
-    points = se.evaluate(pl.DataFrame({"batch_size": [1]}))
-    assert points.select(metrics.largest_batch(tiny)).item() == 0

@@ -97,7 +97,10 @@ def test_parameters_are_the_weights_of_a_pass(arch):
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 500))
 def test_tokens_of_a_point_add_up(image, text, cached):
     zeros = dict.fromkeys(Point._fields, 0)
-    found = tokens_of(Point(**zeros | {"text_tokens": text, "cached_tokens": cached, "images": 3}),
-                      image, image + 1)  # fmt: skip
+    shared = text // 2
+    given = {"text_tokens": text, "cached_tokens": cached, "images": 3, "shared_tokens": shared}
+    found = tokens_of(Point(**zeros | given), image, image + 1)
     seen = 3 * image
-    assert found == (seen, seen + 3, seen + text + cached, seen + text)
+    assert found == (
+        seen, seen + 3, seen + text + cached, seen + text - shared, cached + shared
+    )  # fmt: skip

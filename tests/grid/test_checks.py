@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 import sweepengine as se
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
+from sweepengine.data.speeds import on_devices
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import checked_value, checked_values
@@ -59,13 +60,14 @@ def test_a_number_is_valid_everywhere_or_nowhere(name, data):
     if number:
         array = np.array([value])
         assert alone == valid(lambda: checked_values(column, array, lambda *_: "here"))
-    model = next(m for m in map(load_model, MODELS) if m.has[column.needs])
+    models = [on_devices(load_model(each), ["h100-sxm"]) for each in MODELS]
+    model = next(m for m in models if m.has[column.needs])
     if name in LENGTHS:
         assert alone == valid(lambda: lengths_of("here", model, {name: [value]}))
     joint = {
         column for axis in ("crops", "image", "heads", "layout") for column in JOINT[axis].columns
     }
-    if name not in joint:  # others are valid together alone
+    if name not in {*joint, "shared_tokens"}:  # others are valid together alone
         assert alone == valid(lambda: checked_point(model, {name: value}))
         assert alone == valid(lambda: read_axes("here", model, {name: [value]}))
 
@@ -88,7 +90,8 @@ def test_values_are_valid_together_everywhere_or_nowhere(name, data):
     frame = pl.DataFrame([{column: 1 for column in drawn if column in INPUTS} | drawn])
     assert point == valid(lambda: se.evaluate(frame, model))
     axes = {"layout": "-".join(f"{letter}{drawn[f'{kind}_parallel']}" for letter, kind in (
-        ("tp", "tensor"), ("ep", "expert"), ("pp", "pipeline"), ("dp", "data")))}  # fmt: skip
+        ("tp", "tensor"), ("ep", "expert"), ("pp", "pipeline"), ("dp", "data"),
+            ("dcp", "decode_context")))}  # fmt: skip
     axes["weight_format"] = [drawn["weight_format"]]
     if model.has["heads"]:
         axes["heads"] = [[drawn[column] for column in JOINT["heads"].columns]]

@@ -5,6 +5,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine.costs import metrics
+from sweepengine.costs.device_memory import held_on
 from sweepengine.data.models import load_model
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
@@ -172,21 +173,24 @@ def test_hardware_that_is_none_is_refused(value):
 
 
 def test_rooflines_take_what_a_point_says_instead_of_the_device():
-    device = se.load_device("h100-sxm")
+    device, model = se.load_device("h100-sxm"), se.load_model("qwen3-8b")
     given = {"prompt_tokens": [1000], "weight_format": ["fp8"], "activation_format": ["fp8"],
              "tensor_parallel": [2]}  # fmt: skip
     said = {"device_tensor_tflops": 494.7, "device_bandwidth_gbs": 1675.0,
             "device_memory_gb": 24.0, "link_bandwidth_gbs": 225.0}  # fmt: skip
 
     def found(**more):
-        frame = se.evaluate(pl.DataFrame(given | {k: [v] for k, v in more.items()}), "qwen3-8b")
-        return frame.select(
-            peak=metrics.tensor_peak(device, "prefill"),
-            memory=metrics.memory_seconds(device, "decode"),
-            link=metrics.link_seconds(device, "prefill"),
-            has=metrics.memory_bytes(device),
-            batch=metrics.largest_batch(device, ("prefill", "decode")),
-        ).row(0, named=True)
+        frame = se.evaluate(pl.DataFrame(given | {k: [v] for k, v in more.items()}), model)
+        return (
+            frame.select(
+                peak=metrics.tensor_peak(device, "prefill"),
+                memory=metrics.memory_seconds(device, "decode"),
+                link=metrics.link_seconds(device, "prefill"),
+                held=held_on(model, device, tuple(frame.columns)),
+            )
+            .unnest("held")
+            .row(0, named=True)
+        )
 
     own, other = found(), found(**said)
     assert own["peak"] == pytest.approx(1978.9e12)
@@ -194,5 +198,5 @@ def test_rooflines_take_what_a_point_says_instead_of_the_device():
     assert other["memory"] == pytest.approx(2 * own["memory"])
     latency = device.links.latency_s * (2 * 36 + 2)
     assert other["link"] - latency == pytest.approx(2 * (own["link"] - latency))
-    assert (own["has"], other["has"]) == (80_000_000_000, 24_000_000_000)
-    assert other["batch"] < own["batch"] / 3
+    assert (own["room_bytes"], other["room_bytes"]) == (78_238_640_000, 22_080_000_000)
+    assert other["largest_batch"] < own["largest_batch"] / 3

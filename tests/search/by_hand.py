@@ -33,6 +33,16 @@ def formats_of(model, precision, layout):
     return {name: INPUTS[name].shown(getattr(point, name)) for name in names}
 
 
+SHARE = 0.92
+"""Share of the memory that vLLM takes by default."""
+
+
+def room_of(device, gigabytes=0):
+    """Bytes of a device that vLLM takes by default."""
+    usable = int(gigabytes * 1e9) or se.load_device(device).usable_bytes
+    return usable * int(SHARE * 1000) // 1000
+
+
 def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED):
     """Measures of one candidate, by the formulas of formulas/serving.py on single costs."""
     weights = [one.weight / sum(m.weight for m in mix) for one in mix]
@@ -62,10 +72,10 @@ def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED)
             longest = size
             break
     requests = batch / (base + prefill + output * tpot)
-    new = [one.prompt for one in mix]
-    filling = max(c["prefill_activation_bytes"] / sequences * min(1, setting.chunk_tokens / t)
-                  for c, t in zip(costs, new, strict=True))  # fmt: skip
-    kept = [(c["decode_kv_cache_bytes"] + c["decode_activation_bytes"]) / sequences for c in costs]
+    charged = sum(
+        costs[0][f"{part}_bytes"] for part in ("weight", "runtime", "activation", "graph")
+    )
+    kept = [c["sequence_kv_bytes"] for c in costs]
     under_way = [w * one.answer for w, one in zip(weights, mix, strict=True)]
     under_way = [part / sum(under_way) for part in under_way]
     mean = sum(k * u for k, u in zip(kept, under_way, strict=True))
@@ -82,7 +92,7 @@ def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED)
         "requests_per_s": requests,
         "tokens_per_s": requests * output,
         "device_tokens_per_s": requests * output / costs[0]["devices"],
-        "memory_bytes": math.ceil(costs[0]["weight_bytes"] + filling + held),
+        "memory_bytes": charged + math.ceil(held),
         "weight_bytes": costs[0]["weight_bytes"],
         "devices": costs[0]["devices"],
         "output": output,

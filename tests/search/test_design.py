@@ -10,7 +10,7 @@ from sweepengine.grid.files import load_grid, parse_grid
 from sweepengine.search.design import DESIGN, device_figures, find_designs
 from sweepengine.search.options import LatencyTargets
 from sweepengine.show.design_chart import designs_chart, equal_lines
-from tests.search.by_hand import Requests, formats_of, served
+from tests.search.by_hand import Requests, formats_of, room_of, served
 
 MIX = [Requests(500, 300, 2.0), Requests(6000, 100, 1.0)]
 GRID = {
@@ -40,7 +40,7 @@ def test_designs_are_what_a_loop_over_costs_finds():
     inputs = formats_of("llama-3.1-8b", "checkpoint", "tp1")
     for row in found.designs.to_dicts():
         figures = {name: row[name] for name in ("device_bandwidth_gbs", "device_memory_gb")}
-        room = 0.9e9 * row["device_memory_gb"]
+        room = room_of("h100-sxm", row["device_memory_gb"])
         candidates = [
             served("llama-3.1-8b", "h100-sxm", MIX, batch, inputs | figures) | {"batch": batch}
             for batch in (1, 8, 32, 128)
@@ -80,7 +80,7 @@ def test_sensitivity_doubles_one_figure_at_a_time():
         c["requests_per_s"]
         for batch in (1, 8, 32, 128)
         if (c := served("llama-3.1-8b", "h100-sxm", MIX, batch, inputs | named))["memory_bytes"]
-        <= 0.9e9 * wide["device_memory_gb"]
+        <= room_of("h100-sxm", wide["device_memory_gb"])
         and c["ttft_s"] <= 1.0
         and c["tpot_s"] <= 0.03
     ]

@@ -11,7 +11,7 @@ from sweepengine.search.limits_map import MEMORY, SERVES, TPOT, TTFT, find_maps
 from sweepengine.search.options import LatencyTargets, MapOptions
 from sweepengine.show.map_chart import bands, contours, maps_chart, rectangles
 from sweepengine.show.maps import picture
-from tests.search.by_hand import Requests, formats_of, served
+from tests.search.by_hand import Requests, formats_of, room_of, served
 
 MODEL = "llama-3.1-8b"
 TARGETS = LatencyTargets(0.5, 0.015)
@@ -34,7 +34,7 @@ def test_each_point_is_stopped_by_what_single_costs_say():
             batch, tokens = int(panel.batches[row]), int(panel.lengths[column])
             found = served(MODEL, "h100-sxm", [Requests(tokens, 200, 1.0)], batch, inputs)
             stop = SERVES
-            if found["memory_bytes"] > 72e9:
+            if found["memory_bytes"] > room_of("h100-sxm"):
                 stop = MEMORY
             elif found["ttft_s"] > TARGETS.ttft_s:
                 stop = TTFT

@@ -98,7 +98,7 @@ def test_options_that_are_not_valid_are_named(record, said):
 def test_nested_records_are_made_of_flat_values():
     found = record_of(DeployOptions, {"ttft": 1.0, "memory_share": 0.5, "layouts": ["tp2"]})
     assert found.targets == (1.0, 0.05)
-    assert found.serving.memory_share == 0.5
+    assert found.engine.memory_share == 0.5
     assert found.layouts == ("tp2",)
 
 

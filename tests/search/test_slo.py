@@ -7,7 +7,7 @@ import pytest
 import sweepengine as se
 from sweepengine.costs.metrics import Achievable
 from sweepengine.formulas.formats import FORMAT_NAMES
-from sweepengine.formulas.points import Point
+from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.files import load_grid
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
@@ -32,6 +32,11 @@ TARGETS = LatencyTargets(0.1, 0.003)
 ROOF = SloOptions(times="roofline")
 
 
+def shown(model, point):
+    """Inputs of a point, as `se.cost` takes them."""
+    return {name: INPUTS[name].shown(getattr(point, name)) for name in model.inputs}
+
+
 def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutable
     """Every point in plain Python, one after the other."""
     grid = load_grid(path)
@@ -51,9 +56,7 @@ def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutab
         ttft = seconds("vision") + seconds("prefill")
         steps = point.decode_steps
         tpot = seconds("decode") / steps if steps else None
-        weights = cost["weight_bytes"]
-        held = max(cost[f"{stage}_activation_bytes"] for stage in ("vision", "prefill", "decode"))
-        held += cost["decode_kv_cache_bytes"]
+        memory = se.cost(grid.model, device=device, **shown(grid.model, point))
         rows.append(
             {
                 "point": point,
@@ -61,8 +64,8 @@ def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutab
                 "tpot": tpot,
                 "user": 1 / tpot if steps else None,
                 "device": point.batch_size * steps / (ttft + seconds("decode")),
-                "fits": weights + held <= device.memory_bytes,
-                "largest": max((device.memory_bytes - weights) // (held // point.batch_size), 0),
+                "fits": memory["fits"],
+                "largest": memory["largest_batch"],
             }
         )
     return rows
@@ -272,9 +275,7 @@ def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
     for i in range(grid.points):
         point = Point(**{field: int(columns[field][i]) for field in Point._fields})
         cost = point_columns(grid.model.architecture, point)
-        held = cost["weight_bytes"] + cost["decode_kv_cache_bytes"]
-        held += max(cost[f"{stage}_activation_bytes"] for stage in ("prefill", "decode"))
-        if held > device.memory_bytes:
+        if not se.cost(grid.model, device=device, **shown(grid.model, point))["fits"]:
             continue
         fitting += 1
         whole = sum(seconds_of(cost, point, stage, device) for stage in ("prefill", "decode"))
@@ -310,14 +311,15 @@ def test_explain_tells_what_fits_a_device(command):
         "--device",
         "h100-sxm",
     ]
-    assert "141.7 of 80.0 GB, does not fit; largest batch 0" in command(*asked).stdout
+    assert "the batch does not fit, largest batch 0" in command(*asked).stdout
     shown = command(*asked, "--layout", "tp8", "--precision", "fp8-kv8").stdout
     assert "h100-sxm x 8: lower bound at the peaks of the data sheet, ms" in shown
-    assert "of 80.0 GB, fits; largest batch" in shown
+    assert "of 85.0 usable" in shown
+    assert "the batch fits, largest batch" in shown
     facts = json.loads(command(*asked, "--layout", "tp8", "--json").stdout)
     (place,) = facts["devices"]
     assert place["device"] == "h100-sxm"
-    assert (place["devices"], place["fits"]) == (8, True)
+    assert (place["devices"], place["memory"]["fits"]) == (8, True)
     assert {stage["stage"]: stage["bound"] for stage in place["stages"]} == {
         "prefill": "compute", "decode": "bandwidth",
     }  # fmt: skip
@@ -353,12 +355,10 @@ def test_answers_by_silicon_equal_points_one_by_one(grid_file, tmp_path, of):
         names += ["device", "framework", "serving"]
         for row in rows.select(names).iter_rows(named=True):
             cost = se.cost("qwen3-8b", **row)
-            held = cost["weight_bytes"] + cost["decode_kv_cache_bytes"]
-            held += max(cost["prefill_activation_bytes"], cost["decode_activation_bytes"])
             in_time = cost["ttft_seconds"] <= targets.ttft_s
             if not in_time or cost["tpot_seconds"] > targets.tpot_s:
                 continue
-            if held > answer.device.memory_bytes:
+            if not cost["fits"]:
                 continue
             whole = cost["ttft_seconds"] + cost["decode_seconds"]
             meets.append(row["batch_size"] * row["decode_steps"] / whole)

@@ -1,0 +1,90 @@
+"""Memory of points under a serving engine on a device that the points themselves do not name."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from sweepengine.data.devices import Device
+from sweepengine.data.models import Model
+from sweepengine.engine.memory import MEMORY_COUNTS, MEMORY_INPUTS, held_columns, stored
+from sweepengine.formulas.memory import Held
+from sweepengine.grid.points import default_values
+
+FIGURES = ("needed_bytes", "room_bytes", "fits", "largest_batch")
+"""Fields of `held_on`."""
+NO_SETTINGS: Mapping[str, int] = {}
+
+
+def needed_bytes(held: Held, sequences: int) -> int:
+    """Bytes of the engine's room that a point takes: all but what the pool leaves free.
+
+    Numbers, or a column each; `sequences` are those of a data-parallel group.
+    """
+    cache = held.shared_bytes + sequences * held.sequence_bytes
+    return held.room_bytes - held.pool_bytes + cache
+
+
+def held_on(
+    model: Model,
+    device: Device,
+    columns: tuple[str, ...],
+    settings: Mapping[str, int] = NO_SETTINGS,
+) -> pl.Expr:
+    """A structure of `FIGURES` of each point on a device, as columns of memory have them.
+
+    Parameters
+    ----------
+    model : Model
+    device : Device
+    columns : tuple of str
+        Columns of the points; inputs that they lack have their defaults.
+    settings : mapping of str to int
+        Stored inputs of all points: the serving engine, its version and its settings.
+    """
+    timed = model._replace(devices=(device,))
+    varied = [
+        name
+        for name in MEMORY_INPUTS
+        if name in columns and name != "device" and name not in settings
+    ]
+    fixed = default_values(timed) | dict(settings) | {"device": 0}
+
+    def held(points: pl.Series) -> pl.Series:
+        frame = points.struct.unnest()
+        rows = frame.height
+        inputs = {
+            name: stored(name, frame[name])
+            if name in varied
+            else np.broadcast_to(np.int64(fixed[name]), rows)
+            for name in MEMORY_INPUTS
+        }
+        counts = {name: frame[name].to_numpy().astype(np.int64) for name in MEMORY_COUNTS}
+        found = held_columns(timed, inputs, counts)
+        data = inputs["data_parallel"]
+        values = {
+            "needed_bytes": needed_bytes(found, -(-inputs["batch_size"] // data)),  # type: ignore[arg-type]
+            "room_bytes": found.room_bytes,
+            "fits": found.fits,
+            "largest_batch": found.largest_batch,
+        }
+        return pl.DataFrame(
+            {name: np.broadcast_to(np.asarray(each), rows) for name, each in values.items()},
+            schema_overrides={"fits": pl.Boolean},
+        ).to_struct(points.name)
+
+    kinds = pl.Struct({name: pl.Boolean if name == "fits" else pl.Int64 for name in FIGURES})
+    return pl.struct(*varied, *MEMORY_COUNTS).map_batches(
+        held, return_dtype=kinds, is_elementwise=True
+    )
+
+
+def figure_on(model: Model, device: Device, columns: tuple[str, ...], name: str) -> pl.Expr:
+    """One of `FIGURES` of each point on a device under its default serving engine.
+
+    Parameters
+    ----------
+    model, device, columns : as `held_on`
+    name : str
+    """
+    return held_on(model, device, columns).struct.field(name)

@@ -1,0 +1,117 @@
+"""Columns of memory of points on devices: what does not depend on requests is made once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sweepengine.data.models import Model
+from sweepengine.formulas.kv_pages import NO_PAGES, PageGroup, Pool
+from sweepengine.formulas.memory import Held, Resident, held_by
+from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.tokens import ceil_div
+from sweepengine.grid.columns import BY_NAME
+from sweepengine.grid.memory import RESIDENT_COLUMNS, placed
+from sweepengine.grid.products import distinct
+
+Integers = NDArray[np.integer[Any]]
+MEMORY_INPUTS = (*RESIDENT_COLUMNS, "decode_steps", "batch_size", "shared_tokens")
+"""Inputs that decide the memory of a point, beside its counts."""
+MEMORY_COUNTS = ("weight_bytes", "context_tokens")
+"""Columns of counts that decide the memory of a point."""
+
+
+def memory_columns(
+    model: Model, inputs: Mapping[str, Integers], counts: Mapping[str, Integers],
+    names: Sequence[str],
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """Columns of memory of N points.
+
+    Parameters
+    ----------
+    model : Model
+        With devices.
+    inputs : mapping of str to integer array, shape (N,)
+        Of `MEMORY_INPUTS`.
+    counts : mapping of str to integer array, shape (N,)
+        Of `MEMORY_COUNTS`.
+    names : sequence of str
+        Columns to make.
+    """
+    held, rows = held_columns(model, inputs, counts), len(counts["weight_bytes"])
+    return {
+        name: np.broadcast_to(np.asarray(getattr(held, BY_NAME[name].figure)), rows)
+        for name in names
+    }
+
+
+def held_columns(
+    model: Model, inputs: Mapping[str, Integers], counts: Mapping[str, Integers]
+) -> Held:
+    """What devices hold at N points: a column for each figure, or one number for all points.
+
+    Parameters
+    ----------
+    model, inputs, counts : as `memory_columns`
+    """
+    if not len(counts["weight_bytes"]):
+        none: Any = np.zeros(0, np.int64)
+        return Held(*[none] * len(Held._fields))
+    resident, pool = residents(model, inputs, counts["weight_bytes"])
+    of: dict[str, Any] = {
+        name: np.asarray(values, np.int64) for name, values in {**inputs, **counts}.items()
+    }
+    data = of["data_parallel"]
+    tokens = of["context_tokens"] + of["decode_steps"]
+    sequences = ceil_div(of["batch_size"], data)
+    return held_by(resident, pool, tokens, of["shared_tokens"], sequences, data)
+
+
+def residents(
+    model: Model, inputs: Mapping[str, Integers], weights: Integers
+) -> tuple[Resident, Pool]:
+    """What decides the memory of N points: a column for each number, or one number for all.
+
+    Parameters
+    ----------
+    model : Model
+        With devices.
+    inputs : mapping of str to integer array, shape (N,)
+        Of `RESIDENT_COLUMNS`.
+    weights : integer array, shape (N,)
+        Bytes of weights of a device.
+    """
+    settings = [np.asarray(inputs[name], np.int64) for name in RESIDENT_COLUMNS]
+    rows, codes = distinct(settings)
+    found = [placed(model, tuple(int(values[row]) for values in settings)) for row in rows]
+    resident = Resident(*_by_row([one.resident for one in found], codes))
+    pool = _pools([one.pool for one in found], codes)
+    return resident._replace(weights=np.asarray(weights, np.int64)), pool  # type: ignore[arg-type]
+
+
+def stored(name: str, values: pl.Series) -> NDArray[np.int64]:
+    """Stored integers of a column of inputs of a frame, which holds checked values."""
+    column = INPUTS[name]
+    numbers = (values.to_physical() if column.choices else values).to_numpy()
+    whole: NDArray[np.int64] = np.rint(numbers * column.scale).astype(np.int64)
+    return whole
+
+
+def _by_row(records: Sequence[tuple[Any, ...]], codes: Integers) -> list[Any]:
+    """Each number of the record of each row: one number where all records have the same."""
+    columns = []
+    for values in zip(*records, strict=True):
+        same = all(value == values[0] for value in values)
+        columns.append(values[0] if same else np.array(values, np.int64)[codes])
+    return columns
+
+
+def _pools(pools: Sequence[Pool], codes: Integers) -> Pool:
+    """The pool of each row, with as many page groups as the one that has most."""
+    most = max(len(pool.groups) for pool in pools)
+    padded = [(*pool.groups, *[NO_PAGES] * (most - len(pool.groups))) for pool in pools]
+    groups = [PageGroup(*_by_row(each, codes)) for each in zip(*padded, strict=True)]
+    blocks, split = _by_row([(pool.block_bytes, pool.split) for pool in pools], codes)
+    return Pool(blocks, tuple(groups), split)

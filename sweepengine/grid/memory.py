@@ -1,0 +1,128 @@
+"""Memory of points on a device: what a serving engine holds there, and the requests that fit."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from sweepengine.data.devices import GIGA
+from sweepengine.data.models import Model
+from sweepengine.data.serving_engines.memory import settings_of, version_names, version_of
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.formats import cache_bits
+from sweepengine.formulas.kv_pages import Pool, pages_of
+from sweepengine.formulas.layout import Layout, share_of
+from sweepengine.formulas.memory import (
+    EngineSettings,
+    Held,
+    Resident,
+    forward_bytes,
+    held_by,
+    runtime_bytes,
+)
+from sweepengine.formulas.points import Point
+from sweepengine.formulas.speeds import FRAMEWORKS
+from sweepengine.formulas.tokens import ceil_div
+from sweepengine.grid.axes import AXES
+
+RESIDENT_COLUMNS = ("device", "device_memory_gb", "framework", "framework_version",
+                    "memory_share", "max_sequences", "chunk_tokens", *AXES["layout"].columns,
+                    *AXES["heads"].columns, "cache_format")  # fmt: skip
+"""Inputs that decide what a device holds beside weights and the KV cache of requests."""
+MAX_CACHED = 1 << 14
+MILLI = 1000
+"""Points hold device figures in thousandths."""
+
+
+class Placed(NamedTuple):
+    """A model on a device under a serving engine."""
+
+    resident: Resident
+    """But for weights, which are 0."""
+    pool: Pool
+
+
+def placed(model: Model, values: tuple[int, ...]) -> Placed:
+    """A model on a device under a serving engine.
+
+    Parameters
+    ----------
+    model : Model
+        With devices.
+    values : tuple of int
+        Values of `RESIDENT_COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        When the serving engine has no such version.
+    """
+    device, memory_gb, framework, version, *given = values
+    chosen = model.devices[device]
+    return _placed(
+        model.architecture,
+        chosen.name,
+        memory_gb * int(GIGA) // MILLI or chosen.usable_bytes,
+        chosen.links.bytes_per_s if chosen.links else 0.0,
+        FRAMEWORKS[framework],
+        version_names()[version],
+        EngineSettings(*given[:3]),
+        Layout(*given[3:-3]),
+        *given[-3:],
+    )
+
+
+@lru_cache(MAX_CACHED)
+def _placed(
+    arch: Architecture,
+    device: str,
+    usable: int,
+    link: float,
+    framework: str,
+    version: str,
+    given: EngineSettings,
+    layout: Layout,
+    heads: int,
+    key_value_heads: int,
+    cache: int,
+) -> Placed:
+    """As `placed`, from values that a cache can take; `cache` is a code of `cache_format`."""
+    engine = version_of(framework, version)
+    settings = settings_of(engine, device, usable, layout, given)
+    share, size = share_of(arch, heads, key_value_heads, layout), arch.convention.dtype_bytes
+    memory = engine.memory
+    resident = Resident(
+        usable=usable,
+        weights=0,
+        runtime=runtime_bytes(memory, layout.tensor * layout.data, link),
+        forward=forward_bytes(memory, share, settings.chunk_tokens, size),
+        layers=sum(group.layers for group in share.groups),
+        vocabulary=arch.backbone.vocabulary,
+        sequences_given=int(given.max_sequences > 0),
+        **settings._asdict(),
+        **{name: getattr(memory, name) for name in Resident._fields if hasattr(memory, name)},
+    )
+    return Placed(resident, pages_of(share.groups, cache_bits(arch, cache), size,
+                                     memory.page_tokens))  # fmt: skip
+
+
+def point_held(model: Model, point: Point, weights: int, context: int) -> Held:
+    """Memory of a device at one point.
+
+    Parameters
+    ----------
+    model : Model
+        With devices.
+    point : Point
+    weights : int
+        Bytes of weights of a device.
+    context : int
+        Tokens of a request before its answer.
+    """
+    found = placed(model, tuple(getattr(point, name) for name in RESIDENT_COLUMNS))
+    return held_by(
+        found.resident._replace(weights=weights),
+        found.pool,
+        context + point.decode_steps,
+        point.shared_tokens,
+        ceil_div(point.batch_size, point.data_parallel),
+        point.data_parallel,
+    )
