@@ -29,7 +29,15 @@ DOCS = Path(__file__).parent.parent / "docs"
 LEAST = {"decoders": 290, "vision": 190, "memory": 64, "layouts": 32, "times": 74, "published": 57}
 """Values that each page holds at least: a header that is no longer understood would lose some."""
 COSTED = {column.name for column in (*OUTPUTS, *TIMED)}
-FITTED = ("room_bytes", "weight_bytes", "prefill_bytes", "sequence_bytes", "largest_batch")
+FITTED = (
+    "room_bytes",
+    "weight_bytes",
+    "activation_bytes",
+    "kv_pool_bytes",
+    "kv_pool_tokens",
+    "sequence_bytes",
+    "largest_batch",
+)
 
 
 def text_of(page):
@@ -212,10 +220,16 @@ def test_towers_add_up_to_what_the_page_says():
     assert f"{one - se.cost('deepseek-ocr-3b')['vision_tensor_flops']:,}" in text
 
 
-def test_memory_of_the_two_ways_is_what_the_page_says():
-    command = "sweepengine explain --model llama-3.1-8b --device h100-sxm --batch-size 377"
+def test_the_sum_of_memory_is_what_the_page_says():
+    command = "sweepengine explain --model llama-3.1-8b --device h100-sxm --batch-size 395"
     (found,) = explained(command)["devices"]
-    assert f"says {found['memory_bytes'] / 1e9:.1f} GB" in " ".join(text_of("memory").split())
+    held = found["memory"]
+    parts = [found["weight_bytes"], *(held[f"{name}_bytes"] for name in (
+        "runtime", "activation", "graph"))]  # fmt: skip
+    shown = " - ".join(f"{value / 1e9:.2f}" for value in (held["room_bytes"], *parts))
+    page = " ".join(text_of("memory").split())
+    assert f"`{shown} = {held['pool_bytes'] / 1e9:.2f}` GB" in page
+    assert (held["fits"], held["largest_batch"]) == (True, 395)
 
 
 def test_published_figures_of_layers_are_those_of_the_reference():

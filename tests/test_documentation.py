@@ -136,7 +136,7 @@ def test_site_builds_strictly_and_shows_every_formula_and_column(root, tmp_path)
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    pages = ("method", "decoders", "vision", "precision", "layouts", "times", "published")
+    pages = ("method", "decoders", "vision", "precision", "layouts", "memory", "times", "published")
     method = "".join((site / page / "index.html").read_text(encoding="utf-8") for page in pages)
     for formula in FORMULAS:
         assert f'id="{formula.__module__}.{formula.__name__}"' in method, formula

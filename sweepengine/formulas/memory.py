@@ -6,9 +6,7 @@ serving engine".
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from sweepengine.formulas.architecture import Group
 from sweepengine.formulas.kv_pages import (
@@ -242,12 +240,17 @@ def most_sequences(of: Resident, held: Callable[[int], int]) -> int:
     high = held(default)
     low = smaller(high, default)
     high = high - of.sequences_given * (high - low)
-    while np.any(low < high):
+    while _any(low < high):
         middle = (low + high + 1) // 2
         holds = held(larger(middle, default)) >= middle
         low = low + holds * (middle - low)
         high = high - (1 - holds) * (high - middle + 1)
     return low
+
+
+def _any(flags: Any) -> bool:
+    """Return whether a flag, or one of a column of them, is set."""
+    return bool(flags) if isinstance(flags, bool) else bool(flags.any())
 
 
 def most_at_once(of: Resident, sequences: int) -> int:

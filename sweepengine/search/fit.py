@@ -56,6 +56,9 @@ class Card(NamedTuple):
     requests: pl.DataFrame
     """Latency percentiles at the largest batch size shown (`requests.percentiles`)."""
     basis: str
+    sized: bool
+    """Whether the serving engine must be set to run as many sequences as the batch has, as nothing
+    fits beside the memory that it keeps for its default number."""
 
     @property
     def fits(self) -> bool:
@@ -142,22 +145,27 @@ def _card(
     """The card of one timing target, in the layout that fits on the fewest devices."""
     serving, engine = options.serving, options.engine
 
-    def swept(axes: Mapping[str, Any], of: Lengths) -> pl.DataFrame:
+    def swept(axes: Mapping[str, Any], of: Lengths, sized: bool) -> pl.DataFrame:
         grid = search_grid(model, timing, {"precision": precision, **axes}, of, "fit", engine)
-        return pl.concat(served_frames(grid, timing, serving))
+        return pl.concat(served_frames(grid, timing, serving, sized))
 
     device, contexts = timing.device, _contexts(model)
     if layouts is None:
         limit = group_limit(model, timing, engine)
         layouts = layouts_of(model, limit, simple=True)
-    rows = fewest(swept({"layout": layouts, "batch_size": 1}, lengths))
+    one = {"layout": layouts, "batch_size": 1}
+    rows, sized = fewest(swept(one, lengths, False)), False
+    if engine.max_sequences is None and not (rows["fits"][0] and rows["devices"][0] == 1):
+        tried = fewest(swept(one, lengths, True))
+        fewer = not rows["fits"][0] or tried["devices"][0] < rows["devices"][0]
+        rows, sized = (tried, True) if tried["fits"][0] and fewer else (rows, False)
     layout, largest = Layout(*rows.select(LAYOUT_COLUMNS).row(0)), dict.fromkeys(contexts, 0)
     if rows.filter(FITS).height:
         most = min(max(rows["largest_batch"][0], 1), INPUTS["batch_size"].maximum)
         batches = sorted({*(batch for batch in BATCHES if batch < most), most})
-        rows = swept({"layout": layout, "batch_size": batches}, lengths)
+        rows = swept({"layout": layout, "batch_size": batches}, lengths, sized)
         no_answer = lengths_of("fit", model, {"answer": [0]})
-        single = swept({"layout": layout, "batch_size": 1} | _prompts(model), no_answer)
+        single = swept({"layout": layout, "batch_size": 1} | _prompts(model), no_answer, sized)
         largest = dict(zip(contexts, single["largest_batch"].to_list(), strict=True))
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
     last = rows.row(-1, named=True)
@@ -174,6 +182,7 @@ def _card(
         bound=bound_by(timeline(grid.model, grid.point, timing)),
         requests=percentiles(model, plan, timing, lengths, serving),
         basis=basis(model.architecture, timing, True),
+        sized=sized,
     )
 
 

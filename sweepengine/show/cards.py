@@ -11,7 +11,9 @@ from sweepengine.formulas.formats import OWN
 from sweepengine.formulas.points import IMAGE_COLUMNS
 from sweepengine.grid.lengths import Lengths
 from sweepengine.grid.shorthand import images_text
+from sweepengine.search.declarations import declared
 from sweepengine.search.fit import Card, Fit
+from sweepengine.search.options import EngineOptions
 from sweepengine.show.terminal import print_table, say
 
 LENGTH_TITLES = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
@@ -21,6 +23,7 @@ PERCENTILES = (("TTFT s: p50, p95, p99", "ttft_s", 1.0),
                ("device s: p50, p95, p99", "device_seconds", 1.0),
                ("KV cache MB: p50, p95, p99", "cache_bytes", 1e-6))  # fmt: skip
 """Rows for requests of many lengths: title, column, and unit."""
+SIZED = " (set --max-num-seqs to the batch: its default leaves no room)"
 BAR_WIDTH = 30
 """Characters of a memory bar."""
 
@@ -122,8 +125,8 @@ def engines_text(cards: Sequence[Card]) -> str:
     rows = [_row(card) for card in cards]
     texts = [
         f"{row['memory_share']:.3g} of the memory, {row['max_sequences']:,} sequences, "
-        f"{row['chunk_tokens']:,} tokens a pass"
-        for row in rows
+        f"{row['chunk_tokens']:,} tokens a pass{SIZED if card.sized else ''}"
+        for card, row in zip(cards, rows, strict=True)
     ]
     if len(set(texts)) == 1:
         return f"the serving engine takes {texts[0]}"
@@ -195,4 +198,11 @@ def verifying(fitted: Fit, named: str) -> str:
         words.append(f"--layout {card.layout}")
     if fitted.options.precision != OWN:
         words.append(f"--precision {fitted.options.precision}")
+    words += [
+        f"{field.flag} {getattr(fitted.options.engine, field.name)}"
+        for field in declared(EngineOptions)
+        if getattr(fitted.options.engine, field.name) is not None
+    ]
+    if card.sized:
+        words.append(f"--max-num-seqs {int(card.served['max_sequences'][-1])}")
     return " ".join(words)

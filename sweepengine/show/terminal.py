@@ -126,21 +126,17 @@ def show_roofline(point: "OnDevice") -> None:
         for time in point.stages
     ]
     many = f" x {point.devices}" if point.devices > 1 else ""
+    title = f"{point.device.name}{many}: lower bound at the peaks of the data sheet, ms"
     say()
-    print_table(
-        f"{point.device.name}{many}: lower bound at the peaks of the data sheet, ms",
-        rows,
-        ("phase", "compute", "memory", "links", "total", "bound by"),
-    )
+    print_table(title, rows, ("phase", "compute", "memory", "links", "total", "bound by"))
     held = point.memory
     parts = (("weights", point.weight_bytes), ("runtime", held.runtime_bytes),
              ("activations", held.activation_bytes), ("CUDA graphs", held.graph_bytes),
              ("KV pool", held.pool_bytes))  # fmt: skip
     shown = ", ".join(f"{name} {value / 1e9:,.1f}" for name, value in parts)
     say(f"memory per device, GB: {shown}; of {held.usable_bytes / 1e9:,.1f} usable")
-    fits = "fits" if point.fits else "does not fit"
-    say(f"KV pool: {held.pool_tokens:,} tokens; the batch {fits}, "
-        f"largest batch {held.largest_batch:,}")  # fmt: skip
+    fits = f"{'fits' if point.fits else 'does not fit'}, largest batch {held.largest_batch:,}"
+    say(f"KV pool: {held.pool_tokens:,} tokens; the batch {fits}")
 
 
 def show_validation(validation: "Validation") -> None:

@@ -30,7 +30,7 @@ def test_plan_counts_and_computes_nothing(command):
     done = command("plan", "capacity", "--json")
     facts = json.loads(done.stdout)
     assert facts["points"] == 10_108_800
-    assert facts["columns"] == 57
+    assert facts["columns"] == 59
     assert "numba" not in done.stderr
     assert "10,108,800" in command("plan", "grids/capacity.toml").stdout
 
@@ -54,7 +54,7 @@ def test_models_lists_sources_and_parameters(command):
     assert parameters["deepseek-ocr-3b"] == 3_336_106_240
     assert parameters["deepseek-ocr-3b-modelmeter"] == 1_167_654_912
     assert parameters["llama-3.1-8b"] == 8_030_261_248
-    assert len(parameters) == 32
+    assert len(parameters) == 39
     assert all(f"{count:,}" in shown for count in parameters.values())
     assert all(model["sources"] for model in facts)
 
