@@ -88,7 +88,8 @@ def test_values_are_valid_together_everywhere_or_nowhere(name, data):
     frame = pl.DataFrame([{column: 1 for column in drawn if column in INPUTS} | drawn])
     assert point == valid(lambda: se.evaluate(frame, model))
     axes = {"layout": "-".join(f"{letter}{drawn[f'{kind}_parallel']}" for letter, kind in (
-        ("tp", "tensor"), ("ep", "expert"), ("pp", "pipeline"), ("dp", "data")))}  # fmt: skip
+        ("tp", "tensor"), ("ep", "expert"), ("pp", "pipeline"), ("dp", "data"),
+        ("dcp", "decode_context")))}  # fmt: skip
     axes["weight_format"] = [drawn["weight_format"]]
     if model.has["heads"]:
         axes["heads"] = [[drawn[column] for column in JOINT["heads"].columns]]
