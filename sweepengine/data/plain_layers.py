@@ -30,10 +30,10 @@ def with_plain_layers(
         Mixer and name of the feed-forward of each layer.
     """
     stays = plain.get("attention", frozenset())
-    found = [
+    named_mixers = [
         mixer._replace(plain=layer in stays and mixer.attends) for layer, mixer in enumerate(mixers)
     ]
-    for mixer, before in zip(found, mixers, strict=True):
+    for mixer, before in zip(named_mixers, mixers, strict=True):
         if mixer.plain:
             attention[mixer.name] = attention[before.name] | {"unquantised": True}
     names = []
@@ -46,4 +46,4 @@ def with_plain_layers(
         names.append("-".join((name, *flags)))
         if flags:
             feed_forward[names[-1]] = feed_forward[name] | flags
-    return found, names
+    return named_mixers, names
