@@ -29,6 +29,8 @@ class Mixer(NamedTuple):
     """Likewise."""
     borrowed: bool = False
     """Its keys and values are those of an earlier layer."""
+    plain: bool = False
+    """Its matrices stay unquantised in a quantised checkpoint."""
 
     @property
     def name(self) -> str:
@@ -40,6 +42,7 @@ class Mixer(NamedTuple):
         name += f"-heads-{self.heads}" if self.heads else ""
         name += f"-groups-{self.key_value_heads}" if self.key_value_heads else ""
         name += "-borrowed" if self.borrowed else ""
+        name += "-plain" if self.plain else ""
         return name + ("" if self.rotated else "-unrotated") + ("-indexed" if self.indexed else "")
 
 

@@ -16,6 +16,7 @@ from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
 from sweepengine.data.patterns import MOE_LAYERS, WIDTHS, block_types
+from sweepengine.data.plain_layers import with_plain_layers
 from sweepengine.data.preprocessors import PREPROCESSOR, read_preprocessor
 from sweepengine.data.quantization import (
     Quantized,
@@ -105,7 +106,6 @@ class _Reader(AttentionReader):
                 for mixer, size in zip(mixers, sizes, strict=True)
             ]
             ffns = [f"dense-{size.width}" if size.width else "none" for size in sizes]
-        kinds = Counter(zip(mixers, ffns, strict=True))
         attention = {
             mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
         }
@@ -122,7 +122,8 @@ class _Reader(AttentionReader):
         if "experts" in ffns:
             feed_forward["experts"] = self._experts()
         self.formats = self._quantized(mixers, ffns, feed_forward)
-        data = self._data(attention, feed_forward, kinds)
+        parts = with_plain_layers(self.formats.plain, mixers, ffns, attention, feed_forward)
+        data = self._data(attention, feed_forward, Counter(zip(*parts, strict=True)))
         self._refuse_unknown()
         tower = self._tower(data["decoder"]["hidden"])
         if tower is not None:

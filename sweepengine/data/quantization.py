@@ -1,8 +1,9 @@
 """Number formats of a checkpoint, from the `quantization_config` of a config.json.
 
 It reads the methods of `quantization.toml` (fp8, fbgemm_fp8, mxfp4, GPTQ, AWQ, bitsandbytes),
-compressed-tensors and ModelOpt. The format of a weight role is that of most of its layers; a note
-reports layers with another format. Names of modules, algorithms and formats are in `families.toml`.
+compressed-tensors and ModelOpt. The format of a weight role is that of most of its layers; layers
+in bf16 stay so, and a note reports them and those with another format. Names of modules, algorithms
+and formats are in `families.toml`.
 """
 
 import json
@@ -31,6 +32,8 @@ class Quantized(NamedTuple):
     """Weight role, "activation" or "cache" to the name of its format; bf16 is left out."""
     notes: tuple[str, ...]
     """Layers that are modelled in another format than they have."""
+    plain: dict[str, frozenset[int]] = {}
+    """Weight role to the layers of which its matrices stay in bf16."""
 
 
 class UnknownFormatError(ValueError):
@@ -65,20 +68,29 @@ def read_quantization(
     ignored = _Ignored.of(patterns)
     known = families()["checkpoints"]["modules"]
     formats: dict[str, str] = {}
+    plain: dict[str, frozenset[int]] = {}
     notes = []
     for role, layers in roles.items():
         names = tuple(modules.get(role) or known[role])
-        of_layers = (_of_layer(layer, names, base, ignored, named) for layer in layers)
-        votes = Counter(vote for vote in of_layers if vote)
+        of_layers = {layer: _of_layer(layer, names, base, ignored, named) for layer in layers}
+        votes = Counter(vote for vote in of_layers.values() if vote)
         chosen, most = votes.most_common(1)[0] if votes else ("bf16", 0)
-        if most < votes.total():
-            others = votes.total() - most
-            verb = "has another format" if others == 1 else "have other formats"
-            notes.append(
-                f"{role}: {others} of {votes.total()} layers {verb}; all are modelled as {chosen}"
-            )
+        stays = 0
         if chosen != "bf16":
             formats[role] = chosen
+            plain[role] = frozenset(n for n, vote in of_layers.items() if vote == "bf16")
+            stays = len(plain[role])
+        others = votes.total() - most - stays
+        if stays:
+            notes.append(
+                f"{role}: bf16 in {stays} of {votes.total()} layers, whose times are those of "
+                f"{chosen}"
+            )
+        if others:
+            notes.append(
+                f"{role}: another format in {others} of {votes.total()} layers, which are modelled "
+                f"as {chosen}"
+            )
     if part.get("expert_dtype") == "fp4" and formats.get("experts") == base == "fp8":
         formats["experts"] = "mxfp4"
     cache = config.get("kv_cache_scheme") or config.get("kv_cache_quant_algo")
@@ -91,7 +103,7 @@ def read_quantization(
         activation = _activation(config, base)
         if activation != "bf16":
             formats["activation"] = activation
-    return Quantized(formats, tuple(notes))
+    return Quantized(formats, tuple(notes), plain)
 
 
 def _base(config: Config) -> str:

@@ -27,6 +27,7 @@ from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import BY_NAME
 from sweepengine.grid.plain import image_of_sizes
 from sweepengine.grid.products import distinct, indexed
+from sweepengine.grid.timed import refuse_untimed
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -73,6 +74,7 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
     from sweepengine.engine.kernel_times import LINE, PASSES, Row, fill_images, fill_passes
 
     arch = model.architecture
+    refuse_untimed(int(columns["decode_context_parallel"].max(initial=1)))
     layout = np.stack([columns[name] for name in LAYOUT_COLUMNS], axis=1)
     settings, codes = distinct([columns[name] for name in RATE_COLUMNS])
     speeds, engines = [], []

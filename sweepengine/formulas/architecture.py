@@ -79,6 +79,8 @@ class Attention(NamedTuple):
     subtracted (differential attention)."""
     borrowed_cache: No
     """Keys and values are those of an earlier layer: neither projected nor held."""
+    unquantised: No = 0
+    """Matrices of these layers stay as they are, whatever the format of weights."""
     cache_devices: int = 1
     """Devices that the tokens of the KV cache are spread over; a device holds its share."""
 
@@ -124,6 +126,10 @@ class FeedForward(NamedTuple):
     """Hidden values of the MLP are normed."""
     activation_weights: Annotated[int, Quantity("weights", 0, 0)]
     """Weights of the activation itself."""
+    unquantised: No = 0
+    """The MLP of these layers stays as it is, whatever the format of weights."""
+    unquantised_experts: No = 0
+    """Likewise its routed experts."""
     expert_devices: int = 1
     """Devices that the experts of a token are spread over; a device does its share."""
 

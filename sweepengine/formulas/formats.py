@@ -165,12 +165,13 @@ def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Sav
     around += saved((latent_up(attention),), formats.attention, size)
     around += saved(out_of_attention(attention, hidden), formats.attention, size)
     mlp = mlp_gemms(forward.width, hidden, forward.matrices)
+    experts = 1 - forward.unquantised_experts
     return Savings(
-        projections=around,
+        projections=(1 - attention.unquantised) * around,
         recurrent=saved(recurrent_gemms(group.recurrent, hidden), formats.attention, size),
-        mlp=saved(mlp, formats.mlp, size),
-        expert=saved(expert_gemms(forward, hidden), formats.experts, size),
-        padding=padding(forward, hidden, formats.experts),
+        mlp=(1 - forward.unquantised) * saved(mlp, formats.mlp, size),
+        expert=experts * saved(expert_gemms(forward, hidden), formats.experts, size),
+        padding=experts * padding(forward, hidden, formats.experts),
     )
 
 

@@ -2,8 +2,8 @@
 
 One pool of blocks of one size serves all layers. Layers that keep alike are a page group: it has a
 table of blocks for each sequence, and one block holds a page of each of its layers. The rules are
-those of `vllm/v1/core/kv_cache_utils.py` (0.10 to 0.31); entries that stand for several tokens
-are packed as from 0.25 on. `pages_of` decides once for a device's share of a model; what follows
+those of `vllm/v1/core/kv_cache_utils.py`, 0.10 to 0.25, and 0.28 for entries that stand for
+several tokens. `pages_of` decides once for a device's share of a model; what follows
 takes tokens and bytes as integers or as integer arrays of numpy.
 """
 
@@ -121,9 +121,9 @@ def _states(recurrent: Recurrent, size: int) -> Iterable[Pages]:
     """Return the page of a recurrent layer's state, with one column less of its convolution."""
     state = recurrent.heads * recurrent.key_width * recurrent.value_width
     columns = max(recurrent.convolution - 1, 0)
-    kept = state * (recurrent.state_bytes or size) + convolved_width(recurrent) * columns * size
-    if kept:
-        yield Pages(kept, 1, 0, 1)
+    page = state * (recurrent.state_bytes or size) + convolved_width(recurrent) * columns * size
+    if page:
+        yield Pages(page, 1, 0, 1)
 
 
 def _window_and_entries(attention: Attention, cache: int) -> Iterable[Pages]:
@@ -177,13 +177,13 @@ def _unified(layers: Counter[Pages], tokens: int, split: int) -> Pool:
     largest = widest * times
     fewest, most = min(layers.values()), max(layers.values())
     each = most if 2 * most < 3 * fewest else fewest
-    found = []
+    page_groups = []
     for kind, count in layers.items():
         page = kind.page_bytes * times
         fits = largest // page if largest % page == 0 else 1
         block = 1 if kind.state else kind.block_tokens * times * fits
-        found.append(PageGroup(ceil_div(count, each), block, kind.window, kind.state))
-    return Pool(each * largest, tuple(found), split)
+        page_groups.append(PageGroup(ceil_div(count, each), block, kind.window, kind.state))
+    return Pool(each * largest, tuple(page_groups), split)
 
 
 def _packed(layers: Counter[Pages], split: int) -> Pool:
@@ -203,12 +203,12 @@ def _packed(layers: Counter[Pages], split: int) -> Pool:
         range(least, max([*counts, least]) + 1),
         key=lambda size: (sum(-count % size for count in counts), -size),
     )
-    found, block = [], 0
+    page_groups, block = [], 0
     for (tokens, window), bucket in buckets.items():
         number = ceil_div(max(bucket.values()), each) if bucket in even else 1
-        found.append(PageGroup(number, tokens, window, 0))
+        page_groups.append(PageGroup(number, tokens, window, 0))
         block = max(block, sum(ceil_div(n, number) * page for page, n in bucket.items()))
-    return Pool(block, tuple(found), split)
+    return Pool(block, tuple(page_groups), split)
 
 
 def sequence_bytes(pool: Pool, tokens: int) -> int:

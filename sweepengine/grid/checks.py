@@ -20,6 +20,7 @@ from sweepengine.formulas.points import INPUTS, NEEDS, Input
 from sweepengine.formulas.views import ImageSizeError
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.products import bounds, distinct
+from sweepengine.grid.timed import UNTIMED
 
 Integers = NDArray[np.int64]
 Where = Callable[[int, object], str]
@@ -320,9 +321,7 @@ def _context_problem(model: Model, layout: Layout, heads: tuple[int, int]) -> st
         if replicas % layout.decode_context:
             what = "a latent" if attention.latent else "a key-value head"
             return f"expected a divisor of {replicas}, the devices that hold {what}"
-    if model.devices:
-        return "expected 1 with a device: times of such layouts are not predicted"
-    return ""
+    return UNTIMED if model.devices else ""
 
 
 def format_problem(model: Model, weights: int) -> str:

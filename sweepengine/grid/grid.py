@@ -25,6 +25,8 @@ from sweepengine.grid.points import default_values, phases_of
 
 DEFAULTS = "defaults"
 """Name of the first axis, of the inputs that the other axes leave out."""
+GAINED_COLUMNS = ("decode_context_parallel",)
+"""Columns that joint axes gained; where they change nothing, hashes stay as they were."""
 _SECONDS = Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False, strict=True)]
 
 
@@ -100,8 +102,15 @@ class Grid(NamedTuple):
                 kept = {n: value for n, value in values.items() if value != INPUTS[n].without}
                 digest.update(json.dumps(kept).encode())
                 continue
-            digest.update(json.dumps([axis.columns, axis.values.shape]).encode())
-            digest.update(axis.values.astype("<i8").tobytes())
+            gained = [
+                i
+                for i, name in enumerate(axis.columns)
+                if name in GAINED_COLUMNS and (axis.values[:, i] == INPUTS[name].without).all()
+            ]
+            columns = np.delete(np.array(axis.columns), gained).tolist()
+            numbers = np.delete(axis.values, gained, axis=1)
+            digest.update(json.dumps([columns, numbers.shape]).encode())
+            digest.update(numbers.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def chunks(self, rows: int) -> Iterator[Chunk]:

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
+from sweepengine.data.errors import InputError
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.attention_times import steps_us
 from sweepengine.formulas.layer_times import summed
@@ -18,6 +19,8 @@ from sweepengine.formulas.vision_times import vision_us
 from sweepengine.grid.plain import image_of, layout_of
 
 MAX_CACHED_PASSES = 1 << 12
+UNTIMED = "expected 1 with a device: times of such layouts are not predicted"
+"""Why devices that share the tokens of a KV cache have no times."""
 
 
 class Step(NamedTuple):
@@ -70,6 +73,18 @@ def step_of(
     return Step(fixed, tuple(lines))
 
 
+def refuse_untimed(sharing: int) -> None:
+    """Refuse times where so many devices share the tokens of a KV cache.
+
+    Raises
+    ------
+    InputError
+        When there are several.
+    """
+    if sharing > 1:
+        raise InputError(f"decode_context_parallel = {sharing}: {UNTIMED}")
+
+
 def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngine) -> Seconds:
     """Times of one point, as the kernel computes them.
 
@@ -81,7 +96,13 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
         Rates of its device, serving engine and formats.
     engine : ServingEngine
         Host times of the serving engine.
+
+    Raises
+    ------
+    InputError
+        When devices share the tokens of a KV cache.
     """
+    refuse_untimed(point.decode_context_parallel)
     layout, image = layout_of(point), image_of(arch, point)
     heads = (point.attention_heads, point.key_value_heads)
     batch = float(ceil_div(point.batch_size, layout.data))

@@ -117,3 +117,11 @@ def test_reserved_pages_follow_the_heads_of_each_point():
     frame = pl.DataFrame({"key_value_heads": [10, 5], "decode_steps": [7, 7]})
     found = se.evaluate(frame).select(metrics.reserved_kv_cache_bytes(RELEASED)).to_series()
     assert found.to_list() == [2 * 12 * 1280 * 2 * 304, 2 * 12 * 640 * 2 * 304]
+
+
+def test_devices_that_share_tokens_reserve_blocks_of_their_part():
+    frame = pl.DataFrame({"prompt_tokens": [5_000], "decode_steps": [0], "tensor_parallel": [8],
+                          "decode_context_parallel": [8]})  # fmt: skip
+    model = se.load_model("deepseek-v3")
+    found = se.evaluate(frame, model).select(metrics.reserved_kv_cache_bytes(model)).item()
+    assert found == -(-5_000 // (64 * 8)) * 64 * 61 * 576 * 2

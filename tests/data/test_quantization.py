@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+import sweepengine as se
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.formulas.formats import FORMAT_NAMES
+from sweepengine.formulas.formats import FORMAT_NAMES, formats_of, layer_savings
 from tests.data.configs import all_configs, part_of
 
 BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}
@@ -138,11 +139,54 @@ def test_layers_that_stay_as_they_are_are_said(quantized):
     few = BLOCKS | {"modules_to_not_convert": ["model.layers.0.self_attn", "lm_head"]}
     model = quantized("Qwen3-8B", few)
     assert formats(model)["attention"] == "fp8"
-    assert "attention: 1 of 36 layers has another format; all are modelled as fp8" in model.notes
+    assert "attention: bf16 in 1 of 36 layers, whose times are those of fp8" in model.notes
+    plain, others = model.architecture.groups
+    assert (plain.layers, plain.attention.unquantised) == (1, 1)
+    assert others.attention == plain.attention._replace(unquantised=0)
+    whole = quantized("Qwen3-8B", BLOCKS | {"modules_to_not_convert": ["lm_head"]})
+    less = layer_savings(others, 4096, formats_of(model.architecture, 0), 2).projections
+    assert model.weight_bytes - whole.weight_bytes == less > 0
+    assert se.cost(model)["weight_bytes"] == model.weight_bytes
     most = BLOCKS | {"modules_to_not_convert": [f"model.layers.{i}.self_attn" for i in range(30)]}
     assert "attention" not in formats(quantized("Qwen3-8B", most))
     norms = BLOCKS | {"ignored_layers": ["model.layers.0.self_attn.q_norm", "gate"]}
     assert formats(quantized("Qwen3-8B", norms)).keys() == {"attention", "mlp", "activation"}
+
+
+def test_the_first_and_last_layers_and_attention_of_llama_3_1_405b_stay_in_bf16(tmp_path):
+    # github.com/vllm-project/vllm/issues/6746: 57.752 GiB a device at tp8, vLLM 0.5.3. Released
+    # with 16 key-value heads, 8 from 16 August 2024 on (vllm-project/vllm/issues/6689).
+    config = {
+        "model_type": "llama", "hidden_size": 16384, "intermediate_size": 53248,
+        "num_hidden_layers": 126, "num_attention_heads": 128, "num_key_value_heads": 16,
+        "vocab_size": 128256, "rms_norm_eps": 1e-5, "hidden_act": "silu",
+        "max_position_embeddings": 131072, "torch_dtype": "bfloat16",
+        "tie_word_embeddings": False,
+        "quantization_config": {
+            "quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0,
+            "modules_to_not_convert": [
+                "lm_head",
+                *(f"model.layers.{i}.self_attn.{name}_proj" for i in range(126) for name in "qkvo"),
+                *(f"model.layers.{i}.mlp.{name}_proj" for i in (0, 125)
+                  for name in ("gate", "up", "down")),
+            ],
+        },
+    }  # fmt: skip
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    model = load_model(path)
+    assert formats(model) == {"mlp": "fp8-row", "activation": "fp8"}
+    found = se.cost(model, tensor_parallel=8)["weight_bytes"]
+    assert found == pytest.approx(57.752 * 2**30, rel=0.001)
+
+
+def test_experts_of_single_layers_stay_in_bf16(quantized):
+    listed = BLOCKS | {"modules_to_not_convert": ["model.layers.3.mlp.experts"]}
+    model = quantized("Qwen3-30B-A3B", listed)
+    plain = next(g for g in model.architecture.groups if g.feed_forward.unquantised_experts)
+    assert (plain.layers, plain.attention.unquantised, plain.feed_forward.unquantised) == (1, 0, 0)
+    less = layer_savings(plain, 2048, formats_of(model.architecture, 0), 2)
+    assert less.expert == less.padding == 0 < less.projections
 
 
 def test_what_modelopt_writes_beside_a_config_is_read(tmp_path):

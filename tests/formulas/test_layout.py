@@ -4,8 +4,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sweepengine.costs.timeline import timeline
+from sweepengine.data.devices import load_device
+from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.data.speeds import on_devices
+from sweepengine.data.speeds import on_devices, timing_target
 from sweepengine.formulas.layout import (
     WHOLE,
     Layout,
@@ -261,6 +264,11 @@ def test_times_of_shared_tokens_are_refused():
         "decode_context_parallel = 8: expected 1 with a device: times of such layouts are not "
         "predicted"
     )
+    sharing = point(tensor_parallel=8, latent=1, decode_context_parallel=8)
+    target = timing_target(load_device("h200"))
+    with pytest.raises(InputError, match="decode_context_parallel = 8: expected 1 with a device"):
+        timeline(model, sharing, target)
+    assert timeline(model, sharing._replace(decode_context_parallel=1), target)
 
 
 def test_key_value_heads_are_split_or_replicated_evenly():

@@ -91,7 +91,7 @@ def test_values_are_valid_together_everywhere_or_nowhere(name, data):
     assert point == valid(lambda: se.evaluate(frame, model))
     axes = {"layout": "-".join(f"{letter}{drawn[f'{kind}_parallel']}" for letter, kind in (
         ("tp", "tensor"), ("ep", "expert"), ("pp", "pipeline"), ("dp", "data"),
-            ("dcp", "decode_context")))}  # fmt: skip
+        ("dcp", "decode_context")))}  # fmt: skip
     axes["weight_format"] = [drawn["weight_format"]]
     if model.has["heads"]:
         axes["heads"] = [[drawn[column] for column in JOINT["heads"].columns]]

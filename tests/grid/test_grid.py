@@ -71,6 +71,18 @@ def test_hash_follows_axes_and_model_but_not_names():
     assert len({base.hash, other_axis.hash, other_model.hash}) == 3
 
 
+def test_a_column_that_an_axis_gained_is_no_part_of_the_hash_where_it_changes_nothing():
+    def hashed(layout, fewer=False):
+        grid = parse_grid({"name": "a", "model": "llama-3.1-8b", "axes": {"layout": layout}}, "a")
+        *others, axis = grid.axes
+        if fewer:
+            axis = axis._replace(columns=axis.columns[:4], values=axis.values[:, :4])
+        return grid._replace(axes=(*others, axis)).hash
+
+    assert hashed(["tp1", "tp8"]) == hashed(["tp1", "tp8"], fewer=True)
+    assert hashed(["tp1", "tp16-dcp2"]) != hashed(["tp1", "tp16"])
+
+
 BAD = {
     "unknown axis": (
         {"axes": {"crop": ["1x2"]}},

@@ -42,8 +42,10 @@ OTHERS = {
     "memory_share": (0.5, 0.97),
     "framework_version": ("0.8", "0.18"),
     "shared_tokens": (3, 9),
+    "decode_context_parallel": (),  # no device times it, see below
 }
 """Values of inputs for which not every other one is valid."""
+UNTIMED = {"expert_parallel", "decode_context_parallel"}
 BESIDE = {
     "crop_rows": {"crop_cols": 2},
     "crop_cols": {"crop_rows": 1},
@@ -112,7 +114,7 @@ def test_a_point_is_its_row_of_a_frame_and_of_a_grid(name, paths, monkeypatch, t
     path = paths[name]
     model = se.load_model(path)._replace(devices=(se.load_device("h100-sxm"),))
     asked = list(points_of(model))
-    assert {varied for varied, _ in asked} - {""} >= set(model.inputs) - {"expert_parallel"}
+    assert {varied for varied, _ in asked} - {""} >= set(model.inputs) - UNTIMED
     plain = [se.cost(path, **point) for _, point in asked]
     named = sorted({varied for _, point in asked for varied in point})
     defaults = se.evaluate(pl.DataFrame([BASE]), path).row(0, named=True)
@@ -144,3 +146,26 @@ def test_a_point_is_its_row_of_a_frame_and_of_a_grid(name, paths, monkeypatch, t
         file.write_text(text, encoding="utf-8")
         row = se.scan(file).collect().row(0, named=True)
         alike(one, {column: row[column] for column in outputs}, (name, varied, "grid"))
+
+
+def test_shared_tokens_of_a_kv_cache_are_the_same_in_a_frame_and_in_a_grid(monkeypatch, tmp_path):
+    monkeypatch.setattr(compute, "MAX_PLAIN_POINTS", 0)
+    monkeypatch.setattr(tables, "FEW", 0)
+    base = {"prompt_tokens": 1000, "decode_steps": 7, "batch_size": 3, "cached_tokens": 77}
+    sizes = (1, 2, 8)
+    rows = [base | {"tensor_parallel": 8, "decode_context_parallel": size} for size in sizes]
+    plain = [se.cost("deepseek-v3", **row) for row in rows]
+    compiled = se.evaluate(pl.DataFrame(rows), "deepseek-v3")
+    file = tmp_path / "g.toml"
+    axes = {key: [value] for key, value in base.items()}
+    axes["layout"] = [f"tp8-dcp{size}" for size in sizes]
+    lines = "".join(f"{axis} = {json.dumps(values)}\n" for axis, values in axes.items())
+    file.write_text(f"name = 'g'\nmodel = 'deepseek-v3'\n[axes]\n{lines}", encoding="utf-8")
+    scanned = se.scan(file).collect()
+    for one, row, of_grid in zip(
+        plain, compiled.iter_rows(named=True), scanned.iter_rows(named=True), strict=True
+    ):
+        alike(one, {column: row[column] for column in one}, "frame")
+        alike(one, {column: of_grid[column] for column in one}, "grid")
+    caches = [one["decode_kv_cache_bytes"] for one in plain]
+    assert caches == [caches[0], caches[0] // 2, caches[0] // 8]
