@@ -16,7 +16,7 @@ from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.data.tower_tables import tower_tables
 from sweepengine.formulas.points import INPUTS, Input, Point
-from sweepengine.grid.columns import OUTPUTS, TIMED
+from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS
 from sweepengine.search.declarations import declared
 from sweepengine.search.options import CompareOptions, DeployOptions, FitOptions
 from sweepengine.show.tables import markdown
@@ -151,7 +151,7 @@ def reference() -> str:
     """Page of columns, commands, Python functions, devices and models."""
     text = "# Reference\n\n## Columns\n\n"
     inputs = [(c.name, c.dtype, c.unit, default(c), c.allowed, c.meaning) for c in INPUTS.values()]
-    outputs = [(c.name, c.dtype, c.unit, c.meaning) for c in (*OUTPUTS, *TIMED)]
+    outputs = [(c.name, c.dtype, c.unit, c.meaning) for c in (*OUTPUTS, *DEVICE_OUTPUTS)]
     text += "### Inputs\n\n"
     text += markdown(("column", "type", "unit", "default", "valid", "meaning"), inputs, "---")
     text += "\n### Outputs\n\n"

@@ -23,12 +23,12 @@ from sweepengine.formulas.deepseek_ocr import ocr_towers
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.published import PUBLISHED_LAYERS
-from sweepengine.grid.columns import OUTPUTS, TIMED
+from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 LEAST = {"decoders": 290, "vision": 190, "memory": 64, "layouts": 32, "times": 74, "published": 57}
 """Values that each page holds at least: a header that is no longer understood would lose some."""
-COSTED = {column.name for column in (*OUTPUTS, *TIMED)}
+COSTED = {column.name for column in (*OUTPUTS, *DEVICE_OUTPUTS)}
 FITTED = (
     "room_bytes",
     "weight_bytes",
