@@ -21,6 +21,7 @@ from sweepengine.data.rates import (
     weight_bytes,
 )
 from sweepengine.data.serving_engines import ENGINES
+from sweepengine.data.serving_engines.memory import stated_memory
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, role_names, row_of
@@ -238,14 +239,15 @@ def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
 
 
 def stated_device(device: Device) -> list[Any]:
-    """Figures of a device and its rates that change times, for hashes."""
-    figures = [device.name, device.peaks, device.bytes_per_s, device.links, device.multiprocessors]
+    """Figures of a device, its rates and serving engines that change outputs, for hashes."""
+    figures = [device.name, device.peaks, device.bytes_per_s, device.links, device.multiprocessors,
+               device.usable_bytes]  # fmt: skip
     rates = [
         file.model_dump()
         for framework in FRAMEWORKS
         for file in timing_target(device, framework, None).rates
     ]
-    return [*figures, rates, serving_engines.stated()]
+    return [*figures, rates, serving_engines.stated(), stated_memory()]
 
 
 _SPEEDS: dict[tuple[Any, ...], Speeds] = {}

@@ -64,6 +64,11 @@ def _versions(framework: str) -> tuple[EngineVersion, ...]:
     return tuple(versions)
 
 
+def stated_memory() -> list[EngineVersion]:
+    """All versions of all serving engines, for hashes."""
+    return [one for framework in FRAMEWORKS for one in _versions(framework)]
+
+
 @cache
 def version_names() -> tuple[str, ...]:
     """Values of the input `framework_version`: the newest, and the versions of all engines."""
