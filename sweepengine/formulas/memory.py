@@ -20,6 +20,7 @@ from sweepengine.formulas.kv_pages import (
 from sweepengine.formulas.layout import Share
 
 GIB = 1 << 30
+CLOSING_ROUNDS = 3
 THOUSANDTHS = 1000
 """Of which a share of the memory and factors are so many."""
 
@@ -228,7 +229,9 @@ def sequences_in(of: Resident, each: int, common: int, sequences: int) -> int:
 def most_sequences(of: Resident, held: Callable[[int], int]) -> int:
     """Most sequences that run at once: the pool holds them, and the engine is set to run as many.
 
-    More sequences than the engine's default leave a smaller pool; the largest number is bisected.
+    More sequences than the engine's default leave a smaller pool, so the number lies between what
+    the pool of a larger number holds and what that of a smaller one holds; these bounds close in
+    quickly, and what they leave is bisected.
 
     Parameters
     ----------
@@ -240,6 +243,11 @@ def most_sequences(of: Resident, held: Callable[[int], int]) -> int:
     high = held(default)
     low = smaller(high, default)
     high = high - of.sequences_given * (high - low)
+    for _ in range(CLOSING_ROUNDS):
+        if not _any(low < high):
+            return low
+        low = larger(low, smaller(held(larger(high, default)), high))
+        high = smaller(high, held(larger(low, default)))
     while _any(low < high):
         middle = (low + high + 1) // 2
         holds = held(larger(middle, default)) >= middle
