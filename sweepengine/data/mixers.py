@@ -196,11 +196,15 @@ def _rg_lru(reader: ConfigValues) -> Config:
 def _state_bytes(reader: ConfigValues) -> int:
     """Return the bytes of a value of the state that a config states; 0 where it states none."""
     for key in STATE_KEYS:
+        if key not in reader.family.get("keys", ()):
+            continue
         stated = reader.value(key)
-        if stated is not None and stated not in STATE_BYTES:
+        if stated is None:
+            reader.assumed[key] = None
+            return 0
+        if stated not in STATE_BYTES:
             raise reader.fail(key, f"= {stated!r}: expected one of {', '.join(STATE_BYTES)}")
-        if stated is not None:
-            return STATE_BYTES[stated]
+        return STATE_BYTES[stated]
     return 0
 
 

@@ -24,6 +24,9 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
 from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
+from sweepengine.formulas.attention import cached_values
+from sweepengine.formulas.cached import token_quarters
+from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.points import Point
 from sweepengine.grid.plain import point_columns
 from sweepengine.validation.counters import Figure, counted_flops, parameters
@@ -196,7 +199,7 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         filled = columns(batch, prompt, 0, 0)
         seen = built.flops(batch, prompt, cache)
         figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
-        size = filled["prefill_kv_cache_bytes"] * VALUE_BYTES // arch.convention.dtype_bytes
+        size = _kept_by_torch(arch, filled["prefill_kv_cache_bytes"], batch * prompt)
         figures.append(Figure(f"KV cache, {what}", "byte", _cache_bytes(built, cache), size))
         chunk = columns(batch, CHUNK, prompt, 0)["prefill_tensor_flops"]
         seen = built.flops(batch, CHUNK, cache)
@@ -206,7 +209,8 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         seen = sum(built.flops(batch, 1, cache) for _ in range(STEPS))
         title = f"{STEPS} decode steps after these"
         figures.append(Figure(title, "FLOP", seen, stepped["decode_tensor_flops"]))
-        size = stepped["decode_kv_cache_bytes"] * VALUE_BYTES // arch.convention.dtype_bytes
+        tokens = batch * (prompt + CHUNK + STEPS)
+        size = _kept_by_torch(arch, stepped["decode_kv_cache_bytes"], tokens)
         figures.append(Figure("KV cache after these", "byte", _cache_bytes(built, cache), size))
     return figures
 
@@ -228,6 +232,21 @@ def _as_run(arch: Architecture, kind: str) -> Architecture:
         groups.append(group._replace(feed_forward=ffn, attention=attention))
     arch = arch._replace(groups=tuple(groups), towers=None)
     return arch._replace(backbone=arch.backbone._replace(angle_products=0), checkpoint=Checkpoint())
+
+
+def _kept_by_torch(arch: Architecture, kept: int, tokens: int) -> int:
+    """Bytes of a KV cache at two bytes a value, an indexer's keys among them.
+
+    Serving engines keep those in fp8, which torch does not.
+    """
+    size = arch.convention.dtype_bytes
+    more = sum(
+        group.layers
+        * (cached_values(group.attention) * size * QUARTERS
+           - token_quarters(group.attention, size * QUARTERS))
+        for group in arch.groups
+    )  # fmt: skip
+    return (kept + tokens * more // QUARTERS) * VALUE_BYTES // size
 
 
 def _cache_bytes(built: Built, cache: DynamicCache) -> int:
