@@ -53,9 +53,11 @@ class OnDevice(NamedTuple):
 
 def frame_of(model: Model, point: Point) -> pl.DataFrame:
     """Return one row with all columns of a model."""
-    inputs = {name: INPUTS[name].shown(value) for name, value in point._asdict().items()}
-    values = inputs | point_columns(model.architecture, point)
     schema = schema_of(model)
+    inputs = {
+        name: INPUTS[name].shown(value) for name, value in point._asdict().items() if name in schema
+    }
+    values = inputs | point_columns(model.architecture, point)
     return pl.DataFrame({name: [values[name]] for name in schema}, schema=schema)
 
 
