@@ -22,9 +22,9 @@ def installed(tmp_path_factory):
     subprocess.run(build, check=True, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     home = folder / "venv"
-    venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    venv.create(home)
+    install = [sys.executable, "-m", "pip", "--python", str(home), "install", "-q", "--no-deps"]
+    subprocess.run([*install, wheel], check=True)
     libraries = Path(pytest.__file__).parent.parent
     (site,) = home.glob("lib/python*/site-packages")
     # Libraries by path alone: a .pth inside them, such as that of an editable install, is not read.
@@ -67,6 +67,8 @@ def test_commands_work_from_any_directory(installed, tmp_path):
     assert "400" in run("query", "d", "--select", "count(*) AS n").stdout
     assert "h100-sxm" in run("devices").stdout
     assert "cheapest" in run("slo", "d", "--device", "h20", "--price", "h20=1").stdout
-    report = run("report", "serving", "--out", "r")
+    grid = tmp_path / "small.toml"
+    grid.write_text('name = "small"\nreport = ["vision"]\n[axes]\ncrops = ["1x2", "2x3"]\n')
+    report = run("report", grid, "--out", "r")
     assert report.returncode == 0, report.stderr
     assert (tmp_path / "r" / "index.html").stat().st_size > 500_000

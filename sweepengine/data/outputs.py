@@ -148,12 +148,12 @@ class OutputFolder:
             raise InputError(f"{path}: cannot be read: {reason}") from None
 
     def claim(self, names: Iterable[str]) -> None:
-        """Check that no file of these names was written by anything else.
+        """Check that no file of these names was written by anything else, and that one can be.
 
         Raises
         ------
         InputError
-            Naming the first such file.
+            Naming the first such file, or the folder when it cannot be written or created.
         """
         for name in names:
             target = self.path / name
@@ -162,6 +162,10 @@ class OutputFolder:
                     f"{target}: was not written by this command: remove it, or write to another "
                     "directory"
                 )
+        nearest = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        handle, draft = _draft(self.path, nearest / self.RECORD)
+        os.close(handle)
+        _remove(draft)
 
     def write(self, contents: Mapping[str, bytes]) -> None:
         """Write files by name, each atomically, after the record of their names.

@@ -205,11 +205,12 @@ def line_chart(
     subtitle = note_of(source) + (
         "; bands: smallest to largest over all other inputs" if banded else ""
     )
-    plot = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    drawn: Any = plot
+    # Altair copies all layers whenever a chart of layers changes: what it has is given at once.
+    layers[0] = layers[0].add_params(*params)
+    drawn: Any = alt.layer(*layers, width=WIDTH, height=HEIGHT)
     if "crop_rows" in source.columns:
-        drawn = alt.vconcat(plot, _labels(curves, domain), spacing=2).resolve_scale(x="shared")
-    drawn = drawn.add_params(*params)
+        shared = alt.Resolve(scale={"x": "shared"})
+        drawn = alt.vconcat(drawn, _labels(curves, domain), spacing=2, resolve=shared)
     return Chart(plan.name, finding, styled(drawn, finding, subtitle), plan.stage)
 
 

@@ -1,5 +1,6 @@
 """The style of all charts: size, colours, titles."""
 
+from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any, NamedTuple
 
@@ -50,19 +51,20 @@ def styled(
         texts = [wrap(text, width // each) for text, each in zip(texts, (8, 6), strict=True)]
     shown = alt.TitleParams(texts[0], subtitle=texts[1], anchor="start", subtitleColor=GREY,
                             fontSize=15, subtitleFontSize=11, offset=12)  # fmt: skip
-    look: alt.TopLevelMixin = (
-        drawn.properties(title=shown, padding=12)
-        .configure(font="Liberation Sans", background="white")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
-        .configure_legend(labelFontSize=11, symbolStrokeWidth=2, symbolOpacity=1)
+    look = alt.Config(
+        font="Liberation Sans",
+        background="white",
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(labelFontSize=11, titleFontSize=12, titleFontWeight="normal"),
+        legend=alt.LegendConfig(labelFontSize=11, symbolStrokeWidth=2, symbolOpacity=1),
     )
-    return look
+    styled_chart: alt.TopLevelMixin = drawn.properties(title=shown, padding=12, config=look)
+    return styled_chart
 
 
-def title_of(drawn: alt.TopLevelMixin) -> str:
-    """Return the title of a chart, on one line."""
-    text = drawn.to_dict()["title"]["text"]
+def title_of(specification: Mapping[str, Any]) -> str:
+    """Return the title of a chart's Vega-Lite specification, on one line."""
+    text = specification["title"]["text"]
     return text if isinstance(text, str) else " ".join(text)
 
 

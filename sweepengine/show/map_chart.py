@@ -89,7 +89,8 @@ def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
             x=alt.X("length:Q"), y=alt.Y("batch:Q"), detail="level:N", order="batch:Q"
         )
         layers.append(base.mark_line(color=BLUE, strokeWidth=1, opacity=0.8))
-        ends = lines.group_by("level").agg(pl.all().sort_by("batch").last())
+        by_level = lines.group_by("level", maintain_order=True)
+        ends = by_level.agg(pl.all().sort_by("batch").last())
         text = ends.with_columns(
             text=pl.Series([figure(v) for v in ends["level"]], dtype=pl.String)
         )
@@ -184,4 +185,4 @@ def report_map(source: Source, devices: Sequence[str]) -> Chart | None:
     lengths = lengths_of(source.place, model, first)
     options = MapOptions(LatencyTargets(targets.ttft_s, targets.tpot_s), cells=REPORT_CELLS)
     drawn = maps_chart(find_maps(model, devices, lengths, options))
-    return Chart("limits", title_of(drawn), drawn)
+    return Chart("limits", title_of(drawn.to_dict()), drawn)

@@ -71,7 +71,8 @@ def write_model_comparison(
     comparison = compare_models(sources, prices)
     chart = flops_chart(comparison)
     tables = [costs_table(comparison, workload) for workload in comparison.workloads]
-    files = {f"charts/{chart.name}{kind}": drawn(chart.drawn, kind) for kind in KINDS}
+    shown = chart.drawn.to_dict()
+    files = {f"charts/{chart.name}{kind}": drawn(shown, kind) for kind in KINDS}
     files["models.csv"] = csv_text(_all_rows(tables)).encode()
     files["README.md"] = _readme(comparison, chart, tables).encode()
     files["index.html"] = _page(comparison, chart, tables).encode()

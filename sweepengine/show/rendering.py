@@ -28,17 +28,26 @@ def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
     if path.suffix not in KINDS:
         raise InputError(f"{path}: expected a file name that ends in {', '.join(KINDS)}")
     with written(path) as file:
-        file.write(drawn(chart, path.suffix))
+        file.write(drawn(chart.to_dict(), path.suffix))
 
 
-def drawn(chart: alt.TopLevelMixin, kind: str) -> bytes:
-    """Return a chart as the bytes of a file; `kind` is one of `KINDS`."""
-    specification = chart.to_dict()
+def drawn(specification: dict[str, Any], kind: str) -> bytes:
+    """Return a chart as the bytes of a file.
+
+    Parameters
+    ----------
+    specification : dict
+        Vega-Lite, as `to_dict` of a chart returns it, which takes as long as drawing it.
+    kind : str
+        One of `KINDS`.
+    """
     if kind == ".png":
         return vl_convert.vegalite_to_png(specification, scale=PNG_SCALE)
     if kind == ".svg":
         return vl_convert.vegalite_to_svg(specification).encode()
-    return render("chart.html", title=title_of(chart), charts=[("chart", specification)]).encode()
+    return render(
+        "chart.html", title=title_of(specification), charts=[("chart", specification)]
+    ).encode()
 
 
 def render(template: str, charts: list[tuple[str, dict[str, Any]]], **values: Any) -> str:

@@ -1,10 +1,10 @@
 """Reports: a page of charts and tables, each of which is also a file, and comparisons."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 import polars as pl
@@ -127,20 +127,21 @@ def write_report(
     compared = [compare(table, reference) for table in tables] if reference else []
     pair = None if other is None else compare_accountings(sections[0].source, other)
     files: dict[str, bytes] = {}
+    specifications = {c.name: c.drawn.to_dict() for section in sections for c in section.charts}
     for section in sections:
         for table in section.tables:
             files[f"{table.name}.csv"] = csv_text(table).encode()
             page = f"# {table.title}\n\n{_provenance(section.source)}\n\n"
             files[f"{table.name}.md"] = (page + markdown(table.columns, table.rows)).encode()
-        for chart in section.charts:
-            for kind in KINDS:
-                files[f"charts/{chart.name}{kind}"] = drawn(chart.drawn, kind)
+    for name, specification in specifications.items():
+        for kind in KINDS:
+            files[f"charts/{name}{kind}"] = drawn(specification, kind)
     if compared:
         files["comparison.md"] = _comparison_page(compared).encode()
     if pair is not None:
         files["accountings.md"] = accountings_page(pair).encode()
     files["README.md"] = _index(sections, compared, pair).encode()
-    files["index.html"] = _page(sections, compared, pair).encode()
+    files["index.html"] = _page(sections, specifications, compared, pair).encode()
     folder.write(files)
     return compared
 
@@ -253,7 +254,13 @@ def _index(sections: list[Section], compared: list[Comparison], pair: Accounting
     return text
 
 
-def _page(sections: list[Section], compared: list[Comparison], pair: Accountings | None) -> str:
+def _page(
+    sections: list[Section],
+    specifications: Mapping[str, dict[str, Any]],
+    compared: list[Comparison],
+    pair: Accountings | None,
+) -> str:
+    """Return the page; specifications are those of the charts, by name."""
     tables = [table for section in sections for table in section.tables]
     notes = [
         f"{section.source.name}: {section.source.point_count:,} points, shown in charts only; "
@@ -266,7 +273,7 @@ def _page(sections: list[Section], compared: list[Comparison], pair: Accountings
     names = ", ".join(dict.fromkeys(section.source.model for section in sections))
     return render(
         "report.html",
-        charts=[(c.name, c.drawn.to_dict()) for section in sections for c in section.charts],
+        charts=list(specifications.items()),
         titles={c.name: c.title for section in sections for c in section.charts},
         cards=[card for section in sections for card in section.cards],
         stages=[

@@ -53,8 +53,44 @@ class Attack(NamedTuple):
     """Run instead of the command: a shell's line, in which $SE is the command."""
 
 
-def outcome(attack: Attack, folder: Path) -> str:
-    """Run an attack in a folder of its own; what is wrong with how it ended, or nothing."""
+def needs_process(attack: Attack) -> bool:
+    """Whether an attack is on more than what a command reads: a shell, variables, limits."""
+    needed = attack.shell or attack.variables or attack.limits
+    return bool(needed) or not all(isinstance(argument, str) for argument in attack.arguments)
+
+
+def in_own_process(attack: Attack, folder: Path) -> tuple[int, bytes, bytes]:
+    """Status, stdout and stderr of the attack, in a process of its own."""
+    executable = [sys.executable, "-m", "sweepengine"]
+    variables = {**os.environ, **attack.variables, "SE": " ".join(executable)}
+
+    def limit() -> None:
+        for name, value in attack.limits.items():
+            kind = getattr(resource, f"RLIMIT_{name}")
+            resource.setrlimit(kind, (value, value))
+
+    command = ["bash", "-c", attack.shell] if attack.shell else [*executable, *attack.arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, timeout=SECONDS,
+        preexec_fn=limit if attack.limits else None, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def outcome(
+    attack: Attack,
+    folder: Path,
+    run: Callable[[Attack, Path], tuple[int, bytes, bytes]] = in_own_process,
+) -> str:
+    """Run an attack in a folder of its own; what is wrong with how it ended, or nothing.
+
+    Parameters
+    ----------
+    attack : Attack
+    folder : Path
+    run : callable
+        Runs the attack; its status, stdout and stderr.
+    """
     for path, content in attack.files.items():
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -65,39 +101,27 @@ def outcome(attack: Attack, folder: Path) -> str:
         else:
             place.write_text(content, encoding="utf-8")
     before = _listed(folder)
-    executable = [sys.executable, "-m", "sweepengine"]
-    variables = {**os.environ, **attack.variables, "SE": " ".join(executable)}
-
-    def limit() -> None:
-        for name, value in attack.limits.items():
-            kind = getattr(resource, f"RLIMIT_{name}")
-            resource.setrlimit(kind, (value, value))
-
-    command = ["bash", "-c", attack.shell] if attack.shell else [*executable, *attack.arguments]
     try:
-        done = subprocess.run(
-            command, cwd=folder, env=variables, capture_output=True, timeout=SECONDS,
-            preexec_fn=limit if attack.limits else None, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+        status, out, error = run(attack, folder)
     except subprocess.TimeoutExpired:
         return f"hangs for {SECONDS} seconds"
-    said = done.stderr.decode("utf-8", "replace")
+    said, printed = (stream.decode("utf-8", "replace") for stream in (error, out))
     problems = []
-    if done.returncode not in attack.status:
-        problems.append(f"status {done.returncode}, expected {attack.status}")
+    if status not in attack.status:
+        problems.append(f"status {status}, expected {attack.status}")
     lines = said.splitlines()
-    if done.returncode and not attack.shell and len(lines) != 1:
+    if status and not attack.shell and len(lines) != 1:
         problems.append(f"{len(lines)} lines on stderr")
     if "Traceback" in said or "panicked" in said:
         problems.append("a traceback")
     if any(not character.isprintable() and character != "\n" for character in said):
         problems.append("control characters on stderr")
-    if any(ord(c) < 32 and c not in "\n\r\t" for c in done.stdout.decode("utf-8", "replace")):
+    if any(ord(c) < 32 and c not in "\n\r\t" for c in printed):
         problems.append("control characters on stdout")
     if attack.says.lower() not in said.lower():
         problems.append(f"does not say {attack.says!r}")
-    if attack.output is not None and attack.output not in done.stdout.decode("utf-8", "replace"):
-        problems.append(f"does not print {attack.output!r}: {done.stdout[-300:]!r}")
+    if attack.output is not None and attack.output not in printed:
+        problems.append(f"does not print {attack.output!r}: {printed[-300:]!r}")
     after = _listed(folder)
     left = [name for name in after if name not in before
             and not any(name.startswith(kept) for kept in attack.leaves)]  # fmt: skip

@@ -1,8 +1,12 @@
-"""A part of the attacks, spread over all groups; `make attack` runs them all."""
+"""A part of the attacks, spread over all groups; `make attack` runs them all.
+
+Those on files and options are commands within this process here, those on the machine are not.
+"""
 
 import pytest
 
-from tests.attacks.attack import fresh, outcome, prepare
+from tests import fuzz
+from tests.attacks.attack import fresh, in_own_process, needs_process, outcome, prepare
 from tests.attacks.cases import attacks
 
 pytestmark = pytest.mark.slow
@@ -27,8 +31,14 @@ def test_there_are_enough_and_each_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("attack", PART, ids=lambda attack: f"{attack.group}-{attack.name}")
-def test_attack_ends_as_promised(attack, prepared, tmp_path):
-    assert outcome(attack, fresh(prepared, tmp_path / "folder")) == ""
+def test_attack_ends_as_promised(attack, prepared, tmp_path, monkeypatch):
+    def within(attack, folder):
+        monkeypatch.chdir(folder)
+        status, *streams = fuzz.outcome(list(attack.arguments))
+        return status, *(stream.encode() for stream in streams)
+
+    run = in_own_process if needs_process(attack) else within
+    assert outcome(attack, fresh(prepared, tmp_path / "folder"), run) == ""
 
 
 def test_promise_is_checked(prepared, tmp_path):

@@ -59,12 +59,13 @@ def test_models_lists_sources_and_parameters(command):
     assert all(model["sources"] for model in facts)
 
 
-def test_report_exits_1_when_a_cell_differs(process, root, tmp_path):
+def test_report_exits_1_when_a_cell_differs(command, root, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweepengine.show.report.KINDS", ())  # tables alone
     reference = tmp_path / "reference"
     reference.mkdir()
     text = (root / "tests/data/reference/vision.csv").read_text()
     (reference / "vision.csv").write_text(text.replace("1438.851", "1438.852"))
-    done = process(
+    done = command(
         "report", "published-vision", "--out", tmp_path / "out", "--reference", reference
     )
     assert done.returncode == 1

@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -27,8 +28,9 @@ def fetched(address):
         return answer.read().decode()
 
 
-@pytest.fixture
-def started(tmp_path):
+@contextmanager
+def servers(folder):
+    """Starts explorers, whose files lie in a folder, and ends them all."""
     running = []
 
     def start(*words):
@@ -43,24 +45,38 @@ def started(tmp_path):
             str(port),
         ]
         process = subprocess.Popen(
-            [*command, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [*command, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, start_new_session=True, preexec_fn=heed,
         )  # fmt: skip
         running.append(process)
         for _ in waiting("the page does not answer"):
             try:
-                fetched(f"http://127.0.0.1:{port}/")
-                break
-            except urllib.error.HTTPError:  # one that asks for a token
+                fetched(f"http://127.0.0.1:{port}/nope")
+            except urllib.error.HTTPError:  # no page takes less than the first, and tells as much
                 break
             except OSError:
                 assert process.poll() is None
         return process, port
 
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
+    try:
+        yield start
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def started(tmp_path):
+    with servers(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """An explorer for tests that ask and end nothing: its process and port."""
+    with servers(tmp_path_factory.mktemp("explorer")) as start:
+        yield start()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -86,8 +102,8 @@ def asked(address, body=None, **headers):
         return refused.code, json.loads(refused.read())
 
 
-def test_page_is_for_this_machine_and_reads_no_file_that_a_request_names(started, tmp_path):
-    process, port = started()
+def test_page_is_for_this_machine_and_reads_no_file_that_a_request_names(server, tmp_path):
+    process, port = server
     listening = {
         one.laddr.ip
         for one in psutil.Process(process.pid).net_connections()
@@ -106,8 +122,8 @@ def test_page_is_for_this_machine_and_reads_no_file_that_a_request_names(started
     assert asked(f"{address}/view?model=llama-3.1-8b&device=l4&batch=-1")[0] == 400
 
 
-def test_other_sites_are_refused(started):
-    _, port = started()
+def test_other_sites_are_refused(server):
+    _, port = server
     address = f"http://127.0.0.1:{port}"
     assert asked(f"{address}/controls?model=qwen3-8b")[0] == 200
     assert asked(f"{address}/controls?model=qwen3-8b", Host="evil.example")[0] == 403
@@ -119,8 +135,8 @@ BODIES = (b"", b"{", b"[" * 100_000, b"null", b'{"model_type": "nope"}', b"\xff\
           b'{"a": 1, "a": 2}')  # fmt: skip
 
 
-def test_config_that_is_none_is_one_line(started):
-    _, port = started()
+def test_config_that_is_none_is_one_line(server):
+    _, port = server
     json_kind = {"Content-Type": "application/json"}
     for body in BODIES:
         status, facts = asked(f"http://127.0.0.1:{port}/config", body, **json_kind)

@@ -1,17 +1,21 @@
 """A command that a signal ends says no answer, at whatever instant the signal comes."""
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
+INTERRUPTS = int(os.environ.get("SWEEPENGINE_KILLS", "2"))
+"""Of each scan; `make attack` asks for 50."""
 GRID = """name = "many"
 [axes]
 crops = { min = 2, max = 29 }
@@ -51,15 +55,26 @@ def until_it_holds_back(process, number):
         time.sleep(0.001)
 
 
+@pytest.fixture(scope="module")
+def whole_of(folder):
+    """What a command says that nothing disturbs, and its seconds; by the name of the command."""
+
+    @cache
+    def of(name):
+        began = time.perf_counter()
+        whole, _ = started(folder, name).communicate()
+        return whole, time.perf_counter() - began
+
+    return of
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", ["slo", "query"])
-def test_interrupted_scan_has_no_answer(folder, name, number):
-    began = time.perf_counter()
-    whole, _ = started(folder, name).communicate()
-    seconds = time.perf_counter() - began
+def test_interrupted_scan_has_no_answer(folder, whole_of, name, number):
+    whole, seconds = whole_of(name)
     assert json.loads(whole)
     instants = random.Random(number)
-    for _ in range(5):
+    for _ in range(INTERRUPTS):
         process = started(folder, name)
         until_it_holds_back(process, number)
         time.sleep(instants.uniform(0, 0.9) * seconds)
@@ -119,8 +134,8 @@ def test_interrupted_import_is_one_line(part, calls, number):
     assert done.stderr == "sweepengine: interrupted\n"
 
 
-def test_command_that_is_stopped_and_continued_goes_on(folder):
-    whole, _ = started(folder, "query").communicate()
+def test_command_that_is_stopped_and_continued_goes_on(folder, whole_of):
+    whole, _ = whole_of("query")
     process = started(folder, "query")
     until_it_holds_back(process, signal.SIGINT)
     for _ in range(4):

@@ -199,7 +199,10 @@ def test_names_of_grids_end_in_pages_that_hold_together(home, name, description)
 def test_hostile_but_valid_names_are_text_on_a_page(home, tmp_path, monkeypatch):
     monkeypatch.setattr("sweepengine.show.report.KINDS", (".svg", ".html"))  # pages hold text
     name = '<script>alert(1)</script> & "x" | `y` [z](http://x) ../../w'
-    (home / "page.toml").write_text(GRID.replace('"small"', json.dumps(name)))
+    grid = GRID.replace('"small"', json.dumps(name)).replace(
+        "[axes]", 'report = ["vision"]\n[axes]'
+    )
+    (home / "page.toml").write_text(grid)
     write_report([str(home / "page.toml")] * 2, tmp_path / "page")
     page = (tmp_path / "page" / "index.html").read_text()
     assert "<script>alert" not in page

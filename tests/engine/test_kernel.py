@@ -59,7 +59,7 @@ def grids(draw):
     return parse_grid({**table, "axes": {key: axes[key] for key in kept}}, "drawn")
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(grids(), st.integers(1, 500))
 def test_chunked_equals_whole_equals_given_points(grid, rows):
     chunks = list(grid.chunks(rows))

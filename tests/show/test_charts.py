@@ -1,4 +1,5 @@
 import itertools
+from functools import cache
 
 import polars as pl
 import pytest
@@ -12,7 +13,9 @@ from sweepengine.show.charts import heat_map, weight_traffic_chart
 from sweepengine.show.curves import chart_frame, line_chart
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import save_chart
+from sweepengine.show.report import write_report
 from sweepengine.show.roofline_chart import roofline_chart
+from sweepengine.show.tables import MOST_ROWS
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +32,9 @@ PUBLISHED = {
 }  # fmt: skip
 
 
+@cache
 def drawn(place):
+    """Charts of a shipped grid by name."""
     source = open_source(place)
     chosen = plans(source, load_model(source.model))
     frame = chart_frame(source, chosen)
@@ -118,13 +123,16 @@ def test_labels_of_crop_grids_do_not_overlap():
             assert right - left > (one + other) / 2
 
 
-def test_large_grids_are_aggregated_and_no_point_is_left_out():
-    source = open_source("capacity")
+def test_large_grids_are_aggregated_and_no_point_is_left_out(root, grid_file):
+    text = (root / "grids" / "capacity.toml").read_text()
+    part = grid_file(text.replace("max = 29", "max = 5"))
+    source = open_source(str(part))
+    assert source.point_count > MOST_ROWS
     model = load_model(source.model)
     plan = next(plan for plan in plans(source, model) if plan.name == "decode_flops")
     frame = chart_frame(source, [plan])
-    assert frame.height == 2 * 54
-    most = se.scan("capacity").select(metrics.flops(["decode"]).max() / 1e12).collect().item()
+    assert frame.height == 2 * 7
+    most = se.scan(part).select(metrics.flops(["decode"]).max() / 1e12).collect().item()
     assert frame["decode_flops:0:max"].max() == pytest.approx(most, rel=1e-12)
     chart = heat_map(source, se.load_device("h100-sxm"))
     cells = next(iter(chart.drawn.to_dict()["datasets"].values()))
@@ -222,11 +230,18 @@ def test_other_file_names_are_refused(tmp_path):
         save_chart(chart.drawn, tmp_path / "chart.jpg")
 
 
-def test_report_writes_every_chart_in_three_formats(published_report):
-    out, _ = published_report
+def test_report_of_the_published_grids_holds_every_chart(published_report):
     names = set().union(*PUBLISHED.values(), {"parameters", "roofline"})
-    files = {path.name for path in (out / "charts").iterdir()}
+    files = {path.name for path in (published_report[0] / "charts").iterdir()}
+    assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "html")}
+
+
+def test_report_writes_every_chart_in_three_formats(grid_file, tmp_path):
+    grid = grid_file('name = "g"\nreport = ["vision"]\n[axes]\ncrops = ["1x2", "2x3"]\n')
+    write_report([str(grid)], tmp_path / "out")
+    names = PUBLISHED["published-vision"] | {"parameters", "roofline"}
+    files = {path.name for path in (tmp_path / "out" / "charts").iterdir()}
     assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "png", "html")}
-    for path in (out / "charts").glob("*.png"):
+    for path in (tmp_path / "out" / "charts").glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 10_000

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def few_files(monkeypatch):
-    """Reports of these tests draw each chart once; `published_report` has all its files."""
-    monkeypatch.setattr("sweepengine.show.report.KINDS", (".svg",))
+    """Reports of these tests are pages and tables, with the charts that pages hold."""
+    monkeypatch.setattr("sweepengine.show.report.KINDS", ())
 
 
 @pytest.fixture
@@ -110,6 +110,7 @@ HOSTILE = "</script><script>console.error(1)</script><b>&amp;\"'"
 def test_text_of_files_is_escaped_in_pages(grid_file, tmp_path, monkeypatch):
     monkeypatch.setattr("sweepengine.show.report.KINDS", (".html",))
     text = f"name = {json.dumps(HOSTILE)}\ndescription = {json.dumps(HOSTILE)}\n[axes]\n"
+    text = text.replace("[axes]", 'report = ["vision", "decode"]\n[axes]')
     text += 'crops = ["1x2", "2x3"]\n'
     write_report([str(grid_file(text))], tmp_path / "out")
     pages = [tmp_path / "out" / "index.html", *(tmp_path / "out" / "charts").glob("*.html")]

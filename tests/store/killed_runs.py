@@ -25,8 +25,10 @@ from sweepengine.store.storage import open_storage
 AXES = {"crops": ["none", "2x3"], "heads": [[10, 10], [10, 5]], "attention": ["eager", "flash"],
         "decode_steps": {"start": 1, "stop": 2000, "step": 1}}  # fmt: skip
 GRID = parse_grid({"name": "small", "axes": AXES}, "small")
-ROWS_PER_FILE = 400
+ROWS_PER_FILE = 800
 WORKERS = (1, 2, 3, 8)
+KILLS = int(os.environ.get("SWEEPENGINE_KILLS", "6"))
+"""Of a plain run of the tests; `make attack` asks for 50."""
 
 
 def hashes(folder):

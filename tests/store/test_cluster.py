@@ -86,12 +86,12 @@ def test_shard_that_raises_reports_its_points_and_the_cause(grid, tmp_path):
     assert hashes(tmp_path / "d") == hashes(tmp_path / "whole")
 
 
-def test_command_runs_on_ray_and_says_what_is_wrong(process, tmp_path):
+def test_command_runs_on_ray_and_says_what_is_wrong(process, command, tmp_path):
     done = process("run", "serving", "--out", tmp_path / "d", "--engine", "ray", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1].startswith("400 points")
-    wrong = process("run", "serving", "--out", tmp_path / "e", "--address", "127.0.0.1:9")
+    wrong = command("run", "serving", "--out", tmp_path / "e", "--address", "127.0.0.1:9")
     assert (wrong.returncode, "--address: expected --engine ray" in wrong.stderr) == (2, True)
 
 
@@ -128,13 +128,13 @@ def test_cluster_of_a_given_address_writes_the_files(process, head, tmp_path):
     done = process("run", "modes", "--out", tmp_path / "d", "--engine", "ray", "--address", head)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("56 points")
-    process("run", "modes", "--out", tmp_path / "local")
+    se.run("modes", tmp_path / "local")
     assert hashes(tmp_path / "d") == hashes(tmp_path / "local")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nobody", "127.0.0.1:99999", "ray://:x"])
-def test_address_where_no_cluster_is_is_one_line(process, tmp_path, address):
-    done = process(
+def test_address_where_no_cluster_is_is_one_line(command, tmp_path, address):
+    done = command(
         "run", "serving", "--out", tmp_path / "d", "--engine", "ray", "--address", address
     )
     assert (done.returncode, done.stdout) == (2, "")

@@ -10,15 +10,15 @@ import pytest
 
 import sweepengine as se
 from sweepengine.store import runs, storage
-from tests.store.killed_runs import GRID, ROWS_PER_FILE, hashes
+from tests.store.killed_runs import GRID, KILLS, ROWS_PER_FILE, hashes
 from tests.waits import PATIENCE_SECONDS, waiting
 
 pytestmark = pytest.mark.slow
 
 
-def test_runs_killed_at_50_instants_end_in_the_same_bytes(root, tmp_path):
+def test_runs_killed_at_random_instants_end_in_the_same_bytes(root, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.store.killed_runs", str(tmp_path), "50", "1"],
+        [sys.executable, "-m", "tests.store.killed_runs", str(tmp_path), str(KILLS), "1"],
         cwd=root,
         capture_output=True,
         text=True,
@@ -26,13 +26,23 @@ def test_runs_killed_at_50_instants_end_in_the_same_bytes(root, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["kills"] >= 50
-    assert found["midway"] >= 10
+    assert found["kills"] >= KILLS
+    assert found["midway"] >= KILLS // 5
     assert (found["untrue"], found["different"]) == (0, 0)
 
 
+def part_of_capacity(root, folder, tiles):
+    """The shipped grid with fewer crop grids, so that a run takes few seconds; its path."""
+    text = (root / "grids" / "capacity.toml").read_text()
+    part = folder / "part.toml"
+    part.write_text(text.replace("max = 29", f"max = {tiles}"))
+    return part
+
+
 def test_ctrl_c_says_how_to_go_on_and_exits_130(root, tmp_path):
-    command = [sys.executable, "-m", "sweepengine", "run", "capacity", "--out", str(tmp_path / "d")]
+    grid = part_of_capacity(root, tmp_path, 16)
+    command = [sys.executable, "-m", "sweepengine", "run", str(grid), "--out", str(tmp_path / "d"),
+               "--workers", "1"]  # fmt: skip
     run = subprocess.Popen(
         command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -47,10 +57,10 @@ def test_ctrl_c_says_how_to_go_on_and_exits_130(root, tmp_path):
     assert error == f"{tmp_path / 'd'}: interrupted: run the same command again to go on\n"
     assert not json.loads((tmp_path / "d" / "manifest.json").read_text())["complete"]
     kept = len(list((tmp_path / "d").glob("points-*.parquet")))
-    assert 0 < kept < 27
     again = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0
     assert "of them from before" in again.stdout
+    assert 0 < kept < len(list((tmp_path / "d").glob("points-*.parquet")))
     assert list((tmp_path / "d").glob("*.unfinished")) == []
 
 
@@ -72,7 +82,7 @@ def complete_files(folder, whole):
     return len(named)
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 30])
+@pytest.mark.parametrize("count", [1, 2, 7, 15])
 def test_failing_fsync_is_one_message_and_leaves_only_complete_files(
     tmp_path, whole, monkeypatch, count
 ):
@@ -99,13 +109,13 @@ def mounted(folder, size):
     return subprocess.run(options, capture_output=True).returncode == 0
 
 
-def test_full_disk_is_one_message_and_what_is_written_stays(process, root, tmp_path):
+def test_full_disk_is_one_message_and_what_is_written_stays(process, command, root, tmp_path):
     disk, out = tmp_path / "disk", tmp_path / "disk" / "d"
-    grid = root / "grids" / "capacity.toml"
-    if not mounted(disk, "12m"):
+    grid = part_of_capacity(root, tmp_path, 9)
+    if not mounted(disk, "6m"):  # two files and a half
         pytest.skip("mounting a small file system needs root")
     try:
-        done = process("run", grid, "--out", out)
+        done = process("run", grid, "--out", out, "--workers", 1)
         assert done.returncode == 2
         assert "No space left on device" in done.stderr
         assert "bytes free); complete files are kept" in done.stderr
@@ -116,9 +126,9 @@ def test_full_disk_is_one_message_and_what_is_written_stays(process, root, tmp_p
         shutil.copytree(out, tmp_path / "moved")
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-    again = process("run", grid, "--out", tmp_path / "moved")
+    again = command("run", grid, "--out", tmp_path / "moved")
     assert again.returncode == 0
-    process("run", grid, "--out", tmp_path / "undisturbed")
+    command("run", grid, "--out", tmp_path / "undisturbed")
     assert hashes(tmp_path / "moved") == hashes(tmp_path / "undisturbed")
 
 
@@ -153,9 +163,9 @@ def test_first_starts_at_once_compile_safely(root, tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        for i in range(3)
+        for i in range(2)
     ]
-    assert [run.wait(timeout=600) for run in runs] == [0, 0, 0]
-    assert [run.stderr.read() for run in runs] == [b"", b"", b""]
-    assert hashes(tmp_path / "0") == hashes(tmp_path / "1") == hashes(tmp_path / "2")
+    assert [run.wait(timeout=600) for run in runs] == [0, 0]
+    assert [run.stderr.read() for run in runs] == [b"", b""]
+    assert hashes(tmp_path / "0") == hashes(tmp_path / "1")
     assert list((tmp_path / "cache").rglob("*.nbc"))

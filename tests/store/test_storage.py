@@ -15,13 +15,12 @@ from sweepengine.grid.files import parse_grid
 from sweepengine.query.sources import open_source
 from sweepengine.store import runs
 from sweepengine.store.storage import LocalFolder, RemoteFolder, open_storage
+from tests.store.killed_runs import KILLS
 from tests.waits import free_port, waiting
 
 pytestmark = pytest.mark.slow
 
 AXES = {"crops": ["none", "2x3"], "decode_steps": {"start": 1, "stop": 40, "step": 1}}
-KILLS = os.environ.get("SWEEPENGINE_KILLS", "12")
-"""Of runs on S3, two seconds each; `make attack` asks for 50."""
 
 
 @pytest.fixture
@@ -102,13 +101,13 @@ def test_remote_run_goes_on_and_refuses_another_grid(kind, grid, s3, tmp_path):
 
 def test_runs_killed_at_random_instants_end_in_the_same_bytes_on_s3(root, s3):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.store.killed_runs", s3("kills-{}"), KILLS, "2"],
+        [sys.executable, "-m", "tests.store.killed_runs", s3("kills-{}"), str(KILLS), "2"],
         cwd=root, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["kills"] >= int(KILLS)
-    assert found["midway"] >= int(KILLS) // 5
+    assert found["kills"] >= KILLS
+    assert found["midway"] >= KILLS // 5
     assert (found["untrue"], found["different"]) == (0, 0)
 
 
@@ -125,13 +124,13 @@ def test_failing_put_leaves_no_half_object(grid, monkeypatch):
     assert storage.names() == []
 
 
-def test_command_writes_and_queries_s3(process, grid_file, s3):
+def test_command_writes_and_queries_s3(process, command, grid_file, s3):
     text = 'name = "t"\n[axes]\nbatch_size = [1, 2, 4]\n'
     place = s3("command")
     done = process("run", grid_file(text), "--out", place)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("3 points")
-    found = process("query", place, "--select", "max(batch_size) AS most", "--format", "json")
+    found = command("query", place, "--select", "max(batch_size) AS most", "--format", "json")
     assert json.loads(found.stdout) == [{"most": 4}]
 
 
