@@ -76,8 +76,8 @@ class Resident(NamedTuple):
     """Bytes that the driver reports."""
     weights: int
     runtime: int
-    forward: int
-    """Activations of a pass of `chunk_tokens`."""
+    forward_rate: int
+    """Activations of a pass: 2,000ths of a byte a token."""
     layers: int
     """Of the device."""
     vocabulary: int
@@ -97,6 +97,8 @@ class Resident(NamedTuple):
     logs_by_length: int
     sequences_given: int
     """1: `max_sequences` was stated; 0: it is the engine's default, which larger batches raise."""
+    chunk_given: int
+    """1: `chunk_tokens` was stated."""
 
 
 class DeviceMemory(NamedTuple):
@@ -127,8 +129,8 @@ def layer_values(group: Group, hidden: int) -> int:
     return values
 
 
-def forward_bytes(engine: EngineMemory, share: Share, tokens: int, size: int) -> int:
-    """Activations of a pass over T tokens: `a*s*T*(largest layer + 2.5*h)`.
+def forward_rate(engine: EngineMemory, share: Share, size: int) -> int:
+    """Activations of a pass, `a*s*(largest layer + 2.5*h)` a token, in 2,000ths of a byte.
 
     Logits are those of the last position of each sequence, which the sampler holds.
 
@@ -137,15 +139,12 @@ def forward_bytes(engine: EngineMemory, share: Share, tokens: int, size: int) ->
     engine : EngineMemory
     share : Share
         The device's share of the model.
-    tokens : int
-        T.
     size : int
         Bytes of a value, s.
     """
     hidden = share.backbone.hidden
     widest = max(layer_values(group, hidden) for group in share.groups)
-    values = tokens * (2 * widest + 5 * hidden)
-    return engine.forward_factor * size * values // (2 * THOUSANDTHS)
+    return engine.forward_factor * size * (2 * widest + 5 * hidden)
 
 
 def runtime_bytes(engine: EngineMemory, devices: int, link: float) -> int:
@@ -168,7 +167,7 @@ def runtime_bytes(engine: EngineMemory, devices: int, link: float) -> int:
 def divided(of: Resident, sequences: int) -> DeviceMemory:
     """Divide the memory of a device where at most n sequences run at once.
 
-    The sampler's warm-up takes `b*min(n, T)*V`, CUDA graphs take
+    A pass of T tokens takes `forward_rate*T`, the sampler's warm-up `b*min(n, T)*V`, CUDA graphs
     `layers*(g0 + g1*min(2*n, largest captured batch))`. The pool is what the share of the memory
     leaves, `u*M - weights - runtime - activations - graphs`, each where it is charged; with a share
     of what is free `u*(M - ...)`.
@@ -183,7 +182,8 @@ def divided(of: Resident, sequences: int) -> DeviceMemory:
     sampler = of.sampler_bytes * rows * of.vocabulary // THOUSANDTHS
     captured = smaller(2 * sequences, of.graph_sequences)
     graphs = of.layers * (of.graph_layer_bytes + of.graph_sequence_bytes * captured)
-    activations = larger(of.forward, sampler)
+    forward = of.forward_rate * of.chunk_tokens // (2 * THOUSANDTHS)
+    activations = larger(forward, sampler)
     charged = of.weights + of.runtime
     charged = charged + of.charges_activations * activations + of.charges_graphs * graphs
     room = of.memory_share * of.usable // THOUSANDTHS

@@ -14,7 +14,7 @@ from sweepengine.formulas.memory import (
     EngineSettings,
     Held,
     Resident,
-    forward_bytes,
+    forward_rate,
     held_by,
     runtime_bytes,
 )
@@ -93,10 +93,11 @@ def _placed(
         usable=usable,
         weights=0,
         runtime=runtime_bytes(memory, layout.tensor * layout.data, link),
-        forward=forward_bytes(memory, share, settings.chunk_tokens, size),
+        forward_rate=forward_rate(memory, share, size),
         layers=sum(group.layers for group in share.groups),
         vocabulary=arch.backbone.vocabulary,
         sequences_given=int(given.max_sequences > 0),
+        chunk_given=int(given.chunk_tokens > 0),
         **settings._asdict(),
         **{name: getattr(memory, name) for name in Resident._fields if hasattr(memory, name)},
     )

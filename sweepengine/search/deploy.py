@@ -37,6 +37,7 @@ from sweepengine.search.placements import (
 from sweepengine.search.plans import PLAN, KeptPlans, aggregated, ordered, priced, served_plan
 from sweepengine.search.reasons import Reason, Tally, reason_of
 from sweepengine.search.requests import longest_tokens, percentiles
+from sweepengine.search.steady_memory import LEAST_CHUNK
 from sweepengine.search.steady_state import FITS, served_frames
 from sweepengine.search.targets import check_prices
 
@@ -268,7 +269,10 @@ def _assumed(
     options: DeployOptions, lengths: Lengths, classes: Lengths, limits: Mapping[str, int]
 ) -> tuple[str, ...]:
     """Assumptions, one sentence each."""
-    assumed = ["the serving engine is set to run as many sequences at once as a plan's batch has"]
+    assumed = [
+        "the serving engine is set to run as many sequences at once as a plan's batch has, and to "
+        f"passes of {LEAST_CHUNK:,} tokens where its default leaves too little room"
+    ]
     if classes is not lengths:
         assumed.append(f"{lengths.requests:,} lengths are searched as {classes.requests} classes")
     if options.devices is None:

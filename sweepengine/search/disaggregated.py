@@ -42,6 +42,7 @@ class Workers(NamedTuple):
                               "prefill_square_s2", rate=ranks,
                               seconds="prefill_share_s")  # fmt: skip
         decode = fitting.select(*KEY, *LAYOUT_COLUMNS, "devices", "memory_bytes", "batch_size",
+                                "max_sequences", "chunk_tokens",
                                 rate=pl.col("batch_size") / (pl.col("step_s") * output),
                                 seconds="step_s")  # fmt: skip
         return Workers(*(
@@ -116,7 +117,8 @@ def _of_one_key(
     waited = queued(seconds, squares, busy)
     steps = decodes["seconds"].to_numpy()
     memory = np.maximum(prefills["memory_bytes"].to_numpy(), decodes["memory_bytes"].to_numpy())
-    plans = decodes.select(*KEY, "batch_size").with_columns(
+    settings = ("max_sequences", "chunk_tokens")
+    plans = decodes.select(*KEY, "batch_size", *settings).with_columns(
         pl.lit(DISAGGREGATED).alias("mode"),
         pl.col("batch_size").cast(pl.Int64),
         spelled_layouts(decode)[d],

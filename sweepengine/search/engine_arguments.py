@@ -72,6 +72,9 @@ def launches(
             }
         for role, (layout, copies, batch) in servers.items():
             taken = engine_settings(options, engine, device, layout)
+            if plan.chunk_tokens:
+                chunk = min(plan.chunk_tokens, taken.chunk_tokens)
+                taken = taken._replace(chunk_tokens=chunk)
             values = settings(plan, layout, batch, taken, longest_tokens)
             commands.append(_launch(engine, role, copies, model, values))
     return commands

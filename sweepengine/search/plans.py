@@ -26,6 +26,8 @@ PLAN = {
     "cache_format": "format of the KV cache",
     "layout": "of a replica, or of a decode worker",
     "batch_size": "most concurrent sequences of each of those",
+    "max_sequences": "most sequences that a data-parallel group is set to run at once",
+    "chunk_tokens": "most tokens of a pass that the serving engine is set to",
     "replicas": "replicas, or decode workers",
     "prefill_layout": "of a prefill worker; null where aggregated",
     "prefill_groups": "prefill workers; 0 where aggregated",
@@ -101,6 +103,8 @@ class ServedPlan(NamedTuple):
     requests_per_s: float
     prefill_layout: Layout | None = None
     prefill_groups: int = 0
+    chunk_tokens: int = 0
+    """0: the engine's default."""
 
 
 def served_plan(plan: Mapping[str, Any], layouts: Mapping[str, Layout]) -> ServedPlan:
@@ -110,7 +114,7 @@ def served_plan(plan: Mapping[str, Any], layouts: Mapping[str, Layout]) -> Serve
     return ServedPlan(
         layouts[plan["layout"]], (weights, activations, cache), plan["batch_size"],
         plan["devices"], plan["requests_per_s"], layouts.get(plan["prefill_layout"]),
-        plan["prefill_groups"],
+        plan["prefill_groups"], plan["chunk_tokens"],
     )  # fmt: skip
 
 

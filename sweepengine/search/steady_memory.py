@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.engine.memory import MEMORY_COUNTS, MEMORY_INPUTS, residents, stored
-from sweepengine.formulas.kv_pages import larger, logged, sequence_bytes, shared_bytes
+from sweepengine.formulas.kv_pages import larger, logged, sequence_bytes, shared_bytes, smaller
 from sweepengine.formulas.memory import (
     THOUSANDTHS,
+    Resident,
     divided,
     most_at_once,
     most_sequences,
@@ -22,6 +23,8 @@ from sweepengine.grid.points import default_values
 from sweepengine.search.options import ServingAssumptions
 
 Floats = NDArray[np.float64]
+LEAST_CHUNK = 2_048
+"""Tokens of a pass where the engine's default leaves too little room."""
 ROUNDING = 1 + 1e-12
 """Factor before rounding down, so that a whole number stays as it is."""
 
@@ -48,7 +51,9 @@ def held_in_steady_state(
     lengths : Lengths
     serving : ServingAssumptions
     sized : bool
-        Whether the engine is set to run as many sequences as the batch has, and no more.
+        Whether the engine is set to run as many sequences as the batch has, and no more, and
+        passes of `LEAST_CHUNK` tokens where the batch does not fit beside its default, where the
+        grid states neither.
     """
     count = lengths.requests
     fixed = default_values(model)
@@ -62,9 +67,6 @@ def held_in_steady_state(
     every = {name: values.reshape(-1, count) for name, values in (inputs | counts).items()}
     first = {name: values[:, 0] for name, values in every.items()}
     of, pool = residents(model, first, first["weight_bytes"])
-    if sized:
-        least = (1 - of.sequences_given) * (of.max_sequences - 1)
-        of = of._replace(max_sequences=of.max_sequences - least)
     data: Any = first["data_parallel"]
     sequences: Any = ceil_div(first["batch_size"], data)
     common = shared_bytes(pool, every["shared_tokens"].min(axis=1))
@@ -77,17 +79,29 @@ def held_in_steady_state(
     margin = z * deviation
     whole = np.ceil(mean).astype(np.int64)
 
-    def held(most: Any) -> Any:
-        """Sequences that the pool holds where at most so many run at once."""
-        free = larger(divided(of, most).pool - common, 0)
-        # n sequences fit where n * mean + margin * sqrt(n) <= free.
-        root = (np.sqrt(margin * margin + 4 * mean * free) - margin) / (2 * mean)
-        spread = np.floor(root * root * ROUNDING).astype(np.int64)
-        return np.where(margin > 0, spread, free // whole)
+    def most_of(of: Resident) -> Any:
+        """Most sequences that run at once."""
 
+        def held(most: Any) -> Any:
+            free = larger(divided(of, most).pool - common, 0)
+            # n sequences fit where n * mean + margin * sqrt(n) <= free.
+            root = (np.sqrt(margin * margin + 4 * mean * free) - margin) / (2 * mean)
+            spread = np.floor(root * root * ROUNDING).astype(np.int64)
+            return np.where(margin > 0, spread, free // whole)
+
+        return most_sequences(of, held)
+
+    if sized:
+        least = (1 - of.sequences_given) * (of.max_sequences - 1)
+        of = of._replace(max_sequences=of.max_sequences - least)
+    most: Any = most_of(of)
+    if sized and np.any(most < sequences):
+        chunk = smaller(of.chunk_tokens, LEAST_CHUNK + of.chunk_given * of.chunk_tokens)
+        shorter = of._replace(chunk_tokens=chunk)
+        of = of._replace(chunk_tokens=np.where(most < sequences, chunk, of.chunk_tokens))  # type: ignore[arg-type]
+        most = np.where(most < sequences, most_of(shorter), most)
     longest = tokens.max(axis=1)
     memory = divided(of, most_at_once(of, sequences))
-    most = most_sequences(of, held)
     cache = np.ceil(sequences * mean + np.sqrt(sequences) * margin).astype(np.int64)
     rows = len(sequences)
     columns: dict[str, Any] = {

@@ -141,6 +141,8 @@ def test_deploy_and_design_say_what_a_point_says(point):
     (plan,) = plans.to_dicts()
     batch = plan["batch_size"]
     most = {"max_sequences": engine.get("max_sequences", batch)}
+    assert plan["max_sequences"] == most["max_sequences"]
+    most["chunk_tokens"] = plan["chunk_tokens"]
     cost = se.cost(model, device=device, layout=layout, precision=precision, batch_size=batch,
                    **REQUEST, **engine | most)  # fmt: skip
     assert plan["memory_bytes"] == needed(cost, batch, engine)
