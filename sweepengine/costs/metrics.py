@@ -13,7 +13,7 @@ from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.formulas.architecture import Architecture, Group
-from sweepengine.formulas.attention import cached_values, entry_values
+from sweepengine.formulas.attention import cached_values, entry_values, feature_values
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, row_of
 from sweepengine.formulas.layout import Layout, share_of
@@ -272,7 +272,8 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int = PAGE_TOKENS) -> pl.
     layout_columns, head_columns = AXES["layout"].columns, AXES["heads"].columns
     names = (*layout_columns, "cache_format", *head_columns)
     keys = [name for name in names if name in model.inputs]
-    needed = (*keys, "context_tokens", "decode_steps", "batch_size")
+    features = ("image_features",) if model.architecture.crossed_rows(1) else ()
+    needed = (*keys, "context_tokens", "decode_steps", "batch_size", *features)
 
     def reserved(points: pl.Series) -> pl.Series:
         frame = points.struct.unnest()
@@ -310,6 +311,10 @@ def _reserved(
     reserved = pl.lit(0, pl.Int64)
     for group in groups:
         attention = group.attention
+        if attention.crossed:  # pages of keys of features
+            rows = pl.col("image_features").cast(pl.Int64)
+            a_feature = group.layers * (feature_values(attention) * cache // QUARTERS)
+            reserved += a_feature * page_tokens * ((rows + page_tokens - 1) // page_tokens)
         a_token = group.layers * (cached_values(attention) * cache // QUARTERS)
         reserved += a_token * page_tokens * pages(attention.window)
         reserved += group.layers * state_values(group.recurrent) * arch.convention.dtype_bytes

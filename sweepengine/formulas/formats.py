@@ -13,6 +13,7 @@ from sweepengine.formulas.cost import formula
 from sweepengine.formulas.gemms import (
     Gemm,
     expert_gemms,
+    feature_gemms,
     into_attention,
     latent_up,
     mlp_gemms,
@@ -98,6 +99,7 @@ class Savings(NamedTuple):
     """Bytes that a layer's matrices take less than unquantised, by operator, and one expert."""
 
     projections: int
+    feature_keys: int
     recurrent: int
     mlp: int
     expert: int
@@ -125,6 +127,7 @@ def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Sav
     mlp = mlp_gemms(forward.width, hidden, forward.matrices)
     return Savings(
         projections=around,
+        feature_keys=saved(feature_gemms(attention, hidden), formats.attention, size),
         recurrent=saved(recurrent_gemms(group.recurrent, hidden), formats.attention, size),
         mlp=saved(mlp, formats.mlp, size),
         expert=saved(expert_gemms(forward, hidden), formats.experts, size),
@@ -134,7 +137,7 @@ def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Sav
 @formula
 def saved_in_layer(less: Savings) -> int:
     """Of all matrices but experts."""
-    return less.projections + less.recurrent + less.mlp
+    return less.projections + less.feature_keys + less.recurrent + less.mlp
 
 
 def formats_of(arch: Architecture, weights: int) -> Formats:
