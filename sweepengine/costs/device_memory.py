@@ -7,7 +7,7 @@ import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.engine.memory import MEMORY_COUNTS, MEMORY_INPUTS, held_columns, stored
+from sweepengine.engine.memory import MEMORY_INPUTS, held_columns, memory_counts, stored
 from sweepengine.formulas.memory import Held
 from sweepengine.grid.points import default_values
 
@@ -48,6 +48,7 @@ def held_on(
         for name in MEMORY_INPUTS
         if name in columns and name != "device" and name not in settings
     ]
+    counted = memory_counts(model)
     fixed = default_values(timed) | dict(settings) | {"device": 0}
 
     def held(points: pl.Series) -> pl.Series:
@@ -59,7 +60,7 @@ def held_on(
             else np.broadcast_to(np.int64(fixed[name]), rows)
             for name in MEMORY_INPUTS
         }
-        counts = {name: frame[name].to_numpy().astype(np.int64) for name in MEMORY_COUNTS}
+        counts = {name: frame[name].to_numpy().astype(np.int64) for name in counted}
         found = held_columns(timed, inputs, counts)
         data = inputs["data_parallel"]
         values = {
@@ -74,9 +75,7 @@ def held_on(
         ).to_struct(points.name)
 
     kinds = pl.Struct({name: pl.Boolean if name == "fits" else pl.Int64 for name in FIGURES})
-    return pl.struct(*varied, *MEMORY_COUNTS).map_batches(
-        held, return_dtype=kinds, is_elementwise=True
-    )
+    return pl.struct(*varied, *counted).map_batches(held, return_dtype=kinds, is_elementwise=True)
 
 
 def figure_on(model: Model, device: Device, columns: tuple[str, ...], name: str) -> pl.Expr:

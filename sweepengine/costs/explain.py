@@ -39,6 +39,7 @@ STATED_BY: dict[type, Formulas] = {
         "projections": attention.projections,
         "rotary": attention.rotary,
         "attention": attention.attention_core,
+        "feature_keys": attention.feature_keys,
         "compressor": attention.compressor,
         "indexer": attention.indexer,
         "recurrent": recurrent.recurrent_layer,
@@ -73,10 +74,12 @@ def explain(arch: Architecture, point: Point) -> CostLine:
     phases = []
     if arch.towers is not None and point.images:
         phases.append(vision_lines(arch, image, point.attention, batch * point.images))
-    filled = pass_of(share, tokens.prefill, tokens.cached, point.attention, 0)
+    rows = arch.crossed_rows(tokens.features)
+    filled = pass_of(share, tokens.prefill, tokens.cached, point.attention, 0, rows)
     prefill = _Walk(arch, point, share, "prefill", batch, 1, batch * tokens.prefill)
     phases.append(prefill.lines(filled))
-    stepped = steps_of(share, arch.convention, tokens.context, steps, point.attention, point.latent)
+    how = (point.attention, point.latent, rows)
+    stepped = steps_of(share, arch.convention, tokens.context, steps, *how)
     phases.append(_Walk(arch, point, share, "decode", batch, steps, batch).lines(stepped))
     return sum_lines("total", 1, phases)
 

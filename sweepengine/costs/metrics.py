@@ -5,7 +5,7 @@ Units as published: TFLOP is 1e12 FLOP, Tb is 1e12 bits, GiB is 2**30 bytes.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -251,7 +251,8 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int | None = None) -> pl.
     layout_columns, head_columns = AXES["layout"].columns, AXES["heads"].columns
     names = (*layout_columns, "cache_format", *head_columns)
     keys = [name for name in names if name in model.inputs]
-    needed = (*keys, "context_tokens", "decode_steps", "batch_size")
+    features = ("image_features",) if model.architecture.crossed_rows(1) else ()
+    needed = (*keys, "context_tokens", "decode_steps", "batch_size", *features)
     arch = model.architecture
 
     def reserved(points: pl.Series) -> pl.Series:
@@ -268,7 +269,8 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int | None = None) -> pl.
             tokens = part["context_tokens"].cast(pl.Int64).to_numpy() + steps
             tokens -= (1 - arch.convention.cache_holds_last_token) * (steps > 0)
             sequences = (part["batch_size"].cast(pl.Int64) + layout.data - 1) // layout.data
-            size = np.asarray(sequence_bytes(pool, tokens)) * sequences.to_numpy()
+            rows: Any = part["image_features"].cast(pl.Int64).to_numpy() if features else 0
+            size = np.asarray(sequence_bytes(pool, tokens, rows)) * sequences.to_numpy()
             parts.append(pl.DataFrame({"row": part["row"], "bytes": size}))
         return pl.concat(parts).sort("row")["bytes"]
 

@@ -78,7 +78,8 @@ def on_device(model: Model, point: Point, device: Device) -> OnDevice:
         times.append(StageTime(stage, compute, memory, link, whole, slowest))
     weights, context, devices = frame.select("weight_bytes", "context_tokens", "devices").row(0)
     timed = model._replace(devices=(device,))
-    held = point_held(timed, point._replace(device=0), weights, context)
+    features = frame["image_features"][0] if "image_features" in frame.columns else 0
+    held = point_held(timed, point._replace(device=0), weights, context, features)
     sequences = ceil_div(point.batch_size, point.data_parallel)
     needed = needed_bytes(held, sequences)
     return OnDevice(device, times, weights, held, needed, devices)

@@ -12,6 +12,7 @@ from sweepengine.formulas.architecture import (
     Group,
     Recurrent,
 )
+from sweepengine.formulas.attention import feature_values
 from sweepengine.formulas.cached import growth_quarters, token_quarters
 from sweepengine.formulas.cost import total
 from sweepengine.formulas.figures import QUARTERS
@@ -106,12 +107,18 @@ def _image_rows(model: Model) -> Rows:
     """Return the size of the vision towers, and tokens of an image; none without vision."""
     if not model.has_vision:
         return []
-    values = default_values(model)
-    tokens = image_of(model.architecture, Point(**values)).tokens
-    return [
+    arch, values = model.architecture, default_values(model)
+    image, text = image_of(arch, Point(**values)), images_text(values)
+    rows: Rows = [
         ("parameters outside decoder and head", f"{model.vision_parameter_count:,}"),
-        ("prompt tokens", f"{tokens:,} of {images_text(values)}"),
+        ("prompt tokens", f"{image.tokens:,} of {text}"),
     ]
+    a_feature = sum(group.layers * feature_values(group.attention) for group in arch.groups)
+    if a_feature:
+        size = image.features * a_feature * cache_bits(arch, own_cache(arch)) // QUARTERS
+        crossed = f"{size:,} bytes of {image.features:,} features, {text}"
+        rows.append(("KV cache of cross attention", crossed))
+    return rows
 
 
 def _unwindowed_bytes(model: Model) -> int:
@@ -183,6 +190,8 @@ def _attention_text(attention: Attention) -> str:
             f"indexer of {attention.index_heads} heads, "
             f"{attention.index_width} wide, picks {attention.index_keys:,}",
         ),
+        (attention.crossed, "keys of features of images"),
+        (attention.gates, f"{attention.gates} gates"),
         (attention.input_bias, "input bias"),
         (attention.output_bias, "output bias"),
         (attention.sinks, "sinks"),

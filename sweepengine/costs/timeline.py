@@ -227,8 +227,10 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
     times: dict[OperatorId, float] = {}
     if arch.towers is not None:
         times |= _vision_times(arch.towers, shape, speeds)
-    prefill = Pass(shape.filled, shape.tokens.prefill, shape.tokens.cached, decode=0)
-    step = Pass(shape.batch, 1, 0, decode=1)
+    rows = arch.crossed_rows(shape.tokens.features)
+    tokens = shape.tokens
+    prefill = Pass(shape.filled, tokens.prefill, tokens.cached, decode=0, features=rows)
+    step = Pass(shape.batch, 1, 0, decode=1, features=rows)
     before = cached_before(arch.convention, shape.tokens.context)
     steps = point.decode_steps
     for phase, work, count in (("prefill", prefill, 1), ("decode", step, steps)):

@@ -6,6 +6,7 @@ from sweepengine.formulas.architecture import MIXERS, Group
 from sweepengine.formulas.towers import Towers
 
 TITLES = {
+    "feature_keys": "keys of features",
     "routed": "routed experts",
     "mlp": "MLP",
     "head": "LM head",
@@ -43,6 +44,8 @@ def _group_title(group: Group) -> str:
         texts.append(beside + MIXERS[group.recurrent.kind])
     elif not attention.heads:
         texts.append("no attention")
+    if attention.crossed:
+        texts.append("cross attention")
     if attention.index_heads:
         texts.append("indexer")
     if attention.window:

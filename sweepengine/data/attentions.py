@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sweepengine.data.configs import Config
 from sweepengine.data.mixers import RECURRENT_TYPES, MixerReader
-from sweepengine.data.patterns import ROTATED, WINDOWS, compressed_layers, linear_layers
+from sweepengine.data.patterns import CROSSED, ROTATED, WINDOWS, compressed_layers, linear_layers
 from sweepengine.data.sizes import borrowed_layers, global_heads, kv_heads_of, output_gate
 
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
@@ -31,12 +31,16 @@ class Mixer(NamedTuple):
     """Its keys and values are those of an earlier layer."""
     plain: bool = False
     """Its matrices stay unquantised in a quantised checkpoint."""
+    crossed: bool = False
+    """Its keys and values are made of features of images."""
 
     @property
     def name(self) -> str:
         """Name of its attention in the model file."""
         if not self.attends:
             return "none"
+        if self.crossed:
+            return "crossed"
         name = f"window-{self.window}" if self.window else "full"
         name += f"-stride-{self.stride}" if self.stride else ""
         name += f"-heads-{self.heads}" if self.heads else ""
@@ -76,10 +80,13 @@ class AttentionReader(MixerReader):
         listed = "num_attention_heads_per_layer"
         heads = self.listed(listed, layers) or [0] * layers
         borrowed = borrowed_layers(self, layers)
+        crossed = CROSSED[self.family.get("crossed", "none")](self, layers)
         return [
-            Mixer(window, index, turned, heads=self.whole(listed, count, 0), borrowed=borrows)
-            for window, index, turned, count, borrows in zip(
-                windows, indexed, rotated, heads, borrowed, strict=True
+            Mixer(crossed=True)
+            if crosses
+            else Mixer(window, index, turned, heads=self.whole(listed, count, 0), borrowed=borrows)
+            for window, index, turned, count, borrows, crosses in zip(
+                windows, indexed, rotated, heads, borrowed, crossed, strict=True
             )
         ]
 
@@ -151,13 +158,14 @@ class AttentionReader(MixerReader):
         if is_global:
             width, kv_heads = global_heads(self, shared, width, kv_heads)
         value_width = self.number(f"{prefix}v_head_dim") if two else width
-        norm = self._query_norm()
+        norm = self.family.get("crossed_norm", "none") if mixer.crossed else self._query_norm()
+        turned = mixer.rotated and not mixer.crossed
         return {
             "heads": heads,
             "key_value_heads": kv_heads,
             "key_width": width,
             "value_width": value_width,
-            "rotary_width": self._rotary_width(width) if mixer.rotated else 0,
+            "rotary_width": self._rotary_width(width) if turned else 0,
             "window": window,
             "query_norm": {"head": width, "whole": heads * width}.get(norm, 0),
             "key_norm": {"head": width, "whole": kv_heads * width}.get(norm, 0)
@@ -178,6 +186,9 @@ class AttentionReader(MixerReader):
             "value_norm": self.switch("value_norm"),
             "borrowed_cache": mixer.borrowed,
             "difference": self.switch("difference"),
+            "crossed": mixer.crossed,
+            "unbiased_keys": self.switch("unbiased_keys"),
+            "gates": self.family.get("crossed_gates", 0) * mixer.crossed,
             **(self._blocks() if mixer.indexed else {}),
         }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweepengine.data.errors import InputError, nearest, shown
 
-PARTS = ("text_config", "language_config")
+PARTS = ("text_config", "language_config", "decoder")
 """Keys of the text part in a config of several parts."""
 Config = dict[str, Any]
 
@@ -87,7 +87,8 @@ class ConfigValues:
     def value(self, key: str) -> Any:
         """Value of a key, or the default of transformers, or None."""
         self.read.add(key)
-        if key == "tie_word_embeddings" and self.outer.get(key) is not None:
+        outer = key == "tie_word_embeddings" and not self.family.get("tied_by_part")
+        if outer and self.outer.get(key) is not None:
             return self.outer[key]  # in a config of several parts transformers obeys this one
         if key in self.part:
             return self.part[key]

@@ -89,6 +89,8 @@ class _Reader(AttentionReader):
             ffns = ["dense-wide" if wide else ffn for wide, ffn in zip(borrowed, ffns, strict=True)]
         if self.family.get("feed_forward") == "none":
             ffns = ["none"] * layers
+        if self.family.get("crossed_alone"):
+            ffns = ["none" if m.crossed else ffn for m, ffn in zip(mixers, ffns, strict=True)]
         blocks = block_types(self, layers)
         if blocks is not None:  # layers of one branch each
             mixers = [

@@ -110,6 +110,24 @@ ROTATED: dict[str, Callable[[ConfigValues, list[int]], list[bool]]] = {
 """Name of a pattern in `families.toml` to the layers whose queries and keys are rotated."""
 
 
+def _crossed_listed(reader: ConfigValues, layers: int) -> list[bool]:
+    key = "cross_attention_layers"
+    listed = reader.value(key)
+    if listed is None:
+        listed = reader.assumed[key] = reader.defaults[key]
+    if not isinstance(listed, list) or any(type(layer) is not int for layer in listed):
+        raise reader.fail(key, f"= {listed!r}: expected a list of layer numbers")
+    return [layer in listed for layer in range(layers)]
+
+
+CROSSED: dict[str, Pattern] = {
+    "none": lambda _, layers: [False] * layers,
+    "listed": _crossed_listed,
+    "odd": lambda _, layers: [layer % 2 == 1 for layer in range(layers)],
+}
+"""Name of a pattern in `families.toml` to the layers of cross attention to images."""
+
+
 def _sparse_types(reader: ConfigValues, layers: int) -> list[bool] | None:
     types = reader.listed("mlp_layer_types", layers)
     return None if types is None else [entry == "sparse" for entry in types]

@@ -240,14 +240,10 @@ def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
 
 def stated_device(device: Device) -> list[Any]:
     """Figures of a device, its rates and serving engines that change outputs, for hashes."""
-    figures = [device.name, device.peaks, device.bytes_per_s, device.links, device.multiprocessors,
-               device.usable_bytes]  # fmt: skip
-    rates = [
-        file.model_dump()
-        for framework in FRAMEWORKS
-        for file in timing_target(device, framework, None).rates
-    ]
-    return [*figures, rates, serving_engines.stated(), stated_memory()]
+    figures = [device.name, device.peaks, device.bytes_per_s, device.links, device.multiprocessors]
+    targets = (timing_target(device, framework, None) for framework in FRAMEWORKS)
+    rates = [file.model_dump() for target in targets for file in target.rates]
+    return [*figures, device.usable_bytes, rates, serving_engines.stated(), stated_memory()]
 
 
 _SPEEDS: dict[tuple[Any, ...], Speeds] = {}

@@ -202,7 +202,7 @@ def _refuse_unknown(values: TowerValues) -> None:
             path = f"{part}.{key}" if part else key
             if value is None or key in harmless or path in known:
                 continue
-            if isinstance(value, dict) and key.endswith("_config"):
+            if isinstance(value, dict) and (key.endswith("_config") or key in {*PARTS, *parts}):
                 continue
             if path in neutral:
                 if value not in neutral[path]:

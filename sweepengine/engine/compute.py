@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import serving_engine_of, speeds_of, target_of_point
-from sweepengine.engine.memory import MEMORY_COUNTS, MEMORY_INPUTS, memory_columns
+from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns, memory_counts
 from sweepengine.engine.records import FIGURES, GROWTH
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import in_ranges
@@ -126,7 +126,7 @@ def computed_columns(
     """Counts and seconds of a product of axes, compiled; parameters as those of `fill_columns`."""
     seconds, held = of_reduction(columns, SECONDS), of_reduction(columns, HELD)
     counts = [name for name in columns if name not in (*seconds, *held)]
-    counted = [*dict.fromkeys((*counts, *(MEMORY_COUNTS if held else ())))]
+    counted = [*dict.fromkeys((*counts, *(memory_counts(model) if held else ())))]
     computed: dict[str, NDArray[Any]] = {}
     if counted:
         product = product_of(axes)
@@ -210,7 +210,8 @@ def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[
         found |= point_seconds(model, point)
     if any(c.reduction == HELD for c in columns):
         figures = workload.figures
-        found |= point_memory(model, point, figures.weights.held_bytes, figures.tokens.context)
+        weights, tokens = figures.weights.held_bytes, figures.tokens
+        found |= point_memory(model, point, weights, tokens.context, tokens.features)
     return [
         found[c.name]
         if c.timed
@@ -219,9 +220,11 @@ def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[
     ]
 
 
-def point_memory(model: Model, point: Point, weights: int, context: int) -> dict[str, int]:
+def point_memory(
+    model: Model, point: Point, weights: int, context: int, features: int
+) -> dict[str, int]:
     """Columns of memory of one point on its device; parameters as those of `point_held`."""
-    held = point_held(model, point, weights, context)
+    held = point_held(model, point, weights, context, features)
     return {column.name: getattr(held, column.figure) for column in MEMORY}
 
 

@@ -233,8 +233,8 @@ def cost(
     costs = point_columns(loaded.architecture, checked)
     refuse_overflow("point", costs)
     if loaded.devices:
-        weights, context = int(costs["weight_bytes"]), int(costs["context_tokens"])
-        costs |= point_memory(loaded, checked, weights, context)
+        counts = ("weight_bytes", "context_tokens", "image_features")
+        costs |= point_memory(loaded, checked, *(int(costs[name]) for name in counts))
         costs |= point_seconds(loaded, checked)
     return {name: costs[name] for name in output_names(loaded)}
 

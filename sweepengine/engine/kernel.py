@@ -75,6 +75,8 @@ class Prefilled(NamedTuple):
     flash: int
     cache_bits: int
     """Quarter bits of a cached value."""
+    features: int
+    """Rows of images that cross attention makes keys of."""
 
 
 class Tables(NamedTuple):
@@ -126,7 +128,7 @@ def fill_prefill(
         found = ends_phase(convention, end_counts, ends, 0)
         for position in range(groups.shape[1]):
             group = group_at(groups[case.share, position])
-            seen = seen_by(group.attention, case.tokens, case.cached, case.flash, 0)
+            seen = seen_by(group.attention, case.tokens, case.cached, case.flash, 0, case.features)
             part = layer_part(group, at.backbone, at.layout, seen)
             phase = group_phase(convention, layer_counts, group, at.backbone, part, case.cache_bits)
             found = merged(found, phase, sums)

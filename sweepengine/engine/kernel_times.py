@@ -22,7 +22,7 @@ from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import Line, joined
 from sweepengine.formulas.serving import ServingEngine, seconds_of
 from sweepengine.formulas.speeds import Speeds
-from sweepengine.formulas.tokens import Pass
+from sweepengine.formulas.tokens import Pass, layers_run
 from sweepengine.formulas.vision_times import blocks_of_image_us, join_of_image_us
 
 Integers = NDArray[np.int64]
@@ -51,6 +51,8 @@ class Row(NamedTuple):
     """Sequences that a prefill runs over."""
     stages: int
     """Of the pipeline."""
+    features: int
+    """Rows of images that cross attention meets."""
     serving: int
 
 
@@ -133,6 +135,7 @@ def fill_passes(
             and row.tokens == last.tokens
             and row.cached == last.cached
             and row.filled == last.filled
+            and row.features == last.features
         )
         last = row
         # Both passes in one loop, so that a layer is compiled once.
@@ -146,12 +149,13 @@ def fill_passes(
                 tokens=prefill * row.tokens + decode,
                 cached=prefill * row.cached,
                 decode=decode,
+                features=row.features,
             )
             spent = summed(end_times(at.backbone, at.layout, at.ends, one, rates))
             for position in range(groups.shape[1]):
                 group = group_at(groups[row.share, position])
                 times = layer_times(group, at.backbone, at.layout, one, rates)
-                spent += group.layers * summed(times)
+                spent += layers_run(group, row.features) * summed(times)
             table[PREFILL + decode, i] = spent
         for position in range(groups.shape[1]):
             group = group_at(groups[row.share, position])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.formulas.kv_pages import NO_PAGES, PageGroup, Pool
-from sweepengine.formulas.memory import Held, Resident, held_by
+from sweepengine.formulas.memory import Held, Request, Resident, held_by
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.columns import BY_NAME
@@ -19,8 +19,12 @@ from sweepengine.grid.products import distinct
 Integers = NDArray[np.integer[Any]]
 MEMORY_INPUTS = (*RESIDENT_COLUMNS, "decode_steps", "batch_size", "shared_tokens")
 """Inputs that decide the memory of a point, beside its counts."""
-MEMORY_COUNTS = ("weight_bytes", "context_tokens")
-"""Columns of counts that decide the memory of a point."""
+
+
+def memory_counts(model: Model) -> tuple[str, ...]:
+    """Columns of counts that decide the memory of a point."""
+    crossed = ("image_features",) if model.architecture.crossed_rows(1) else ()
+    return ("weight_bytes", "context_tokens", *crossed)
 
 
 def memory_columns(
@@ -36,7 +40,7 @@ def memory_columns(
     inputs : mapping of str to integer array, shape (N,)
         Of `MEMORY_INPUTS`.
     counts : mapping of str to integer array, shape (N,)
-        Of `MEMORY_COUNTS`.
+        Of `memory_counts`.
     names : sequence of str
         Columns to make.
     """
@@ -66,7 +70,8 @@ def held_columns(
     data = of["data_parallel"]
     tokens = of["context_tokens"] + of["decode_steps"]
     sequences = ceil_div(of["batch_size"], data)
-    return held_by(resident, pool, tokens, of["shared_tokens"], sequences, data)
+    request = Request(tokens, of.get("image_features", 0), of["shared_tokens"])
+    return held_by(resident, pool, request, sequences, data)
 
 
 def residents(

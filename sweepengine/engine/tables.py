@@ -96,13 +96,14 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
         put("vision", Phase._fields, np.stack(of_each.counts), every)
         put("weights", ("vision_read_bytes", "held_bytes"), np.stack(of_each[1:]), every)
     put("prefill", Phase._fields, _prefill(arch, columns, tokens), every)
+    crossed = {"crossed": arch.crossed_rows(tokens["features"])}
     names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT_COLUMNS)
-    chosen, codes = rows_by(columns, names)
-    steps = [step_figures(arch, *row[:6], Layout(*row[6:])) for row in chosen]
+    chosen, codes = rows_by({**columns, **crossed}, (*names, "crossed"))
+    steps = [step_figures(arch, *row[:6], Layout(*row[6:-1]), row[-1]) for row in chosen]
     for record in ("decode", "weights"):
         parts = [step.counts if record == "decode" else step.weights for step in steps]
         put(record, parts[0]._fields, np.array(parts, np.int64).T, codes)
-    layouts = [device_counts(Layout(*row[6:])) for row in chosen]
+    layouts = [device_counts(Layout(*row[6:-1])) for row in chosen]
     put("devices", layouts[0]._fields, np.array(layouts, np.int64).T, codes)
     growth = np.array([[flat(each) for each in step.growth] for step in steps], np.int64)
     experts = np.array([step.expert_bytes for step in steps], np.int64).reshape(len(steps), -1, 2)
@@ -140,23 +141,24 @@ def tower_rows(arch: Architecture) -> tuple[Integers, Integers, Integers, Intege
 
 
 def _prefill(arch: Architecture, columns: Columns, of_point: Columns) -> Integers:
-    """Prefill of workloads, shape (fields of `Phase`, W)."""
-    tokens, cached, flash = of_point["prefill"], of_point["cached"], columns["attention"]
+    """Prefill of workloads whose `Tokens` are given, shape (fields of `Phase`, W)."""
+    tokens, features = of_point["prefill"], arch.crossed_rows(of_point["features"])
+    cached, flash = of_point["cached"], columns["attention"]
     caches = columns["cache_format"]
     count = len(flash)
     if count <= FEW:
         asked = (tokens, cached, *(columns[n] for n in SHARE[:2]), flash, caches,
-                 *(columns[name] for name in LAYOUT_COLUMNS))  # fmt: skip
+                 *(columns[name] for name in LAYOUT_COLUMNS), features)  # fmt: skip
         rows = np.stack(asked, axis=1).tolist()
-        found = [prefill_figures(arch, *row[:6], Layout(*row[6:])) for row in rows]
-        return np.array(found, np.int64).T
+        made = [prefill_figures(arch, *row[:6], Layout(*row[6:-1]), row[-1]) for row in rows]
+        return np.array(made, np.int64).T
     from sweepengine.engine.kernel import Prefilled, fill_prefill
 
     shares = shares_of(arch, columns)
     chosen, codes = rows_by(columns, ("cache_format",))
     bits = np.array([cache_bits(arch, cache) for (cache,) in chosen], np.int64)[codes]
     by_name = {"share": shares.codes, "tokens": tokens, "cached": cached, "flash": flash,
-               "cache_bits": bits}  # fmt: skip
+               "cache_bits": bits, "features": features}  # fmt: skip
     cases = np.stack([by_name[name] for name in Prefilled._fields], axis=1)
     out = np.empty((len(Phase._fields), count), np.int64)
     counts = arch.counts

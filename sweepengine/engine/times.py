@@ -96,6 +96,7 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         "batch": batch,
         "filled": np.where(serving == CONTINUOUS, 1, batch),
         "stages": columns["pipeline_parallel"],
+        "features": arch.crossed_rows(tokens["features"]),
         "serving": serving,
     }
     rows = np.ascontiguousarray(np.stack([by_name[name] for name in Row._fields], axis=1), np.int64)

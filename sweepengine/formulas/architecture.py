@@ -3,7 +3,7 @@
 Each number's unit and bounds stand in its annotation; a model file holds the number alone.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.ocr_parts import OcrParts
@@ -79,6 +79,12 @@ class Attention(NamedTuple):
     subtracted (differential attention)."""
     borrowed_cache: No
     """Keys and values are those of an earlier layer: neither projected nor held."""
+    crossed: No
+    """Keys and values are made of features of images instead of tokens, once a request."""
+    unbiased_keys: No
+    """Keys have no bias where queries and values have."""
+    gates: Annotated[int, Quantity("gates", 0, 0)]
+    """Numbers that scale what the branches of the layer add."""
     unquantised: No = 0
     """Matrices of these layers stay as they are, whatever the format of weights."""
     cache_devices: int = 1
@@ -331,6 +337,10 @@ class Architecture(NamedTuple):
             chosen = routings.index(routing) if forward.experts else -1
             found.append(Places(attentions.index(own), entries, chosen))
         return tuple(found)
+
+    def crossed_rows(self, features: Any) -> Any:
+        """Rows that cross attention meets: the features, counts or columns; 0 where it has none."""
+        return features * any(attention.crossed for attention in self.attentions)
 
     @property
     def routings(self) -> tuple[tuple[int, int], ...]:

@@ -12,9 +12,11 @@ from sweepengine.formulas.cost import (
     element_wise_cost,
     formula,
     gemm_cost,
+    with_weights,
 )
 from sweepengine.formulas.gemms import (
     compressor_gemm,
+    feature_gemms,
     gemm_weights,
     indexer_gemms,
     indexer_query,
@@ -56,7 +58,7 @@ def cached_values(attention: Attention) -> int:
     An indexer of entries keeps keys of entries alone.
     """
     indexed = min(attention.index_heads, 1) * (1 - min(attention.stride, 1))
-    own = (1 - attention.borrowed_cache) * attended_values(attention)
+    own = (1 - max(attention.borrowed_cache, attention.crossed)) * attended_values(attention)
     return own + indexed * attention.index_width
 
 
@@ -65,6 +67,12 @@ def entry_values(attention: Attention) -> int:
     """Values that the KV cache holds of an entry in one layer, the key of an indexer among them."""
     indexed = min(attention.index_heads, 1) * attention.index_width
     return min(attention.stride, 1) * (attention.key_width + indexed)
+
+
+@formula
+def feature_values(attention: Attention) -> int:
+    """Values that the KV cache holds of a feature of an image in one layer of cross attention."""
+    return attention.crossed * attended_values(attention)
 
 
 @formula
@@ -103,6 +111,7 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
     gated = 3 * gates + min(gates, 1) * attention.heads * attention.value_width
     again = (1 - absorbed) * (keys - tokens) * expanded
     projected = into.query.rows + into.key.rows + into.value.rows + into.latent.rows
+    projected -= attention.unbiased_keys * into.key.rows
     biases = attention.input_bias * projected + attention.output_bias * hidden
     biases += attention.gate_bias * gates
     moved = 2 * tokens * hidden * min(attention.heads, 1)
@@ -131,12 +140,14 @@ def attention_core(
     decode step reads L-1 and writes one; of E entries likewise. Alive at once: what it moves,
     mixed values; eager: scores and probabilities. Keys and values of earlier tokens are the
     cache's. Differential attention does all of it twice, subtracts and norms what is mixed, CUDA
-    `5*T*Nh*dv`, and has `4*dk` weights.
+    `5*T*Nh*dv`, and has `4*dk` weights. Cross attention meets S features for L keys; of streams it
+    moves queries alone, as `feature_keys` makes the others.
     """
     heads = attention.heads
     queries = heads * attention.key_width
     both = attention.key_width + attention.value_width
-    streams = tokens * (queries + attended_values(attention) + attention.query_rank)
+    new = (1 - attention.crossed) * attended_values(attention)
+    streams = tokens * (queries + new + attention.query_rank)
     if attention.latent > 0:
         if absorbed > 0:
             both = 2 * attention.latent + attention.rotary_width
@@ -148,6 +159,7 @@ def attention_core(
     moved = streams + 2 * times * score_values(heads, tokens, keys + entries, flash)
     mixed = tokens * heads * attention.value_width
     read = cached_values(attention) + attention.borrowed_cache * attended_values(attention)
+    read += feature_values(attention)
     softmax = 5 * times * heads * tokens * (keys + entries + attention.sinks)
     subtracted = 5 * attention.difference * mixed
     return attention_cost(
@@ -159,6 +171,36 @@ def attention_core(
         moved + flash * mixed,
         attention.sinks * heads + 4 * attention.difference * attention.key_width,
     )
+
+
+@formula
+def feature_keys(attention: Attention, hidden: int, made: int, flops: int) -> Cost:
+    """Keys and values of F features for cross attention: tensor `2*F*h*Nkv*(dk+dv)`.
+
+    Moves `F*(h + Nkv*(dk+dv))`. A norm of keys has CUDA `f*F*Nkv*dk`, f 3 (RMSNorm) or 5
+    (LayerNorm), moves `2*F*Nkv*dk` and has the weights of `key_norm`. A pass that makes none reads
+    none of the weights `h*Nkv*(dk+dv)`.
+
+    Parameters
+    ----------
+    attention : Attention
+        A device's share.
+    hidden, made : int
+        h and F.
+    flops : int
+        f.
+    """
+    gemms = feature_gemms(attention, hidden)
+    keys, values = gemms.key.rows, gemms.value.rows
+    normed = min(attention.key_norm, 1) * keys
+    biases = attention.input_bias * ((1 - attention.unbiased_keys) * keys + values)
+    biases += attention.crossed * (1 + attention.norm_biases) * attention.key_norm
+    weights = gemm_weights(gemms) + biases
+    moved = made * (attention.crossed * hidden + keys + values + 2 * normed)
+    made_of = gemm_cost(
+        2 * made * gemm_weights(gemms), flops * made * normed, moved, moved, moved, weights
+    )
+    return with_weights(made_of, min(made, 1) * weights, weights)
 
 
 @formula
@@ -213,8 +255,8 @@ def rotary(attention: Attention, tokens: int, angle_products: int) -> Cost:
 
 @formula
 def own_heads(attention: Attention) -> int:
-    """Key-value heads that a layer makes: none where keys and values are an earlier layer's."""
-    return (1 - attention.borrowed_cache) * attention.key_value_heads
+    """Key-value heads that a layer makes of tokens, not of features nor in an earlier layer."""
+    return (1 - max(attention.borrowed_cache, attention.crossed)) * attention.key_value_heads
 
 
 @formula
@@ -231,7 +273,8 @@ def inner_norms(attention: Attention, tokens: int, flops: int) -> Cost:
     latents = attention.query_rank + attention.latent
     made = attention.value_norm * own_heads(attention) * attention.value_width
     headed, others = tokens * (queries + keys), tokens * (made + mixed + latents)
-    weights = (1 + attention.norm_biases) * (attention.query_norm + attention.key_norm)
+    own = attention.query_norm + (1 - attention.crossed) * attention.key_norm
+    weights = (1 + attention.norm_biases) * own
     moved = 2 * (headed + others)
     worked = flops * headed + 3 * others
     return element_wise_cost(worked, moved, moved, moved, weights + mixed + latents)

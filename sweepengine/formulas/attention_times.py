@@ -21,6 +21,7 @@ from sweepengine.formulas.seconds import (
     NO_LINE,
     Line,
     at_keys,
+    cross_attention,
     decode_line,
     gemm,
     latent_decode_line,
@@ -29,7 +30,7 @@ from sweepengine.formulas.seconds import (
     up_to,
 )
 from sweepengine.formulas.speeds import Speeds
-from sweepengine.formulas.tokens import entries_of_pass, keys_of_pass
+from sweepengine.formulas.tokens import Pass, entries_of_pass, keys_of_pass
 
 WIDE = 128
 """Channels of a head from which on attention has kernels of its own."""
@@ -126,7 +127,12 @@ def attended_us(
 
 
 def attended_share(attention: Attention, tokens: int, cached: int) -> float:
-    """Part of the rectangle that counts hold which kernels do: a causal half, a window's band."""
+    """Part of the rectangle that counts hold which kernels do: a causal half, a window's band.
+
+    All of it where tokens attend to features of images.
+    """
+    if attention.crossed:
+        return 1.0
     window = time_window(attention)
     uncut = min(tokens, max(0, window - cached)) if window else tokens
     pairs = uncut * cached + uncut * (uncut + 1) / 2 + (tokens - uncut) * window
@@ -171,8 +177,11 @@ def time_spans(attention: Attention) -> TimeSpans:
 
 @formula
 def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLines:
-    """Attention of a step of b sequences, as lines in the keys that it meets; us."""
-    if attention.heads == 0:
+    """Attention of a step of b sequences, as lines in the keys that it meets; us.
+
+    None of cross attention, whose keys are as many in all steps (`crossed_us`).
+    """
+    if attention.heads == 0 or attention.crossed > 0:
         return StepLines(NO_LINE, NO_LINE)
     beside = NO_LINE
     indexed = attention.index_heads * attention.index_width
@@ -197,13 +206,19 @@ def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLi
             speeds.latent_decode,
         )
         return StepLines(line, beside)
+    return StepLines(grouped_line(attention, sequences, speeds), beside)
+
+
+@formula
+def grouped_line(attention: Attention, sequences: float, speeds: Speeds) -> Line:
+    """A step's attention of grouped heads, as a line in the keys that it meets; us."""
     rates = speeds.decode
     if time_window(attention) > 0:
         rates = speeds.decode_window
     elif attention.key_width > WIDE:
         rates = speeds.decode_wide
     times = 1 + attention.difference
-    line = decode_line(
+    return decode_line(
         sequences,
         times * attention.heads,
         times * attention.key_value_heads,
@@ -211,7 +226,25 @@ def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLi
         speeds.cached,
         rates,
     )
-    return StepLines(line, beside)
+
+
+@formula
+def crossed_us(attention: Attention, one: Pass, speeds: Speeds) -> float:
+    """Attention to the features of images, in a prefill or a step; us."""
+    if one.features == 0:
+        return 0.0
+    if one.decode > 0:
+        return at_keys(grouped_line(attention, one.sequences, speeds), float(one.features))
+    return cross_attention(
+        one.sequences,
+        attention.heads,
+        attention.key_value_heads,
+        attention.key_width,
+        one.tokens,
+        one.features,
+        speeds.cached,
+        speeds.prefill_wide if attention.key_width > WIDE else speeds.prefill,
+    )
 
 
 @formula

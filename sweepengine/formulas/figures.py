@@ -42,7 +42,9 @@ class Weights(NamedTuple):
     vision_read_bytes: int
     """Read once by a pass of vision."""
     read_bytes: int
-    """Read once by each pass of the decoder, beside table and experts."""
+    """Read once by each decode step, beside table and experts."""
+    prefill_read_bytes: int
+    """Read once by a prefill, beside those: cross attention makes its keys there alone."""
     table_row_bytes: int
     """Of the token table, which is read a row a token."""
     table_rows: int
@@ -85,7 +87,9 @@ class GroupStep(NamedTuple):
     entries: KeyGrowth
     """Of a layer that compresses: what each entry that a step meets adds."""
     read_bytes: int
-    """Weights that each pass reads, beside experts."""
+    """Weights that each step reads, beside experts."""
+    prefill_read_bytes: int
+    """Weights that a prefill reads, beside experts."""
     held_bytes: int
     expert_bytes: int
     """Of one expert in all layers of the group."""

@@ -14,6 +14,7 @@ from sweepengine.formulas.gemms import (
     Gemm,
     MlpGemms,
     expert_gemms,
+    feature_gemms,
     into_attention,
     latent_up,
     mlp_gemms,
@@ -138,6 +139,7 @@ class Savings(NamedTuple):
     """Bytes that a layer's matrices take less than unquantised, by operator, and one expert."""
 
     projections: int
+    feature_keys: int
     recurrent: int
     mlp: int
     expert: int
@@ -168,6 +170,8 @@ def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Sav
     experts = 1 - forward.unquantised_experts
     return Savings(
         projections=(1 - attention.unquantised) * around,
+        feature_keys=(1 - attention.unquantised)
+        * saved(feature_gemms(attention, hidden), formats.attention, size),
         recurrent=saved(recurrent_gemms(group.recurrent, hidden), formats.attention, size),
         mlp=(1 - forward.unquantised) * saved(mlp, formats.mlp, size),
         expert=experts * saved(expert_gemms(forward, hidden), formats.experts, size),
@@ -178,7 +182,7 @@ def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Sav
 @formula
 def saved_in_layer(less: Savings) -> int:
     """Of all matrices but experts."""
-    return less.projections + less.recurrent + less.mlp
+    return less.projections + less.feature_keys + less.recurrent + less.mlp
 
 
 def formats_of(arch: Architecture, weights: int) -> Formats:

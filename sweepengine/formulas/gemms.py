@@ -79,6 +79,13 @@ class LowRank(NamedTuple):
     up: Gemm
 
 
+class FeatureGemms(NamedTuple):
+    """Of cross attention, over the features of images; one kernel."""
+
+    key: Gemm
+    value: Gemm
+
+
 class IndexerGemms(NamedTuple):
     """Of what chooses keys, from its own keys; of entries a compressor makes those."""
 
@@ -91,11 +98,13 @@ def into_attention(attention: Attention, hidden: int) -> IntoAttention:
     """Matrices before attention; those over the hidden state run as one kernel.
 
     Keys that serve as values, or are them, are projected once. Latent attention projects to a
-    latent (`latent_up` expands it) instead of keys and values.
+    latent (`latent_up` expands it) instead of keys and values; cross attention makes those of
+    features (`feature_gemms`).
     """
     queries = attention.heads * attention.key_width
     ranked = min(attention.query_rank, 1)
     grouped = (1 - min(attention.latent, 1)) * (1 - attention.borrowed_cache)
+    grouped *= 1 - attention.crossed
     single = 1 - max(attention.keys_as_values, attention.shared_cache)
     keys = grouped * attention.key_value_heads * attention.key_width
     values = grouped * single * attention.key_value_heads * attention.value_width
@@ -107,6 +116,16 @@ def into_attention(attention: Attention, hidden: int) -> IntoAttention:
         latent=Gemm(latent, hidden, 1),
         gate=Gemm(attention.heads * attention.output_gate, hidden, 1),
         query_up=Gemm(ranked * queries, attention.query_rank, 0),
+    )
+
+
+@formula
+def feature_gemms(attention: Attention, hidden: int) -> FeatureGemms:
+    """Matrices that make keys and values of features, `Nkv*dk x h` and `Nkv*dv x h`."""
+    heads = attention.crossed * attention.key_value_heads
+    return FeatureGemms(
+        key=Gemm(heads * attention.key_width, hidden, 0),
+        value=Gemm(heads * attention.value_width, hidden, 1),
     )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Attention, Group, Recurrent
+from sweepengine.formulas.attention import feature_values
 from sweepengine.formulas.cached import ROTATED_BYTES, index_bytes, token_quarters
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.gemms import convolved_width
-from sweepengine.formulas.tokens import ceil_div
+from sweepengine.formulas.tokens import ceil_div, larger, smaller
 
 BLOCK_TOKENS = 16
 """Tokens of a page, by default in vLLM and SGLang."""
@@ -69,6 +70,8 @@ class Pool(NamedTuple):
     groups: tuple[PageGroup, ...]
     split: int
     """Devices that share the tokens of a sequence (decode context parallelism)."""
+    feature_bytes: int = 0
+    """Of a page of 16 features of images, which cross attention keeps beside the blocks."""
 
 
 def pages_of(
@@ -111,10 +114,13 @@ def pages_of(
         for kind in kinds:
             layers[kind] += group.layers
     if compressed:
-        return _packed(layers, split)
-    if len({(kind.window, kind.state) for kind in layers}) <= 1:
-        return _one_group(layers, split)
-    return _unified(layers, tokens, split)
+        pool = _packed(layers, split)
+    elif len({(kind.window, kind.state) for kind in layers}) <= 1:
+        pool = _one_group(layers, split)
+    else:
+        pool = _unified(layers, tokens, split)
+    crossed = sum(group.layers * feature_values(group.attention) for group in groups)
+    return pool._replace(feature_bytes=crossed * cache * BLOCK_TOKENS // QUARTERS)
 
 
 def _states(recurrent: Recurrent, size: int) -> Iterable[Pages]:
@@ -211,18 +217,18 @@ def _packed(layers: Counter[Pages], split: int) -> Pool:
     return Pool(block, tuple(page_groups), split)
 
 
-def sequence_bytes(pool: Pool, tokens: int) -> int:
+def sequence_bytes(pool: Pool, tokens: int, features: int = 0) -> int:
     """Bytes of the pool that one decoding sequence of N tokens occupies, in whole blocks.
 
     A window keeps the blocks that its W - 1 tokens and the new one lie in, at most one more than
-    they fill.
+    they fill. Cross attention keeps pages of its features beside them.
 
     Parameters
     ----------
     pool : Pool
         Of `pages_of`.
-    tokens : int or array of int
-        N, those in the KV cache.
+    tokens, features : int or array of int
+        N, those in the KV cache, and rows that cross attention keeps.
     """
     blocks = 0
     for group in pool.groups:
@@ -230,7 +236,7 @@ def sequence_bytes(pool: Pool, tokens: int) -> int:
         within = smaller(ceil_div(tokens, group.block_tokens), most)
         whole = ceil_div(tokens, group.block_tokens * pool.split)
         blocks = blocks + group.groups * _chosen(group, 1, within, whole)
-    return blocks * pool.block_bytes
+    return blocks * pool.block_bytes + ceil_div(features, BLOCK_TOKENS) * pool.feature_bytes
 
 
 def shared_bytes(pool: Pool, tokens: int) -> int:
@@ -337,13 +343,3 @@ def logged(pool: Pool, pool_bytes: int, length: int, in_flight: int, by_length: 
     paid = larger(pool_bytes, 0)
     whole = logged_tokens(pool, paid, length, in_flight)
     return by_length * whole + (1 - by_length) * logged_tokens_by_group(pool, paid)
-
-
-def smaller(one: int, other: int) -> int:
-    """The smaller of two numbers, or columns of numbers."""
-    return other - (other - one) * (one < other)
-
-
-def larger(one: int, other: int) -> int:
-    """The larger of two numbers, or columns of numbers."""
-    return one + other - smaller(one, other)

@@ -9,8 +9,10 @@ residual adds into the norms. Times are in microseconds, of the busiest device.
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Backbone, FeedForward, Group, Recurrent
+from sweepengine.formulas.attention import own_heads
 from sweepengine.formulas.attention_times import (
     attended_us,
+    crossed_us,
     index_scores,
     indexer_us,
     projection_us,
@@ -19,6 +21,7 @@ from sweepengine.formulas.cost import formula
 from sweepengine.formulas.gemms import (
     compressor_gemm,
     convolved_width,
+    feature_gemms,
     gemms_us,
     into_streams,
     laurel_gemms,
@@ -47,7 +50,8 @@ class LayerTimes(NamedTuple):
     projections: float
     rotary: float
     attention: float
-    """In prefill; steps have lines instead (`step_lines`)."""
+    """In prefill, and to features; other steps have lines instead (`step_lines`)."""
+    feature_keys: float
     compressor: float
     indexer: float
     recurrent: float
@@ -241,7 +245,7 @@ def layer_times(
     block_norms = group.norms + forward.norms
     norms = block_norms * element_wise(4.0 * VALUE * values, launch, host.moved)
     inner = min(attention.query_norm, 1) * attention.heads * attention.key_width
-    inner += min(attention.key_norm, 1) * attention.key_value_heads * attention.key_width
+    inner += min(attention.key_norm, 1) * own_heads(attention) * attention.key_width
     inner += attention.query_rank + attention.latent
     inner += attention.mixed_norm * attention.heads * attention.value_width
     inner += forward.inner_norm * forward.width
@@ -254,15 +258,19 @@ def layer_times(
     streamed += 2.0 * element_wise(mixed, launch, host.moved)
     streamed += residual_us(backbone, rows, launch, speeds)
     attended, scored = 0.0, 0.0
-    if one.decode == 0:
+    if attention.crossed > 0:
+        attended = crossed_us(attention, one, speeds)
+    elif one.decode == 0:
         attended = attended_us(attention, sequences, tokens, cached, speeds)
         scored = index_scores(attention, sequences, tokens, cached, speeds)
     compressed = compressor_gemm(attention, attention.key_width, hidden)
+    made = (1 - one.decode) * sequences * one.features
     return LayerTimes(
         norms=norms,
         projections=projection_us(attention, hidden, rows, expanded, speeds),
         rotary=0.0,
         attention=attended,
+        feature_keys=gemms_us(feature_gemms(attention, hidden), made, speeds.attention),
         compressor=gemms_us((compressed,), rows, speeds.plain),
         indexer=indexer_us(attention, hidden, rows, speeds) + scored,
         recurrent=recurrent_us(group.recurrent, hidden, one, launch, speeds),

@@ -6,6 +6,7 @@ from sweepengine.formulas.architecture import Backbone, FeedForward, Group
 from sweepengine.formulas.attention import (
     attention_core,
     compressor,
+    feature_keys,
     indexer,
     inner_norms,
     projections,
@@ -23,11 +24,11 @@ from sweepengine.formulas.cost import (
 from sweepengine.formulas.gemms import expert_gemms, mlp_gemms, stream_gemm
 from sweepengine.formulas.layout import EndsHeld, branches_of
 from sweepengine.formulas.operators import (
+    branch_sums,
     hidden_norm,
     linear,
     mlp,
     norm,
-    residual_add,
     router,
     table,
 )
@@ -49,6 +50,8 @@ class Layer(NamedTuple):
     projections: Cost
     rotary: Cost
     attention: Cost
+    feature_keys: Cost
+    """Keys and values that cross attention makes of the features of images."""
     compressor: Cost
     indexer: Cost
     recurrent: Cost
@@ -188,6 +191,7 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
         projections=projections(attention, hidden, tokens, seen.keys, absorbed),
         rotary=rotary(attention, tokens, backbone.angle_products),
         attention=attention_core(attention, tokens, seen.keys, seen.entries, seen.flash, absorbed),
+        feature_keys=feature_keys(attention, hidden, seen.made, backbone.norm_flops),
         compressor=compressor(attention, attention.key_width, hidden, tokens),
         indexer=indexer(attention, hidden, tokens, seen.keys, seen.entries),
         recurrent=recurrent_layer(group.recurrent, hidden, tokens, seen.cached),
@@ -212,7 +216,7 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
             ),
             table(forward.activation_weights),
         ),
-        residuals=scaled(residual_add(tokens * hidden), added, added),
+        residuals=branch_sums(tokens * hidden, added, attention.gates),
         streams=add(
             scaled(hyper_connection(backbone, tokens), branches, branches),
             add(
@@ -228,6 +232,7 @@ def attention_peak(layer: Layer, stream: int) -> int:
     """Values alive at once while a layer attends: the residual stream of `stream`, and its own."""
     attending = layer.projections.activation_peak + layer.attention.activation_peak
     beside = layer.indexer.activation_peak + layer.compressor.activation_peak
+    beside += layer.feature_keys.activation_peak
     return stream + max(attending + beside, layer.recurrent.activation_peak)
 
 

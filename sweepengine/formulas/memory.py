@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 from sweepengine.formulas.architecture import Group
 from sweepengine.formulas.kv_pages import (
     Pool,
-    larger,
     logged,
     sequence_bytes,
     shared_bytes,
-    smaller,
 )
 from sweepengine.formulas.layout import Share
+from sweepengine.formulas.tokens import larger, smaller
 
 GIB = 1 << 30
 CLOSING_ROUNDS = 3
@@ -267,9 +266,18 @@ def most_at_once(of: Resident, sequences: int) -> int:
     return of.max_sequences + (1 - of.sequences_given) * raised
 
 
-def held_by(
-    of: Resident, pool: Pool, tokens: int, shared: int, sequences: int, groups: int
-) -> Held:
+class Request(NamedTuple):
+    """A request, as it lies in the pool."""
+
+    tokens: int
+    """With its answer."""
+    features: int
+    """Rows that cross attention keeps of its images."""
+    shared: int
+    """Tokens that all requests share."""
+
+
+def held_by(of: Resident, pool: Pool, request: Request, sequences: int, groups: int) -> Held:
     """What a device holds: numbers, or a column each.
 
     Parameters
@@ -277,15 +285,16 @@ def held_by(
     of : Resident
     pool : Pool
         How requests lie in the pool.
-    tokens, shared : int
-        Tokens of a request with its answer, and how many of them all requests share.
+    request : Request
+        Each request.
     sequences : int
         Of a data-parallel group.
     groups : int
         Data-parallel groups.
     """
-    common = shared_bytes(pool, shared)
-    each = larger(sequence_bytes(pool, tokens) - common, 1)
+    tokens = request.tokens
+    common = shared_bytes(pool, request.shared)
+    each = larger(sequence_bytes(pool, tokens, request.features) - common, 1)
     memory = divided(of, most_at_once(of, sequences))
     most = most_sequences(of, lambda most: sequences_in(of, each, common, most))
     return Held(

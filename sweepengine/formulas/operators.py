@@ -4,7 +4,7 @@
 has width 0 and costs nothing.
 """
 
-from sweepengine.formulas.cost import Cost, element_wise_cost, formula, gemm_cost
+from sweepengine.formulas.cost import Cost, add, element_wise_cost, formula, gemm_cost, scaled
 from sweepengine.formulas.gemms import MlpGemms, gemm_weights
 
 
@@ -132,6 +132,16 @@ def rms_norm(tokens: int, width: int) -> Cost:
 def residual_add(values: int) -> Cost:
     """Residual addition: CUDA one a value; reads two operands, writes the sum."""
     return element_wise_cost(values, 3 * values, 2 * values, 0, 0)
+
+
+@formula
+def branch_sums(values: int, branches: int, gates: int) -> Cost:
+    """Residual additions of all branches, `residual_add`; a gate scales what one adds.
+
+    A gate is one weight: CUDA one a value.
+    """
+    scaling = element_wise_cost(gates * values, 0, 0, 0, gates)
+    return add(scaled(residual_add(values), branches, branches), scaling)
 
 
 @formula

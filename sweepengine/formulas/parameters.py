@@ -27,7 +27,7 @@ def parameter_parts(arch: Architecture) -> dict[str, int]:
         for name, join, role in zip(towers.join_names, towers.joins, counts.joins, strict=True):
             found[name.part] += counted(join_cost(join, ONE_PATCH, 1), role).weights
     decoder, head = 0, 0
-    for part in pass_of(share_of(arch, 0, 0), 1, 1, FLASH, 0):
+    for part in pass_of(share_of(arch, 0, 0), 1, 1, FLASH, 0, 1):
         which = counts.ends if part.group == ENDS else counts.layer
         decoder += part.layers * total(part.operators, which).weights
         if isinstance(part.operators, Ends):

@@ -26,7 +26,7 @@ from sweepengine.formulas.layout import (
 from sweepengine.formulas.reductions import keys_met
 from sweepengine.formulas.seconds import NO_LINE, Line
 from sweepengine.formulas.speeds import Speeds
-from sweepengine.formulas.tokens import LayerPass, Pass, seen_by
+from sweepengine.formulas.tokens import LayerPass, Pass, layers_run, seen_by
 
 ENDS = -1
 """Position that stands for the ends, among those of groups."""
@@ -79,13 +79,16 @@ def layer_part(group: Group, backbone: Backbone, layout: Layout, seen: LayerPass
     seen : LayerPass
         What the layer sees of the pass.
     """
+    own = seen
+    if group.attention.crossed > 0:
+        own = at_keys_and_entries(seen, seen.features, 0)
     return LayerPart(
-        operators=decoder_layer(group, backbone, seen),
+        operators=decoder_layer(group, backbone, own),
         traffic=both_traffic(
             layer_traffic(group, backbone.hidden, seen.tokens, layout),
             context_traffic(group.attention, seen),
         ),
-        seen=seen,
+        seen=own,
     )
 
 
@@ -116,16 +119,29 @@ def at_keys_and_entries(seen: LayerPass, keys: int, entries: int) -> LayerPass:
         entries=entries,
         flash=seen.flash,
         absorbed=seen.absorbed,
+        features=seen.features,
+        made=seen.made,
     )
 
 
 @formula
-def step_of_none(flash: int, absorbed: int) -> LayerPass:
-    """A decode step that meets no key: each key and entry adds to it."""
-    return LayerPass(tokens=1, cached=1, keys=0, entries=0, flash=flash, absorbed=absorbed)
+def step_of_none(flash: int, absorbed: int, features: int) -> LayerPass:
+    """A decode step that meets no key but S features: each key and entry adds to it."""
+    return LayerPass(
+        tokens=1,
+        cached=1,
+        keys=0,
+        entries=0,
+        flash=flash,
+        absorbed=absorbed,
+        features=features,
+        made=0,
+    )
 
 
-def pass_of(share: Share, tokens: int, cached: int, flash: int, absorbed: int) -> tuple[Part, ...]:
+def pass_of(
+    share: Share, tokens: int, cached: int, flash: int, absorbed: int, features: int = 0
+) -> tuple[Part, ...]:
     """All parts of a model in a pass of one sequence: the ends, then groups in their order.
 
     Parameters
@@ -138,17 +154,25 @@ def pass_of(share: Share, tokens: int, cached: int, flash: int, absorbed: int) -
         1: flash attention; 0: eager.
     absorbed : int
         1: latents are absorbed, as engines decode; 0: expanded.
+    features : int
+        Rows of images that cross attention makes keys of.
     """
     found = [_ends(share, tokens)]
     for i, group in enumerate(share.groups):
-        seen = seen_by(group.attention, tokens, cached, flash, absorbed)
+        seen = seen_by(group.attention, tokens, cached, flash, absorbed, features)
         part = layer_part(group, share.backbone, share.layout, seen)
-        found.append(Part(i, group.layers, part.operators, part.traffic))
+        found.append(Part(i, layers_run(group, features), part.operators, part.traffic))
     return tuple(found)
 
 
 def steps_of(
-    share: Share, convention: Convention, context: int, steps: int, flash: int, absorbed: int
+    share: Share,
+    convention: Convention,
+    context: int,
+    steps: int,
+    flash: int,
+    absorbed: int,
+    features: int = 0,
 ) -> tuple[Part, ...]:
     """All parts of a model in K decode steps together, in closed form.
 
@@ -163,8 +187,10 @@ def steps_of(
         Tokens that the first step finds, and K.
     flash, absorbed : int
         As `pass_of` takes them.
+    features : int
+        Rows of images whose keys cross attention meets in each step.
     """
-    none = step_of_none(flash, absorbed)
+    none = step_of_none(flash, absorbed, features)
     ends = _ends(share, 1)
     found = [ends._replace(operators=Ends(*(scaled(cost, steps, 1) for cost in ends.operators)))]
     for i, group in enumerate(share.groups):
@@ -183,7 +209,7 @@ def steps_of(
             for other, count in zip(others, (met, entries), strict=True):
                 cost = add(cost, scaled(_difference(first, other), count, 0))
             operators.append(cost)
-        found.append(Part(i, group.layers, Layer(*operators), without.traffic))
+        found.append(Part(i, layers_run(group, features), Layer(*operators), without.traffic))
     return tuple(found)
 
 
@@ -218,6 +244,11 @@ def times_of(share: Share, one: Pass, speeds: Speeds) -> tuple[TimedPart, ...]:
         spans = time_spans(group.attention)
         grow = zip(("attention", "indexer"), lines, spans, strict=True)
         found.append(
-            TimedPart(i, group.layers, layer, tuple(line for line in grow if any(line[1])))
+            TimedPart(
+                i,
+                layers_run(group, one.features),
+                layer,
+                tuple(line for line in grow if any(line[1])),
+            )
         )
     return tuple(found)

@@ -1,7 +1,7 @@
 """Counts of passes as figures: what a part of a model costs, and what each key adds to a step."""
 
 from sweepengine.formulas.architecture import Backbone, Convention, Group, Span
-from sweepengine.formulas.attention import entry_values, score_values
+from sweepengine.formulas.attention import entry_values, feature_values, score_values
 from sweepengine.formulas.cached import read_quarters, share_quarters
 from sweepengine.formulas.cost import Cost, CountedOperator, formula, scaled, total
 from sweepengine.formulas.figures import QUARTERS, GroupStep, KeyGrowth, Phase, grown, phase_of
@@ -11,7 +11,7 @@ from sweepengine.formulas.layout import Layout, Traffic
 from sweepengine.formulas.passes import EndsPart, LayerPart, at_keys_and_entries, layer_part
 from sweepengine.formulas.recurrent import state_values
 from sweepengine.formulas.reductions import PeakLines
-from sweepengine.formulas.tokens import LayerPass, held_tokens
+from sweepengine.formulas.tokens import LayerPass, held_tokens, layers_run
 
 
 @formula
@@ -65,7 +65,8 @@ def group_phase(
     cache : int
         Quarter bits of a cached value.
     """
-    attention, layers, seen = group.attention, group.layers, part.seen
+    attention, seen = group.attention, part.seen
+    layers = layers_run(group, seen.features)
     cost = scaled(total(part.operators, counts), layers, layers)
     peak = max(
         attention_peak(part.operators, residual_values(backbone, seen.tokens)),
@@ -76,6 +77,7 @@ def group_phase(
     if attention.stride > 0:
         compressed = Span(0, attention.stride, attention.series)
         held += entry_values(attention) * cache * held_tokens(after, compressed)
+    held += feature_values(attention) * cache * seen.features
     state = state_values(group.recurrent) * convention.dtype_bytes
     return phase_of(
         convention,
@@ -87,7 +89,7 @@ def group_phase(
         ),
         cached_bytes(cost.kv_io, group, convention.dtype_bytes, cache),
         layers * (held // QUARTERS + state),
-        activation(convention, cost, peak),
+        min(layers, 1) * activation(convention, cost, peak),
     )
 
 
@@ -162,7 +164,7 @@ def key_growth(
     cache : int
         Quarter bits of a cached value.
     """
-    layers, attention = group.layers, group.attention
+    attention, layers = group.attention, layers_run(group, seen.features)
     window = entries * attention.window
     none = layer_part(group, backbone, layout, at_keys_and_entries(seen, window, 0))
     more = at_keys_and_entries(seen, window + 1 - entries, entries)
@@ -170,9 +172,10 @@ def key_growth(
     at_none = scaled(total(none.operators, counts), layers, layers)
     at_one = scaled(total(one.operators, counts), layers, layers)
     stream = residual_values(backbone, seen.tokens)
-    attending = activation(convention, at_none, attention_peak(none.operators, stream))
-    attending_one = activation(convention, at_one, attention_peak(one.operators, stream))
-    alive = (1 - convention.sums_activations) * convention.dtype_bytes
+    runs = min(layers, 1)
+    attending = runs * activation(convention, at_none, attention_peak(none.operators, stream))
+    attending_one = runs * activation(convention, at_one, attention_peak(one.operators, stream))
+    alive = runs * (1 - convention.sums_activations) * convention.dtype_bytes
     other = alive * other_peak(none.operators, backbone, attention.heads, none.seen)
     other_one = alive * other_peak(one.operators, backbone, attention.heads, one.seen)
     held = (1 - entries) * share_quarters(attention, cache)
@@ -211,20 +214,30 @@ def group_step(
 
     Parameters are those of `key_growth`; `formats` are those of weights, by role.
     """
-    size, layers = convention.dtype_bytes, group.layers
+    size, layers = convention.dtype_bytes, layers_run(group, seen.features)
     part = layer_part(group, backbone, layout, seen)
-    cost = scaled(total(part.operators, counts), layers, layers)
+    filling = part
+    if group.attention.crossed:
+        filling = layer_part(group, backbone, layout, seen._replace(made=seen.features))
+    of_layer = total(part.operators, counts)
+    cost = scaled(of_layer, layers, layers)
+    first = layers * total(filling.operators, counts).weight_io
     phase = group_phase(convention, counts, group, backbone, part, cache)
     less = layer_savings(group, backbone.hidden, formats, size)
     layer = saved_in_layer(less)
     held = layer + (less.expert - less.padding) * group.feed_forward.experts_held
+    every = group.layers * of_layer.weights
+    features = feature_values(group.attention) * seen.features * cache // QUARTERS
     return GroupStep(
         counts=phase._replace(
-            cache_bytes=layers * state_values(group.recurrent) * size, activation_bytes=0
+            cache_bytes=layers * (features + state_values(group.recurrent) * size),
+            activation_bytes=0,
         ),
         keys=key_growth(convention, counts, group, backbone, layout, seen, 0, cache),
         entries=key_growth(convention, counts, group, backbone, layout, seen, 1, cache),
-        read_bytes=cost.weight_io * size - layers * layer * min(cost.weight_io, 1),
-        held_bytes=cost.weights * size - layers * held * min(cost.weights, 1),
+        read_bytes=cost.weight_io * size
+        - layers * (layer - less.feature_keys) * min(cost.weight_io, 1),
+        prefill_read_bytes=first * size - layers * layer * min(first, 1),
+        held_bytes=every * size - group.layers * held * min(every, 1),
         expert_bytes=cost.expert_io * size - layers * less.expert * min(cost.expert_io, 1),
     )

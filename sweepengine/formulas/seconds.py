@@ -199,6 +199,31 @@ def prefill_attention(
 
 
 @formula
+def cross_attention(
+    sequences: float,
+    heads: float,
+    key_heads: float,
+    width: float,
+    tokens: float,
+    features: float,
+    value_bytes: float,
+    rates: PrefillRates,
+) -> float:
+    """Attention of s new tokens to S features of images, us.
+
+    That of a prefill whose keys are cached, `prefill_attention` without its causal part:
+    `t0 + cs*s + ct*b*n*h/128 + 4*b*n*s*S*128*(h+hx)/(128+hx)/flops + b*h*(4*n*s + 2*kb*g*S)/bytes`.
+    An extension of ours: no table has measured it.
+    """
+    channels = 128.0 * (width + rates.width_pad) / (128.0 + rates.width_pad)
+    work = 4.0 * sequences * heads * tokens * features * channels / rates.flops
+    values = 4.0 * heads * tokens + 2.0 * value_bytes * key_heads * features
+    moved = sequences * width * values / rates.bytes
+    blocks = rates.block * sequences * heads * width / 128.0
+    return rates.launch + rates.latency * tokens + blocks + work + moved
+
+
+@formula
 def latent_prefill(
     sequences: float,
     heads: float,

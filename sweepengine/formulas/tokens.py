@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Attention, Span
+from sweepengine.formulas.architecture import Attention, Group, Span
 from sweepengine.formulas.cost import formula
 
 
@@ -20,6 +20,8 @@ class Pass(NamedTuple):
     """Tokens of each that the KV cache holds already."""
     decode: int
     """1: kernels of decode steps run, which absorb latents; 0: those of prefill."""
+    features: int = 0
+    """S, rows of images that cross attention of each sequence meets."""
 
 
 class LayerPass(NamedTuple):
@@ -37,12 +39,26 @@ class LayerPass(NamedTuple):
     """1: scores are never written out; 0: eager attention."""
     absorbed: int
     """1: latents are absorbed, as engines decode; 0: expanded."""
+    features: int = 0
+    """S, rows of images that cross attention meets instead of keys."""
+    made: int = 0
+    """Of them those that the pass makes keys and values of: all in a prefill, none in a step."""
 
 
 @formula
 def ceil_div(numerator: int, denominator: int) -> int:
     """`numerator / denominator`, rounded up."""
     return (numerator + denominator - 1) // denominator
+
+
+def smaller(one: int, other: int) -> int:
+    """The smaller of two numbers, or columns of numbers."""
+    return other - (other - one) * (one < other)
+
+
+def larger(one: int, other: int) -> int:
+    """The larger of two numbers, or columns of numbers."""
+    return one + other - smaller(one, other)
 
 
 @formula
@@ -61,7 +77,9 @@ def entries_of_pass(tokens: int, cached: int, stride: int) -> int:
 
 
 @formula
-def seen_by(attention: Attention, tokens: int, cached: int, flash: int, absorbed: int) -> LayerPass:
+def seen_by(
+    attention: Attention, tokens: int, cached: int, flash: int, absorbed: int, features: int
+) -> LayerPass:
     """What a layer of one kind of attention sees of T tokens behind C cached ones.
 
     Parameters
@@ -72,6 +90,8 @@ def seen_by(attention: Attention, tokens: int, cached: int, flash: int, absorbed
         T and C.
     flash, absorbed : int
         As `LayerPass` has them.
+    features : int
+        S, of the images among the new tokens.
     """
     return LayerPass(
         tokens=tokens,
@@ -80,7 +100,20 @@ def seen_by(attention: Attention, tokens: int, cached: int, flash: int, absorbed
         entries=entries_of_pass(tokens, cached, attention.stride),
         flash=flash,
         absorbed=absorbed,
+        features=features,
+        made=features,
     )
+
+
+@formula
+def layers_run(group: Group, features: int) -> int:
+    """Layers of a group that a pass runs: those of cross attention only where there are features.
+
+    Source: transformers 5.23, `MllamaTextModel.forward`; a decoder with an encoder always has them.
+    """
+    if group.attention.crossed > 0 and features == 0:
+        return 0
+    return group.layers
 
 
 @formula

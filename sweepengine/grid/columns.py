@@ -86,7 +86,9 @@ def _phase(
         for field, unit, meaning in counted
     ]  # fmt: skip
     read = f"weights read once a pass, expected: {what}"
-    figure = "weights.vision_read_bytes" if vision else "weights.read_bytes"
+    figure = {"vision": "weights.vision_read_bytes", "prefill": "weights.prefill_read_bytes"}.get(
+        phase, "weights.read_bytes"
+    )
     weights = Column(f"{phase}_weight_io_bytes", "Float64", "byte", read, reads, figure, vision)
     memory = f"activation memory: {what}{large}"
     activation = Column(f"{phase}_activation_bytes", "Int64", "byte", memory, peak,

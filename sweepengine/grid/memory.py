@@ -13,6 +13,7 @@ from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.memory import (
     EngineSettings,
     Held,
+    Request,
     Resident,
     forward_rate,
     held_by,
@@ -105,7 +106,7 @@ def _placed(
                                      memory.page_tokens))  # fmt: skip
 
 
-def point_held(model: Model, point: Point, weights: int, context: int) -> Held:
+def point_held(model: Model, point: Point, weights: int, context: int, features: int) -> Held:
     """Memory of a device at one point.
 
     Parameters
@@ -115,15 +116,18 @@ def point_held(model: Model, point: Point, weights: int, context: int) -> Held:
     point : Point
     weights : int
         Bytes of weights of a device.
-    context : int
-        Tokens of a request before its answer.
+    context, features : int
+        Tokens of a request before its answer, and features of its images.
     """
     found = placed(model, tuple(getattr(point, name) for name in RESIDENT_COLUMNS))
     return held_by(
         found.resident._replace(weights=weights),
         found.pool,
-        context + point.decode_steps,
-        point.shared_tokens,
+        Request(
+            context + point.decode_steps,
+            model.architecture.crossed_rows(features),
+            point.shared_tokens,
+        ),
         ceil_div(point.batch_size, point.data_parallel),
         point.data_parallel,
     )

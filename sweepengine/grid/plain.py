@@ -82,6 +82,7 @@ def step_figures(
     weights: int = 0,
     cache: int = 0,
     layout: Layout = WHOLE,
+    features: int = 0,
 ) -> Steps:
     """Decode steps of one sequence on one device.
 
@@ -93,6 +94,8 @@ def step_figures(
     flash, absorbed, weights, cache : int
         Codes of the columns `attention`, `latent`, `weight_format` and `cache_format`.
     layout : Layout
+    features : int
+        Rows of images whose keys cross attention meets.
     """
     sums, convention, counts = arch.convention.sums_activations, arch.convention, arch.counts
     size, spans = convention.dtype_bytes, arch.spans
@@ -102,15 +105,17 @@ def step_figures(
     step_counts = ends_phase(convention, counts.ends, ends, 1)
     at_ends = total(ends.operators, counts.ends)
     read, held = at_ends.weight_io * size, at_ends.weights * size
+    filling = read
     growth = [NO_GROWTH] * len(spans)
     experts = [0] * len(arch.routings)
-    none = step_of_none(flash, absorbed)
+    none = step_of_none(flash, absorbed, features)
     for group, places in zip(share.groups, arch.places, strict=True):
         step = group_step(
             convention, counts.layer, group, share.backbone, layout, none, formats, bits
         )
         step_counts = merged(step_counts, step.counts, sums)
         read, held = read + step.read_bytes, held + step.held_bytes
+        filling += step.prefill_read_bytes
         for place, more in ((places.keys, step.keys), (places.entries, step.entries)):
             if place >= 0:
                 growth[place] = merged_growth(growth[place], more, sums)
@@ -118,7 +123,7 @@ def step_figures(
             experts[places.routing] += step.expert_bytes
     on_device = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
     row = share.ends.table * row_values(share.backbone) * counts.ends[0].weight_io * size
-    table = Weights(held, 0, read, row, share.backbone.vocabulary)
+    table = Weights(held, 0, read, filling, row, share.backbone.vocabulary)
     return Steps(step_counts, tuple(growth), table, tuple(zip(experts, on_device, strict=True)))
 
 
@@ -132,6 +137,7 @@ def prefill_figures(
     flash: int,
     cache: int = 0,
     layout: Layout = WHOLE,
+    features: int = 0,
 ) -> Phase:
     """Prefill of one sequence on one device.
 
@@ -145,13 +151,15 @@ def prefill_figures(
     flash, cache : int
         Codes of the columns `attention` and `cache_format`.
     layout : Layout
+    features : int
+        Rows of images that cross attention makes keys of.
     """
     convention, counts = arch.convention, arch.counts
     share, bits = share_of(arch, heads, key_value_heads, layout), cache_bits(arch, cache)
     ends = ends_part(share.backbone, share.layout, share.ends, tokens)
     prefill = ends_phase(convention, counts.ends, ends, 0)
     for group in share.groups:
-        seen = seen_by(group.attention, tokens, cached, flash, 0)
+        seen = seen_by(group.attention, tokens, cached, flash, 0, features)
         part = layer_part(group, share.backbone, layout, seen)
         phase = group_phase(convention, counts.layer, group, share.backbone, part, bits)
         prefill = merged(prefill, phase, convention.sums_activations)
@@ -204,11 +212,12 @@ def workload_of(arch: Architecture, point: Point, image: ImageViews | None = Non
     """Figures of a point's workload; `image` replaces that of the point, for upper bounds."""
     heads = (point.attention_heads, point.key_value_heads, point.attention)
     layout, cache = layout_of(point), point.cache_format
-    steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout)
     image = image or image_of(arch, point)
     seen = of_images(vision_figures(arch, image, point.attention), point.images)
     tokens = tokens_of(point, image.tokens, image.features)
-    filled = prefill_figures(arch, tokens.prefill, tokens.cached, *heads, cache, layout)
+    rows = arch.crossed_rows(tokens.features)
+    steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout, rows)
+    filled = prefill_figures(arch, tokens.prefill, tokens.cached, *heads, cache, layout, rows)
     weights = steps.weights._replace(
         held_bytes=steps.weights.held_bytes + seen.held_bytes, vision_read_bytes=seen.read_bytes
     )

@@ -62,10 +62,25 @@ def prefill_us(
 
 @lru_cache(MAX_CACHED_PASSES)
 def step_of(
-    arch: Architecture, heads: tuple[int, int], layout: Layout, sequences: float, speeds: Speeds
+    arch: Architecture,
+    heads: tuple[int, int],
+    layout: Layout,
+    sequences: float,
+    speeds: Speeds,
+    features: int = 0,
 ) -> Step:
-    """A decode step of b sequences; parameters as those of `prefill_us`."""
-    token = Pass(sequences=sequences, tokens=1, cached=0, decode=1)
+    """A decode step of b sequences; parameters as those of `prefill_us`.
+
+    Parameters
+    ----------
+    arch, heads, layout, speeds
+        As `prefill_us` takes them.
+    sequences : float
+        b.
+    features : int
+        Rows of images that cross attention of each sequence meets.
+    """
+    token = Pass(sequences=sequences, tokens=1, cached=0, decode=1, features=features)
     fixed, lines = 0.0, []
     for part in times_of(share_of(arch, *heads, layout), token, speeds):
         fixed += part.layers * summed(part.operators)
@@ -111,10 +126,11 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     if arch.towers is not None:
         vision = vision_us(arch.towers, image, images, speeds)
     tokens = tokens_of(point, image.tokens, image.features)
-    new = Pass(sequences=prefilled, tokens=tokens.prefill, cached=tokens.cached, decode=0)
+    rows = arch.crossed_rows(tokens.features)
+    new = Pass(prefilled, tokens.prefill, tokens.cached, decode=0, features=rows)
     prefill = layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
     steps = point.decode_steps
     before = cached_before(arch.convention, tokens.context)
-    step = step_of(arch, heads, layout, batch, speeds)
+    step = step_of(arch, heads, layout, batch, speeds, rows)
     decode = layout.pipeline * step.total(before, steps)
     return seconds_of(vision, prefill, decode, steps, batch, point.serving, engine)

@@ -13,7 +13,7 @@ from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import TimingTarget, basis, timing_target
 from sweepengine.engine.frames import seconds_of_points
-from sweepengine.engine.memory import MEMORY_COUNTS
+from sweepengine.engine.memory import memory_counts
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON
 from sweepengine.query.sources import Source
@@ -125,11 +125,12 @@ def find_answers(
         for timing in timings
     ]
     inputs, stages = source.inputs, source.stages_there
+    counted = memory_counts(source.loaded)
     settings = {
         "framework": FRAMEWORKS.index(options.framework),
         **engine_values("slo", options.engine, options.framework),
     }
-    for batch in source.frames([*inputs, *_columns(devices, stages, inputs)]):
+    for batch in source.frames([*inputs, *_columns(devices, stages, inputs, counted)]):
         for i, timing in enumerate(timings):
             points = _measured(source, batch, timing, options, achievable, settings)
             answers[i] = _add(answers[i], targets, points)
@@ -138,10 +139,15 @@ def find_answers(
     return answers
 
 
-def _columns(devices: Sequence[Device], stages: Sequence[str], inputs: Sequence[str]) -> list[str]:
+def _columns(
+    devices: Sequence[Device],
+    stages: Sequence[str],
+    inputs: Sequence[str],
+    counted: Sequence[str],
+) -> list[str]:
     measures = [m for device in devices for m in _measures(device, AT_PEAK, stages)]
     names = {name for measure in measures for name in measure.meta.root_names()}
-    names |= {"devices", *MEMORY_COUNTS}
+    names |= {"devices", *counted}
     return sorted(names - set(inputs))
 
 

@@ -8,8 +8,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
-from sweepengine.engine.memory import MEMORY_COUNTS, MEMORY_INPUTS, residents, stored
-from sweepengine.formulas.kv_pages import larger, logged, sequence_bytes, shared_bytes, smaller
+from sweepengine.engine.memory import MEMORY_INPUTS, memory_counts, residents, stored
+from sweepengine.formulas.kv_pages import logged, sequence_bytes, shared_bytes
 from sweepengine.formulas.memory import (
     THOUSANDTHS,
     Resident,
@@ -17,7 +17,7 @@ from sweepengine.formulas.memory import (
     most_at_once,
     most_sequences,
 )
-from sweepengine.formulas.tokens import ceil_div
+from sweepengine.formulas.tokens import ceil_div, larger, smaller
 from sweepengine.grid.lengths import Lengths
 from sweepengine.grid.points import default_values
 from sweepengine.search.options import ServingAssumptions
@@ -63,7 +63,7 @@ def held_in_steady_state(
         else np.broadcast_to(np.int64(fixed[name]), frame.height)
         for name in MEMORY_INPUTS
     }
-    counts = {name: frame[name].to_numpy().astype(np.int64) for name in MEMORY_COUNTS}
+    counts = {name: frame[name].to_numpy().astype(np.int64) for name in memory_counts(model)}
     every = {name: values.reshape(-1, count) for name, values in (inputs | counts).items()}
     first = {name: values[:, 0] for name, values in every.items()}
     of, pool = residents(model, first, first["weight_bytes"])
@@ -71,8 +71,13 @@ def held_in_steady_state(
     sequences: Any = ceil_div(first["batch_size"], data)
     common = shared_bytes(pool, every["shared_tokens"].min(axis=1))
     tokens = every["context_tokens"] + every["decode_steps"]
+    features = every.get("image_features", np.zeros_like(tokens))
     kept = np.stack(
-        [larger(sequence_bytes(pool, tokens[:, i]) - common, 1) for i in range(count)], axis=1
+        [
+            larger(sequence_bytes(pool, tokens[:, i], features[:, i]) - common, 1)
+            for i in range(count)
+        ],
+        axis=1,
     )
     mean, deviation = _of_sequences(kept, every["decode_steps"], lengths, serving)
     z = max(NormalDist().inv_cdf(serving.share), 0.0) if serving.share < 1 else 0.0

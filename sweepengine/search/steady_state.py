@@ -62,8 +62,8 @@ NULLABLE = ("tpot_s", "user_tokens_per_s")
 """Measures that are null where nothing is decoded."""
 LENGTH_COLUMNS = ("decode_steps",)
 LAYOUT_COLUMNS, FORMAT_COLUMNS = AXES["layout"].columns, AXES["precision"].columns
-_SWEPT = ("context_tokens", "weight_bytes", "devices", "vision_seconds", "prefill_seconds",
-          "ttft_seconds", "tpot_seconds")  # fmt: skip
+_SWEPT = ("image_features", "context_tokens", "weight_bytes", "devices", "vision_seconds",
+          "prefill_seconds", "ttft_seconds", "tpot_seconds")  # fmt: skip
 
 
 def served_frames(

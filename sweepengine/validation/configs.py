@@ -13,10 +13,12 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     DynamicCache,
+    EncoderDecoderCache,
 )
 from transformers.integrations.moe import use_experts_implementation
 from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
 from transformers.models.minimax.modeling_minimax import MiniMaxCache
+from transformers.models.mllama.modeling_mllama import MllamaForCausalLM
 from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts, Step3p7TextModel
 
 from sweepengine.data.configs import PARTS, families
@@ -28,20 +30,32 @@ from sweepengine.formulas.attention import cached_values
 from sweepengine.formulas.cached import token_quarters
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.points import Point
-from sweepengine.grid.plain import point_columns
+from sweepengine.formulas.views import NO_IMAGE
+from sweepengine.grid.plain import image_of_sizes, point_columns
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor
 from sweepengine.validation.towers import measure_tower
 
-UNLISTED = {OCR_TEXT: DeepseekOcr2TextModel, "step3p5": Step3p7TextModel}
+UNLISTED = {
+    OCR_TEXT: DeepseekOcr2TextModel,
+    "step3p5": Step3p7TextModel,
+    "mllama_text_model": MllamaForCausalLM,
+}
 """Decoders that AutoModel of transformers does not know."""
 use_experts_implementation(Step3p7Experts)  # on meta the activated experts are unknown
 PROMPTS = ((1, 128), (2, 1000))
 """Sequences, and tokens per sequence, of the prefills."""
 CHUNK = 100
+PIXELS = (1024, 1024)
 STEPS = 3
 VALUE_BYTES = 2
+STATES = {
+    "cross_attention_states": False,
+    "encoder_hidden_states": True,
+    "encoder_outputs": True,
+}
+"""Inputs for the features of images to whether steps take them too, where they are cached."""
 
 
 class Comparison(NamedTuple):
@@ -67,6 +81,8 @@ class Built(NamedTuple):
     head: nn.Linear | None
     """None: the body has it."""
     config: Any
+    crossed: bool = False
+    """Whether it attends to features of images."""
 
     @property
     def parameters(self) -> int:
@@ -76,13 +92,23 @@ class Built(NamedTuple):
         tied = getattr(self.config, "tie_word_embeddings", False)
         return parameters(self.body) + (0 if tied else parameters(self.head))
 
-    def cache(self) -> DynamicCache:
+    @property
+    def states(self) -> str:
+        """Its input for features of images."""
+        taken = signature(self.body.forward).parameters
+        return next(name for name in STATES if name in taken)
+
+    def cache(self) -> DynamicCache | EncoderDecoderCache:
         """An empty KV cache, of the class that the decoder takes."""
+        if self.crossed and STATES[self.states]:
+            return EncoderDecoderCache(DynamicCache(), DynamicCache())
         if self.config.model_type == "minimax":
             return MiniMaxCache()
         return DynamicCache(config=self.config)
 
-    def flops(self, batch: int, tokens: int, cache: DynamicCache) -> int:
+    def flops(
+        self, batch: int, tokens: int, cache: DynamicCache | EncoderDecoderCache, rows: int = 0
+    ) -> int:
         """FLOPs of a pass with logits for every token.
 
         Parameters
@@ -91,6 +117,8 @@ class Built(NamedTuple):
             Sequences, and new tokens of each.
         cache : DynamicCache
             KV cache, which grows by the new tokens.
+        rows : int
+            Features of images of each sequence.
         """
 
         def run() -> None:
@@ -103,6 +131,9 @@ class Built(NamedTuple):
                 if "position_ids" in taken and self.head is not None:
                     start = cache.get_seq_length()
                     inputs["position_ids"] = torch.arange(start, start + tokens)[None]
+                if rows:
+                    hidden = self.config.hidden_size
+                    inputs[self.states] = torch.zeros(batch, rows, hidden)
                 out = self.body(input_ids=ids, use_cache=True, **inputs)
                 if self.head is None:
                     return
@@ -115,7 +146,7 @@ def text_part(path: Path) -> dict[str, Any]:
     """The part of a config.json that describes the decoder, with its model_type."""
     whole: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     part = next((whole[key] for key in PARTS if isinstance(whole.get(key), dict)), whole)
-    if whole.get("tie_word_embeddings") is not None:
+    if whole.get("tie_word_embeddings") is not None and part is not whole.get("decoder"):
         part = {**part, "tie_word_embeddings": whole["tie_word_embeddings"]}
     if "model_type" not in part and (kind := families()["parts"].get(whole.get("model_type"))):
         part = {**part, "model_type": kind}
@@ -154,7 +185,8 @@ def build(path: Path, model: Model) -> Built:
                 body = AutoModel.from_config(config, attn_implementation="eager").eval()
             whole = body.get_output_embeddings() is not None
             head = None if whole else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        built = Built(body, head, config)
+        crossed = model.architecture.crossed_rows(1) > 0
+        built = Built(body, head, config, crossed)
         built.flops(1, 1, built.cache())
     except Exception as error:  # transformers may raise anything
         reason = " ".join(str(error).split())[:200]
@@ -174,8 +206,9 @@ def measure(name: str | Path) -> Comparison:
 def measure_text(path: Path, model: Model) -> list[Figure]:
     """Compare parameters, prefills, a chunk, decode steps and KV cache bytes of a decoder.
 
-    The formulas follow how transformers runs a model: latent attention expanded, and rotary angles
-    element-wise, which torch does not count.
+    Where it attends to features of images, they come with the chunk; a prefill with them is
+    compared too. The formulas follow how transformers runs a model: latent attention expanded, and
+    rotary angles element-wise, which torch does not count.
 
     Parameters
     ----------
@@ -189,30 +222,44 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
     held = model.parameter_count - model.vision_parameter_count
     figures = [Figure("parameters", "values", built.parameters, held)]
 
-    def columns(batch: int, prompt: int, cached: int, steps: int) -> dict[str, Any]:
+    rows = features_of(model)
+    again = rows if rows and STATES[built.states] else 0
+
+    def columns(batch: int, prompt: int, cached: int, steps: int, rows: int) -> dict[str, Any]:
         point = Point(0, 0, 0, 0, 0, steps, batch, 0, 0, EAGER, prompt, cached)
-        return point_columns(arch, point)
+        return point_columns(arch, point, NO_IMAGE._replace(features=rows))
 
     for batch, prompt in PROMPTS:
-        cache = built.cache()
-        what = f"{batch} x {prompt:,}"
-        filled = columns(batch, prompt, 0, 0)
-        seen = built.flops(batch, prompt, cache)
-        figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
-        size = _kept_by_torch(arch, filled["prefill_kv_cache_bytes"], batch * prompt)
-        figures.append(Figure(f"KV cache, {what}", "byte", _cache_bytes(built, cache), size))
-        chunk = columns(batch, CHUNK, prompt, 0)["prefill_tensor_flops"]
-        seen = built.flops(batch, CHUNK, cache)
+        for seen_rows in dict.fromkeys((rows, 0)):  # the second one's cache goes on
+            cache = built.cache()
+            what = f"{batch} x {prompt:,}" + (f" with {seen_rows:,} features" if seen_rows else "")
+            filled = columns(batch, prompt, 0, 0, seen_rows)
+            seen = built.flops(batch, prompt, cache, seen_rows)
+            figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
+            size = _kept_by_torch(arch, filled["prefill_kv_cache_bytes"], batch * prompt)
+            figures.append(Figure(f"KV cache, {what}", "byte", _cache_bytes(built, cache), size))
+        chunk = columns(batch, CHUNK, prompt, 0, rows)["prefill_tensor_flops"]
+        seen = built.flops(batch, CHUNK, cache, rows)
         title = f"prefill, {batch} x {CHUNK} after {prompt:,} cached"
         figures.append(Figure(title, "FLOP", seen, chunk))
-        stepped = columns(batch, prompt, CHUNK, STEPS)
-        seen = sum(built.flops(batch, 1, cache) for _ in range(STEPS))
+        stepped = columns(batch, prompt, CHUNK, STEPS, rows)
+        seen = sum(built.flops(batch, 1, cache, again) for _ in range(STEPS))
         title = f"{STEPS} decode steps after these"
         figures.append(Figure(title, "FLOP", seen, stepped["decode_tensor_flops"]))
         tokens = batch * (prompt + CHUNK + STEPS)
         size = _kept_by_torch(arch, stepped["decode_kv_cache_bytes"], tokens)
         figures.append(Figure("KV cache after these", "byte", _cache_bytes(built, cache), size))
     return figures
+
+
+def features_of(model: Model) -> int:
+    """Rows of an image of 1,024 x 1,024 pixels that cross attention meets; 0 where it has none."""
+    towers = model.architecture.towers
+    if towers is None:
+        return 0
+    return int(
+        model.architecture.crossed_rows(image_of_sizes(towers, 0, 0, 0, 0, *PIXELS).features)
+    )
 
 
 def _as_run(arch: Architecture, kind: str) -> Architecture:
@@ -249,7 +296,7 @@ def _kept_by_torch(arch: Architecture, kept: int, tokens: int) -> int:
     return (kept + tokens * more // QUARTERS) * VALUE_BYTES // size
 
 
-def _cache_bytes(built: Built, cache: DynamicCache) -> int:
+def _cache_bytes(built: Built, cache: DynamicCache | EncoderDecoderCache) -> int:
     """Bytes of all distinct tensors in a KV cache, at two bytes per value.
 
     MiniMax keeps states beside the layers of its cache, RecurrentGemma in its modules.
@@ -258,7 +305,10 @@ def _cache_bytes(built: Built, cache: DynamicCache) -> int:
         [vars(module).get(name) for name in ("conv1d_state", "recurrent_states")]
         for module in built.body.modules()
     ]
-    layers = [list(vars(layer).values()) for layer in cache.layers]
+    caches = [cache]
+    if isinstance(cache, EncoderDecoderCache):
+        caches = [cache.self_attention_cache, cache.cross_attention_cache]
+    layers = [list(vars(layer).values()) for each in caches for layer in each.layers]
     values = 0
     for held in [*layers, *modules, getattr(cache, "linear_cache", [])]:
         tensors = {id(t): t for part in held for t in _tensors(part)}

@@ -100,6 +100,16 @@ def padded_patches(shown: Shown) -> Inputs:
     }
 
 
+def joined_tiles(shown: Shown) -> Inputs:
+    """All tiles of one image, none of which is padding; its aspect ratio is the first one."""
+    rule = shown.rule
+    return {
+        "pixel_values": _ones(1, 1, rule.most, CHANNELS, rule.tile, rule.tile),
+        "aspect_ratio_ids": torch.ones(1, 1, dtype=torch.long),
+        "aspect_ratio_mask": torch.ones(1, 1, rule.most, dtype=torch.long),
+    }
+
+
 INPUTS: dict[str, Callable[[Shown], Inputs]] = {
     "native": flat_patches,
     "native_scaled": flat_patches,
@@ -116,6 +126,7 @@ INPUTS: dict[str, Callable[[Shown], Inputs]] = {
     "bounded_edges": stacked_pixels,
     "tagged_tiles": stacked_with_mask,
     "budget": padded_patches,
+    "joint_tiles": joined_tiles,
 }
 """Image rule to the inputs of `get_image_features` of the models that have it."""
 
@@ -135,5 +146,8 @@ def inputs_of(shown: Shown, vision_config: Any) -> Inputs:
     KeyError
         When the inputs of models with this rule are not known.
     """
+    if vision_config.model_type == "whisper":  # of sound, two frames a row
+        frames = 2 * vision_config.max_source_positions
+        return {"input_features": _ones(1, vision_config.num_mel_bins, frames)}
     frames = getattr(vision_config, "temporal_patch_size", None) or 1
     return INPUTS[shown.rule.name](shown._replace(frames=frames))

@@ -5,6 +5,7 @@ python -m sweepengine.validation.towers prints which types that see images are r
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForImageTextToText,
+    WhisperForConditionalGeneration,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.mllama import modeling_mllama as mllama
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.huggingface import reading_of
@@ -85,7 +91,11 @@ def build(config: dict[str, Any]) -> Any:
         config["text_config"] = text | ({"model_type": STAND_INS.get(kind, kind)} if kind else {})
     made = CONFIG_MAPPING[config["model_type"]].from_dict(config)
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(made, attn_implementation="eager")
+        if made.model_type == "whisper":
+            made._attn_implementation = "eager"
+            model = WhisperForConditionalGeneration(made)
+        else:
+            model = AutoModelForImageTextToText.from_config(made, attn_implementation="eager")
     return model.eval().requires_grad_(False)
 
 
@@ -97,17 +107,49 @@ def tower_parameters(model: Any) -> int:
     return sum(weight.numel() for weight in model.parameters() if id(weight) not in text)
 
 
+def _image_features(model: Any, inputs: Inputs) -> Any:
+    """Features of most models: a tensor, or one for each image."""
+    inner = model if hasattr(model, "get_image_features") else model.model
+    found = inner.get_image_features(**inputs)
+    features = found.get("pooler_output")
+    if features is None:  # of Llama 4, which projects outside
+        features = model.multi_modal_projector(found.last_hidden_state)
+    return features
+
+
+def _projected_tiles(model: Any, inputs: Inputs) -> Any:
+    seen = model.model.vision_model(**inputs).last_hidden_state
+    return model.model.multi_modal_projector(seen)
+
+
+def _mask_flops(model: Any, inputs: Inputs) -> int:
+    """FLOPs of the mask between the tiles of Llama 3.2 Vision, which is made by a product."""
+    patches = model.model.vision_model.num_patches
+    padded = -(-patches // 8) * 8
+    mask = inputs["aspect_ratio_mask"][0]
+    return counted_flops(
+        lambda: mllama._prepare_aspect_ratio_attention_mask(mask, patches, padded, model.dtype)
+    )
+
+
+FEATURES: dict[str, Callable[[Any, Inputs], Any]] = {
+    "mllama": _projected_tiles,
+    "vision-encoder-decoder": lambda model, inputs: model.encoder(**inputs).last_hidden_state,
+    "whisper": lambda model, inputs: model.model.encoder(**inputs).last_hidden_state,
+}
+"""Model type to its features, where `get_image_features` does not make them."""
+
+
 def encode(model: Any, inputs: Inputs) -> tuple[int, int]:
-    """FLOPs of tower and projector, and rows that enter the decoder.
+    """FLOPs of tower and projector without masks, and rows that enter the decoder.
 
     Parameters
     ----------
     model : PreTrainedModel
         The whole model, on the meta device.
     inputs : dict of Tensor
-        Of `get_image_features`.
+        Of its tower, as `inputs_of` makes them.
     """
-    inner = model if hasattr(model, "get_image_features") else model.model
     typed = {
         name: values.to(model.dtype) if values.is_floating_point() else values
         for name, values in inputs.items()
@@ -116,14 +158,12 @@ def encode(model: Any, inputs: Inputs) -> tuple[int, int]:
 
     def run() -> None:
         with WithoutWeights():
-            found = inner.get_image_features(**typed)
-            features = found.get("pooler_output")
-            if features is None:  # of Llama 4, which projects outside
-                features = model.multi_modal_projector(found.last_hidden_state)
+            features = FEATURES.get(model.config.model_type, _image_features)(model, typed)
             parts = features if isinstance(features, list | tuple) else [features]
             rows[0] = sum(part.numel() // part.shape[-1] for part in parts)
 
-    return counted_flops(run), rows[0]
+    masked = _mask_flops(model, inputs) if model.config.model_type == "mllama" else 0
+    return counted_flops(run) - masked, rows[0]
 
 
 def measure_tower(path: Path, model: Model) -> TowerProof:
@@ -152,7 +192,7 @@ def measure_tower(path: Path, model: Model) -> TowerProof:
         image = image_of_size(towers, height, width)
         shown = Shown(towers.rule, View(*image.views), height, width)
         try:
-            flops, rows = encode(built, inputs_of(shown, built.config.vision_config))
+            flops, rows = encode(built, inputs_of(shown, _tower_config(built.config)))
         except Exception as error:  # transformers may raise anything
             why = _reason("run", error)
             note = f"the tower is compared by its parameters alone: {why}"
@@ -162,6 +202,12 @@ def measure_tower(path: Path, model: Model) -> TowerProof:
         figures.append(Figure(f"tower and projector, {what}", "FLOP", flops, counted))
         figures.append(Figure(f"features, {what}", "rows", rows, image.features))
     return TowerProof(figures)
+
+
+def _tower_config(config: Any) -> Any:
+    """The part of a config that describes the tower: a key, or all of it."""
+    keys = ("vision_config", "encoder")
+    return next((getattr(config, key) for key in keys if hasattr(config, key)), config)
 
 
 def _reason(verb: str, error: Exception) -> str:
