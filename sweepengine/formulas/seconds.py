@@ -212,7 +212,7 @@ def cross_attention(
     """Attention of s new tokens to S features of images, us.
 
     That of a prefill whose keys are cached, `prefill_attention` without its causal part:
-    `t0 + cs*s + ct*b*n*h/128 + 4*b*n*s*S*128*(h+hx)/(128+hx)/flops + b*h*(4*n*s + 2*kb*g*S)/bytes`.
+    `t0 + cs*S + ct*b*n*h/128 + 4*b*n*s*S*128*(h+hx)/(128+hx)/flops + b*h*(4*n*s + 2*kb*g*S)/bytes`.
     An extension of ours: no table has measured it.
     """
     channels = 128.0 * (width + rates.width_pad) / (128.0 + rates.width_pad)
@@ -220,7 +220,7 @@ def cross_attention(
     values = 4.0 * heads * tokens + 2.0 * value_bytes * key_heads * features
     moved = sequences * width * values / rates.bytes
     blocks = rates.block * sequences * heads * width / 128.0
-    return rates.launch + rates.latency * tokens + blocks + work + moved
+    return rates.launch + rates.latency * features + blocks + work + moved
 
 
 @formula

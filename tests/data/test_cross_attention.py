@@ -21,7 +21,9 @@ from sweepengine.formulas.architecture import FLASH
 from sweepengine.formulas.attention import attention_core, feature_keys, feature_values, projections
 from sweepengine.formulas.cost import NOTHING
 from sweepengine.formulas.layout import share_of
+from sweepengine.formulas.operator_rates import PrefillRates
 from sweepengine.formulas.passes import pass_of, steps_of
+from sweepengine.formulas.seconds import cross_attention
 from sweepengine.formulas.tokens import layers_run
 from sweepengine.grid.files import parse_grid
 from sweepengine.grid.plain import workload_of
@@ -30,7 +32,7 @@ from tests.data.configs import write
 
 TEXT = {"model_type": "mllama_text_model", "hidden_size": 64, "intermediate_size": 96,
         "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "vocab_size": 320, "cross_attention_layers": [1, 3]}  # fmt: skip
+        "vocab_size": 320, "pad_token_id": 0, "cross_attention_layers": [1, 3]}  # fmt: skip
 CROSSED = {
     "model_type": "mllama",
     "text_config": TEXT,
@@ -42,8 +44,8 @@ CROSSED = {
 """2 of 4 layers attend to 4 tiles of 5 features, 20 in all."""
 ENCODED = {
     "model_type": "vision-encoder-decoder",
-    "encoder": {"model_type": "donut-swin", "image_size": [64, 32], "embed_dim": 16,
-                "depths": [1, 1], "num_heads": [2, 2], "window_size": 4},
+    "encoder": {"model_type": "donut-swin", "image_size": [64, 64], "embed_dim": 4,
+                "depths": [1, 1, 1, 1], "num_heads": [2, 2, 2, 2], "window_size": 2},
     "decoder": {"model_type": "mbart", "d_model": 32, "decoder_layers": 3, "vocab_size": 320,
                 "decoder_attention_heads": 4, "decoder_ffn_dim": 48,
                 "max_position_embeddings": 100, "scale_embedding": True},
@@ -51,7 +53,8 @@ ENCODED = {
 """3 layers of two parts each."""
 HEARD = {"model_type": "whisper", "d_model": 64, "decoder_layers": 2, "encoder_layers": 2,
          "decoder_attention_heads": 4, "encoder_attention_heads": 4, "decoder_ffn_dim": 96,
-         "encoder_ffn_dim": 96, "vocab_size": 320, "max_source_positions": 50}  # fmt: skip
+         "encoder_ffn_dim": 96, "vocab_size": 320, "max_source_positions": 50,
+         "pad_token_id": 0}  # fmt: skip
 CONFIGS = {"mllama": CROSSED, "vision-encoder-decoder": ENCODED, "whisper": HEARD}
 
 
@@ -281,7 +284,8 @@ def test_no_key_of_a_decoder_is_silently_ignored(kind, tmp_path):
     whole = load_model(write(tmp_path, CONFIGS[kind]))
     table = next((CONFIGS[kind][part] for part in PARTS if part in CONFIGS[kind]), CONFIGS[kind])
     silent = []
-    for key, value in table.items():
+    for key in set(table) - {"model_type", "pad_token_id"}:
+        value = table[key]
         other = not value if isinstance(value, bool) else value * 2
         for changed_to in (None, [1] if isinstance(value, list) else other):
             found = read_or_refused(write(tmp_path, changed(kind, key, changed_to)))
@@ -306,3 +310,18 @@ def test_decoder_of_another_type_is_refused_by_its_name(tmp_path):
         load_model(write(tmp_path, {**ENCODED["decoder"]}))
     with pytest.raises(InputError, match="its encoder takes text and images together"):
         load_model(write(tmp_path, {"model_type": "florence2"}))
+
+
+def test_stages_that_the_image_rule_does_not_expect_are_refused(tmp_path):
+    encoder = {**ENCODED["encoder"], "depths": [1, 1], "num_heads": [2, 2], "embed_dim": 16}
+    with pytest.raises(InputError, match=r"expected rule_merge = 8"):
+        load_model(write(tmp_path, {**ENCODED, "encoder": encoder}))
+
+
+def test_seconds_of_attention_to_features_are_those_worked_by_hand():
+    rates = PrefillRates(launch=3.0, latency=0.5, block=2.0, pad=7.0, width_pad=0.0, flops=64.0,
+                         bytes=32.0)  # fmt: skip
+    # 2 sequences, 4 heads of 16 channels and 2 of keys, 3 tokens, 20 features, a byte a value.
+    found = cross_attention(2.0, 4.0, 2.0, 16.0, 3.0, 20.0, 1.0, rates)
+    work, moved = 4 * 2 * 4 * 3 * 20 * 16, 2 * 16 * (4 * 4 * 3 + 2 * 2 * 20)
+    assert found == 3 + 0.5 * 20 + 2 * 2 * 4 * 16 / 128 + work / 64 + moved / 32
