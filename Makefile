@@ -51,7 +51,7 @@ bench: .venv/bench .venv/peers
 
 attack: .venv/everything
 	$(BIN)/python -m tests.attacks
-	SWEEPENGINE_KILLS=50 $(BIN)/pytest -k killed tests/store
+	SWEEPENGINE_KILLS=50 $(BIN)/pytest -k "killed or interrupted_scan" tests/store tests/cli
 
 fuzz: .venv/everything
 	SWEEPENGINE_FUZZ=$(FUZZ) $(BIN)/pytest $(PARALLEL) --hypothesis-profile=explore -k robust tests/cli
@@ -60,6 +60,7 @@ mutants: .venv/everything
 	$(BIN)/python -m tests.mutations
 
 configs: .venv/everything
+	SWEEPENGINE_WHOLE=1 $(BIN)/pytest -k whole_models tests/validation
 	$(BIN)/python -m sweepengine.validation.census results/configs/README.md
 
 silicon: .venv/everything

@@ -131,7 +131,7 @@ def test_large_grids_are_aggregated_and_no_point_is_left_out(root, grid_file):
     model = load_model(source.model)
     plan = next(plan for plan in plans(source, model) if plan.name == "decode_flops")
     frame = chart_frame(source, [plan])
-    assert frame.height == 2 * 7
+    assert frame.height == 2 * 6
     most = se.scan(part).select(metrics.flops(["decode"]).max() / 1e12).collect().item()
     assert frame["decode_flops:0:max"].max() == pytest.approx(most, rel=1e-12)
     chart = heat_map(source, se.load_device("h100-sxm"))

@@ -18,8 +18,9 @@ def differences(path):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in covered() if kind != "nemotron-nas"])
-def test_every_family_equals_torch_in_every_figure(kind, tmp_path):
+def test_every_family_equals_torch_in_every_figure(kind, tmp_path, monkeypatch):
     """The code of Nemotron-NAS is no part of transformers."""
+    monkeypatch.setattr(module, "STEPS", 2)
     assert differences(write(tmp_path, shortened(all_configs()[covered()[kind]]))) == []
 
 
@@ -52,5 +53,6 @@ def test_every_family_with_a_mixer_is_compared():
 def test_every_recurrent_family_equals_torch_in_every_figure(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PROMPTS", ((1, 2), (2, 150)))
     monkeypatch.setattr(module, "CHUNK", 70)
+    monkeypatch.setattr(module, "STEPS", 2)
     config = CONFIG_MAPPING[kind](**RECURRENT[kind]).to_dict()
     assert differences(write(tmp_path, json.loads(json.dumps(config, default=str)))) == []

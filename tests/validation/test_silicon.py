@@ -125,7 +125,6 @@ def test_shipped_rates_are_what_the_command_makes():
             other = shipped.fits[kind][name]
             assert (fit.rows, fit.judged, fit.version) == (other.rows, other.judged, other.version)
             assert fit.median == pytest.approx(other.median, abs=0.3)
-    assert as_toml(again) == as_toml(calibrate(se.load_device("a100-80gb"), "trtllm"))
 
 
 def test_measurements_of_ones_own_are_fitted(command, tmp_path):
@@ -137,7 +136,9 @@ def test_measurements_of_ones_own_are_fitted(command, tmp_path):
         for k in (1024, 3072, 4096, 8192)
     ]  # fmt: skip
     pl.DataFrame(rows).write_csv(tmp_path / "gemm_perf.csv")
-    fit = calibrate(se.load_device("h100-sxm"), "vllm", tmp_path).fits["gemm"]["bf16"]
+    first, second = (calibrate(se.load_device("h100-sxm"), "vllm", tmp_path) for _ in range(2))
+    assert as_toml(first) == as_toml(second)
+    fit = first.fits["gemm"]["bf16"]
     assert fit.median < 5
     assert fit.rows == len(rows)
     done = command("calibrate", "h100-sxm", "--data", tmp_path, "--out", tmp_path / "own.toml")
