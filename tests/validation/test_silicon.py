@@ -26,8 +26,11 @@ BARS = {  # what first prototypes of the forms reached, %; one point more is all
     ("prefill", "bf16", "trtllm"): 5.2,
     ("encoder", "bf16", "vllm"): 6.8,
     ("encoder", "bf16", "trtllm"): 4.8,
-    ("mixture", "bf16", "vllm"): 7.9,
-    ("mixture", "bf16", "trtllm"): 5.4,
+    ("mixture", "bf16", "vllm"): 5.4,
+    ("mixture", "bf16", "trtllm"): 5.5,
+    ("mixture", "bf16", "sglang"): 11.0,
+    ("prefill-window", "bf16", "sglang"): 16.4,
+    ("decode-wide", "bf16", "sglang"): 7.1,
     ("nccl", "bf16", "vllm"): 5.2,
 }
 SKEWED = "a100-80gb"
