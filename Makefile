@@ -66,6 +66,7 @@ configs: .venv/everything
 silicon: .venv/everything
 	$(BIN)/sweepengine validate --silicon --page results/silicon/README.md
 
+rates: export OPENBLAS_NUM_THREADS := 1
 rates: .venv/everything
 	for device in $(MEASURED); do for framework in vllm trtllm sglang; do \
 		$(BIN)/sweepengine calibrate $$device --framework $$framework \

@@ -8,18 +8,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import parsed_toml, read_text
+from sweepengine.data.fits import STRICT, Fit
 from sweepengine.data.texts import Name, Source
 from sweepengine.formulas import operator_rates
 from sweepengine.formulas.formats import BY_NAME, row_of
 from sweepengine.formulas.operator_rates import A_BYTE, A_PROCESSOR, BANDWIDTH, LINK, PEAK, Rate
 from sweepengine.formulas.speeds import FRAMEWORKS
 
-RATES_SCHEMA_VERSION = 1
+RATES_SCHEMA_VERSION = 2
 FORMS: dict[str, type] = {
     "gemm": operator_rates.GemmRates,
     "decode": operator_rates.DecodeRates,
@@ -37,32 +38,12 @@ FORMS: dict[str, type] = {
 }
 """Kind of operator, a section of a rates file, to the record of its rates."""
 A_MICROSECOND = 1e-6
-_STRICT = ConfigDict(extra="forbid", frozen=True)
-_Percent = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Fit(BaseModel):
-    """Rates of one kind of operator in one format, and their errors on held-out rows."""
-
-    model_config = _STRICT
-    version: Name
-    """Version of the measured serving engine or library."""
-    rows: Annotated[int, Field(ge=1, strict=True)]
-    judged: Annotated[int, Field(ge=1, strict=True)]
-    """Number of held-out rows among them."""
-    median: _Percent
-    """Median of |predicted / measured - 1| on held-out rows, %."""
-    p90: _Percent
-    roofline_median: _Percent
-    """The same error of the data sheet: peaks reached, no launch time."""
-    roofline_p90: _Percent
-    rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 
 
 class RatesFile(BaseModel):
     """A rates file as written."""
 
-    model_config = _STRICT
+    model_config = STRICT
     schema_version: Annotated[
         int, Field(ge=RATES_SCHEMA_VERSION, le=RATES_SCHEMA_VERSION, strict=True)
     ]
@@ -85,9 +66,11 @@ class RatesFile(BaseModel):
                 raise ValueError(f"{kind}: expected one of {', '.join(FORMS)}")
             for name, fit in by_format.items():
                 expected = {*fields_of(FORMS[kind])} - {"weight_bytes"}
-                if set(fit.rates) != expected:
-                    wrong = sorted(expected ^ set(fit.rates))[0]
-                    raise ValueError(f"{kind}.{name}.rates.{wrong}: expected {sorted(expected)}")
+                for rates in (rates for kernel in fit.kernels for rates in kernel.all_rates):
+                    wrong = sorted(expected ^ set(rates))
+                    if wrong:
+                        named = f"{kind}.{name}.rates.{wrong[0]}"
+                        raise ValueError(f"{named}: expected {sorted(expected)}")
         return fits
 
 

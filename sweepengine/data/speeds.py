@@ -9,17 +9,9 @@ from typing import Any, Final, NamedTuple
 from sweepengine.data import serving_engines
 from sweepengine.data.devices import GIGA, TERA, Device, load_device
 from sweepengine.data.errors import InputError
+from sweepengine.data.kernels import ModelKernels, Shapes, shapes_of
 from sweepengine.data.models import Model
-from sweepengine.data.rates import (
-    FORMS,
-    RatesFile,
-    ideal,
-    rates_of,
-    resolved,
-    scales_of,
-    shipped_rates,
-    weight_bytes,
-)
+from sweepengine.data.rates import RatesFile, rates_of, shipped_rates
 from sweepengine.data.serving_engines import ENGINES
 from sweepengine.data.serving_engines.memory import stated_memory
 from sweepengine.formulas.architecture import Architecture
@@ -40,8 +32,6 @@ SERVING_ERRORS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
 )
 """Errors of serving times on held-out rows, %, by serving engine, recorded by
 `validate --silicon`."""
-HOST_BOUND_US = 30.0
-"""Launch time of a GEMM, us, above which the table measured the host, not the device."""
 MILLI = 1000.0
 """Points hold device figures in thousandths; also microseconds per millisecond."""
 STEADY, BURSTS = "steady", "bursts"
@@ -190,35 +180,6 @@ def _candidates(weights: str, operand: str) -> tuple[str, ...]:
     return (f"{weights}-{operand}", *row_of(operand)["rates"])
 
 
-def _taken(target: TimingTarget, kind: str, names: tuple[str, ...]) -> tuple[str, dict[str, float]]:
-    """Format name and rates of the first match for a kind of operator.
-
-    GEMM rates with a launch time above `HOST_BOUND_US` are skipped: they were measured while the
-    host was the bottleneck, which no serving engine lets happen.
-    """
-    for file in target.rates:
-        fits = file.fits.get(kind, {})
-        for name in names:
-            if name in fits and not (kind == "gemm" and fits[name].rates["launch"] > HOST_BOUND_US):
-                return name, fits[name].rates
-    return "", ideal(FORMS[kind])
-
-
-def _rates(
-    target: TimingTarget, kind: str, names: tuple[str, ...], operand: str, weights: str
-) -> Any:
-    """Rates of a kind of operator in absolute figures, with cold caches as in serving."""
-    name, rates = _taken(target, kind, names)
-    if name in ENGINES[target.framework]["fused"] and kind == "gemm":
-        _, plain = _taken(target, kind, (BF16,))
-        before = ("launch", "depth", "depth_cap")
-        rates = rates | {"quantise": 0.0} | {name: plain[name] for name in before}
-    if "warm" in rates:
-        rates = rates | {"warm": 0.0}
-    size = weight_bytes(weights)
-    return resolved(FORMS[kind], rates, scales_of(target.device, operand), size)
-
-
 def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
     """Speeds of all operators of a point.
 
@@ -235,6 +196,7 @@ def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
         point.activation_format,
         point.cache_format,
         target._replace(device=with_figures(target.device, point)),
+        shapes_of(arch, point.expert_parallel > 1),
     )
 
 
@@ -251,48 +213,49 @@ _MAX_SPEEDS = 1 << 12
 
 
 def _speeds(
-    arch: Architecture, weights: int, operand: int, cache: int, target: TimingTarget
+    arch: Architecture, weights: int, operand: int, cache: int, target: TimingTarget, shapes: Shapes
 ) -> Speeds:
     device = target.device
     key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, device.name,
            device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
            device.multiprocessors, device.links, target.framework, target.times,
-           tuple(file.digest for file in target.rates))  # fmt: skip
+           tuple(file.digest for file in target.rates), shapes)  # fmt: skip
     if (speeds := _SPEEDS.get(key)) is None:
         if len(_SPEEDS) >= _MAX_SPEEDS:
             _SPEEDS.clear()
-        speeds = _SPEEDS[key] = _resolved(arch, weights, operand, cache, target)
+        speeds = _SPEEDS[key] = _resolved(arch, weights, operand, cache, target, shapes)
     return speeds
 
 
 def _resolved(
-    arch: Architecture, weights: int, operand: int, cache: int, target: TimingTarget
+    arch: Architecture, weights: int, operand: int, cache: int, target: TimingTarget, shapes: Shapes
 ) -> Speeds:
     attention, mlp, experts = role_names(arch, weights)
     activations = FORMAT_NAMES[operand]
+    kernels = ModelKernels(target.rates, target.framework, target.device, shapes)
 
-    def quantised(kind: str, name: str) -> Any:
+    def quantised(kind: str, name: str) -> tuple[Any, Any]:
         taken = activations if name != BF16 else BF16
-        return _rates(target, kind, _candidates(name, taken), taken, name)
+        return kernels.speeds(kind, _candidates(name, taken), taken, name)
+
+    def unquantised(kind: str, names: tuple[str, ...] = (BF16,)) -> Any:
+        return kernels.speeds(kind, names, BF16, BF16)[0]
 
     cache_names = ("bf16",) if CACHE_FORMATS[cache] in ("bf16", "fp16") else ("fp8", "bf16")
-
-    plain = (BF16,)
+    few, many = quantised("mixture", experts)
     return Speeds(
-        attention=quantised("gemm", attention),
-        mlp=quantised("gemm", mlp),
-        plain=_rates(target, "gemm", plain, BF16, BF16),
-        encoder=_rates(target, "encoder", plain, BF16, BF16),
-        experts=quantised("mixture", experts),
-        reduce=_rates(target, "all-reduce", plain, BF16, BF16),
-        nccl=_rates(target, "nccl", plain, BF16, BF16),
+        attention=quantised("gemm", attention)[0],
+        mlp=quantised("gemm", mlp)[0],
+        plain=unquantised("gemm"),
+        encoder=unquantised("encoder"),
+        experts=few,
+        experts_many=many,
+        reduce=unquantised("all-reduce"),
+        nccl=unquantised("nccl"),
         host=serving_engines.host_of(target.device, target.framework, target.times),
         wires=serving_engines.wires_of(target.device, target.times),
         cached=cache_bits(arch, cache) / QUARTERS,
-        **{
-            name: _rates(target, name.replace("_", "-"), cache_names, BF16, BF16)
-            for name in _ATTENTION_KINDS
-        },
+        **{name: unquantised(name.replace("_", "-"), cache_names) for name in _ATTENTION_KINDS},
     )
 
 

@@ -33,7 +33,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "cache_format",
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
-           "link_bandwidth_gbs", "latent")  # fmt: skip
+           "link_bandwidth_gbs", "latent", "expert_parallel")  # fmt: skip
 """Inputs that decide which rates a point has."""
 
 

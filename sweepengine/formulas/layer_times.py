@@ -113,9 +113,8 @@ def routed_us(
         tokens * speeds.host.effective_experts,
     )
     outer = forward.expert_latent if forward.expert_latent > 0 else hidden
-    found = moe(
-        tokens, outer, forward.expert_width, pairs, activated, forward.matrices, speeds.experts
-    )
+    rates = speeds.experts if tokens <= forward.experts else speeds.experts_many
+    found = moe(tokens, outer, forward.expert_width, pairs, activated, forward.matrices, rates)
     if forward.expert_latent > 0:
         found += gemm(rows, outer, hidden, speeds.mlp) + gemm(rows, hidden, outer, speeds.mlp)
     return found

@@ -29,6 +29,7 @@ _Bytes = Annotated[float, Rate("byte/us", 0.85, BANDWIDTH, 0.05, 1.3)]
 _Share = Annotated[float, Rate("", 0.3, most=1)]
 _WarmShare = Annotated[float, Rate("", 0.3, most=0.99)]
 _WarmBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1e9)]
+_Moves = Annotated[float, Rate("us a byte", 0.3, A_BYTE, most=20)]
 _WeightBytes = Annotated[float, Rate("byte a weight", 0)]
 
 
@@ -114,6 +115,12 @@ class MoeRates(NamedTuple):
     activations: Annotated[float, Rate("", 1.0, most=20)]
     bytes: _Bytes
     overlap: _Share
+    token_moves: _Moves
+    """Tokens in and out, where a kernel before or after the GEMMs moves them."""
+    pair_moves: _Moves
+    """Token-expert pairs at the hidden width, likewise."""
+    inner_moves: _Moves
+    """At the inner width."""
     warm: _WarmShare
     warm_bytes: _WarmBytes
     weight_bytes: _WeightBytes

@@ -278,9 +278,10 @@ def moe(
 ) -> float:
     """Routed experts of one device, us: `pairs` of a token and an expert, `activated` experts.
 
-    `t0 + ck*(h+i) + cD*D + cT*T + max(C, M) + g*min(C, M)`: work
+    `t0 + ck*(h+i) + cD*D + cT*T + max(C, M) + g*min(C, M) + O`: work
     `C = 2*m*h*(i+ip)*(pairs + kp*D)/flops`, an expert's last tile being filled up; traffic
-    `M = (m*h*i*wb*D + al*2*(2*T*h + pairs*(2h + 4i)))/bytes`.
+    `M = (m*h*i*wb*D + al*2*(2*T*h + pairs*(2h + 4i)))/bytes`; and activations that kernels of
+    their own move, `O = 2*(2*a1*T*h + pairs*(2*a2*h + 4*a3*i))`.
     """
     if pairs <= 0.0:
         return 0.0
@@ -293,6 +294,8 @@ def moe(
     moved = (weights + 2.0 * rates.activations * values) / rates.bytes
     before = rates.launch + rates.depth * (hidden + width)
     before += rates.expert * activated + rates.token * tokens
+    gathered = rates.pair_moves * hidden + 2.0 * rates.inner_moves * width
+    before += 4.0 * (rates.token_moves * tokens * hidden + pairs * gathered)
     return before + max(work, moved) + rates.overlap * min(work, moved)
 
 

@@ -59,6 +59,9 @@ class Speeds(NamedTuple):
     prefill_window: operator_rates.PrefillRates
     encoder: operator_rates.EncoderRates
     experts: operator_rates.MoeRates
+    """Up to as many tokens as the model has experts."""
+    experts_many: operator_rates.MoeRates
+    """Beyond."""
     latent_decode: operator_rates.LatentDecodeRates
     latent_prefill: operator_rates.LatentPrefillRates
     reduce: operator_rates.AllReduceRates

@@ -35,6 +35,10 @@ MAX_QUERIES_PER_KEY = 16
 """Largest number of query heads per key head in any model; more use other kernels."""
 MIN_ROWS = 60
 """Least number of rows of a fit."""
+LOW_LATENCY = "min_latency"
+"""Part of the names of kernels that a serving engine runs wherever they are faster."""
+ALL_KERNELS = "all"
+"""Name of the kernel where those of a table are not told apart."""
 
 
 class Kind(NamedTuple):
@@ -54,6 +58,12 @@ class Kind(NamedTuple):
     """Filter for the rows of this kind."""
     borrowed: str = ""
     """Serving engine whose table is used for engines without one."""
+    key: tuple[int, ...] = ()
+    """Positions in a shape of what decides the kernel; empty: kernels are not told apart."""
+    split: int = -1
+    """Position of the number of devices that experts are spread over; negative: none."""
+    many: tuple[int, int] | None = None
+    """Positions of the tokens and the experts of a MoE kernel."""
 
 
 def _plain(*names: str) -> Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]:
@@ -64,6 +74,7 @@ def _named(column: str) -> pl.Expr:
     return pl.col(column).replace_strict(FORMAT_OF_TABLE, default="")
 
 
+_CACHE_FORMAT = _named("kv_cache_dtype").replace("fp8-tensor", "fp8")
 _HEADS = pl.col("num_heads")
 _KEY_HEADS = (
     pl.when(pl.col("num_key_value_heads") > 0).then("num_key_value_heads").otherwise(_HEADS)
@@ -81,7 +92,7 @@ def _attention(phase: str, name: str, keys: pl.Expr, rows: pl.Expr) -> Kind:
     numbers = [pl.col("batch_size"), _HEADS, _KEY_HEADS, pl.col("head_dim"), keys,
                pl.col("window_size"), _SIZE]  # fmt: skip
     return Kind(name, "attention", f"{phase}_attention", _ATTENDED, lambda _: [*numbers],
-                _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), rows & _REAL)  # fmt: skip
+                _CACHE_FORMAT, rows & _REAL, key=(3,))  # fmt: skip
 
 
 _DECODE_KEYS, _PREFILL_KEYS = pl.col("isl") + pl.col("step"), pl.col("isl")
@@ -106,15 +117,15 @@ KINDS = (
     Kind("mixture", "moe", "moe", _MOE,
          lambda rows: [*map(pl.col, _MOE), _MATRICES,
                        (pl.col("distribution") == "balanced").cast(pl.Float64)],
-         _named("moe_dtype"), ~pl.col("kernel_source").str.contains("min_latency")),
+         _named("moe_dtype"), pl.lit(True), key=(1, 2, 3, 4), split=6, many=(0, 4)),
     Kind("latent-decode", "mla", "generation_mla",
          ("num_heads", "batch_size", "isl", "step"),
          lambda _: [pl.col("batch_size"), _HEADS, _DECODE_KEYS, _SIZE],
-         _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), pl.lit(True), "trtllm"),
+         _CACHE_FORMAT, pl.lit(True), "trtllm"),
     Kind("latent-prefill", "mla", "context_mla",
          ("num_heads", "batch_size", "isl"),
          lambda _: [pl.col("batch_size"), _HEADS, pl.col("isl")],
-         _named("kv_cache_dtype").replace("fp8-tensor", "fp8"), pl.lit(True), "trtllm"),
+         _CACHE_FORMAT, pl.lit(True), "trtllm"),
     Kind("all-reduce", "comm", "custom_allreduce",
          ("message_size", "num_gpus"),
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],
@@ -135,6 +146,8 @@ class Measured(NamedTuple):
     training: NDArray[np.bool_]
     """Shape (rows,): rows to fit; the others are held out."""
     version: str
+    kernels: tuple[str, ...]
+    """Of each row."""
 
 
 class Tables(NamedTuple):
@@ -181,9 +194,9 @@ class Tables(NamedTuple):
             table = reader(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-        for name in ("window_size", "step"):
+        for name, value in (("window_size", 0), ("step", 0), ("kernel_source", ALL_KERNELS)):
             if name not in table.columns:
-                table = table.with_columns(pl.lit(0).alias(name))
+                table = table.with_columns(pl.lit(value).alias(name))
         if "distribution" in table.columns and (table["distribution"] == "balanced").any():
             table = table.filter(pl.col("distribution") == "balanced")
         try:
@@ -195,6 +208,7 @@ class Tables(NamedTuple):
             names = [f"number_{i}" for i in range(len(numbers))]
             shaped = rows.select(
                 "rates_format",
+                "kernel_source",
                 "latency",
                 *(number.alias(name) for number, name in zip(numbers, names, strict=True)),
             )
@@ -204,7 +218,7 @@ class Tables(NamedTuple):
         except pl.exceptions.PolarsError as error:
             raise InputError(f"{path}: {' '.join(str(error).split())}") from None
         return {
-            str(name): _measured(part, names, version)
+            str(name): _measured(kind, part, names, version)
             for (name,), part in shaped.sort("rates_format", *names).partition_by(
                 "rates_format", as_dict=True
             ).items()
@@ -212,8 +226,11 @@ class Tables(NamedTuple):
         }  # fmt: skip
 
 
-def _measured(rows: pl.DataFrame, names: list[str], version: str) -> Measured:
-    single = rows.group_by(names, maintain_order=True).agg(pl.median("latency"))
+def _measured(kind: Kind, rows: pl.DataFrame, names: list[str], version: str) -> Measured:
+    if not kind.key:
+        rows = rows.with_columns(pl.lit(ALL_KERNELS).alias("kernel_source"))
+    single = rows.group_by(*names, "kernel_source", maintain_order=True).agg(pl.median("latency"))
+    single = _of_run_kernels(kind, _fastest(single, names), names)
     keys = single.select(pl.concat_str(names, separator=" ")).to_series().to_list()
     training = [hashlib.sha256(key.encode()).digest()[0] % 2 == 1 for key in keys]
     return Measured(
@@ -221,7 +238,36 @@ def _measured(rows: pl.DataFrame, names: list[str], version: str) -> Measured:
         single["latency"].to_numpy() * MICROSECONDS,
         np.array(training),
         version,
+        tuple(single["kernel_source"]),
     )
+
+
+def _fastest(rows: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Shapes that a `LOW_LATENCY` kernel runs too have its name and the shorter of both times."""
+    quick = pl.col("kernel_source").str.contains(LOW_LATENCY)
+    if not rows.select(quick.any()).item():
+        return rows
+    both = rows.filter(quick.any().over(names))
+    merged = both.group_by(names, maintain_order=True).agg(
+        pl.col("kernel_source").filter(quick).first(), pl.min("latency")
+    )
+    return pl.concat([rows.filter(~quick.any().over(names)), merged]).sort(names)
+
+
+def _of_run_kernels(kind: Kind, rows: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Rows of the kernel that has most of them for what decides it; other rows are dropped."""
+    decide = [pl.col(names[position]) for position in kind.key]
+    if kind.split >= 0:
+        decide.append(pl.col(names[kind.split]) > 1)
+    if not decide:
+        return rows
+    counted = rows.with_columns(pl.len().over(*decide, "kernel_source").alias("of_kernel"))
+    first = pl.col("kernel_source").sort_by(
+        pl.col("of_kernel"), pl.col("kernel_source"), descending=[True, False]
+    ).first().over(decide)  # fmt: skip
+    kept = counted.filter(pl.col("kernel_source") == first)
+    large = kept.filter(pl.len().over("kernel_source") >= MIN_ROWS)
+    return large if large.height else kept
 
 
 def silicon_folder(part: str) -> Path:

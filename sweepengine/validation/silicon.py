@@ -9,19 +9,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sweepengine.data.devices import load_device
-from sweepengine.data.rates import (
-    FORMS,
-    ideal,
-    load_rates,
-    operands,
-    resolved,
-    scales_of,
-    shipped_rates,
-    weight_bytes,
-)
+from sweepengine.data.rates import ideal, load_rates, shipped_rates
 from sweepengine.data.speeds import SERVING_ERRORS
-from sweepengine.engine.operator_times import operator_times
-from sweepengine.validation.calibration import errors
+from sweepengine.validation.calibration import errors, predicted_us, units_of
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
 from sweepengine.validation.measured_steps import STEPS_TABLE, StepCase, measured_steps
 from sweepengine.validation.published_throughputs import Throughput, throughputs
@@ -142,20 +132,13 @@ def operator_errors() -> list[OperatorErrors]:
         device = load_device(name)
         tables = Tables(shipped_tables(), device.measured or "")
         for kind_name, fits in load_rates(path).fits.items():
-            kind, form = kinds[kind_name], FORMS[kind_name]
+            kind = kinds[kind_name]
             for label, measured in tables.read(kind, framework).items():
-                weights, activations = operands(label)
-                scales, size = scales_of(device, activations), weight_bytes(weights)
+                fit, units = fits[label], units_of(kind, label, device)
                 held_out = ~measured.training
                 shapes, times = measured.shapes[held_out], measured.microseconds[held_out]
-                ours, sheet = (
-                    errors(
-                        operator_times(shapes, resolved(form, rates, scales, size)),
-                        times,
-                    )
-                    for rates in (fits[label].rates, ideal(form))
-                )
-                fit = fits[label]
+                ours = errors(predicted_us(kind, fit, shapes, units), times)
+                sheet = errors(units.times(shapes, ideal(units.form)), times)
                 results.append(
                     OperatorErrors(name, framework, kind_name, label, len(times), *ours, *sheet,
                                    fit.median, fit.p90)

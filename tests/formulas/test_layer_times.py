@@ -44,6 +44,7 @@ COUNTING = Speeds(
     **{name: rates(PrefillRates) for name in ("prefill", "prefill_wide", "prefill_window")},
     encoder=rates(EncoderRates),
     experts=rates(MoeRates),
+    experts_many=rates(MoeRates),
     latent_decode=rates(LatentDecodeRates),
     latent_prefill=rates(LatentPrefillRates),
     reduce=rates(AllReduceRates),

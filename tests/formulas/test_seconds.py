@@ -117,13 +117,16 @@ def test_encoder_by_hand():
 
 def test_mixture_by_hand():
     rates = MoeRates(launch=20, depth=0.001, expert=0.5, token=0.01, flops=1e6, token_pad=2,
-                    width_pad=0, activations=1, bytes=1e5, overlap=0, warm=0, warm_bytes=1e6,
-                    weight_bytes=1)  # fmt: skip
+                    width_pad=0, activations=1, bytes=1e5, overlap=0, token_moves=0, pair_moves=0,
+                    inner_moves=0, warm=0, warm_bytes=1e6, weight_bytes=1)  # fmt: skip
     # work 6*64*32*(40 + 2*8)/1e6 = 0.688128
     # traffic (3*64*32*8 + 2*(2*10*64 + 40*(128 + 128)))/1e5 = 0.721920
     found = moe(10, 64, 32, 40, 8, 3, rates)
     assert found == pytest.approx(20 + 0.096 + 4 + 0.1 + 0.72192)
     assert moe(10, 64, 32, 0, 8, 3, rates) == 0
+    # moved outside: 2*(2*2*10*64 + 40*(2*3*64 + 4*5*32))
+    outside = rates._replace(token_moves=2e-5, pair_moves=3e-5, inner_moves=5e-5)
+    assert moe(10, 64, 32, 40, 8, 3, outside) - found == pytest.approx(0.8704)
 
 
 def test_experts_that_copies_touch():
