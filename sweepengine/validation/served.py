@@ -1,13 +1,5 @@
-"""Compares predicted TTFT and TPOT with the public serving rows of the extra `silicon`.
+"""Compares predicted TTFT and TPOT with the public serving rows of the extra `silicon`."""
 
-A row is one benchmark of a server: model, system, serving engine, formats, layout, lengths,
-concurrency, measured TTFT and TPOT. Duplicates of a measurement count once. A hash of its
-configuration assigns a row to the training half, to which constants were fitted, or to the
-held-out half.
-"""
-
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -21,8 +13,6 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import (
-    BURSTS,
-    STEADY,
     TimingTarget,
     serving_engine_of,
     speeds_of,
@@ -41,11 +31,12 @@ from sweepengine.formulas.serving import (
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass
 from sweepengine.grid.checks import layout_problem
+from sweepengine.grid.plain import step_figures
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import prefill_us, step_of
-from sweepengine.validation.measured_operators import shipped_tables, silicon_folder
+from sweepengine.validation.measured_operators import silicon_folder
+from sweepengine.validation.served_rows import ABOVE_LIMIT, ServedRow, Workers, read_served
 
-FILE = "silicon_sample.csv"
 MILLISECOND = 1e3
 """Microseconds per millisecond."""
 CONFIGS = {
@@ -61,13 +52,6 @@ QUANTISED = {"fp8": "fp8-tensor", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4_wo
 """Name of a weight format in the rows to ours, for configs without one."""
 UNQUANTISED_CACHE = ("gpt-oss", "sglang")
 """Models and engines whose default KV cache is bf16 even for quantised models."""
-BURSTY = "gap-analysis/data"
-"""In the source of rows whose load generator sends few requests, which arrive in waves."""
-LARGEST_TENSOR = 8
-"""Largest attention tensor parallelism; larger values in rows count the devices of all groups."""
-OVERFULL = 0.5
-"""TTFT / decode time above which requests queue for a full engine."""
-ABOVE_LIMIT = "more requests than the serving engine runs at once; the limit is in no column"
 
 
 class Served(NamedTuple):
@@ -114,21 +98,15 @@ def read_rows(path: Path | None = None) -> Rows:
     InputError
         When the extra `silicon` is not installed.
     """
-    table = pl.read_csv(path or shipped_tables() / FILE, infer_schema_length=None)
-    predicted: dict[tuple[float, float], Served] = {}
-    reasons: Counter[str] = Counter()
-    doubles = 0
-    for row in table.iter_rows(named=True):
-        key = (row["silicon_ttft_ms"], row["silicon_tpot_ms"])
-        if key in predicted:
-            doubles += 1
-            continue
+    read = read_served(path)
+    predicted, reasons = [], Counter(read.reasons)
+    for row in read.rows:
         try:
-            predicted[key] = _predicted(row)
-            reasons[ABOVE_LIMIT] += predicted[key].full
+            predicted.append(_predicted(row))
         except InputError as error:
             reasons[str(error)] += 1
-    return Rows(list(predicted.values()), reasons, doubles)
+    reasons[ABOVE_LIMIT] += sum(row.full for row in predicted)
+    return Rows(predicted, reasons, read.doubles)
 
 
 def _config(path: str, precision: str | None) -> str:
@@ -151,33 +129,10 @@ def _model(path: str, precision: str | None) -> Model:
     return load_model(_config(path, precision))
 
 
-def _layout(row: dict[str, Any], phase: str = "") -> Layout:
-    """Layout of a row.
-
-    Some columns hold squares: "tp8_ep8" is 64 x (8, 8), and "dp4" of an engine that splits experts
-    over data-parallel ranks is 4 x 4.
-    """
-    tensor, data, slices, experts = (
-        int(row[f"{phase}{name}"] or 1)
-        for name in ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
-    )
-    square = slices == experts and slices > 1
-    if square and data == 1 and tensor == slices * slices:
-        return Layout(slices, slices, 1, 1)
-    if square and tensor == 1 and data == slices * slices:
-        return Layout(1, slices, 1, slices)
-    if tensor == data > 1 and slices == 1 and experts == tensor * tensor:
-        return Layout(1, tensor, 1, tensor)
-    if tensor > LARGEST_TENSOR and experts == 1:
-        raise InputError("the layout counts the devices of several groups")
-    return Layout(tensor, min(experts, tensor * data), 1, data)
-
-
-def _formats(row: dict[str, Any], model: Model, device: str) -> dict[str, str]:
+def _formats(row: ServedRow, model: Model, device: str) -> dict[str, str]:
     """Formats of a row: those of the checkpoint if it is quantised, else those of the row."""
-    quantised = row["gemm_quant_mode"] is not None
-    plain = any(name in (row["backend"], row["model_path"].split("/")[1]) or
-                name in row["model_path"] for name in UNQUANTISED_CACHE)  # fmt: skip
+    quantised = row.weights != ""
+    plain = any(name in (row.engine, row.model) or name in row.path for name in UNQUANTISED_CACHE)
     formats = {"cache_format": "fp8" if quantised and not plain else "bf16"}
     checkpoint = model.architecture.checkpoint
     if any(checkpoint[:3]):
@@ -185,8 +140,8 @@ def _formats(row: dict[str, Any], model: Model, device: str) -> dict[str, str]:
         if FORMAT_NAMES[checkpoint.experts] == "mxfp4" and device.startswith(("b", "gb")):
             formats["activation_format"] = "fp8"  # kernels of Blackwell for mxfp4 weights
     elif quantised:
-        mixed = row["moe_quant_mode"] == "fp8_block"
-        name = QUANTISED["fp8_block" if mixed else row["gemm_quant_mode"]]
+        mixed = row.expert_weights == "fp8_block"
+        name = QUANTISED["fp8_block" if mixed else row.weights]
         usual = {"nvfp4": "nvfp4", "int4": "bf16"}.get(name, "fp8")
         formats |= {"weight_format": name, "activation_format": usual}
     return formats
@@ -213,17 +168,20 @@ class _Group(NamedTuple):
         return step.total(tokens, output) / output / MILLISECOND
 
 
-def _group(row: dict[str, Any], target: TimingTarget, phase: str) -> _Group:
-    model = _model(row["model_path"], row["precision"])
-    layout = _layout(row, phase)
+def _group(row: ServedRow, target: TimingTarget, workers: Workers) -> _Group:
+    model, layout = _model(row.path, row.precision), workers.layout
     if not model.architecture.routings:
         layout = layout._replace(expert=1)
     if layout_problem(model, layout):
         raise InputError("the layout does not divide the heads of the model")
-    formats = _formats(row, model, target.device.name)
-    point: Point = checked_point(model, formats)
-    ideal = timing_target(target.device, target.framework, ROOFLINE)
+    point: Point = checked_point(model, _formats(row, model, target.device.name))
     arch = model.architecture
+    weights = step_figures(
+        arch, 0, 0, 1, 1, point.weight_format, point.cache_format, layout
+    ).weights
+    if weights.held_bytes > target.device.memory_bytes:
+        raise InputError("the weights are larger than the memory of the devices of the row")
+    ideal = timing_target(target.device, target.framework, ROOFLINE)
     return _Group(model, layout, speeds_of(arch, point, target), speeds_of(arch, point, ideal))
 
 
@@ -233,58 +191,44 @@ def _target(system: str, engine: str) -> TimingTarget:
     return timing_target(load_device(devices[system]), engine)
 
 
-def _predicted(row: dict[str, Any]) -> Served:
-    target = _target(row["system"], row["backend"])
-    load = BURSTS if BURSTY in row["silicon_data_source"] else STEADY
-    engine = serving_engine_of(target, load)
-    tokens, output = row["isl"], row["osl"]
-    concurrency = re.search(r"silicon_concurrency=([0-9]+)", row["silicon_data_source"])
-    aggregated = row["mode"] == "agg"
-    if aggregated:
-        group = _group(row, target, "")
-        batch = max(1.0, row["batch_size"] / group.layout.data)
+def _predicted(row: ServedRow) -> Served:
+    target = _target(row.system, row.engine)
+    engine = serving_engine_of(target, row.load)
+    tokens, output = row.prompt, row.output
+    if row.aggregated:
+        group, batch = _group(row, target, row.decode), row.batch
         step, prefill = group.step(batch, tokens, output), group.prefill(tokens)
-        whole = row["silicon_ttft_ms"] + output * row["silicon_tpot_ms"]
+        whole = row.measured_ttft + output * row.measured_tpot
         if batch * group.prefill(tokens, ideal=True) > whole:
             raise InputError("measured faster than the data sheet allows for its columns")
         times = _steady_state(step, prefill, batch, output, engine)
         plain = _steady_state(step, prefill, batch, output, IDEAL_SERVING_ENGINE)
     else:
-        if row["prefill_num_workers"] is None or row["decode_num_workers"] is None:
-            raise InputError("disaggregated serving without the number of workers")
-        if concurrency is None:
-            raise InputError("disaggregated serving without the concurrency")
-        first, then = _group(row, target, "prefill_"), _group(row, target, "decode_")
-        prefill_workers = row["prefill_num_workers"] * first.layout.data
-        decode_workers = row["decode_num_workers"] * then.layout.data
+        first, then = _group(row, target, row.prefill), _group(row, target, row.decode)
         prefill = first.prefill(tokens)
         step, waited, batch = disaggregated(
-            lambda batch: then.step(batch, tokens, output), prefill, float(concurrency[1]),
-            output, prefill_workers, decode_workers,
+            lambda batch: then.step(batch, tokens, output), prefill, row.concurrency, output,
+            row.prefill.ranks, row.decode.ranks,
         )  # fmt: skip
         times = (step, engine.first / MILLISECOND + waited)
         plain = (step, waited)
-    key = (row["backend"], row["model_path"], row["system"], row["precision"], tokens, output,
-           row["batch_size"], row["tp_size"], row["moe_ep_size"], row["decode_tp_size"],
-           row["decode_batch_size"])  # fmt: skip
-    judged = hashlib.sha256(repr(key).encode()).digest()[0] % 2 == 1
     return Served(
-        row["backend"],
-        row["system"],
-        row["model_path"].split("/")[1],
-        row["precision"] or "bf16",
-        load,
-        aggregated,
-        judged,
-        aggregated and row["silicon_ttft_ms"] > OVERFULL * output * row["silicon_tpot_ms"],
+        row.engine,
+        row.system,
+        row.model,
+        row.precision,
+        row.load,
+        row.aggregated,
+        row.judged,
+        row.full,
         output,
         batch,
         step,
         prefill,
         *times,
         *plain,
-        row["silicon_tpot_ms"],
-        row["silicon_ttft_ms"],
+        row.measured_tpot,
+        row.measured_ttft,
     )
 
 
