@@ -2,56 +2,61 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
-from sweepengine.data.files import known
-from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import (
-    TimingTarget,
-    serving_engine_of,
-    speeds_of,
-    timing_target,
-)
-from sweepengine.formulas.formats import FORMAT_NAMES
+from sweepengine.data.family_factors import NO_FACTORS, Family, factors_of, family_of
+from sweepengine.data.serving_engines import ENGINES, serving_engine
 from sweepengine.formulas.layout import Layout
-from sweepengine.formulas.points import Point
 from sweepengine.formulas.serving import (
+    CONTINUOUS,
     IDEAL_SERVING_ENGINE,
+    Batch,
+    Passes,
     ServingEngine,
-    continuous_tpot,
-    continuous_ttft,
+    chunk_requests,
     disaggregated,
+    engine_step,
+    seconds_of,
 )
-from sweepengine.formulas.speeds import ROOFLINE, Speeds
-from sweepengine.formulas.tokens import Pass
-from sweepengine.grid.checks import layout_problem
-from sweepengine.grid.plain import step_figures
-from sweepengine.grid.points import checked_point
-from sweepengine.grid.timed import prefill_us, step_of
-from sweepengine.validation.measured_operators import silicon_folder
-from sweepengine.validation.served_rows import ABOVE_LIMIT, ServedRow, Workers, read_served
+from sweepengine.validation.served_groups import group_of, target_of
+from sweepengine.validation.served_rows import ABOVE_LIMIT, ServedRow, read_served
 
-MILLISECOND = 1e3
-"""Microseconds per millisecond."""
-CONFIGS = {
-    "Llama-3.1-70B": "meta-llama--Meta-Llama-3.1-70B",
-    "Llama-3.1-8B-Instruct": "meta-llama--Meta-Llama-3.1-8B",
-    "Llama-3.1-8B-Instruct-FP8": "meta-llama--Meta-Llama-3.1-8B",
-    "DeepSeek-R1-NVFP4": "nvidia--DeepSeek-V3.1-NVFP4",
-    "Qwen3-32B-NVFP4": "Qwen--Qwen3-32B",
-    "GLM-5": "nvidia--GLM-5-NVFP4",
-}
-"""Model of a row to its config in the extra, where the names differ."""
-QUANTISED = {"fp8": "fp8-tensor", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4_wo": "int4"}
-"""Name of a weight format in the rows to ours, for configs without one."""
-UNQUANTISED_CACHE = ("gpt-oss", "sglang")
-"""Models and engines whose default KV cache is bf16 even for quantised models."""
+A_SECOND = 1e3
+"""Milliseconds; also microseconds per millisecond."""
+NESTED = ("family", "layout", "settings", "work")
+"""Fields of a row that are no numbers or names."""
+
+
+class ServedWork(NamedTuple):
+    """What the forms of serving times are made of; us."""
+
+    kernels: float
+    """Of a decode step, without launches of element-wise kernels."""
+    launches: float
+    """Element-wise kernels of a decode step."""
+    prefill: float
+    """Of one request alone."""
+    refill: float
+    """Prefills of all sequences of a batch, in chunks."""
+    batch: Batch
+
+    def seconds(self, launch: float, engine: ServingEngine) -> tuple[float, float]:
+        """TPOT and TTFT with continuous batching, ms.
+
+        Parameters
+        ----------
+        launch : float
+            Of an element-wise kernel of a step, us.
+        engine : ServingEngine
+        """
+        step = self.kernels + launch * self.launches
+        passes = Passes(0.0, self.prefill, self.refill, step * self.batch.steps)
+        seconds = seconds_of(passes, self.batch, CONTINUOUS, engine)
+        return seconds.tpot * A_SECOND, seconds.ttft * A_SECOND
 
 
 class Served(NamedTuple):
@@ -67,16 +72,19 @@ class Served(NamedTuple):
     """Whether it is held out."""
     full: bool
     """Whether its requests queue for a full engine, whose limit is unknown."""
-    output: int
-    batch: float
-    """Sequences per rank of attention data parallelism."""
-    step: float
-    prefill: float
-    """Prefill time of one request alone."""
+    family: Family
+    layout: Layout
+    """Of decode steps."""
+    settings: dict[str, float]
+    """Settings of the serving engine that differ from its defaults."""
+    work: ServedWork
     tpot: float
     ttft: float
+    model_tpot: float
+    """Without the factors of its family, as the next."""
+    model_ttft: float
     plain_tpot: float
-    """Prediction without constants fitted to serving rows."""
+    """Without anything fitted to serving rows, as the next."""
     plain_ttft: float
     measured_tpot: float
     measured_ttft: float
@@ -109,109 +117,47 @@ def read_rows(path: Path | None = None) -> Rows:
     return Rows(predicted, reasons, read.doubles)
 
 
-def _config(path: str, precision: str | None) -> str:
-    """Path of the config of a model in the extra, or the name of a shipped model."""
-    owner, base = path.split("/")
-    configs = silicon_folder("model_configs")
-    quantised = "DeepSeek-V3.1" if base.startswith("DeepSeek") else base
-    names = [f"nvidia--{quantised}-NVFP4"] if precision == "fp4" else []
-    names += [CONFIGS[base]] if base in CONFIGS else [f"{owner}--{base}"]
-    for name in names:
-        if (file := configs / f"{name}_config.json").is_file():
-            return str(file)
-    if base in known("models"):
-        return base
-    raise InputError("no config for the model")
-
-
-@lru_cache
-def _model(path: str, precision: str | None) -> Model:
-    return load_model(_config(path, precision))
-
-
-def _formats(row: ServedRow, model: Model, device: str) -> dict[str, str]:
-    """Formats of a row: those of the checkpoint if it is quantised, else those of the row."""
-    quantised = row.weights != ""
-    plain = any(name in (row.engine, row.model) or name in row.path for name in UNQUANTISED_CACHE)
-    formats = {"cache_format": "fp8" if quantised and not plain else "bf16"}
-    checkpoint = model.architecture.checkpoint
-    if any(checkpoint[:3]):
-        formats["activation_format"] = FORMAT_NAMES[checkpoint.activation]
-        if FORMAT_NAMES[checkpoint.experts] == "mxfp4" and device.startswith(("b", "gb")):
-            formats["activation_format"] = "fp8"  # kernels of Blackwell for mxfp4 weights
-    elif quantised:
-        mixed = row.expert_weights == "fp8_block"
-        name = QUANTISED["fp8_block" if mixed else row.weights]
-        usual = {"nvfp4": "nvfp4", "int4": "bf16"}.get(name, "fp8")
-        formats |= {"weight_format": name, "activation_format": usual}
-    return formats
-
-
-class _Group(NamedTuple):
-    """A group of devices that serves a model in a layout."""
-
-    model: Model
-    layout: Layout
-    speeds: Speeds
-    ideal: Speeds
-
-    def prefill(self, tokens: int, ideal: bool = False) -> float:
-        """Time of a prefill of one request, ms; with `ideal`, by the data sheet."""
-        arch, speeds = self.model.architecture, self.ideal if ideal else self.speeds
-        prefill = Pass(1.0, tokens, 0, decode=0)
-        return prefill_us(arch, (0, 0), self.layout, prefill, speeds) / MILLISECOND
-
-    def step(self, batch: float, tokens: int, output: int) -> float:
-        """Mean time of a decode step over `output` steps after `tokens` tokens, ms."""
-        arch = self.model.architecture
-        step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), self.speeds)
-        return step.total(tokens, output) / output / MILLISECOND
-
-
-def _group(row: ServedRow, target: TimingTarget, workers: Workers) -> _Group:
-    model, layout = _model(row.path, row.precision), workers.layout
-    if not model.architecture.routings:
-        layout = layout._replace(expert=1)
-    if layout_problem(model, layout):
-        raise InputError("the layout does not divide the heads of the model")
-    point: Point = checked_point(model, _formats(row, model, target.device.name))
-    arch = model.architecture
-    weights = step_figures(
-        arch, 0, 0, 1, 1, point.weight_format, point.cache_format, layout
-    ).weights
-    if weights.held_bytes > target.device.memory_bytes:
-        raise InputError("the weights are larger than the memory of the devices of the row")
-    ideal = timing_target(target.device, target.framework, ROOFLINE)
-    return _Group(model, layout, speeds_of(arch, point, target), speeds_of(arch, point, ideal))
-
-
-@lru_cache
-def _target(system: str, engine: str) -> TimingTarget:
-    devices = {load_device(name).measured: name for name in known("devices")}
-    return timing_target(load_device(devices[system]), engine)
-
-
 def _predicted(row: ServedRow) -> Served:
-    target = _target(row.system, row.engine)
-    engine = serving_engine_of(target, row.load)
-    tokens, output = row.prompt, row.output
+    target = target_of(row.system, row.engine)
+    engine = serving_engine(row.engine, row.load, row.settings)
+    constants, tokens, output = ENGINES[row.engine], row.prompt, row.output
+    first, then = (group_of(row, target, workers) for workers in (row.prefill, row.decode))
+    arch = then.model.architecture
+    launch = constants["launch_us"] / constants["overlap"]
+    prefill, factors = first.prefill(tokens), NO_FACTORS
+
+    def step_of_batch(batch: float, launch: float) -> float:
+        return then.step(batch, tokens, output, launch)
+
+    def decoding(batch: float) -> float:
+        return engine_step(step_of_batch(batch, launch), batch, engine)
+
     if row.aggregated:
-        group, batch = _group(row, target, row.decode), row.batch
-        step, prefill = group.step(batch, tokens, output), group.prefill(tokens)
-        whole = row.measured_ttft + output * row.measured_tpot
-        if batch * group.prefill(tokens, ideal=True) > whole:
+        batch, waited, each = row.batch, 0.0, 0.0
+        whole = (row.measured_ttft + output * row.measured_tpot) * A_SECOND
+        if batch * first.prefill(tokens, ideal=True) > whole:
             raise InputError("measured faster than the data sheet allows for its columns")
-        times = _steady_state(step, prefill, batch, output, engine)
-        plain = _steady_state(step, prefill, batch, output, IDEAL_SERVING_ENGINE)
+        factors = factors_of(arch, then.weights, then.layout, target)
     else:
-        first, then = _group(row, target, row.prefill), _group(row, target, row.decode)
-        prefill = first.prefill(tokens)
-        step, waited, batch = disaggregated(
-            lambda batch: then.step(batch, tokens, output), prefill, row.concurrency, output,
-            row.prefill.ranks, row.decode.ranks,
-        )  # fmt: skip
-        times = (step, engine.first / MILLISECOND + waited)
-        plain = (step, waited)
+        each, waited, batch = disaggregated(
+            decoding, prefill, row.concurrency, output, row.prefill.ranks, row.decode.ranks
+        )
+    kernels = step_of_batch(batch, 0.0)
+    together = chunk_requests(batch, tokens, engine.chunk)
+    work = ServedWork(
+        kernels=kernels,
+        launches=step_of_batch(batch, 1.0) - kernels,
+        prefill=prefill,
+        refill=batch / together * first.prefill(tokens, together),
+        batch=Batch(batch, tokens, output),
+    )
+    if row.aggregated:
+        in_serving = engine._replace(tpot_factor=factors.tpot, ttft_factor=factors.ttft)
+        times = (work.seconds(launch, in_serving), work.seconds(launch, engine),
+                 work.seconds(constants["step_launch_us"], IDEAL_SERVING_ENGINE))  # fmt: skip
+    else:
+        split = (each / A_SECOND, (engine.first + waited) / A_SECOND)
+        times = (split, split, (each / A_SECOND, waited / A_SECOND))
     return Served(
         row.engine,
         row.system,
@@ -221,25 +167,16 @@ def _predicted(row: ServedRow) -> Served:
         row.aggregated,
         row.judged,
         row.full,
-        output,
-        batch,
-        step,
-        prefill,
-        *times,
-        *plain,
+        family_of(arch, then.weights, target),
+        then.layout,
+        row.settings,
+        work,
+        *times[0],
+        *times[1],
+        *times[2],
         row.measured_tpot,
         row.measured_ttft,
     )
-
-
-def _steady_state(
-    step: float, prefill: float, batch: float, output: int, engine: ServingEngine
-) -> tuple[float, float]:
-    """TPOT and TTFT with continuous batching, ms."""
-    step, prefill = step * MILLISECOND, prefill * MILLISECOND
-    tpot = continuous_tpot(step, prefill, batch, output, engine)
-    ttft = continuous_ttft(step, prefill, prefill, batch, engine)
-    return tpot / MILLISECOND, ttft / MILLISECOND
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:
@@ -248,11 +185,16 @@ def as_frame(rows: Rows) -> pl.DataFrame:
     def error(predicted: str, measured: str) -> pl.Expr:
         return 100 * (pl.col(predicted) / pl.col(f"measured_{measured}") - 1).abs()
 
-    return pl.DataFrame(rows.served).with_columns(
+    named = [name for name in Served._fields if name not in NESTED]
+    data = {name: [getattr(row, name) for row in rows.served] for name in named}
+    return pl.DataFrame(data).with_columns(
         error("tpot", "tpot").alias("tpot_error"),
         error("ttft", "ttft").alias("ttft_error"),
-        error("plain_tpot", "tpot").alias("plain_tpot_error"),
-        error("plain_ttft", "ttft").alias("plain_ttft_error"),
+        *(
+            error(f"{kind}_{what}", what).alias(f"{kind}_{what}_error")
+            for kind in ("model", "plain")
+            for what in ("tpot", "ttft")
+        ),
         (pl.col("tpot") / pl.col("measured_tpot")).alias("tpot_ratio"),
         (pl.col("ttft") / pl.col("measured_ttft")).alias("ttft_ratio"),
     )
@@ -264,7 +206,7 @@ def errors_by(frame: pl.DataFrame, *names: str) -> Iterator[dict[str, Any]]:
         pl.len().alias("rows"),
         *(
             getattr(pl.col(f"{prefix}{what}_error"), how)().alias(f"{prefix}{what}_{how}")
-            for prefix in ("", "plain_")
+            for prefix in ("", "model_", "plain_")
             for what in ("tpot", "ttft")
             for how in ("mean", "median")
         ),
