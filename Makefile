@@ -8,7 +8,7 @@ FUZZ := 20
 
 MEASURED := a100-80gb h100-sxm h200 b200 b300 gb200 gb300 l40s rtx-pro-6000
 
-.PHONY: report test check bench attack fuzz mutants docs coverage quick configs silicon rates
+.PHONY: report test check bench attack fuzz mutants docs coverage quick configs silicon rates serving
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
@@ -72,6 +72,11 @@ rates: .venv/everything
 		$(BIN)/sweepengine calibrate $$device --framework $$framework \
 			--out sweepengine/data/rates/$$device-$$framework.toml || exit; \
 	done; done
+
+serving: .venv/everything
+	$(BIN)/python -m sweepengine.validation.served_constants
+	$(BIN)/python -m sweepengine.validation.silicon > .served.toml
+	mv .served.toml sweepengine/data/measured/served.toml
 
 docs: .venv/everything
 	$(BIN)/mkdocs build

@@ -141,7 +141,7 @@ def published_layer(name, arguments):
 def engine_constant(framework, column):
     value = ENGINES[framework]
     for key in column.split("."):
-        value = value[key]
+        value = value.get(key) if value else None
     return value
 
 

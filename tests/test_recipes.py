@@ -207,5 +207,5 @@ print(json.dumps([cost["ttft_seconds"], cost["tpot_seconds"]]))
     before = said(copy, code)
     applied(copy, recipes(root)["A version of a serving engine"])
     first, each = (b - a for a, b in zip(before, said(copy, code), strict=True))
-    assert first == pytest.approx(0.010, rel=1e-9)  # 10 ms more before the first token
-    assert each == pytest.approx(0.001, rel=1e-9)  # and 1 ms a step
+    assert first == pytest.approx(1.0, abs=0.05)  # 1 s more before the first token
+    assert each == pytest.approx(0.001, rel=0.1)  # and 1 ms a sequence in each step

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 from sweepengine.costs.cost_lines import CostLine, OperatorId
 from sweepengine.costs.explain import explain
 from sweepengine.costs.titles import group_titles, operator_title, view_titles
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
+from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import TimingTarget, basis, serving_engine_of, speeds_of, with_figures
+from sweepengine.data.speeds import TimingTarget, speeds_of, with_figures
 from sweepengine.formulas.attention_times import attended_share, steps_us
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 from sweepengine.formulas.layout import Share, share_of
@@ -153,8 +155,8 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
                 moved_bytes=0.0 if line is None else line.moved_bytes,
             )
         )
-    seconds = timed(arch, point, speeds, serving_engine_of(place))
-    based_on = basis(arch, place, continuous)
+    seconds = timed(arch, point, speeds, engine_of_point(arch, point, place))
+    based_on = basis(arch, place, continuous, point.weight_format)
     return Timeline(place, based_on, seconds, point.decode_steps, operators, continuous)
 
 

@@ -1,10 +1,8 @@
 """Speeds of a timing target (device and serving engine): its rates as absolute figures."""
 
-import tomllib
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from sweepengine.data import serving_engines
 from sweepengine.data.devices import GIGA, TERA, Device, load_device
@@ -12,26 +10,20 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.kernels import ModelKernels, Shapes, shapes_of
 from sweepengine.data.models import Model
 from sweepengine.data.rates import RatesFile, rates_of, shipped_rates
-from sweepengine.data.serving_engines import ENGINES
 from sweepengine.data.serving_engines.memory import stated_memory
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, role_names, row_of
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.serving import IDEAL_SERVING_ENGINE, ServingEngine
 from sweepengine.formulas.speeds import (
     FRAMEWORKS,
+    MODEL,
     ROOFLINE,
     SILICON,
     TIMES,
     Speeds,
 )
 
-SERVING_ERRORS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
-    (resources.files("sweepengine.data") / "measured" / "served.toml").read_text(encoding="utf-8")
-)
-"""Errors of serving times on held-out rows, %, by serving engine, recorded by
-`validate --silicon`."""
 MILLI = 1000.0
 """Points hold device figures in thousandths; also microseconds per millisecond."""
 STEADY, BURSTS = "steady", "bursts"
@@ -82,7 +74,7 @@ def timing_target(
     if times not in (None, *TIMES):
         raise InputError(f'times = "{times}": expected one of {", ".join(TIMES)}')
     rates = tuple(rates_of(device, framework)) if times != ROOFLINE else ()
-    if times == SILICON and not rates:
+    if times in (SILICON, MODEL) and not rates:
         measured = ", ".join(dict.fromkeys(name for name, _ in shipped_rates()))
         raise InputError(
             f'{device.name}: has no rates: expected times = "roofline", a device of {measured}, '
@@ -90,7 +82,7 @@ def timing_target(
         )
     if rates and device.multiprocessors is None:
         raise InputError(f"{device.name}: multiprocessors: required for silicon times")
-    return TimingTarget(device, framework, SILICON if rates else ROOFLINE, rates)
+    return TimingTarget(device, framework, (times or SILICON) if rates else ROOFLINE, rates)
 
 
 def on_devices(model: Model, names: Sequence[Device | str | Path], times: str = "") -> Model:
@@ -139,19 +131,6 @@ def target_of_point(model: Model, point: Point, several: bool = False) -> Timing
     return timing_target(device, FRAMEWORKS[point.framework], model.times or None)
 
 
-def serving_engine_of(target: TimingTarget, load: str = STEADY) -> ServingEngine:
-    """Constants of a serving engine under a kind of load; zeros for roofline times."""
-    if target.times == ROOFLINE:
-        return IDEAL_SERVING_ENGINE
-    constants = ENGINES[target.framework]
-    return ServingEngine(
-        host=constants["host_ms"] * MILLI,
-        first=constants["first_ms"] * MILLI,
-        burst=constants[load]["burst"],
-        interference=constants[load]["interference"],
-    )
-
-
 def with_figures(device: Device, point: Point) -> Device:
     """The device with the figures that a point sets; a memory that it sets is usable as a whole."""
     tensor = point.device_tensor_tflops / MILLI * TERA or device.tensor_flops_per_s
@@ -195,6 +174,7 @@ def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
         point.weight_format,
         point.activation_format,
         point.cache_format,
+        point.serving,
         target._replace(device=with_figures(target.device, point)),
         shapes_of(arch, point.expert_parallel > 1),
     )
@@ -213,23 +193,37 @@ _MAX_SPEEDS = 1 << 12
 
 
 def _speeds(
-    arch: Architecture, weights: int, operand: int, cache: int, target: TimingTarget, shapes: Shapes
+    arch: Architecture,
+    weights: int,
+    operand: int,
+    cache: int,
+    serving: int,
+    target: TimingTarget,
+    shapes: Shapes,
 ) -> Speeds:
     device = target.device
-    key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, device.name,
-           device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
+    key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, serving,
+           device.name, device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
            device.multiprocessors, device.links, target.framework, target.times,
            tuple(file.digest for file in target.rates), shapes)  # fmt: skip
     if (speeds := _SPEEDS.get(key)) is None:
         if len(_SPEEDS) >= _MAX_SPEEDS:
             _SPEEDS.clear()
-        speeds = _SPEEDS[key] = _resolved(arch, weights, operand, cache, target, shapes)
+        resolved = _resolved(arch, weights, operand, cache, serving, target, shapes)
+        speeds = _SPEEDS[key] = resolved
     return speeds
 
 
 def _resolved(
-    arch: Architecture, weights: int, operand: int, cache: int, target: TimingTarget, shapes: Shapes
+    arch: Architecture,
+    weights: int,
+    operand: int,
+    cache: int,
+    serving: int,
+    target: TimingTarget,
+    shapes: Shapes,
 ) -> Speeds:
+    device = target.device
     attention, mlp, experts = role_names(arch, weights)
     activations = FORMAT_NAMES[operand]
     kernels = ModelKernels(target.rates, target.framework, target.device, shapes)
@@ -252,60 +246,8 @@ def _resolved(
         experts_many=many,
         reduce=unquantised("all-reduce"),
         nccl=unquantised("nccl"),
-        host=serving_engines.host_of(target.device, target.framework, target.times),
-        wires=serving_engines.wires_of(target.device, target.times),
+        host=serving_engines.host_of(device, target.framework, target.times, serving),
+        wires=serving_engines.wires_of(device, target.times),
         cached=cache_bits(arch, cache) / QUARTERS,
         **{name: unquantised(name.replace("_", "-"), cache_names) for name in _ATTENTION_KINDS},
     )
-
-
-def kinds_of(arch: Architecture) -> tuple[str, ...]:
-    """Kinds of operators in the decoder of a model."""
-    kinds = ["gemm"]
-    if any(group.feed_forward.experts for group in arch.groups):
-        kinds.append("mixture")
-    if any(attention.latent for attention in arch.attentions):
-        kinds += ["latent-decode", "latent-prefill"]
-    if any(attention.heads and not attention.latent for attention in arch.attentions):
-        kinds += ["decode", "prefill"]
-    return tuple(kinds)
-
-
-def operator_error(arch: Architecture, target: TimingTarget) -> float:
-    """Mean over the kinds of operators of a model of the median error on held-out rows, %."""
-    medians = []
-    for kind in kinds_of(arch):
-        fits = next((file.fits[kind] for file in target.rates if kind in file.fits), {})
-        medians += [next(iter(fits.values())).median] if fits else []
-    return sum(medians) / len(medians)
-
-
-def basis(arch: Architecture, target: TimingTarget, served: bool) -> str:
-    """One line that states the source of times and their expected error.
-
-    Parameters
-    ----------
-    arch : Architecture
-    target : TimingTarget
-    served : bool
-        Whether the times are those of a serving engine in steady state.
-
-    Returns
-    -------
-    str
-        With the median errors of operators on held-out shapes and, if `served`, of TPOT on
-        held-out serving rows.
-    """
-    device, framework = target.device.name, target.framework
-    if target.times == ROOFLINE:
-        return f"{device}, data sheet: a lower bound; measured passes take 1.3 to 2 times as long"
-    version = next(iter(target.rates[0].fits["gemm"].values())).version
-    text = f"{device}, {framework} {version}: median error {operator_error(arch, target):.0f} %"
-    text += " (operators)"
-    if served:
-        text += f", {SERVING_ERRORS[framework]['tpot_median']:.0f} % (TPOT in serving)"
-    if target.borrowed:
-        text += f"; rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
-    if target.rates[0].framework != framework:
-        text += f"; measured under {target.rates[0].framework}"
-    return text

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import serving_engine_of, speeds_of, target_of_point
+from sweepengine.data.speeds import speeds_of, target_of_point
 from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns, memory_counts
 from sweepengine.engine.records import FIGURES, GROWTH
 from sweepengine.engine.tables import tabulate
@@ -231,8 +232,9 @@ def point_memory(
 def point_seconds(model: Model, point: Point) -> dict[str, float]:
     """Columns of seconds of one point on its device, with the plain backend."""
     timing = target_of_point(model, point, devices(layout_of(point)) > 1)
-    speeds = speeds_of(model.architecture, point, timing)
-    seconds = timed(model.architecture, point, speeds, serving_engine_of(timing))
+    arch = model.architecture
+    speeds = speeds_of(arch, point, timing)
+    seconds = timed(arch, point, speeds, engine_of_point(arch, point, timing))
     return {column.name: getattr(seconds, column.figure) for column in TIMED}
 
 

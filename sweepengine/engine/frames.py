@@ -121,7 +121,8 @@ def evaluate(
     model : Model, str or Path
         A model, the name of a shipped one, or a path of a model file.
     times : str
-        "silicon" (measured kernels) or "roofline" (data sheet); by default silicon where a device
+        "silicon" (measured kernels), "model" (without factors of families that were measured in
+        serving) or "roofline" (data sheet); by default silicon where a device
         has rates.
 
     Returns
@@ -206,7 +207,8 @@ def cost(
     model : Model, str or Path
         A model, the name of a shipped one, or a path of a model file.
     times : str
-        "silicon" (measured kernels) or "roofline" (data sheet); by default silicon where a device
+        "silicon" (measured kernels), "model" (without factors of families that were measured in
+        serving) or "roofline" (data sheet); by default silicon where a device
         has rates.
     **point : int, float or str
         Input columns, as in `evaluate`, and joint axes, as in grids:

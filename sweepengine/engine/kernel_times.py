@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepengine.engine.compiled import compiled
+from sweepengine.engine.compiled import compiled, inner
 from sweepengine.engine.kernel import around_at, group_at, span_at
 from sweepengine.engine.kernel_vision import blocks_at, image_at, join_at
 from sweepengine.engine.readers import reader
@@ -20,7 +20,14 @@ from sweepengine.formulas.attention_times import step_lines, steps_us
 from sweepengine.formulas.layer_times import end_times, layer_times, summed
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import Line, joined
-from sweepengine.formulas.serving import ServingEngine, seconds_of
+from sweepengine.formulas.serving import (
+    CONTINUOUS,
+    Batch,
+    Passes,
+    ServingEngine,
+    chunk_requests,
+    seconds_of,
+)
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import Pass, layers_run
 from sweepengine.formulas.vision_times import blocks_of_image_us, join_of_image_us
@@ -28,9 +35,10 @@ from sweepengine.formulas.vision_times import blocks_of_image_us, join_of_image_
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-PASSES = ("vision", "prefill", "step")
-"""Rows of the table of times, us, a step behind prefill; then those of `Line` for each span."""
-VISION, PREFILL, STEP = range(len(PASSES))
+PASSES = ("vision", "prefill", "chunk", "step")
+"""Rows of the table of times, us; then those of `Line` for each span. A chunk is of as many
+prefills as share a pass, a step stands behind it."""
+VISION, PREFILL, CHUNK, STEP = range(len(PASSES))
 LINE = len(paths(Line))
 
 
@@ -54,12 +62,22 @@ class Row(NamedTuple):
     features: int
     """Rows of images that cross attention meets."""
     serving: int
+    engine: int
+    """Position of what the serving engine adds."""
 
 
 row_at = reader(Row)
 speeds_at = reader(Speeds)
 engine_at = reader(ServingEngine)
 line_at = reader(Line)
+
+
+@inner
+def requests_a_chunk(row: Row, engine: ServingEngine) -> float:
+    """Requests of a row that share a pass of prefills: a whole batch that is filled at once."""
+    if row.serving == CONTINUOUS:
+        return chunk_requests(row.batch, row.tokens, engine.chunk)
+    return float(row.filled)
 
 
 @compiled("times")
@@ -104,6 +122,7 @@ def fill_passes(
     places: Integers,
     rows: Integers,
     speeds: Floats,
+    engines: Floats,
     table: Floats,
 ) -> None:
     """Prefill and steps of each row of times through all parts of the model.
@@ -121,12 +140,15 @@ def fill_passes(
         What passes depend on.
     speeds : float64 array, shape (settings, numbers of `Speeds`)
         Rates.
+    engines : float64 array, shape (E, fields of `ServingEngine`)
+        What serving engines add.
     table : float64 array, shape (passes and lines, R)
         To be filled; zeros.
     """
-    last = row_at(rows[0])
+    last, last_together = row_at(rows[0]), 0.0
     for i in range(len(rows)):
         row = row_at(rows[i])
+        together = requests_a_chunk(row, engine_at(engines[row.engine]))
         at, rates = around_at(around[row.share]), speeds_at(speeds[row.setting])
         alike = (
             i > 0
@@ -137,15 +159,21 @@ def fill_passes(
             and row.filled == last.filled
             and row.features == last.features
         )
-        last = row
-        # Both passes in one loop, so that a layer is compiled once.
-        for decode in range(2):
-            if decode == 0 and alike:
-                table[PREFILL, i] = table[PREFILL, i - 1]
+        in_chunk = alike and together == last_together
+        last, last_together = row, together
+        # All passes in one loop, so that a layer is compiled once.
+        for kind in range(PREFILL, STEP + 1):
+            if (kind == PREFILL and alike) or (kind == CHUNK and in_chunk):
+                table[kind, i] = table[kind, i - 1]
                 continue
+            if kind == CHUNK and together == row.filled:
+                table[kind, i] = table[PREFILL, i]
+                continue
+            sequences = together if kind == CHUNK else float(row.filled)
+            decode = 1 if kind == STEP else 0
             prefill = 1 - decode
             one = Pass(
-                sequences=float(prefill * row.filled + decode * row.batch),
+                sequences=prefill * sequences + decode * row.batch,
                 tokens=prefill * row.tokens + decode,
                 cached=prefill * row.cached,
                 decode=decode,
@@ -156,7 +184,7 @@ def fill_passes(
                 group = group_at(groups[row.share, position])
                 times = layer_times(group, at.backbone, at.layout, one, rates)
                 spent += layers_run(group, row.features) * summed(times)
-            table[PREFILL + decode, i] = spent
+            table[kind, i] = spent
         for position in range(groups.shape[1]):
             group = group_at(groups[row.share, position])
             lines = step_lines(group.attention, float(row.batch), rates)
@@ -181,9 +209,10 @@ def fill_seconds(
     stop: int,
     axes: Integers,
     lengths: Integers,
+    fields: Integers,
     out: Floats,
 ) -> None:
-    """Fill the fields of `Seconds`, shape (fields, points), of points `start` to `stop`.
+    """Fill some fields of `Seconds`, shape (F, points), of points `start` to `stop`.
 
     Parameters
     ----------
@@ -191,7 +220,7 @@ def fill_seconds(
         Of the accounting.
     table, rows : array
         As `fill_passes` fills and takes them.
-    engines : float64 array, shape (settings, fields of `ServingEngine`)
+    engines : float64 array, shape (E, fields of `ServingEngine`)
         What serving engines add.
     spans : int64 array, shape (spans, fields of `Span`)
         Of the lines.
@@ -199,6 +228,8 @@ def fill_seconds(
         Linear indices.
     axes, lengths : int64 array
         What each value of each axis adds to the row and to decode steps; values of each axis.
+    fields : int64 array, shape (F,)
+        Their positions.
     out : float64 array
         To be filled.
     """
@@ -219,14 +250,16 @@ def fill_seconds(
             at = len(PASSES) + kind * LINE
             line = line_at(table[at : at + LINE, position])
             spent += steps_us(line, cached, steps, span_at(spans[kind]))
+        vision, batch = table[VISION, position], float(row.batch)
+        engine = engine_at(engines[row.engine])
+        prefill = row.stages * table[PREFILL, position]
+        chunk = row.stages * table[CHUNK, position]
+        refill = batch / row.filled * vision + batch / requests_a_chunk(row, engine) * chunk
         found = seconds_of(
-            table[VISION, position],
-            row.stages * table[PREFILL, position],
-            row.stages * spent,
-            steps,
-            float(row.batch),
+            Passes(vision=vision, prefill=prefill, refill=refill, decode=row.stages * spent),
+            Batch(sequences=batch, prompt=row.tokens, steps=steps),
             row.serving,
-            engine_at(engines[row.setting]),
+            engine,
         )
-        for field in range(len(found)):
-            out[field, index] = found[field]
+        for field in range(len(fields)):
+            out[field, index] = found[fields[field]]

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import serving_engine_of, speeds_of, target_of_point
+from sweepengine.data.speeds import speeds_of, target_of_point
 from sweepengine.engine.records import flat
 from sweepengine.engine.tables import (
     LAYOUT_COLUMNS,
@@ -33,8 +34,10 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "cache_format",
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
-           "link_bandwidth_gbs", "latent", "expert_parallel")  # fmt: skip
+           "link_bandwidth_gbs", "latent", "expert_parallel", "serving")  # fmt: skip
 """Inputs that decide which rates a point has."""
+ENGINE_COLUMNS = (*RATE_COLUMNS, *LAYOUT_COLUMNS)
+"""Inputs that decide what the serving engine adds."""
 
 
 class TimedProduct(NamedTuple):
@@ -77,16 +80,16 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
     refuse_untimed(int(columns["decode_context_parallel"].max(initial=1)))
     layout = np.stack([columns[name] for name in LAYOUT_COLUMNS], axis=1)
     settings, codes = distinct([columns[name] for name in RATE_COLUMNS])
-    speeds, engines = [], []
+    speeds = []
     for code, row in enumerate(settings.tolist()):
         point = _point(columns, row)
         several = bool((layout[codes == code].prod(axis=1) > 1).any())
         place = target_of_point(model, point, several)
         speeds.append(flat(speeds_of(arch, point, place)))
-        engines.append(serving_engine_of(place))
     shares, tokens = shares_of(arch, columns), tokens_by_row(arch, columns)
     batch: Any = ceil_div(columns["batch_size"], columns["data_parallel"])  # type: ignore[arg-type]
     serving = columns["serving"]
+    engines, engine = _engines(model, columns)
     by_name: dict[str, Integers] = {
         "share": shares.codes,
         "setting": codes,
@@ -98,13 +101,13 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         "stages": columns["pipeline_parallel"],
         "features": arch.crossed_rows(tokens["features"]),
         "serving": serving,
+        "engine": engine,
     }
     rows = np.ascontiguousarray(np.stack([by_name[name] for name in Row._fields], axis=1), np.int64)
     spans, places = _spans(arch)
     table = np.zeros((len(PASSES) + LINE * len(spans), len(rows)), np.float64)
-    added = np.array(engines, np.float64).reshape(len(engines), len(ServingEngine._fields))
     if not len(rows):
-        return TimeTables(table, rows, added, spans)
+        return TimeTables(table, rows, engines, spans)
     rates = np.array(speeds, np.float64)
     if arch.towers is not None:
         chosen, at = rows_by(columns, IMAGE_COLUMNS)
@@ -112,8 +115,19 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         blocks, _, joins, _ = tower_rows(arch)
         images = np.stack([at, columns["images"]], axis=1)
         fill_images(blocks, joins, seen, images, rows, rates, table)
-    fill_passes(shares.around, shares.groups, places, rows, rates, table)
-    return TimeTables(table, rows, added, spans)
+    fill_passes(shares.around, shares.groups, places, rows, rates, engines, table)
+    return TimeTables(table, rows, engines, spans)
+
+
+def _engines(model: Model, columns: Columns) -> tuple[Floats, Integers]:
+    """What serving engines add, shape (E, fields of `ServingEngine`), and which each row has."""
+    rows, codes = distinct([columns[name] for name in ENGINE_COLUMNS])
+    engines = []
+    for row in rows.tolist():
+        point = _point(columns, row)
+        target = target_of_point(model, point)
+        engines.append(engine_of_point(model.architecture, point, target))
+    return np.array(engines, np.float64).reshape(len(engines), len(ServingEngine._fields)), codes
 
 
 def _spans(arch: Architecture) -> tuple[Integers, Integers]:
@@ -160,12 +174,13 @@ def fill_times(
     """
     from sweepengine.engine.kernel_times import fill_seconds
 
-    out = np.empty((len(Seconds._fields), rows), np.float64)
+    fields = np.array([Seconds._fields.index(BY_NAME[name].figure) for name in names], np.int64)
+    out = np.empty((len(names), rows), np.float64)
     tables = _tabulated(model, product.columns)
 
     def work(start: int, stop: int) -> None:
         fill_seconds(model.architecture.convention, *tables, start, stop, product.axes,
-                     product.lengths, out)  # fmt: skip
+                     product.lengths, fields, out)  # fmt: skip
 
     in_ranges(work, rows, workers)
-    return {name: out[Seconds._fields.index(BY_NAME[name].figure)] for name in names}
+    return dict(zip(names, out, strict=True))

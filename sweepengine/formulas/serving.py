@@ -1,8 +1,7 @@
 """Serving: from the times of passes to what requests see.
 
-`prefill` is that of one request alone, `step` a decode step of a full batch at its mean context.
-Times are in microseconds. Source: docs/times.md, "Serving"; the part of a prefill that a step waits
-for, by load generator, is ours (docs/times.md).
+Times are in microseconds. Source: docs/times.md, "Serving": the forms are ours, and their constants
+were fitted to public serving rows.
 """
 
 from collections.abc import Callable
@@ -29,82 +28,157 @@ class Seconds(NamedTuple):
     decode: float
     ttft: float
     tpot: float
+    step: float
+    """Of a decode step, no prefill in between."""
+    refill: float
+    """Vision and prefills of all sequences of a batch, as many requests a pass as a chunk holds."""
 
 
 class ServingEngine(NamedTuple):
-    """What a serving engine adds, and how its load comes; us."""
+    """What a serving engine adds to its passes, under one kind of load."""
 
-    host: float
-    """Of each step."""
+    overlap: float
+    """a, part of a step's kernels that shows; they overlap."""
+    sequence: float
+    """u, of each step by sequence, us."""
+    chunk: float
+    """Tokens of a prefill chunk; 0: one request a pass."""
     first: float
-    """Of each request before its first token."""
+    """f, of each request before its first token, us."""
     burst: float
-    """Part of all prefills of a batch that a request waits for."""
-    interference: float
-    """Part of other requests' prefills that a request's steps wait for."""
+    """b, part of all prefills of a batch that a request waits for."""
+    steps: float
+    """Steps that pass until a request's prefill starts and its first token is out."""
+    prompt: float
+    """k, of a token of the prompt, us."""
+    queue: float
+    """q, of a request by sequence of the batch, us."""
+    tpot_factor: float
+    """Measured over predicted TPOT of its family of rows, as of TTFT in the next."""
+    ttft_factor: float
 
 
-IDEAL_SERVING_ENGINE = ServingEngine(host=0.0, first=0.0, burst=0.0, interference=1.0)
-"""One that adds nothing; requests wait for the prefills of others."""
+IDEAL_SERVING_ENGINE = ServingEngine(
+    overlap=1.0, sequence=0.0, chunk=0.0, first=0.0, burst=0.0, steps=1.0, prompt=0.0, queue=0.0,
+    tpot_factor=1.0, ttft_factor=1.0,
+)  # fmt: skip
+"""One that adds nothing; requests wait for a step and for the prefills of others."""
+
+
+class Passes(NamedTuple):
+    """Times of the passes of one point, us."""
+
+    vision: float
+    prefill: float
+    """Where requests join a running batch, vision and prefill are of one request."""
+    refill: float
+    """Vision and prefills of all sequences of a batch, in chunks."""
+    decode: float
+    """All K steps together."""
+
+
+class Batch(NamedTuple):
+    """What runs at once."""
+
+    sequences: float
+    """B, of a data-parallel group."""
+    prompt: int
+    """Tokens that the prefill of a request runs over."""
+    steps: int
+    """K."""
 
 
 @formula
-def continuous_tpot(
-    step: float, prefill: float, batch: float, steps: float, host: ServingEngine
-) -> float:
-    """Time between tokens: `h + td + e*B*p1/K`, K output tokens; us."""
+def chunk_requests(sequences: float, prompt: float, chunk: float) -> float:
+    """Requests that share a pass of prefills: as many as a chunk holds, `min(B, chunk/prompt)`."""
+    return max(min(sequences, float(chunk // max(prompt, 1.0))), 1.0)
+
+
+@formula
+def engine_step(step: float, sequences: float, engine: ServingEngine) -> float:
+    """A step of a serving engine, `td = a*step + u*B`, B sequences of a data-parallel group; us."""
+    return engine.overlap * step + engine.sequence * sequences
+
+
+@formula
+def continuous_tpot(step: float, refill: float, steps: float, engine: ServingEngine) -> float:
+    """Time between tokens, `td + B*p/K`: each slot takes in a new request once in K steps; us.
+
+    Parameters
+    ----------
+    step : float
+        td.
+    refill : float
+        Prefills of all B sequences, B*p.
+    steps : float
+        K.
+    engine : ServingEngine
+        What the serving engine adds.
+    """
     if steps <= 0.0:
         return 0.0
-    return host.host + step + host.interference * batch * prefill / steps
+    return engine.tpot_factor * (step + refill / steps)
 
 
 @formula
-def continuous_ttft(
-    step: float, prefill: float, others: float, batch: float, host: ServingEngine
-) -> float:
-    """Time to the first token: `f + td + p1 + b*B*p`, p the mean prefill of others; us."""
-    return host.first + step + prefill + host.burst * batch * others
+def waiting(step: float, refill: float, sequences: float, engine: ServingEngine) -> float:
+    """Time that every new request waits, `f + b*B*p + s*td + q*B`; us.
+
+    Parameters
+    ----------
+    step : float
+        td.
+    refill : float
+        Prefills of all B sequences, B*p.
+    sequences : float
+        B, of a data-parallel group.
+    engine : ServingEngine
+        What the serving engine adds.
+    """
+    waited = engine.first + engine.burst * refill + engine.steps * step
+    return engine.ttft_factor * (waited + engine.queue * sequences)
 
 
 @formula
-def seconds_of(
-    vision: float,
-    prefill: float,
-    decode: float,
-    steps: int,
-    batch: float,
-    serving: int,
-    host: ServingEngine,
-) -> Seconds:
+def taking_in(prefill: float, prompt: float, engine: ServingEngine) -> float:
+    """Time that a request's own prompt takes, `P + k*prompt`; us."""
+    return engine.ttft_factor * (prefill + engine.prompt * prompt)
+
+
+@formula
+def seconds_of(passes: Passes, batch: Batch, serving: int, engine: ServingEngine) -> Seconds:
     """Times that requests see.
 
     Parameters
     ----------
-    vision, prefill, decode : float
-        Times of the passes, of decode those of all K steps together, us. Where requests join a
-        running batch, vision and prefill are of one request.
-    steps : int
-        K.
-    batch : float
-        Sequences of a data-parallel group.
+    passes : Passes
+        Times of the passes.
+    batch : Batch
+        What runs at once.
     serving : int
         A position in `SERVING`.
-    host : ServingEngine
+    engine : ServingEngine
         What the serving engine adds.
     """
-    first = vision + prefill
-    each = decode / steps if steps > 0 else 0.0
+    first, decode = passes.vision + passes.prefill, passes.decode
+    step = decode / batch.steps if batch.steps > 0 else 0.0
+    each = step
     if serving == CONTINUOUS:
-        alone = first
-        first = continuous_ttft(each, alone, alone, batch, host)
-        each = continuous_tpot(each, alone, batch, steps, host)
-        decode = each * steps
+        if batch.steps > 0:
+            step = engine_step(step, batch.sequences, engine)
+        each = continuous_tpot(step, passes.refill, batch.steps, engine)
+        waited = waiting(step, passes.refill, batch.sequences, engine)
+        first = waited + taking_in(first, batch.prompt, engine)
+        decode = each * batch.steps
+        step *= engine.tpot_factor
     return Seconds(
-        vision=vision / A_SECOND,
-        prefill=prefill / A_SECOND,
+        vision=passes.vision / A_SECOND,
+        prefill=passes.prefill / A_SECOND,
         decode=decode / A_SECOND,
         ttft=first / A_SECOND,
         tpot=each / A_SECOND,
+        step=step / A_SECOND,
+        refill=passes.refill / A_SECOND,
     )
 
 

@@ -6,9 +6,10 @@ from sweepengine.formulas import operator_rates
 
 FRAMEWORKS = ("vllm", "trtllm", "sglang")
 """Serving engines whose kernels were measured; data/serving_engines has the rest."""
-SILICON, ROOFLINE = "silicon", "roofline"
-TIMES = (SILICON, ROOFLINE)
-"""What times are of: rates that kernels reach, or the data sheet's."""
+SILICON, MODEL, ROOFLINE = "silicon", "model", "roofline"
+TIMES = (SILICON, MODEL, ROOFLINE)
+"""What times are of: rates that kernels reach, with factors of families measured in serving or
+without; or the data sheet's rates."""
 VALUE = 2.0
 """Bytes of an activation."""
 

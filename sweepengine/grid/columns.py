@@ -142,6 +142,8 @@ TIMED: Final = (
     _seconds("decode", "all decode steps, including the prefills that they wait for"),
     _seconds("ttft", "time to the first token"),
     _seconds("tpot", "mean time per further token; 0 without decode steps"),
+    _seconds("step", "mean decode step, no prefill in between; 0 without decode steps"),
+    _seconds("refill", "vision and prefills of all sequences of a batch, in chunks"),
 )
 """Columns of points on a device."""
 

@@ -32,7 +32,7 @@ class GridFile(BaseModel):
     axes: dict[str, Any]
     targets: Targets = Targets()
     report: tuple[str, ...] | None = None
-    times: Literal["silicon", "roofline"] | None = None
+    times: Literal["silicon", "model", "roofline"] | None = None
     lengths: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] | None = None
     cost: _TEXT | None = None
 

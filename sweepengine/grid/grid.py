@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
 
+from sweepengine.data.basis import basis
 from sweepengine.data.errors import InputError
+from sweepengine.data.family_factors import stated_factors
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import basis, stated_device, timing_target
+from sweepengine.data.speeds import stated_device, timing_target
 from sweepengine.data.stated import stated
 from sweepengine.formulas.points import INPUT_NAMES, INPUTS, Point
 from sweepengine.formulas.serving import CONTINUOUS
@@ -95,7 +97,8 @@ class Grid(NamedTuple):
         model = self.model
         digest = hashlib.sha256(json.dumps(stated(model)).encode())
         if model.devices:
-            digest.update(json.dumps([model.times, *map(stated_device, model.devices)]).encode())
+            devices = map(stated_device, model.devices)
+            digest.update(json.dumps([model.times, stated_factors(), *devices]).encode())
         for axis in self.axes:
             if axis.name == DEFAULTS:  # new inputs that change nothing keep the hash
                 values = dict(zip(axis.columns, axis.values[0].tolist(), strict=True))

@@ -12,7 +12,15 @@ from sweepengine.formulas.passes import times_of
 from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import Line
-from sweepengine.formulas.serving import CONTINUOUS, Seconds, ServingEngine, seconds_of
+from sweepengine.formulas.serving import (
+    CONTINUOUS,
+    Batch,
+    Passes,
+    Seconds,
+    ServingEngine,
+    chunk_requests,
+    seconds_of,
+)
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import Pass, ceil_div
 from sweepengine.formulas.vision_times import vision_us
@@ -110,7 +118,7 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     speeds : Speeds
         Rates of its device, serving engine and formats.
     engine : ServingEngine
-        Host times of the serving engine.
+        What the serving engine adds.
 
     Raises
     ------
@@ -121,16 +129,26 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     layout, image = layout_of(point), image_of(arch, point)
     heads = (point.attention_heads, point.key_value_heads)
     batch = float(ceil_div(point.batch_size, layout.data))
-    prefilled = 1.0 if point.serving == CONTINUOUS else batch
+    continuous = point.serving == CONTINUOUS
+    prefilled = 1.0 if continuous else batch
     vision, images = 0.0, prefilled * point.images
     if arch.towers is not None:
         vision = vision_us(arch.towers, image, images, speeds)
     tokens = tokens_of(point, image.tokens, image.features)
     rows = arch.crossed_rows(tokens.features)
-    new = Pass(prefilled, tokens.prefill, tokens.cached, decode=0, features=rows)
-    prefill = layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
+
+    def prefill_of(sequences: float) -> float:
+        new = Pass(sequences, tokens.prefill, tokens.cached, decode=0, features=rows)
+        return layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
+
+    prefill, together = prefill_of(prefilled), batch
+    if continuous:
+        together = chunk_requests(batch, tokens.prefill, engine.chunk)
+    refill = batch / prefilled * vision + batch / together * prefill_of(together)
     steps = point.decode_steps
     before = cached_before(arch.convention, tokens.context)
     step = step_of(arch, heads, layout, batch, speeds, rows)
     decode = layout.pipeline * step.total(before, steps)
-    return seconds_of(vision, prefill, decode, steps, batch, point.serving, engine)
+    passes = Passes(vision, prefill, refill, decode)
+    running = Batch(batch, tokens.prefill, steps)
+    return seconds_of(passes, running, point.serving, engine)

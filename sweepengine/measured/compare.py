@@ -8,11 +8,12 @@ import polars as pl
 
 from sweepengine.costs import metrics
 from sweepengine.costs.timeline import timeline
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import TimingTarget, basis, on_devices, timing_target
+from sweepengine.data.speeds import TimingTarget, on_devices, timing_target
 from sweepengine.engine.frames import evaluate
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.points import checked_point, phases_of
@@ -293,7 +294,7 @@ def _gap(
             counts[span] = counts.get(span, 0) + 1
             shares = [(item.operator, item.seconds * (1 - item.of_peak)) for item in timed]
             host = predicted - sum(operator.seconds for operator in timed)
-            shares += [("host and waiting", host), ("unexplained", measured - predicted)]
+            shares += [("host, overlap and waiting", host), ("unexplained", measured - predicted)]
             for name, seconds in shares:
                 sums[span, name] = sums.get((span, name), 0.0) + seconds / gap
     rows = [

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sweepengine.data.basis import SERVING_ERRORS, basis
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import SERVING_ERRORS, TimingTarget, basis, timing_target
+from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.layout import devices as devices_of
-from sweepengine.formulas.speeds import SILICON
+from sweepengine.formulas.speeds import ROOFLINE
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, condensed
 from sweepengine.grid.shorthand import layout_name
@@ -255,7 +256,7 @@ def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
 
 def _bases(model: Model, timing: TimingTarget, options: DeployOptions) -> list[str]:
     bases = [basis(model.architecture, timing, True)]
-    if DISAGGREGATED in options.modes and timing.times == SILICON:
+    if DISAGGREGATED in options.modes and timing.times != ROOFLINE:
         split = SERVING_ERRORS["disaggregated"]
         bases.append(
             f"disaggregated: TPOT +-{split['tpot_median']:.0f} %; TTFT is not predicted "

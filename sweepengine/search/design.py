@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
-from sweepengine.data.speeds import basis, timing_target
+from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS

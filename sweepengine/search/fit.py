@@ -8,10 +8,11 @@ import polars as pl
 
 from sweepengine.costs.spec_sheet import formats_text
 from sweepengine.costs.timeline import Timeline, timeline
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import TimingTarget, basis, timing_target
+from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.formulas.formats import OWN
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import INPUTS, Point

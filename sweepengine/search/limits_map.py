@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
-from sweepengine.data.speeds import TimingTarget, basis, timing_target
+from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sweepengine.data.basis import basis
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import TimingTarget, basis, timing_target
+from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.lengths import lengths_of

@@ -29,7 +29,8 @@ Framework = Annotated[
 ]
 Times = Annotated[
     str | None,
-    Option("Source of times: measured kernels, or the data sheet.", choices=TIMES,
+    Option("Source of times: measured kernels, with factors of measured families (silicon) or "
+           "without (model), or the data sheet.", choices=TIMES,
            shown="silicon where the device has rates"),
 ]  # fmt: skip
 Serving = Annotated[

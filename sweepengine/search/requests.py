@@ -12,13 +12,20 @@ from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget
 from sweepengine.engine.lazy import grid_frames
 from sweepengine.formulas.layout import Layout
-from sweepengine.formulas.serving import queued
+from sweepengine.formulas.serving import ServingEngine, queued
 from sweepengine.grid.lengths import Lengths, lengths_of, quantile
 from sweepengine.search.options import ServingAssumptions
 from sweepengine.search.placements import search_grid
 from sweepengine.search.plans import ServedPlan
-from sweepengine.search.steady_state import steady_states, swept_frames
+from sweepengine.search.steady_state import (
+    engine_of_candidates,
+    steady_states,
+    swept_frames,
+    taken_in,
+)
 
+OWN = ("context_tokens", "cached_tokens", "vision_seconds", "prefill_seconds")
+"""Columns that decide how long a request's own prompt takes."""
 PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 MAX_LENGTH_ROWS = 100_000_000
 """Most rows of a table of lengths."""
@@ -111,17 +118,17 @@ def percentiles(
         `latency_s`, `device_seconds` of all devices, and `cache_bytes`, KV cache per device.
     """
 
-    def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame]:
+    def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame, ServingEngine]:
         axes = {"precision": plan.precision, "layout": layout, "batch_size": batch}
         grid = search_grid(model, timing, axes, lengths)
         frame = pl.concat(swept_frames(grid, ("decode_kv_cache_bytes",)))
         (measures,) = steady_states(grid, frame, timing, serving).to_dicts()
-        return measures, frame
+        return measures, frame, engine_of_candidates(grid, frame[:1], timing)
 
-    measures, each = swept(plan.layout, plan.batch_size)
+    measures, each, engine = swept(plan.layout, plan.batch_size)
     steps = lengths.column("decode_steps", model)
     if plan.prefill_layout is not None:
-        worker, prefills = swept(plan.prefill_layout, 1)
+        worker, prefills, _ = swept(plan.prefill_layout, 1)
         prefill = _prefill_seconds(prefills)
         rate = plan.prefill_groups * worker["data_parallel"] / worker["prefill_s"]
         busy = plan.requests_per_s / rate
@@ -129,7 +136,9 @@ def percentiles(
         ttft, tpot = prefill + waited + measures["step_s"], measures["step_s"]
     else:
         prefill = _prefill_seconds(each)
-        ttft = prefill + (measures["ttft_mean_s"] - measures["prefill_s"])
+        arrays = {name: each[name].to_numpy()[None, :] for name in OWN if name in each.columns}
+        own = taken_in(arrays, engine)[0]
+        ttft = own + (measures["ttft_mean_s"] - float(own @ lengths.weights))
         tpot = measures["tpot_s"] or 0.0
     # A request's share of the devices follows from its prefill and its share of decode steps.
     occupied = prefill + steps * measures["step_s"] / plan.batch_size

@@ -9,13 +9,14 @@ import polars as pl
 from sweepengine.costs import metrics
 from sweepengine.costs.device_memory import held_on
 from sweepengine.costs.metrics import AT_PEAK, Achievable
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
-from sweepengine.data.speeds import TimingTarget, basis, timing_target
+from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.engine.frames import seconds_of_points
 from sweepengine.engine.memory import memory_counts
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
-from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON
+from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
 from sweepengine.query.sources import Source
 from sweepengine.search.declarations import checked
 from sweepengine.search.engine_settings import engine_values
@@ -109,7 +110,7 @@ def find_answers(
                 f"slo: {device.name}: expected one of {', '.join(timed)}, as in {source.place}"
             )
     timings = [timing_target(device, options.framework, options.times) for device in devices]
-    measured = next((timing for timing in timings if timing.times == SILICON), None)
+    measured = next((timing for timing in timings if timing.times != ROOFLINE), None)
     if achievable != AT_PEAK and measured:
         raise InputError(
             f"slo: fractions of peaks do not apply to measured kernels of {measured.device.name}: "

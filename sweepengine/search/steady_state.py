@@ -5,17 +5,19 @@ axis. The requests of a batch are drawn from the lengths: a decode step has thei
 a request waits for the mean prefill of other requests (`formulas/serving.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweepengine.data.speeds import TimingTarget, serving_engine_of
+from sweepengine.data.family_factors import engine_of_point
+from sweepengine.data.speeds import TimingTarget
 from sweepengine.engine.lazy import CHUNK_ROWS, grid_frames
 from sweepengine.engine.memory import MEMORY_INPUTS
-from sweepengine.formulas.serving import ServingEngine, continuous_ttft
+from sweepengine.formulas.formats import WEIGHT_FORMATS
+from sweepengine.formulas.serving import A_SECOND, ServingEngine, taking_in, waiting
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, quantile
@@ -60,10 +62,11 @@ FITS = pl.col("fits")
 """Whether a candidate fits in memory."""
 NULLABLE = ("tpot_s", "user_tokens_per_s")
 """Measures that are null where nothing is decoded."""
-LENGTH_COLUMNS = ("decode_steps",)
+WEIGHT_FORMAT = "weight_format"
+LENGTH_COLUMNS = ("decode_steps", "cached_tokens", "shared_tokens")
 LAYOUT_COLUMNS, FORMAT_COLUMNS = AXES["layout"].columns, AXES["precision"].columns
 _SWEPT = ("image_features", "context_tokens", "weight_bytes", "devices", "vision_seconds",
-          "prefill_seconds", "ttft_seconds", "tpot_seconds")  # fmt: skip
+          "prefill_seconds", "step_seconds", "refill_seconds")  # fmt: skip
 
 
 def served_frames(
@@ -153,12 +156,62 @@ def steady_states(
         for name in frame.columns
         if name in (*_SWEPT, *LENGTH_COLUMNS, "batch_size", "data_parallel")
     }
-    computed = _measured(arrays, lengths, serving_engine_of(timing), serving)
+    engine = engine_of_candidates(grid, frame[::count], timing)
+    computed = _measured(arrays, lengths, engine, serving)
     computed |= held_in_steady_state(grid.model, frame, lengths, serving, sized)
     measures = [pl.Series(name, values) for name, values in computed.items()]
     measures = [s.fill_nan(None) if s.name in NULLABLE else s for s in measures]
     candidates = frame.select(inputs)
     return (candidates if count == 1 else candidates.gather_every(count)).hstack(measures)
+
+
+def taken_in(of: Mapping[str, NDArray[Any]], engine: ServingEngine) -> Floats:
+    """Seconds that a request's own prompt takes before its first token.
+
+    Parameters
+    ----------
+    of : mapping of str to array, shape (N, L)
+        Columns of a sweep.
+    engine : ServingEngine
+        As `engine_of_candidates` returns it.
+    """
+    alone = of["prefill_seconds"] + of.get("vision_seconds", 0.0)
+    cached = of["cached_tokens"] + of["shared_tokens"]
+    prompts = (of["context_tokens"] - cached).astype(np.float64)
+    own: Any = taking_in(alone.T * A_SECOND, prompts.T, engine)  # type: ignore[arg-type]
+    return np.asarray(own.T / A_SECOND)
+
+
+def engine_of_candidates(
+    grid: Grid, candidates: pl.DataFrame, timing: TimingTarget
+) -> ServingEngine:
+    """What the serving engine adds; its factors are arrays of shape (N,), one of each candidate.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the candidates.
+    candidates : polars.DataFrame, N rows
+        Layouts and formats.
+    timing : TimingTarget
+    """
+    names = [*LAYOUT_COLUMNS, WEIGHT_FORMAT]
+    several = candidates.select(names).unique(maintain_order=True)
+    engines = [
+        engine_of_point(
+            grid.model.architecture,
+            grid.point._replace(**row | {WEIGHT_FORMAT: WEIGHT_FORMATS.index(row[WEIGHT_FORMAT])}),
+            timing,
+        )
+        for row in several.iter_rows(named=True)
+    ]
+    factors = several.with_columns(
+        tpot=pl.Series([engine.tpot_factor for engine in engines]),
+        ttft=pl.Series([engine.ttft_factor for engine in engines]),
+    )
+    of_each = candidates.select(names).join(factors, on=names, how="left", maintain_order="left")
+    tpot, ttft = of_each["tpot"].to_numpy(), of_each["ttft"].to_numpy()
+    return engines[0]._replace(tpot_factor=tpot, ttft_factor=ttft)  # type: ignore[arg-type]
 
 
 def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:
@@ -195,26 +248,24 @@ def _measured(
     batch = of["batch_size"][:, 0].astype(np.int64)
     sequences = -(-batch // data)
     alone = of["prefill_seconds"] + of.get("vision_seconds", 0.0)
-    prefill, output, us = alone @ weights, steps @ weights, 1e-6
+    prefill, output = alone @ weights, steps @ weights
+    refill = of["refill_seconds"] @ weights
     with np.errstate(divide="ignore", invalid="ignore"):
-        tpot = (of["tpot_seconds"] * steps) @ weights / output
-        silent = (alone * (steps == 0)) @ weights  # prefills of requests that decode nothing
-        tpot += engine.interference * sequences * silent / output
-        step = tpot - engine.host * us - engine.interference * (sequences * prefill) / output
-    first = (of["ttft_seconds"] - alone * (1 + engine.burst * sequences[:, None])) @ weights
-    # Where nothing is decoded, only the step of the first token runs.
-    step = np.where(output > 0, step, first - engine.first * us)
+        step = np.where(output > 0, (of["step_seconds"] * steps) @ weights / output, 0.0)
+        tpot = step + engine.tpot_factor * refill / output
     tpot = np.where(output > 0, tpot, np.nan)
-    base = continuous_ttft(step / us, 0.0, prefill / us, sequences, engine) * us  # type: ignore[arg-type]
+    raw = step / engine.tpot_factor * A_SECOND
+    waited = waiting(raw, refill * A_SECOND, sequences, engine) / A_SECOND  # type: ignore[arg-type]
+    own = taken_in(of, engine)
     longest = quantile(alone, weights, serving.share)
-    mean = base + prefill
+    mean = waited + own @ weights
     decoding = np.where(np.isnan(tpot), 0.0, tpot) * output
     requests = batch / (mean + decoding)
     devices = of["devices"][:, 0]
     return {
         "weight_bytes": of["weight_bytes"][:, 0],
         "devices": devices,
-        "ttft_s": base + longest,
+        "ttft_s": waited + quantile(own, weights, serving.share),
         "ttft_mean_s": mean,
         "tpot_s": tpot,
         "step_s": step,

@@ -10,11 +10,16 @@ if TYPE_CHECKING:
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """Title, columns and rows."""
 SERVING_COLUMNS = (
-    "rows", "TPOT mean", "median", "TTFT mean", "median", "zero-shot TPOT mean", "median",
+    "rows", "TPOT mean", "median", "TTFT mean", "median", "without factors TPOT mean", "median",
+    "without factors TTFT mean", "median", "zero-shot TPOT mean", "median",
     "zero-shot TTFT mean", "median", "TPOT ratio", "TTFT ratio",
 )  # fmt: skip
-ERROR_KEYS = ("tpot_mean", "tpot_median", "ttft_mean", "ttft_median", "plain_tpot_mean",
-              "plain_tpot_median", "plain_ttft_mean", "plain_ttft_median")  # fmt: skip
+ERROR_KEYS = tuple(
+    f"{kind}{what}_{how}"
+    for kind in ("", "model_", "plain_")
+    for what in ("tpot", "ttft")
+    for how in ("mean", "median")
+)
 
 
 def tables(silicon: "Silicon") -> list[Table]:

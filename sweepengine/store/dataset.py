@@ -69,7 +69,7 @@ class Manifest(BaseModel):
     devices: tuple[Name, ...] = ()
     """Devices of the times."""
     times: str = ""
-    """"silicon" or "roofline"; empty: silicon where a device has rates."""
+    """One of `speeds.TIMES`; empty: silicon where a device has rates."""
     bases: tuple[Text, ...] = ()
     """Sources of the times, and their expected errors."""
     complete: Annotated[bool, Field(strict=True)]

@@ -5,8 +5,9 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from sweepengine.data.devices import load_device
+from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import load_model
-from sweepengine.data.speeds import serving_engine_of, speeds_of, timing_target
+from sweepengine.data.speeds import speeds_of, timing_target
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import timed
@@ -42,8 +43,9 @@ def _throughput(name: str, row: dict[str, Any]) -> Throughput:
     steady_state = row["of"] in ("tokens", "pages")
     point = point._replace(serving=CONTINUOUS if steady_state else SERVING.index("static"))
     target = timing_target(load_device(row["device"]), row["framework"])
-    speeds = speeds_of(model.architecture, point, target)
-    seconds = timed(model.architecture, point, speeds, serving_engine_of(target))
+    arch = model.architecture
+    speeds = speeds_of(arch, point, target)
+    seconds = timed(arch, point, speeds, engine_of_point(arch, point, target))
     steps, batch = point.decode_steps, point.batch_size
     groups = point.tensor_parallel * point.data_parallel
     ours = {

@@ -1,63 +1,282 @@
-"""Fits the constants of serving engines to the training half of the serving rows.
+"""Fits the constants of serving engines and the factors of families to serving rows.
 
     python -m sweepengine.validation.served_constants
 
-prints the constants in the format of data/serving_engines/*.toml. The loss is Huber's on log
-ratios. TPOT determines `host_ms` and `interference`; TTFT determines `first_ms` and `burst`, for
-each load.
+rewrites data/serving_engines/*.toml and data/measured/family_factors.toml from the training half of
+the rows. The loss is Huber's on log ratios. TPOT determines `overlap`, `launch_us` and
+`sequence_us`; TTFT determines the others, for each load. Constants enter the formulas linearly, so
+a column of the design is what the formula says where one constant is 1 and the others are 0.
 """
 
+import re
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from sweepengine.data.family_factors import Family
+from sweepengine.data.serving_engines import ENGINES, MILLI, SETTINGS
 from sweepengine.data.speeds import BURSTS, STEADY
+from sweepengine.formulas.serving import IDEAL_SERVING_ENGINE
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.validation.calibration import HUBER
-from sweepengine.validation.served import as_frame, read_rows
+from sweepengine.validation.served import Served, read_rows
 
-LOADS = (STEADY, BURSTS)
-START = {"tpot": (0.4, 1.0, 1.0), "ttft": (60.0, 0.1, 0.1)}
+Floats = NDArray[np.float64]
+NOTHING = IDEAL_SERVING_ENGINE._replace(overlap=0.0, steps=0.0)
+OF_STEPS = {"overlap": "overlap", "sequence_us": "sequence"}
+"""Constant of every load to its field of `ServingEngine`."""
+OF_LOADS = {"first_ms": "first", "burst": "burst", "steps": "steps", "prompt_ms": "prompt",
+            "sequence_ms": "queue"}  # fmt: skip
+"""Constant of a load likewise."""
+IN_MS = ("first_ms", "sequence_ms")
+STARTS = (0.3, 0.05)
+SHRINK = {"tpot": (2, 3), "ttft": (3, 3)}
+"""Rows at which a factor of a family, and of its layout, is half of what they say."""
+DIGITS = 3
 
 
-def _loss(ratios: NDArray[np.float64]) -> float:
-    """Sum of Huber's loss of log ratios."""
-    off = np.abs(np.log(ratios))
-    return float(np.where(off < HUBER, off * off / 2, HUBER * (off - HUBER / 2)).sum())
+class Fitted(NamedTuple):
+    """Constants of one serving engine, and what they predict for all of its rows, ms."""
+
+    constants: dict[str, Any]
+    tpot: Floats
+    ttft: Floats
 
 
-def _constants(rows: pl.DataFrame, what: str) -> tuple[float, float, float]:
-    """A constant, ms, and the shares of other requests' prefills at steady load and in bursts."""
-    step, alone, batch = (rows[name].to_numpy() for name in ("step", "prefill", "batch"))
-    others = batch * alone / (rows["output"].to_numpy() if what == "tpot" else 1.0)
-    base = step if what == "tpot" else step + alone
-    bursts = (rows["load"] == BURSTS).to_numpy()
-    measured = rows[f"measured_{what}"].to_numpy()
+def fitted_to(design: Floats, base: Floats, measured: Floats) -> Floats:
+    """Constants, none below 0, at which `base + design @ constants` is closest to `measured`.
 
-    def off(logs: NDArray[np.float64]) -> float:
-        fixed, steady, bursty = np.exp(logs)
-        return _loss((base + fixed + np.where(bursts, bursty, steady) * others) / measured)
+    Parameters
+    ----------
+    design : float64 array, shape (N, constants)
+    base, measured : float64 array, shape (N,)
+    """
+    scale = np.median(measured) / np.maximum(design.mean(axis=0), 1e-12)
+    columns, fixed = design * scale / measured[:, None], base / measured
 
-    logs = np.log(START[what])
-    for _ in range(4):
-        simplex = np.vstack([logs, *(logs + 0.5 * row for row in np.eye(len(logs)))])
-        options = {"initial_simplex": simplex, "xatol": 1e-4, "fatol": 1e-6, "maxfev": 4000}
-        logs = minimize(off, logs, method="Nelder-Mead", options=options).x
-    fixed, steady, bursty = (float(f"{value:.3g}") for value in np.exp(logs))
-    return fixed, steady, bursty
+    def loss(values: Floats) -> tuple[float, Floats]:
+        ratio = fixed + columns @ values
+        off = np.log(ratio)
+        size = np.abs(off)
+        lost = np.where(size < HUBER, off * off / 2, HUBER * (size - HUBER / 2)).sum()
+        slope = np.clip(off, -HUBER, HUBER) / ratio
+        return float(lost), slope @ columns
+
+    options = {"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-9}
+    bounds = [(1e-9, None)] * design.shape[1]
+    found = [
+        minimize(loss, np.full(design.shape[1], start), jac=True, bounds=bounds,
+                 method="L-BFGS-B", options=options)
+        for start in STARTS
+    ]  # fmt: skip
+    return np.asarray(min(found, key=lambda one: one.fun).x * scale)
+
+
+def _design(
+    rows: Sequence[Served], of: Callable[[Served, Any], float], fields: list[str]
+) -> Floats:
+    """What each constant adds to a prediction, shape (N, constants)."""
+    return np.array([
+        [of(row, NOTHING._replace(**{field: 1.0})) - of(row, NOTHING) for field in fields]
+        for row in rows
+    ])  # fmt: skip
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}") if value > 1e-6 else 0.0
+
+
+def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
+    """Constants of the serving engine of some rows.
+
+    Parameters
+    ----------
+    rows : sequence of Served
+        Of one serving engine.
+    training : bool array, shape (N,)
+        Rows that are fitted.
+    """
+
+    def tpot(row: Served, engine: Any) -> float:
+        return row.work.seconds(0.0, engine)[0]
+
+    measured = np.array([row.measured_tpot for row in rows])
+    base = np.array([tpot(row, NOTHING) for row in rows])
+    launches = np.array([[row.work.launches / MILLI] for row in rows])
+    design = np.hstack([_design(rows, tpot, list(OF_STEPS.values())), launches])
+    values = fitted_to(design[training], base[training], measured[training])
+    names = (*OF_STEPS, "launch_us")
+    constants: dict[str, Any] = {
+        name: _rounded(value) for name, value in zip(names, values, strict=True)
+    }
+    step = design @ np.array([constants[name] for name in names])
+    predicted = np.empty(len(rows))
+    for load in (STEADY, BURSTS):
+        chosen = np.array([row.load == load for row in rows])
+        of_load = [row for row, taken in zip(rows, chosen, strict=True) if taken]
+        constants[load], predicted[chosen] = _fit_load(of_load, step[chosen], training[chosen])
+    return Fitted(constants, base + step, predicted)
+
+
+def _fit_load(
+    rows: list[Served], step: Floats, training: NDArray[np.bool_]
+) -> tuple[dict[str, float], Floats]:
+    """Constants of one load, and TTFT that they predict, ms.
+
+    Parameters
+    ----------
+    rows : list of Served
+    step : float64 array, shape (N,)
+        A step of the serving engine, ms.
+    training : bool array, shape (N,)
+    """
+    steps = {id(row): value * MILLI for row, value in zip(rows, step, strict=True)}
+
+    def ttft(row: Served, engine: Any) -> float:
+        work = row.work._replace(kernels=steps[id(row)], launches=0.0)
+        return work.seconds(0.0, engine._replace(overlap=1.0))[1]
+
+    names, columns = list(OF_LOADS), _design(rows, ttft, list(OF_LOADS.values()))
+    engine = ENGINES[rows[0].engine]
+    for setting, constant in SETTINGS.items():
+        values = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
+        if len(set(values[training])) > 1:
+            names.append(constant)
+            waits = columns[:, list(OF_LOADS).index("steps")] * values
+            columns = np.hstack([columns, waits[:, None]])
+    base = np.array([ttft(row, NOTHING) for row in rows])
+    measured = np.array([row.measured_ttft for row in rows])
+    fitted = fitted_to(columns[training], base[training], measured[training])
+    units = np.array([MILLI if name in IN_MS else 1.0 for name in names])
+    found = {name: _rounded(v) for name, v in zip(names, fitted / units, strict=True)}
+    return found, base + columns @ (np.array(list(found.values())) * units)
+
+
+def family_factors(
+    rows: Sequence[Served], ratios: dict[str, Floats], training: NDArray[np.bool_]
+) -> dict[Family, dict[str, Any]]:
+    """Factors of each family and of its layouts, shrunk by the number of rows.
+
+    Parameters
+    ----------
+    rows : sequence of Served
+    ratios : dict of str to float64 array, shape (N,)
+        Measured over predicted "tpot" and "ttft".
+    training : bool array, shape (N,)
+    """
+    found: dict[Family, dict[str, Any]] = {}
+    chosen = sorted(
+        np.flatnonzero(training).tolist(), key=lambda i: (rows[i].family, rows[i].layout)
+    )
+    for family, of_family in groupby(chosen, key=lambda i: rows[i].family):
+        members = list(of_family)
+        row: dict[str, Any] = {"model": rows[members[0]].model, "rows": len(members)}
+        logs = {}
+        for what, (half, _) in SHRINK.items():
+            logs[what] = shrunk([float(np.log(ratios[what][i])) for i in members], half)
+            row[what] = _factor(logs[what])
+        row["layouts"] = []
+        for layout, of_layout in groupby(members, key=lambda i: rows[i].layout):
+            same = list(of_layout)
+            both = [
+                _factor(logs[what] + shrunk(
+                    [float(np.log(ratios[what][i])) - logs[what] for i in same], half
+                ))
+                for what, (_, half) in SHRINK.items()
+            ]  # fmt: skip
+            row["layouts"].append([layout.tensor, layout.expert, layout.data, *both])
+        found[family] = row
+    return found
+
+
+def shrunk(logs: list[float], half: int) -> float:
+    """The median, shrunk towards 0: half of it where there are `half` values."""
+    return len(logs) / (len(logs) + half) * median(logs)
+
+
+def _factor(log: float) -> float:
+    return round(float(np.exp(log)), 3)
+
+
+def errors_left_out(rows: Sequence[Served], training: NDArray[np.bool_]) -> dict[str, float]:
+    """Errors on held-out rows of constants that were fitted without their family, %."""
+    off: dict[str, list[float]] = {"tpot": [], "ttft": []}
+    for family in sorted({row.family for row in rows}):
+        inside = np.array([row.family == family for row in rows])
+        fitted = fit_engine(rows, training & ~inside)
+        for i in np.flatnonzero(inside & ~training).tolist():
+            off["tpot"].append(100 * abs(fitted.tpot[i] / rows[i].measured_tpot - 1))
+            off["ttft"].append(100 * abs(fitted.ttft[i] / rows[i].measured_ttft - 1))
+    return {
+        f"{what}_{name}": round(float(of(values)), 2)
+        for what, values in off.items()
+        for name, of in (("mean", np.mean), ("median", np.median))
+    }
+
+
+def written(value: Any) -> str:
+    """A value as TOML."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {written(one)}' for key, one in value.items())} }}"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def with_constants(text: str, constants: dict[str, Any]) -> str:
+    """The text of a serving engine's file with constants of its last version replaced."""
+    head, mark, version = text.rpartition("[versions.")
+    for name, value in constants.items():
+        version = re.sub(rf"(?m)^{name} = .*$", f"{name} = {written(value)}", version)
+    return head + mark + version
+
+
+def factors_text(
+    families: dict[Family, dict[str, Any]], left_out: dict[str, dict[str, float]]
+) -> Iterator[str]:
+    """Lines of data/measured/family_factors.toml."""
+    yield "# Measured over predicted serving times, of families and of their layouts (tensor,"
+    yield "# expert, data parallel; TPOT, TTFT), and errors on families left out of the fit, %."
+    yield '# Made by `make serving` (docs/times.md, "Factors of families").'
+    for engine, errors in left_out.items():
+        yield f"\n[left_out.{engine}]"
+        yield from (f"{name} = {value}" for name, value in errors.items())
+    for family, row in families.items():
+        yield "\n[[families]]"
+        for name, value in (family._asdict() | row).items():
+            if name == "layouts":
+                yield "layouts = ["
+                yield from (f"    {layout}," for layout in value)
+                yield "]"
+            else:
+                yield f"{name} = {written(value)}"
 
 
 def main() -> None:
-    """Print the constants of each serving engine."""
-    frame = as_frame(read_rows()).filter("aggregated", ~pl.col("judged"), ~pl.col("full"))
+    """Fit all constants and factors, and write them to their files."""
+    data = Path(str(resources.files("sweepengine.data")))
+    served = [row for row in read_rows().served if row.aggregated and not row.full]
+    families: dict[Family, dict[str, Any]] = {}
+    left_out = {}
     for framework in FRAMEWORKS:
-        rows = frame.filter(pl.col("engine") == framework)
-        host, *interference = _constants(rows, "tpot")
-        first, *burst = _constants(rows, "ttft")
-        print(f"[{framework}]\nhost_ms = {host}\nfirst_ms = {first}")
-        for load, b, e in zip(LOADS, burst, interference, strict=True):
-            print(f"{load} = {{ burst = {b}, interference = {e} }}")
+        rows = [row for row in served if row.engine == framework]
+        training = np.array([not row.judged for row in rows])
+        fitted = fit_engine(rows, training)
+        path = data / "serving_engines" / f"{framework}.toml"
+        path.write_text(with_constants(path.read_text("utf-8"), fitted.constants), "utf-8")
+        ratios = {
+            "tpot": np.array([row.measured_tpot for row in rows]) / fitted.tpot,
+            "ttft": np.array([row.measured_ttft for row in rows]) / fitted.ttft,
+        }
+        families |= family_factors(rows, ratios, training)
+        left_out[framework] = errors_left_out(rows, training)
+    lines = "\n".join(factors_text(families, left_out)) + "\n"
+    (data / "measured" / "family_factors.toml").write_text(lines, "utf-8")
 
 
 if __name__ == "__main__":

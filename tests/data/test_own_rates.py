@@ -5,9 +5,10 @@ import re
 import pytest
 
 import sweepengine as se
+from sweepengine.data.basis import basis
 from sweepengine.data.files import known
 from sweepengine.data.rates import shipped_rates
-from sweepengine.data.speeds import basis, timing_target
+from sweepengine.data.speeds import timing_target
 from sweepengine.grid.files import parse_grid
 
 POINT = {"prompt_tokens": 1000, "decode_steps": 100, "batch_size": 4}

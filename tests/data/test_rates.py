@@ -1,6 +1,7 @@
 import pytest
 
 import sweepengine as se
+from sweepengine.data.basis import SERVING_ERRORS, basis, kinds_of
 from sweepengine.data.rates import (
     FORMS,
     fields_of,
@@ -12,7 +13,7 @@ from sweepengine.data.rates import (
     shipped_rates,
     weight_bytes,
 )
-from sweepengine.data.speeds import SERVING_ERRORS, basis, kinds_of, speeds_of, timing_target
+from sweepengine.data.speeds import speeds_of, timing_target
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.points import checked_point
 
@@ -121,7 +122,7 @@ def test_a_device_that_changes_is_resolved_anew():
 
 
 def test_unmeasured_devices_borrow_from_a_sibling_and_say_so():
-    arch = se.load_model("qwen3-8b").architecture
+    arch = se.load_model("qwen3-32b").architecture
     a100 = timing_target(se.load_device("a100-40gb"))
     assert a100.borrowed == "a100-80gb"
     assert "rates borrowed from a100-80gb" in basis(arch, a100, served=False)

@@ -32,11 +32,15 @@ from sweepengine.formulas.seconds import (
     warmth,
 )
 from sweepengine.formulas.serving import (
+    CONTINUOUS,
+    SERVING,
+    Batch,
+    Passes,
     ServingEngine,
-    continuous_tpot,
-    continuous_ttft,
+    chunk_requests,
     disaggregated,
     queued,
+    seconds_of,
 )
 
 GEMM = GemmRates(
@@ -185,12 +189,38 @@ def test_queue_by_hand():
     assert queued(2.0, 4.0, 0.0) == 0
 
 
+ENGINE = ServingEngine(overlap=0.9, sequence=10, chunk=8192, first=1000, burst=0.1, steps=3,
+                       prompt=5, queue=400, tpot_factor=1.1, ttft_factor=0.8)  # fmt: skip
+PASSES = Passes(vision=2000, prefill=20_000, refill=120_000, decode=200 * 5000)
+
+
 def test_serving_by_hand():
-    engine = ServingEngine(host=100, first=1000, burst=0.1, interference=0.9)
-    assert continuous_tpot(5000, 20_000, 8, 200, engine) == 100 + 5000 + 0.9 * 8 * 20_000 / 200
-    assert continuous_ttft(5000, 20_000, 20_000, 8, engine) == 1000 + 5000 + 20_000 + 16_000
-    assert continuous_ttft(5000, 20_000, 10_000, 8, engine) == 1000 + 5000 + 20_000 + 8000
-    assert continuous_tpot(5000, 20_000, 8, 0, engine) == 0
+    found = seconds_of(PASSES, Batch(8, 1000, 200), CONTINUOUS, ENGINE)
+    step = 0.9 * 5000 + 10 * 8
+    assert found.step == pytest.approx(1.1 * step / 1e6)
+    assert found.tpot == pytest.approx(1.1 * (step + 120_000 / 200) / 1e6)
+    assert found.decode == pytest.approx(200 * found.tpot)
+    waited = 1000 + 0.1 * 120_000 + 3 * step + 400 * 8
+    assert found.ttft == pytest.approx(0.8 * (waited + 22_000 + 5 * 1000) / 1e6)
+
+
+def test_serving_that_decodes_nothing_waits_for_no_step():
+    found = seconds_of(PASSES._replace(decode=0), Batch(8, 1000, 0), CONTINUOUS, ENGINE)
+    assert (found.tpot, found.step, found.decode) == (0, 0, 0)
+    waited = 1000 + 0.1 * 120_000 + 400 * 8
+    assert found.ttft == pytest.approx(0.8 * (waited + 22_000 + 5 * 1000) / 1e6)
+
+
+def test_a_batch_that_is_filled_at_once_takes_its_passes_alone():
+    found = seconds_of(PASSES, Batch(8, 1000, 200), SERVING.index("static"), ENGINE)
+    assert (found.ttft, found.tpot, found.step) == (0.022, 0.005, 0.005)
+
+
+def test_requests_share_a_pass_as_far_as_a_chunk_holds_them():
+    assert chunk_requests(64, 1000, 8192) == 8
+    assert chunk_requests(3, 1000, 8192) == 3
+    assert chunk_requests(64, 10_000, 8192) == 1
+    assert chunk_requests(64, 1000, 0) == 1
 
 
 def test_fillers_that_keep_up_leave_decoders_busy():

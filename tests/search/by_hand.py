@@ -43,8 +43,18 @@ def room_of(device, gigabytes=0):
     return usable * int(SHARE * 1000) // 1000
 
 
+def at_share(values, weights, share):
+    """The least value that a share of the requests does not exceed."""
+    reached = 0.0
+    for value, weight in sorted(zip(values, weights, strict=True)):
+        reached += weight
+        if reached >= share - 1e-12:
+            return value
+    return max(values)
+
+
 def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED):
-    """Measures of one candidate, by the formulas of formulas/serving.py on single costs."""
+    """Measures of a candidate without factors, by the formulas of formulas/serving.py on costs."""
     weights = [one.weight / sum(m.weight for m in mix) for one in mix]
     costs = [
         se.cost(model, device=device, framework=framework, serving="continuous",
@@ -52,26 +62,24 @@ def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED)
         for one in mix
     ]  # fmt: skip
     engine, data = ENGINES[framework], inputs["data_parallel"]
-    host, first = engine["host_ms"] / 1000, engine["first_ms"] / 1000
-    burst, interference = engine["steady"]["burst"], engine["steady"]["interference"]
+    load = engine["steady"]
     sequences = -(-batch // data)
     alone = [cost["prefill_seconds"] for cost in costs]
     prefill = sum(w * p for w, p in zip(weights, alone, strict=True))
+    refill = sum(w * cost["refill_seconds"] for w, cost in zip(weights, costs, strict=True))
     output = sum(w * one.answer for w, one in zip(weights, mix, strict=True))
     step = sum(
-        w * one.answer * (c["tpot_seconds"] - host - interference * sequences * p / one.answer)
-        for w, one, c, p in zip(weights, mix, costs, alone, strict=True)
+        w * one.answer * c["step_seconds"] for w, one, c in zip(weights, mix, costs, strict=True)
     ) / output  # fmt: skip
-    tpot = host + step + interference * sequences * prefill / output
-    base = first + step + burst * sequences * prefill
-    by_size = sorted(zip(alone, weights, strict=True))
-    reached, longest = 0.0, by_size[-1][0]
-    for size, weight in by_size:
-        reached += weight
-        if reached >= setting.share - 1e-12:
-            longest = size
-            break
-    requests = batch / (base + prefill + output * tpot)
+    tpot = step + refill / output
+    steps = load["steps"] + load.get("look", 0) * engine.get("look_interval", 0)
+    base = load["first_ms"] / 1000 + steps * step + load["burst"] * refill
+    base += load["sequence_ms"] / 1000 * sequences
+    own = [p + load["prompt_ms"] * one.prompt * US for p, one in zip(alone, mix, strict=True)]
+    longest_own = at_share(own, weights, setting.share)
+    longest = at_share(alone, weights, setting.share)
+    taken_in = sum(w * p for w, p in zip(weights, own, strict=True))
+    requests = batch / (base + taken_in + output * tpot)
     charged = sum(
         costs[0][f"{part}_bytes"] for part in ("weight", "runtime", "activation", "graph")
     )
@@ -82,8 +90,8 @@ def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED)
     spread = math.sqrt(sum(u * (k - mean) ** 2 for k, u in zip(kept, under_way, strict=True)))
     held = sequences * mean + NormalDist().inv_cdf(setting.share) * math.sqrt(sequences) * spread
     return {
-        "ttft_s": base + longest,
-        "ttft_mean_s": base + prefill,
+        "ttft_s": base + longest_own,
+        "ttft_mean_s": base + taken_in,
         "tpot_s": tpot,
         "step_s": step,
         "prefill_s": prefill,

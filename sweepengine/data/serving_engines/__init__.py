@@ -3,16 +3,23 @@
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any, Final
 
 from sweepengine.data.devices import Device
 from sweepengine.data.rates import A_MICROSECOND
-from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, SILICON, Host, Wires
+from sweepengine.formulas.serving import CONTINUOUS, ServingEngine
+from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, Host, Wires
 
 EXCHANGE_US = 20.0
 """Latency of a token exchange, us (docs/times.md, "Exchange with experts elsewhere")."""
 
+MILLI = 1000.0
+"""Microseconds per millisecond."""
+SETTINGS = {"look_interval": "look", "batch_wait": "wait"}
+"""Settings in steps, and the constant of a load that says which part of them a request waits:
+steps between two looks for new requests, and steps that an engine waits to fill a batch."""
 _UNTIMED = ("source",)
 """Keys that change no time."""
 
@@ -41,7 +48,41 @@ def stated() -> dict[str, dict[str, Any]]:
     }
 
 
-def host_of(device: Device, framework: str, times: str) -> Host:
+def serving_engine(
+    framework: str, load: str, settings: Mapping[str, float] | None = None
+) -> ServingEngine:
+    """What a serving engine adds, before factors of families.
+
+    Parameters
+    ----------
+    framework : str
+        A serving engine, one of `FRAMEWORKS`.
+    load : str
+        "steady" or "bursts".
+    settings : mapping of str to float, optional
+        Settings that differ from the defaults of its file.
+    """
+    constants = ENGINES[framework]
+    of = constants[load]
+    steps = of["steps"]
+    for setting, constant in SETTINGS.items():
+        if setting in constants:
+            steps += of.get(constant, 0.0) * (settings or {}).get(setting, constants[setting])
+    return ServingEngine(
+        overlap=constants["overlap"],
+        sequence=constants["sequence_us"],
+        chunk=constants["chunk_tokens"],
+        first=of["first_ms"] * MILLI,
+        burst=of["burst"],
+        steps=steps,
+        prompt=of["prompt_ms"],
+        queue=of["sequence_ms"] * MILLI,
+        tpot_factor=1.0,
+        ttft_factor=1.0,
+    )
+
+
+def host_of(device: Device, framework: str, times: str, serving: int) -> Host:
     """Launch times and memory bandwidth outside measured kernels.
 
     Parameters
@@ -51,6 +92,9 @@ def host_of(device: Device, framework: str, times: str) -> Host:
         A serving engine, one of `FRAMEWORKS`.
     times : str
         One of `TIMES`; at "roofline" no launch takes time.
+    serving : int
+        A position in `SERVING`. Where requests join a running batch, an element-wise kernel of a
+        step adds what was fitted to serving rows, divided by the part of kernels that shows.
     """
     bandwidth = device.bytes_per_s * A_MICROSECOND
     if times == ROOFLINE:
@@ -58,8 +102,11 @@ def host_of(device: Device, framework: str, times: str) -> Host:
             step_launch=0.0, pass_launch=0.0, head=0.0, moved=bandwidth, effective_experts=1.0
         )
     constants = ENGINES[framework]
+    launch = constants["step_launch_us"]
+    if serving == CONTINUOUS:
+        launch = constants["launch_us"] / constants["overlap"]
     return Host(
-        step_launch=constants["step_launch_us"],
+        step_launch=launch,
         pass_launch=constants["pass_launch_us"],
         head=constants["head_us"],
         moved=constants["moved"] * bandwidth,
@@ -72,9 +119,9 @@ def wires_of(device: Device, times: str) -> Wires:
     links = device.links
     if links is None:
         return Wires(node=1 << 20, link=1.0, network=1.0, latency=0.0, network_latency=0.0)
-    latency = EXCHANGE_US if times == SILICON else 0.0
+    latency = EXCHANGE_US if times != ROOFLINE else 0.0
     network = links.network_bytes_per_s
-    added = links.network_latency_s - links.latency_s if times == SILICON else 0.0
+    added = links.network_latency_s - links.latency_s if times != ROOFLINE else 0.0
     return Wires(
         node=links.devices_a_node,
         link=links.bytes_per_s * A_MICROSECOND,

@@ -1,0 +1,142 @@
+"""Factors of families: measured over predicted serving times of one model on one serving engine.
+
+A family is a serving engine, a model, the format of its weights and a generation of devices.
+`make serving` fits the factors to the training half of the public serving rows, shrunk by the
+number of rows (docs/times.md, "Factors of families").
+"""
+
+import tomllib
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Final, NamedTuple
+
+from sweepengine.data.serving_engines import serving_engine
+from sweepengine.data.speeds import STEADY, TimingTarget
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.formats import role_names
+from sweepengine.formulas.layout import Layout
+from sweepengine.formulas.parameters import parameter_parts
+from sweepengine.formulas.points import Point
+from sweepengine.formulas.serving import IDEAL_SERVING_ENGINE, ServingEngine
+from sweepengine.formulas.speeds import ROOFLINE, SILICON
+
+
+class Factors(NamedTuple):
+    """Measured over predicted times."""
+
+    tpot: float
+    ttft: float
+
+
+class Family(NamedTuple):
+    """What rows of one kind share."""
+
+    engine: str
+    parameters: int
+    """Of the model, which name it."""
+    format: str
+    """Of the weights that the widest GEMMs of its layers multiply."""
+    generation: str
+
+
+NO_FACTORS = Factors(1.0, 1.0)
+
+
+def _measured(name: str) -> dict[str, Any]:
+    file = resources.files("sweepengine.data") / "measured" / f"{name}.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+FAMILY_FACTORS: Final = _measured("family_factors")
+"""Factors by family and layout, and errors on families that were left out of the fit."""
+_GENERATIONS: Final = {
+    device: generation
+    for generation, devices in _measured("generations").items()
+    for device in devices
+}
+_FACTORS: Final = {
+    Family(*(row[name] for name in Family._fields)): (
+        Factors(row["tpot"], row["ttft"]),
+        {tuple(layout[:3]): Factors(*layout[3:]) for layout in row["layouts"]},
+    )
+    for row in FAMILY_FACTORS["families"]
+}
+_MODELS: Final = {family.parameters for family in _FACTORS}
+
+
+def stated_factors() -> list[Any]:
+    """Factors and generations, for hashes."""
+    return [FAMILY_FACTORS["families"], _GENERATIONS]
+
+
+@lru_cache(1 << 8)
+def parameters_of(arch: Architecture) -> int:
+    """Parameters of a model, towers included."""
+    return sum(parameter_parts(arch).values())
+
+
+def family_of(arch: Architecture, weights: int, target: TimingTarget) -> Family:
+    """The family that a point is of.
+
+    Parameters
+    ----------
+    arch : Architecture
+    weights : int
+        Its value of the column `weight_format`.
+    target : TimingTarget
+        With rates.
+    """
+    _, mlp, experts = role_names(arch, weights)
+    return Family(
+        target.framework,
+        parameters_of(arch),
+        experts if arch.routings else mlp,
+        _GENERATIONS.get(target.rates[0].device, ""),
+    )
+
+
+def factors_of(arch: Architecture, weights: int, layout: Layout, target: TimingTarget) -> Factors:
+    """Factors of a point's family, and of its layout if that was measured; 1 where none was.
+
+    Parameters
+    ----------
+    arch : Architecture
+    weights : int
+        Its value of the column `weight_format`.
+    layout : Layout
+    target : TimingTarget
+    """
+    if target.times != SILICON or parameters_of(arch) not in _MODELS:
+        return NO_FACTORS
+    found = _FACTORS.get(family_of(arch, weights, target))
+    if found is None:
+        return NO_FACTORS
+    of_family, by_layout = found
+    return by_layout.get((layout.tensor, layout.expert, layout.data), of_family)
+
+
+def was_measured(arch: Architecture, weights: int, target: TimingTarget) -> bool:
+    """Whether serving times of a model in a format have factors; parameters as `factors_of`."""
+    known = target.times == SILICON and parameters_of(arch) in _MODELS
+    return known and family_of(arch, weights, target) in _FACTORS
+
+
+def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> ServingEngine:
+    """What the serving engine adds to a point, under a steady load.
+
+    Parameters
+    ----------
+    arch : Architecture
+    point : Point
+        Its weight format and layout count.
+    target : TimingTarget
+        At "roofline" the serving engine adds nothing.
+    """
+    if target.times == ROOFLINE:
+        return IDEAL_SERVING_ENGINE
+    layout = Layout(
+        point.tensor_parallel, point.expert_parallel, point.pipeline_parallel, point.data_parallel
+    )
+    tpot, ttft = factors_of(arch, point.weight_format, layout, target)
+    engine = serving_engine(target.framework, STEADY)
+    return engine._replace(tpot_factor=tpot, ttft_factor=ttft)

@@ -1,0 +1,150 @@
+"""Groups of devices that serve a model, as public serving rows state them."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from sweepengine.data.devices import load_device
+from sweepengine.data.errors import InputError
+from sweepengine.data.files import known
+from sweepengine.data.models import Model, load_model
+from sweepengine.data.speeds import TimingTarget, speeds_of, timing_target
+from sweepengine.formulas.formats import FORMAT_NAMES
+from sweepengine.formulas.layout import Layout
+from sweepengine.formulas.points import Point
+from sweepengine.formulas.speeds import ROOFLINE, Speeds
+from sweepengine.formulas.tokens import Pass
+from sweepengine.grid.checks import layout_problem
+from sweepengine.grid.plain import step_figures
+from sweepengine.grid.points import checked_point
+from sweepengine.grid.timed import prefill_us, step_of
+from sweepengine.validation.measured_operators import silicon_folder
+from sweepengine.validation.served_rows import ServedRow, Workers
+
+CONFIGS = {
+    "Llama-3.1-70B": "meta-llama--Meta-Llama-3.1-70B",
+    "Llama-3.1-8B-Instruct": "meta-llama--Meta-Llama-3.1-8B",
+    "Llama-3.1-8B-Instruct-FP8": "meta-llama--Meta-Llama-3.1-8B",
+    "DeepSeek-R1-NVFP4": "nvidia--DeepSeek-V3.1-NVFP4",
+    "Qwen3-32B-NVFP4": "Qwen--Qwen3-32B",
+    "GLM-5": "nvidia--GLM-5-NVFP4",
+}
+"""Model of a row to its config in the extra, where the names differ."""
+QUANTISED = {"fp8": "fp8-tensor", "fp8_block": "fp8", "nvfp4": "nvfp4", "int4_wo": "int4"}
+"""Name of a weight format in the rows to ours, for configs without one."""
+UNQUANTISED_CACHE = ("gpt-oss", "sglang")
+"""Models and engines whose default KV cache is bf16 even for quantised models."""
+
+
+def _config(path: str, precision: str | None) -> str:
+    """Path of the config of a model in the extra, or the name of a shipped model."""
+    owner, base = path.split("/")
+    configs = silicon_folder("model_configs")
+    quantised = "DeepSeek-V3.1" if base.startswith("DeepSeek") else base
+    names = [f"nvidia--{quantised}-NVFP4"] if precision == "fp4" else []
+    names += [CONFIGS[base]] if base in CONFIGS else [f"{owner}--{base}"]
+    for name in names:
+        if (file := configs / f"{name}_config.json").is_file():
+            return str(file)
+    if base in known("models"):
+        return base
+    raise InputError("no config for the model")
+
+
+@lru_cache
+def _model(path: str, precision: str | None) -> Model:
+    return load_model(_config(path, precision))
+
+
+def _formats(row: ServedRow, model: Model, device: str) -> dict[str, str]:
+    """Formats of a row: those of the checkpoint if it is quantised, else those of the row."""
+    quantised = row.weights != ""
+    plain = any(name in (row.engine, row.model) or name in row.path for name in UNQUANTISED_CACHE)
+    formats = {"cache_format": "fp8" if quantised and not plain else "bf16"}
+    checkpoint = model.architecture.checkpoint
+    if any(checkpoint[:3]):
+        formats["activation_format"] = FORMAT_NAMES[checkpoint.activation]
+        if FORMAT_NAMES[checkpoint.experts] == "mxfp4" and device.startswith(("b", "gb")):
+            formats["activation_format"] = "fp8"  # kernels of Blackwell for mxfp4 weights
+    elif quantised:
+        mixed = row.expert_weights == "fp8_block"
+        name = QUANTISED["fp8_block" if mixed else row.weights]
+        usual = {"nvfp4": "nvfp4", "int4": "bf16"}.get(name, "fp8")
+        formats |= {"weight_format": name, "activation_format": usual}
+    return formats
+
+
+class ServedGroup(NamedTuple):
+    """A group of devices that serves a model in a layout."""
+
+    model: Model
+    layout: Layout
+    weights: int
+    """Value of the column `weight_format`."""
+    speeds: Speeds
+    ideal: Speeds
+    """At the data sheet's rates."""
+
+    def prefill(self, tokens: int, requests: float = 1.0, ideal: bool = False) -> float:
+        """Time of a pass of prefills, us.
+
+        Parameters
+        ----------
+        tokens : int
+            Of each prompt.
+        requests : float
+            That share the pass.
+        ideal : bool
+            By the data sheet.
+        """
+        arch, speeds = self.model.architecture, self.ideal if ideal else self.speeds
+        prefill = Pass(requests, tokens, 0, decode=0)
+        return prefill_us(arch, (0, 0), self.layout, prefill, speeds)
+
+    def step(self, batch: float, tokens: int, output: int, launch: float) -> float:
+        """Mean time of a decode step over `output` steps after `tokens` tokens, us.
+
+        Parameters
+        ----------
+        batch : float
+            Sequences of a data-parallel rank.
+        tokens, output : int
+            Of a prompt and of an answer.
+        launch : float
+            Of an element-wise kernel, us.
+        """
+        arch = self.model.architecture
+        speeds = self.speeds._replace(host=self.speeds.host._replace(step_launch=launch))
+        step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), speeds)
+        return step.total(tokens, output) / output
+
+
+def group_of(row: ServedRow, target: TimingTarget, workers: Workers) -> ServedGroup:
+    """The devices that some workers of a row are.
+
+    Raises
+    ------
+    InputError
+        When the row's model has no config, or cannot be laid out so.
+    """
+    model, layout = _model(row.path, row.precision), workers.layout
+    if not model.architecture.routings:
+        layout = layout._replace(expert=1)
+    if layout_problem(model, layout):
+        raise InputError("the layout does not divide the heads of the model")
+    point: Point = checked_point(model, _formats(row, model, target.device.name))
+    arch = model.architecture
+    weights = step_figures(
+        arch, 0, 0, 1, 1, point.weight_format, point.cache_format, layout
+    ).weights
+    if weights.held_bytes > target.device.memory_bytes:
+        raise InputError("the weights are larger than the memory of the devices of the row")
+    ideal = timing_target(target.device, target.framework, ROOFLINE)
+    measured, sheet = (speeds_of(arch, point, one) for one in (target, ideal))
+    return ServedGroup(model, layout, point.weight_format, measured, sheet)
+
+
+@lru_cache
+def target_of(system: str, engine: str) -> TimingTarget:
+    """The device and serving engine of a row."""
+    devices = {load_device(name).measured: name for name in known("devices")}
+    return timing_target(load_device(devices[system]), engine)
