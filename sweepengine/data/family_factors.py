@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any, Final, NamedTuple
 
 from sweepengine.data.serving_engines import serving_engine
+from sweepengine.data.serving_engines.memory import chunk_of
 from sweepengine.data.speeds import STEADY, TimingTarget
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.formats import role_names
@@ -39,6 +40,7 @@ class Family(NamedTuple):
     generation: str
 
 
+MEGA = 1_000_000
 NO_FACTORS = Factors(1.0, 1.0)
 
 
@@ -128,7 +130,7 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
     ----------
     arch : Architecture
     point : Point
-        Its weight format and layout count.
+        Its weight format, layout and chunk count.
     target : TimingTarget
         At "roofline" the serving engine adds nothing.
     """
@@ -138,5 +140,7 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
         point.tensor_parallel, point.expert_parallel, point.pipeline_parallel, point.data_parallel
     )
     tpot, ttft = factors_of(arch, point.weight_format, layout, target)
-    engine = serving_engine(target.framework, STEADY)
-    return engine._replace(tpot_factor=tpot, ttft_factor=ttft)
+    engine, device = serving_engine(target.framework, STEADY), target.device
+    usable = point.device_memory_gb * MEGA or device.usable_bytes
+    chunk = chunk_of(target.framework, device.name, usable, point.chunk_tokens)
+    return engine._replace(chunk=chunk, tpot_factor=tpot, ttft_factor=ttft)

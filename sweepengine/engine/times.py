@@ -36,7 +36,7 @@ RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "ca
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
            "link_bandwidth_gbs", "latent", "expert_parallel", "serving")  # fmt: skip
 """Inputs that decide which rates a point has."""
-ENGINE_COLUMNS = (*RATE_COLUMNS, *LAYOUT_COLUMNS)
+ENGINE_COLUMNS = (*RATE_COLUMNS, *LAYOUT_COLUMNS, "chunk_tokens")
 """Inputs that decide what the serving engine adds."""
 
 

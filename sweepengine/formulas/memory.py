@@ -96,8 +96,6 @@ class Resident(NamedTuple):
     logs_by_length: int
     sequences_given: int
     """1: `max_sequences` was stated; 0: it is the engine's default, which larger batches raise."""
-    chunk_given: int
-    """1: `chunk_tokens` was stated."""
 
 
 class DeviceMemory(NamedTuple):

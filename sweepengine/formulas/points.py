@@ -207,7 +207,7 @@ class Point(NamedTuple):
     ] = 0  # fmt: skip
     chunk_tokens: Annotated[
         int, Input("tokens", "most tokens of one pass of the serving engine; 0: its default for "
-                   "the device", 0, 0, 10_000_000, workload=False, needs="device", timed=False)
+                   "the device", 0, 0, 10_000_000, workload=False, needs="device")
     ] = 0  # fmt: skip
     memory_share: Annotated[
         int, Input("", "share of the memory that the serving engine takes; 0: its default", 0, 0,

@@ -98,7 +98,6 @@ def _placed(
         layers=sum(group.layers for group in share.groups),
         vocabulary=arch.backbone.vocabulary,
         sequences_given=int(given.max_sequences > 0),
-        chunk_given=int(given.chunk_tokens > 0),
         **settings._asdict(),
         **{name: getattr(memory, name) for name in Resident._fields if hasattr(memory, name)},
     )

@@ -38,9 +38,12 @@ from sweepengine.search.placements import (
 from sweepengine.search.plans import PLAN, KeptPlans, aggregated, ordered, priced, served_plan
 from sweepengine.search.reasons import Reason, Tally, reason_of
 from sweepengine.search.requests import longest_tokens, percentiles
-from sweepengine.search.steady_memory import LEAST_CHUNK
 from sweepengine.search.steady_state import FITS, served_frames
 from sweepengine.search.targets import check_prices
+
+
+LEAST_CHUNK = 2_048
+"""Tokens of a pass that a search tries where no plan meets the targets with the default."""
 
 
 class Deployment(NamedTuple):
@@ -122,9 +125,25 @@ def find_deployment(
     InputError
         When an option is not valid.
     """
-    loaded, classes = load_model(model), condensed(lengths)
+    loaded = load_model(model)
     kinds = [load_device(name) for name in devices]
     _check(options, kinds)
+    found = _deployment(loaded, kinds, lengths, options)
+    if found.reason is None or options.engine.chunk_tokens is not None:
+        return found
+    engine = options.engine._replace(chunk_tokens=LEAST_CHUNK)
+    shorter = _deployment(loaded, kinds, lengths, options._replace(engine=engine))
+    if shorter.reason is not None:
+        return found
+    said = f"passes of {LEAST_CHUNK:,} tokens: no plan meets the targets with the engine's default"
+    return shorter._replace(assumed=(*shorter.assumed, said))
+
+
+def _deployment(
+    loaded: Model, kinds: Sequence[Device], lengths: Lengths, options: DeployOptions
+) -> Deployment:
+    """As `find_deployment`, with the chunk of the options or the default of the serving engine."""
+    classes = condensed(lengths)
     chosen = list(dict.fromkeys(read_layouts("deploy", loaded, options.layouts)))
     formats = read_precisions("deploy", loaded, options.precisions)
     search, bases = _Search(), list[str]()
@@ -270,10 +289,7 @@ def _assumed(
     options: DeployOptions, lengths: Lengths, classes: Lengths, limits: Mapping[str, int]
 ) -> tuple[str, ...]:
     """Assumptions, one sentence each."""
-    assumed = [
-        "the serving engine is set to run as many sequences at once as a plan's batch has, and to "
-        f"passes of {LEAST_CHUNK:,} tokens where its default leaves too little room"
-    ]
+    assumed = ["the serving engine is set to run as many sequences at once as a plan's batch has"]
     if classes is not lengths:
         assumed.append(f"{lengths.requests:,} lengths are searched as {classes.requests} classes")
     if options.devices is None:

@@ -17,14 +17,12 @@ from sweepengine.formulas.memory import (
     most_at_once,
     most_sequences,
 )
-from sweepengine.formulas.tokens import ceil_div, larger, smaller
+from sweepengine.formulas.tokens import ceil_div, larger
 from sweepengine.grid.lengths import Lengths
 from sweepengine.grid.points import default_values
 from sweepengine.search.options import ServingAssumptions
 
 Floats = NDArray[np.float64]
-LEAST_CHUNK = 2_048
-"""Tokens of a pass where the engine's default leaves too little room."""
 ROUNDING = 1 + 1e-12
 """Factor before rounding down, so that a whole number stays as it is."""
 
@@ -51,9 +49,8 @@ def held_in_steady_state(
     lengths : Lengths
     serving : ServingAssumptions
     sized : bool
-        Whether the engine is set to run as many sequences as the batch has, and no more, and
-        passes of `LEAST_CHUNK` tokens where the batch does not fit beside its default, where the
-        grid states neither.
+        Whether the engine is set to run as many sequences as the batch has, and no more, where
+        the grid states no number.
     """
     count = lengths.requests
     fixed = default_values(model)
@@ -100,11 +97,6 @@ def held_in_steady_state(
         least = (1 - of.sequences_given) * (of.max_sequences - 1)
         of = of._replace(max_sequences=of.max_sequences - least)
     most: Any = most_of(of)
-    if sized and np.any(most < sequences):
-        chunk = smaller(of.chunk_tokens, LEAST_CHUNK + of.chunk_given * of.chunk_tokens)
-        shorter = of._replace(chunk_tokens=chunk)
-        of = of._replace(chunk_tokens=np.where(most < sequences, chunk, of.chunk_tokens))  # type: ignore[arg-type]
-        most = np.where(most < sequences, most_of(shorter), most)
     longest = tokens.max(axis=1)
     memory = divided(of, most_at_once(of, sequences))
     cache = np.ceil(sequences * mean + np.sqrt(sequences) * margin).astype(np.int64)

@@ -97,6 +97,33 @@ def version_of(framework: str, version: str = NEWEST) -> EngineVersion:
     return found[-1]
 
 
+def _card(engine: EngineVersion, device: str, usable: int) -> dict[str, Any]:
+    """Default settings for a device, by its name and the bytes of its memory."""
+    return next(
+        card
+        for card in engine.cards
+        if usable >= card["least_gib"] * GIB
+        and not ("except" in card and card["except"] in device)
+    )
+
+
+def chunk_of(framework: str, device: str, usable: int, given: int) -> int:
+    """Most tokens of one pass of a serving engine: those given, or its default for the device.
+
+    Parameters
+    ----------
+    framework : str
+        A serving engine.
+    device : str
+        Its name.
+    usable : int
+        Bytes of its memory.
+    given : int
+        0: the default.
+    """
+    return given or int(_card(version_of(framework), device, usable)["chunk_tokens"])
+
+
 def settings_of(
     engine: EngineVersion, device: str, usable: int, layout: Layout, given: EngineSettings
 ) -> EngineSettings:
@@ -112,11 +139,7 @@ def settings_of(
     layout : Layout
     given : EngineSettings
     """
-    card = next(
-        card
-        for card in engine.cards
-        if usable >= card["least_gib"] * GIB and not ("except" in card and card["except"] in device)
-    )
+    card = _card(engine, device, usable)
     tokens = given.chunk_tokens or int(card["chunk_tokens"])
     sequences = given.max_sequences or int(card["max_sequences"])
     share = given.memory_share or engine.memory_share
