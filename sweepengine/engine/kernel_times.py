@@ -35,10 +35,9 @@ from sweepengine.formulas.vision_times import blocks_of_image_us, join_of_image_
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-PASSES = ("vision", "prefill", "chunk", "step")
-"""Rows of the table of times, us; then those of `Line` for each span. A chunk is of as many
-prefills as share a pass, a step stands behind it."""
-VISION, PREFILL, CHUNK, STEP = range(len(PASSES))
+PASSES = ("vision", "prefill", "refill", "step")
+"""Rows of the table of times, us; then those of `Line` for each span."""
+VISION, PREFILL, REFILL, STEP = range(len(PASSES))
 LINE = len(paths(Line))
 
 
@@ -123,12 +122,13 @@ def fill_passes(
     rows: Integers,
     speeds: Floats,
     engines: Floats,
+    order: Integers,
     table: Floats,
 ) -> None:
     """Prefill and steps of each row of times through all parts of the model.
 
-    A row whose prefill is that of the row before it, as where only batches vary, takes it from
-    there.
+    A row whose prefill is that of the row before it in `order`, as where only batches vary, takes
+    it from there.
 
     Parameters
     ----------
@@ -142,16 +142,19 @@ def fill_passes(
         Rates.
     engines : float64 array, shape (E, fields of `ServingEngine`)
         What serving engines add.
+    order : int64 array, shape (R,)
+        Positions of rows, those of like prefills after each other.
     table : float64 array, shape (passes and lines, R)
-        To be filled; zeros.
+        To be filled; zeros but for vision.
     """
-    last, last_together = row_at(rows[0]), 0.0
-    for i in range(len(rows)):
+    last, last_together, chunk, previous = row_at(rows[order[0]]), 0.0, 0.0, -1
+    for turn in range(len(order)):
+        i = order[turn]
         row = row_at(rows[i])
         together = requests_a_chunk(row, engine_at(engines[row.engine]))
         at, rates = around_at(around[row.share]), speeds_at(speeds[row.setting])
         alike = (
-            i > 0
+            previous >= 0
             and row.share == last.share
             and row.setting == last.setting
             and row.tokens == last.tokens
@@ -161,15 +164,18 @@ def fill_passes(
         )
         in_chunk = alike and together == last_together
         last, last_together = row, together
+        prefilled, previous = previous, i
         # All passes in one loop, so that a layer is compiled once.
         for kind in range(PREFILL, STEP + 1):
-            if (kind == PREFILL and alike) or (kind == CHUNK and in_chunk):
-                table[kind, i] = table[kind, i - 1]
+            if kind == PREFILL and alike:
+                table[PREFILL, i] = table[PREFILL, prefilled]
                 continue
-            if kind == CHUNK and together == row.filled:
-                table[kind, i] = table[PREFILL, i]
+            if kind == REFILL and together == row.filled:
+                chunk = table[PREFILL, i]
                 continue
-            sequences = together if kind == CHUNK else float(row.filled)
+            if kind == REFILL and in_chunk:
+                continue
+            sequences = together if kind == REFILL else float(row.filled)
             decode = 1 if kind == STEP else 0
             prefill = 1 - decode
             one = Pass(
@@ -184,7 +190,12 @@ def fill_passes(
                 group = group_at(groups[row.share, position])
                 times = layer_times(group, at.backbone, at.layout, one, rates)
                 spent += layers_run(group, row.features) * summed(times)
-            table[kind, i] = spent
+            if kind == REFILL:
+                chunk = spent
+            else:
+                table[kind, i] = spent
+        seen = row.batch / row.filled * table[VISION, i]
+        table[REFILL, i] = seen + row.batch / together * row.stages * chunk
         for position in range(groups.shape[1]):
             group = group_at(groups[row.share, position])
             lines = step_lines(group.attention, float(row.batch), rates)
@@ -251,15 +262,12 @@ def fill_seconds(
             line = line_at(table[at : at + LINE, position])
             spent += steps_us(line, cached, steps, span_at(spans[kind]))
         vision, batch = table[VISION, position], float(row.batch)
-        engine = engine_at(engines[row.engine])
-        prefill = row.stages * table[PREFILL, position]
-        chunk = row.stages * table[CHUNK, position]
-        refill = batch / row.filled * vision + batch / requests_a_chunk(row, engine) * chunk
+        prefill, refill = row.stages * table[PREFILL, position], table[REFILL, position]
         found = seconds_of(
             Passes(vision=vision, prefill=prefill, refill=refill, decode=row.stages * spent),
             Batch(sequences=batch, prompt=row.tokens, steps=steps),
             row.serving,
-            engine,
+            engine_at(engines[row.engine]),
         )
         for field in range(len(fields)):
             out[field, index] = found[fields[field]]

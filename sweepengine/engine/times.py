@@ -36,6 +36,8 @@ RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "ca
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
            "link_bandwidth_gbs", "latent", "expert_parallel", "serving")  # fmt: skip
 """Inputs that decide which rates a point has."""
+PREFILLED = ("share", "setting", "tokens", "cached", "filled", "features")
+"""Fields of `kernel_times.Row` that decide how long a prefill takes."""
 ENGINE_COLUMNS = (*RATE_COLUMNS, *LAYOUT_COLUMNS, "chunk_tokens")
 """Inputs that decide what the serving engine adds."""
 
@@ -115,7 +117,9 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         blocks, _, joins, _ = tower_rows(arch)
         images = np.stack([at, columns["images"]], axis=1)
         fill_images(blocks, joins, seen, images, rows, rates, table)
-    fill_passes(shares.around, shares.groups, places, rows, rates, engines, table)
+    like = (*PREFILLED, "engine", "batch")
+    order = np.lexsort([by_name[name] for name in reversed(like)])
+    fill_passes(shares.around, shares.groups, places, rows, rates, engines, order, table)
     return TimeTables(table, rows, engines, spans)
 
 

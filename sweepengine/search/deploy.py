@@ -41,7 +41,6 @@ from sweepengine.search.requests import longest_tokens, percentiles
 from sweepengine.search.steady_state import FITS, served_frames
 from sweepengine.search.targets import check_prices
 
-
 LEAST_CHUNK = 2_048
 """Tokens of a pass that a search tries where no plan meets the targets with the default."""
 

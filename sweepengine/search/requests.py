@@ -24,7 +24,7 @@ from sweepengine.search.steady_state import (
     taken_in,
 )
 
-OWN = ("context_tokens", "cached_tokens", "vision_seconds", "prefill_seconds")
+PROMPT_COLUMNS = ("context_tokens", "cached_tokens", "vision_seconds", "prefill_seconds")
 """Columns that decide how long a request's own prompt takes."""
 PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 MAX_LENGTH_ROWS = 100_000_000
@@ -136,9 +136,11 @@ def percentiles(
         ttft, tpot = prefill + waited + measures["step_s"], measures["step_s"]
     else:
         prefill = _prefill_seconds(each)
-        arrays = {name: each[name].to_numpy()[None, :] for name in OWN if name in each.columns}
-        own = taken_in(arrays, engine)[0]
-        ttft = own + (measures["ttft_mean_s"] - float(own @ lengths.weights))
+        arrays = {
+            name: each[name].to_numpy()[None, :] for name in PROMPT_COLUMNS if name in each.columns
+        }
+        prompted = taken_in(arrays, engine)[0]
+        ttft = prompted + (measures["ttft_mean_s"] - float(prompted @ lengths.weights))
         tpot = measures["tpot_s"] or 0.0
     # A request's share of the devices follows from its prefill and its share of decode steps.
     occupied = prefill + steps * measures["step_s"] / plan.batch_size

@@ -178,8 +178,8 @@ def taken_in(of: Mapping[str, NDArray[Any]], engine: ServingEngine) -> Floats:
     alone = of["prefill_seconds"] + of.get("vision_seconds", 0.0)
     cached = of["cached_tokens"] + of["shared_tokens"]
     prompts = (of["context_tokens"] - cached).astype(np.float64)
-    own: Any = taking_in(alone.T * A_SECOND, prompts.T, engine)  # type: ignore[arg-type]
-    return np.asarray(own.T / A_SECOND)
+    taken: Any = taking_in(alone.T * A_SECOND, prompts.T, engine)  # type: ignore[arg-type]
+    return np.asarray(taken.T / A_SECOND)
 
 
 def engine_of_candidates(
@@ -256,16 +256,16 @@ def _measured(
     tpot = np.where(output > 0, tpot, np.nan)
     raw = step / engine.tpot_factor * A_SECOND
     waited = waiting(raw, refill * A_SECOND, sequences, engine) / A_SECOND  # type: ignore[arg-type]
-    own = taken_in(of, engine)
+    prompted = taken_in(of, engine)
     longest = quantile(alone, weights, serving.share)
-    mean = waited + own @ weights
+    mean = waited + prompted @ weights
     decoding = np.where(np.isnan(tpot), 0.0, tpot) * output
     requests = batch / (mean + decoding)
     devices = of["devices"][:, 0]
     return {
         "weight_bytes": of["weight_bytes"][:, 0],
         "devices": devices,
-        "ttft_s": waited + quantile(own, weights, serving.share),
+        "ttft_s": waited + quantile(prompted, weights, serving.share),
         "ttft_mean_s": mean,
         "tpot_s": tpot,
         "step_s": step,

@@ -102,8 +102,7 @@ def _card(engine: EngineVersion, device: str, usable: int) -> dict[str, Any]:
     return next(
         card
         for card in engine.cards
-        if usable >= card["least_gib"] * GIB
-        and not ("except" in card and card["except"] in device)
+        if usable >= card["least_gib"] * GIB and not ("except" in card and card["except"] in device)
     )
 
 
