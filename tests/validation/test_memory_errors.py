@@ -128,3 +128,23 @@ def test_flags_that_do_not_go_together_are_refused(command, arguments, message):
     done = command("validate", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_the_page_of_memory_has_the_recorded_errors(root):
+    page = (root / "docs" / "memory.md").read_text(encoding="utf-8")
+    large, small = (
+        memory_errors.RECORDED[f"pools {name}"]["tokens"]
+        for name in ("of 8 GiB or more", "smaller, or not logged")
+    )
+    of_all = memory_errors.RECORDED["all"]
+    lines = {
+        "weights, GiB": (of_all["weights"], ".1f", ".1f"),
+        "KV cache, bytes a token": (of_all["KV bytes"], ".2f", ".2f"),
+        "tokens of the pool, pools of 8 GiB and more": (large, ".1f", ".1f"),
+        "tokens of the pool, smaller pools": (small, ".1f", ".1f"),
+        "pool, GiB": (of_all["pool"], ".1f", ".1f"),
+        "CUDA graphs, GiB": (of_all["graphs"], ".0f", ".0f"),
+    }
+    for name, (errors, median, p90) in lines.items():
+        cells = (errors["rows"], f"{errors['median']:{median}} %", f"{errors['p90']:{p90}} %")
+        assert f"| {name} | {' | '.join(map(str, cells))} |" in page
