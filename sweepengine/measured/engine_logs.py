@@ -13,6 +13,8 @@ from sweepengine.formulas.kv_pages import BLOCK_TOKENS
 
 LONGEST_LINE = 1 << 15
 """Characters of a line that are read."""
+LONGEST_VALUE = 256
+"""Characters of a value; what is longer is no setting or figure."""
 FIGURES = ("weights", "activations", "graphs", "pool", "tokens", "requests")
 """Measured figures: GiB of one device, tokens of the pool, requests of the longest length."""
 
@@ -86,7 +88,7 @@ def _first(patterns: Mapping[str, list[re.Pattern[str]]], lines: list[str]) -> d
     for line in lines:
         for name, expressions in list(wanted.items()):
             match = next((m for one in expressions if (m := one.search(line))), None)
-            if match is not None:
+            if match is not None and len(match[1]) <= LONGEST_VALUE:
                 found[name] = match[1]
                 del wanted[name]
     return found

@@ -12,8 +12,9 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.formulas.memory import GIB
+from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.speeds import FRAMEWORKS
-from sweepengine.grid.memory import MILLI
+from sweepengine.grid.checks import checked_value
 from sweepengine.grid.points import checked_point
 from sweepengine.measured.compare import Compared, find_comparison
 from sweepengine.measured.engine_logs import FIGURES, StartLog, format_of, read_log
@@ -135,10 +136,11 @@ def find_log_comparison(
         stored["framework"] = FRAMEWORKS.index(log.engine)
         if "device_gib" in said:
             where["memory of the card"] = f"{said['device_gib']} GiB (log)"
-            stored["device_memory_gb"] = round(float(said["device_gib"]) * GIB / GIGA * MILLI)
+            memory_gb = round(float(said["device_gib"]) * GIB / GIGA, 3)
+            stored["device_memory_gb"] = _checked("device_memory_gb", memory_gb)
         length = int(said.get("length", str(DEFAULT_LENGTH)).replace(",", ""))
         where["longest request"] = f"{length:,} tokens ({_from('length' in said)})"
-        start = start_of(loaded, kind, point, stored, max(length, 1))
+        start = start_of(loaded, kind, point, stored, _checked("prompt_tokens", length))
     except InputError as error:
         raise InputError(f"{log.source}: {error}") from None
     memory = logged_memory(start)
@@ -168,6 +170,11 @@ def _frame(log: StartLog, ours: Mapping[str, float]) -> pl.DataFrame:
     )
     off = 100 * (pl.col("ours") / pl.col("logged") - 1)
     return frame.with_columns(pl.when(pl.col("logged") != 0).then(off).alias("off_percent"))
+
+
+def _checked(name: str, value: float) -> int:
+    """A checked value of an input, as it is stored."""
+    return checked_value(INPUTS[name], value, f"{name} = {value}")
 
 
 def _from(logged: bool, given: bool = False) -> str:

@@ -175,6 +175,9 @@ def test_the_command_prints_both_and_what_the_log_lacks(log, command):
         (VLLM.replace("0.12.0", "0.2.4"), "expected a version of vllm from 0.8 on"),
         (VLLM.replace("': 0.5,", "': 7.5,"), "memory_share"),
         (VLLM.replace("'max_num_seqs': 8", "'max_num_seqs': 9999999"), "max_sequences"),
+        (VLLM.replace("max_seq_len=40960", "max_seq_len=99999999999"), "prompt_tokens"),
+        (VLLM + "total_gpu_memory (" + "9" * 40 + ".0GiB)", "device_memory_gb"),
+        (VLLM.replace("pipeline_parallel_size=1", "pipeline_parallel_size=" + "9" * 200), "pipe"),
         (VLLM.replace("tensor_parallel_size=1", "tensor_parallel_size=7"), "tensor_parallel"),
     ],
 )
@@ -185,6 +188,12 @@ def test_bad_logs_get_one_line(log, command, text, message):
     assert done.stderr.count("\n") == 1
     assert str(path) in done.stderr
     assert message in done.stderr
+
+
+def test_a_value_that_is_too_long_is_no_setting(log):
+    read = read_log(log(VLLM.replace("max_seq_len=40960", "max_seq_len=" + "9" * 5000)))
+    assert read.settings["length"] == "40,960"  # of the line of requests
+    assert read_log(log("Available KV cache memory: " + "9" * 5000 + ".00 GiB")) is None
 
 
 def test_settings_of_an_engine_are_refused_with_measured_runs(command, tmp_path):
