@@ -122,6 +122,8 @@ def find_log_comparison(
         When the model, the device, a setting of the log or an option is not valid.
     """
     checked("compare", options)
+    if options.calibrate or options.times is not None:
+        raise InputError(f"{log.source}: a log has no times: remove --calibrate and --times")
     kind = load_device(device)
     loaded = load_model(model) if model is not None else _model_of(log)
     said, where = log.settings, dict[str, str]()

@@ -162,8 +162,9 @@ def test_the_command_prints_both_and_what_the_log_lacks(log, command):
     assert "max sequences: 8 (log)" in done.stdout
     facts = json.loads(command("compare", path, "--device", "rtx-pro-6000", "--json").stdout)
     assert facts["missing"] == ["graphs"]
-    refused = command("compare", path, "--device", "rtx-pro-6000", "--chart", "x.svg")
-    assert (refused.returncode, "a log has no times" in refused.stderr) == (2, True)
+    for option in (("--chart", "x.svg"), ("--calibrate",), ("--times", "roofline")):
+        refused = command("compare", path, "--device", "rtx-pro-6000", *option)
+        assert (refused.returncode, "a log has no times" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
