@@ -8,7 +8,7 @@ FUZZ := 20
 
 MEASURED := a100-80gb h100-sxm h200 b200 b300 gb200 gb300 l40s rtx-pro-6000
 
-.PHONY: report test check bench attack fuzz mutants docs coverage quick configs silicon rates serving
+.PHONY: report test check bench attack fuzz mutants docs coverage quick configs silicon memory rates serving
 
 .venv/installed: requirements.lock pyproject.toml
 	python3 -m venv .venv
@@ -65,6 +65,9 @@ configs: .venv/everything
 
 silicon: .venv/everything
 	$(BIN)/sweepengine validate --silicon --page results/silicon/README.md
+
+memory: .venv/everything
+	$(BIN)/sweepengine validate --memory --page results/memory/README.md
 
 rates: export OPENBLAS_NUM_THREADS := 1
 rates: .venv/everything

@@ -25,6 +25,8 @@ CONFIGS = Path(__file__).parent.parent / "results" / "configs" / "README.md"
 """Written by `make configs`."""
 SILICON = CONFIGS.parent.parent / "silicon" / "README.md"
 """Written by `make silicon`."""
+STARTS = CONFIGS.parent.parent / "memory" / "README.md"
+"""Written by `make memory`."""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -34,6 +36,7 @@ def on_files(files: Files, config: Any) -> Files:
         "families.md": model_types(),
         "configs.md": CONFIGS.read_text(encoding="utf-8"),
         "silicon.md": SILICON.read_text(encoding="utf-8"),
+        "starts.md": STARTS.read_text(encoding="utf-8"),
         "reference.md": reference(),
     }
     for name, text in pages.items():

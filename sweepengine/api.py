@@ -9,7 +9,7 @@ import polars as pl
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model, load_model
 from sweepengine.grid.lengths import Lengths, lengths_of
-from sweepengine.measured.compare import find_comparison
+from sweepengine.measured.log_comparison import ComparedLog, compare_file
 from sweepengine.search.declarations import keywords
 from sweepengine.search.deploy import find_deployment
 from sweepengine.search.fit import find_fit
@@ -115,12 +115,13 @@ def compare(
     *,
     options: CompareOptions,
 ) -> pl.DataFrame:
-    """Compare measured runs with predictions.
+    """Compare measured runs, or a start-up log of a serving engine, with predictions.
 
     Parameters
     ----------
     runs : Path or polars.DataFrame
-        A CSV or Parquet file, the JSON of a benchmark, or a frame (`measured.measured_runs`).
+        A CSV or Parquet file, the JSON of a benchmark, or a frame (`measured.measured_runs`), or a
+        log of vLLM or SGLang.
     device, model : as `fit`
         Where the runs ran, and what; the JSON of a benchmark may name a shipped model.
     options : CompareOptions
@@ -129,14 +130,16 @@ def compare(
     Returns
     -------
     polars.DataFrame
-        A row for each run (`measured.compare.Compared.runs`).
+        A row for each run (`measured.compare.Compared.runs`), or for each figure of a log
+        (`measured.log_comparison.ComparedLog.figures`).
 
     Raises
     ------
     InputError
         When an option, or a run, is not valid.
     """
-    return find_comparison(runs, device, model, options).runs
+    compared = compare_file(runs, device, model, options)
+    return compared.figures if isinstance(compared, ComparedLog) else compared.runs
 
 
 def _devices(device: Named | Sequence[Named]) -> list[Named]:

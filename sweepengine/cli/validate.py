@@ -19,32 +19,37 @@ from sweepengine.show.terminal import print_table, say, show_validation
     "--config", help="A Hugging Face config.json, or its folder, instead of the default model."
 )
 @click.option("--silicon", is_flag=True, help="Compare times with measured operators and serving.")
+@click.option("--memory", is_flag=True, help="Compare memory with logged starts of engines.")
 @click.option(
     "--page",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the tables of --silicon to FILE.md.",
+    help="Write the tables of --silicon or --memory to FILE.md.",
 )
 @click.option("--model", help="Another vision model: its phases, parameters and KV cache.")
 def validate(
     json_file: Path | None,
     config: str | None,
     silicon: bool,
+    memory: bool,
     page: Path | None,
     model: str | None,
 ) -> None:
-    """Compare formulas with torch, or times with measurements; exit 1 on a mismatch."""
+    """Compare formulas with torch, or times and memory with measurements; exit 1 on a mismatch."""
     from sweepengine.data.errors import InputError
     from sweepengine.data.models import load_model
 
     if json_file is not None and not os.access(json_file.parent, os.W_OK | os.X_OK):
         raise InputError(f"{json_file}: cannot be written: expected a file in a writable directory")
-    if silicon:
+    if silicon or memory:
+        flag = "--silicon" if silicon else "--memory"
         if config is not None or model is not None:
-            raise InputError("--silicon: remove it, or --config and --model")
-        _write(json_file, *_silicon(page))
+            raise InputError(f"{flag}: remove it, or --config and --model")
+        if silicon and memory:
+            raise InputError("--memory: remove it, or --silicon")
+        _write(json_file, *(_silicon(page) if silicon else _memory(page)))
         return
     if page is not None:
-        raise InputError("--page: expected --silicon")
+        raise InputError("--page: expected --silicon or --memory")
     with needs_extra("validate", "validate"):
         from sweepengine.validation.configs import measure as measure_config
         from sweepengine.validation.end_to_end import measure as measure_stages
@@ -85,15 +90,32 @@ def _silicon(page: Path | None) -> tuple[dict[str, Any], bool]:
     """Print the errors of times; return their facts, and whether none is worse than recorded."""
     with needs_extra("validate", "silicon"):
         from sweepengine.validation.silicon import measure
-    from sweepengine.data.outputs import write_text
     from sweepengine.show.silicon import as_markdown, show_silicon
 
     errors = measure()
     show_silicon(errors)
+    _write_page(page, as_markdown(errors))
+    return errors.as_dict(), not errors.problems
+
+
+def _memory(page: Path | None) -> tuple[dict[str, Any], bool]:
+    """Print the errors of memory; return their facts, and whether none is worse than recorded."""
+    from sweepengine.show.memory_errors import as_markdown, show_memory_errors
+    from sweepengine.validation.memory_errors import measure
+
+    errors = measure()
+    show_memory_errors(errors)
+    _write_page(page, as_markdown(errors))
+    return errors.as_dict(), not errors.problems
+
+
+def _write_page(page: Path | None, text: str) -> None:
+    """Write a page, if a file is given."""
+    from sweepengine.data.outputs import write_text
+
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_text(page, as_markdown(errors))
-    return errors.as_dict(), not errors.problems
+        write_text(page, text)
 
 
 def _shown(name: str, figures: Sequence[Any]) -> tuple[list[dict[str, Any]], bool]:

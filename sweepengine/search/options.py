@@ -258,10 +258,17 @@ class CompareOptions(NamedTuple):
 
     layout: Annotated[
         str | None,
-        Option("Parallel layout of runs that state none, such as tp4.", shown="one device"),
+        Option("Parallel layout of runs or a log that states none, such as tp4.",
+               shown="one device"),
+    ] = None  # fmt: skip
+    precision: Annotated[
+        str | None,
+        Option("Precision of a log that leaves it open, such as int4.", shown="as the log says"),
     ] = None
     framework: Framework = FRAMEWORKS[0]
     times: Times = None
     calibrate: Annotated[bool, Option("Fit a host time per step and one factor to the runs.")] = (
         False
     )
+    engine: EngineOptions = EngineOptions()
+    """Of a log that does not say."""

@@ -122,8 +122,26 @@ def show_silicon(silicon: "Silicon") -> None:
 def as_markdown(silicon: "Silicon") -> str:
     """Write the tables as a page."""
     note = "An error is |predicted / measured - 1|; `make silicon` writes this page."
-    lines = ["# Predicted times against measurements", "", note]
-    for title, columns, rows in tables(silicon):
-        lines += ["", f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return page_of("Predicted times against measurements", note, tables(silicon))
+
+
+def page_of(title: str, note: str, shown: list[Table]) -> str:
+    """A page of tables in Markdown.
+
+    Parameters
+    ----------
+    title, note : str
+        Its heading, and the paragraph below it.
+    shown : list of Table
+    """
+    lines = [f"# {title}", "", note]
+    for heading, columns, rows in shown:
+        lines += [
+            "",
+            f"## {heading}",
+            "",
+            f"| {' | '.join(columns)} |",
+            "|---" * len(columns) + "|",
+        ]
         lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"

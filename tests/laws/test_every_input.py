@@ -40,7 +40,7 @@ OTHERS = {
     "device_memory_gb": (40.0, 141.0),
     "link_bandwidth_gbs": (50.0, 900.0),
     "memory_share": (0.5, 0.97),
-    "framework_version": ("0.8", "0.18"),
+    "framework_version": ("0.8", "0.17"),
     "shared_tokens": (3, 9),
     "decode_context_parallel": (),  # no device times it, see below
 }
