@@ -59,7 +59,9 @@ def with_constants(of: Resident, constants: PoolConstants) -> Resident:
     fast = of.runtime == OLDEST.runtime_bytes + OLDEST.fast_link_bytes
     runtime = OLDEST.runtime_bytes + round(constants.fast_link_gib * GIB) if fast else of.runtime
     return of._replace(
-        forward=round(of.forward * constants.forward_factor / SHIPPED_POOL.forward_factor),
+        forward_rate=round(
+            of.forward_rate * constants.forward_factor / SHIPPED_POOL.forward_factor
+        ),
         sampler_bytes=round(sampler * THOUSANDTHS),
         runtime=runtime,
     )
