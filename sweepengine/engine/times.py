@@ -118,7 +118,8 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         images = np.stack([at, columns["images"]], axis=1)
         fill_images(blocks, joins, seen, images, rows, rates, table)
     like = (*PREFILLED, "engine", "batch")
-    order = np.lexsort([by_name[name] for name in reversed(like)])
+    keys = [by_name[name] for name in reversed(like) if np.ptp(by_name[name])]
+    order = np.lexsort(keys) if keys else np.arange(len(rows))
     fill_passes(shares.around, shares.groups, places, rows, rates, engines, order, table)
     return TimeTables(table, rows, engines, spans)
 

@@ -205,7 +205,7 @@ def _factor(log: float) -> float:
     return round(float(np.exp(log)), 3)
 
 
-def errors_left_out(rows: Sequence[Served], training: NDArray[np.bool_]) -> dict[str, float]:
+def errors_left_out(rows: Sequence[Served], training: NDArray[np.bool_]) -> dict[str, list[float]]:
     """Errors on held-out rows of constants that were fitted without their family, %."""
     off: dict[str, list[float]] = {"tpot": [], "ttft": []}
     for family in sorted({row.family for row in rows}):
@@ -214,9 +214,14 @@ def errors_left_out(rows: Sequence[Served], training: NDArray[np.bool_]) -> dict
         for i in np.flatnonzero(inside & ~training).tolist():
             off["tpot"].append(100 * abs(fitted.tpot[i] / rows[i].measured_tpot - 1))
             off["ttft"].append(100 * abs(fitted.ttft[i] / rows[i].measured_ttft - 1))
+    return off
+
+
+def summary(errors: dict[str, list[float]]) -> dict[str, float]:
+    """Mean and median of errors."""
     return {
         f"{what}_{name}": round(float(of(values)), 2)
-        for what, values in off.items()
+        for what, values in errors.items()
         for name, of in (("mean", np.mean), ("median", np.median))
     }
 
@@ -262,7 +267,8 @@ def main() -> None:
     data = Path(str(resources.files("sweepengine.data")))
     served = [row for row in read_rows().served if row.aggregated and not row.full]
     families: dict[Family, dict[str, Any]] = {}
-    left_out = {}
+    left_out: dict[str, dict[str, float]] = {}
+    every: dict[str, list[float]] = {"tpot": [], "ttft": []}
     for framework in FRAMEWORKS:
         rows = [row for row in served if row.engine == framework]
         training = np.array([not row.judged for row in rows])
@@ -274,7 +280,10 @@ def main() -> None:
             "ttft": np.array([row.measured_ttft for row in rows]) / fitted.ttft,
         }
         families |= family_factors(rows, ratios, training)
-        left_out[framework] = errors_left_out(rows, training)
+        errors = errors_left_out(rows, training)
+        left_out[framework] = summary(errors)
+        every = {what: [*every[what], *errors[what]] for what in every}
+    left_out["all"] = summary(every)
     lines = "\n".join(factors_text(families, left_out)) + "\n"
     (data / "measured" / "family_factors.toml").write_text(lines, "utf-8")
 
