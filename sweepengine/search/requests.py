@@ -24,7 +24,8 @@ from sweepengine.search.steady_state import (
     taken_in,
 )
 
-PROMPT_COLUMNS = ("context_tokens", "cached_tokens", "vision_seconds", "prefill_seconds")
+PROMPT_COLUMNS = ("context_tokens", "cached_tokens", "shared_tokens", "vision_seconds",
+                  "prefill_seconds")  # fmt: skip
 """Columns that decide how long a request's own prompt takes."""
 PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 MAX_LENGTH_ROWS = 100_000_000
