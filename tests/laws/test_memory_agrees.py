@@ -151,7 +151,7 @@ def test_deploy_and_design_say_what_a_point_says(point):
 
 def test_engine_version_of_a_grid_file_is_one_of_the_file_of_the_engine():
     grid = {"name": "g", "model": "llama-3.1-8b",
-            "axes": {"device": ["h100-sxm"], "framework_version": ["0.18", "newest"]}}  # fmt: skip
+            "axes": {"device": ["h100-sxm"], "framework_version": ["0.17", "newest"]}}  # fmt: skip
     assert parse_grid(grid, "g.toml").points == 2
     with pytest.raises(se.InputError, match=r'framework_version\[0\] = "0\.12": expected "newest"'):
         parse_grid(grid | {"axes": grid["axes"] | {"framework_version": ["0.12"]}}, "g.toml")
