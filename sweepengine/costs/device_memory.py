@@ -7,25 +7,25 @@ import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.engine.memory import MEMORY_INPUTS, held_columns, memory_counts, stored
-from sweepengine.formulas.memory import Held
+from sweepengine.engine.memory import MEMORY_INPUTS, figures_of_columns, memory_counts, stored
+from sweepengine.formulas.memory import MemoryFigures
 from sweepengine.grid.points import default_values
 
 FIGURES = ("needed_bytes", "room_bytes", "fits", "largest_batch")
-"""Fields of `held_on`."""
+"""Fields of `memory_on`."""
 NO_SETTINGS: Mapping[str, int] = {}
 
 
-def needed_bytes(held: Held, sequences: int) -> int:
+def needed_bytes(memory: MemoryFigures, sequences: int) -> int:
     """Bytes of the engine's room that a point takes: all but what the pool leaves free.
 
     Numbers, or a column each; `sequences` are those of a data-parallel group.
     """
-    cache = held.shared_bytes + sequences * held.sequence_bytes
-    return held.room_bytes - held.pool_bytes + cache
+    cache = memory.shared_bytes + sequences * memory.sequence_bytes
+    return memory.room_bytes - memory.pool_bytes + cache
 
 
-def held_on(
+def memory_on(
     model: Model,
     device: Device,
     columns: tuple[str, ...],
@@ -51,7 +51,7 @@ def held_on(
     counted = memory_counts(model)
     fixed = default_values(timed) | dict(settings) | {"device": 0}
 
-    def held(points: pl.Series) -> pl.Series:
+    def memory(points: pl.Series) -> pl.Series:
         frame = points.struct.unnest()
         rows = frame.height
         inputs = {
@@ -61,7 +61,7 @@ def held_on(
             for name in MEMORY_INPUTS
         }
         counts = {name: frame[name].to_numpy().astype(np.int64) for name in counted}
-        found = held_columns(timed, inputs, counts)
+        found = figures_of_columns(timed, inputs, counts)
         data = inputs["data_parallel"]
         values = {
             "needed_bytes": needed_bytes(found, -(-inputs["batch_size"] // data)),  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def held_on(
         ).to_struct(points.name)
 
     kinds = pl.Struct({name: pl.Boolean if name == "fits" else pl.Int64 for name in FIGURES})
-    return pl.struct(*varied, *counted).map_batches(held, return_dtype=kinds, is_elementwise=True)
+    return pl.struct(*varied, *counted).map_batches(memory, return_dtype=kinds, is_elementwise=True)
 
 
 def figure_on(model: Model, device: Device, columns: tuple[str, ...], name: str) -> pl.Expr:
@@ -83,7 +83,7 @@ def figure_on(model: Model, device: Device, columns: tuple[str, ...], name: str)
 
     Parameters
     ----------
-    model, device, columns : as `held_on`
+    model, device, columns : as `memory_on`
     name : str
     """
-    return held_on(model, device, columns).struct.field(name)
+    return memory_on(model, device, columns).struct.field(name)

@@ -9,10 +9,10 @@ from sweepengine.costs.device_memory import needed_bytes
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.engine.frames import schema_of
-from sweepengine.formulas.memory import Held
+from sweepengine.formulas.memory import MemoryFigures
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.formulas.tokens import ceil_div
-from sweepengine.grid.memory import point_held
+from sweepengine.grid.memory import point_figures
 from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import phases_of
 
@@ -34,7 +34,7 @@ class OnDevice(NamedTuple):
     device: Device
     stages: list[StageTime]
     weight_bytes: int
-    memory: Held
+    memory: MemoryFigures
     needed_bytes: int
     """Of the serving engine's room: weights, what it charges, and the KV cache of the batch."""
     devices: int
@@ -79,7 +79,7 @@ def on_device(model: Model, point: Point, device: Device) -> OnDevice:
     weights, context, devices = frame.select("weight_bytes", "context_tokens", "devices").row(0)
     timed = model._replace(devices=(device,))
     features = frame["image_features"][0] if "image_features" in frame.columns else 0
-    held = point_held(timed, point._replace(device=0), weights, context, features)
+    figures = point_figures(timed, point._replace(device=0), weights, context, features)
     sequences = ceil_div(point.batch_size, point.data_parallel)
-    needed = needed_bytes(held, sequences)
-    return OnDevice(device, times, weights, held, needed, devices)
+    needed = needed_bytes(figures, sequences)
+    return OnDevice(device, times, weights, figures, needed, devices)

@@ -21,7 +21,7 @@ from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import (
     AS_IS,
     BY_NAME,
-    HELD,
+    DEVICE_MEMORY,
     MEMORY,
     OVER_STEPS,
     PER_SEQUENCE,
@@ -31,7 +31,7 @@ from sweepengine.grid.columns import (
     Column,
 )
 from sweepengine.grid.grid import Chunk
-from sweepengine.grid.memory import point_held
+from sweepengine.grid.memory import point_figures
 from sweepengine.grid.plain import column_value, layout_of, workload_of
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand, indexed, part_of
@@ -125,18 +125,18 @@ def computed_columns(
     model: Model, axes: Sequence[Axis], rows: int, columns: Sequence[str], workers: int = 1
 ) -> dict[str, NDArray[Any]]:
     """Counts and seconds of a product of axes, compiled; parameters as those of `fill_columns`."""
-    seconds, held = of_reduction(columns, SECONDS), of_reduction(columns, HELD)
-    counts = [name for name in columns if name not in (*seconds, *held)]
-    counted = [*dict.fromkeys((*counts, *(memory_counts(model) if held else ())))]
+    seconds, memory = of_reduction(columns, SECONDS), of_reduction(columns, DEVICE_MEMORY)
+    counts = [name for name in columns if name not in (*seconds, *memory)]
+    counted = [*dict.fromkeys((*counts, *(memory_counts(model) if memory else ())))]
     computed: dict[str, NDArray[Any]] = {}
     if counted:
         product = product_of(axes)
         tables = tabulate(model.architecture, product.workloads)
         computed = fill_columns(model.architecture, product, tables, rows, counted, workers)
-    if held:
+    if memory:
         parts = [part_of(axis, MEMORY_INPUTS) for axis in axes]
         inputs = {name: values[:rows] for name, values in expand(parts).items()}
-        computed |= memory_columns(model, inputs, computed, held)
+        computed |= memory_columns(model, inputs, computed, memory)
     if seconds:
         computed |= fill_times(model, timed_product(axes), rows, seconds, workers)
     return {name: computed[name] for name in columns}
@@ -209,7 +209,7 @@ def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[
     found: dict[str, int | float] = {}
     if any(c.reduction == SECONDS for c in columns):
         found |= point_seconds(model, point)
-    if any(c.reduction == HELD for c in columns):
+    if any(c.reduction == DEVICE_MEMORY for c in columns):
         figures = workload.figures
         weights, tokens = figures.weights.held_bytes, figures.tokens
         found |= point_memory(model, point, weights, tokens.context, tokens.features)
@@ -224,9 +224,9 @@ def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[
 def point_memory(
     model: Model, point: Point, weights: int, context: int, features: int
 ) -> dict[str, int]:
-    """Columns of memory of one point on its device; parameters as those of `point_held`."""
-    held = point_held(model, point, weights, context, features)
-    return {column.name: getattr(held, column.figure) for column in MEMORY}
+    """Columns of memory of one point on its device; parameters as those of `point_figures`."""
+    memory = point_figures(model, point, weights, context, features)
+    return {column.name: getattr(memory, column.figure) for column in MEMORY}
 
 
 def point_seconds(model: Model, point: Point) -> dict[str, float]:

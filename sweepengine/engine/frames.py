@@ -39,7 +39,7 @@ from sweepengine.grid.checks import (
     checked_values,
     refused_input,
 )
-from sweepengine.grid.columns import HELD, SECONDS, TIMED, TYPES
+from sweepengine.grid.columns import DEVICE_MEMORY, SECONDS, TIMED, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
@@ -262,8 +262,8 @@ def _computed(
     arch, outputs = model.architecture, output_names(model)
     if len(codes) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
         return plain_columns(model, dict(columns), outputs)
-    seconds, held = of_reduction(outputs, SECONDS), of_reduction(outputs, HELD)
-    counts = [name for name in outputs if name not in (*seconds, *held)]
+    seconds, memory = of_reduction(outputs, SECONDS), of_reduction(outputs, DEVICE_MEMORY)
+    counts = [name for name in outputs if name not in (*seconds, *memory)]
     product = Product(
         dict(workloads),
         np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
@@ -272,7 +272,7 @@ def _computed(
     tables = tabulate(arch, product.workloads)
     computed = fill_columns(arch, product, tables, len(codes), counts, cores())
     if model.devices:
-        computed |= memory_columns(model, columns, computed, held)
+        computed |= memory_columns(model, columns, computed, memory)
         computed |= fill_times(model, timed_rows(dict(columns)), len(codes), seconds, cores())
     return computed
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.formulas.kv_pages import NO_PAGES, PageGroup, Pool
-from sweepengine.formulas.memory import Held, Request, Resident, held_by
+from sweepengine.formulas.memory import MemoryFigures, Request, Resident, memory_figures
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.columns import BY_NAME
@@ -44,16 +44,16 @@ def memory_columns(
     names : sequence of str
         Columns to make.
     """
-    held, rows = held_columns(model, inputs, counts), len(counts["weight_bytes"])
+    memory, rows = figures_of_columns(model, inputs, counts), len(counts["weight_bytes"])
     return {
-        name: np.broadcast_to(np.asarray(getattr(held, BY_NAME[name].figure)), rows)
+        name: np.broadcast_to(np.asarray(getattr(memory, BY_NAME[name].figure)), rows)
         for name in names
     }
 
 
-def held_columns(
+def figures_of_columns(
     model: Model, inputs: Mapping[str, Integers], counts: Mapping[str, Integers]
-) -> Held:
+) -> MemoryFigures:
     """What devices hold at N points: a column for each figure, or one number for all points.
 
     Parameters
@@ -62,7 +62,7 @@ def held_columns(
     """
     if not len(counts["weight_bytes"]):
         none: Any = np.zeros(0, np.int64)
-        return Held(*[none] * len(Held._fields))
+        return MemoryFigures(*[none] * len(MemoryFigures._fields))
     resident, pool = residents(model, inputs, counts["weight_bytes"])
     of: dict[str, Any] = {
         name: np.asarray(values, np.int64) for name, values in {**inputs, **counts}.items()
@@ -71,7 +71,7 @@ def held_columns(
     tokens = of["context_tokens"] + of["decode_steps"]
     sequences = ceil_div(of["batch_size"], data)
     request = Request(tokens, of.get("image_features", 0), of["shared_tokens"])
-    return held_by(resident, pool, request, sequences, data)
+    return memory_figures(resident, pool, request, sequences, data)
 
 
 def residents(

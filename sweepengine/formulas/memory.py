@@ -189,7 +189,7 @@ def divided(of: Resident, sequences: int) -> DeviceMemory:
     return DeviceMemory(room, activations, sampler, graphs, pool)
 
 
-class Held(NamedTuple):
+class MemoryFigures(NamedTuple):
     """What one device holds at a point: the figures of columns."""
 
     usable_bytes: int
@@ -223,7 +223,7 @@ def sequences_in(of: Resident, each: int, common: int, sequences: int) -> int:
     return larger((divided(of, sequences).pool - common) // each, 0)
 
 
-def most_sequences(of: Resident, held: Callable[[int], int]) -> int:
+def most_sequences(of: Resident, capacity: Callable[[int], int]) -> int:
     """Most sequences that run at once: the pool holds them, and the engine is set to run as many.
 
     More sequences than the engine's default leave a smaller pool, so the number lies between what
@@ -233,21 +233,21 @@ def most_sequences(of: Resident, held: Callable[[int], int]) -> int:
     Parameters
     ----------
     of : Resident
-    held : callable
+    capacity : callable
         Sequences that the pool holds where at most n run at once, of n.
     """
     default = of.max_sequences
-    high = held(default)
+    high = capacity(default)
     low = smaller(high, default)
     high = high - of.sequences_given * (high - low)
     for _ in range(CLOSING_ROUNDS):
         if not _any(low < high):
             return low
-        low = larger(low, smaller(held(larger(high, default)), high))
-        high = smaller(high, held(larger(low, default)))
+        low = larger(low, smaller(capacity(larger(high, default)), high))
+        high = smaller(high, capacity(larger(low, default)))
     while _any(low < high):
         middle = (low + high + 1) // 2
-        holds = held(larger(middle, default)) >= middle
+        holds = capacity(larger(middle, default)) >= middle
         low = low + holds * (middle - low)
         high = high - (1 - holds) * (high - middle + 1)
     return low
@@ -275,7 +275,9 @@ class Request(NamedTuple):
     """Tokens that all requests share."""
 
 
-def held_by(of: Resident, pool: Pool, request: Request, sequences: int, groups: int) -> Held:
+def memory_figures(
+    of: Resident, pool: Pool, request: Request, sequences: int, groups: int
+) -> MemoryFigures:
     """What a device holds: numbers, or a column each.
 
     Parameters
@@ -295,7 +297,7 @@ def held_by(of: Resident, pool: Pool, request: Request, sequences: int, groups: 
     each = larger(sequence_bytes(pool, tokens, request.features) - common, 1)
     memory = divided(of, most_at_once(of, sequences))
     most = most_sequences(of, lambda most: sequences_in(of, each, common, most))
-    return Held(
+    return MemoryFigures(
         usable_bytes=of.usable,
         room_bytes=memory.room,
         runtime_bytes=of.runtime,

@@ -14,7 +14,7 @@ PHASES: Final = ("vision", "prefill", "decode")
 
 AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
 READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)
-SECONDS, HELD = 8, 9
+SECONDS, DEVICE_MEMORY = 8, 9
 """Reductions from figures to columns: the figure itself; times sequences of the batch; summed over
 all steps; of the last step, which is the largest; the KV cache after decoding; expected bytes of
 weights read by a phase, by prefill, by all steps; seconds, which sum operator times; and what a
@@ -50,7 +50,7 @@ class Column(NamedTuple):
     reduction: int
     figure: str
     """Field of `Figures`, such as "decode.tensor_flops"; of times a field of `Seconds`, of memory
-    one of `memory.Held`."""
+    one of `memory.MemoryFigures`."""
     vision: bool = False
     """Whether only models that see images have it."""
     timed: bool = False
@@ -150,7 +150,7 @@ TIMED: Final = (
 
 def _held(name: str, dtype: str, unit: str, meaning: str, figure: str) -> Column:
     """A column of the memory of a device under its serving engine."""
-    return Column(name, dtype, unit, meaning, HELD, figure, timed=True)
+    return Column(name, dtype, unit, meaning, DEVICE_MEMORY, figure, timed=True)
 
 
 MEMORY: Final = (

@@ -12,11 +12,11 @@ from sweepengine.formulas.kv_pages import Pool, pages_of
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.memory import (
     EngineSettings,
-    Held,
+    MemoryFigures,
     Request,
     Resident,
     forward_rate,
-    held_by,
+    memory_figures,
     runtime_bytes,
 )
 from sweepengine.formulas.points import Point
@@ -105,7 +105,9 @@ def _placed(
                                      memory.page_tokens))  # fmt: skip
 
 
-def point_held(model: Model, point: Point, weights: int, context: int, features: int) -> Held:
+def point_figures(
+    model: Model, point: Point, weights: int, context: int, features: int
+) -> MemoryFigures:
     """Memory of a device at one point.
 
     Parameters
@@ -119,7 +121,7 @@ def point_held(model: Model, point: Point, weights: int, context: int, features:
         Tokens of a request before its answer, and features of its images.
     """
     found = placed(model, tuple(getattr(point, name) for name in RESIDENT_COLUMNS))
-    return held_by(
+    return memory_figures(
         found.resident._replace(weights=weights),
         found.pool,
         Request(

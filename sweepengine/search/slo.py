@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sweepengine.costs import metrics
-from sweepengine.costs.device_memory import held_on
+from sweepengine.costs.device_memory import memory_on
 from sweepengine.costs.metrics import AT_PEAK, Achievable
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
@@ -31,8 +31,8 @@ from sweepengine.search.targets import (
 
 FRONT_COLUMNS = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
             "largest_batch")  # fmt: skip
-HELD = "held"
-"""Column of what a device holds (`costs.device_memory.held_on`)."""
+MEMORY_STRUCT = "memory"
+"""Column of what a device holds (`costs.device_memory.memory_on`)."""
 RATE = "device_tokens_per_s"
 _PREFER = [RATE, "user_tokens_per_s"]
 
@@ -162,11 +162,11 @@ def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> 
 
 
 def _memory_measures() -> list[pl.Expr]:
-    held = pl.col(HELD).struct
+    memory = pl.col(MEMORY_STRUCT).struct
     return [
-        held.field("needed_bytes").alias("memory_bytes"),
-        held.field("largest_batch"),
-        held.field("fits"),
+        memory.field("needed_bytes").alias("memory_bytes"),
+        memory.field("largest_batch"),
+        memory.field("fits"),
     ]
 
 
@@ -187,8 +187,8 @@ def _measured(
         raise InputError(
             f"slo: {device.name}: its file has no link: expected one, as points use several devices"
         )
-    held = held_on(source.loaded, device, source.columns, {} if names_device else settings)
-    batch = batch.with_columns(held.alias(HELD))
+    memory = memory_on(source.loaded, device, source.columns, {} if names_device else settings)
+    batch = batch.with_columns(memory.alias(MEMORY_STRUCT))
     if timing.times == ROOFLINE:
         measures = _measures(device, achievable, stages)
         return batch.select(*source.inputs, *measures, *_memory_measures())

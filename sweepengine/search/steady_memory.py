@@ -27,7 +27,7 @@ ROUNDING = 1 + 1e-12
 """Factor before rounding down, so that a whole number stays as it is."""
 
 
-def held_in_steady_state(
+def steady_state_memory(
     model: Model,
     frame: pl.DataFrame,
     lengths: Lengths,
@@ -84,14 +84,14 @@ def held_in_steady_state(
     def most_of(of: Resident) -> Any:
         """Most sequences that run at once."""
 
-        def held(most: Any) -> Any:
+        def capacity(most: Any) -> Any:
             free = larger(divided(of, most).pool - common, 0)
             # n sequences fit where n * mean + margin * sqrt(n) <= free.
             root = (np.sqrt(margin * margin + 4 * mean * free) - margin) / (2 * mean)
             spread = np.floor(root * root * ROUNDING).astype(np.int64)
             return np.where(margin > 0, spread, free // whole)
 
-        return most_sequences(of, held)
+        return most_sequences(of, capacity)
 
     if sized:
         least = (1 - of.sequences_given) * (of.max_sequences - 1)

@@ -23,7 +23,7 @@ from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, quantile
 from sweepengine.grid.points import output_names
 from sweepengine.search.options import ServingAssumptions
-from sweepengine.search.steady_memory import held_in_steady_state
+from sweepengine.search.steady_memory import steady_state_memory
 
 Floats = NDArray[np.float64]
 SECONDS_PER_DAY = 86_400
@@ -158,7 +158,7 @@ def steady_states(
     }
     engine = engine_of_candidates(grid, frame[::count], timing)
     computed = _measured(arrays, lengths, engine, serving)
-    computed |= held_in_steady_state(grid.model, frame, lengths, serving, sized)
+    computed |= steady_state_memory(grid.model, frame, lengths, serving, sized)
     measures = [pl.Series(name, values) for name, values in computed.items()]
     measures = [s.fill_nan(None) if s.name in NULLABLE else s for s in measures]
     candidates = frame.select(inputs)

@@ -129,14 +129,14 @@ def show_roofline(point: "OnDevice") -> None:
     title = f"{point.device.name}{many}: lower bound at the peaks of the data sheet, ms"
     say()
     print_table(title, rows, ("phase", "compute", "memory", "links", "total", "bound by"))
-    held = point.memory
-    parts = (("weights", point.weight_bytes), ("runtime", held.runtime_bytes),
-             ("activations", held.activation_bytes), ("CUDA graphs", held.graph_bytes),
-             ("KV pool", held.pool_bytes))  # fmt: skip
+    memory = point.memory
+    parts = (("weights", point.weight_bytes), ("runtime", memory.runtime_bytes),
+             ("activations", memory.activation_bytes), ("CUDA graphs", memory.graph_bytes),
+             ("KV pool", memory.pool_bytes))  # fmt: skip
     shown = ", ".join(f"{name} {value / 1e9:,.1f}" for name, value in parts)
-    say(f"memory per device, GB: {shown}; of {held.usable_bytes / 1e9:,.1f} usable")
-    fits = f"{'fits' if point.fits else 'does not fit'}, largest batch {held.largest_batch:,}"
-    say(f"KV pool: {held.pool_tokens:,} tokens; the batch {fits}")
+    say(f"memory per device, GB: {shown}; of {memory.usable_bytes / 1e9:,.1f} usable")
+    fits = f"{'fits' if point.fits else 'does not fit'}, largest batch {memory.largest_batch:,}"
+    say(f"KV pool: {memory.pool_tokens:,} tokens; the batch {fits}")
 
 
 def show_validation(validation: "Validation") -> None:

@@ -5,7 +5,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine.costs import metrics
-from sweepengine.costs.device_memory import held_on
+from sweepengine.costs.device_memory import memory_on
 from sweepengine.data.models import load_model
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
@@ -186,7 +186,7 @@ def test_rooflines_take_what_a_point_says_instead_of_the_device():
                 peak=metrics.tensor_peak(device, "prefill"),
                 memory=metrics.memory_seconds(device, "decode"),
                 link=metrics.link_seconds(device, "prefill"),
-                held=held_on(model, device, tuple(frame.columns)),
+                held=memory_on(model, device, tuple(frame.columns)),
             )
             .unnest("held")
             .row(0, named=True)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import sweepengine as se
-from sweepengine.costs.device_memory import held_on
+from sweepengine.costs.device_memory import memory_on
 from sweepengine.grid.files import parse_grid
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.query.sources import open_source
@@ -127,7 +127,7 @@ def test_slo_and_reports_say_what_a_point_says(point, tmp_path):
         assert answer.best["memory_bytes"] == needed(cost, batch, engine)
         assert answer.best["largest_batch"] == cost["largest_batch"]
     if not engine:
-        held = source.points.select(held_on(source.loaded, known, source.columns)).collect()
+        held = source.points.select(memory_on(source.loaded, known, source.columns)).collect()
         figures = held.to_series().struct.unnest().row(0, named=True)
         assert figures["fits"] == cost["fits"]
         assert figures["needed_bytes"] == needed(cost, batch, engine)
