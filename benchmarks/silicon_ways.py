@@ -59,10 +59,9 @@ def points(count: int) -> pl.DataFrame:
 
 
 def fitting(frame: pl.DataFrame) -> pl.DataFrame:
-    """The first points that the device holds easily, as tools refuse others."""
-    held = se.metrics.memory_needed_bytes(("prefill", "decode"))
-    room = 0.6 * se.load_device(DEVICE).memory_bytes
-    found = se.evaluate(frame.head(10 * ASKED), MODEL).filter(held < room)
+    """The first points that take at most half of a device's KV cache, as tools refuse others."""
+    easily = 2 * pl.col("batch_size") <= pl.col("largest_batch")
+    found = se.evaluate(frame.head(10 * ASKED), MODEL).filter(easily)
     return found.head(ASKED).select(frame.columns).with_columns(pl.col("device").cast(pl.String))
 
 

@@ -40,6 +40,12 @@ def by_pixels(output: Output, rule: ImageRule) -> View:
     return View(math.prod(count), height // rule.patch, width // rule.patch)
 
 
+def by_joined_tiles(output: Output, rule: ImageRule) -> View:
+    """All tiles of one image as one view, where the processor pads them to the most."""
+    *_, tiles, _, height, width = output["pixel_values"].shape
+    return View(1, height // rule.patch, tiles * width // rule.patch)
+
+
 def by_positions(output: Output, rule: ImageRule) -> View:
     """The view of one image, where the processor returns columns and rows of its patches."""
     columns, rows = (output["image_position_ids"][0].amax(dim=0) + 1).tolist()
@@ -62,6 +68,7 @@ READERS: dict[str, Callable[[Output, ImageRule], View]] = {
     "split_longest": by_pixels,
     "bounded_edges": by_pixels,
     "tagged_tiles": by_pixels,
+    "joint_tiles": by_joined_tiles,
 }
 """Image rule to the views that a processor's output holds."""
 

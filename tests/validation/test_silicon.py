@@ -73,13 +73,13 @@ def test_steps_are_the_sum_of_measured_operators(found):
 
 def test_served_rows_of_the_half_that_judges(found):
     (errors,) = found.served_errors()
-    assert errors["rows"] > 1300
+    assert errors["rows"] > 1200
     assert errors["tpot_median"] <= 6.5
     assert errors["tpot_mean"] <= 9.5
     assert errors["ttft_median"] <= 14.5
     assert errors["ttft_mean"] <= 22.5
     assert errors["model_tpot_median"] <= 9
-    assert errors["model_ttft_median"] <= 16.5
+    assert errors["model_ttft_median"] <= 19
     halves = {row.judged for row in found.served.served}
     assert halves == {True, False}
 
