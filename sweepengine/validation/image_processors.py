@@ -1,6 +1,8 @@
-"""Compares image rules with the image processors of transformers, which need torchvision."""
+"""Compares image rules with the image processors of transformers.
 
-import importlib
+Those that need only Pillow are taken where there are any, the others need torchvision.
+"""
+
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -90,10 +92,6 @@ def measure_processor(path: Path, model: Model) -> ProcessorProof:
         return ProcessorProof([])
     if towers.rule is None or towers.rule.name not in READERS:
         return _none("the output of its processor is not known")
-    try:
-        importlib.import_module("torchvision")
-    except (ImportError, RuntimeError):  # a build for another torch
-        return _none("torchvision cannot be imported")
     beside = file_beside(path, PREPROCESSOR)
     if beside is None:
         return _none(f"no {PREPROCESSOR} lies beside the config")
@@ -117,7 +115,8 @@ def _processor(numbers: dict[str, Any], kind: str) -> Any:
     """The image processor that a file names, or that of a type of models."""
     named = str(numbers.get("image_processor_type") or "").removesuffix("Fast")
     name = named or IMAGE_PROCESSOR_MAPPING_NAMES[kind]["torchvision"]
-    return getattr(transformers, name)(**numbers)
+    made = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
+    return made(**numbers)
 
 
 def _figure(processor: Any, model: Model, height: int, width: int) -> Figure:

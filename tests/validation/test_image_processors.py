@@ -1,7 +1,8 @@
 """Image rules against the image processors of transformers: their functions of a size, and them.
 
-Most modules of processors import torchvision. Their functions of a size need none: they are
-compiled from the modules' source. The processors themselves run where torchvision can be imported.
+Most modules of processors import torchvision, whose build must be that of torch. Their functions of
+a size need none: they are compiled from the modules' source. Of most processors there is one that
+needs Pillow alone, which is run; the others run where torchvision can be imported.
 """
 
 import __future__
@@ -25,7 +26,6 @@ from sweepengine.data.preprocessors import PREPROCESSOR, family_rows
 from sweepengine.formulas import tiled_images
 from sweepengine.formulas.images import ImageRule, ImageSizeError, View, image_views
 from sweepengine.formulas.tile_grids import nearest_grid, tile_grids
-from sweepengine.validation import image_processors
 from sweepengine.validation.image_processors import (
     READERS,
     by_grid,
@@ -374,7 +374,7 @@ PROCESSORS = [
     # family, module and class of the processor, its options, what it gives, numbers of the rule
     ("qwen2_vl", "qwen2_vl.Qwen2VL", limits, by_grid, {}),
     ("qwen3_vl", "qwen2_vl.Qwen2VL", limits, by_grid, {}),
-    ("ernie4_5_vl_moe", "ernie4_5_vl_moe.Ernie4_5_VL_Moe", nothing, by_grid, {}),
+    ("ernie4_5_vl_moe", "ernie4_5_vl_moe.Ernie4_5_VLMoe", nothing, by_grid, {}),
     ("minimax_m3_vl", "minimax_m3_vl.MiniMaxM3VL", nothing, by_grid, {}),
     ("paddleocr_vl", "paddleocr_vl.PaddleOCRVL", nothing, by_grid, {}),
     ("hunyuan_vl", "hunyuan_vl.HunYuanVL", nothing, by_grid, {}),
@@ -401,23 +401,22 @@ PROCESSORS = [
 IMAGES = [(40, 130), (333, 250), (700, 1000), (900, 300)]
 
 
-@pytest.fixture
-def torchvision():
-    """Torchvision, whose build must be that of torch."""
+def processor_class(processor):
+    """The class of transformers that needs only Pillow, or else the one that needs torchvision."""
+    module, name = processor.split(".")
+    path = f"transformers.models.{module}.image_processing_"
+    if (MODELS / module / f"image_processing_pil_{module}.py").is_file():
+        return getattr(importlib.import_module(f"{path}pil_{module}"), f"{name}ImageProcessorPil")
     try:
-        return importlib.import_module("torchvision")
+        return getattr(importlib.import_module(f"{path}{module}"), f"{name}ImageProcessor")
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"torchvision cannot be imported: {error}")
 
 
 @pytest.mark.parametrize(("family", "processor", "options", "read", "numbers"), PROCESSORS)
-def test_a_rule_gives_what_the_processor_gives(
-    torchvision, family, processor, options, read, numbers
-):
-    module, name = processor.split(".")
-    path = f"transformers.models.{module}.image_processing_{module}"
+def test_a_rule_gives_what_the_processor_gives(family, processor, options, read, numbers):
     rule = rule_of(family, **numbers)
-    run = getattr(importlib.import_module(path), f"{name}ImageProcessor")(**options(rule))
+    run = processor_class(processor)(**options(rule))
     for height, width in IMAGES:
         image = np.zeros((height, width, 3), np.uint8)
         image[::2] = 255
@@ -439,44 +438,32 @@ def sees_images(tmp_path):
     return path, load_model(path)
 
 
-def test_patches_of_a_config_are_those_of_the_processor_beside_it(sees_images, monkeypatch):
+def test_patches_of_a_config_are_those_of_the_processor_beside_it(sees_images):
     path, _ = sees_images
     named = {"image_processor_type": "Qwen2VLImageProcessorFast", "min_pixels": 3136}
     path.with_name(PREPROCESSOR).write_text(json.dumps(named), encoding="utf-8")
-    model, made = load_model(path), []
-
-    def processor(image, **_):
-        height, width, _ = image.shape
-        grid = [1, *smart(functions("qwen2_vl"), model.architecture.towers.rule, height, width)]
-        return {"image_grid_thw": torch.tensor([grid])}
-
-    monkeypatch.setattr(image_processors.importlib, "import_module", lambda name: None)
-    fake = SimpleNamespace(Qwen2VLImageProcessor=lambda **given: made.append(given) or processor)
-    monkeypatch.setattr(image_processors, "transformers", fake)
-    figures, notes = measure_processor(path, model)
+    figures, notes = measure_processor(path, load_model(path))
     assert [(figure.measured, figure.analytic) for figure in figures] == [(1024,) * 2, (3600,) * 2]
-    assert (made, notes) == ([named], ())
-    monkeypatch.setattr(image_processors, "transformers", SimpleNamespace())
-    _, (note,) = measure_processor(path, model)
-    assert "alone: transformers cannot run the image processor: " in note
+    assert notes == ()
+    named["max_pixels"] = 200_704  # a rule that the model, read before, does not have
+    path.with_name(PREPROCESSOR).write_text(json.dumps(named), encoding="utf-8")
+    model, other = load_model(path), sees_images[1]
+    assert all(figure.difference == 0 for figure in measure_processor(path, model).figures)
+    assert not all(figure.difference == 0 for figure in measure_processor(path, other).figures)
 
 
-def test_without_torchvision_or_a_file_prompt_tokens_follow_the_rule_alone(
-    sees_images, monkeypatch
-):
-    def absent(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(image_processors.importlib, "import_module", absent)
+def test_without_a_processor_prompt_tokens_follow_the_rule_alone(sees_images, monkeypatch):
+    path, model = sees_images
     alone = "prompt tokens follow the image rule alone: "
-    assert measure_processor(*sees_images) == ([], (f"{alone}torchvision cannot be imported",))
-    monkeypatch.setattr(image_processors.importlib, "import_module", lambda name: None)
-    assert measure_processor(*sees_images) == (
-        [],
-        (f"{alone}no {PREPROCESSOR} lies beside the config",),
-    )
+    absent = (f"{alone}no {PREPROCESSOR} lies beside the config",)
+    assert measure_processor(path, model) == ([], absent)
+    named = {"image_processor_type": "UnheardOfImageProcessor"}
+    path.with_name(PREPROCESSOR).write_text(json.dumps(named), encoding="utf-8")
+    _, (note,) = measure_processor(path, model)
+    assert note.startswith(f"{alone}transformers cannot run the image processor: ")
+    assert "UnheardOfImageProcessor" in note
     monkeypatch.delitem(READERS, "native")
-    assert measure_processor(*sees_images).notes == (
+    assert measure_processor(path, model).notes == (
         f"{alone}the output of its processor is not known",
     )
-    assert measure_processor(sees_images[0], load_model("qwen3-8b")) == ([], ())
+    assert measure_processor(path, load_model("qwen3-8b")) == ([], ())
