@@ -7,7 +7,12 @@ import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.engine.memory import MEMORY_INPUTS, figures_of_columns, memory_counts, stored
+from sweepengine.engine.memory import (
+    MEMORY_INPUTS,
+    columns_of_frame,
+    figures_of_columns,
+    memory_counts,
+)
 from sweepengine.formulas.memory import MemoryFigures
 from sweepengine.grid.points import default_values
 
@@ -54,13 +59,7 @@ def memory_on(
     def memory(points: pl.Series) -> pl.Series:
         frame = points.struct.unnest()
         rows = frame.height
-        inputs = {
-            name: stored(name, frame[name])
-            if name in varied
-            else np.broadcast_to(np.int64(fixed[name]), rows)
-            for name in MEMORY_INPUTS
-        }
-        counts = {name: frame[name].to_numpy().astype(np.int64) for name in counted}
+        inputs, counts = columns_of_frame(timed, frame, fixed)
         found = figures_of_columns(timed, inputs, counts)
         data = inputs["data_parallel"]
         values = {

@@ -1,17 +1,14 @@
 """What times are based on, and their expected error."""
 
-import tomllib
-from importlib import resources
 from typing import Any, Final
 
 from sweepengine.data.family_factors import FAMILY_FACTORS, was_measured
+from sweepengine.data.files import shipped_table
 from sweepengine.data.speeds import TimingTarget
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.speeds import ROOFLINE
 
-SERVING_ERRORS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
-    (resources.files("sweepengine.data") / "measured" / "served.toml").read_text(encoding="utf-8")
-)
+SERVING_ERRORS: Final[dict[str, dict[str, Any]]] = shipped_table("measured", "served.toml")
 """Errors of serving times on held-out rows, %, by serving engine, recorded by
 `validate --silicon`."""
 

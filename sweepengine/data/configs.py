@@ -1,13 +1,12 @@
 """Access to the values of a Hugging Face config.json, and the tables of model families."""
 
 import json
-import tomllib
 from collections.abc import Sequence
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from sweepengine.data.errors import InputError, nearest, shown
+from sweepengine.data.files import shipped_table
 
 PARTS = ("text_config", "language_config", "decoder")
 """Keys of the text part in a config of several parts."""
@@ -17,8 +16,7 @@ Config = dict[str, Any]
 @cache
 def families() -> dict[str, Any]:
     """The tables of `families.toml`."""
-    text = (resources.files("sweepengine.data") / "families.toml").read_text(encoding="utf-8")
-    tables: dict[str, Any] = tomllib.loads(text)
+    tables = shipped_table("families.toml")
     for name, family in tables["families"].items():
         if "like" in family:
             tables["families"][name] = tables["families"][family["like"]]

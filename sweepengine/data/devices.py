@@ -14,6 +14,8 @@ _Positive = Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False, strict
 """A figure in its unit, within limits that keep products of figures finite and above 0."""
 TERA = 1e12
 GIGA = 1e9
+STORED_BYTES = 1_000_000
+"""Points hold `device_memory_gb` in thousandths of 1e9 bytes."""
 MICRO = 1e-6
 GIBI = 1 << 30
 
@@ -127,6 +129,10 @@ class Device(NamedTuple):
     """The device whose rates are used where this device has none."""
     rates: tuple[Path, ...] = ()
     """Rates files of the user, in addition to shipped ones."""
+
+    def usable_where(self, memory_gb: int) -> int:
+        """Usable bytes at a point that states its memory, `device_memory_gb`, or does not: 0."""
+        return memory_gb * STORED_BYTES or self.usable_bytes
 
 
 _SHIPPED: dict[Path, Device] = {}

@@ -5,11 +5,10 @@ A family is a serving engine, a model, the format of its weights and a generatio
 number of rows (docs/times.md, "Factors of families").
 """
 
-import tomllib
 from functools import lru_cache
-from importlib import resources
 from typing import Any, Final, NamedTuple
 
+from sweepengine.data.files import shipped_table
 from sweepengine.data.serving_engines import serving_engine
 from sweepengine.data.serving_engines.memory import chunk_of
 from sweepengine.data.speeds import STEADY, TimingTarget
@@ -40,23 +39,19 @@ class Family(NamedTuple):
     generation: str
 
 
-MEGA = 1_000_000
 NO_FACTORS = Factors(1.0, 1.0)
+_OfFamily = tuple[Factors, dict[tuple[int, ...], Factors]]
+"""Factors of a family, and those of its layouts: tensor, expert and data parallel."""
 
 
-def _measured(name: str) -> dict[str, Any]:
-    file = resources.files("sweepengine.data") / "measured" / f"{name}.toml"
-    return tomllib.loads(file.read_text(encoding="utf-8"))
-
-
-FAMILY_FACTORS: Final = _measured("family_factors")
+FAMILY_FACTORS: Final = shipped_table("measured", "family_factors.toml")
 """Factors by family and layout, and errors on families that were left out of the fit."""
 _GENERATIONS: Final = {
     device: generation
-    for generation, devices in _measured("generations").items()
+    for generation, devices in shipped_table("measured", "generations.toml").items()
     for device in devices
 }
-_FACTORS: Final = {
+_FACTORS: Final[dict[Family, _OfFamily]] = {
     Family(*(row[name] for name in Family._fields)): (
         Factors(row["tpot"], row["ttft"]),
         {tuple(layout[:3]): Factors(*layout[3:]) for layout in row["layouts"]},
@@ -108,19 +103,20 @@ def factors_of(arch: Architecture, weights: int, layout: Layout, target: TimingT
     layout : Layout
     target : TimingTarget
     """
-    if target.times != SILICON or parameters_of(arch) not in _MODELS:
-        return NO_FACTORS
-    found = _FACTORS.get(family_of(arch, weights, target))
-    if found is None:
-        return NO_FACTORS
-    of_family, by_layout = found
+    of_family, by_layout = _found(arch, weights, target) or (NO_FACTORS, {})
     return by_layout.get((layout.tensor, layout.expert, layout.data), of_family)
 
 
 def was_measured(arch: Architecture, weights: int, target: TimingTarget) -> bool:
     """Whether serving times of a model in a format have factors; parameters as `factors_of`."""
-    known = target.times == SILICON and parameters_of(arch) in _MODELS
-    return known and family_of(arch, weights, target) in _FACTORS
+    return _found(arch, weights, target) is not None
+
+
+def _found(arch: Architecture, weights: int, target: TimingTarget) -> _OfFamily | None:
+    """Factors of a point's family and by layout; None where its times have none."""
+    if target.times != SILICON or parameters_of(arch) not in _MODELS:
+        return None
+    return _FACTORS.get(family_of(arch, weights, target))
 
 
 def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> ServingEngine:
@@ -141,6 +137,6 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
     )
     tpot, ttft = factors_of(arch, point.weight_format, layout, target)
     engine, device = serving_engine(target.framework, STEADY), target.device
-    usable = point.device_memory_gb * MEGA or device.usable_bytes
+    usable = device.usable_where(point.device_memory_gb)
     chunk = chunk_of(target.framework, device.name, usable, point.chunk_tokens)
     return engine._replace(chunk=chunk, tpot_factor=tpot, ttft_factor=ttft)

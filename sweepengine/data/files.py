@@ -23,6 +23,12 @@ MAX_LEVELS = 64
 """Largest depth of nested tables."""
 
 
+def shipped_table(*parts: str) -> dict[str, Any]:
+    """A TOML file of the package, by the parts of its path below `sweepengine/data`."""
+    text = resources.files("sweepengine.data").joinpath(*parts).read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
 def read_text(path: Path) -> str:
     """Content of a text file of the user.
 

@@ -1,14 +1,12 @@
 """The image rule of a model: its family's row of `image_rules.toml`, filled from its files."""
 
-import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from sweepengine.data.errors import InputError, shown
-from sweepengine.data.files import read_json
+from sweepengine.data.files import read_json, shipped_table
 from sweepengine.formulas.images import ImageRule
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -38,8 +36,7 @@ def read_preprocessor(path: Path) -> Table:
 @cache
 def family_rows() -> dict[str, Table]:
     """The rows of `image_rules.toml` by family, complete: without `like`."""
-    text = (resources.files("sweepengine.data") / "image_rules.toml").read_text(encoding="utf-8")
-    tables: Table = tomllib.loads(text)
+    tables = shipped_table("image_rules.toml")
     rows: dict[str, Table] = {}
     for name, table in tables["families"].items():  # a row stands behind the one it extends
         base = rows[table["like"]] if "like" in table else tables["processor"]

@@ -8,16 +8,15 @@ and formats are in `families.toml`.
 
 import json
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import resources
 from itertools import accumulate
 from typing import NamedTuple
 
 from sweepengine.data.configs import Config, families
+from sweepengine.data.files import shipped_table
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 
 LISTS_OF_MODULES = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules",
@@ -134,8 +133,7 @@ def _base(config: Config) -> str:
 @cache
 def _methods() -> dict[str, Config]:
     """Return what is known of each `quant_method`, from `quantization.toml`."""
-    text = resources.files("sweepengine.data") / "quantization.toml"
-    methods: dict[str, Config] = tomllib.loads(text.read_text(encoding="utf-8"))["methods"]
+    methods: dict[str, Config] = shipped_table("quantization.toml")["methods"]
     return methods
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepengine.data import serving_engines
-from sweepengine.data.devices import GIGA, TERA, Device, load_device
+from sweepengine.data.devices import GIGA, STORED_BYTES, TERA, Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.kernels import ModelKernels, Shapes, shapes_of
 from sweepengine.data.models import Model
@@ -136,7 +136,6 @@ def with_figures(device: Device, point: Point) -> Device:
     tensor = point.device_tensor_tflops / MILLI * TERA or device.tensor_flops_per_s
     ratio = tensor / device.tensor_flops_per_s
     bandwidth = point.device_bandwidth_gbs / MILLI * GIGA or device.bytes_per_s
-    stated = point.device_memory_gb * int(GIGA / MILLI)
     links = device.links
     if links is not None and point.link_bandwidth_gbs:
         links = links._replace(bytes_per_s=point.link_bandwidth_gbs / MILLI * GIGA)
@@ -144,9 +143,9 @@ def with_figures(device: Device, point: Point) -> Device:
         tensor_flops_per_s=tensor,
         peaks={name: peak * ratio for name, peak in device.peaks.items()},
         bytes_per_s=bandwidth,
-        memory_bytes=stated or device.memory_bytes,
-        usable_bytes=stated or device.usable_bytes,
-        usable_assumed=device.usable_assumed and not stated,
+        memory_bytes=point.device_memory_gb * STORED_BYTES or device.memory_bytes,
+        usable_bytes=device.usable_where(point.device_memory_gb),
+        usable_assumed=device.usable_assumed and not point.device_memory_gb,
         links=links,
     )
 

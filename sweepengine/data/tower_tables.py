@@ -1,9 +1,9 @@
 """The tables that towers of configs are read by, and their rows."""
 
-import tomllib
 from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple
+
+from sweepengine.data.files import shipped_table
 
 Config = dict[str, Any]
 
@@ -16,8 +16,7 @@ def tower_tables() -> Config:
     """
     tables: Config = {}
     for name in ("towers.toml", "projectors.toml"):
-        text = (resources.files("sweepengine.data") / name).read_text(encoding="utf-8")
-        tables |= tomllib.loads(text)
+        tables |= shipped_table(name)
     for rows in (tables["towers"], tables["models"]):
         for name, row in rows.items():
             if "like" in row:

@@ -51,6 +51,28 @@ def memory_columns(
     }
 
 
+def columns_of_frame(
+    model: Model, frame: pl.DataFrame, fixed: Mapping[str, int]
+) -> tuple[dict[str, Integers], dict[str, Integers]]:
+    """`MEMORY_INPUTS` and `memory_counts` of the points of a frame, which holds checked values.
+
+    Parameters
+    ----------
+    model : Model
+    frame : polars.DataFrame, N rows
+        Inputs, and all counts.
+    fixed : mapping of str to int
+        Stored inputs where the frame has no column.
+    """
+    inputs: dict[str, Integers] = {
+        name: stored(name, frame[name])
+        if name in frame.columns
+        else np.broadcast_to(np.int64(fixed[name]), frame.height)
+        for name in MEMORY_INPUTS
+    }
+    return inputs, {name: frame[name].to_numpy().astype(np.int64) for name in memory_counts(model)}
+
+
 def figures_of_columns(
     model: Model, inputs: Mapping[str, Integers], counts: Mapping[str, Integers]
 ) -> MemoryFigures:

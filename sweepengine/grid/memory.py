@@ -3,7 +3,6 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
 from sweepengine.data.serving_engines.memory import settings_of, version_names, version_of
 from sweepengine.formulas.architecture import Architecture
@@ -29,8 +28,6 @@ RESIDENT_COLUMNS = ("device", "device_memory_gb", "framework", "framework_versio
                     *AXES["heads"].columns, "cache_format")  # fmt: skip
 """Inputs that decide what a device holds beside weights and the KV cache of requests."""
 MAX_CACHED = 1 << 14
-MILLI = 1000
-"""Points hold device figures in thousandths."""
 
 
 class Placed(NamedTuple):
@@ -61,7 +58,7 @@ def placed(model: Model, values: tuple[int, ...]) -> Placed:
     return _placed(
         model.architecture,
         chosen.name,
-        memory_gb * int(GIGA) // MILLI or chosen.usable_bytes,
+        chosen.usable_where(memory_gb),
         chosen.links.bytes_per_s if chosen.links else 0.0,
         FRAMEWORKS[framework],
         version_names()[version],

@@ -1,16 +1,15 @@
 """Text of joint axes, read and written only here: "tp4-ep8", "fp8-kv8", "gundam:2x3"."""
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
+from sweepengine.data.files import shipped_table
 from sweepengine.data.models import Model
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.formats import (
@@ -243,8 +242,7 @@ def image_size_text(point: Mapping[str, Any]) -> str:
 @cache
 def paper_sizes() -> dict[str, tuple[float, float]]:
     """Width and height of papers by name, millimetres."""
-    text = (resources.files("sweepengine.data") / "papers.toml").read_text(encoding="utf-8")
-    return {name: (sizes[0], sizes[1]) for name, sizes in tomllib.loads(text).items()}
+    return {name: (sizes[0], sizes[1]) for name, sizes in shipped_table("papers.toml").items()}
 
 
 def read_heads(written: object) -> tuple[int, int]:

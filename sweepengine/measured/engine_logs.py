@@ -1,14 +1,12 @@
 """Read start-up logs of serving engines: what they say of the memory of a device."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from sweepengine.data.files import read_text
+from sweepengine.data.files import read_text, shipped_table
 from sweepengine.formulas.kv_pages import BLOCK_TOKENS
 
 LONGEST_LINE = 1 << 15
@@ -39,8 +37,7 @@ class _Patterns(NamedTuple):
 @cache
 def _engines() -> dict[str, _Patterns]:
     """Patterns of lines, by serving engine."""
-    file = resources.files("sweepengine.data.serving_engines") / "logs.toml"
-    engines = tomllib.loads(file.read_text(encoding="utf-8"))
+    engines = shipped_table("serving_engines", "logs.toml")
 
     def compiled(part: Mapping[str, list[str]]) -> dict[str, list[re.Pattern[str]]]:
         return {name: [re.compile(text) for text in texts] for name, texts in part.items()}

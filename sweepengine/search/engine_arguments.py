@@ -2,12 +2,11 @@
 
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any, Final, NamedTuple
 
 from sweepengine.data.devices import Device
+from sweepengine.data.files import shipped_table
 from sweepengine.data.models import Model
 from sweepengine.formulas.formats import CACHE_FORMATS, OWN, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
@@ -17,9 +16,7 @@ from sweepengine.search.engine_settings import engine_settings
 from sweepengine.search.options import EngineOptions
 from sweepengine.search.plans import ServedPlan
 
-ENGINE_COMMANDS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
-    (resources.files("sweepengine.data") / "engine_arguments.toml").read_text(encoding="utf-8")
-)
+ENGINE_COMMANDS: Final[dict[str, dict[str, Any]]] = shipped_table("engine_arguments.toml")
 
 
 class Launch(NamedTuple):

@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
-from sweepengine.engine.memory import MEMORY_INPUTS, memory_counts, residents, stored
+from sweepengine.engine.memory import columns_of_frame, residents
 from sweepengine.formulas.kv_pages import logged, sequence_bytes, shared_bytes
 from sweepengine.formulas.memory import (
     THOUSANDTHS,
@@ -53,15 +53,10 @@ def steady_state_memory(
         the grid states no number.
     """
     count = lengths.requests
-    fixed = default_values(model)
-    inputs = {
-        name: stored(name, frame[name])
-        if name in frame.columns
-        else np.broadcast_to(np.int64(fixed[name]), frame.height)
-        for name in MEMORY_INPUTS
+    inputs, counts = columns_of_frame(model, frame, default_values(model))
+    every: dict[str, Any] = {
+        name: values.reshape(-1, count) for name, values in (inputs | counts).items()
     }
-    counts = {name: frame[name].to_numpy().astype(np.int64) for name in memory_counts(model)}
-    every = {name: values.reshape(-1, count) for name, values in (inputs | counts).items()}
     first = {name: values[:, 0] for name, values in every.items()}
     of, pool = residents(model, first, first["weight_bytes"])
     data: Any = first["data_parallel"]
@@ -98,7 +93,8 @@ def steady_state_memory(
         of = of._replace(max_sequences=of.max_sequences - least)
     most: Any = most_of(of)
     longest = tokens.max(axis=1)
-    memory = divided(of, most_at_once(of, sequences))
+    at_once = most_at_once(of, sequences)
+    memory = divided(of, at_once)
     cache = np.ceil(sequences * mean + np.sqrt(sequences) * margin).astype(np.int64)
     rows = len(sequences)
     columns: dict[str, Any] = {
@@ -113,7 +109,7 @@ def steady_state_memory(
         "request_tokens": longest,
         "sequence_bytes": whole,
         "shared_bytes": common,
-        "max_sequences": most_at_once(of, sequences),
+        "max_sequences": at_once,
         "chunk_tokens": of.chunk_tokens,
         "memory_share": of.memory_share / THOUSANDTHS,
         "fits": most >= sequences,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sweepengine.costs.engine_starts import Start, logged_memory, start_of
-from sweepengine.data.devices import GIGA, load_device
+from sweepengine.data.devices import STORED_BYTES, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
@@ -23,7 +23,6 @@ from sweepengine.formulas.memory import GIB, EngineSettings
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.checks import checked_value
-from sweepengine.grid.memory import MILLI
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.shorthand import read_layout
 from sweepengine.validation.measured_operators import silicon_folder
@@ -134,7 +133,7 @@ def _start(row: dict[str, Any], version: str) -> Start:
     stored["framework"] = FRAMEWORKS.index(row["engine"])
     stored["framework_version"] = version_names().index(version)
     if row["device_gib"] is not None:
-        stored["device_memory_gb"] = round(row["device_gib"] * GIB / GIGA * MILLI)
+        stored["device_memory_gb"] = round(row["device_gib"] * GIB / STORED_BYTES)
     return start_of(
         model,
         load_device(row["device"] or NO_DEVICE),

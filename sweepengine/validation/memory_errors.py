@@ -4,12 +4,11 @@ Shipped constants are used; nothing is fitted here. `python -m sweepengine.valid
 prints data/measured/memory_errors.toml, after rows, constants or formulas changed.
 """
 
-import tomllib
-from importlib import resources
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
+from sweepengine.data.files import shipped_table
 from sweepengine.validation.engine_starts import LARGE_POOL, Rows, as_frame, errors_by, read_starts
 from sweepengine.validation.measured_operators import silicon_folder
 
@@ -18,8 +17,7 @@ TOLERANCE = 1.0
 CLASSES = ("pools", "half", "engine", "version", "kind", "tensor")
 """Columns that rows are grouped by."""
 JUDGED = ("median", "p90")
-_FILE = resources.files("sweepengine.data") / "measured" / "memory_errors.toml"
-RECORDED: Final[dict[str, dict[str, Any]]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+RECORDED: Final = shipped_table("measured", "memory_errors.toml")
 """Rows, median and 90th percentile of errors, %, by class and figure."""
 
 

@@ -1,11 +1,10 @@
 """Compares published throughputs with predictions for the same settings; nothing is fitted."""
 
-import tomllib
-from importlib import resources
 from typing import Any, NamedTuple
 
 from sweepengine.data.devices import load_device
 from sweepengine.data.family_factors import engine_of_point
+from sweepengine.data.files import shipped_table
 from sweepengine.data.models import load_model
 from sweepengine.data.speeds import speeds_of, timing_target
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
@@ -32,8 +31,7 @@ class Throughput(NamedTuple):
 
 def throughputs() -> list[Throughput]:
     """All published figures of data/measured/throughputs.toml, with predictions."""
-    text = resources.files("sweepengine.data") / "measured" / "throughputs.toml"
-    rows: dict[str, dict[str, Any]] = tomllib.loads(text.read_text(encoding="utf-8"))
+    rows = shipped_table("measured", "throughputs.toml")
     return [_throughput(name, row) for name, row in rows.items()]
 
 

@@ -10,7 +10,6 @@ disaggregated_layouts.csv).
 import csv
 import hashlib
 import re
-import tomllib
 from collections import Counter
 from functools import lru_cache
 from importlib import resources
@@ -20,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from sweepengine.data.errors import InputError
+from sweepengine.data.files import shipped_table
 from sweepengine.data.speeds import BURSTS, STEADY
 from sweepengine.formulas.layout import Layout
 from sweepengine.grid.shorthand import read_layout
@@ -43,9 +43,7 @@ SEVERAL_GROUPS = "the layout counts the devices of several groups"
 NO_WORKERS = "disaggregated serving without the number of workers"
 NO_CONCURRENCY = "disaggregated serving without the concurrency"
 _MEASURED = resources.files("sweepengine.data") / "measured"
-_FACTS: Final[dict[str, list[dict[str, Any]]]] = tomllib.loads(
-    (_MEASURED / "served_rows.toml").read_text(encoding="utf-8")
-)
+_FACTS: Final[dict[str, list[dict[str, Any]]]] = shipped_table("measured", "served_rows.toml")
 
 
 class Workers(NamedTuple):

@@ -2,12 +2,11 @@
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any, Final
 
 from sweepengine.data.devices import Device
+from sweepengine.data.files import shipped_table
 from sweepengine.data.rates import A_MICROSECOND
 from sweepengine.formulas.serving import CONTINUOUS, ServingEngine
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, Host, Wires
@@ -30,8 +29,7 @@ def order_of(version: str) -> tuple[int, ...]:
 
 
 def _newest(engine: str) -> dict[str, Any]:
-    file = resources.files(__name__) / f"{engine}.toml"
-    versions = tomllib.loads(file.read_text(encoding="utf-8"))["versions"]
+    versions = shipped_table("serving_engines", f"{engine}.toml")["versions"]
     version = max(versions, key=order_of)
     return {"version": version, **versions[version]}
 

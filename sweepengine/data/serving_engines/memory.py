@@ -1,12 +1,11 @@
 """How versions of serving engines divide the memory of a device, and their default settings."""
 
-import tomllib
 from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple
 
 from sweepengine.data.devices import GIGA
 from sweepengine.data.errors import InputError
+from sweepengine.data.files import shipped_table
 from sweepengine.data.serving_engines import order_of
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.memory import GIB, THOUSANDTHS, EngineMemory, EngineSettings
@@ -34,8 +33,7 @@ class EngineVersion(NamedTuple):
 @cache
 def _versions(framework: str) -> tuple[EngineVersion, ...]:
     """Versions of a serving engine, oldest first."""
-    file = resources.files("sweepengine.data.serving_engines") / f"{framework}.toml"
-    table = tomllib.loads(file.read_text(encoding="utf-8"))["memory"]
+    table = shipped_table("serving_engines", f"{framework}.toml")["memory"]
     stated: dict[str, Any] = {}
     versions = []
     for version in sorted(table["versions"], key=order_of):
