@@ -8,6 +8,7 @@ from sweepengine.costs.explain import explain
 from sweepengine.costs.titles import group_titles, operator_title, view_titles
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
+from sweepengine.data.error_classes import Case, error_class, ranges
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget, speeds_of, with_figures
@@ -60,13 +61,15 @@ class Timeline(NamedTuple):
 
     place: TimingTarget
     basis: str
-    """What the times are based on, and their expected error."""
+    """What the times are based on, and how far they were off on runs like it."""
     seconds: Seconds
     steps: int
     """Decode steps."""
     operators: list[OperatorTime]
-    continuous: bool = False
+    continuous: bool
     """Whether requests join a running batch, so that each prefill is of one request."""
+    errors: dict[str, Any]
+    """Columns of `grid.columns.ERRORS`."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields, for JSON; the device is named."""
@@ -76,6 +79,7 @@ class Timeline(NamedTuple):
             "times": self.place.times,
             "basis": self.basis,
             **{f"{name}_seconds": value for name, value in self.seconds._asdict().items()},
+            **self.errors,
             "operators": [operator.as_dict() for operator in self.operators],
         }
 
@@ -156,8 +160,12 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
             )
         )
     seconds = timed(arch, point, speeds, engine_of_point(arch, point, place))
-    based_on = basis(arch, place, continuous, point.weight_format)
-    return Timeline(place, based_on, seconds, point.decode_steps, operators, continuous)
+    case = Case(point.weight_format, layout_of(point), continuous, point.batch_size == 1,
+                point.images > 0)  # fmt: skip
+    errors = ranges(error_class(arch, place, case), seconds.ttft, seconds.tpot)
+    based_on = basis(arch, place, continuous, case)
+    steps = point.decode_steps
+    return Timeline(place, based_on, seconds, steps, operators, continuous, errors)
 
 
 def _group_title(known: OperatorId, titles: tuple[str, ...], views: tuple[str, str]) -> str:

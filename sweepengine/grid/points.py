@@ -18,7 +18,7 @@ from sweepengine.grid.checks import (
     refused_input,
     shown,
 )
-from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS, PHASES
+from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS, PHASES, RANGES
 from sweepengine.grid.shorthand import joint_values
 
 
@@ -45,6 +45,11 @@ def default_values(model: Model) -> dict[str, int]:
 def output_names(model: Model) -> tuple[str, ...]:
     """Output columns of a model."""
     return _OUTPUTS[model.has_vision, bool(model.devices)]
+
+
+def stored_names(model: Model) -> tuple[str, ...]:
+    """Output columns of a model that datasets store."""
+    return tuple(name for name in output_names(model) if name not in RANGES)
 
 
 _OUTPUTS = {

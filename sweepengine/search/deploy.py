@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sweepengine.data.basis import SERVING_ERRORS, basis
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
+from sweepengine.data.error_classes import Case, error_class
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, timing_target
@@ -24,6 +25,7 @@ from sweepengine.grid.shorthand import layout_name
 from sweepengine.search.declarations import checked
 from sweepengine.search.disaggregated import MAX_BUSY, Workers, combined
 from sweepengine.search.engine_arguments import Launch, launches
+from sweepengine.search.known_errors import ERROR_SCHEMA, error_values
 from sweepengine.search.options import AGGREGATED, DISAGGREGATED, DeployOptions
 from sweepengine.search.placements import (
     Precision,
@@ -168,11 +170,13 @@ def _deployment(
                {kind.name: kind for kind in kinds}, options.prices)
         for frame in search.plans
     )  # fmt: skip
+    plans, front = (_with_errors(frame, loaded, kinds, options) for frame in (plans, front))
     best = plans.row(0, named=True) if plans.height else None
     timings = [timing_target(kind, options.frameworks[0], options.times) for kind in kinds]
     reason = None if best else reason_of(search.tally, options, loaded, timings, tried)
     requests, commands = pl.DataFrame(), list[Launch]()
     if best:
+        bases.insert(0, f"best plan: {best['error_class']}")
         device = next(kind for kind in kinds if kind.name == best["device"])
         timing = timing_target(device, best["framework"], options.times)
         plan = served_plan(best, layouts_by_name)
@@ -194,6 +198,22 @@ def _deployment(
         bases=tuple(dict.fromkeys(bases)),
         assumed=_assumed(options, lengths, classes, limits),
     )
+
+
+def _with_errors(
+    plans: pl.DataFrame, model: Model, kinds: Sequence[Device], options: DeployOptions
+) -> pl.DataFrame:
+    """Plans that say how far times were off on runs like them, in their order."""
+    targets = {
+        (kind.name, framework): timing_target(kind, framework, options.times)
+        for kind in kinds
+        for framework in options.frameworks
+    }
+    known = [
+        error_values(row, model, targets[row["device"], row["framework"]])
+        for row in plans.iter_rows(named=True)
+    ]
+    return plans.hstack(pl.DataFrame(known, schema=ERROR_SCHEMA))
 
 
 class _Search(NamedTuple):
@@ -275,11 +295,10 @@ def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
 def _bases(model: Model, timing: TimingTarget, options: DeployOptions) -> list[str]:
     bases = [basis(model.architecture, timing, True)]
     if DISAGGREGATED in options.modes and timing.times != ROOFLINE:
-        split = SERVING_ERRORS["disaggregated"]
+        known = error_class(model.architecture, timing, Case(mode=DISAGGREGATED))
         bases.append(
-            f"disaggregated: TPOT +-{split['tpot_median']:.0f} %; TTFT is not predicted "
-            f"(+-{split['ttft_median']:.0f} %): prefill workers are modelled as queues, busy at "
-            f"most {MAX_BUSY:.0%} of the time"
+            f"disaggregated: {known.text}; prefill workers are modelled as queues, busy at most "
+            f"{MAX_BUSY:.0%} of the time"
         )
     return bases
 

@@ -10,6 +10,7 @@ from sweepengine.costs.spec_sheet import formats_text
 from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
+from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, timing_target
@@ -21,6 +22,7 @@ from sweepengine.grid.plain import image_of
 from sweepengine.grid.points import default_values
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.search.declarations import checked
+from sweepengine.search.known_errors import with_errors
 from sweepengine.search.options import FitOptions
 from sweepengine.search.placements import (
     Precision,
@@ -169,6 +171,7 @@ def _card(
         single = swept({"layout": layout, "batch_size": 1} | _prompts(model), no_answer, sized)
         largest = dict(zip(contexts, single["largest_batch"].to_list(), strict=True))
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
+    rows = with_errors(rows, model, timing)
     last = rows.row(-1, named=True)
     plan = ServedPlan(layout, precision, last["batch_size"], int(last["devices"]),
                       last["requests_per_s"])  # fmt: skip
@@ -182,7 +185,7 @@ def _card(
         largest=largest,
         bound=bound_by(timeline(grid.model, grid.point, timing)),
         requests=percentiles(model, plan, timing, lengths, serving),
-        basis=basis(model.architecture, timing, True),
+        basis=basis(model.architecture, timing, True, Case(precision[0], layout)),
         sized=sized,
     )
 

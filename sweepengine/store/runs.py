@@ -10,11 +10,12 @@ from typing import NamedTuple
 from sweepengine.data.errors import InputError, shown
 from sweepengine.data.files import parsed_json
 from sweepengine.engine.compute import backend_for
+from sweepengine.engine.error_columns import factors_of_axes
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.grid.files import load_grids
 from sweepengine.grid.grid import Chunk, Grid, first_chunks
-from sweepengine.grid.points import output_names
+from sweepengine.grid.points import stored_names
 from sweepengine.store.dataset import (
     FILE_NAME,
     MANIFEST,
@@ -196,7 +197,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         model=grid.model.name,
         model_data=grid.model.data,
         engine=backend_for(points),
-        columns=(*grid.model.inputs, *output_names(grid.model)),
+        columns=(*grid.model.inputs, *stored_names(grid.model)),
         value_bytes=grid.model.architecture.convention.dtype_bytes,
         points=points,
         rows_per_file=ROWS_PER_FILE,
@@ -205,6 +206,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         devices=grid.model.device_names,
         times=grid.model.times,
         bases=grid.bases,
+        error_ranges=factors_of_axes(grid.model, grid.axes) if grid.model.devices else {},
         complete=False,
     )
 

@@ -7,8 +7,15 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sweepengine.data.error_classes import model_kind
 from sweepengine.data.errors import InputError
-from sweepengine.data.family_factors import NO_FACTORS, Family, factors_of, family_of
+from sweepengine.data.family_factors import (
+    NO_FACTORS,
+    Family,
+    factors_of,
+    family_of,
+    was_measured,
+)
 from sweepengine.data.serving_engines import ENGINES, serving_engine
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import (
@@ -64,15 +71,22 @@ class Served(NamedTuple):
 
     engine: str
     system: str
+    device: str
     model: str
+    kind: str
+    """Of the model, one of `error_classes.KINDS`."""
     precision: str
     load: str
+    single: bool
+    """Whether it is one request at a time."""
     aggregated: bool
     judged: bool
     """Whether it is held out."""
     full: bool
     """Whether its requests queue for a full engine, whose limit is unknown."""
     family: Family
+    has_factors: bool
+    """Whether its prediction has factors of its family."""
     layout: Layout
     """Of decode steps."""
     settings: dict[str, float]
@@ -86,6 +100,9 @@ class Served(NamedTuple):
     plain_tpot: float
     """Without anything fitted to serving rows, as the next."""
     plain_ttft: float
+    sheet_tpot: float
+    """By the data sheet alone, as the next; NaN where disaggregated."""
+    sheet_ttft: float
     measured_tpot: float
     measured_ttft: float
 
@@ -143,6 +160,13 @@ def _predicted(row: ServedRow) -> Served:
             decoding, prefill, row.concurrency, output, row.prefill.ranks, row.decode.ranks
         )
     kernels = step_of_batch(batch, 0.0)
+    sheet = ServedWork(
+        kernels=then.step(batch, tokens, output, 0.0, ideal=True),
+        launches=0.0,
+        prefill=first.prefill(tokens, ideal=True),
+        refill=batch * first.prefill(tokens, ideal=True),
+        batch=Batch(batch, tokens, output),
+    )
     together = chunk_requests(batch, tokens, engine.chunk)
     work = ServedWork(
         kernels=kernels,
@@ -154,26 +178,32 @@ def _predicted(row: ServedRow) -> Served:
     if row.aggregated:
         in_serving = engine._replace(tpot_factor=factors.tpot, ttft_factor=factors.ttft)
         times = (work.seconds(launch, in_serving), work.seconds(launch, engine),
-                 work.seconds(constants["step_launch_us"], IDEAL_SERVING_ENGINE))  # fmt: skip
+                 work.seconds(constants["step_launch_us"], IDEAL_SERVING_ENGINE),
+                 sheet.seconds(0.0, IDEAL_SERVING_ENGINE))  # fmt: skip
     else:
         split = (each / A_SECOND, (engine.first + waited) / A_SECOND)
-        times = (split, split, (each / A_SECOND, waited / A_SECOND))
+        times = (split, split, (each / A_SECOND, waited / A_SECOND), (float("nan"), float("nan")))
     return Served(
         row.engine,
         row.system,
+        target.device.name,
         row.model,
+        model_kind(arch, images=False),
         row.precision,
         row.load,
+        row.concurrency == 1,
         row.aggregated,
         row.judged,
         row.full,
         family_of(arch, then.weights, target),
+        row.aggregated and was_measured(arch, then.weights, target),
         then.layout,
         row.settings,
         work,
         *times[0],
         *times[1],
         *times[2],
+        *times[3],
         row.measured_tpot,
         row.measured_ttft,
     )

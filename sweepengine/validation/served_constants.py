@@ -43,7 +43,10 @@ DIGITS = 3
 
 
 class Fitted(NamedTuple):
-    """Constants of one serving engine, and what they predict for all of its rows, ms."""
+    """Constants of one serving engine, and what they predict for all of its rows, ms.
+
+    TTFT is NaN of a load without training rows, which has no constants.
+    """
 
     constants: dict[str, Any]
     tpot: Floats
@@ -120,6 +123,9 @@ def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
     predicted = np.empty(len(rows))
     for load in (STEADY, BURSTS):
         chosen = np.array([row.load == load for row in rows])
+        if not (training & chosen).any():
+            predicted[chosen] = np.nan
+            continue
         of_load = [row for row, taken in zip(rows, chosen, strict=True) if taken]
         constants[load], predicted[chosen] = _fit_load(of_load, step[chosen], training[chosen])
     return Fitted(constants, base + step, predicted)
@@ -205,25 +211,24 @@ def _factor(log: float) -> float:
     return round(float(np.exp(log)), 3)
 
 
-def errors_left_out(rows: Sequence[Served], training: NDArray[np.bool_]) -> dict[str, list[float]]:
-    """Errors on held-out rows of constants that were fitted without their family, %."""
-    off: dict[str, list[float]] = {"tpot": [], "ttft": []}
-    for family in sorted({row.family for row in rows}):
-        inside = np.array([row.family == family for row in rows])
+def predicted_left_out(
+    rows: Sequence[Served], training: NDArray[np.bool_], groups: Sequence[Any]
+) -> tuple[Floats, Floats]:
+    """TPOT and TTFT of all rows by constants that were fitted without the group of each, ms.
+
+    Parameters
+    ----------
+    rows : sequence of Served
+        Of one serving engine.
+    training : bool array, shape (N,)
+    groups : sequence, length N
+    """
+    tpot, ttft = np.empty(len(rows)), np.empty(len(rows))
+    for group in sorted(set(groups)):
+        inside = np.array([other == group for other in groups])
         fitted = fit_engine(rows, training & ~inside)
-        for i in np.flatnonzero(inside & ~training).tolist():
-            off["tpot"].append(100 * abs(fitted.tpot[i] / rows[i].measured_tpot - 1))
-            off["ttft"].append(100 * abs(fitted.ttft[i] / rows[i].measured_ttft - 1))
-    return off
-
-
-def summary(errors: dict[str, list[float]]) -> dict[str, float]:
-    """Mean and median of errors."""
-    return {
-        f"{what}_{name}": round(float(of(values)), 2)
-        for what, values in errors.items()
-        for name, of in (("mean", np.mean), ("median", np.median))
-    }
+        tpot[inside], ttft[inside] = fitted.tpot[inside], fitted.ttft[inside]
+    return tpot, ttft
 
 
 def written(value: Any) -> str:
@@ -241,16 +246,11 @@ def with_constants(text: str, constants: dict[str, Any]) -> str:
     return head + mark + version
 
 
-def factors_text(
-    families: dict[Family, dict[str, Any]], left_out: dict[str, dict[str, float]]
-) -> Iterator[str]:
+def factors_text(families: dict[Family, dict[str, Any]]) -> Iterator[str]:
     """Lines of data/measured/family_factors.toml."""
     yield "# Measured over predicted serving times, of families and of their layouts (tensor,"
-    yield "# expert, data parallel; TPOT, TTFT), and errors on families left out of the fit, %."
+    yield "# expert, data parallel; TPOT, TTFT)."
     yield '# Made by `make serving` (docs/times.md, "Factors of families").'
-    for engine, errors in left_out.items():
-        yield f"\n[left_out.{engine}]"
-        yield from (f"{name} = {value}" for name, value in errors.items())
     for family, row in families.items():
         yield "\n[[families]]"
         for name, value in (family._asdict() | row).items():
@@ -267,8 +267,6 @@ def main() -> None:
     data = Path(str(resources.files("sweepengine.data")))
     served = [row for row in read_rows().served if row.aggregated and not row.full]
     families: dict[Family, dict[str, Any]] = {}
-    left_out: dict[str, dict[str, float]] = {}
-    every: dict[str, list[float]] = {"tpot": [], "ttft": []}
     for framework in FRAMEWORKS:
         rows = [row for row in served if row.engine == framework]
         training = np.array([not row.judged for row in rows])
@@ -280,11 +278,7 @@ def main() -> None:
             "ttft": np.array([row.measured_ttft for row in rows]) / fitted.ttft,
         }
         families |= family_factors(rows, ratios, training)
-        errors = errors_left_out(rows, training)
-        left_out[framework] = summary(errors)
-        every = {what: [*every[what], *errors[what]] for what in every}
-    left_out["all"] = summary(every)
-    lines = "\n".join(factors_text(families, left_out)) + "\n"
+    lines = "\n".join(factors_text(families)) + "\n"
     (data / "measured" / "family_factors.toml").write_text(lines, "utf-8")
 
 

@@ -100,7 +100,9 @@ class ServedGroup(NamedTuple):
         prefill = Pass(requests, tokens, 0, decode=0)
         return prefill_us(arch, (0, 0), self.layout, prefill, speeds)
 
-    def step(self, batch: float, tokens: int, output: int, launch: float) -> float:
+    def step(
+        self, batch: float, tokens: int, output: int, launch: float, ideal: bool = False
+    ) -> float:
         """Mean time of a decode step over `output` steps after `tokens` tokens, us.
 
         Parameters
@@ -111,9 +113,11 @@ class ServedGroup(NamedTuple):
             Of a prompt and of an answer.
         launch : float
             Of an element-wise kernel, us.
+        ideal : bool
+            By the data sheet.
         """
-        arch = self.model.architecture
-        speeds = self.speeds._replace(host=self.speeds.host._replace(step_launch=launch))
+        arch, speeds = self.model.architecture, self.ideal if ideal else self.speeds
+        speeds = speeds._replace(host=speeds.host._replace(step_launch=launch))
         step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), speeds)
         return step.total(tokens, output) / output
 

@@ -154,7 +154,7 @@ def test_benchmark_of_a_server_is_read(tmp_path):
     assert row["predicted_tpot_s"] == pytest.approx(cost["tpot_seconds"])
     assert row["measured_ttft_s"] == 0.21
     assert row["prefill_mfu"] is None  # a TTFT of a running batch is no prefill's time
-    assert "(TPOT in serving)" in found.basis
+    assert "runs of dense models on vLLM" in found.basis
     assert set(found.gap["stage"]) == {"prefill", "decode"}
 
 

@@ -18,6 +18,7 @@ from sweepengine.grid.shorthand import read_layout
 from sweepengine.search.deploy import find_deployment
 from sweepengine.search.disaggregated import EXTRA_WORKERS, MAX_BUSY
 from sweepengine.search.engine_arguments import ENGINE_COMMANDS
+from sweepengine.search.known_errors import ERROR_SCHEMA
 from sweepengine.search.options import DeployOptions, LatencyTargets
 from sweepengine.search.plans import MONEY, PLAN, precision_of, served_plan
 from sweepengine.search.requests import percentiles
@@ -119,7 +120,7 @@ def test_front_is_undominated_and_holds_the_best_of_both_ends():
     whole = [c for c in candidates(MIX[:1]) if c["ttft_s"] <= TARGETS.ttft_s]
     most = max(c["device_tokens_per_s"] for c in whole)
     assert max(devices) >= most * (1 - 1e-9)
-    assert found.front.columns == [*PLAN, *MONEY]
+    assert found.front.columns == [*PLAN, *MONEY, *ERROR_SCHEMA]
 
 
 def test_money_and_power_follow_from_prices_and_watts():

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 import sweepengine as se
+from sweepengine.data.error_classes import ERROR_TABLE
 from sweepengine.data.rates import load_rates, shipped_rates
 from sweepengine.validation import silicon as module
 from sweepengine.validation.calibration import as_toml, calibrate
@@ -84,6 +85,23 @@ def test_served_rows_of_the_half_that_judges(found):
     assert halves == {True, False}
 
 
+def test_families_left_out_of_the_fit(found):
+    errors = found.left_out
+    assert errors.runs > 1200
+    assert errors.tpot.median <= 9
+    assert errors.ttft.median <= 23
+
+
+def test_runs_of_each_collection_are_judged_apart(found):
+    judged = {key[0]: 0 for key in found.collections}
+    for (collection, *_), errors in found.collections.items():
+        judged[collection] += errors.runs
+    for collection, runs in judged.items():
+        held_out = [run for run in found.runs if run.collection == collection and run.judging]
+        assert len(held_out) == runs
+    assert judged["wheel"] > 1400
+
+
 def test_rows_that_cannot_be_predicted_are_counted_with_the_reason(found):
     served = found.served
     assert sum(served.reasons.values()) - served.reasons[
@@ -112,10 +130,15 @@ def test_published_throughputs_stand_beside_ours(found):
 
 
 def test_an_error_that_grew_fails(found, monkeypatch):
-    worse = {name: {key: value - 2 for key, value in errors.items()}
-             for name, errors in module.SERVING_ERRORS.items()}  # fmt: skip
-    monkeypatch.setattr(module, "SERVING_ERRORS", worse)
-    assert len(found.problems) > 10
+    worse = {of: [row | {what: [row[what][0] - 2, *row[what][1:]] for what in ("tpot", "ttft")
+                         if what in row} for row in ERROR_TABLE[of]]
+             for of in ("classes", "collections")}  # fmt: skip
+    monkeypatch.setattr(module, "ERROR_TABLE", {"steps": {"median": 0.0}} | worse)
+    assert len(found.problems) > len(worse["classes"]) + len(worse["collections"])
+    fewer = {of: [row | {"runs": row["runs"] - 1} for row in rows] for of, rows in worse.items()}
+    monkeypatch.setattr(module, "ERROR_TABLE", ERROR_TABLE | {"classes": fewer["classes"]})
+    assert any("runs, recorded" in problem for problem in found.problems)
+    monkeypatch.setattr(module, "ERROR_TABLE", ERROR_TABLE)
     grown = found._replace(
         operators=[found.operators[0]._replace(recorded_median=found.operators[0].median - 1.1)]
     )
@@ -199,6 +222,7 @@ def test_command_prints_tables_and_writes_facts(command, found, tmp_path, monkey
     done = command("validate", "--silicon", "--json", tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
     for said in ("Operators: errors on held-out rows", "Serving, held-out rows", "DeepSeek-OCR",
+                 "Classes of errors", "held-out runs of servers, TPOT is off by",
                  "0 errors worse than recorded"):  # fmt: skip
         assert said in done.stdout
     facts = json.loads((tmp_path / "found.json").read_text())
