@@ -1,7 +1,7 @@
 """The table of classes of errors, data/measured/error_classes.toml, made of held-out runs.
 
-`python -m sweepengine.validation.silicon` writes it. Runs that are predicted without what is known of their
-family or generation need constants of serving engines fitted anew (`served_constants`).
+`python -m sweepengine.validation.silicon` writes it. Runs that are predicted without what is known
+of their family or generation need constants of serving engines fitted anew (`served_constants`).
 """
 
 from collections import defaultdict
