@@ -13,12 +13,11 @@ from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import timing_target
 from sweepengine.engine.frames import cost
 from sweepengine.formulas.points import INPUTS, Point
-from sweepengine.formulas.serving import SERVING
+from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths, lengths_of
-from sweepengine.grid.plain import layout_of
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.shorthand import read_layout, read_precision
 from sweepengine.search.fit import bound_by, fewest
@@ -111,7 +110,7 @@ def controls_of(model: Model) -> list[Control]:
     return [
         *controls,
         Control("attention", "attention", "flash", ("flash", "eager")),
-        Control("serving", "serving", SERVING[0], SERVING),
+        Control("serving", "serving", SERVING[CONTINUOUS], SERVING),
         Control("framework", "serving engine", FRAMEWORKS[0], FRAMEWORKS),
         Control("times", "times", TIMES[0], TIMES),
         Control("ttft", "TTFT target, s", "2"),
@@ -188,12 +187,8 @@ def explore(
     named = device.name if isinstance(device, Device) else str(device)
     inputs |= {"device": named, "framework": timing.framework, "serving": state["serving"]}
     costs = cost(model, timing.times, **inputs)
-    if state["serving"] == SERVING[0]:
-        throughput = batch * point.decode_steps / (costs["ttft_seconds"] + costs["decode_seconds"])
-        throughput /= costs["devices"]
-    else:
-        rows = steady({"precision": precision, "layout": layout_of(point), "batch_size": batch})
-        throughput = rows["device_tokens_per_s"][0]
+    throughput = batch * point.decode_steps / (costs["ttft_seconds"] + costs["decode_seconds"])
+    throughput /= costs["devices"]
     sequences = ceil_div(batch, point.data_parallel)
     memory = {
         "weights": int(costs["weight_bytes"]),

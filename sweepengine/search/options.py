@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from sweepengine.formulas.formats import OWN
 from sweepengine.formulas.points import INPUTS
-from sweepengine.formulas.serving import SERVING
+from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.search.declarations import Option
 
@@ -226,7 +226,7 @@ class PlaceOptions(NamedTuple):
     """Options of `explain`: the timing target and the serving mode."""
 
     framework: Framework = FRAMEWORKS[0]
-    serving: Serving = SERVING[0]
+    serving: Serving = SERVING[CONTINUOUS]
     times: Times = None
     engine: EngineOptions = EngineOptions()
 
@@ -235,7 +235,7 @@ class SloOptions(NamedTuple):
     """Options of `slo`: timing targets, serving mode, achievable peaks and prices."""
 
     framework: Framework = FRAMEWORKS[0]
-    serving: Serving = SERVING[0]
+    serving: Serving = SERVING[CONTINUOUS]
     times: Times = None
     compute_fraction: Annotated[
         float, Option("Fraction of the compute peaks that kernels reach, for --times roofline.")

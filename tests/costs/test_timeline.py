@@ -28,7 +28,7 @@ def found(model, point, device="h100-sxm", times=None):
 @pytest.mark.parametrize("times", ["silicon", "roofline"])
 def test_operators_add_up_to_stages(model, point, times):
     line = found(model, point, times=times)
-    cost = se.cost(model, times, device="h100-sxm", **point)
+    cost = se.cost(model, times, device="h100-sxm", serving="static", **point)
     for stage in ("vision", "prefill", "decode"):
         mine = [operator for operator in line.operators if operator.stage == stage]
         if mine:
@@ -44,7 +44,7 @@ def test_bounds_are_those_that_engineers_know():
     assert by_name["prefill", "MLP"].bound == "compute"
     assert by_name["decode", "MLP"].bound == "memory"
     assert 0.6 < by_name["decode", "MLP"].of_peak < 1
-    assert by_name["decode", "norms"].bound == "latency"
+    assert by_name["decode", "norms"].bound == "fixed costs"
     split = found("qwen3-32b", {"prompt_tokens": 4096, "batch_size": 8, "tensor_parallel": 8})
     links = [o for o in split.operators if (o.stage, o.operator) == ("prefill", "collectives")]
     assert "links" in {operator.bound for operator in links}
