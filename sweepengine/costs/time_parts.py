@@ -9,7 +9,7 @@ from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.plain import image_of
 
 VISION = "vision"
-OTHERS = "waiting for other requests' prefills"
+OTHERS = "prefills of others"
 SCHEDULING = "scheduling (host)"
 FIRST = "first-token constants"
 

@@ -10,11 +10,11 @@ from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import TimingTarget, speeds_of, with_figures
+from sweepengine.data.speeds import TimingTarget, refuse_unjoined, speeds_of, with_figures
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import attended_share, steps_us
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
-from sweepengine.formulas.layout import Share, share_of
+from sweepengine.formulas.layout import Share, devices, share_of
 from sweepengine.formulas.passes import ENDS, times_of
 from sweepengine.formulas.points import Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import cached_before
@@ -128,8 +128,14 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         All inputs.
     place : TimingTarget
         Device and serving engine.
+
+    Raises
+    ------
+    InputError
+        When the device cannot be joined to as many as the layout has.
     """
     arch = model.architecture
+    refuse_unjoined(place.device, devices(layout_of(point)))
     speeds = speeds_of(arch, point, place)
     peaks = speeds_of(arch, point, place._replace(times=ROOFLINE, rates=()))
     device = with_figures(place.device, point)

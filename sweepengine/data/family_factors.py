@@ -132,7 +132,7 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
     """
     device = target.device
     usable = device.usable_where(point.device_memory_gb)
-    chunk = float(chunk_of(target.framework, device.name, usable, point.chunk_tokens))
+    chunk = float(chunk_of(target.framework, device.product, usable, point.chunk_tokens))
     if target.times == ROOFLINE:
         return IDEAL_SERVING_ENGINE._replace(chunk=chunk)
     layout = Layout(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepengine.data.errors import InputError
 from sweepengine.engine.records import FIGURES, flat
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import Phase, device_counts
@@ -141,7 +142,13 @@ def tower_rows(arch: Architecture) -> tuple[Integers, Integers, Integers, Intege
 
 
 def _prefill(arch: Architecture, columns: Columns, of_point: Columns) -> Integers:
-    """Prefill of workloads whose `Tokens` are given, shape (fields of `Phase`, W)."""
+    """Prefill of workloads whose `Tokens` are given, shape (fields of `Phase`, W).
+
+    Raises
+    ------
+    InputError
+        When a figure of one sequence overflows.
+    """
     tokens, features = of_point["prefill"], arch.crossed_rows(of_point["features"])
     cached, flash = of_point["cached"], columns["attention"]
     caches = columns["cache_format"]
@@ -151,7 +158,13 @@ def _prefill(arch: Architecture, columns: Columns, of_point: Columns) -> Integer
                  *(columns[name] for name in LAYOUT_COLUMNS), features)  # fmt: skip
         rows = np.stack(asked, axis=1).tolist()
         made = [prefill_figures(arch, *row[:6], Layout(*row[6:-1]), row[-1]) for row in rows]
-        return np.array(made, np.int64).T
+        try:
+            return np.array(made, np.int64).T
+        except OverflowError:
+            raise InputError(
+                f"a prefill of {int(tokens.max()):,} tokens overflows 64-bit counts: expected a "
+                "shorter prompt"
+            ) from None
     from sweepengine.engine.kernel import Prefilled, fill_prefill
 
     shares = shares_of(arch, columns)

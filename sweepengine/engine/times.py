@@ -36,6 +36,9 @@ RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "ca
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
            "link_bandwidth_gbs", "latent", "expert_parallel", "serving")  # fmt: skip
 """Inputs that decide which rates a point has."""
+DEVICE_FACTORS = [LAYOUT_COLUMNS.index(f"{name}_parallel") for name in
+                  ("tensor", "pipeline", "data")]  # fmt: skip
+"""Columns of a layout whose product are its devices."""
 PREFILLED = ("share", "setting", "tokens", "cached", "filled", "features")
 """Fields of `kernel_times.Row` that decide how long a prefill takes."""
 ENGINE_COLUMNS = (*RATE_COLUMNS, *LAYOUT_COLUMNS, "chunk_tokens")
@@ -85,8 +88,8 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
     speeds = []
     for code, row in enumerate(settings.tolist()):
         point = _point(columns, row)
-        several = bool((layout[codes == code].prod(axis=1) > 1).any())
-        place = target_of_point(model, point, several)
+        several = layout[codes == code][:, DEVICE_FACTORS].prod(axis=1).max()
+        place = target_of_point(model, point, int(several))
         speeds.append(flat(speeds_of(arch, point, place)))
     shares, tokens = shares_of(arch, columns), tokens_by_row(arch, columns)
     batch: Any = ceil_div(columns["batch_size"], columns["data_parallel"])  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sweepengine.costs.time_parts import TimeParts, time_parts
 from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
@@ -20,7 +21,7 @@ from sweepengine.grid.checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths, lengths_of
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.shorthand import read_layout, read_precision
-from sweepengine.search.fit import bound_by, fewest
+from sweepengine.search.fit import fewest, within_nodes
 from sweepengine.search.limits_map import Maps, find_maps
 from sweepengine.search.options import EngineOptions, LatencyTargets, MapOptions
 from sweepengine.search.placements import (
@@ -134,8 +135,8 @@ class Explored(NamedTuple):
     """Bytes of a device: `weights`, `runtime`, `activations`, `graphs`, `cache`, `capacity`."""
     device_tokens_per_s: float
     times: Timeline
-    bound: dict[str, dict[str, float]]
-    """For each phase: the share of its time by what bounds it."""
+    parts: TimeParts
+    """Of its TTFT and TPOT."""
     front: pl.DataFrame
     """Pareto front of batch sizes, layouts and formats that fit and meet the TTFT."""
     maps: Maps
@@ -175,7 +176,7 @@ def explore(
 
     limit, layout = group_limit(loaded, timing, EngineOptions()), state["layout"]
     if layout == FEWEST:
-        layouts = layouts_of(loaded, limit, simple=True)
+        layouts = within_nodes(layouts_of(loaded, limit, simple=True), kind)
         rows = steady({"precision": precision, "layout": layouts, "batch_size": 1})
         (layout,) = spelled_layouts(fewest(rows))
     point = _point(timed, state, lengths, layout)
@@ -219,7 +220,7 @@ def explore(
         memory=memory,
         device_tokens_per_s=throughput,
         times=line,
-        bound=bound_by(line),
+        parts=time_parts(line),
         front=front,
         maps=maps,
     )

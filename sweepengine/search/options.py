@@ -145,8 +145,17 @@ class RequestOptions(NamedTuple):
 
 
 class FitOptions(NamedTuple):
-    """Options of `fit`: how a model runs on each device."""
+    """Options of `fit`: what must be met, and how a model runs on each device."""
 
+    targets: LatencyTargets = LatencyTargets()
+    users: Annotated[
+        int | None, Option("Requests that must run at once on one replica.", **_BATCH)
+    ] = None
+    rate: Annotated[
+        float | None,
+        Option("Requests/s that one replica must serve.", above=0.0, most=1e12,
+               expected="requests a second above 0"),
+    ] = None  # fmt: skip
     layout: Layout = None
     precision: Precision = OWN
     framework: Framework = FRAMEWORKS[0]

@@ -42,8 +42,16 @@ def say(text: str = "", error: bool = False) -> None:
 
 
 def say_json(facts: object) -> None:
-    """Write facts as one line of JSON."""
-    say(json.dumps(facts))
+    """Write facts as one line of JSON; numbers that are not finite are null."""
+    say(json.dumps(_finite(facts), allow_nan=False))
+
+
+def _finite(facts: object) -> object:
+    if isinstance(facts, float):
+        return facts if math.isfinite(facts) else None
+    if isinstance(facts, Mapping):
+        return {name: _finite(value) for name, value in facts.items()}
+    return [_finite(value) for value in facts] if isinstance(facts, list | tuple) else facts
 
 
 def cell(value: object) -> str:
