@@ -14,7 +14,7 @@ from sweepengine.data.speeds import TimingTarget, refuse_unjoined, speeds_of, wi
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import attended_share, steps_us
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
-from sweepengine.formulas.layout import Share, devices, share_of
+from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
 from sweepengine.formulas.points import Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import cached_before
@@ -109,7 +109,7 @@ def _shape_of(model: Model, point: Point) -> _Shape:
     batch = float(ceil_div(point.batch_size, layout.data))
     return _Shape(
         point,
-        share_of(arch, point.attention_heads, point.key_value_heads, layout),
+        all_layers_of(arch, point.attention_heads, point.key_value_heads, layout),
         image,
         tokens_of(point, image.tokens, image.features),
         batch,
@@ -143,8 +143,10 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     # Requests that join a running batch prefill one at a time.
     alone = point._replace(batch_size=1) if continuous else point
     shape = _shape_of(model, point)
-    filled = _without_skipped_work(model, alone, shape, explain(arch, alone).operators())
-    lines = explain(arch, point).operators() if continuous else filled
+    filled = _without_skipped_work(
+        model, alone, shape, explain(arch, alone, shape.share).operators()
+    )
+    lines = explain(arch, point, shape.share).operators() if continuous else filled
     times, ideal = _times(model, shape, speeds), _times(model, shape, peaks)
     whole = dict.fromkeys(("vision", "prefill", "decode"), 0.0)
     for known, us in times.items():
@@ -258,7 +260,7 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
                 spent[name] += steps_us(line, before, steps, span)
             for name, us in spent.items():
                 known = OperatorId(phase, part.group, name)
-                times[known] = share.layout.pipeline * part.layers * us
+                times[known] = part.layers * us
     return times
 
 

@@ -1,6 +1,6 @@
 """The tables of a set of workloads, from compiled formulas where they are many."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from sweepengine.engine.records import FIGURES, flat
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import Phase, device_counts
 from sweepengine.formulas.formats import cache_bits
-from sweepengine.formulas.layout import Layout, share_of
+from sweepengine.formulas.layout import Layout, Share, share_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
 from sweepengine.formulas.vision import VisionPhase, of_images
 from sweepengine.grid.axes import AXES
@@ -44,12 +44,14 @@ def rows_by(columns: Columns, names: tuple[str, ...]) -> tuple[list[list[int]], 
     return np.stack([columns[name][rows] for name in names], axis=1).tolist(), codes
 
 
-def shares_of(arch: Architecture, columns: Columns) -> Shares:
-    """Shares of a device at each row's heads and layout."""
+def shares_of(
+    arch: Architecture, columns: Columns, share: Callable[..., Share] = share_of
+) -> Shares:
+    """Shares of a device at each row's heads and layout: what it holds, or what a pass meets."""
     chosen, codes = rows_by(columns, SHARE)
-    shares = [share_of(arch, row[0], row[1], Layout(*row[2:])) for row in chosen]
-    around = [flat((share.backbone, share.layout, share.ends)) for share in shares]
-    groups = [[flat(group) for group in share.groups] for share in shares]
+    shares = [share(arch, row[0], row[1], Layout(*row[2:])) for row in chosen]
+    around = [flat((one.backbone, one.layout, one.ends)) for one in shares]
+    groups = [[flat(group) for group in one.groups] for one in shares]
     return Shares(np.array(around, np.int64), np.array(groups, np.int64), codes)
 
 

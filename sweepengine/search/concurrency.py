@@ -106,6 +106,6 @@ def verdict(rows: pl.DataFrame, options: FitOptions) -> Verdict:
 
 def _reason(row: dict[str, float], options: FitOptions) -> str:
     """The target that a batch misses."""
-    if row["ttft_s"] > options.targets.ttft_s:
-        return f"TTFT {row['ttft_s'] * 1000:,.4g} ms at {row['batch_size']:,}"
-    return f"TPOT {row['tpot_s'] * 1000:,.3g} ms at {row['batch_size']:,}"
+    late = row["ttft_s"] > options.targets.ttft_s
+    name, seconds = ("TTFT", row["ttft_s"]) if late else ("TPOT", row["tpot_s"])
+    return f"{name} {seconds * 1000:,.1f} ms at {row['batch_size']:,}"

@@ -18,7 +18,7 @@ from sweepengine.search.concurrency import MEETS
 from sweepengine.search.declarations import declared
 from sweepengine.search.fit import Card, Fit
 from sweepengine.search.options import EngineOptions, FitOptions
-from sweepengine.show.terminal import print_table, say
+from sweepengine.show.terminal import four_digits, print_table, say
 
 LENGTH_TITLES = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
            "cached_tokens": "cached tokens", "shared_tokens": "of them shared by all",
@@ -126,7 +126,7 @@ def _verdict(card: Card) -> str:
 
 
 def _part(card: Card, name: str) -> str:
-    return ", ".join(f"{of.get(name, 0.0) * 1000:,.4g}" for of in card.parts if of)
+    return ", ".join(four_digits(of.get(name, 0.0) * 1000) for of in card.parts if of)
 
 
 def _limit(card: Card, what: str) -> str:
@@ -213,9 +213,9 @@ def _latencies(card: Card, i: int) -> str:
     if i >= card.served.height:
         return ""
     row = card.served.row(i, named=True)
-    tpot = "" if row["tpot_s"] is None else f", {row['tpot_s'] * 1000:,.3g}"
+    tpot = "" if row["tpot_s"] is None else f", {four_digits(row['tpot_s'] * 1000)}"
     mark = " *" if row[MEETS] else "  "
-    return f"{row['batch_size']:,}: {row['ttft_s'] * 1000:,.4g}{tpot}{mark}"
+    return f"{row['batch_size']:,}: {four_digits(row['ttft_s'] * 1000)}{tpot}{mark}"
 
 
 def _percentiles(card: Card, name: str, unit: float) -> str:

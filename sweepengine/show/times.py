@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sweepengine.show.terminal import print_table, say
+from sweepengine.show.terminal import four_digits, print_table, say
 
 if TYPE_CHECKING:
     from sweepengine.costs.roofline import OnDevice
@@ -31,6 +31,7 @@ def show_roofline(point: "OnDevice") -> None:
     shown = ", ".join(f"{name} {value / 1e9:,.1f}" for name, value in parts)
     say(f"memory per device, GB: {shown}; of {memory.usable_bytes / 1e9:,.1f} usable")
     fits = f"{'fits' if point.fits else 'does not fit'}, largest batch {memory.largest_batch:,}"
+    fits += "" if point.fits else "; times below are as if it fitted"
     say(f"KV pool: {memory.pool_tokens:,} tokens; the batch {fits}")
 
 
@@ -40,7 +41,7 @@ def show_parts(parts: "TimeParts") -> None:
     whole = [
         text
         for of in (parts.ttft, parts.tpot)
-        for text in (f"{sum(of.values()) * MILLI:,.4g}" if of else "", "")
+        for text in (four_digits(sum(of.values()) * MILLI) if of else "", "")
     ]
     say()
     print_table("What a request sees, ms: parts of its TTFT and TPOT", [*rows, ("sum", *whole)],
@@ -51,7 +52,7 @@ def show_parts(parts: "TimeParts") -> None:
 def _part(parts: Mapping[str, float], name: str) -> tuple[str, str]:
     if name not in parts:
         return "", ""
-    return f"{parts[name] * MILLI:,.4g}", f"{parts[name] / sum(parts.values()):.0%}"
+    return four_digits(parts[name] * MILLI), f"{parts[name] / sum(parts.values()):.0%}"
 
 
 def limits_text(parts: "TimeParts") -> str:
