@@ -302,9 +302,10 @@ def handed_on_us(backbone: Backbone, layout: Layout, rows: float, speeds: Speeds
     moved = rows * backbone.hidden * streams * VALUE
     near = max(wires.node // (layout.tensor * layout.data), 1)
     far = ceil_div(layout.pipeline, near) - 1
-    each = wires.latency + moved / wires.link
-    over = wires.latency + wires.network_latency + moved / wires.network
-    return (layout.pipeline - 1 - far) * each + far * over
+    sent = (layout.pipeline - 1 - far) * (wires.latency + moved / wires.link)
+    if far > 0:
+        sent += far * (wires.latency + wires.network_latency + moved / wires.network)
+    return sent
 
 
 @formula

@@ -130,10 +130,12 @@ class RequestOptions(NamedTuple):
     prompt: Annotated[
         int | None,
         Option("Tokens of a prompt, without those of images.",
+               alias="--prompt-tokens",
                shown=f"{_default('prompt_tokens')}; with images {_default('text_tokens')}"),
     ] = None  # fmt: skip
     answer: Annotated[
-        int | None, Option("Tokens of an answer.", shown=_default("decode_steps"))
+        int | None,
+        Option("Tokens of an answer.", alias="--decode-steps", shown=_default("decode_steps")),
     ] = None
     cached_tokens: Annotated[
         int | None, Option("Tokens before the prompt that are already in the KV cache.")
