@@ -184,7 +184,7 @@ def _designs(
         numbers = cost.cast(pl.Float64)
         valid = bool(((numbers > 0) & numbers.is_finite()).fill_null(False).all())
     if not valid:
-        raise InputError(f"{grid.source}: cost: expected finite numbers above 0 for every design")
+        raise InputError(f"{grid.source}: cost: expected numbers above 0 for every design")
     per_request = (pl.col("cost") / pl.col(EACH)).alias("cost_per_request")
     return folded.with_columns(cost.cast(pl.Float64)).with_columns(per_request), count
 
