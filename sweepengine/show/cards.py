@@ -44,10 +44,10 @@ def show_fit(fitted: Fit, named: str) -> None:
         f"{model.kv_bytes_per_token:,} bytes of KV cache per token; "
         f"{lengths_text(fitted.lengths, model)}"
     )
-    _say(asked_text(options))
     for first in range(0, len(fitted.cards), MOST_COLUMNS):
         cards = fitted.cards[first : first + MOST_COLUMNS]
-        print_table("", _rows(fitted, cards), ("", *(card.device.name for card in cards)))
+        title = "" if first else asked_text(options)
+        print_table(title, _rows(fitted, cards), ("", *(card.device.name for card in cards)))
     say()
     for basis in dict.fromkeys(card.basis for card in fitted.cards):
         _say(basis)
@@ -58,7 +58,8 @@ def show_fit(fitted: Fit, named: str) -> None:
     checkpoint = f"checkpoint: {checkpoint_text(model.architecture)}"
     formats = checkpoint if options.precision == OWN else options.precision
     _say(f"{formats}; {engines_text(fitted.cards)}")
-    say(f"verify: {verifying(fitted, named)}")
+    mean = " (a request of mean lengths)" if fitted.lengths.requests > 1 else ""
+    say(f"verify{mean}: {verifying(fitted, named)}")
     if named.endswith(".json") or "/" in named:
         say(f"counts against torch: sweepengine validate --config {named}")
 
@@ -99,7 +100,8 @@ def _rows(fitted: Fit, cards: Sequence[Card]) -> list[tuple[str, ...]]:
     rows += [("batch: TTFT, TPOT ms", *("* meets the targets" for _ in cards))]
     for i in range(max(card.served.height for card in cards)):
         rows.append(("", *(_latencies(card, i) for card in cards)))
-    rows += [("parts of TTFT, TPOT ms", *(f"at batch {card.verdict.batch:,}" for card in cards))]
+    whose = "parts of TTFT, TPOT ms" if fitted.lengths.requests == 1 else "parts, mean request, ms"
+    rows += [(whose, *(f"at batch {card.verdict.batch:,}" for card in cards))]
     names = [name for name in PARTS if any(name in card.parts.names for card in cards)]
     rows += [(f"  {name}", *(_part(card, name) for card in cards)) for name in names]
     rows += [(f"{what} limited by", *(_limit(card, what) for card in cards))
