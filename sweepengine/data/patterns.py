@@ -112,11 +112,10 @@ ROTATED: dict[str, Callable[[ConfigValues, list[int]], list[bool]]] = {
 
 def _crossed_listed(reader: ConfigValues, layers: int) -> list[bool]:
     key = "cross_attention_layers"
-    listed = reader.value(key)
-    if listed is None:
+    if reader.value(key) is None:
         listed = reader.assumed[key] = reader.defaults[key]
-    if not isinstance(listed, list) or any(type(layer) is not int for layer in listed):
-        raise reader.fail(key, f"= {listed!r}: expected a list of layer numbers")
+    else:
+        listed = reader.layer_numbers(key)
     return [layer in listed for layer in range(layers)]
 
 
@@ -171,9 +170,7 @@ def _listed_sparse(reader: ConfigValues, layers: int) -> list[bool]:
 
 def _sparse_step(reader: ConfigValues, layers: int) -> list[bool]:
     step = reader.number("decoder_sparse_step")
-    dense = reader.value("mlp_only_layers") or []
-    if not isinstance(dense, list):
-        raise reader.fail("mlp_only_layers", "expected a list of layers")
+    dense = reader.layer_numbers("mlp_only_layers")
     return [layer not in dense and (layer + 1) % step == 0 for layer in range(layers)]
 
 
@@ -193,8 +190,8 @@ def _enumerated(reader: ConfigValues, layers: int) -> list[bool]:
 
 
 def _interleaved(reader: ConfigValues, layers: int) -> list[bool]:
-    given = reader.value("moe_layers")
-    if isinstance(given, list):
+    if reader.value("moe_layers") is not None:
+        given = reader.layer_numbers("moe_layers")
         return [layer in given for layer in range(layers)]
     step = reader.number("interleave_moe_layer_step")
     return [(layer + 1) % step == 0 for layer in range(layers)]

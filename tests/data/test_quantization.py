@@ -112,7 +112,7 @@ def test_spellings_of_formats_are_known(quantized, config, weights, activation):
         (group({"num_bits": 8, "type": "int"}) | {"config_groups": {
             "a": {"weights": {"num_bits": 8, "type": "int"}},
             "b": {"weights": {"num_bits": 4, "type": "int", "group_size": 128}}}},
-         "config_groups: int8, int4: expected one format"),
+         'config_groups: int8, int4: expected one group of "Linear"'),
         ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "expected 4 bits"),
         ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "expected [128, 128]"),
         (GROUP, "config_groups: required key is missing"),
@@ -124,7 +124,8 @@ def test_spellings_of_formats_are_known(quantized, config, weights, activation):
         ("fp8", "expected a table"),
         (BLOCKS | {"ignore": "lm_head"}, "ignore: expected a list of modules"),
         (GROUP | {"config_groups": ["g"]}, "expected the format of"),
-        (group({"num_bits": 8, "type": "int"}) | {"ignore": ["re:("]}, "expected the format of"),
+        (group({"num_bits": 8, "type": "int"}) | {"ignore": ["re:("]},
+         "(: expected a regular expression without look-around and back-references"),
         ({"quant_algo": ["NVFP4"]}, "expected the format of"),
     ],
 )  # fmt: skip
