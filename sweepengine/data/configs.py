@@ -19,7 +19,9 @@ def families() -> dict[str, Any]:
     tables = shipped_table("families.toml")
     for name, family in tables["families"].items():
         if "like" in family:
-            tables["families"][name] = tables["families"][family["like"]]
+            base = tables["families"][family["like"]]
+            defaults = {**base.get("defaults", {}), **family.get("defaults", {})}
+            tables["families"][name] = {**base, **family, "defaults": defaults}
     return tables
 
 
