@@ -85,7 +85,7 @@ class ConfigValues:
     def value(self, key: str) -> Any:
         """Value of a key, or the default of transformers, or None."""
         self.read.add(key)
-        outer = key == "tie_word_embeddings" and not self.family.get("tied_by_part")
+        outer = key == "tie_word_embeddings" and "decoder" not in self.outer
         if outer and self.outer.get(key) is not None:
             return self.outer[key]  # in a config of several parts transformers obeys this one
         if key in self.part:
