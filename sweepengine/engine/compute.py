@@ -257,7 +257,7 @@ def point_seconds(model: Model, point: Point) -> dict[str, float]:
 
 
 def _target(model: Model, point: Point) -> TimingTarget:
-    return target_of_point(model, point, devices(layout_of(point)) > 1)
+    return target_of_point(model, point, devices(layout_of(point)))
 
 
 def _seconds(model: Model, point: Point, target: TimingTarget) -> dict[str, float]:

@@ -43,10 +43,11 @@ def texts_of(codes: NDArray[Any]) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """Distinct texts in alphabetical order, and the position of each code's text among them."""
     if codes.strides == (0,) and len(codes):
         return (_TEXTS[int(codes[0])],), np.zeros(len(codes), np.int16)
-    present, places = np.unique(codes, return_inverse=True)
-    texts = [_TEXTS[code] for code in present.tolist()]
-    ordered = sorted(texts)
-    return tuple(ordered), np.array([ordered.index(text) for text in texts], np.int16)[places]
+    present = np.flatnonzero(np.bincount(codes)).tolist()
+    ordered = sorted(present, key=_TEXTS.__getitem__)
+    places = np.zeros(len(_TEXTS), np.int16)
+    places[ordered] = np.arange(len(ordered))
+    return tuple(_TEXTS[code] for code in ordered), places[codes]
 
 
 def error_series(name: str, values: NDArray[Any]) -> pl.Series:
@@ -55,7 +56,8 @@ def error_series(name: str, values: NDArray[Any]) -> pl.Series:
         texts, places = texts_of(values)
         return pl.Series(name, texts, pl.String).gather(places.astype(np.uint32))
     series = pl.Series(name, values)
-    return series.fill_nan(None) if values.dtype.kind == "f" else series
+    unknown = values.dtype.kind == "f" and np.isnan(values).any()
+    return series.fill_nan(None) if unknown else series
 
 
 def case_of(value: Callable[[str], int]) -> Case:
@@ -203,7 +205,11 @@ def errors_of_columns(
 
 
 def _flagged(name: str, values: Integers) -> Integers:
-    return np.minimum(values, FLAGS[name]) if name in FLAGS else values
+    if name not in FLAGS:
+        return values
+    repeated = values.strides == (0,) and len(values)
+    least: Integers = np.minimum(values[:1] if repeated else values, FLAGS[name])
+    return np.broadcast_to(least[0], len(values)) if repeated else least
 
 
 def _columns(
@@ -229,8 +235,9 @@ def _columns(
         else:
             figures = [getattr(known, time) for known in classes]
             values = np.array([np.nan if one is None else getattr(one, end) for one in figures])
-        of_each = np.broadcast_to(values[codes[0]], len(codes)) if same else values[codes]
+        of_each = np.broadcast_to(values[codes[0]], len(codes)) if same else values.take(codes)
         if end and not np.isnan(values).all():
-            of_each = of_each * seconds[f"{time}_seconds"]
+            into = None if same else of_each
+            of_each = np.multiply(of_each, seconds[f"{time}_seconds"], out=into)
         found[name] = of_each
     return found
