@@ -13,6 +13,7 @@ from sweepengine.formulas.figures import Phase, device_counts
 from sweepengine.formulas.formats import cache_bits
 from sweepengine.formulas.layout import Layout, Share, share_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
+from sweepengine.formulas.reductions import more_positions
 from sweepengine.formulas.vision import VisionPhase, of_images
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.plain import image_of_sizes, prefill_figures, step_figures, vision_figures
@@ -106,6 +107,9 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
     for record in ("decode", "weights"):
         parts = [step.counts if record == "decode" else step.weights for step in steps]
         put(record, parts[0]._fields, np.array(parts, np.int64).T, codes)
+    more = more_positions(arch.backbone.positions, tokens["prefill"])  # type: ignore[arg-type]
+    more = more * figures[FIGURES.index("weights.position_row_bytes")]
+    put("weights", ("prefill_read_bytes",), np.stack([more]), every)
     layouts = [device_counts(Layout(*row[6:-1])) for row in chosen]
     put("devices", layouts[0]._fields, np.array(layouts, np.int64).T, codes)
     growth = np.array([[flat(each) for each in step.growth] for step in steps], np.int64)
