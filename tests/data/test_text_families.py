@@ -77,7 +77,7 @@ def test_unknown_type_is_compared_with_known_ones(tmp_path):
 
 
 @pytest.mark.parametrize(("outer", "inner", "tied"), [(True, False, True), (False, True, False),
-                                                      (None, True, True)])  # fmt: skip
+                                                      (None, True, False)])  # fmt: skip
 def test_outer_config_decides_whether_the_head_is_tied(outer, inner, tied, tmp_path):
     config = saved("qwen3_vl")
     config["text_config"]["tie_word_embeddings"] = inner
