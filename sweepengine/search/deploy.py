@@ -167,7 +167,9 @@ def _deployment(
             return served_plan(row, layouts), each
 
         plan, (timing, prefill) = prepared(best)
-        requests = percentiles(loaded, plan, timing, lengths, options.serving, prefill)
+        requests = percentiles(
+            loaded, plan, timing, lengths, options.serving, options.engine, prefill
+        )
         longest = longest_tokens(loaded, timing, lengths)
         recommended = plans.filter(standing=BEST, basis=best["basis"])
         for row in recommended.rows(named=True):
