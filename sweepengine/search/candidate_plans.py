@@ -6,11 +6,13 @@ from typing import NamedTuple
 import polars as pl
 
 from sweepengine.data.devices import Device
+from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.layout import devices as devices_of
 from sweepengine.grid.lengths import Lengths, quantile
+from sweepengine.grid.shorthand import layout_name
 from sweepengine.search.disaggregated import Pairing, Workers, combined
 from sweepengine.search.engine_arguments import runs_layout
 from sweepengine.search.margins import margin_of, tightened
@@ -63,6 +65,12 @@ def space_of(model: Model, device: Device, options: DeployOptions, alone: bool) 
         When a layout or a precision of the options is not valid.
     """
     chosen = list(dict.fromkeys(read_layouts("deploy", model, options.layouts)))
+    for framework in options.frameworks:
+        if wrong := next((one for one in chosen if not runs_layout(framework, one)), None):
+            raise InputError(
+                f"deploy: --layout {layout_name(wrong)}: {framework} splits attention over all "
+                "devices of a stage or none: expected one size of tp and dp to be 1"
+            )
     names = SEARCHED_PRECISIONS if ANY in options.precisions else LOADED_PRECISIONS
     if options.precisions and ANY not in options.precisions:
         formats = read_precisions("deploy", model, options.precisions)

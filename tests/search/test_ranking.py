@@ -181,6 +181,10 @@ def test_formats_that_need_another_checkpoint_are_tried_on_request():
             {"frameworks": ("trtllm",), "decode_device": "mi300x"},
             "--framework trtllm: mi300x is a device of AMD: expected one of NVIDIA",
         ),
+        (
+            {"frameworks": ("trtllm",), "layouts": ("tp2-ep4-dp2",)},
+            "--layout tp2-ep4-dp2: trtllm splits attention over all devices of a stage or none",
+        ),
         ({"margin": -0.1}, "--margin -0.1: expected 0..10"),
         ({"users": 0}, "--users 0: expected 1..1,000,000,000"),
         ({"latency_s": 0.0}, "--latency 0: expected seconds above 0"),
@@ -188,7 +192,7 @@ def test_formats_that_need_another_checkpoint_are_tried_on_request():
 )
 def test_options_that_contradict_are_named(more, said):
     with pytest.raises(InputError) as error:
-        found_of(**more)
+        found_of(model="qwen3-30b-a3b", **more)
     assert said in str(error.value)
 
 
