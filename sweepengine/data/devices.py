@@ -65,6 +65,7 @@ class DeviceFile(BaseModel):
     ]
     name: Name
     description: Text = ""
+    maker: Literal["NVIDIA", "AMD", "Intel"] = "NVIDIA"
     tensor_bf16: _Rate
     cuda_fp32: _Rate
     bandwidth: _Bandwidth
@@ -130,6 +131,8 @@ class Device(NamedTuple):
     """The device whose rates are used where this device has none."""
     rates: tuple[Path, ...] = ()
     """Rates files of the user, in addition to shipped ones."""
+    maker: str = "NVIDIA"
+    """Decides which serving engines and container images run on it."""
 
     @property
     def product(self) -> str:
@@ -203,6 +206,7 @@ def load_device(name: Device | str | Path) -> Device:
         measured=file.rates.measured,
         like=file.rates.like,
         rates=tuple(path.parent / name for name in file.rates.files),
+        maker=file.maker,
     )
     if path in known("devices").values():
         _SHIPPED[path] = device
