@@ -4,7 +4,16 @@ from typing import Any, NamedTuple
 
 from sweepengine.data.devices import Device
 from sweepengine.data.fits import Kernel
-from sweepengine.data.rates import FORMS, RatesFile, ideal, resolved, scales_of, weight_bytes
+from sweepengine.data.rates import (
+    FORMS,
+    RatesFile,
+    ideal,
+    measured_devices,
+    resolved,
+    scales_of,
+    shipped_rates,
+    weight_bytes,
+)
 from sweepengine.data.serving_engines import ENGINES
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import WIDE, time_window
@@ -63,6 +72,11 @@ class ModelKernels(NamedTuple):
     device: Device
     shapes: Shapes
 
+    def is_borrowed(self, file: RatesFile) -> bool:
+        """Whether a file has the shipped rates of a device that this one is like."""
+        own = measured_devices().get(self.device.measured or "")
+        return file.device != own and (file.device, file.framework) in shipped_rates()
+
     def taken(self, kind: str, names: tuple[str, ...]) -> tuple[str, Kernel, bool]:
         """Format name and kernel of the first match, and whether it is of another device.
 
@@ -75,7 +89,7 @@ class ModelKernels(NamedTuple):
             for name in (name for name in names if name in fits):
                 kernel = fits[name].kernel_for(shape, self.shapes.expert_parallel)
                 if kind != "gemm" or kernel.rates["launch"] <= HOST_BOUND_US:
-                    return name, kernel, file.device != self.device.name
+                    return name, kernel, self.is_borrowed(file)
         return "", Kernel(name=ROOFLINE, rates=ideal(FORMS[kind])), False
 
     def speeds(
