@@ -218,3 +218,11 @@ def test_a_device_file_under_another_name_is_the_same_device(tmp_path, name, ren
     point = {"prompt_tokens": 3000, "batch_size": 8, "decode_steps": 100}
     shipped, own = (se.cost("llama-3.1-8b", device=each, **point) for each in (name, path))
     assert own == shipped
+
+
+def test_the_basis_says_how_much_slower_a_device_was_measured():
+    arch = se.load_model("qwen3-32b").architecture
+    text = basis(arch, timing_target(se.load_device("mi300x"), "sglang"), served=True)
+    slower = se.load_device("mi300x").slower["sglang"]
+    assert f"kernels {slower:.2g} times as long, as its public runs under SGLang say" in text
+    assert "points of error" not in text
