@@ -78,6 +78,7 @@ rates: .venv/everything
 
 serving: .venv/everything
 	$(BIN)/python -m sweepengine.validation.served_constants
+	$(BIN)/python -m sweepengine.validation.other_constants
 	$(BIN)/python -m sweepengine.validation.silicon > .served.toml
 	mv .served.toml sweepengine/data/measured/served.toml
 

@@ -61,10 +61,21 @@ def basis(arch: Architecture, target: TimingTarget, served: bool, weights: int =
     if served:
         text += f", {_served(arch, weights, target)}"
     if target.borrowed:
-        text += f"; rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
+        text += f"; {_borrowed(target)}"
     if target.rates[0].framework != framework:
         text += f"; measured under {target.rates[0].framework}"
     return text
+
+
+def _borrowed(target: TimingTarget) -> str:
+    """Whose rates a device takes, and what was measured of it itself."""
+    slower = target.device.slower_under(target.framework)
+    if slower == 1.0:
+        return f"rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
+    return (
+        f"rates borrowed from {target.borrowed} as shares of the data sheet, kernels {slower:.2g} "
+        "times as long, as its public runs under SGLang say"
+    )
 
 
 def _served(arch: Architecture, weights: int, target: TimingTarget) -> str:

@@ -52,6 +52,8 @@ class _Rates(BaseModel):
     """Name of the device in the measured tables, whatever this file is called."""
     like: Name | None = None
     """The device whose rates are used, as shares of the data sheet."""
+    slower: dict[str, Annotated[float, Field(ge=0.01, le=100, strict=True)]] = {}
+    """By serving engine: how many times as long its kernels take as those rates say."""
     files: list[Source] = []
     """Rates files of `calibrate`, relative to the device file; they precede all others."""
 
@@ -81,7 +83,7 @@ class DeviceFile(BaseModel):
     network: _Bandwidth | None = None
     network_latency: _Latency | None = None
     watts: _Figure[Literal["W"]] | None = None
-    multiprocessors: _Figure[Literal["SMs"]] | None = None
+    multiprocessors: _Figure[Literal["SMs", "CUs"]] | None = None
     rates: _Rates = _Rates()
 
 
@@ -133,6 +135,18 @@ class Device(NamedTuple):
     """Rates files of the user, in addition to shipped ones."""
     maker: str = "NVIDIA"
     """Decides which serving engines and container images run on it."""
+    slower: dict[str, float] = {}
+    """By serving engine: how many times as long its kernels take as rates of `like` say."""
+
+    def slower_under(self, framework: str) -> float:
+        """How many times as long kernels take as borrowed rates say.
+
+        Of another serving engine where this one was not measured, of the device that it is `like`
+        where itself was not, and 1 where neither was.
+        """
+        if self.slower:
+            return self.slower.get(framework, next(iter(self.slower.values())))
+        return load_device(self.like).slower_under(framework) if self.like else 1.0
 
     @property
     def product(self) -> str:
@@ -207,6 +221,7 @@ def load_device(name: Device | str | Path) -> Device:
         like=file.rates.like,
         rates=tuple(path.parent / name for name in file.rates.files),
         maker=file.maker,
+        slower=file.rates.slower,
     )
     if path in known("devices").values():
         _SHIPPED[path] = device

@@ -72,6 +72,11 @@ def parameters_of(arch: Architecture) -> int:
     return sum(parameter_parts(arch).values())
 
 
+def layers_of(arch: Architecture) -> int:
+    """Layers of a model's decoder."""
+    return sum(group.layers for group in arch.groups)
+
+
 def family_of(arch: Architecture, weights: int, target: TimingTarget) -> Family:
     """The family that a point is of.
 
@@ -88,7 +93,7 @@ def family_of(arch: Architecture, weights: int, target: TimingTarget) -> Family:
         target.framework,
         parameters_of(arch),
         experts if arch.routings else mlp,
-        _GENERATIONS.get(target.rates[0].device, ""),
+        _GENERATIONS.get(target.device.name) or _GENERATIONS.get(target.rates[0].device, ""),
     )
 
 
@@ -140,4 +145,5 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
     )
     tpot, ttft = factors_of(arch, point.weight_format, layout, target)
     engine = serving_engine(target.framework, STEADY)
-    return engine._replace(chunk=chunk, tpot_factor=tpot, ttft_factor=ttft)
+    least = engine.least * layers_of(arch)
+    return engine._replace(chunk=chunk, least=least, tpot_factor=tpot, ttft_factor=ttft)

@@ -96,7 +96,7 @@ def test_command_says_the_basis_beside_times(command):
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        (("--device", "mi300x", "--times", "silicon"), "mi300x: has no rates"),
+        (("--device", "gaudi-3", "--times", "silicon"), "gaudi-3: has no rates"),
         (("--device", "h200", "--framework", "tgi"), "tgi"),
         (("--device", "h200", "--serving", "x"), "x"),
     ],

@@ -175,8 +175,8 @@ BAD = {
         "expected --times roofline",
     ),
     "silicon of a device without rates": (
-        ["--device", "mi300x", "--times", "silicon"],
-        'mi300x: has no rates: expected times = "roofline", a device of',
+        ["--device", "gaudi-3", "--times", "silicon"],
+        'gaudi-3: has no rates: expected times = "roofline", a device of',
     ),
     "no such points": (
         [*H100, "--where", "batch_size = 7"],
