@@ -67,6 +67,7 @@ class DeviceFile(BaseModel):
     ]
     name: Name
     description: Text = ""
+    maker: Literal["NVIDIA", "AMD", "Intel"] = "NVIDIA"
     tensor_bf16: _Rate
     cuda_fp32: _Rate
     bandwidth: _Bandwidth
@@ -134,6 +135,8 @@ class Device(NamedTuple):
     """Rates files of the user, in addition to shipped ones."""
     slower: dict[str, float] = {}
     """By serving engine: how many times as long its kernels take as rates of `like` say."""
+    maker: str = "NVIDIA"
+    """Decides which serving engines and container images run on it."""
 
     def slower_under(self, framework: str) -> float:
         """How many times as long kernels take as borrowed rates say.
@@ -218,6 +221,7 @@ def load_device(name: Device | str | Path) -> Device:
         like=file.rates.like,
         rates=tuple(path.parent / name for name in file.rates.files),
         slower=file.rates.slower,
+        maker=file.maker,
     )
     if path in known("devices").values():
         _SHIPPED[path] = device
