@@ -133,10 +133,10 @@ class Device(NamedTuple):
     """The device whose rates are used where this device has none."""
     rates: tuple[Path, ...] = ()
     """Rates files of the user, in addition to shipped ones."""
-    maker: str = "NVIDIA"
-    """Decides which serving engines and container images run on it."""
     slower: dict[str, float] = {}
     """By serving engine: how many times as long its kernels take as rates of `like` say."""
+    maker: str = "NVIDIA"
+    """Decides which serving engines and container images run on it."""
 
     def slower_under(self, framework: str) -> float:
         """How many times as long kernels take as borrowed rates say.
