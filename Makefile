@@ -79,6 +79,7 @@ rates: .venv/everything
 
 serving: .venv/everything
 	$(BIN)/python -m sweepengine.validation.served_constants
+	$(BIN)/python -m sweepengine.validation.other_constants
 	$(BIN)/python -m sweepengine.validation.silicon
 
 docs: .venv/everything

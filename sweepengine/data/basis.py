@@ -58,7 +58,18 @@ def basis(
     text = f"{device}, {framework} {version}: operators +-{operator_error(arch, target):.0f} %; "
     text += known.text
     if target.borrowed:
-        text += f"; rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
+        text += f"; {_borrowed(target)}"
     if target.rates[0].framework != framework:
         text += f"; measured under {target.rates[0].framework}"
     return text
+
+
+def _borrowed(target: TimingTarget) -> str:
+    """Whose rates a device takes, and what was measured of it itself."""
+    slower = target.device.slower_under(target.framework)
+    if slower == 1.0:
+        return f"rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
+    return (
+        f"rates borrowed from {target.borrowed} as shares of the data sheet, kernels {slower:.2g} "
+        "times as long, as its public runs under SGLang say"
+    )

@@ -143,7 +143,8 @@ _CLASSES: Final = {
     )
     for row in ERROR_TABLE["classes"]
 }
-_MEASURED: Final = {key.generation for key in _CLASSES if key.basis == FAMILY} - {""}
+_MEASURED: Final = {(key.kind, key.generation) for key in _CLASSES if key.basis == FAMILY}
+"""Kinds of models, and generations that runs of them were measured on."""
 
 
 @lru_cache(1 << 8)
@@ -212,11 +213,11 @@ def error_class(arch: Architecture, target: TimingTarget, case: Case) -> ErrorCl
 def closest(key: ClassKey) -> ErrorClass:
     """The closest class that holds enough runs.
 
-    Never one of another kind of model. Of a generation without runs, times are not taken to be as
-    good as those of others: the text says how far times of generations were off that were left out
-    of the fit.
+    Never one of another kind of model. Of a generation without runs of the kind, times are not
+    taken to be as good as those of others: the text says how far times of generations were off that
+    were left out of the fit.
     """
-    known = key.generation in _MEASURED
+    known = bool(key.generation) and (key.kind, key.generation) in _MEASURED
     if key.basis == DATA_SHEET:
         return _of_data_sheet(key, known)
     if not known:
@@ -248,8 +249,9 @@ def ranges(known: ErrorClass, ttft: float, tpot: float | None) -> dict[str, Any]
 
 
 def _of_unmeasured(key: ClassKey) -> ErrorClass:
-    """Of a device with rates, of whose generation no serving run was measured."""
-    unlike = f"none on {GENERATION_TITLES.get(key.generation, 'this device')}"
+    """Of a device with rates, on whose generation no serving run of the kind was measured."""
+    where = GENERATION_TITLES.get(key.generation, "this device")
+    unlike = f"none of {KINDS[key.kind]} on {where}"
     found = _first(key._replace(basis=GENERATION, generation="", load="", layout=""))
     if found is None:
         return _unlike(unlike)

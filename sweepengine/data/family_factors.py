@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sweepengine.data.files import shipped_table
-from sweepengine.data.generations import GENERATIONS, generation_of
+from sweepengine.data.generations import generation_of
 from sweepengine.data.serving_engines import serving_engine
 from sweepengine.data.serving_engines.memory import chunk_of
 from sweepengine.data.speeds import STEADY, TimingTarget
@@ -58,14 +58,19 @@ _MODELS: Final = {family.parameters for family in _FACTORS}
 
 
 def stated_factors() -> list[Any]:
-    """Factors and generations, for hashes."""
-    return [FAMILY_FACTORS["families"], GENERATIONS]
+    """Factors, for hashes."""
+    return [FAMILY_FACTORS["families"]]
 
 
 @lru_cache(1 << 8)
 def parameters_of(arch: Architecture) -> int:
     """Parameters of a model, towers included."""
     return sum(parameter_parts(arch).values())
+
+
+def layers_of(arch: Architecture) -> int:
+    """Layers of a model's decoder."""
+    return sum(group.layers for group in arch.groups)
 
 
 def family_of(arch: Architecture, weights: int, target: TimingTarget) -> Family:
@@ -136,4 +141,5 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
     )
     tpot, ttft = factors_of(arch, point.weight_format, layout, target)
     engine = serving_engine(target.framework, STEADY)
-    return engine._replace(chunk=chunk, tpot_factor=tpot, ttft_factor=ttft)
+    least = engine.least * layers_of(arch)
+    return engine._replace(chunk=chunk, least=least, tpot_factor=tpot, ttft_factor=ttft)

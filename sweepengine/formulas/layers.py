@@ -168,7 +168,8 @@ def layer_norms(group: Group, backbone: Backbone, tokens: int) -> Cost:
         tokens, forward.inner_norm * forward.width, backbone.norm_flops, backbone.norm_weights
     )
     around = add(scaled(block, count, count), inside)
-    return add(around, inner_norms(group.attention, tokens, backbone.norm_flops))
+    kind = (backbone.norm_flops, backbone.norm_weights)
+    return add(around, inner_norms(group.attention, tokens, *kind))
 
 
 @formula
@@ -262,6 +263,16 @@ def row_values(backbone: Backbone) -> int:
 
 
 @formula
+def head_layer(backbone: Backbone, tokens: int) -> Cost:
+    """A layer before the head: tensor `2*T*h*h`, CUDA GELU `4*T*h` and a norm; nothing: none."""
+    hidden = backbone.head_layer * backbone.hidden
+    projected = linear(tokens, hidden, hidden, backbone.head_layer_bias)
+    activated = element_wise_cost(4 * tokens * hidden, 0, 0, 0, 0)
+    normed = hidden_norm(tokens, hidden, backbone.norm_flops, backbone.norm_weights)
+    return add(add(projected, activated), normed)
+
+
+@formula
 def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     """Token table, last norm and head, over all T positions; streams collapse before them.
 
@@ -286,9 +297,10 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
         + backbone.input_rows * backbone.input_layers * backbone.input_width,
     )
     normed = hidden_norm(
-        tokens, backbone.table_norm * hidden, backbone.norm_flops, backbone.norm_weights
+        tokens, backbone.table_norm * hidden, backbone.norm_flops, backbone.table_norm_weights
     )
     head = add(linear(tokens, hidden, narrow, 0), linear(tokens, width, vocabulary, 0))
+    head = add(head, head_layer(backbone, tokens))
     biases = backbone.head_bias * vocabulary
     read = head.weights + biases
     capped = 3 * backbone.logit_softcap * tokens * vocabulary

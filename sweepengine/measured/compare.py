@@ -15,6 +15,7 @@ from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, on_devices, timing_target
 from sweepengine.engine.frames import evaluate
+from sweepengine.formulas.serving import SERVING, STATIC
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.points import checked_point, phases_of
 from sweepengine.grid.shorthand import joint_values
@@ -141,7 +142,8 @@ def _points(
     if model.has_vision and "prompt_tokens" in frame.columns:
         frame = frame.rename({"prompt_tokens": "text_tokens"})
     named = device.name if isinstance(device, Device) else str(device)
-    extra: dict[str, Any] = {"device": named, "framework": options.framework, "decode_steps": 100}
+    extra: dict[str, Any] = {"device": named, "framework": options.framework, "decode_steps": 100,
+                             "serving": SERVING[STATIC]}  # fmt: skip
     if model.has_vision and not model.has["crops"]:
         extra["images"] = 0
     if options.layout is not None:

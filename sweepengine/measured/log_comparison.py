@@ -19,8 +19,8 @@ from sweepengine.grid.points import checked_point
 from sweepengine.measured.compare import Compared, find_comparison
 from sweepengine.measured.engine_logs import FIGURES, StartLog, format_of, read_log
 from sweepengine.measured.measured_runs import read_runs
+from sweepengine.search.checkpoints import repository
 from sweepengine.search.declarations import checked
-from sweepengine.search.engine_arguments import repository
 from sweepengine.search.engine_settings import engine_values
 from sweepengine.search.options import CompareOptions, EngineOptions
 

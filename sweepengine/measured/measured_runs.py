@@ -12,7 +12,7 @@ from sweepengine.data.files import known, read_text
 from sweepengine.data.models import load_model
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.checks import checked_value
-from sweepengine.search.engine_arguments import repository
+from sweepengine.search.checkpoints import repository
 from sweepengine.search.requests import read_frame
 
 MEASURED = {

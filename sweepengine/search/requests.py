@@ -101,6 +101,7 @@ def percentiles(
     lengths: Lengths,
     serving: ServingAssumptions,
     engine: EngineOptions = EngineOptions(),  # noqa: B008 -- immutable
+    prefill_timing: TimingTarget | None = None,
 ) -> pl.DataFrame:
     """Latency percentiles of a plan, from one sweep over all lengths.
 
@@ -114,6 +115,8 @@ def percentiles(
     serving : ServingAssumptions
     engine : EngineOptions
         Settings of the serving engine.
+    prefill_timing : TimingTarget, optional
+        Of its prefill workers, where they run on another device.
 
     Returns
     -------
@@ -122,17 +125,19 @@ def percentiles(
         `latency_s`, `device_seconds` of all devices, and `cache_bytes`, KV cache per device.
     """
 
-    def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame, ServingEngine]:
+    def swept(
+        layout: Layout, batch: int, on: TimingTarget
+    ) -> tuple[dict[str, Any], pl.DataFrame, ServingEngine]:
         axes = {"precision": plan.precision, "layout": layout, "batch_size": batch}
-        grid = search_grid(model, timing, axes, lengths, "deploy", engine)
+        grid = search_grid(model, on, axes, lengths, "deploy", engine)
         frame = pl.concat(swept_frames(grid, ("decode_kv_cache_bytes",)))
-        (measures,) = steady_states(grid, frame, timing, serving).to_dicts()
-        return measures, frame, engine_of_candidates(grid, frame[:1], timing)
+        (measures,) = steady_states(grid, frame, on, serving).to_dicts()
+        return measures, frame, engine_of_candidates(grid, frame[:1], on)
 
-    measures, each, adds = swept(plan.layout, plan.batch_size)
+    measures, each, adds = swept(plan.layout, plan.batch_size, timing)
     steps = lengths.column("decode_steps", model)
     if plan.prefill_layout is not None:
-        worker, prefills, _ = swept(plan.prefill_layout, 1)
+        worker, prefills, _ = swept(plan.prefill_layout, 1, prefill_timing or timing)
         prefill = _prefill_seconds(prefills)
         rate = plan.prefill_groups * worker["data_parallel"] / worker["prefill_s"]
         busy = plan.requests_per_s / rate

@@ -17,6 +17,8 @@ from transformers import (
 )
 from transformers.integrations.moe import use_experts_implementation
 from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
+from transformers.models.granite4_vision.modeling_granite4_vision import Granite4VisionTextModel
+from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextForCausalLM
 from transformers.models.minimax.modeling_minimax import MiniMaxCache
 from transformers.models.mllama.modeling_mllama import MllamaForCausalLM
 from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts, Step3p7TextModel
@@ -41,6 +43,8 @@ UNLISTED = {
     OCR_TEXT: DeepseekOcr2TextModel,
     "step3p5": Step3p7TextModel,
     "mllama_text_model": MllamaForCausalLM,
+    "kosmos_2_text_model": Kosmos2TextForCausalLM,
+    "granite4_vision_text": Granite4VisionTextModel,
 }
 """Decoders that AutoModel of transformers does not know."""
 use_experts_implementation(Step3p7Experts)  # on meta the activated experts are unknown

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sweepengine.data.devices import load_device
 from sweepengine.data.error_classes import (
     DATA_SHEET,
     GENERATION,
@@ -21,7 +22,6 @@ from sweepengine.data.error_classes import (
     layout_kind,
     relaxed,
 )
-from sweepengine.data.generations import GENERATIONS
 from sweepengine.grid.shorthand import read_layout
 from sweepengine.validation.judged import JudgedRun
 
@@ -52,7 +52,7 @@ def key_of(run: JudgedRun) -> ClassKey:
         " ".join(mode for mode, is_so in modes.items() if is_so),
         run.kind,
         run.engine,
-        GENERATIONS[run.device],
+        load_device(run.device).generation,
         run.load,
         layout_kind(read_layout(run.layout)),
     )
@@ -65,7 +65,7 @@ def classes_of(runs: Sequence[JudgedRun]) -> dict[ClassKey, Recorded]:
     """Classes of at least `LEAST_RUNS` held-out runs, with every key left out in turn."""
     members: dict[ClassKey, list[JudgedRun]] = defaultdict(list)
     for run in runs:
-        if run.judging:
+        if run.judging and run.tpot_predicted is not None:
             for key in relaxed(key_of(run)):
                 members[key].append(run)
     found = {key: recorded_of(members[key]) for key in sorted(members)}
@@ -76,7 +76,7 @@ def collections_of(runs: Sequence[JudgedRun]) -> dict[tuple[str, ...], Recorded]
     """Held-out runs by collection, mode, kind of model, engine and generation, however few."""
     members: dict[tuple[str, ...], list[JudgedRun]] = defaultdict(list)
     for run in runs:
-        if run.judging:
+        if run.judging and run.tpot_predicted is not None:
             key = key_of(run)
             members[(run.collection, key.mode, key.kind, key.engine, key.generation)].append(run)
     return {key: recorded_of(members[key]) for key in sorted(members)}
@@ -103,6 +103,7 @@ def figures_of(measured: Any, predicted: Any) -> Figures:
 def written(
     classes: dict[ClassKey, Recorded],
     collections: dict[tuple[str, ...], Recorded],
+    disaggregated: Recorded,
     step_median: float,
 ) -> Iterator[str]:
     """Lines of data/measured/error_classes.toml.
@@ -112,11 +113,15 @@ def written(
     classes : dict of ClassKey to Recorded
     collections : dict of tuple of str to Recorded
         As `collections_of` returns them.
+    disaggregated : Recorded
+        Errors of all held-out runs of disaggregated serving.
     step_median : float
         Median error of passes against sums of measured operators, %.
     """
     yield HEADER
     yield f"[steps]\nmedian = {step_median:.2f}"
+    yield "\n[disaggregated]"
+    yield from _lines({}, disaggregated)
     for key, recorded in classes.items():
         yield "\n[[classes]]"
         yield from _lines(key._asdict(), recorded)

@@ -10,13 +10,16 @@ import polars as pl
 from sweepengine.data.error_classes import model_kind
 from sweepengine.data.errors import InputError
 from sweepengine.data.family_factors import (
+    FAMILY_FACTORS,
     NO_FACTORS,
     Family,
     factors_of,
     family_of,
+    layers_of,
     was_measured,
 )
-from sweepengine.data.serving_engines import ENGINES, serving_engine
+from sweepengine.data.serving_engines import ENGINES, disaggregated_engine, serving_engine
+from sweepengine.data.speeds import STEADY
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import (
     CONTINUOUS,
@@ -26,11 +29,12 @@ from sweepengine.formulas.serving import (
     ServingEngine,
     chunk_requests,
     disaggregated,
+    disaggregated_ttft,
     engine_step,
     seconds_of,
 )
-from sweepengine.validation.served_groups import group_of, target_of
-from sweepengine.validation.served_rows import ABOVE_LIMIT, ServedRow, read_served
+from sweepengine.validation.served_groups import Server, group_of, server_of, target_of
+from sweepengine.validation.served_rows import ABOVE_LIMIT, WHEEL, ServedRow, read_served
 
 A_SECOND = 1e3
 """Milliseconds; also microseconds per millisecond."""
@@ -49,6 +53,10 @@ class ServedWork(NamedTuple):
     """Of one request alone."""
     refill: float
     """Prefills of all sequences of a batch, in chunks."""
+    queued: float
+    """Prefills of all requests under way over the ranks that prefill; 0 in aggregated serving."""
+    layers: int
+    """Of the model."""
     batch: Batch
 
     def seconds(self, launch: float, engine: ServingEngine) -> tuple[float, float]:
@@ -62,6 +70,7 @@ class ServedWork(NamedTuple):
         """
         step = self.kernels + launch * self.launches
         passes = Passes(0.0, self.prefill, self.refill, step * self.batch.steps)
+        engine = engine._replace(least=engine.least * self.layers)
         seconds = seconds_of(passes, self.batch, CONTINUOUS, engine)
         return seconds.tpot * A_SECOND, seconds.ttft * A_SECOND
 
@@ -69,6 +78,8 @@ class ServedWork(NamedTuple):
 class Served(NamedTuple):
     """One row, predicted; times in ms."""
 
+    collection: str
+    source: str
     engine: str
     system: str
     device: str
@@ -127,18 +138,35 @@ def read_rows(path: Path | None = None) -> Rows:
     predicted, reasons = [], Counter(read.reasons)
     for row in read.rows:
         try:
-            predicted.append(_predicted(row))
+            predicted.append(predicted_row(row, server_of(row)))
         except InputError as error:
             reasons[str(error)] += 1
     reasons[ABOVE_LIMIT] += sum(row.full for row in predicted)
     return Rows(predicted, reasons, read.doubles)
 
 
-def _predicted(row: ServedRow) -> Served:
+def predicted_row(row: ServedRow, server: Server, chunk: int = 0) -> Served:
+    """A row with its predicted times.
+
+    Parameters
+    ----------
+    row : ServedRow
+    server : Server
+        What it serves.
+    chunk : int
+        Tokens of a pass of prefills; 0: the serving engine's.
+
+    Raises
+    ------
+    InputError
+        When the row cannot be laid out as it says, or was measured faster than can be.
+    """
     target = target_of(row.system, row.engine)
     engine = serving_engine(row.engine, row.load, row.settings)
+    engine = engine._replace(chunk=chunk or engine.chunk)
     constants, tokens, output = ENGINES[row.engine], row.prompt, row.output
-    first, then = (group_of(row, target, workers) for workers in (row.prefill, row.decode))
+    mean = mean_over_median(row)
+    first, then = (group_of(server, target, workers) for workers in (row.prefill, row.decode))
     arch = then.model.architecture
     launch = constants["launch_us"] / constants["overlap"]
     prefill, factors = first.prefill(tokens), NO_FACTORS
@@ -146,15 +174,17 @@ def _predicted(row: ServedRow) -> Served:
     def step_of_batch(batch: float, launch: float) -> float:
         return then.step(batch, tokens, output, launch)
 
+    apart, apart_launch = disaggregated_engine(row.engine)
+
     def decoding(batch: float) -> float:
-        return engine_step(step_of_batch(batch, launch), batch, engine)
+        return engine_step(step_of_batch(batch, apart_launch), batch, apart)
 
     if row.aggregated:
         batch, waited, each = row.batch, 0.0, 0.0
         whole = (row.measured_ttft + output * row.measured_tpot) * A_SECOND
         if batch * first.prefill(tokens, ideal=True) > whole:
             raise InputError("measured faster than the data sheet allows for its columns")
-        factors = factors_of(arch, then.weights, then.layout, target)
+        factors = factors_of(arch, then.point.weight_format, then.layout, target)
     else:
         each, waited, batch = disaggregated(
             decoding, prefill, row.concurrency, output, row.prefill.ranks, row.decode.ranks
@@ -165,6 +195,8 @@ def _predicted(row: ServedRow) -> Served:
         launches=0.0,
         prefill=first.prefill(tokens, ideal=True),
         refill=batch * first.prefill(tokens, ideal=True),
+        queued=0.0,
+        layers=0,
         batch=Batch(batch, tokens, output),
     )
     together = chunk_requests(batch, tokens, engine.chunk)
@@ -173,17 +205,23 @@ def _predicted(row: ServedRow) -> Served:
         launches=step_of_batch(batch, 1.0) - kernels,
         prefill=prefill,
         refill=batch / together * first.prefill(tokens, together),
+        queued=0.0 if row.aggregated else row.concurrency * prefill / row.prefill.ranks,
+        layers=layers_of(arch),
         batch=Batch(batch, tokens, output),
     )
     if row.aggregated:
-        in_serving = engine._replace(tpot_factor=factors.tpot, ttft_factor=factors.ttft)
+        engine = engine._replace(ttft_factor=mean)
+        in_serving = engine._replace(tpot_factor=factors.tpot, ttft_factor=mean * factors.ttft)
         times = (work.seconds(launch, in_serving), work.seconds(launch, engine),
                  work.seconds(constants["step_launch_us"], IDEAL_SERVING_ENGINE),
                  sheet.seconds(0.0, IDEAL_SERVING_ENGINE))  # fmt: skip
     else:
-        split = (each / A_SECOND, (engine.first + waited) / A_SECOND)
+        first_token = disaggregated_ttft(prefill, work.queued, each, apart)
+        split = (each / A_SECOND, first_token / A_SECOND)
         times = (split, split, (each / A_SECOND, waited / A_SECOND), (float("nan"), float("nan")))
     return Served(
+        row.collection,
+        row.source,
         row.engine,
         row.system,
         target.device.name,
@@ -195,8 +233,8 @@ def _predicted(row: ServedRow) -> Served:
         row.aggregated,
         row.judged,
         row.full,
-        family_of(arch, then.weights, target),
-        row.aggregated and was_measured(arch, then.weights, target),
+        family_of(arch, then.point.weight_format, target),
+        row.aggregated and was_measured(arch, then.point.weight_format, target),
         then.layout,
         row.settings,
         work,
@@ -207,6 +245,16 @@ def _predicted(row: ServedRow) -> Served:
         row.measured_tpot,
         row.measured_ttft,
     )
+
+
+def mean_over_median(row: ServedRow) -> float:
+    """Mean over median TTFT of rows of a serving engine whose constants are of medians.
+
+    The extra's rows are means, which hold the first requests of a server that has just started.
+    """
+    if row.collection != WHEEL or row.load != STEADY:
+        return 1.0
+    return float(FAMILY_FACTORS["mean_over_median"].get(row.engine, 1.0))
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:

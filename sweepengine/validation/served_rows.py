@@ -26,6 +26,8 @@ from sweepengine.grid.shorthand import read_layout
 from sweepengine.validation.measured_operators import shipped_tables
 
 FILE = "silicon_sample.csv"
+WHEEL = "wheel"
+"""The collection of its rows."""
 BURSTY = "gap-analysis/data"
 """In the source of rows whose load generator sends few requests, which arrive in waves."""
 DRAWN = 0.9
@@ -61,6 +63,10 @@ class Workers(NamedTuple):
 class ServedRow(NamedTuple):
     """One measurement of a server."""
 
+    collection: str
+    """"wheel", "inferencex" or "real"."""
+    source: str
+    """What names the row, or the page that it stands on."""
     engine: str
     system: str
     path: str
@@ -133,13 +139,32 @@ def read_served(path: Path | None = None) -> ReadRows:
 def _row(same: list[dict[str, Any]]) -> ServedRow:
     """The measurement that these rows of the file are of."""
     raw = same[0]
-    aggregated = raw["mode"] == "agg"
-    if aggregated:
+    if raw["mode"] == "agg":
         if any(_matches(fact, one) for fact in _FACTS["speculative"] for one in same):
             raise InputError(SPECULATIVE)
-        prefill = decode = Workers(1, _layout(raw, ""))
-    else:
-        prefill, decode = _workers(same)
+        workers = Workers(1, _layout(raw, ""))
+        return served_row(raw, workers, workers)
+    return served_row(raw, *_workers(same))
+
+
+def served_row(
+    raw: dict[str, Any], prefill: Workers, decode: Workers, collection: str = WHEEL
+) -> ServedRow:
+    """A measurement, read from a row in the columns of the public file.
+
+    Parameters
+    ----------
+    raw : dict
+    prefill, decode : Workers
+        The same where serving is aggregated.
+    collection : str
+
+    Raises
+    ------
+    InputError
+        When serving is disaggregated and the row states no concurrency.
+    """
+    aggregated = raw["mode"] == "agg"
     bursts = BURSTY in raw["silicon_data_source"]
     drawn = 1.0 if bursts else DRAWN
     concurrency = _stated(raw, r"silicon_concurrency=([0-9]+)")
@@ -152,14 +177,12 @@ def _row(same: list[dict[str, Any]]) -> ServedRow:
         batch = max(1.0, float(concurrency) / groups)
     elif not concurrency:
         raise InputError(NO_CONCURRENCY)
-    settings: dict[str, float] = {}
-    for fact in _FACTS["settings"]:
-        if _matches(fact, raw):
-            settings |= fact["set"]
     laid_out = (prefill.groups, *prefill.layout, decode.groups, *decode.layout)
     configuration = (raw["backend"], model_of(raw["model_path"]), raw["system"], raw["precision"],
                      raw["isl"], raw["osl"], float(concurrency), *laid_out)  # fmt: skip
     return ServedRow(
+        collection=collection,
+        source=raw["id"],
         engine=raw["backend"],
         system=raw["system"],
         path=raw["model_path"],
@@ -167,7 +190,7 @@ def _row(same: list[dict[str, Any]]) -> ServedRow:
         weights=raw["gemm_quant_mode"] or "",
         expert_weights=raw["moe_quant_mode"] or "",
         load=BURSTS if bursts else STEADY,
-        judged=hashlib.sha256(repr(configuration).encode()).digest()[0] % 2 == 1,
+        judged=half_of(configuration),
         prompt=round(drawn * raw["isl"]),
         output=round(drawn * raw["osl"]),
         concurrency=float(concurrency),
@@ -175,10 +198,24 @@ def _row(same: list[dict[str, Any]]) -> ServedRow:
         prefill=prefill,
         decode=decode,
         aggregated=aggregated,
-        settings=settings,
+        settings=_settings(raw),
         measured_tpot=raw["silicon_tpot_ms"],
         measured_ttft=raw["silicon_ttft_ms"],
     )
+
+
+def half_of(configuration: tuple[Any, ...]) -> bool:
+    """Whether rows of a configuration are held out, by its hash."""
+    return hashlib.sha256(repr(configuration).encode()).digest()[0] % 2 == 1
+
+
+def _settings(raw: dict[str, Any]) -> dict[str, float]:
+    """Settings of the serving engine of a row that differ from its defaults."""
+    settings: dict[str, float] = {}
+    for fact in _FACTS["settings"]:
+        if _matches(fact, raw):
+            settings |= fact["set"]
+    return settings
 
 
 def model_of(path: str) -> str:

@@ -28,6 +28,7 @@ from sweepengine.validation.judged import JudgedRun
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
 from sweepengine.validation.measured_steps import STEPS_TABLE, StepCase, measured_steps
 from sweepengine.validation.published_throughputs import Throughput, throughputs
+from sweepengine.validation.real_runs import real_rows
 from sweepengine.validation.served import Rows, as_frame, errors_by, read_rows
 from sweepengine.validation.wheel_runs import wheel_runs
 
@@ -221,7 +222,7 @@ def judged(operators: list[OperatorErrors], published: list[Throughput]) -> Sili
     """All comparisons with measured passes and servers, beside these."""
     rows = read_rows()
     wheel = wheel_runs(rows)
-    runs = wheel.runs
+    runs = (*wheel.runs, *real_rows())
     return Silicon(
         operators,
         measured_steps(),
@@ -237,7 +238,8 @@ def judged(operators: list[OperatorErrors], published: list[Throughput]) -> Sili
 def main() -> None:
     """Judge all runs, and write data/measured/error_classes.toml."""
     silicon = judged([], [])
-    lines = written(silicon.classes, silicon.collections, silicon.step_median)
+    split = recorded_of([run for run in silicon.runs if run.judging and run.disaggregated])
+    lines = written(silicon.classes, silicon.collections, split, silicon.step_median)
     path = Path(str(resources.files("sweepengine.data"))) / "measured" / "error_classes.toml"
     path.write_text("\n".join(lines) + "\n", "utf-8")
 

@@ -11,7 +11,7 @@ from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.validation.judged import JudgedRun
 from sweepengine.validation.served import Rows, Served
-from sweepengine.validation.served_constants import predicted_left_out
+from sweepengine.validation.served_constants import medians_of, predicted_left_out
 from sweepengine.validation.served_rows import FILE
 
 MILLI = 1e3
@@ -34,12 +34,13 @@ def wheel_runs(rows: Rows) -> WheelRuns:
     variants = []
     for framework in FRAMEWORKS:
         mine = [row for row in kept if row.engine == framework and row.aggregated]
-        training = np.array([not row.judged for row in mine])
+        fitted = [*mine, *medians_of(framework)]
+        training = np.array([not row.judged for row in fitted])
         for basis, groups in (
-            (FAMILY, [row.family for row in mine]),
-            (GENERATION, [row.family.generation for row in mine]),
+            (FAMILY, [row.family for row in fitted]),
+            (GENERATION, [row.family.generation for row in fitted]),
         ):
-            tpot, ttft = predicted_left_out(mine, training, groups)
+            tpot, ttft = (of[: len(mine)] for of in predicted_left_out(fitted, training, groups))
             variants += [
                 _run(row, basis, *times)
                 for row, *times in zip(mine, tpot.tolist(), ttft.tolist(), strict=True)

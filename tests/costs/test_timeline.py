@@ -84,7 +84,9 @@ def test_command_says_the_basis_beside_times(command):
     shown = command(*arguments)
     assert shown.returncode == 0
     assert "b200, vllm 0.24.0: operators +-" in shown.stdout
-    assert "no measured run like this: none of a static batch" in shown.stdout
+    assert "runs of dense models on vLLM, Blackwell" in shown.stdout
+    static = command(*arguments, "--serving", "static")
+    assert "no measured run like this: none of a static batch" in static.stdout
     assert "microseconds" in shown.stdout
     facts = json.loads(command(*arguments, "--serving", "continuous", "--json").stdout)
     (times,) = facts["times"]
@@ -101,7 +103,7 @@ def test_command_says_the_basis_beside_times(command):
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        (("--device", "mi300x", "--times", "silicon"), "mi300x: has no rates"),
+        (("--device", "gaudi-3", "--times", "silicon"), "gaudi-3: has no rates"),
         (("--device", "h200", "--framework", "tgi"), "tgi"),
         (("--device", "h200", "--serving", "x"), "x"),
     ],

@@ -269,7 +269,7 @@ def test_bad_axes_are_one_line(grid_file, case, tmp_path, monkeypatch):
     [
         ('times = "silicon"\n[axes]\nbatch_size = [1]', "times: expected an axis `device`"),
         ('times = "slow"\n[axes]\ndevice = ["h200"]', "times"),
-        ('times = "silicon"\n[axes]\ndevice = ["mi300x"]', "mi300x: has no rates"),
+        ('times = "silicon"\n[axes]\ndevice = ["gaudi-3"]', "gaudi-3: has no rates"),
     ],
 )
 def test_bad_times_are_one_line(grid_file, text, expected):

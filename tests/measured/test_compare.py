@@ -31,7 +31,7 @@ def runs(factor=1.0, host_ms=0.0, **columns):
     for batch in (1, 4, 16, 64, 128):
         for prompt in (512, 4096):
             asked = {"prompt_tokens": prompt, "decode_steps": 256, "batch_size": batch}
-            cost = se.cost(MODEL, device=DEVICE, **asked)
+            cost = se.cost(MODEL, device=DEVICE, serving="static", **asked)
             ttft, tpot = cost["ttft_seconds"] * factor, cost["tpot_seconds"] * factor
             asked |= {"ttft_ms": ttft * 1000, "tpot_ms": tpot * 1000 + host_ms}
             rows.append(asked | columns)
@@ -43,7 +43,7 @@ def test_predictions_ratios_and_shares_are_what_single_costs_say():
     peak, bandwidth = load_device(DEVICE).tensor_flops_per_s, load_device(DEVICE).bytes_per_s
     for row in found.runs.to_dicts():
         asked = {name: row[name] for name in ("prompt_tokens", "decode_steps", "batch_size")}
-        cost = se.cost(MODEL, device=DEVICE, **asked)
+        cost = se.cost(MODEL, device=DEVICE, serving="static", **asked)
         assert row["predicted_ttft_s"] == pytest.approx(cost["ttft_seconds"])
         assert row["ttft_ratio"] == pytest.approx(0.8)
         assert row["tpot_ratio"] == pytest.approx(0.8)
@@ -130,7 +130,14 @@ def test_rates_alone_give_whole_requests():
 
 
 def test_vision_is_in_what_the_first_token_takes():
-    cost = se.cost(device="a100-40gb", crop_rows=2, crop_cols=3, batch_size=4, decode_steps=50)
+    cost = se.cost(
+        device="a100-40gb",
+        crop_rows=2,
+        crop_cols=3,
+        batch_size=4,
+        decode_steps=50,
+        serving="static",
+    )
     asked = {"crop_rows": 2, "crop_cols": 3, "batch_size": 4, "decode_steps": 50}
     frame = pl.DataFrame([asked | {"ttft_seconds": cost["ttft_seconds"]}])
     (row,) = find_comparison(frame, "a100-40gb", "deepseek-ocr-3b").runs.to_dicts()
