@@ -10,14 +10,15 @@ from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import TimingTarget, speeds_of, with_figures
+from sweepengine.data.speeds import TimingTarget, refuse_unjoined, speeds_of, with_figures
+from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import attended_share, steps_us
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
-from sweepengine.formulas.layout import Share, share_of
+from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
 from sweepengine.formulas.points import Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import cached_before
-from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds
+from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass, ceil_div
 from sweepengine.formulas.towers import Towers
@@ -26,8 +27,10 @@ from sweepengine.formulas.vision_times import blocks_us, join_us
 from sweepengine.grid.plain import image_of, layout_of
 from sweepengine.grid.timed import timed
 
-LATENCY = 1 / 3
-"""Share of the peak below which an operator is bound by launches and latencies."""
+COMPUTE, MEMORY, LINKS, FIXED = BOUNDS = ("compute", "memory", "links", "fixed costs")
+"""What bounds an operator: a peak of the data sheet, or what kernels cost whatever they do."""
+FAR = 1 / 3
+"""Share of the peak below which an operator is bound by the fixed costs of kernels."""
 QUANTISED = ("projections", "mlp", "routed")
 """Operators whose GEMMs run in the activation format; the others stay in bf16."""
 
@@ -43,9 +46,9 @@ class OperatorTime(NamedTuple):
     seconds: float
     of_stage: float
     bound: str
-    """"compute", "memory", "links", or "latency" if it is far from all of these bounds."""
+    """One of `BOUNDS`."""
     of_peak: float
-    """Lower bound at the peaks of the data sheet, as a share of `seconds`."""
+    """Its time at the peaks of the data sheet (`times = "roofline"`), as a share of `seconds`."""
     flops: int
     """On tensor and CUDA cores."""
     moved_bytes: float
@@ -58,6 +61,8 @@ class OperatorTime(NamedTuple):
 class Timeline(NamedTuple):
     """Times of a point on a timing target."""
 
+    arch: Architecture
+    point: Point
     place: TimingTarget
     basis: str
     """What the times are based on, and their expected error."""
@@ -65,8 +70,13 @@ class Timeline(NamedTuple):
     steps: int
     """Decode steps."""
     operators: list[OperatorTime]
-    continuous: bool = False
-    """Whether requests join a running batch, so that each prefill is of one request."""
+    engine: ServingEngine
+    """What the serving engine adds where requests join a running batch."""
+
+    @property
+    def continuous(self) -> bool:
+        """Whether requests join a running batch, so that each prefill is of one request."""
+        return self.point.serving == CONTINUOUS
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields, for JSON; the device is named."""
@@ -99,7 +109,7 @@ def _shape_of(model: Model, point: Point) -> _Shape:
     batch = float(ceil_div(point.batch_size, layout.data))
     return _Shape(
         point,
-        share_of(arch, point.attention_heads, point.key_value_heads, layout),
+        all_layers_of(arch, point.attention_heads, point.key_value_heads, layout),
         image,
         tokens_of(point, image.tokens, image.features),
         batch,
@@ -118,17 +128,26 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         All inputs.
     place : TimingTarget
         Device and serving engine.
+
+    Raises
+    ------
+    InputError
+        When the device cannot be joined to as many as the layout has.
     """
     arch = model.architecture
+    refuse_unjoined(place.device, devices(layout_of(point)))
     speeds = speeds_of(arch, point, place)
+    peaks = speeds_of(arch, point, place._replace(times=ROOFLINE, rates=()))
     device = with_figures(place.device, point)
     continuous = point.serving == CONTINUOUS
     # Requests that join a running batch prefill one at a time.
     alone = point._replace(batch_size=1) if continuous else point
     shape = _shape_of(model, point)
-    filled = _without_skipped_work(model, alone, shape, explain(arch, alone).operators())
-    lines = explain(arch, point).operators() if continuous else filled
-    times = _times(model, shape, speeds)
+    filled = _without_skipped_work(
+        model, alone, shape, explain(arch, alone, shape.share).operators()
+    )
+    lines = explain(arch, point, shape.share).operators() if continuous else filled
+    times, ideal = _times(model, shape, speeds), _times(model, shape, peaks)
     whole = dict.fromkeys(("vision", "prefill", "decode"), 0.0)
     for known, us in times.items():
         whole[known.phase] += us
@@ -139,8 +158,8 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
             continue
         decode = known.phase == "decode"
         line = (lines if decode else filled).get(known)
-        least, bound = _least(known, line, device, point if decode else alone)
-        share = least / us
+        share = ideal[known] / us
+        near = place.times == ROOFLINE or share >= FAR
         operators.append(
             OperatorTime(
                 id=known,
@@ -149,15 +168,17 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
                 operator=_operator_title(known, shape.share),
                 seconds=us / A_SECOND,
                 of_stage=us / whole[known.phase],
-                bound=bound if share >= LATENCY or place.times == ROOFLINE else "latency",
+                bound=_bound(known, line, device, point if decode else alone) if near else FIXED,
                 of_peak=share,
                 flops=0 if line is None else line.flops,
                 moved_bytes=0.0 if line is None else line.moved_bytes,
             )
         )
-    seconds = timed(arch, point, speeds, engine_of_point(arch, point, place))
+    engine = engine_of_point(arch, point, place)
+    seconds = timed(arch, point, speeds, engine)
     based_on = basis(arch, place, continuous, point.weight_format)
-    return Timeline(place, based_on, seconds, point.decode_steps, operators, continuous)
+    steps = point.decode_steps
+    return Timeline(arch, point, place, based_on, seconds, steps, operators, engine)
 
 
 def _group_title(known: OperatorId, titles: tuple[str, ...], views: tuple[str, str]) -> str:
@@ -203,24 +224,21 @@ def _without_skipped_work(
     return reduced
 
 
-def _least(
-    known: OperatorId, line: CostLine | None, device: Device, point: Point
-) -> tuple[float, str]:
-    """Return the microseconds of an operator at the peaks of the data sheet, and its bound."""
+def _bound(known: OperatorId, line: CostLine | None, device: Device, point: Point) -> str:
+    """Return the peak of the data sheet that an operator needs most time at."""
     if line is None:
-        return 0.0, ""
+        return FIXED
     peak = device.tensor_flops_per_s
     if known.operator in QUANTISED and known.phase != "vision":
         taken = row_of(FORMAT_NAMES[point.activation_format]).get("peak", "bf16")
         peak = device.peaks.get(taken, peak)
     link = device.links.bytes_per_s if device.links else float("inf")
     bounds = {
-        "compute": line.tensor_flops / peak + line.cuda_flops / device.cuda_flops_per_s,
-        "memory": line.moved_bytes / device.bytes_per_s,
-        "links": line.link_bytes / link,
+        COMPUTE: line.tensor_flops / peak + line.cuda_flops / device.cuda_flops_per_s,
+        MEMORY: line.moved_bytes / device.bytes_per_s,
+        LINKS: line.link_bytes / link,
     }
-    bound = max(bounds, key=lambda name: bounds[name])
-    return bounds[bound] * A_SECOND, bound
+    return max(bounds, key=lambda name: bounds[name])
 
 
 def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, float]:
@@ -242,7 +260,7 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
                 spent[name] += steps_us(line, before, steps, span)
             for name, us in spent.items():
                 known = OperatorId(phase, part.group, name)
-                times[known] = share.layout.pipeline * part.layers * us
+                times[known] = part.layers * us
     return times
 
 

@@ -231,7 +231,7 @@ def point_memory(
 
 def point_seconds(model: Model, point: Point) -> dict[str, float]:
     """Columns of seconds of one point on its device, with the plain backend."""
-    timing = target_of_point(model, point, devices(layout_of(point)) > 1)
+    timing = target_of_point(model, point, devices(layout_of(point)))
     arch = model.architecture
     speeds = speeds_of(arch, point, timing)
     seconds = timed(arch, point, speeds, engine_of_point(arch, point, timing))

@@ -56,8 +56,6 @@ class Row(NamedTuple):
     """Sequences of a data-parallel group."""
     filled: int
     """Sequences that a prefill runs over."""
-    stages: int
-    """Of the pipeline."""
     features: int
     """Rows of images that cross attention meets."""
     serving: int
@@ -195,7 +193,7 @@ def fill_passes(
             else:
                 table[kind, i] = spent
         seen = row.batch / row.filled * table[VISION, i]
-        table[REFILL, i] = seen + row.batch / together * row.stages * chunk
+        table[REFILL, i] = seen + row.batch / together * chunk
         for position in range(groups.shape[1]):
             group = group_at(groups[row.share, position])
             lines = step_lines(group.attention, float(row.batch), rates)
@@ -262,9 +260,9 @@ def fill_seconds(
             line = line_at(table[at : at + LINE, position])
             spent += steps_us(line, cached, steps, span_at(spans[kind]))
         vision, batch = table[VISION, position], float(row.batch)
-        prefill, refill = row.stages * table[PREFILL, position], table[REFILL, position]
+        prefill, refill = table[PREFILL, position], table[REFILL, position]
         found = seconds_of(
-            Passes(vision=vision, prefill=prefill, refill=refill, decode=row.stages * spent),
+            Passes(vision=vision, prefill=prefill, refill=refill, decode=spent),
             Batch(sequences=batch, prompt=row.tokens, steps=steps),
             row.serving,
             engine_at(engines[row.engine]),

@@ -21,6 +21,7 @@ from sweepengine.engine.tables import (
 from sweepengine.engine.threads import in_ranges
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import time_spans
+from sweepengine.formulas.layout import all_layers_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, TIMED_COLUMNS, Point
 from sweepengine.formulas.serving import CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.tokens import ceil_div
@@ -36,6 +37,9 @@ RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "ca
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
            "link_bandwidth_gbs", "latent", "expert_parallel", "serving")  # fmt: skip
 """Inputs that decide which rates a point has."""
+DEVICE_FACTORS = [LAYOUT_COLUMNS.index(f"{name}_parallel") for name in
+                  ("tensor", "pipeline", "data")]  # fmt: skip
+"""Columns of a layout whose product are its devices."""
 PREFILLED = ("share", "setting", "tokens", "cached", "filled", "features")
 """Fields of `kernel_times.Row` that decide how long a prefill takes."""
 ENGINE_COLUMNS = (*RATE_COLUMNS, *LAYOUT_COLUMNS, "chunk_tokens")
@@ -85,10 +89,10 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
     speeds = []
     for code, row in enumerate(settings.tolist()):
         point = _point(columns, row)
-        several = bool((layout[codes == code].prod(axis=1) > 1).any())
-        place = target_of_point(model, point, several)
+        several = layout[codes == code][:, DEVICE_FACTORS].prod(axis=1).max()
+        place = target_of_point(model, point, int(several))
         speeds.append(flat(speeds_of(arch, point, place)))
-    shares, tokens = shares_of(arch, columns), tokens_by_row(arch, columns)
+    shares, tokens = shares_of(arch, columns, all_layers_of), tokens_by_row(arch, columns)
     batch: Any = ceil_div(columns["batch_size"], columns["data_parallel"])  # type: ignore[arg-type]
     serving = columns["serving"]
     engines, engine = _engines(model, columns)
@@ -100,7 +104,6 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         "context": tokens["context"],
         "batch": batch,
         "filled": np.where(serving == CONTINUOUS, 1, batch),
-        "stages": columns["pipeline_parallel"],
         "features": arch.crossed_rows(tokens["features"]),
         "serving": serving,
         "engine": engine,

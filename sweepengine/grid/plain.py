@@ -123,7 +123,19 @@ def step_figures(
             experts[places.routing] += step.expert_bytes
     on_device = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
     row = share.ends.table * row_values(share.backbone) * counts.ends[0].weight_io * size
-    table = Weights(held, 0, read, filling, row, share.backbone.vocabulary)
+    table = Weights(
+        held_bytes=held,
+        vision_read_bytes=0,
+        read_bytes=read,
+        prefill_read_bytes=filling,
+        table_row_bytes=row,
+        table_rows=share.backbone.vocabulary,
+        position_row_bytes=min(share.backbone.positions, 1)
+        * share.ends.table
+        * share.backbone.hidden
+        * counts.ends[0].weight_io
+        * size,
+    )
     return Steps(step_counts, tuple(growth), table, tuple(zip(experts, on_device, strict=True)))
 
 
@@ -218,8 +230,12 @@ def workload_of(arch: Architecture, point: Point, image: ImageViews | None = Non
     rows = arch.crossed_rows(tokens.features)
     steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout, rows)
     filled = prefill_figures(arch, tokens.prefill, tokens.cached, *heads, cache, layout, rows)
-    weights = steps.weights._replace(
-        held_bytes=steps.weights.held_bytes + seen.held_bytes, vision_read_bytes=seen.read_bytes
+    weights = steps.weights
+    positions = reductions.more_positions(arch.backbone.positions, tokens.prefill)
+    weights = weights._replace(
+        held_bytes=weights.held_bytes + seen.held_bytes,
+        vision_read_bytes=seen.read_bytes,
+        prefill_read_bytes=weights.prefill_read_bytes + positions * weights.position_row_bytes,
     )
     figures = Figures(tokens, seen.counts, filled, steps.counts, weights, device_counts(layout))
     return Workload(figures, steps.growth, steps.expert_bytes, arch.spans)

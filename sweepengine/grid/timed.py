@@ -7,7 +7,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.attention_times import steps_us
 from sweepengine.formulas.layer_times import summed
-from sweepengine.formulas.layout import Layout, share_of
+from sweepengine.formulas.layout import Layout, all_layers_of
 from sweepengine.formulas.passes import times_of
 from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.reductions import cached_before
@@ -64,7 +64,7 @@ def prefill_us(
     speeds : Speeds
         Rates of the device.
     """
-    parts = times_of(share_of(arch, *heads, layout), tokens, speeds)
+    parts = times_of(all_layers_of(arch, *heads, layout), tokens, speeds)
     return sum(part.layers * summed(part.operators) for part in parts)
 
 
@@ -90,7 +90,7 @@ def step_of(
     """
     token = Pass(sequences=sequences, tokens=1, cached=0, decode=1, features=features)
     fixed, lines = 0.0, []
-    for part in times_of(share_of(arch, *heads, layout), token, speeds):
+    for part in times_of(all_layers_of(arch, *heads, layout), token, speeds):
         fixed += part.layers * summed(part.operators)
         lines += [(line, span, part.layers) for _, line, span in part.lines]
     return Step(fixed, tuple(lines))
@@ -139,7 +139,7 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
 
     def prefill_of(sequences: float) -> float:
         new = Pass(sequences, tokens.prefill, tokens.cached, decode=0, features=rows)
-        return layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
+        return prefill_us(arch, heads, layout, new, speeds)
 
     prefill, together = prefill_of(prefilled), batch
     if continuous:
@@ -148,7 +148,7 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     steps = point.decode_steps
     before = cached_before(arch.convention, tokens.context)
     step = step_of(arch, heads, layout, batch, speeds, rows)
-    decode = layout.pipeline * step.total(before, steps)
+    decode = step.total(before, steps)
     passes = Passes(vision, prefill, refill, decode)
     running = Batch(batch, tokens.prefill, steps)
     return seconds_of(passes, running, point.serving, engine)

@@ -133,7 +133,7 @@ class Built(NamedTuple):
                     inputs["position_ids"] = torch.arange(start, start + tokens)[None]
                 if rows:
                     hidden = self.config.hidden_size
-                    inputs[self.states] = torch.zeros(batch, rows, hidden)
+                    inputs[self.states] = torch.zeros(batch, rows, hidden, dtype=self.body.dtype)
                 out = self.body(input_ids=ids, use_cache=True, **inputs)
                 if self.head is None:
                     return
