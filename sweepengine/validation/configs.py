@@ -149,10 +149,14 @@ def text_part(path: Path) -> dict[str, Any]:
     outer, kind = whole.get("model_type"), part.get("model_type")
     row = families()["families"].get(kind, {})
     by_part = row.get("tied_by_part") or outer in families()["outer_tied"]["by_part"]
-    if part is not whole and not by_part:
+    if part is not whole and not by_part and "decoder" not in whole:
         tied = whole.get("tie_word_embeddings")
         if outer in CONFIG_MAPPING:  # some classes obey either part, others have a default
-            made = CONFIG_MAPPING[outer].from_dict(json.loads(json.dumps(whole)))
+            try:
+                made = CONFIG_MAPPING[outer].from_dict(json.loads(json.dumps(whole)))
+            except Exception as error:  # transformers may raise anything
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(f"{path}: transformers cannot read it: {reason}") from None
             tied = getattr(made, "tie_word_embeddings", tied)
         if tied is not None:
             part = {**part, "tie_word_embeddings": tied}
