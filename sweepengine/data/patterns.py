@@ -65,8 +65,8 @@ def _beyond_max(reader: ConfigValues, layers: int) -> list[bool]:
 
 
 def _chunks(reader: ConfigValues, layers: int) -> list[bool]:
-    rotated = reader.listed("no_rope_layers", layers)
-    if rotated is not None:
+    rotated = reader.value("no_rope_layers") and reader.listed("no_rope_layers", layers)
+    if rotated:
         return [bool(entry) for entry in rotated]
     interval = reader.number("no_rope_layer_interval")
     return [(layer + 1) % interval != 0 for layer in range(layers)]

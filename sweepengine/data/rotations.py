@@ -7,7 +7,8 @@ from sweepengine.data.patterns import but_fourths_from_last
 
 
 def _rotated_listed(reader: ConfigValues, windows: list[int]) -> list[bool]:
-    rotated = reader.listed("no_rope_layers", len(windows))
+    given = reader.value("no_rope_layers")
+    rotated = reader.listed("no_rope_layers", len(windows)) if given else None
     if rotated is None:
         interval = reader.number("no_rope_layer_interval")
         return [(layer + 1) % interval != 0 for layer in range(len(windows))]

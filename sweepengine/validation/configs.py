@@ -150,10 +150,23 @@ def text_part(path: Path) -> dict[str, Any]:
     """The part of a config.json that describes the decoder, with its model_type."""
     whole: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     part = next((whole[key] for key in PARTS if isinstance(whole.get(key), dict)), whole)
-    if whole.get("tie_word_embeddings") is not None and part is not whole.get("decoder"):
-        part = {**part, "tie_word_embeddings": whole["tie_word_embeddings"]}
-    if "model_type" not in part and (kind := families()["parts"].get(whole.get("model_type"))):
-        part = {**part, "model_type": kind}
+    outer, kind = whole.get("model_type"), part.get("model_type")
+    row = families()["families"].get(kind, {})
+    by_part = row.get("tied_by_part") or outer in families()["outer_tied"]["by_part"]
+    if part is not whole and not by_part and "decoder" not in whole:
+        tied = whole.get("tie_word_embeddings")
+        if outer in CONFIG_MAPPING:  # some classes obey either part, others have a default
+            try:
+                made = CONFIG_MAPPING[outer].from_dict(json.loads(json.dumps(whole)))
+            except Exception as error:  # transformers may raise anything
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(f"{path}: transformers cannot read it: {reason}") from None
+            tied = getattr(made, "tie_word_embeddings", tied)
+        if tied is not None:
+            part = {**part, "tie_word_embeddings": tied}
+    if (kind is None or part is whole) and (named := families()["parts"].get(outer)):
+        part = {key: value for key, value in part.items() if key != "vision_config"}
+        part["model_type"] = named
     return part
 
 
