@@ -85,7 +85,7 @@ def compare_file(
         if (log := read_log(runs)) is not None:
             return find_log_comparison(log, device, model, options)
         try:
-            read_runs(runs)
+            read_runs(runs, load_device(device).name, options.framework)
         except InputError:
             raise InputError(
                 f"{runs}: expected a table of measured runs, or a start-up log of vLLM or SGLang, "
@@ -122,8 +122,10 @@ def find_log_comparison(
         When the model, the device, a setting of the log or an option is not valid.
     """
     checked("compare", options)
-    if options.calibrate or options.times is not None:
-        raise InputError(f"{log.source}: a log has no times: remove --calibrate and --times")
+    if options.calibrate or options.times is not None or options.serving is not None:
+        raise InputError(
+            f"{log.source}: a log has no times: remove --calibrate, --times and --serving"
+        )
     kind = load_device(device)
     loaded = load_model(model) if model is not None else _model_of(log)
     said, where = log.settings, dict[str, str]()

@@ -308,6 +308,11 @@ class CompareOptions(NamedTuple):
         str | None,
         Option("Precision of a log that leaves it open, such as int4.", shown="as the log says"),
     ] = None
+    serving: Annotated[
+        str | None,
+        Option("How the runs of a table were served: continuous for measurements under load.",
+               choices=SERVING, shown="as the runs state it, else static"),
+    ] = None  # fmt: skip
     framework: Framework = FRAMEWORKS[0]
     times: Times = None
     calibrate: Annotated[bool, Option("Fit a host time per step and one factor to the runs.")] = (

@@ -77,8 +77,8 @@ def test_runs_without_a_layout_of_their_own_take_the_given_one():
 
 
 def test_world_size_that_is_forgotten_is_noticed():
-    fast = find_comparison(runs(0.25), DEVICE, MODEL)
-    assert any("check the number of devices (--layout)" in text for text in fast.warnings)
+    with pytest.raises(InputError, match=r"runs: run 0: DECODE MBU of 2\.\d+: faster .* --layout"):
+        find_comparison(runs(0.25), DEVICE, MODEL)
     told = find_comparison(runs(0.25), DEVICE, MODEL, CompareOptions(layout="tp8"))
     assert told.warnings == ()
 
@@ -172,14 +172,14 @@ def test_benchmark_without_a_limit_takes_the_concurrency_that_it_had(tmp_path):
                           "server_info": {"model_path": "meta-llama/Meta-Llama-3.1-8B",
                                           "tp_size": 2}}  # fmt: skip
     path.write_text(json.dumps(open_loop) + "\n" + json.dumps(open_loop) + "\n")
-    read = read_runs(path)
+    read = read_runs(path, DEVICE, "vllm")
     assert read.inputs["batch_size"].to_list() == [32, 32]
     assert read.inputs["tensor_parallel"].to_list() == [2, 2]
     assert read.model == "meta-llama/Meta-Llama-3.1-8B"
     path.write_text(json.dumps(sglang))
-    assert "Little" in " ".join(read_runs(path).assumed)
+    assert "Little" in " ".join(read_runs(path, DEVICE, "vllm").assumed)
     little = 3000 / 256 * (0.21 + 0.018 * 255)
-    assert read_runs(path).inputs["batch_size"].to_list() == [round(little)]
+    assert read_runs(path, DEVICE, "vllm").inputs["batch_size"].to_list() == [round(little)]
 
 
 @pytest.mark.parametrize(
