@@ -17,7 +17,7 @@ TOKENS = "tokens_per_s"
 MEAN_LENGTHS = "each request has the mean length"
 UNITS = {"ms": 1.0, "s": 1000.0, "sec": 1000.0, "us": 0.001, "ns": 1e-6}
 """Milliseconds of the units that a benchmark may state."""
-SIZES = ("tensor_parallel", "pipeline_parallel")
+SIZES = ("tensor_parallel", "expert_parallel", "pipeline_parallel")
 TIMES = ("ttft_ms", "tpot_ms", "ttft_seconds", "tpot_seconds")
 
 

@@ -62,6 +62,9 @@ def points_of(
         When runs state another layout than the options, or groups whose layout they do not state.
     """
     frame = runs.inputs
+    if runs.groups and options.layout is not None:  # sizes of such runs count otherwise than ours
+        frame = frame.drop([name for name in AXES["layout"].columns if name in frame.columns])
+        runs = runs._replace(inputs=frame)
     if model.has_vision and "prompt_tokens" in frame.columns:
         frame = frame.rename({"prompt_tokens": "text_tokens"})
     named = device.name if isinstance(device, Device) else str(device)

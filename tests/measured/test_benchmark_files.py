@@ -143,8 +143,14 @@ def test_groups_without_a_layout_are_refused(tmp_path):
     path.write_text(json.dumps(VLLM | {"server_info": {"tp_size": 2, "dp_size": 2}}))
     with pytest.raises(InputError, match=r"server_info\.dp_size = 2: expected 1, or --layout"):
         find_comparison(path, DEVICE, MODEL)
-    found = find_comparison(path, DEVICE, MODEL, CompareOptions(layout="tp2-dp2"))
-    assert found.runs["devices"].to_list() == [4]
+    for layout in ("tp2-dp2", "tp4"):
+        found = find_comparison(path, DEVICE, MODEL, CompareOptions(layout=layout))
+        assert found.runs["devices"].to_list() == [4]
+
+
+def test_sizes_that_a_run_states_must_agree_with_the_layout(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(VLLM | {"server_info": {"tp_size": 2, "ep_size": 1}}))
     with pytest.raises(InputError, match="tensor_parallel = 2 beside --layout tp8: expected the s"):
         find_comparison(path, DEVICE, MODEL, CompareOptions(layout="tp8"))
 
