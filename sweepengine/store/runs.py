@@ -30,6 +30,8 @@ from sweepengine.store.storage import LOCK, UNFINISHED, Storage, open_storage
 from sweepengine.version import __version__
 
 EXECUTORS = ("local", "ray")
+LEAST_BYTES = 1
+"""Least bytes of a point on the disk: grids of 31 to 68 columns took 2.7 to 30."""
 ROWS_PER_FILE = 1 << 19
 """Most points of a file: 512 Ki points are 110 MB in memory, once per worker."""
 
@@ -149,6 +151,7 @@ def _run(
     manifest = _manifest(loaded, points)
     storage.prepare()
     _refuse_foreign(storage)
+    _require_space(storage, points)
     shards: list[Shard] = []
     with storage.locked():
         present, finished = _claim(storage, manifest, overwrite)
@@ -209,6 +212,17 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         error_ranges=factors_of_axes(grid.model, grid.axes) if grid.model.devices else {},
         complete=False,
     )
+
+
+def _require_space(storage: Storage, points: int) -> None:
+    """Refuse a run whose points cannot fit on the disk, at the least that a point takes."""
+    free = storage.free_bytes()
+    least = points * LEAST_BYTES - sum(storage.sizes().values())
+    if free is not None and least > free:
+        raise InputError(
+            f"{storage.place}: {points:,} points need at least {least:,} bytes, {free:,} are free: "
+            "expected fewer points (--limit), or a larger disk"
+        )
 
 
 def _refuse_foreign(storage: Storage) -> None:
