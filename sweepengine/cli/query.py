@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from sweepengine.cli.options import OutputFile, top_option
+from sweepengine.show.cells import cell
 from sweepengine.show.sizes import say_size
-from sweepengine.show.terminal import cell, print_table, say
+from sweepengine.show.terminal import print_table, say
 
 TABLE_ROWS = 20
 WIDEST_TABLE = 10

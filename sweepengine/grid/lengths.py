@@ -31,6 +31,20 @@ MAX_CLASSES = 64
 """Most classes of lengths in a search."""
 
 
+class Arrivals(NamedTuple):
+    """When requests arrive: how many in each hour from the first one on."""
+
+    counts: tuple[int, ...]
+    last_seconds: float
+    """Seconds of the last hour, which the last request ends."""
+    notes: tuple[str, ...] = ()
+    """What of a trace is not used."""
+
+    def seconds(self, hour: int) -> float:
+        """Seconds of an hour of the trace."""
+        return self.last_seconds if hour == len(self.counts) - 1 else 3600.0
+
+
 class Lengths(NamedTuple):
     """Distinct request lengths."""
 
@@ -42,6 +56,8 @@ class Lengths(NamedTuple):
     """Share of all requests, shape (L,); they add up to 1."""
     source: str
     """Name of the table in messages."""
+    arrivals: Arrivals | None = None
+    """When the requests arrive; None where the table does not say."""
 
     @property
     def requests(self) -> int:

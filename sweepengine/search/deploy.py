@@ -27,13 +27,14 @@ from sweepengine.search.declarations import checked
 from sweepengine.search.disaggregated import MAX_BUSY
 from sweepengine.search.engine_arguments import ENGINE_COMMANDS, Launch, launches
 from sweepengine.search.known_errors import ERROR_SCHEMA, error_values
+from sweepengine.search.load import Load, load_of, replica_of
 from sweepengine.search.margins import margin_of
 from sweepengine.search.options import DISAGGREGATED, DeployOptions
 from sweepengine.search.placements import ANY
 from sweepengine.search.plans import PLAN, ServedPlan, priced, served_plan
 from sweepengine.search.ranking import BEST, ranked
 from sweepengine.search.reasons import Reason, reason_of
-from sweepengine.search.requests import longest_tokens, percentiles
+from sweepengine.search.requests import latencies, longest_tokens, percentiles
 from sweepengine.search.targets import check_prices
 
 LEAST_CHUNK = 2_048
@@ -68,6 +69,8 @@ class Deployment(NamedTuple):
     """Source of the times, and their expected error."""
     assumed: tuple[str, ...]
     """Assumptions."""
+    load: Load | None = None
+    """The best plan under requests over time; None where the lengths have no timestamps."""
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON."""
@@ -89,6 +92,7 @@ class Deployment(NamedTuple):
             "launches": [run.as_dict() for run in self.launches],
             "bases": self.bases,
             "assumed": self.assumed,
+            "load": self.load.as_dict() if self.load else None,
         }  # fmt: skip
 
 
@@ -160,7 +164,7 @@ def _deployment(
     own_cache = CACHE_FORMATS[own_cache_of(loaded.architecture)]
     plans = ranked(plans, devices, timings, options, own_cache)
     best = plans.row(0, named=True) if plans.height else None
-    reason, requests, commands = None, pl.DataFrame(), list[Launch]()
+    reason, requests, commands, load = None, pl.DataFrame(), list[Launch](), None
     if best:
         layouts = {layout_name(lay): lay for space in spaces for lay in space.layouts}
 
@@ -173,6 +177,12 @@ def _deployment(
         requests = percentiles(
             loaded, plan, timing, lengths, options.serving, options.engine, prefill
         )
+        if lengths.arrivals is not None:
+            each = latencies(
+                loaded, plan, timing, lengths, options.serving, options.engine, prefill
+            )
+            replica = replica_of(best, each, lengths)
+            load = load_of(lengths.arrivals, replica, options.targets, options.attainment)
         longest = longest_tokens(loaded, timing, lengths)
         recommended = plans.filter(standing=BEST, basis=best["basis"])
         for row in recommended.rows(named=True):
@@ -196,6 +206,7 @@ def _deployment(
         launches=tuple(commands),
         bases=tuple(dict.fromkeys(b for t in timings for b in _bases(loaded, t, options))),
         assumed=_assumed(options, lengths, classes, spaces, timings[0]),
+        load=load,
     )
 
 

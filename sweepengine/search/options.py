@@ -233,6 +233,11 @@ class DeployOptions(NamedTuple):
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
     engine: EngineOptions = EngineOptions()
+    attainment: Annotated[
+        float,
+        Option("Share of requests that must be within both targets, hour by hour, where the "
+               "lengths have timestamps.", **_PART),
+    ] = 0.95  # fmt: skip
     prices: Prices = {}
 
     @property

@@ -18,6 +18,7 @@ from sweepengine.search.steady_state import SECONDS_PER_DAY
 from sweepengine.show.cards import lengths_text
 from sweepengine.show.front_picture import front_picture
 from sweepengine.show.launch_script import shell_words
+from sweepengine.show.loads import show_load
 from sweepengine.show.plan_texts import (
     arrangement,
     counted,
@@ -46,6 +47,8 @@ def show_deployment(deployment: Deployment, top: int) -> None:
     else:
         _show_best(deployment.best, model, deployment.requests)
         _show_plans(deployment, top)
+    if deployment.load is not None:
+        show_load(deployment.load, deployment.options.attainment)
     if deployment.front.height > 1:
         say()
         chosen = [deployment.best] if deployment.best else []

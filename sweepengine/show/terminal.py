@@ -49,15 +49,6 @@ def _finite(facts: object) -> object:
     return [_finite(value) for value in facts] if isinstance(facts, list | tuple) else facts
 
 
-def cell(value: object) -> str:
-    """Format a value as a table shows it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
-
-
 def four_digits(value: float) -> str:
     """Format a number with four significant digits, or all digits of its whole part."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

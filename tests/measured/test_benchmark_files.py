@@ -185,7 +185,7 @@ def test_rows_of_inferencex_are_those_of_the_device_and_engine(tmp_path, command
     pl.DataFrame(ROWS).write_csv(path)
     found = find_comparison(path, "h200", "deepseek-v3", CompareOptions(framework="sglang"))
     (row,) = found.runs.to_dicts()
-    assert (row["measured_ttft_s"], row["batch_size"], row["layout"]) == (0.4, 16, "tp8")
+    assert (row["measured_ttft_s"], row["batch_size"], row["tensor_parallel"]) == (0.4, 16, 8)
     assert any("1 of 3 rows: of h200 with sglang" in text for text in found.assumed)
     with pytest.raises(InputError, match=r"no row of h100-sxm with vllm .* of b200 with trtllm"):
         find_comparison(path, DEVICE, "deepseek-v3")
