@@ -70,7 +70,7 @@ class ConfigValues:
         if outer in uncovered():
             raise self._not_supported(outer)
         kind = self.part.get("model_type") or tables["parts"].get(outer)
-        if not self.nested and kind not in tables["families"]:
+        if not self.nested and not (isinstance(kind, str) and kind in tables["families"]):
             kind = tables["parts"].get(outer, kind)  # keys of its text part stand at the top
         if not isinstance(kind, str):
             raise self.fail("model_type", "required key is missing: expected a model family")

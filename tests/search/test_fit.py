@@ -175,7 +175,7 @@ def test_trace_is_read_from_a_file(tmp_path, command):
     path.write_text("prompt,answer,weight\n100,50,3\n9000,20,1\n")
     done = command("fit", MODEL, "--device", "h100-sxm", "--lengths", path)
     assert done.returncode == 0, done.stderr
-    assert f"2 lengths from {path}" in done.stdout.replace("\n", " ")
+    assert f"2lengthsfrom{path}" in "".join(done.stdout.split())
     assert "KV MB: p50, p95, p99" in done.stdout
 
 
