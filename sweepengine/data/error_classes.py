@@ -7,7 +7,7 @@ the generation and the serving engine (docs/times.md, "Classes of errors").
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
 from sweepengine.data.family_factors import was_measured
@@ -128,23 +128,34 @@ class Case(NamedTuple):
     """One of `MODES`."""
 
 
-class _Recorded(NamedTuple):
-    """Figures of a class."""
+class Recorded(NamedTuple):
+    """Errors of the runs of a class."""
 
     runs: int
     tpot: Figures | None
     ttft: Figures | None
 
 
-ERROR_TABLE: Final[dict[str, Any]] = shipped_table("measured", "error_classes.toml")
-_CLASSES: Final = {
-    ClassKey(*(row.get(name, "") for name in ClassKey._fields)): _Recorded(
-        row["runs"], *(Figures(*row[what]) if what in row else None for what in ("tpot", "ttft"))
-    )
-    for row in ERROR_TABLE["classes"]
-}
-_MEASURED: Final = {(key.kind, key.generation) for key in _CLASSES if key.basis == FAMILY}
-"""Kinds of models, and generations that runs of them were measured on."""
+@cache
+def error_table() -> dict[str, Any]:
+    """Content of data/measured/error_classes.toml, read where a time asks for its error."""
+    return shipped_table("measured", "error_classes.toml")
+
+
+@cache
+def _classes() -> dict[ClassKey, Recorded]:
+    return {
+        ClassKey(*(row.get(name, "") for name in ClassKey._fields)): Recorded(
+            row["runs"], *(Figures(*row[what]) if what in row else None for what in TIMES)
+        )
+        for row in error_table()["classes"]
+    }
+
+
+@cache
+def _measured() -> frozenset[tuple[str, str]]:
+    """Kinds of models, and generations that runs of them were measured on."""
+    return frozenset((key.kind, key.generation) for key in _classes() if key.basis == FAMILY)
 
 
 @lru_cache(1 << 8)
@@ -217,7 +228,7 @@ def closest(key: ClassKey) -> ErrorClass:
     taken to be as good as those of others: the text says how far times of generations were off that
     were left out of the fit.
     """
-    known = bool(key.generation) and (key.kind, key.generation) in _MEASURED
+    known = bool(key.generation) and (key.kind, key.generation) in _measured()
     if key.basis == DATA_SHEET:
         return _of_data_sheet(key, known)
     if not known:
@@ -278,8 +289,9 @@ def _of_data_sheet(key: ClassKey, known: bool) -> ErrorClass:
     return _unlike(f"times of its data sheet; 90 % of {runs} took {took} on other devices")
 
 
-def _first(key: ClassKey) -> tuple[ClassKey, _Recorded] | None:
-    return next(((near, _CLASSES[near]) for near in relaxed(key) if near in _CLASSES), None)
+def _first(key: ClassKey) -> tuple[ClassKey, Recorded] | None:
+    classes = _classes()
+    return next(((near, classes[near]) for near in relaxed(key) if near in classes), None)
 
 
 def _unlike(why: str) -> ErrorClass:
@@ -299,7 +311,7 @@ def _described(key: ClassKey) -> str:
     return ", ".join(filter(None, titles))
 
 
-def _errors(recorded: _Recorded) -> str:
+def _errors(recorded: Recorded) -> str:
     """Errors of a class: "TPOT +-6 % (90 % within 21 %), TTFT +-15 % (40 %)"."""
     within = {"TPOT": "90 % within ", "TTFT": ""}
     return ", ".join(

@@ -3,7 +3,7 @@
 from math import ceil
 from typing import NamedTuple
 
-from sweepengine.data.error_classes import ERROR_TABLE
+from sweepengine.data.error_classes import error_table
 from sweepengine.data.speeds import TimingTarget
 from sweepengine.formulas.speeds import ROOFLINE
 from sweepengine.search.options import DISAGGREGATED, DeployOptions, LatencyTargets
@@ -37,7 +37,7 @@ def margin_of(timing: TimingTarget, mode: str, options: DeployOptions) -> Margin
         return Margin(options.margin, options.margin, options.margin)
     if mode != DISAGGREGATED or timing.times == ROOFLINE:
         return Margin(LEAST_MARGIN, LEAST_MARGIN, LEAST_MARGIN)
-    medians = (ERROR_TABLE[DISAGGREGATED][name][0] for name in ("ttft", "tpot"))
+    medians = (error_table()[DISAGGREGATED][name][0] for name in ("ttft", "tpot"))
     ttft, tpot = (max(LEAST_MARGIN, median / 100) for median in medians)
     return Margin(ttft, tpot, tpot)
 

@@ -12,13 +12,13 @@ from sweepengine.data.error_classes import (
     LOADS,
     MODES,
     TIMES,
+    Recorded,
 )
 from sweepengine.data.generations import GENERATION_TITLES
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.show.terminal import print_table, say
 
 if TYPE_CHECKING:
-    from sweepengine.validation.error_table import Recorded
     from sweepengine.validation.silicon import Silicon
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]

@@ -6,7 +6,7 @@ of their family or generation need constants of serving engines fitted anew (`se
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from sweepengine.data.error_classes import (
     TIMES,
     ClassKey,
     Figures,
+    Recorded,
     layout_kind,
     relaxed,
 )
@@ -34,14 +35,6 @@ HEADER = """\
 COLLECTION_KEYS = ("collection", "mode", "kind", "engine", "generation")
 COARSE = (GENERATION, DATA_SHEET)
 """Bases whose classes tell neither loads nor kinds of layouts apart."""
-
-
-class Recorded(NamedTuple):
-    """Errors of the runs of a class."""
-
-    runs: int
-    tpot: Figures | None
-    ttft: Figures | None
 
 
 def key_of(run: JudgedRun) -> ClassKey:

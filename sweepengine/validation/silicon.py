@@ -13,12 +13,18 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sweepengine.data.devices import load_device
-from sweepengine.data.error_classes import ERROR_TABLE, FAMILY, TIMES, ClassKey, Figures
+from sweepengine.data.error_classes import (
+    FAMILY,
+    TIMES,
+    ClassKey,
+    Figures,
+    Recorded,
+    error_table,
+)
 from sweepengine.data.rates import ideal, load_rates, shipped_rates
 from sweepengine.validation.calibration import errors, predicted_us, units_of
 from sweepengine.validation.error_table import (
     COLLECTION_KEYS,
-    Recorded,
     classes_of,
     collections_of,
     recorded_of,
@@ -32,6 +38,7 @@ from sweepengine.validation.real_runs import real_rows
 from sweepengine.validation.served import Rows, as_frame, errors_by, read_rows
 from sweepengine.validation.wheel_runs import wheel_runs
 
+ERROR_TABLE = error_table()
 TOLERANCE = 1.0
 """Percentage points by which an error may exceed the recorded one."""
 JUDGED = ("median", "p90")

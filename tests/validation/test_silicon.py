@@ -6,13 +6,13 @@ import polars as pl
 import pytest
 
 import sweepengine as se
-from sweepengine.data.error_classes import ERROR_TABLE
 from sweepengine.data.rates import load_rates, shipped_rates
 from sweepengine.validation import silicon as module
 from sweepengine.validation.calibration import as_toml, calibrate
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
 from sweepengine.validation.silicon import measure
 
+ERROR_TABLE = module.ERROR_TABLE
 pytestmark = pytest.mark.slow
 
 BARS = {  # what first prototypes of the forms reached, %; one point more is allowed
