@@ -170,17 +170,13 @@ def _deployment(
 
         def prepared(row: Mapping[str, Any]) -> tuple[ServedPlan, list[TimingTarget]]:
             names = [row["device"], row["prefill_device"] or row["device"]]
-            each = [timing_target(devices[n], row["framework"], options.times) for n in names]
-            return served_plan(row, layouts), each
+            targets = [timing_target(devices[n], row["framework"], options.times) for n in names]
+            return served_plan(row, layouts), targets
 
         plan, (timing, prefill) = prepared(best)
-        requests = percentiles(
-            loaded, plan, timing, lengths, options.serving, options.engine, prefill
-        )
+        each = latencies(loaded, plan, timing, lengths, options.serving, options.engine, prefill)
+        requests = percentiles(each, lengths)
         if lengths.arrivals is not None:
-            each = latencies(
-                loaded, plan, timing, lengths, options.serving, options.engine, prefill
-            )
             replica = replica_of(best, each, lengths)
             load = load_of(lengths.arrivals, replica, options.targets, options.attainment)
         longest = longest_tokens(loaded, timing, lengths)

@@ -35,7 +35,7 @@ from sweepengine.search.placements import (
     search_grid,
 )
 from sweepengine.search.plans import ServedPlan
-from sweepengine.search.requests import percentiles
+from sweepengine.search.requests import latencies, percentiles
 from sweepengine.search.steady_state import FITS, LAYOUT_COLUMNS, SECONDS_PER_DAY, served_frames
 
 CONTEXTS = (2_048, 8_192, 32_768, 131_072)
@@ -207,7 +207,7 @@ def _card(
         verdict=found,
         largest=largest,
         parts=time_parts(timeline(grid.model, grid.point, timing)),
-        requests=percentiles(model, plan, timing, lengths, serving, engine),
+        requests=percentiles(latencies(model, plan, timing, lengths, serving, engine), lengths),
         basis=basis(model.architecture, timing, True, Case(precision[0], layout)),
         sized=sized,
     )

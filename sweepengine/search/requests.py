@@ -1,5 +1,6 @@
 """Request lengths read from a table, and latency percentiles over them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -170,23 +171,20 @@ def latencies(
     }
 
 
-def percentiles(
-    model: Model,
-    plan: ServedPlan,
-    timing: TimingTarget,
-    lengths: Lengths,
-    serving: ServingAssumptions,
-    engine: EngineOptions = EngineOptions(),  # noqa: B008 -- immutable
-    prefill_timing: TimingTarget | None = None,
-) -> pl.DataFrame:
-    """Percentiles of `latencies`, whose parameters it takes, over requests of all lengths.
+def percentiles(columns: Mapping[str, Floats], lengths: Lengths) -> pl.DataFrame:
+    """Percentiles over requests of all lengths.
+
+    Parameters
+    ----------
+    columns : mapping of str to float64 array, shape (L,)
+        From `latencies`.
+    lengths : Lengths
 
     Returns
     -------
     polars.DataFrame
         A row per percentile (`PERCENTILES`, then the mean with a null `share`).
     """
-    columns = latencies(model, plan, timing, lengths, serving, engine, prefill_timing)
     rows = [
         {"share": share}
         | {

@@ -18,7 +18,7 @@ from sweepengine.search.disaggregated import EXTRA_WORKERS, MAX_BUSY
 from sweepengine.search.known_errors import ERROR_SCHEMA
 from sweepengine.search.options import DeployOptions, LatencyTargets
 from sweepengine.search.plans import MONEY, PLAN, precision_of, served_plan
-from sweepengine.search.requests import percentiles
+from sweepengine.search.requests import latencies, percentiles
 from sweepengine.search.steady_state import ASSUMED
 from tests.search.by_hand import formats_of, room_of, served
 from tests.search.test_steady_state import MIX, table_of
@@ -230,8 +230,9 @@ def test_percentiles_are_of_all_lengths_and_share_the_devices():
     assert rows["ttft_s"][-1] == pytest.approx(single["ttft_mean_s"])
     split = found_of(MIX, devices=6, modes=("disaggregated",))
     assert split.requests["ttft_s"][2] == pytest.approx(split.best["ttft_s"])
-    again = percentiles(model, served_plan(best, {best["layout"]: read_layout(best["layout"])}),
-                        timing_target(load_device(DEVICE)), lengths, ASSUMED)  # fmt: skip
+    plan = served_plan(best, {best["layout"]: read_layout(best["layout"])})
+    each = latencies(model, plan, timing_target(load_device(DEVICE)), lengths, ASSUMED)
+    again = percentiles(each, lengths)
     assert again.equals(rows)
 
 
