@@ -26,7 +26,7 @@ from sweepengine.search.candidate_plans import Space, search_plans, space_of
 from sweepengine.search.declarations import checked
 from sweepengine.search.disaggregated import MAX_BUSY
 from sweepengine.search.engine_arguments import ENGINE_COMMANDS, Launch, launches
-from sweepengine.search.known_errors import ERROR_SCHEMA, error_values
+from sweepengine.search.known_errors import with_errors
 from sweepengine.search.load import Load, load_of, replica_of
 from sweepengine.search.margins import margin_of
 from sweepengine.search.options import DISAGGREGATED, DeployOptions
@@ -160,7 +160,11 @@ def _deployment(
         priced(frame if frame.width else pl.DataFrame(schema=_EMPTY), devices, options.prices)
         for frame in found.plans
     )
-    plans, front = (_with_errors(frame, loaded, timings) for frame in (plans, front))
+    by_name = {(timing.device.name, timing.framework): timing for timing in timings}
+    plans, front = (
+        with_errors(frame, loaded, lambda row: by_name[row["device"], row["framework"]])
+        for frame in (plans, front)
+    )
     own_cache = CACHE_FORMATS[own_cache_of(loaded.architecture)]
     plans = ranked(plans, devices, timings, options, own_cache)
     best = plans.row(0, named=True) if plans.height else None
@@ -204,18 +208,6 @@ def _deployment(
         assumed=_assumed(options, lengths, classes, spaces, timings[0]),
         load=load,
     )
-
-
-def _with_errors(
-    plans: pl.DataFrame, model: Model, timings: Sequence[TimingTarget]
-) -> pl.DataFrame:
-    """Plans that say how far times were off on runs like them, in their order."""
-    targets = {(timing.device.name, timing.framework): timing for timing in timings}
-    known = [
-        error_values(row, model, targets[row["device"], row["framework"]])
-        for row in plans.iter_rows(named=True)
-    ]
-    return plans.hstack(pl.DataFrame(known, schema=ERROR_SCHEMA))
 
 
 _EMPTY = {

@@ -193,7 +193,7 @@ def _card(
     shown |= {found.batch, rows.filter(MEETS)["batch_size"].max() or 1}  # type: ignore[arg-type]
     rows = rows.filter(pl.col("batch_size").is_in(list(shown)))
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
-    rows = with_errors(rows, model, timing)
+    rows = with_errors(rows, model, lambda _: timing)
     answered = rows.row(by_predicate=pl.col("batch_size") == found.batch, named=True)
     plan = ServedPlan(layout, precision, found.batch, int(answered["devices"]),
                       answered["requests_per_s"])  # fmt: skip

@@ -1,6 +1,6 @@
 """What is known of the error of answers: columns that frames of few rows gain."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
@@ -20,7 +20,10 @@ ERROR_SCHEMA = {column.name: getattr(pl, column.dtype) for column in ERRORS}
 
 
 def with_errors(
-    frame: pl.DataFrame, model: Model, timing: TimingTarget, given: Mapping[str, Any] = {}
+    frame: pl.DataFrame,
+    model: Model,
+    timing_of: Callable[[Mapping[str, Any]], TimingTarget],
+    given: Mapping[str, Any] = {},
 ) -> pl.DataFrame:
     """Rows of answers with the columns `grid.columns.ERRORS`.
 
@@ -30,18 +33,18 @@ def with_errors(
         With `ttft_s`, `tpot_s`, `batch_size` and `weight_format`; a column `layout` or those of a
         layout; and `serving`, `images` and `mode` where these are not continuous, 1 and aggregated.
     model : Model
-    timing : TimingTarget
-        Of all rows.
+    timing_of : callable
+        Timing target of a row.
     given : mapping of str to object
         Values of columns that the frame may lack.
     """
     rows = frame.iter_rows(named=True)
-    values = [error_values({**given, **row}, model, timing) for row in rows]
+    values = [error_values({**given, **row}, model, timing_of(row)) for row in rows]
     return frame.hstack(pl.DataFrame(values, schema=ERROR_SCHEMA))
 
 
 def error_values(row: Mapping[str, Any], model: Model, timing: TimingTarget) -> dict[str, Any]:
-    """Values of the columns `grid.columns.ERRORS`; parameters as those of `with_errors`."""
+    """Values of the columns `grid.columns.ERRORS`; parameters as of `with_errors`, for one row."""
     layout = row.get("layout")
     case = Case(
         WEIGHT_FORMATS.index(str(row["weight_format"])),

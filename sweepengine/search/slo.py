@@ -149,7 +149,9 @@ def _with_errors(answer: Answer, source: Source, timing: TimingTarget, serving: 
     """An answer whose best point and front say how far times were off on runs like them."""
     model, given = source.loaded, {"serving": serving}
     best = answer.best and answer.best | error_values(given | answer.best, model, timing)
-    return answer._replace(best=best, front=with_errors(answer.front, model, timing, given))
+    return answer._replace(
+        best=best, front=with_errors(answer.front, model, lambda _: timing, given)
+    )
 
 
 def _memory_measures() -> list[pl.Expr]:
