@@ -156,6 +156,11 @@ class Device(NamedTuple):
         """Name of the product: the description up to its first comma or colon, or the name."""
         return re.split("[,:]", self.description)[0] or self.name
 
+    @property
+    def node_size(self) -> int:
+        """Devices of a node; 1 where a device has no links."""
+        return self.links.devices_a_node if self.links else 1
+
     def usable_where(self, memory_gb: int) -> int:
         """Usable bytes at a point that states its memory, `device_memory_gb`, or does not: 0."""
         return memory_gb * STORED_BYTES or self.usable_bytes

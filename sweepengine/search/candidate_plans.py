@@ -30,7 +30,7 @@ from sweepengine.search.placements import (
     read_precisions,
     search_grid,
 )
-from sweepengine.search.plans import KeptPlans, aggregated, node_size
+from sweepengine.search.plans import KeptPlans, aggregated
 from sweepengine.search.reasons import Tally
 from sweepengine.search.steady_state import FITS, served_frames
 
@@ -160,7 +160,7 @@ def _swept(
         Decoded tokens: mean, and at the percentile of `ServingAssumptions.share`.
     """
     output, answer = tokens
-    node = node_size(space.device)
+    node = space.device.node_size
     needs = tightened(options, margin_of(timing, AGGREGATED, options))
     if not options.has_load:
         needs = needs._replace(devices=space.limit)

@@ -16,7 +16,7 @@ from sweepengine.formulas.tokens import ceil_div
 from sweepengine.search.checkpoints import Checkpoint, checkpoint_of, context_of
 from sweepengine.search.engine_settings import engine_settings
 from sweepengine.search.options import EngineOptions
-from sweepengine.search.plans import ServedPlan, node_size
+from sweepengine.search.plans import ServedPlan
 
 ENGINE_COMMANDS: Final[dict[str, dict[str, Any]]] = shipped_table("engine_arguments.toml")
 UNKNOWN = "MODEL"
@@ -66,7 +66,7 @@ class Launch(NamedTuple):
     @property
     def node(self) -> int:
         """Devices of a node."""
-        return node_size(self.device)
+        return self.device.node_size
 
     @property
     def version(self) -> str:

@@ -215,8 +215,7 @@ def _card(
 
 def within_nodes(layouts: Sequence[Layout], device: Device) -> list[Layout]:
     """Layouts whose tensor groups lie within a node of the device, as engines are deployed."""
-    node = device.links.devices_a_node if device.links else 1
-    return [layout for layout in layouts if layout.tensor <= node]
+    return [layout for layout in layouts if layout.tensor <= device.node_size]
 
 
 def fewest(rows: pl.DataFrame) -> pl.DataFrame:

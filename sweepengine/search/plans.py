@@ -195,7 +195,7 @@ def aggregated(
         prefill_layout=pl.lit(None, pl.String),
         prefill_groups=pl.lit(0, pl.Int64),
         prefill_devices=pl.lit(0, pl.Int64),
-        group_nodes=(pl.col("devices").cast(pl.Int64) + node_size(device) - 1) // node_size(device),
+        group_nodes=(pl.col("devices").cast(pl.Int64) + device.node_size - 1) // device.node_size,
         latency_s=pl.col("ttft_s") + tokens,
     ).filter(pl.col("replicas") > 0)
     totals = [pl.col(name) * pl.col("replicas") for name in ("requests_per_s", "tokens_per_s")]
@@ -203,11 +203,6 @@ def aggregated(
     batch = pl.col("batch_size").cast(pl.Int64)
     users = (batch * pl.col("replicas")).cast(pl.Float64).alias("users")
     return plans.with_columns(*totals, devices, batch, users)
-
-
-def node_size(device: Device) -> int:
-    """Devices of a node; 1 where a device has no links."""
-    return device.links.devices_a_node if device.links else 1
 
 
 def priced(

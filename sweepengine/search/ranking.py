@@ -11,7 +11,7 @@ from sweepengine.formulas.formats import OWN
 from sweepengine.formulas.speeds import ROOFLINE
 from sweepengine.search.margins import margin_of
 from sweepengine.search.options import AGGREGATED, DeployOptions
-from sweepengine.search.plans import KEY, figure_of, node_size, ordered
+from sweepengine.search.plans import KEY, figure_of, ordered
 
 BASES = ("measured", "borrowed", "data sheet")
 """Where times come from: kernels of the device, those of a device like it, or its peaks."""
@@ -43,10 +43,10 @@ def nodes_of(plan: Mapping[str, Any], devices: Mapping[str, Device]) -> int:
         By name.
     """
     decode_devices = plan["devices"] - plan["prefill_devices"]
-    node = node_size(devices[plan["device"]])
+    node = devices[plan["device"]].node_size
     if plan["mode"] == AGGREGATED:
         return nodes_of_groups(plan["replicas"], decode_devices, node)
-    prefill_node = node_size(devices[plan["prefill_device"]])
+    prefill_node = devices[plan["prefill_device"]].node_size
     if plan["prefill_device"] == plan["device"] and plan["devices"] <= node:
         return 1
     return nodes_of_groups(plan["replicas"], decode_devices, node) + nodes_of_groups(
