@@ -1,5 +1,6 @@
 """A Bash script that starts all servers of a plan, and its router."""
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -29,17 +30,16 @@ def shell_words(words: Sequence[str]) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
+def _with_hosts(text: str) -> str:
+    """A text in which the names of `_host` are variables of the script."""
+    return re.sub("@HOST([0-9]+)@", r"${HOSTS[\1]}", text)
+
+
 def _shell(words: Sequence[str], model: str) -> str:
     """A command line in which hosts and the model are variables."""
-    parts = []
-    for word in words:
-        quoted = shlex.quote(word)
-        while "@HOST" in quoted:
-            before, _, rest = quoted.partition("@HOST")
-            number, _, after = rest.partition("@")
-            quoted = f"{before}${{HOSTS[{number}]}}{after}"
-        parts.append('"$MODEL"' if word == model else quoted)
-    return " ".join(parts)
+    return " ".join(
+        '"$MODEL"' if word == model else _with_hosts(shlex.quote(word)) for word in words
+    )
 
 
 def launch_script(deployment: Deployment, launches: Sequence[Launch]) -> str:
@@ -128,8 +128,5 @@ def _started(server: Server, process: Process, model: str) -> list[str]:
 
 def _file(name: str, text: str) -> list[str]:
     """Lines that write a configuration file, whose hosts are variables."""
-    while "@HOST" in text:
-        before, _, rest = text.partition("@HOST")
-        number, _, after = rest.partition("@")
-        text = f"{before}${{HOSTS[{number}]}}{after}"
+    text = _with_hosts(text)
     return [f'    cat > "$FILES/{name}.yaml" <<END', *text.rstrip("\n").split("\n"), "END"]

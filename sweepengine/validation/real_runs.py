@@ -2,7 +2,6 @@
 
 from collections import Counter
 from functools import lru_cache
-from importlib import resources
 from typing import Any, Final, NamedTuple
 
 import polars as pl
@@ -20,6 +19,7 @@ from sweepengine.validation.measured_operators import silicon_folder
 from sweepengine.validation.served import Served, predicted_row
 from sweepengine.validation.served_groups import Server, server_of, target_of
 from sweepengine.validation.served_rows import ABOVE_LIMIT, ServedRow, Workers, half_of, served_row
+from sweepengine.validation.shipped_rows import shipped_rows
 
 REAL, INFERENCEX = "real", "inferencex"
 AGAIN = "is a row of the extra too"
@@ -61,13 +61,6 @@ class PublicRuns(NamedTuple):
     runs: list[tuple[PublicRun, Served]]
     speculative: list[PublicRun]
     reasons: Counter[str]
-
-
-def _table(name: str) -> list[dict[str, Any]]:
-    """Rows of a file of `data/measured`, empty cells as None."""
-    file = resources.files("sweepengine.data") / "measured" / name
-    with resources.as_file(file) as path:
-        return pl.read_csv(path, comment_prefix="#", infer_schema_length=None).to_dicts()
 
 
 @lru_cache
@@ -152,8 +145,8 @@ def _of_inferencex(cells: dict[str, Any]) -> PublicRun:
 def read_public() -> PublicRuns:
     """Predict every row that is not speculative and not one of the extra too."""
     found = PublicRuns([], [], Counter())
-    runs = [_of_page(cells) for cells in _table("real_runs.csv")]
-    runs += [_of_inferencex(cells) for cells in _table("inferencex.csv")]
+    runs = [_of_page(cells) for cells in shipped_rows("real_runs.csv")]
+    runs += [_of_inferencex(cells) for cells in shipped_rows("inferencex.csv")]
     for run in runs:
         if run.speculative:
             found.speculative.append(run)

@@ -9,7 +9,7 @@ from sweepengine.formulas.layout import Layout
 from sweepengine.validation import real_runs as module
 from sweepengine.validation.real_runs import errors_by_class, model_of, read_public, real_rows
 
-PAGES, INFERENCEX = (module._table(name) for name in ("real_runs.csv", "inferencex.csv"))
+PAGES, INFERENCEX = (module.shipped_rows(name) for name in ("real_runs.csv", "inferencex.csv"))
 
 
 def test_every_row_is_predicted_or_has_a_reason():
