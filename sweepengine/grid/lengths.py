@@ -27,6 +27,7 @@ TEXT_COLUMNS = ("mode", "crops", "image", "page")
 """Joint axes that may be columns of a table of lengths."""
 SHORT_NAMES = {"answer": "decode_steps"}
 """Short names of columns; `prompt` is `prompt_tokens`, with vision `text_tokens`."""
+SECONDS_PER_HOUR = 3600
 MAX_CLASSES = 64
 """Most classes of lengths in a search."""
 
@@ -42,7 +43,7 @@ class Arrivals(NamedTuple):
 
     def seconds(self, hour: int) -> float:
         """Seconds of an hour of the trace."""
-        return self.last_seconds if hour == len(self.counts) - 1 else 3600.0
+        return self.last_seconds if hour == len(self.counts) - 1 else float(SECONDS_PER_HOUR)
 
 
 class Lengths(NamedTuple):

@@ -14,11 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.formulas.queues import Waiting, kimura
-from sweepengine.grid.lengths import Arrivals, Lengths
+from sweepengine.grid.lengths import SECONDS_PER_HOUR, Arrivals, Lengths
 from sweepengine.search.options import AGGREGATED, LatencyTargets
 
 Floats = NDArray[np.float64]
-SECONDS_OF_HOUR = 3600.0
 HOURS_OF_DAY = 24.0
 MOST_REPLICAS = 1 << 20
 LOAD = {
@@ -177,7 +176,7 @@ def _replicas(replica: Replica, rate: float, targets: LatencyTargets, attainment
 
 def _summed(arrivals: Arrivals, rows: Sequence[Mapping[str, Any]]) -> Load:
     """Totals of the hours."""
-    lengths = [arrivals.seconds(hour) / SECONDS_OF_HOUR for hour in range(len(rows))]
+    lengths = [arrivals.seconds(hour) / SECONDS_PER_HOUR for hour in range(len(rows))]
     span = sum(lengths)
     used = sum(row["devices"] * hours for row, hours in zip(rows, lengths, strict=True))
     peak = max(row["devices"] for row in rows) * span

@@ -9,11 +9,12 @@ from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
+from sweepengine.grid.lengths import SECONDS_PER_HOUR
 from sweepengine.grid.shorthand import layout_name, precision_text
 from sweepengine.search.options import AGGREGATED, DeployOptions
 from sweepengine.search.placements import Precision
 from sweepengine.search.steady_state import FORMAT_COLUMNS, LAYOUT_COLUMNS
-from sweepengine.search.targets import SECONDS_PER_HOUR, meets_tpot, meets_ttft, pareto_front
+from sweepengine.search.targets import meets_tpot, meets_ttft, pareto_front
 
 KEY = ("device", "framework", *FORMAT_COLUMNS)
 """Inputs that replicas of a plan share, and its decode workers."""

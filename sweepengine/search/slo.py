@@ -15,13 +15,13 @@ from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.engine.memory import memory_counts
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
+from sweepengine.grid.lengths import SECONDS_PER_HOUR
 from sweepengine.query.sources import Source
 from sweepengine.search.declarations import checked
 from sweepengine.search.engine_settings import engine_values
 from sweepengine.search.known_errors import error_values, with_errors
 from sweepengine.search.options import LatencyTargets, SloOptions
 from sweepengine.search.targets import (
-    SECONDS_PER_HOUR,
     check_prices,
     meets_tpot,
     meets_ttft,

@@ -7,8 +7,6 @@ import polars as pl
 from sweepengine.data.errors import InputError
 from sweepengine.search.options import GridTargets, LatencyTargets
 
-SECONDS_PER_HOUR = 3600
-
 
 def meets_ttft(targets: LatencyTargets) -> pl.Expr:
     """Whether the column `ttft_s` meets its target."""

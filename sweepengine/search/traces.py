@@ -8,11 +8,10 @@ from polars.exceptions import PolarsError
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import shipped_table
-from sweepengine.grid.lengths import Arrivals
+from sweepengine.grid.lengths import SECONDS_PER_HOUR, Arrivals
 
 TIMESTAMP = "timestamp"
 """Column of the time at which a request arrives: seconds, or a date and time."""
-HOUR = 3600.0
 MOST_HOURS = 24 * 366
 """Longest trace."""
 PER_SECOND = {"s": 1.0, "ms": 1000.0}
@@ -62,15 +61,16 @@ def split_arrivals(source: str, frame: pl.DataFrame) -> tuple[pl.DataFrame, Arri
     seconds = _seconds(source, frame[TIMESTAMP], unit)
     start = float(seconds.min())  # type: ignore[arg-type]
     span = float(seconds.max()) - start  # type: ignore[arg-type]
-    hours = int(span // HOUR) + 1
+    hours = int(span // SECONDS_PER_HOUR) + 1
     if hours > MOST_HOURS:
         raise InputError(
             f"{source}: {TIMESTAMP}: a span of {hours:,} hours: expected at most {MOST_HOURS:,}"
         )
-    of_hour = ((seconds - start) // HOUR).cast(pl.Int64)
+    of_hour = ((seconds - start) // SECONDS_PER_HOUR).cast(pl.Int64)
     counts = pl.DataFrame({"hour": of_hour}).group_by("hour").len()
     by_hour = dict(counts.iter_rows())
-    last = max(span - (hours - 1) * HOUR, HOUR if hours == 1 and span == 0.0 else 1.0)
+    least = float(SECONDS_PER_HOUR) if hours == 1 and span == 0.0 else 1.0
+    last = max(span - (hours - 1) * SECONDS_PER_HOUR, least)
     arrivals = Arrivals(tuple(by_hour.get(hour, 0) for hour in range(hours)), last, tuple(notes))
     return frame.drop(TIMESTAMP), arrivals
 

@@ -1,12 +1,12 @@
 """A word before a command works through a very large grid."""
 
+from sweepengine.grid.lengths import SECONDS_PER_HOUR
 from sweepengine.show.terminal import say
 
 LARGE = 10_000_000_000
 """Points from which on a command says that it takes long."""
 A_SECOND = 2_000_000
 """Points a second that two cores compute with times and write."""
-HOUR = 3600
 
 
 def say_size(command: str, points: int) -> None:
@@ -19,6 +19,6 @@ def say_size(command: str, points: int) -> None:
         Points that it may compute; conditions on axes leave some out.
     """
     if points >= LARGE:
-        hours = points / A_SECOND / HOUR
+        hours = points / A_SECOND / SECONDS_PER_HOUR
         say(f"{command}: {points:,} points: about {hours:,.0f} hours at {A_SECOND:,} points/s, "
             "less where conditions leave values out; Ctrl-C stops", error=True)  # fmt: skip
