@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sweepengine.cli.numbers import Number
 from sweepengine.data.errors import InputError
 from sweepengine.data.machine import MOST_COUNTED, TO_DRAW, require_addresses
 from sweepengine.data.outputs import KINDS, check_writable
@@ -90,19 +91,30 @@ def needs_extra(command: str, extra: str) -> Iterator[None]:
 
 def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one option for each axis, with values spelled as in a grid file."""
+    short = {field.option.alias: field.flag for field in declared(RequestOptions)}
     for name, axis in reversed(AXES.items()):
         if name in DEVICE_AXES:
             continue
-        kind: Any = int if axis.spelling == "numbers" else str
+        kind: Any = Number(int) if axis.spelling == "numbers" else str
         if name in INPUTS and INPUTS[name].scale > 1:
-            kind = float
+            kind = Number(float)
         if axis.spelling == "choices":
-            kind = click.Choice(INPUTS[name].choices)
-        meaning = f"{axis.meaning[0].upper()}{axis.meaning[1:]}, such as {axis.example}."
-        command = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=meaning)(
-            command
-        )
+            kind = click.Choice(INPUTS[name].choices, case_sensitive=False)
+        flag = f"--{name.replace('_', '-')}"
+        names = [flag, short[flag]] if flag in short else [flag]
+        command = click.option(*names, name, type=kind, help=axis_help(name))(command)
     return command
+
+
+def axis_help(name: str) -> str:
+    """The meaning of an axis, with its default, or an example where several columns have one."""
+    axis = AXES[name]
+    meaning = f"{axis.meaning[0].upper()}{axis.meaning[1:]}"
+    if name not in INPUTS:
+        return f"{meaning}, such as {axis.example}."
+    column = INPUTS[name]
+    unset = "none" if column.scale == 1 else column.zero
+    return f"{meaning} [default: {unset if axis.example == '0' else axis.example}]."
 
 
 def options_of(record: type) -> Decorator:
@@ -115,7 +127,9 @@ def options_of(record: type) -> Decorator:
             names = filter(None, (field.flag, field.option.alias, field.keyword))
             command = click.option(
                 *names, is_flag=flag, help=field.help,
-                type=click.Choice(choices) if choices else None if flag else str if prices
+                type=click.Choice(choices, case_sensitive=False) if choices
+                else None if flag else str if prices
+                else Number(field.kind, field.option.unit) if field.kind in (int, float)
                 else field.kind,
                 multiple=field.several or prices, callback=_prices if prices else None,
                 default=() if prices else field.default,

@@ -233,8 +233,8 @@ def _without_skipped_work(
 
 def _bound(known: OperatorId, line: CostLine | None, device: Device, point: Point) -> str:
     """Return the peak of the data sheet that an operator needs most time at."""
-    if line is None:
-        return FIXED
+    if line is None:  # the hand-over to the next pipeline stage stands in no line
+        return LINKS if known.operator == "collectives" else FIXED
     peak = device.tensor_flops_per_s
     if known.operator in QUANTISED and known.phase != "vision":
         taken = row_of(FORMAT_NAMES[point.activation_format]).get("peak", "bf16")

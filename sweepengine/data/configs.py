@@ -79,13 +79,13 @@ class ConfigValues:
         return kind
 
     def _not_supported(self, kind: str) -> InputError:
-        known = ", ".join(families()["families"])
         reason = uncovered().get(kind)
         what = f"is not supported, as {reason}" if reason else "is unknown"
         near = "" if reason else nearest(kind, families()["families"])
         return self.fail(
             "model_type",
-            f'"{kind}" {what}{near}: expected one of {known}; or describe it in a TOML model file',
+            f'"{kind}" {what}{near}: expected a type of sweepengine/data/families.toml, or a '
+            "TOML file of the decoder, such as sweepengine/data/models/llama-3.1-8b.toml",
         )
 
     def value(self, key: str) -> Any:

@@ -49,13 +49,16 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion in brackets for an unknown name; empty where no known name is near."""
+    """A suggestion in brackets for an unknown name, case aside; empty where no name is near."""
     from difflib import get_close_matches
 
-    choices = list(known)
-    longer = [choice for choice in choices if name and choice.startswith(name)]
-    near = longer[:3] or get_close_matches(name[:MAX_COMPARED_CHARACTERS], choices, 1)
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
+    choices = {choice.lower(): choice for choice in known}
+    wanted = name[:MAX_COMPARED_CHARACTERS].lower()
+    longer = [choice for choice in choices if wanted and choice.startswith(wanted)]
+    same = [wanted] if wanted in choices else []
+    near = same or longer[:3] or get_close_matches(wanted, choices, 1)
+    names = " or ".join(choices[choice] for choice in near)
+    return f" (did you mean {names}?)" if near else ""
 
 
 def from_validation(

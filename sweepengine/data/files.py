@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from sweepengine.data.errors import InputError, location, nearest
+from sweepengine.data.hub_cache import CONFIG, REPOSITORY, cached_config, hub_cache
 
-CONFIG = "config.json"
-"""Name of a Hugging Face model file; the folder that holds it names a model too."""
 MODEL_SCHEMA_VERSION = 2
 DEVICE_SCHEMA_VERSION = 1
 """The `schema_version` of model and device files."""
 LARGEST_FILE = 1 << 24
 """Bytes."""
+MODELS = "models"
+"""The kind of data files that describe models, of `known` and `find`."""
 MAX_LEVELS = 64
 """Largest depth of nested tables."""
 
@@ -146,12 +147,12 @@ def known(kind: str) -> dict[str, Path]:
 
 
 def find(kind: str, name: str | Path) -> Path:
-    """Path of a shipped data file by stem, or of a file of the user.
+    """Path of a shipped data file by stem, of a file of the user, or of a model in the Hub cache.
 
     Raises
     ------
     InputError
-        When there is no such file; the message lists the shipped ones.
+        When there is no such file; the message names the nearest shipped one, else all of them.
     """
     shipped = known(kind)
     if str(name) in shipped:
@@ -161,8 +162,31 @@ def find(kind: str, name: str | Path) -> Path:
         return path / CONFIG
     if path.suffix in (".toml", ".json") or exists(path):
         return path
-    singular = kind.removesuffix("s")
+    if kind == MODELS and REPOSITORY.fullmatch(str(name)):
+        return _of_hub(str(name))
+    singular, near = kind.removesuffix("s"), nearest(str(name), shipped)
+    listed = f"one that `sweepengine {kind}` lists" if near else f"one of {', '.join(shipped)}"
+    files = "a config.json or a TOML file" if kind == MODELS else "a TOML file"
     raise InputError(
-        f'{singular} "{name}" does not exist{nearest(str(name), shipped)}: expected a path to a '
-        f"TOML file or one of {', '.join(shipped)}"
+        f'{singular} "{name}" does not exist{near}: expected a path to {files}, or {listed}'
+    )
+
+
+def _of_hub(repository: str) -> Path:
+    """The config.json of a repository in the local cache of the Hub.
+
+    Raises
+    ------
+    InputError
+        When it is not there; the message says where to get it.
+    """
+    if (path := cached_config(repository)) is not None:
+        return path
+    title = repository.lower()
+    alike = [name for name in known(MODELS) if name in title]
+    near = f" (did you mean {max(alike, key=len)}?)" if alike else ""
+    raise InputError(
+        f'model "{repository}" does not exist{near}: its config.json is not in the cache of the '
+        f"Hub ({hub_cache()}): save https://huggingface.co/{repository}/raw/main/{CONFIG} and give "
+        "the path of the file"
     )

@@ -13,7 +13,8 @@ from sweepengine.data.attentions import AttentionReader, Mixer
 from sweepengine.data.block_configs import blocks_of
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
-from sweepengine.data.files import CONFIG, exists, read_json
+from sweepengine.data.files import exists, read_json
+from sweepengine.data.hub_cache import CONFIG, repository_of
 from sweepengine.data.module_patterns import UnreadPatternError
 from sweepengine.data.patterns import MOE_LAYERS, WIDTHS, block_types
 from sweepengine.data.plain_layers import with_plain_layers
@@ -228,6 +229,8 @@ class _Reader(AttentionReader):
 
     def _name(self) -> str:
         path = Path(self.source)
+        if repository := repository_of(path):
+            return repository.rpartition("/")[2]
         if path.name == CONFIG and path.parent.name:
             return path.parent.name
         return path.stem.removesuffix("_config")

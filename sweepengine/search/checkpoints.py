@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from sweepengine.data.hub_cache import repository_of
 from sweepengine.data.models import Model
 
 ENDINGS = (".safetensors", ".bin", ".gguf", ".pt")
@@ -28,7 +29,9 @@ def repository(model: Model) -> str:
 
 
 def checkpoint_of(model: Model) -> Checkpoint:
-    """The checkpoint of a model: of the Hub for shipped ones, the folder of a config.json."""
+    """The checkpoint of a model: of the Hub where it is known, else the folder of a config.json."""
+    if model.file is not None and (cached := repository_of(model.file)):
+        return Checkpoint(cached, "")
     if model.file is None or model.file.suffix != ".json":
         name = repository(model)
         if "/" in name:

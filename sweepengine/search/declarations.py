@@ -36,6 +36,8 @@ class Option(NamedTuple):
     shown: str = ""
     """The default in words, where it is not one value."""
     choices: tuple[str, ...] = ()
+    unit: str = ""
+    """Of a number: "s", "share", or empty for a count."""
     above: float | None = None
     least: float | None = None
     most: float | None = None

@@ -16,8 +16,8 @@ MODES = (AGGREGATED, DISAGGREGATED)
 BATCHES = 1024
 """Largest batch that a search tries by default."""
 _INFINITE = 1.7e308
-_PART = {"above": 0.0, "most": 1.0, "expected": "above 0, at most 1"}
-_SECONDS = {"above": 0.0, "most": _INFINITE, "expected": "seconds above 0"}
+_PART = {"unit": "share", "above": 0.0, "most": 1.0, "expected": "above 0, at most 1"}
+_SECONDS = {"unit": "s", "above": 0.0, "most": _INFINITE, "expected": "seconds above 0"}
 _BATCH = {"least": 1, "most": 65_536}
 Layout = Annotated[
     str | None,
@@ -66,13 +66,19 @@ class GridTargets(NamedTuple):
     ttft_s: Annotated[
         float | None,
         Option(
-            "Target for the time to the first token (TTFT), s.", keyword="ttft", shown="the grid's"
+            "Target for the time to the first token (TTFT), s.",
+            keyword="ttft",
+            unit="s",
+            shown="the grid's",
         ),
     ] = None
     tpot_s: Annotated[
         float | None,
         Option(
-            "Target for the time per further token (TPOT), s.", keyword="tpot", shown="the grid's"
+            "Target for the time per further token (TPOT), s.",
+            keyword="tpot",
+            unit="s",
+            shown="the grid's",
         ),
     ] = None
 
@@ -151,7 +157,8 @@ class FitOptions(NamedTuple):
 
     targets: LatencyTargets = LatencyTargets()
     users: Annotated[
-        int | None, Option("Requests that must run at once on one replica.", **_BATCH)
+        int | None,
+        Option("Requests that must run at once on one replica.", alias="--batch-size", **_BATCH),
     ] = None
     rate: Annotated[
         float | None,
@@ -196,7 +203,7 @@ class DeployOptions(NamedTuple):
     margin: Annotated[
         float | None,
         Option("Share by which predictions must be better than the targets.",
-               shown="10 %, or the error of the serving mode", least=0.0, most=10.0,
+               shown="10 %, or the error of the serving mode", unit="share", least=0.0, most=10.0,
                expected="0..10"),
     ] = None  # fmt: skip
     """Also the difference up to which plans are ties; see `search.margins.margin_of`."""

@@ -60,7 +60,7 @@ def show_fit(fitted: Fit, named: str) -> None:
     _say(f"{formats}; {engines_text(fitted.cards)}")
     mean = " (a request of mean lengths)" if fitted.lengths.requests > 1 else ""
     say(f"verify{mean}: {verifying(fitted, named)}")
-    if named.endswith(".json") or "/" in named:
+    if model.file is not None and model.file.suffix == ".json":
         say(f"counts against torch: sweepengine validate --config {named}")
 
 

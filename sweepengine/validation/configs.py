@@ -212,9 +212,17 @@ def build(path: Path, model: Model) -> Built:
 
 
 def measure(name: str | Path) -> Comparison:
-    """Compare a config.json: its decoder, and where it has one its tower and image processor."""
+    """Compare a config.json: its decoder, and where it has one its tower and image processor.
+
+    Raises
+    ------
+    InputError
+        When the model is not valid, or is no config.json: torch builds a model from nothing else.
+    """
     path = find("models", name)
     model = load_model(path)
+    if path.suffix != ".json":
+        raise InputError(f"--config {name}: expected a config.json or its folder")
     tower, processor = measure_tower(path, model), measure_processor(path, model)
     vision = [*tower.figures, *processor.figures]
     return Comparison(measure_text(path, model), vision, (*tower.notes, *processor.notes))

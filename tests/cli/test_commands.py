@@ -149,6 +149,14 @@ def test_without_a_command_there_is_a_card(process):
         (["plan", "capcity"], "(did you mean capacity?)"),
         (["query", "modes", "--where", "batchsize = 3"], "(did you mean batch_size?)"),
         (["repot"], "Did you mean 'report'?"),
+        (["fit", "llama-3.1-8b", "--device", "H100-SXM"], "(did you mean h100-sxm?)"),
+        (["fit", "LLAMA-3.1-8B", "--device", "l4"], "(did you mean llama-3.1-8b?)"),
+        (["fit", "llama-3.1-8b", "--device", "l4", "--batch", "8"], "--batch-size"),
+        (["explain", "--prompts", "8"], "--prompt-tokens"),
+        (
+            ["fit", "meta-llama/Llama-3.1-8B-Instruct", "--device", "l4"],
+            "https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct/raw/main/config.json",
+        ),
         (["plan", "zzz"], 'grid "zzz" does not exist: expected'),
     ],
 )
@@ -156,6 +164,78 @@ def test_errors_suggest_the_nearest_name(command, words, said):
     done = command(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_config_of_the_hub_cache_is_found_by_its_repository(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "models--some--Tiny-Llama"
+    for revision, layers in (("0a", 2), ("0b", 4)):
+        (folder / "snapshots" / revision).mkdir(parents=True)
+        config = {"model_type": "llama", "vocab_size": 320, "hidden_size": 64,
+                  "intermediate_size": 96, "num_hidden_layers": layers,
+                  "num_attention_heads": 4}  # fmt: skip
+        (folder / "snapshots" / revision / "config.json").write_text(json.dumps(config))
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0a\n")
+
+    def sheet():
+        return " ".join(command("models", "some/Tiny-Llama").stdout.split())
+
+    assert sheet().startswith("Tiny-Llama: llama decoder")
+    assert " layers 2 " in sheet()
+    done = command("deploy", "some/Tiny-Llama", "--device", "l4", "--prompt", "100")
+    assert "vllm serve some/Tiny-Llama " in done.stdout
+    (folder / "refs" / "main").write_text("0c\n")
+    (folder / "snapshots" / "0b" / "config.json").touch()
+    assert " layers 4 " in sheet()
+    assert str(tmp_path) in command("models", "some/Other").stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        (["--prompt", "4k"], ["--prompt", "4000"]),
+        (["--prompt", "1,500", "--answer", "0.2k"], ["--prompt", "1500", "--answer", "200"]),
+        (["--ttft", "200ms", "--tpot", "0.5 s"], ["--ttft", "0.2", "--tpot", "0.5"]),
+        (["--share", "90%"], ["--share", "0.9"]),
+        (["--framework", "SGLang"], ["--framework", "sglang"]),
+    ],
+)
+def test_units_are_read_where_they_are_clear(command, written, plain):
+    asked = ("fit", "llama-3.1-8b", "--device", "l4", "--json")
+    assert command(*asked, *written).stdout == command(*asked, *plain).stdout != ""
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (["--prompt", "1.2345k"], "not an integer: expected such as 4000 or 4k"),
+        (["--prompt", "4ms"], "not an integer"),
+        (["--ttft", "4k"], "not a float: expected such as 0.2 or 200ms"),
+        (["--share", "90ms"], "expected such as 0.95 or 95%"),
+        (["--ttft", "-1s"], "not a float"),
+    ],
+)
+def test_other_units_are_refused_in_one_line(command, written, said):
+    done = command("fit", "llama-3.1-8b", "--device", "l4", *written)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_pipeline_is_explained_whatever_ends_its_stages(command):
+    done = command("explain", "--model", "gemma-3-27b", "--layout", "pp8", "--device", "h200")
+    assert done.returncode == 0, done.stderr
+    assert "lower bound at the peaks" in done.stdout
+
+
+def test_fit_names_a_check_against_torch_for_a_config_alone(command, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "llama-3.1-8b"\nname = "own"\n')
+    assert "validate --config" not in command("fit", own, "--device", "l4").stdout
+    done = command("validate", "--config", own)
+    assert done.returncode == 2
+    assert done.stderr == f"sweepengine: --config {own}: expected a config.json or its folder\n"
 
 
 def test_misspelled_keys_of_a_grid_are_named_with_the_nearest(grid_file):

@@ -137,7 +137,7 @@ BAD = {
     "model": (
         {"model": "gpt", "axes": {}},
         'model: model "gpt" does not exist (did you mean gpt-oss-120b or gpt-oss-20b?): '
-        "expected a path to a TOML file or one of deepseek-ocr-2, deepseek-ocr-3b",
+        "expected a path to a config.json or a TOML file, or one that",
     ),
     "target": ({"axes": {}, "targets": {"ttft_s": 0}}, "targets.ttft_s: "),
     "stage": ({"axes": {}, "report": ["train"]}, "report: expected some of vision, prefill"),
