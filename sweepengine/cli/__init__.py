@@ -27,8 +27,9 @@ from sweepengine.cli.slo import slo
 from sweepengine.cli.validate import validate
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import MODEL_SCHEMA_VERSION
-from sweepengine.engine import interrupts
+from sweepengine.engine import interrupts, progress
 from sweepengine.grid.columns import SCHEMA_VERSION
+from sweepengine.show.progress import TerminalProgress
 from sweepengine.show.terminal import say
 from sweepengine.version import __version__
 
@@ -109,7 +110,8 @@ def commands(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         model, device = EXAMPLE
         ctx.invoke(fit, model=model, devices=(device,))
-        say(f"printed by: sweepengine fit {model} --device {device}; see sweepengine --help")
+        say(f"printed by: sweepengine fit {model} --device {device}")
+        say("all commands: sweepengine --help")
 
 
 def _line(message: str, code: int) -> int:
@@ -139,7 +141,8 @@ def _status() -> int:
     """Run the command, print an error as one line, and return the exit status."""
     try:
         check_environment()
-        commands.main(standalone_mode=False)
+        with progress.heard_by(TerminalProgress()):
+            commands.main(standalone_mode=False)
         interrupts.check()
         sys.stdout.flush()
     except SystemExit as error:

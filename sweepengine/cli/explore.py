@@ -77,13 +77,10 @@ def explore(
 def _export(
     models: tuple[str, ...], devices: tuple[str, ...], chosen: dict[str, tuple[str, ...]], out: Path
 ) -> None:
-    """Write a page that holds a view of each choice, with a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    """Write a page that holds a view of each choice."""
     from sweepengine.data.models import load_model
     from sweepengine.data.outputs import write_text
-    from sweepengine.engine import interrupts
+    from sweepengine.engine import interrupts, progress
     from sweepengine.show.explorer import exported
 
     loaded = [load_model(model) for model in models]
@@ -93,13 +90,11 @@ def _export(
         taken = {"crops" if model.has["crops"] else "image" for model in loaded if model.has_vision}
         offered |= {name: EXPORTED_IMAGES[name] for name in sorted(taken)}
     offered |= chosen
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("views", total=None)
 
-        def done(count: int, whole: int) -> None:
-            interrupts.check()
-            bar.update(task, completed=count, total=whole)
+    def done(count: int, whole: int) -> None:
+        interrupts.check()
+        if count == 1:
+            progress.begin("views", whole)
+        progress.advance()
 
-        text = exported(models, devices, offered, done)
-    write_text(out, text)
+    write_text(out, exported(models, devices, offered, done))

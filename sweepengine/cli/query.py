@@ -8,7 +8,7 @@ import click
 from sweepengine.cli.options import OutputFile, top_option
 from sweepengine.show.cells import cell
 from sweepengine.show.sizes import say_size
-from sweepengine.show.terminal import print_table, say
+from sweepengine.show.terminal import print_table, say, say_text
 
 TABLE_ROWS = 20
 WIDEST_TABLE = 10
@@ -79,6 +79,6 @@ def query(
         transposed = [(name, *(row[i] for row in cells)) for i, name in enumerate(rows.columns)]
         print_table(title, transposed, ("column", *(f"row {i + 1}" for i in range(len(cells)))))
     for basis in source.bases:
-        say(basis)
+        say_text(basis)
     if rows.height > shown:
         say("... more rows: --top N prints N, --format csv writes all")

@@ -2,12 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import click
 
-from sweepengine.engine import interrupts
+from sweepengine.engine import interrupts, progress
 from sweepengine.show.sizes import say_size
 from sweepengine.show.terminal import say
 
@@ -50,8 +48,8 @@ def run(
     total = points if limit is None else min(limit, points)
     say_size("run", total)
     try:
-        with _progress(grids[0].name, total) as advance:
-            summary = run_grid(grid, out, overwrite, workers, limit, advance, engine, address)
+        progress.begin("points", total)
+        summary = run_grid(grid, out, overwrite, workers, limit, progress.advance, engine, address)
     except KeyboardInterrupt:
         interrupts.restore_stderr()
         say(f"{out}: interrupted: run the same command again to go on", error=True)
@@ -65,17 +63,3 @@ def run(
         f"{summary.written:,} points, {summary.seconds:.2f} seconds, "
         f"{summary.points_per_second:,.0f} points/s"
     )
-
-
-@contextmanager
-def _progress(name: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """Show a progress bar on a terminal; elsewhere yield None."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda count: bar.advance(task, count)

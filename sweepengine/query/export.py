@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from sweepengine.data.errors import InputError
 from sweepengine.data.outputs import written
 from sweepengine.data.texts import SPREADSHEET_STARTS
-from sweepengine.engine import interrupts
+from sweepengine.engine import interrupts, progress
 from sweepengine.query.query import narrowed
 from sweepengine.query.reading import each_batch
 
@@ -36,6 +36,7 @@ def write_frames(points: pl.LazyFrame, kind: str, out: Path | None) -> None:
         When Polars fails, the format cannot hold a value, or the file cannot be written.
     """
     if out is None:
+        progress.stop()
         _write(points, kind, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return

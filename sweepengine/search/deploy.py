@@ -17,6 +17,7 @@ from sweepengine.data.error_classes import Case, error_class
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, timing_target
+from sweepengine.engine import progress
 from sweepengine.formulas.formats import CACHE_FORMATS
 from sweepengine.formulas.formats import own_cache as own_cache_of
 from sweepengine.formulas.speeds import ROOFLINE
@@ -127,6 +128,7 @@ def find_deployment(
         When an option is not valid.
     """
     loaded = load_model(model)
+    progress.begin("candidates")
     kinds = [load_device(name) for name in devices]
     _check(options, kinds)
     found = _deployment(loaded, kinds, lengths, options)

@@ -12,6 +12,7 @@ from sweepengine.data.basis import basis
 from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import timing_target
+from sweepengine.engine import progress
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
@@ -110,6 +111,7 @@ def find_designs(
     if grid.lengths is None:
         grid = with_lengths(grid, lengths_of(grid.source, grid.model, {}))
     checked("design", serving)
+    progress.begin("candidates", grid.points // grid.lengths.requests if grid.lengths else None)
     designs, candidates = _designs(grid, device, targets, serving)
     meeting = designs.filter(pl.col("device_tokens_per_s").is_not_null())
     cheapest = meeting.sort("cost", "device_tokens_per_s", descending=[False, True])

@@ -18,6 +18,7 @@ from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, timing_target
+from sweepengine.engine import progress
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths
@@ -127,6 +128,7 @@ def find_maps(
         column: values,
     }
     panels = []
+    progress.begin("points", len(batches) * len(values) * len(devices))
     for device in map(load_device, devices):
         timing = timing_target(device, options.framework, options.times)
         grid = search_grid(loaded, timing, axes, lengths, "map", options.engine)

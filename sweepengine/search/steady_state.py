@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.speeds import TimingTarget
+from sweepengine.engine import progress
 from sweepengine.engine.lazy import CHUNK_ROWS, grid_frames
 from sweepengine.engine.memory import MEMORY_INPUTS
 from sweepengine.formulas.formats import WEIGHT_FORMATS
@@ -93,7 +94,9 @@ def served_frames(
         A row per candidate, as `steady_states`.
     """
     for frame in swept_frames(grid):
-        yield steady_states(grid, frame, timing, serving, sized)
+        states = steady_states(grid, frame, timing, serving, sized)
+        progress.advance(states.height)
+        yield states
 
 
 def swept_frames(grid: Grid, more: tuple[str, ...] = ()) -> Iterator[pl.DataFrame]:

@@ -1,7 +1,6 @@
 """The answer of `fit` in a terminal: one card with a column for each device."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import wrap
 
 import polars as pl
 
@@ -18,7 +17,7 @@ from sweepengine.search.concurrency import MEETS
 from sweepengine.search.declarations import declared
 from sweepengine.search.fit import Card, Fit
 from sweepengine.search.options import EngineOptions, FitOptions
-from sweepengine.show.terminal import four_digits, print_table, say
+from sweepengine.show.terminal import print_table, say, say_command, say_text, three_digits
 
 LENGTH_TITLES = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
            "cached_tokens": "cached tokens", "shared_tokens": "of them shared by all",
@@ -59,15 +58,14 @@ def show_fit(fitted: Fit, named: str) -> None:
     formats = checkpoint if options.precision == OWN else options.precision
     _say(f"{formats}; {engines_text(fitted.cards)}")
     mean = " (a request of mean lengths)" if fitted.lengths.requests > 1 else ""
-    say(f"verify{mean}: {verifying(fitted, named)}")
+    say_command(f"verify{mean}: {verifying(fitted, named)}")
     if model.file is not None and model.file.suffix == ".json":
-        say(f"counts against torch: sweepengine validate --config {named}")
+        say_command(f"counts against torch: sweepengine validate --config {named}")
 
 
 def _say(text: str) -> None:
-    """Print a text in lines of at most `WIDTH` characters."""
-    for line in wrap(text, WIDTH, break_on_hyphens=False):
-        say(line)
+    """Print a text in lines of at most `WIDTH` characters, in a pipe too."""
+    say_text(text, most=WIDTH)
 
 
 def asked_text(options: FitOptions) -> str:
@@ -115,7 +113,7 @@ def _rows(fitted: Fit, cards: Sequence[Card]) -> list[tuple[str, ...]]:
     rows += [(f"at once, of {longest:,}", *map(_at_once, cards))]
     for tokens in cards[0].largest:
         most = (f"{card.largest[tokens]:,}" for card in cards)
-        rows.append((f"at most, of {tokens // 1024}k tokens", *most))
+        rows.append((f"at most, of {tokens:,} tokens", *most))
     if fitted.lengths.requests > 1:
         rows += [(title, *(_percentiles(card, name, unit) for card in cards))
                  for title, name, unit in PERCENTILES]  # fmt: skip
@@ -128,7 +126,7 @@ def _verdict(card: Card) -> str:
 
 
 def _part(card: Card, name: str) -> str:
-    return ", ".join(four_digits(of.get(name, 0.0) * 1000) for of in card.parts if of)
+    return ", ".join(three_digits(of.get(name, 0.0) * 1000) for of in card.parts if of)
 
 
 def _limit(card: Card, what: str) -> str:
@@ -215,9 +213,9 @@ def _latencies(card: Card, i: int) -> str:
     if i >= card.served.height:
         return ""
     row = card.served.row(i, named=True)
-    tpot = "" if row["tpot_s"] is None else f", {four_digits(row['tpot_s'] * 1000)}"
+    tpot = "" if row["tpot_s"] is None else f", {three_digits(row['tpot_s'] * 1000)}"
     mark = " *" if row[MEETS] else "  "
-    return f"{row['batch_size']:,}: {four_digits(row['ttft_s'] * 1000)}{tpot}{mark}"
+    return f"{row['batch_size']:,}: {three_digits(row['ttft_s'] * 1000)}{tpot}{mark}"
 
 
 def _percentiles(card: Card, name: str, unit: float) -> str:
@@ -230,7 +228,7 @@ def _throughput(card: Card, model: Model) -> str:
     if not row[MEETS]:
         return ""
     rate = row["requests_per_day"] if model.has_vision else row["tokens_per_s"]
-    return f"{rate:,.0f} at batch {row['batch_size']:,}"
+    return f"{three_digits(rate)} at batch {row['batch_size']:,}"
 
 
 def lengths_text(lengths: Lengths, model: Model) -> str:

@@ -7,8 +7,7 @@ import polars as pl
 from sweepengine.grid.points import phases_of
 from sweepengine.grid.shorthand import layout_text
 from sweepengine.measured.compare import COMPARED_TIMES, Compared
-from sweepengine.show.cells import cell
-from sweepengine.show.terminal import print_table, say
+from sweepengine.show.terminal import print_table, say, say_text, three_digits
 
 TIME_TITLES = {"ttft": "TTFT", "tpot": "TPOT", "whole": "whole request"}
 
@@ -17,9 +16,9 @@ def show_comparison(comparison: Compared, top: int) -> None:
     """Print assumptions, warnings, `top` runs, MFU and MBU, the gap, and a calibration."""
     runs, model = comparison.runs, comparison.model
     for text in comparison.assumed:
-        say(f"assumed: {text}")
+        say_text(f"assumed: {text}")
     for text in comparison.warnings:
-        say(f"warning: {text}")
+        say_text(f"warning: {text}")
     rows = []
     for i, run in enumerate(runs.head(top).to_dicts()):
         cells = [str(i), _workload(run)]
@@ -43,12 +42,12 @@ def show_comparison(comparison: Compared, top: int) -> None:
         print_table("Time beyond the data sheet's lower bound, mean over runs", gap,
                     ("phase", "operator", "share"))  # fmt: skip
     if (fit := comparison.calibration) is not None:
-        say(f"calibrated on {fit.runs} runs: {fit.factor:.3f} x predicted + {fit.host_ms:.3f} ms "
-            f"per step ({TIME_TITLES[fit.of]})")  # fmt: skip
+        say_text(f"calibrated on {fit.runs} runs: {fit.factor:.3f} x predicted + "
+                 f"{three_digits(fit.host_ms)} ms per step ({TIME_TITLES[fit.of]})")  # fmt: skip
         before = f"{fit.before_median:.1f} % median, {fit.before_mean:.1f} % mean"
         after = f"{fit.left_median:.1f} % median, {fit.left_mean:.1f} % mean"
-        say(f"error before calibration {before}; after it, on held-out runs, {after}")
-    say(comparison.basis)
+        say_text(f"error before calibration {before}; after it, on held-out runs, {after}")
+    say_text(comparison.basis)
 
 
 def _show_utilization(comparison: Compared, top: int) -> None:
@@ -61,10 +60,10 @@ def _show_utilization(comparison: Compared, top: int) -> None:
             (
                 str(i),
                 stage,
-                f"{run[f'{stage}_numerator_flops']:,}",
+                three_digits(run[f"{stage}_numerator_flops"] / 1e12),
                 f"{run[f'{stage}_peak_flops_per_s'] / 1e12:,g}",
                 f"{run[f'{stage}_mfu']:.1%}",
-                f"{run[f'{stage}_numerator_bytes']:,.0f}",
+                three_digits(run[f"{stage}_numerator_bytes"] / 1e9),
                 f"{run[f'{stage}_mbu']:.1%}",
             )
             for stage in stages
@@ -73,7 +72,7 @@ def _show_utilization(comparison: Compared, top: int) -> None:
     if rows:
         say()
         print_table("MFU and MBU of the busiest device", rows,
-                    ("run", "phase", "tensor FLOPs", "dense peak TFLOP/s", "MFU", "bytes moved",
+                    ("run", "phase", "tensor TFLOP", "dense peak TFLOP/s", "MFU", "GB moved",
                      "MBU"))  # fmt: skip
     whole = comparison.runs.drop_nulls("whole_mfu")
     if whole.height:
@@ -89,7 +88,7 @@ def _workload(run: dict[str, Any]) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    return "" if seconds is None else cell(float(f"{seconds * 1000:.4g}"))
+    return "" if seconds is None else three_digits(seconds * 1000)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -26,7 +26,7 @@ from sweepengine.show.plan_texts import (
     figures_text,
     plan_of,
 )
-from sweepengine.show.terminal import print_table, say
+from sweepengine.show.terminal import print_table, say, say_command, say_text, three_digits
 
 TITLES = {
     BASES[0]: "Best plan of each precision and mode",
@@ -39,11 +39,12 @@ def show_deployment(deployment: Deployment, top: int) -> None:
     """Print the best plan, the best of each precision, the Pareto fronts, and how to start it."""
     options, model = deployment.options, deployment.model
     requests = lengths_text(deployment.lengths, model)
-    say(f"{model.name}: {requests}; {asked(options)}, for {options.serving.share:.0%} of requests")
+    share = f"for {options.serving.share:.0%} of requests"
+    say_text(f"{model.name}: {requests}; {asked(options)}, {share}")
     say(f"{deployment.candidates:,} candidates compared")
     if deployment.best is None:
         assert deployment.reason is not None
-        say(f"no candidate meets the targets: {deployment.reason.text}")
+        say_text(f"no candidate meets the targets: {deployment.reason.text}")
     else:
         _show_best(deployment.best, model, deployment.requests)
         _show_plans(deployment, top)
@@ -55,7 +56,7 @@ def show_deployment(deployment: Deployment, top: int) -> None:
         say(front_picture(fronts_of(deployment.front), options.targets.tpot_s, chosen))
     say()
     for note in (*deployment.bases, *(f"assumed: {text}" for text in deployment.assumed)):
-        say(note)
+        say_text(note)
     for launch in deployment.launches:
         _show_launch(launch)
 
@@ -84,11 +85,11 @@ def _show_plans(deployment: Deployment, top: int) -> None:
                 plan["standing"],
                 plan_of(model, plan, several["device"], several["framework"]),
                 f"{plan['devices']:,}",
-                f"{plan['requests_per_s']:,.4g}",
-                f"{plan['device_tokens_per_s']:,.0f}",
-                f"{plan['ttft_s']:.3g}",
-                "" if plan["tpot_s"] is None else f"{plan['tpot_s'] * 1000:.3g}",
-                *([f"{plan['usd_per_million_tokens'] or 0:.4f}"] if priced else []),
+                three_digits(plan["requests_per_s"]),
+                three_digits(plan["device_tokens_per_s"]),
+                three_digits(plan["ttft_s"]),
+                "" if plan["tpot_s"] is None else three_digits(plan["tpot_s"] * 1000),
+                *([three_digits(plan["usd_per_million_tokens"] or 0)] if priced else []),
             )
             for plan in of_basis.head(top).to_dicts()
         ]
@@ -98,37 +99,39 @@ def _show_plans(deployment: Deployment, top: int) -> None:
         say()
         print_table(f"{TITLES[basis]}{shown}", rows, titles)
         if TIE in of_basis["standing"]:
-            say("tie: within the errors of the best of its serving engine; of these the simplest "
-                "is taken: aggregated, fewer nodes, fewer formats to convert to")  # fmt: skip
+            say_text(
+                "tie: within the errors of the best of its serving engine; of these the "
+                "simplest is taken: aggregated, fewer nodes, fewer formats to convert to"
+            )
 
 
 def _show_best(best: Mapping[str, Any], model: Model, requests: pl.DataFrame) -> None:
-    say(f"best: {devices_text(best)} on {counted(best['nodes'], 'node')} with "
-        f"{best['framework']} in {precision_of(best, model)}, {best['mode']}: "
-        f"{arrangement(best)}")  # fmt: skip
+    say_text(f"best: {devices_text(best)} on {counted(best['nodes'], 'node')} with "
+             f"{best['framework']} in {precision_of(best, model)}, {best['mode']}: "
+             f"{arrangement(best)}")  # fmt: skip
     pages = ""
     if model.has_vision:
-        pages = f"; {best['requests_per_s'] * SECONDS_PER_DAY:,.0f} pages/day"
-    say(f"{figures_text(best)}{pages}; {best['memory_bytes'] / GIGA:,.1f} GB per device")
+        pages = f"; {three_digits(best['requests_per_s'] * SECONDS_PER_DAY)} pages/day"
+    say_text(f"{figures_text(best)}{pages}; {best['memory_bytes'] / GIGA:,.1f} GB per device")
     money = [
-        f"{best[name]:{form}} {title}"
-        for name, form, title in (
-            ("usd_per_hour", ",.2f", "USD/hour"),
-            ("usd_per_million_tokens", ".4f", "USD/1M tokens"),
-            ("usd_per_1000_requests", ".4f",
+        f"{three_digits(best[name])} {title}"
+        for name, title in (
+            ("usd_per_hour", "USD/hour"),
+            ("usd_per_million_tokens", "USD/1M tokens"),
+            ("usd_per_1000_requests",
              "USD/1000 " + ("pages" if model.has_vision else "requests")),
-            ("joules_per_token", ".3g", "J/token at rated power"),
+            ("joules_per_token", "J/token at rated power"),
         )
         if best[name] is not None
     ]  # fmt: skip
-    say(", ".join(money))
+    say_text(", ".join(money))
     rows = [
         (
             "mean" if row["share"] is None else f"p{row['share'] * 100:.0f}",
-            f"{row['ttft_s']:.3g}",
-            f"{row['latency_s']:.3g}",
-            f"{row['device_seconds']:.3g}",
-            f"{row['cache_bytes'] / 1e6:,.1f}",
+            three_digits(row["ttft_s"]),
+            three_digits(row["latency_s"]),
+            three_digits(row["device_seconds"]),
+            three_digits(row["cache_bytes"] / 1e6),
         )
         for row in requests.to_dicts()
     ]
@@ -143,20 +146,23 @@ def _show_launch(launch: Launch) -> None:
     role = "replica" if launch.role == SERVE else f"{launch.role} worker"
     nodes = -(-launch.devices // launch.node)
     spans = f", each on {nodes} nodes" if nodes > 1 else ""
-    say(f"# {launch.engine} {launch.version}, {counted(launch.copies, role)} of "
-        f"{launch.devices} {launch.device.name}{spans}; --script FILE starts all")  # fmt: skip
+    say_text(
+        f"{launch.engine} {launch.version}, {counted(launch.copies, role)} of "
+        f"{launch.devices} {launch.device.name}{spans}; --script FILE starts all",
+        "# ",
+    )
     (server,) = placed([launch._replace(copies=1)])
     if nodes > 1 and "spans" not in launch.rules:
-        say(launch.command)
+        say_command(launch.command)
     else:
         process = process_of(server, 0, lambda server, rank: f"HOST{server.node + rank}")
         named = [f"{name}={value}" for name, value in process.environment.items()]
-        say(shell_words([*named, *process.words]))
+        say_command(shell_words([*named, *process.words]))
     if launch.config:
-        say(f"# --config FILE, which holds {json.dumps(launch.config)}")
+        say_text(f"--config FILE, which holds {json.dumps(launch.config)}", "# ")
     for note in launch.notes:
         unknown = note == launch.checkpoint.note and not launch.checkpoint.path
-        say(f"# {UNKNOWN}: {note}" if unknown else f"# {note}")
+        say_text(f"{UNKNOWN}: {note}" if unknown else note, "# ")
 
 
 def fronts_of(front: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -1,7 +1,7 @@
 """A start-up log of a serving engine beside ours, in a terminal."""
 
 from sweepengine.measured.log_comparison import ComparedLog
-from sweepengine.show.terminal import print_table, say
+from sweepengine.show.terminal import print_table, say_text
 
 WHOLE = ("tokens",)
 """Figures that are whole numbers."""
@@ -23,6 +23,6 @@ def show_log(comparison: ComparedLog) -> None:
     title = f"{comparison.model.name} on {comparison.device.name}, {comparison.engine}"
     print_table(title, rows, ("figure", "log", "ours", "difference", "unit"))
     if comparison.missing:
-        say(f"not in the log: {', '.join(comparison.missing)}")
+        say_text(f"not in the log: {', '.join(comparison.missing)}")
     for name, text in comparison.settings.items():
-        say(f"{name}: {text}")
+        say_text(f"{name}: {text}")

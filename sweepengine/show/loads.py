@@ -1,7 +1,7 @@
 """The load over time of a plan in a terminal."""
 
 from sweepengine.search.load import Load
-from sweepengine.show.terminal import print_table, say
+from sweepengine.show.terminal import print_table, say, say_text, three_digits
 
 MOST_ROWS = 48
 """Hours that are printed."""
@@ -21,11 +21,11 @@ def show_load(load: Load, attainment: float) -> None:
         (
             f"{row['hour']:,}",
             f"{row['requests']:,}",
-            f"{row['requests_per_s']:,.3g}",
+            three_digits(row["requests_per_s"]),
             f"{row['replicas']:,}",
             f"{row['devices']:,}",
             f"{row['busy']:.0%}",
-            f"{row['wait_s'] * 1000:,.3g}",
+            three_digits(row["wait_s"] * 1000),
             f"{row['attainment']:.1%}",
         )
         for row in hours.head(MOST_ROWS).to_dicts()
@@ -37,10 +37,10 @@ def show_load(load: Load, attainment: float) -> None:
                 ("hour", "requests", "requests/s", "replicas", "devices", "busy", "wait ms",
                  "within"))  # fmt: skip
     saved = load.device_hours / load.peak_device_hours - 1.0 if load.peak_device_hours else 0.0
-    say(f"{load.device_hours:,.1f} device hours in {load.span_hours:,.3g} hours, "
-        f"{load.device_hours_a_day:,.1f} a day at this rate; {saved:+.0%} of "
-        f"{load.peak_device_hours:,.1f} with the busiest hour's replicas all the time; "
-        f"{load.attainment:.1%} of all requests are within both targets")  # fmt: skip
+    say_text(f"{load.device_hours:,.1f} device hours in {three_digits(load.span_hours)} hours, "
+             f"{load.device_hours_a_day:,.1f} a day at this rate; {saved:+.0%} of "
+             f"{load.peak_device_hours:,.1f} with the busiest hour's replicas all the time; "
+             f"{load.attainment:.1%} of all requests are within both targets")  # fmt: skip
     for note in ("requests of an hour arrive at random at its mean rate; waits are those of an "
                  "M/G/c queue (Kimura)", *load.notes):  # fmt: skip
-        say(f"assumed: {note}")
+        say_text(f"assumed: {note}")

@@ -6,7 +6,7 @@ import numpy as np
 
 from sweepengine.search.limits_map import SERVES, STOPS, LimitsMap, Maps
 from sweepengine.show.front_picture import PICTURE_SIZE
-from sweepengine.show.terminal import print_table, say
+from sweepengine.show.terminal import print_table, say, say_text, three_digits
 
 LETTERS = ".MFT"
 """Letters of the limiting factors: none, memory, TTFT, TPOT."""
@@ -30,8 +30,8 @@ def show_maps(maps: Maps) -> None:
             f"{panel.stops.size:,}",
             *(f"{count / panel.stops.size:.0%}" for count in counts),
             f"{best['batch_size']:,}, {best['length']:,} tokens" if best else "no point",
-            f"{best['device_tokens_per_s']:,.0f}" if best else "",
-            *([f"{best['made']:,.0f}" if best else ""] if pages else []),
+            three_digits(best["device_tokens_per_s"]) if best else "",
+            *([three_digits(best["made"]) if best else ""] if pages else []),
         ))  # fmt: skip
     title = (
         f"{maps.model.name}: batch against tokens of {article(maps.over)}, TTFT "
@@ -44,7 +44,7 @@ def show_maps(maps: Maps) -> None:
     for panel in maps.panels:
         say()
         say(picture(panel))
-        say(panel.basis)
+        say_text(panel.basis)
 
 
 def picture(panel: LimitsMap) -> str:
@@ -61,7 +61,7 @@ def picture(panel: LimitsMap) -> str:
     edge = max(len(label) for label in labels.values())
     limits = ("within targets", *STOPS[SERVES + 1 :])
     legend = ", ".join(map(": ".join, zip(LETTERS, limits, strict=True)))
-    drawn = [f"{panel.device.name}: {legend}, *: highest tokens/s within targets"]
+    drawn = [f"{panel.device.name}: {legend}, *: highest tokens/s"]
     drawn += [f"{labels.get(i, ''):>{edge}} |{''.join(line)}" for i, line in enumerate(lines)]
     first, last = f"{panel.lengths[0]:,}", f"{panel.lengths[-1]:,} tokens"
     drawn.append(f"{'':>{edge}}  {first}{last:>{width - len(first)}}")

@@ -9,6 +9,7 @@ from sweepengine.search.deploy import Deployment
 from sweepengine.search.engine_arguments import Launch
 from sweepengine.search.options import DISAGGREGATED
 from sweepengine.search.plans import precision_of
+from sweepengine.show.terminal import three_digits
 
 
 def counted(number: int, what: str) -> str:
@@ -38,10 +39,11 @@ def devices_text(plan: Mapping[str, Any]) -> str:
 
 def figures_text(plan: Mapping[str, Any]) -> str:
     """Requests/s, tokens/s, users and latencies of a plan."""
-    tpot = "" if plan["tpot_s"] is None else f", TPOT {plan['tpot_s'] * 1000:.3g} ms"
-    return (f"{plan['requests_per_s']:,.4g} requests/s, {plan['tokens_per_s']:,.0f} tokens/s, "
-            f"{plan['users']:,.0f} users at once; TTFT {plan['ttft_s']:.3g} s{tpot}, "
-            f"whole answer {plan['latency_s']:.3g} s")  # fmt: skip
+    tpot = "" if plan["tpot_s"] is None else f", TPOT {three_digits(plan['tpot_s'] * 1000)} ms"
+    return (f"{three_digits(plan['requests_per_s'])} requests/s, "
+            f"{three_digits(plan['tokens_per_s'])} tokens/s, "
+            f"{plan['users']:,.0f} users at once; TTFT {three_digits(plan['ttft_s'])} s{tpot}, "
+            f"whole answer {three_digits(plan['latency_s'])} s")  # fmt: skip
 
 
 def headline(deployment: Deployment, launches: Sequence[Launch]) -> list[str]:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.outputs import KINDS, written
+from sweepengine.engine import progress
 from sweepengine.show.look import title_of
 
 PNG_SCALE = 1.5
@@ -41,6 +42,7 @@ def drawn(specification: dict[str, Any], kind: str) -> bytes:
     kind : str
         One of `KINDS`.
     """
+    progress.advance()
     if kind == ".png":
         return vl_convert.vegalite_to_png(specification, scale=PNG_SCALE)
     if kind == ".svg":

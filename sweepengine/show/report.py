@@ -15,6 +15,7 @@ from sweepengine.data.machine import TO_DRAW, require_addresses
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
 from sweepengine.data.outputs import KINDS, OutputFolder, file_stem
+from sweepengine.engine import progress
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.query.sources import Source, open_source
 from sweepengine.show.charts import heat_map, parameters_chart, weight_traffic_chart
@@ -127,6 +128,8 @@ def write_report(
     compared = [compare(table, reference) for table in tables] if reference else []
     pair = None if other is None else compare_accountings(sections[0].source, other)
     files: dict[str, bytes] = {}
+    count = sum(len(section.charts) for section in sections)
+    progress.begin("files of charts", count * len(KINDS))
     specifications = {c.name: c.drawn.to_dict() for section in sections for c in section.charts}
     for section in sections:
         for table in section.tables:

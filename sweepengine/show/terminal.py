@@ -2,13 +2,18 @@
 
 import json
 import math
+import os
+import re
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from textwrap import wrap
+from typing import TYPE_CHECKING
 
 import click
 
 from sweepengine.data.errors import printable
-from sweepengine.engine import interrupts
+from sweepengine.engine import interrupts, progress
 
 if TYPE_CHECKING:
     from sweepengine.costs.cost_lines import CostLine
@@ -18,22 +23,64 @@ if TYPE_CHECKING:
     from sweepengine.validation.summary import Validation
 
 PIPED_WIDTH = 200
-"""Width of tables in a file or a pipe, in characters; they do not wrap."""
+"""Width of tables in a file or a pipe, in characters, where `COLUMNS` is not set."""
 NARROW = 100
 """Columns of a terminal of fewer characters than this are one blank apart, others two."""
+WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
+"""A word of a shell command, quoted or not."""
+
+
+def line_width() -> int | None:
+    """Characters of a line: as `COLUMNS` says, else of the terminal; None in a file or a pipe."""
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdecimal() and int(stated) > 0:
+        return int(stated)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def say(text: str = "", error: bool = False) -> None:
-    """Write a line to the terminal; commands print through this function only.
+    """Write a line to the terminal, whose progress ends; commands print through this alone.
 
     Raises
     ------
     KeyboardInterrupt
         When a signal has asked the command to end.
     """
+    progress.stop()
     if not error:
         interrupts.check()
     click.echo(printable(text, keep="\n"), err=error)
+
+
+def say_text(text: str, start: str = "", most: int | None = None) -> None:
+    """Print prose, in lines that break between words where the width is known.
+
+    Parameters
+    ----------
+    text : str
+        One paragraph.
+    start : str
+        What each line begins with.
+    most : int, optional
+        Characters of the longest line, wherever it is printed; by default the width of the
+        terminal, and one line in a file or a pipe.
+    """
+    width = min(filter(None, (line_width(), most)), default=0)
+    lines = wrap(text, max(width - len(start), 1), break_on_hyphens=False,
+                 break_long_words=False) if width else [text]  # fmt: skip
+    for line in lines or [""]:
+        say(f"{start}{line}")
+
+
+def say_command(text: str) -> None:
+    """Print a shell command; where it is wider than the terminal, its lines end in a backslash."""
+    width, line = line_width(), ""
+    for word in WORD.findall(text):
+        if width and line.strip() and len(line) + len(word) + 3 > width:
+            say(f"{line} \\")
+            line = "   "
+        line += f" {word}" if line else word
+    say(line)
 
 
 def say_json(facts: object) -> None:
@@ -49,41 +96,34 @@ def _finite(facts: object) -> object:
     return [_finite(value) for value in facts] if isinstance(facts, list | tuple) else facts
 
 
-def four_digits(value: float) -> str:
-    """Format a number with four significant digits, or all digits of its whole part."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+def three_digits(value: float) -> str:
+    """Format a number with three significant digits and no exponent."""
+    rounded = float(f"{value:.2e}")
+    if not rounded or not math.isfinite(rounded):
+        return f"{rounded:.0f}"
+    behind = 2 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:,.{max(behind, 0)}f}"
 
 
 def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> None:
-    """Print a table; columns of numbers are aligned to the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print a table that fits the terminal (`text_tables.table_lines`).
 
-    from sweepengine.show.table_widths import column_widths
+    Parameters
+    ----------
+    title : str
+        Line above it.
+    rows : sequence of tuple of str
+        Texts of each row.
+    columns : tuple of str
+        Titles, the most important first; empty texts: none.
+    """
+    from sweepengine.show.text_tables import table_lines
 
-    console = Console()
-    console.on_broken_pipe = _broken_pipe  # type: ignore[method-assign]
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    narrow = console.width < NARROW
-    table = Table(box=None, pad_edge=False, show_header=any(columns), collapse_padding=narrow)
+    width = line_width() or PIPED_WIDTH
     cells = [tuple(printable(text) for text in row) for row in (columns, *rows)]
-    widths = column_widths(cells, console.width, 1 if narrow else 2)
-    for i, column in enumerate(cells[0]):
-        numbers = sum(row[i][:1].isdigit() for row in rows)
-        right = numbers == len(rows) or (i > 0 and numbers > len(rows) / 2)
-        table.add_column(Text(column), overflow="fold", justify="right" if right else "left",
-                         width=widths[i] if widths else None)  # fmt: skip
-    for row in cells[1:]:
-        table.add_row(*map(Text, row))
-    say(title)
-    console.print(table)
-
-
-def _broken_pipe() -> NoReturn:
-    """Raise, so that the command ends as at any closed pipe; rich would exit with 1."""
-    raise BrokenPipeError
+    say_text(title)
+    for line in table_lines(cells, width, 1 if width < NARROW else 2):
+        say(line)
 
 
 def show_explanation(title: str, total: "CostLine", formulas: bool) -> None:
@@ -104,20 +144,25 @@ def show_explanation(title: str, total: "CostLine", formulas: bool) -> None:
         rows.append(
             (
                 "  " * depth + part.name + times,
-                four_digits(part.tensor_flops / 1e12),
-                four_digits(part.cuda_flops / 1e12),
+                _amount(part.tensor_flops / 1e12),
+                _amount(part.cuda_flops / 1e12),
                 f"{part.flops / total.flops:.1%}",
-                four_digits(part.activation_io_bytes / 1e9),
-                four_digits(part.weight_io_bytes / 1e9),
-                four_digits(part.kv_io_bytes / 1e9),
+                _amount(part.activation_io_bytes / 1e9),
+                _amount(part.weight_io_bytes / 1e9),
+                _amount(part.kv_io_bytes / 1e9),
                 f"{part.moved_bytes / total.moved_bytes:.1%}",
-                *([four_digits(part.link_bytes / 1e9)] if total.link_bytes else []),
+                *([_amount(part.link_bytes / 1e9)] if total.link_bytes else []),
                 *([part.formula] if formulas else []),
             )
         )
     columns = ("layer", "tensor TFLOP", "CUDA TFLOP", "share", "activations GB", "weights GB",
                "KV cache GB", "share", *(["links GB"] if total.link_bytes else []))  # fmt: skip
     print_table(title, rows, (*columns, "formula") if formulas else columns)
+
+
+def _amount(value: float) -> str:
+    """Format an amount of a tree, whose smallest need not be read."""
+    return "<0.001" if 0 < value < 0.001 else three_digits(value)
 
 
 def show_validation(validation: "Validation") -> None:
@@ -195,10 +240,10 @@ def show_answers(
         if (price := answer.usd_per_million_tokens) is not None
     ]
     for answer in answers:
-        say(answer.basis)
+        say_text(answer.basis)
     if priced:
         price, name = min(priced)
-        say(f"cheapest: {name}, {price:.4f} USD per million tokens")
+        say(f"cheapest: {name}, {three_digits(price)} USD per million tokens")
     for answer in answers:
         if answer.front.height:
             say()
@@ -221,9 +266,9 @@ def _answer_row(answer: "Answer") -> tuple[str, ...]:
         f"{answer.fitting:,}",
         f"{answer.meeting:,}",
         f"{answer.largest_batch:,}" if best else "none in targets",
-        f"{best['device_tokens_per_s']:,.0f}" if best and best["device_tokens_per_s"] else "",
+        three_digits(best["device_tokens_per_s"]) if best and best["device_tokens_per_s"] else "",
         point_text(best) if best else "",
-        "" if price is None else f"{price:.4f}",
+        "" if price is None else three_digits(price),
     )
 
 
@@ -264,11 +309,11 @@ def _show_front(answer: "Answer", top: int) -> None:
     front = answer.front
     rows = [
         (
-            f"{point['user_tokens_per_s']:,.1f}",
-            f"{point['device_tokens_per_s']:,.1f}",
-            f"{point['ttft_s']:,.4g}",
-            f"{point['tpot_s'] * 1000:,.4g}",
-            f"{point['memory_bytes'] / 1e9:,.2f}",
+            three_digits(point["user_tokens_per_s"]),
+            three_digits(point["device_tokens_per_s"]),
+            three_digits(point["ttft_s"]),
+            three_digits(point["tpot_s"] * 1000),
+            three_digits(point["memory_bytes"] / 1e9),
             f"{point['largest_batch']:,}",
             point_text(point),
         )

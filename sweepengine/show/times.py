@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sweepengine.show.terminal import four_digits, print_table, say
+from sweepengine.show.terminal import print_table, say, say_text, three_digits
 
 if TYPE_CHECKING:
     from sweepengine.costs.roofline import OnDevice
@@ -17,7 +17,7 @@ MILLI = 1e3
 def show_roofline(point: "OnDevice") -> None:
     """Print the least time of each phase on a device, and whether the point fits."""
     rows = [
-        (time.stage, *(f"{seconds * 1000:,.3f}" for seconds in time[1:5]), time.bound)
+        (time.stage, *(three_digits(seconds * MILLI) for seconds in time[1:5]), time.bound)
         for time in point.stages
     ]
     many = f" x {point.devices}" if point.devices > 1 else ""
@@ -29,10 +29,10 @@ def show_roofline(point: "OnDevice") -> None:
              ("activations", memory.activation_bytes), ("CUDA graphs", memory.graph_bytes),
              ("KV pool", memory.pool_bytes))  # fmt: skip
     shown = ", ".join(f"{name} {value / 1e9:,.1f}" for name, value in parts)
-    say(f"memory per device, GB: {shown}; of {memory.usable_bytes / 1e9:,.1f} usable")
+    say_text(f"memory per device, GB: {shown}; of {memory.usable_bytes / 1e9:,.1f} usable")
     fits = f"{'fits' if point.fits else 'does not fit'}, largest batch {memory.largest_batch:,}"
     fits += "" if point.fits else "; times below are as if it fitted"
-    say(f"KV pool: {memory.pool_tokens:,} tokens; the batch {fits}")
+    say_text(f"KV pool: {memory.pool_tokens:,} tokens; the batch {fits}")
 
 
 def show_parts(parts: "TimeParts") -> None:
@@ -41,18 +41,18 @@ def show_parts(parts: "TimeParts") -> None:
     whole = [
         text
         for of in (parts.ttft, parts.tpot)
-        for text in (four_digits(sum(of.values()) * MILLI) if of else "", "")
+        for text in (three_digits(sum(of.values()) * MILLI) if of else "", "")
     ]
     say()
     print_table("What a request sees, ms: parts of its TTFT and TPOT", [*rows, ("sum", *whole)],
                 ("part", "TTFT", "share", "TPOT", "share"))  # fmt: skip
-    say(f"limited by: {limits_text(parts)}")
+    say_text(f"limited by: {limits_text(parts)}")
 
 
 def _part(parts: Mapping[str, float], name: str) -> tuple[str, str]:
     if name not in parts:
         return "", ""
-    return four_digits(parts[name] * MILLI), f"{parts[name] / sum(parts.values()):.0%}"
+    return three_digits(parts[name] * MILLI), f"{parts[name] / sum(parts.values()):.0%}"
 
 
 def limits_text(parts: "TimeParts") -> str:
@@ -70,7 +70,7 @@ def show_timeline(times: "Timeline") -> None:
         (
             ": ".join(filter(None, (names.get(time.stage, time.stage), time.group))),
             time.operator,
-            f"{time.seconds * MICRO / passes.get(time.stage, 1):,.1f}",
+            three_digits(time.seconds * MICRO / passes.get(time.stage, 1)),
             f"{time.of_stage:.1%}",
             time.bound,
             f"{time.of_peak:.0%}",
@@ -81,11 +81,8 @@ def show_timeline(times: "Timeline") -> None:
     columns = ("pass", "operator", "microseconds", "share of phase", "bound by", "share of peak")
     print_table(times.basis, rows, columns)
     seconds = times.seconds
-    texts = [f"vision {seconds.vision * MILLI:,.1f} ms"] if seconds.vision else []
-    texts += [
-        f"prefill {seconds.prefill * MILLI:,.1f} ms",
-        f"decode {seconds.decode * MILLI:,.1f} ms",
-        f"TTFT {seconds.ttft * MILLI:,.1f} ms",
-        f"TPOT {seconds.tpot * MILLI:,.2f} ms",
-    ]
-    say(", ".join(texts))
+    named = {"vision": seconds.vision, "prefill": seconds.prefill, "decode": seconds.decode,
+             "TTFT": seconds.ttft, "TPOT": seconds.tpot}  # fmt: skip
+    texts = [f"{name} {three_digits(value * MILLI)} ms" for name, value in named.items()
+             if value or name != "vision"]  # fmt: skip
+    say_text(", ".join(texts))

@@ -22,6 +22,7 @@ from sweepengine.data.rates import (
     scales_of,
     weight_bytes,
 )
+from sweepengine.engine import progress
 from sweepengine.engine.operator_times import operator_times
 from sweepengine.validation.measured_operators import (
     KINDS,
@@ -84,7 +85,9 @@ def calibrate(device: Device, framework: str, folder: Path | None = None) -> Rat
         )
     tables = Tables(folder or shipped_tables(), "" if folder else device.measured or "")
     fits: dict[str, dict[str, Fit]] = {}
+    progress.begin("kinds of operators", len(KINDS))
     for kind in KINDS:
+        progress.advance()
         by_format = {
             name: _fitted(kind, name, measured, device)
             for name, measured in tables.read(kind, framework).items()

@@ -27,6 +27,7 @@ from sweepengine.data.configs import PARTS, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
+from sweepengine.engine import progress
 from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
 from sweepengine.formulas.attention import cached_values
 from sweepengine.formulas.cached import token_quarters
@@ -254,7 +255,9 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         point = Point(0, 0, 0, 0, 0, steps, batch, 0, 0, EAGER, prompt, cached)
         return point_columns(arch, point, NO_IMAGE._replace(features=rows))
 
+    progress.begin("prompts run by torch", len(PROMPTS))
     for batch, prompt in PROMPTS:
+        progress.advance()
         for seen_rows in dict.fromkeys((rows, 0)):  # the second one's cache goes on
             cache = built.cache()
             what = f"{batch} x {prompt:,}" + (f" with {seen_rows:,} features" if seen_rows else "")
