@@ -3,10 +3,16 @@
 import zlib
 from typing import NamedTuple
 
-from sweepengine.data.models import Model
+from sweepengine.data.models import Model, choices_of
 from sweepengine.engine.compute import compute_arrays
+from sweepengine.engine.error_columns import texts_of
+from sweepengine.engine.typed import TEXT_NAMES
+from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.axis_texts import texts_of_axes
+from sweepengine.grid.columns import TYPES
 from sweepengine.grid.grid import Chunk
-from sweepengine.store.dataset import File, Manifest, arrow_schema, damage, file_name, write_points
+from sweepengine.store.dataset import damage, file_name, write_points
+from sweepengine.store.manifest import File, Manifest, arrow_schema
 from sweepengine.store.storage import Storage
 
 
@@ -42,9 +48,12 @@ def write_shard(shards: Shards, chunk: Chunk) -> Shard:
             shards.finished or damage(content, rows, shards.manifest)
         ):
             return Shard(file, 0)
-    stored = shards.manifest.columns
-    columns = compute_arrays(shards.model, chunk, stored, shards.manifest.engine)
+    model, names = shards.model, shards.manifest.columns
+    numbers = tuple(name for name in names if name not in TEXT_NAMES)
+    columns = compute_arrays(model, chunk, numbers, shards.manifest.engine)
+    texts = texts_of_axes(model, chunk.axes, rows, [n for n in names if n in TEXT_NAMES])
+    texts |= {name: texts_of(columns[name]) for name in numbers if TYPES[name] == "String"}
+    choices = {name: choices_of(model, name) for name in model.inputs if INPUTS[name].choices}
     schema = arrow_schema(shards.manifest)
-    devices = shards.manifest.devices
-    size, crc32 = write_points(shards.storage, name, columns, schema, devices)
+    size, crc32 = write_points(shards.storage, name, {**columns, **texts}, schema, choices)
     return Shard(File(name=name, rows=rows, bytes=size, crc32=crc32), rows)
