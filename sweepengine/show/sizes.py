@@ -1,5 +1,6 @@
 """A word before a command works through a very large grid."""
 
+from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.show.terminal import say
 
 LARGE = 10_000_000_000
@@ -18,8 +19,6 @@ def say_size(command: str, points: int) -> None:
         Points that it may compute; conditions on axes leave some out.
     """
     if points >= LARGE:
-        from sweepengine.grid.lengths import SECONDS_PER_HOUR
-
         hours = points / A_SECOND / SECONDS_PER_HOUR
         say(f"{command}: {points:,} points: about {hours:,.0f} hours at {A_SECOND:,} points/s, "
             "less where conditions leave values out; Ctrl-C stops", error=True)  # fmt: skip
