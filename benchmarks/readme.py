@@ -1,4 +1,4 @@
-"""Put the figures of results.json into docs/speed.md and README.md; `make bench` does it."""
+"""Put the figures of results.json into docs/speed.md; `make bench` does it."""
 
 import json
 import re
@@ -10,8 +10,7 @@ from benchmarks import memory, silicon_ways
 from sweepengine.show.tables import markdown
 
 FOLDER = Path(__file__).parent
-PLACES = {FOLDER.parent / "docs" / "speed.md": "benchmarks", FOLDER.parent / "README.md": "speed"}
-"""Pages, and the name of the marks between which figures stand."""
+PAGE = FOLDER.parent / "docs" / "speed.md"
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -25,7 +24,7 @@ def rate(value: float) -> str:
 
 
 def tables(facts: dict[str, object]) -> str:
-    """The figures of docs/speed.md."""
+    """The figures between the marks "benchmarks"."""
     found = facts["measurements"]
     ways = {(one["group"], one["way"]): one for one in found}  # type: ignore[index, union-attr]
 
@@ -137,7 +136,7 @@ def _anew(facts: dict[str, object]) -> str:
 
 
 def peers(facts: dict[str, object]) -> str:
-    """The table of the README: tools on the same points, most points a second first."""
+    """The table between the marks "speed": tools on the same points, the fastest first."""
     found = silicon_ways.tools(facts["measurements"])  # type: ignore[arg-type]
     rows = [(tool, rate(each), off) for tool, each, off in found]
     return table(("tool", "points/s", "off the measured tables, median"), rows)
@@ -146,12 +145,11 @@ def peers(facts: dict[str, object]) -> str:
 def main() -> None:
     """Rewrite the parts between the marks."""
     facts = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
-    for place, mark in PLACES.items():
+    text = PAGE.read_text(encoding="utf-8")
+    for mark, made in (("benchmarks", tables(facts)), ("speed", peers(facts))):
         marked = rf"(<!-- {mark} -->\n).*?(<!-- end of {mark} -->)"
-        made = tables(facts) if mark == "benchmarks" else peers(facts)
-        text = place.read_text(encoding="utf-8")
-        changed = re.sub(marked, lambda m, made=made: m[1] + made + m[2], text, flags=re.DOTALL)
-        place.write_text(changed, encoding="utf-8")
+        text = re.sub(marked, lambda m, made=made: m[1] + made + m[2], text, flags=re.DOTALL)
+    PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,15 +13,20 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("index", "how-to", "answers", "sweeps", "models", "precision", "layouts")
-NOT_RUN_HERE = ("make ", "eval ")
-"""CI itself runs the two make commands; completion is for a shell."""
+PAGES = ("index", "how-to", "answers", "sweeps", "models", "precision", "layouts", "fit", "deploy",
+         "lengths", "map", "design", "compare")  # fmt: skip
+NOT_RUN_HERE = ("make ", "eval ", ". ")
+"""CI itself runs the two make commands; the others are for a shell."""
+COLUMNS = 80
+"""Characters of a line of a command or an output."""
 
 
 def snippets(path):
     """Blocks of code with their language, in order."""
     return re.findall(
-        r"^```(sh|python|toml|json)\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S
+        r"^```(sh|python|toml|json|csv|text)\n(.*?)^```",
+        path.read_text(encoding="utf-8"),
+        re.M | re.S,
     )
 
 
@@ -66,7 +71,7 @@ def test_package_cites_no_document_outside_the_repository(root):
 
 def file_names(text):
     """Names of files that the text tells a reader to save TOML as, in order of the blocks."""
-    return re.findall(r"[Ss]aved? (?:this )?as `([\w-]+\.(?:toml|json))`", text)
+    return re.findall(r"[Ss]aved? (?:this )?as `([\w-]+\.(?:toml|json|csv))`", text)
 
 
 def run_python(root, folder, *arguments):
@@ -92,12 +97,15 @@ def test_every_snippet_runs(root, tmp_path, page, command, monkeypatch):
     for module in ("report", "model_comparison"):  # their other files have tests of their own
         monkeypatch.setattr(f"sweepengine.show.{module}.KINDS", (".svg",))
     text = (root / page).read_text(encoding="utf-8")
+    monkeypatch.setenv("COLUMNS", f"{COLUMNS}")
     names = iter(file_names(text))
-    ran = 0
+    ran, printed = 0, ""
     for language, code in snippets(root / page):
-        if language in ("toml", "json"):
-            if page != "README.md":
-                (tmp_path / next(names)).write_text(code, encoding="utf-8")
+        if language in ("toml", "json", "csv"):
+            (tmp_path / next(names)).write_text(code, encoding="utf-8")
+            continue
+        if language == "text":
+            assert same_lines(printed, code), page
             continue
         if "pyspark" in code:
             continue  # has a test of its own
@@ -114,10 +122,35 @@ def test_every_snippet_runs(root, tmp_path, page, command, monkeypatch):
             if arguments[:2] == ["-m", "sweepengine"] and "ray" not in arguments:
                 done = command(*arguments[2:], cwd=tmp_path)
                 assert done.returncode == 0, (arguments, done.stderr)
+                printed = done.stdout
             else:
-                run_python(root, tmp_path, *arguments)
+                printed = run_python(root, tmp_path, *arguments)
             ran += 1
-    assert ran >= (1 if page in ("docs/precision.md", "docs/layouts.md") else 2)
+    assert ran >= 1
+
+
+def same_lines(printed, shown):
+    """Whether an output is what a page shows, whose last line may be "..."."""
+    lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
+    *first, last = shown.splitlines()
+    return lines[: len(first)] == first if last == "..." else lines == [*first, last]
+
+
+def test_tutorial_shows_the_output_of_every_command(root):
+    text = (root / "docs" / "index.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n", text, re.M)
+    after = dict(zip(range(len(blocks)), blocks[1:], strict=False))
+    silent = [i for i, kind in enumerate(blocks) if kind in ("sh", "python")
+              and after.get(i) != "text"]  # fmt: skip
+    assert silent == []
+    assert blocks.count("sh") >= 9
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p}.md" for p in PAGES)])
+def test_commands_and_outputs_fit_80_columns(root, page):
+    wide = [line for language, code in snippets(root / page) if language in ("sh", "text")
+            for line in code.splitlines() if len(line) > COLUMNS]  # fmt: skip
+    assert wide == []
 
 
 @pytest.mark.skipif(

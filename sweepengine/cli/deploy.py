@@ -15,7 +15,7 @@ from sweepengine.cli.options import (
     top_option,
 )
 from sweepengine.search.options import DeployOptions, RequestOptions
-from sweepengine.show.terminal import say_json
+from sweepengine.show.terminal import say, say_json
 
 SCRIPT = (
     "Write what starts the best plan to FILE.sh (Bash, any number of nodes) or FILE.yml (Docker "
@@ -69,3 +69,5 @@ def deploy(
     from sweepengine.show.deployments import show_deployment
 
     show_deployment(deployment, top)
+    for path in filter(None, (chart, script, manifest)):
+        say(f"{path}: written")

@@ -55,8 +55,9 @@ def run(
         say(f"{out}: interrupted: run the same command again to go on", error=True)
         sys.exit(interrupts.status() or 130)
     earlier = summary.points - summary.written
+    several = "s" if summary.files > 1 else ""
     say(
-        f"{summary.place}: {summary.points:,} points in {summary.files} files, "
+        f"{summary.place}: {summary.points:,} points in {summary.files} file{several}, "
         f"{summary.bytes:,} bytes" + (f", {earlier:,} of them from before" if earlier else "")
     )
     say(

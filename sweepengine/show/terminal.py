@@ -26,6 +26,8 @@ PIPED_WIDTH = 200
 """Width of tables in a file or a pipe, in characters, where `COLUMNS` is not set."""
 NARROW = 100
 """Columns of a terminal of fewer characters than this are one blank apart, others two."""
+NO_BREAK = "\u00a0"
+"""Stands for a blank at which no line breaks."""
 WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
 """A word of a shell command, quoted or not."""
 
@@ -66,10 +68,13 @@ def say_text(text: str, start: str = "", most: int | None = None) -> None:
         terminal, and one line in a file or a pipe.
     """
     width = min(filter(None, (line_width(), most)), default=0)
-    lines = wrap(text, max(width - len(start), 1), break_on_hyphens=False,
-                 break_long_words=False) if width else [text]  # fmt: skip
+    if not width:
+        say(f"{start}{text}")
+        return
+    whole = text.replace(" %", f"{NO_BREAK}%")
+    lines = wrap(whole, max(width - len(start), 1), break_on_hyphens=False, break_long_words=False)
     for line in lines or [""]:
-        say(f"{start}{line}")
+        say(f"{start}{line}".replace(NO_BREAK, " "))
 
 
 def say_command(text: str) -> None:
@@ -227,18 +232,18 @@ def show_answers(
     from sweepengine.costs.spec_sheet import checkpoint_text
 
     formats = checkpoint_text(source.loaded.architecture)
-    print_table(
-        f"{source.name}, model {source.model}: TTFT {targets.ttft_s:g} s, "
-        f"TPOT {targets.tpot_s * 1000:g} ms; by default {formats}",
-        [_answer_row(answer) for answer in answers],
-        ("device", "points", "fit memory", "meet targets", "largest batch", "tokens/s/device",
-         "highest throughput at", "USD/1M tokens"),
-    )  # fmt: skip
     priced = [
         (price, answer.device.name)
         for answer in answers
         if (price := answer.usd_per_million_tokens) is not None
     ]
+    print_table(
+        f"{source.name}, model {source.model}: TTFT {targets.ttft_s:g} s, "
+        f"TPOT {targets.tpot_s * 1000:g} ms; by default {formats}",
+        [_answer_row(answer)[: None if priced else -1] for answer in answers],
+        ("device", "points", "fit memory", "meet targets", "largest batch", "tokens/s/device",
+         "highest throughput at", *(["USD/1M tokens"] if priced else [])),
+    )  # fmt: skip
     for answer in answers:
         say_text(answer.basis)
     if priced:

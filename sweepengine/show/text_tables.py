@@ -46,7 +46,8 @@ def _block_lines(
     """Yield the lines of some columns, and of the text below each row."""
     part = [[row[i] for i in columns] for row in cells]
     widths = column_widths(part, width, between) or [min(w, width) for w in _whole(part)]
-    right = [_is_numeric([row[i] for row in part[1:]], i) for i in range(len(columns))]
+    titled = any(cells[0])
+    right = [titled and _is_numeric([row[i] for row in part[1:]], i) for i in range(len(columns))]
     for number, row in enumerate(part):
         if number or any(row):
             wrapped = [_wrapped(text, most) for text, most in zip(row, widths, strict=True)]

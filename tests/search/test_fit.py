@@ -11,6 +11,7 @@ from sweepengine.data.models import load_model
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.search.fit import CONTEXTS, find_fit
 from sweepengine.search.options import EngineOptions, FitOptions, LatencyTargets
+from sweepengine.show.terminal import three_digits
 from tests.search.by_hand import Requests, formats_of, room_of, served
 from tests.search.test_steady_state import table_of
 
@@ -154,7 +155,7 @@ def test_card_is_short_and_names_its_basis_and_a_command_that_verifies(command):
                   table={"mode": ["gundam:2x3"], "answer": [1000]}).cards[0]  # fmt: skip
     row = card.answered
     assert row["meets"]
-    assert f"TTFT {row['ttft_s'] * 1000:,.1f} ms" in again.stdout
+    assert f"TTFT {three_digits(row['ttft_s'] * 1000)} ms" in again.stdout
     assert f"TPOT {row['tpot_s'] * 1000:,.2f} ms" in again.stdout
     assert f"KV pool: {row['kv_pool_tokens']:,} tokens; the batch fits" in again.stdout
     shown = f"{row['batch_size']}: {row['ttft_s'] * 1000:,.0f}, {row['tpot_s'] * 1000:.4g} *"
