@@ -116,7 +116,7 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             column = INPUTS[name]
             if column.choices:
                 column = column._replace(choices=choices_of(model, name))
-            if value is None and column.zero:
+            if column.zero and value is None:
                 value = 0
             values[name] = checked_value(column, value, f"{place}: {name} = {value!r}")
     if "attention_heads" in sources and "key_value_heads" not in sources:
