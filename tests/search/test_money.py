@@ -59,7 +59,8 @@ def test_numbers_and_columns_follow_one_rule():
 
 def test_deploy_states_prices_and_measured_energy(command):
     asked = ["deploy", "llama-3.1-8b", "--device", "mi355x", "--devices", "1", "--json",
-             "--price", "mi355x=3", "--batch", "4", "--prompt", "100", "--answer", "2000"]  # fmt: skip
+             "--price", "mi355x=3", "--batch", "4", "--prompt", "100",
+             "--answer", "2000"]  # fmt: skip
     found = json.loads(command(*asked).stdout)
     best = found["best"]
     assert 0 < best["measured_joules_per_token"] < best["joules_per_token"]
