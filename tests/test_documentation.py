@@ -13,8 +13,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("index", "how-to", "answers", "sweeps", "models", "precision", "layouts", "fit", "deploy",
-         "lengths", "map", "design", "compare")  # fmt: skip
+PAGES = ("index", "how-to", "answers", "sweeps", "models", "precision", "layouts", "fit",
+         "deploy", "cost", "lengths", "map", "design", "compare")  # fmt: skip
 NOT_RUN_HERE = ("make ", "eval ", ". ")
 """CI itself runs the two make commands; the others are for a shell."""
 COLUMNS = 80

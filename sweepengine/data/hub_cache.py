@@ -46,3 +46,12 @@ def repository_of(path: Path) -> str:
     if path.parent.parent.name != "snapshots" or not folder.name.startswith(PREFIX):
         return ""
     return folder.name.removeprefix(PREFIX).replace("--", "/", 1)
+
+
+def model_of(path: Path) -> str:
+    """Name of the model of a config.json: that of its repository, of its folder or of the file."""
+    if repository := repository_of(path):
+        return repository.rpartition("/")[2]
+    if path.name == CONFIG and path.parent.name:
+        return path.parent.name
+    return path.stem.removesuffix("_config")

@@ -14,7 +14,7 @@ from sweepengine.data.block_configs import blocks_of
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import exists, read_json
-from sweepengine.data.hub_cache import CONFIG, repository_of
+from sweepengine.data.hub_cache import CONFIG, model_of
 from sweepengine.data.module_patterns import UnreadPatternError
 from sweepengine.data.patterns import MOE_LAYERS, WIDTHS, block_types
 from sweepengine.data.plain_layers import with_plain_layers
@@ -228,12 +228,7 @@ class _Reader(AttentionReader):
         return table if isinstance(table, dict) else None
 
     def _name(self) -> str:
-        path = Path(self.source)
-        if repository := repository_of(path):
-            return repository.rpartition("/")[2]
-        if path.name == CONFIG and path.parent.name:
-            return path.parent.name
-        return path.stem.removesuffix("_config")
+        return model_of(Path(self.source))
 
     def _count(self) -> int:
         """Number of layers; for layers with one branch, by default the length of their list."""

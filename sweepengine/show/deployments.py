@@ -120,6 +120,7 @@ def _show_best(best: Mapping[str, Any], model: Model, requests: pl.DataFrame) ->
             ("usd_per_million_tokens", "USD/1M tokens"),
             ("usd_per_1000_requests",
              "USD/1000 " + ("pages" if model.has_vision else "requests")),
+            ("measured_joules_per_token", "J/token"),
             ("joules_per_token", "J/token at rated power"),
         )
         if best[name] is not None
