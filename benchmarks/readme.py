@@ -74,9 +74,7 @@ def tables(facts: dict[str, object]) -> str:
     text += "\nInto Parquet: `run` computes, encodes, writes and syncs all of "
     text += "`grids/capacity.toml`; the others\nonly write a table that is already in memory:\n\n"
     text += table(("way", "points/s", "size"), written)
-    text += (
-        "\nTimes of Llama-3.1-8B's static batches on an H100, ours beside those of the tool that\n"
-    )
+    text += "\nTimes of Llama-3.1-8B's static batches on an H100, ours and those of the tool that\n"
     text += f"comes with the measured tables and of two more, on the same points{_anew(facts)}:\n\n"
     columns = ("way", "points/s", "times the look-up", "off the measured tables, median")
     text += table(columns, timed)
@@ -99,7 +97,7 @@ def tables(facts: dict[str, object]) -> str:
     ]
     text += f"\nPeak MB of commands over {small:,} and {large_grid:,} points:\n\n"
     text += table(("command", f"{small:,}", f"{large_grid:,}"), held)
-    text += "\nAll rows sorted are held, as any sort must; with `--top` few are. "
+    text += "\nA sort holds all rows, with `--top` few. "
     searched = [
         f"`{way}` takes {peak:,.0f} MB for {points:,} points"
         for way, by_size in peaks.items()

@@ -103,11 +103,12 @@ def commands(ctx: click.Context) -> None:
     """Predict what an LLM costs to run, how fast it runs, and what to buy.
 
     Counts FLOPs, bytes and memory exactly, for most decoders and vision-language models that
-    Hugging Face describes. Predicts times within a few percent of measured kernels. For one
-    workload or for millions.
+    Hugging Face describes. Predicts times, and states how far they were off on measured runs. For
+    one workload or for millions.
 
-    MODEL is a shipped name, a TOML file, a config.json or its folder. GRID is a grid file, or the
-    name of a shipped one such as capacity. Without a command: fit of a model on a device.
+    MODEL is a shipped name, a TOML file, a config.json or its folder, or a repository of the
+    Hugging Face Hub whose config.json is in the local cache. GRID is a grid file, or the name of a
+    shipped one such as capacity. Without a command: fit of a model on a device.
     """
     if ctx.invoked_subcommand is None:
         model, device = EXAMPLE

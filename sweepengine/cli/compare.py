@@ -65,7 +65,7 @@ def compare(
 
 
 def _show_log(comparison: "ComparedLog", chart: Path | None, as_json: bool) -> None:
-    """Print a log beside ours."""
+    """Print the figures of a log with ours."""
     from sweepengine.data.errors import InputError
     from sweepengine.show.engine_logs import show_log
 

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import OutputFile, needs_extra
-from sweepengine.show.terminal import print_table, say, show_validation
+from sweepengine.show.terminal import print_table, say
+from sweepengine.show.validation_tables import show_validation
 
 
 @click.command(epilog="Example: sweepengine validate --config path/to/config.json")
@@ -23,7 +24,7 @@ from sweepengine.show.terminal import print_table, say, show_validation
 @click.option(
     "--page",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the tables of --silicon (and charts beside it) or --memory to FILE.md.",
+    help="Write the tables of --silicon (and charts in the same folder) or --memory to FILE.md.",
 )
 @click.option("--model", help="Another vision model: its phases, parameters and KV cache.")
 def validate(

@@ -148,7 +148,7 @@ class _ModelFile(BaseModel):
     def _consistent(self) -> "_ModelFile":
         given = [section for section in TOWERS if getattr(self, section) is not None]
         if given and self.vision is not None:
-            raise ValueError(f"vision: expected no section {given[0]} beside it")
+            raise ValueError(f"vision: expected no section {given[0]}")
         if given:
             for section in TOWERS:
                 if section not in EITHER and section not in given:

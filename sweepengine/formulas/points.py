@@ -92,7 +92,8 @@ class Point(NamedTuple):
         int, Input("tiles", "columns of tiles; 0 without tiles", 0, 0, 1000, needs="crops")
     ]
     text_tokens: Annotated[
-        int, Input("tokens", "text tokens beside the images", 10, 0, 1_000_000, needs="vision")
+        int,
+        Input("tokens", "text tokens besides images", 10, 0, 1_000_000, needs="vision"),
     ]
     decode_steps: Annotated[
         int,

@@ -37,7 +37,7 @@ UNITS = {"tokens": "tokens", "requests": "requests of the longest length"}
 
 
 class ComparedLog(NamedTuple):
-    """A log beside ours."""
+    """A log compared with ours."""
 
     model: Model
     device: Device

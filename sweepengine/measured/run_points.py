@@ -100,7 +100,7 @@ def _given_layout(runs: Runs, model: Model, layout: str) -> dict[str, int]:
         if other.any():
             row = int(other.arg_max() or 0)
             raise InputError(
-                f"{runs.source}: run {row}: {name} = {frame[name][row]} beside --layout {layout}: "
+                f"{runs.source}: run {row}: {name} = {frame[name][row]} and --layout {layout}: "
                 "expected the same, or no --layout"
             )
     return {} if "layout" in runs.inputs.columns else given

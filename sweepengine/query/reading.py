@@ -36,7 +36,9 @@ def _with_nearest(message: str) -> str:
     if match is None:
         return message
     names = re.findall(r'"([^"]*)"', match[3])
-    return f"{match[1]}{nearest(match[2], names)}: expected some of {', '.join(names)}"
+    near = nearest(match[2], names)
+    listed = "`sweepengine schema` lists all" if near else f"expected some of {', '.join(names)}"
+    return f"{match[1]}{near}: {listed}"
 
 
 def collected(frame: pl.LazyFrame, source: str) -> pl.DataFrame:

@@ -19,7 +19,7 @@ PriceListName = Annotated[
 
 
 class EnergyOptions(NamedTuple):
-    """What energy includes beside the power of devices under load."""
+    """What energy includes in addition to the power of devices under load."""
 
     idle_share: Annotated[
         float | None,

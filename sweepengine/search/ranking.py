@@ -1,4 +1,4 @@
-"""Ranking of plans: bases of times apart, ties to the simplest, a plan for each serving engine."""
+"""Ranking of plans by basis of times; ties go to the simplest; each serving engine has a plan."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

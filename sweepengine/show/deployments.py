@@ -30,8 +30,8 @@ from sweepengine.show.terminal import print_table, say, say_command, say_text, t
 
 TITLES = {
     BASES[0]: "Best plan of each precision and mode",
-    BASES[1]: "With rates borrowed from a device like it, ranked apart",
-    BASES[2]: "By the data sheet, a lower bound of times, ranked apart",
+    BASES[1]: "With rates borrowed from a device like it",
+    BASES[2]: "By the data sheet, a lower bound of times",
 }
 
 

@@ -1,4 +1,4 @@
-"""A start-up log of a serving engine beside ours, in a terminal."""
+"""A start-up log of a serving engine compared with ours, in a terminal."""
 
 from sweepengine.measured.log_comparison import ComparedLog
 from sweepengine.show.terminal import print_table, say_text
@@ -8,7 +8,7 @@ WHOLE = ("tokens",)
 
 
 def show_log(comparison: ComparedLog) -> None:
-    """Print each figure of a log beside ours, what the log does not say, and settings."""
+    """Print each figure of a log with ours, what the log does not say, and settings."""
     rows = []
     for row in comparison.figures.to_dicts():
         form = ",.0f" if row["figure"] in WHOLE else ",.2f"

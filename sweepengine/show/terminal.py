@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sweepengine.query.sources import Source
     from sweepengine.search.options import LatencyTargets
     from sweepengine.search.slo import Answer
-    from sweepengine.validation.summary import Validation
 
 PIPED_WIDTH = 200
 """Width of tables in a file or a pipe, in characters, where `COLUMNS` is not set."""
@@ -78,13 +77,22 @@ def say_text(text: str, start: str = "", most: int | None = None) -> None:
 
 
 def say_command(text: str) -> None:
-    """Print a shell command; where it is wider than the terminal, its lines end in a backslash."""
-    width, line = line_width(), ""
+    """Print a shell command; where it is wider than the terminal, its lines end in a backslash.
+
+    An option and its value stay on one line.
+    """
+    width, parts = line_width(), [""]
     for word in WORD.findall(text):
-        if width and line.strip() and len(line) + len(word) + 3 > width:
+        if word.startswith("-") or not parts[-1].startswith("-") or " " in parts[-1]:
+            parts.append(word)
+        else:
+            parts[-1] += f" {word}"
+    line = ""
+    for part in filter(None, parts):
+        if width and line.strip() and len(line) + len(part) + 3 > width:
             say(f"{line} \\")
             line = "   "
-        line += f" {word}" if line else word
+        line += f" {part}" if line else part
     say(line)
 
 
@@ -168,49 +176,6 @@ def show_explanation(title: str, total: "CostLine", formulas: bool) -> None:
 def _amount(value: float) -> str:
     """Format an amount of a tree, whose smallest need not be read."""
     return "<0.001" if 0 < value < 0.001 else three_digits(value)
-
-
-def show_validation(validation: "Validation") -> None:
-    """Print formulas against torch: layers, phases, activation memory, and how many agree."""
-    layers = [
-        (
-            row.group,
-            row.layer,
-            row.reference_class,
-            f"{row.measured_flops or row.measured_elementwise:,}",
-            f"{row.analytic_flops or row.analytic_elementwise:,}",
-            f"{row.relative_difference:.4%}",
-            f"{validation.published[row.layer]:.4f}%",
-            row.status,
-        )
-        for row in validation.layers
-    ]
-    layer_columns = ("group", "layer", "reference class", "measured", "analytic", "difference",
-                     "published", "status")  # fmt: skip
-    print_table("Layer by layer, FLOPs", layers, layer_columns)
-    say()
-    figures = [
-        (check.what, f"{check.measured:,}", f"{check.analytic:,}", check.unit, check.status)
-        for check in validation.end_to_end
-    ]
-    print_table("End to end", figures, ("figure", "measured", "analytic", "unit", "status"))
-    say()
-    peaks = [
-        (
-            peak.what,
-            peak.attention,
-            f"{peak.measured_bytes:,}",
-            f"{peak.analytic_bytes:,}",
-            f"{peak.relative_difference:+.1%}",
-            f"{peak.tolerance:.0%}",
-            peak.status,
-        )
-        for peak in validation.activation_memory
-    ]
-    peak_columns = ("layer", "attention", "measured", "analytic", "difference", "tolerance",
-                    "status")  # fmt: skip
-    print_table("Peak of activation memory at reduced widths, bytes", peaks, peak_columns)
-    say(validation.verdict)
 
 
 def show_answers(

@@ -94,7 +94,7 @@ def measure_processor(path: Path, model: Model) -> ProcessorProof:
         return _none("the output of its processor is not known")
     beside = file_beside(path, PREPROCESSOR)
     if beside is None:
-        return _none(f"no {PREPROCESSOR} lies beside the config")
+        return _none(f"no {PREPROCESSOR} lies in the folder of the config")
     try:
         processor = _processor(read_json(beside), str(read_json(path)["model_type"]))
         figures = [

@@ -151,7 +151,7 @@ def test_groups_without_a_layout_are_refused(tmp_path):
 def test_sizes_that_a_run_states_must_agree_with_the_layout(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(VLLM | {"server_info": {"tp_size": 2, "ep_size": 1}}))
-    with pytest.raises(InputError, match="tensor_parallel = 2 beside --layout tp8: expected the s"):
+    with pytest.raises(InputError, match="tensor_parallel = 2 and --layout tp8: expected the s"):
         find_comparison(path, DEVICE, MODEL, CompareOptions(layout="tp8"))
 
 

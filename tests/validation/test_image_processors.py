@@ -455,7 +455,7 @@ def test_patches_of_a_config_are_those_of_the_processor_beside_it(sees_images):
 def test_without_a_processor_prompt_tokens_follow_the_rule_alone(sees_images, monkeypatch):
     path, model = sees_images
     alone = "prompt tokens follow the image rule alone: "
-    absent = (f"{alone}no {PREPROCESSOR} lies beside the config",)
+    absent = (f"{alone}no {PREPROCESSOR} lies in the folder of the config",)
     assert measure_processor(path, model) == ([], absent)
     named = {"image_processor_type": "UnheardOfImageProcessor"}
     path.with_name(PREPROCESSOR).write_text(json.dumps(named), encoding="utf-8")
