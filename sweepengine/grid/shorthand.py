@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepengine.data.errors import InputError
+from sweepengine.data.errors import InputError, nearest
 from sweepengine.data.files import shipped_table
 from sweepengine.data.models import Model
 from sweepengine.formulas.architecture import Architecture
@@ -101,7 +101,7 @@ def read_precision(arch: Architecture, written: object) -> tuple[int, int, int]:
     if not dash or kept not in KV_CACHES:
         name, kept = written, "kv16"
     if name not in names:
-        raise ValueError(expected)
+        raise ValueError(expected + nearest(name, names))
     if name == OWN:
         cache = own_cache(arch) if written == OWN else CACHE_FORMATS.index(KV_CACHES[kept])
         return 0, own_activation(arch), cache
@@ -170,7 +170,8 @@ def mode_sizes(model: Model, name: str, tiled: bool) -> tuple[int, int]:
     """
     mode = model.modes.get(name)
     if mode is None:
-        raise ValueError(f'one of {", ".join(model.modes)}, with tiles as "gundam:2x3"')
+        expected = f'one of {", ".join(model.modes)}, with tiles as "gundam:2x3"'
+        raise ValueError(expected + nearest(name, model.modes))
     if tiled and mode.tile_size is None:
         raise ValueError(f'no crops, as mode "{name}" has no tiles')
     if not tiled and mode.tile_size is not None:

@@ -153,6 +153,8 @@ def test_without_a_command_there_is_a_card(process):
         (["fit", "LLAMA-3.1-8B", "--device", "l4"], "(did you mean llama-3.1-8b?)"),
         (["fit", "llama-3.1-8b", "--device", "l4", "--batch", "8"], "--batch-size"),
         (["explain", "--prompts", "8"], "--prompt-tokens"),
+        (["fit", "llama-3.1-8b", "--device", "l4", "--precision", "FP8"], "(did you mean fp8?)"),
+        (["explain", "--mode", "Gundam:2x3"], "(did you mean gundam?)"),
         (
             ["fit", "meta-llama/Llama-3.1-8B-Instruct", "--device", "l4"],
             "https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct/raw/main/config.json",
