@@ -79,14 +79,16 @@ def say_text(text: str, start: str = "", most: int | None = None) -> None:
 def say_command(text: str) -> None:
     """Print a shell command; where it is wider than the terminal, its lines end in a backslash.
 
-    An option and its value stay on one line.
+    An option and its value stay on one line where they fit it.
     """
     width, parts = line_width(), [""]
     for word in WORD.findall(text):
-        if word.startswith("-") or not parts[-1].startswith("-") or " " in parts[-1]:
-            parts.append(word)
+        pair = f"{parts[-1]} {word}"
+        option = parts[-1].startswith("-") and " " not in parts[-1] and not word.startswith("-")
+        if option and not (width and len(pair) + len("     \\") > width):
+            parts[-1] = pair
         else:
-            parts[-1] += f" {word}"
+            parts.append(word)
     line = ""
     for part in filter(None, parts):
         if width and line.strip() and len(line) + len(part) + 3 > width:
