@@ -10,8 +10,11 @@ from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import PlaceOptions
-from sweepengine.show.terminal import say, say_json, show_explanation
+from sweepengine.show.terminal import say, say_json, say_text, show_explanation
 from sweepengine.show.times import show_parts, show_roofline, show_timeline
+
+UNFUSED = {"attention": "eager", "latent": "expanded"}
+"""Inputs whose value changes counts and no times."""
 
 
 @click.command(
@@ -74,6 +77,10 @@ def explain(
         show_roofline(one)
         show_parts(of)
         show_timeline(times)
+        if unfused := [f"{name} {inputs[name]}" for name, value in UNFUSED.items()
+                       if inputs.get(name) == value]:  # fmt: skip
+            say_text(f"{', '.join(unfused)}: of counts alone; times are those of the fused kernels "
+                     "that serving engines run")  # fmt: skip
         say()
     show_explanation(f"{loaded.name}: {workload_text(inputs)}", total, formulas)
 

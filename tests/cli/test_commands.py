@@ -231,6 +231,15 @@ def test_a_pipeline_is_explained_whatever_ends_its_stages(command):
     assert "lower bound at the peaks" in done.stdout
 
 
+def test_explain_says_which_inputs_change_no_times(command):
+    asked = ("explain", "--model", "deepseek-v3", "--layout", "tp8", "--device", "h200")
+    assert "fused kernels" not in command(*asked).stdout
+    said = command(*asked, "--attention", "eager", "--latent", "expanded").stdout
+    assert "attention eager, latent expanded: of counts alone" in said
+    alone = command("explain", "--model", "llama-3.1-8b", "--attention", "eager").stdout
+    assert "fused kernels" not in alone
+
+
 def test_fit_names_a_check_against_torch_for_a_config_alone(command, tmp_path):
     own = tmp_path / "own.toml"
     own.write_text('extends = "llama-3.1-8b"\nname = "own"\n')
