@@ -158,7 +158,8 @@ def test_card_is_short_and_names_its_basis_and_a_command_that_verifies(command):
     assert f"TTFT {three_digits(row['ttft_s'] * 1000)} ms" in again.stdout
     assert f"TPOT {three_digits(row['tpot_s'] * 1000)} ms" in again.stdout
     assert f"KV pool: {row['kv_pool_tokens']:,} tokens; the batch fits" in again.stdout
-    shown = f"{row['batch_size']}: {row['ttft_s'] * 1000:,.0f}, {row['tpot_s'] * 1000:.4g} *"
+    ttft, tpot = (three_digits(row[name] * 1000) for name in ("ttft_s", "tpot_s"))
+    shown = f"{row['batch_size']}: {ttft}, {tpot} *"
     assert shown in done.stdout
 
 
