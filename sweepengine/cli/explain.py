@@ -5,12 +5,12 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import as_json_option, axis_options, axis_values, options_of
-from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.points import DRAFT_COLUMNS
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import PlaceOptions
-from sweepengine.show.terminal import say_json, show_explanation, show_roofline
+from sweepengine.show.terminal import say, say_json, show_explanation, show_roofline
 from sweepengine.show.times import show_timeline
 
 
@@ -30,15 +30,20 @@ def explain(
 ) -> None:
     """Show the cost of one workload, operator by operator."""
     from sweepengine.costs.explain import explain as explain_point
+    from sweepengine.data.acceptance import acceptance_text
+    from sweepengine.data.drafts import with_drafts
     from sweepengine.data.models import load_model
-    from sweepengine.grid.points import checked_point
+    from sweepengine.grid.points import checked_point, shown_input
 
     options = record_of(PlaceOptions, given)
-    loaded = load_model(model)
-    point = checked_point(loaded, axis_values("explain", given), "explain")
+    loaded, values = load_model(model), axis_values("explain", given)
+    if "draft" in values:
+        loaded, (values["draft"],) = with_drafts(loaded, [values["draft"]], "explain: --draft")
+    point = checked_point(loaded, values, "explain")
     total = explain_point(loaded.architecture, point)
+    assumed = acceptance_text(loaded, *(getattr(point, name) for name in DRAFT_COLUMNS))
     inputs = {
-        name: INPUTS[name].shown(value)
+        name: shown_input(loaded, name, value)
         for name, value in point._asdict().items()
         if name in loaded.inputs
     }
@@ -63,6 +68,8 @@ def explain(
     if as_json:
         cost = total.as_dict()
         facts: dict[str, object] = {"model": loaded.name, "inputs": inputs, "cost": cost}
+        if assumed:
+            facts["assumed"] = [assumed]
         if rooflines:
             facts["devices"] = [roofline.as_dict() for roofline in rooflines]
             facts["times"] = [times.as_dict() for times in timelines]
@@ -70,6 +77,8 @@ def explain(
         return
     workload = ", ".join(f"{name} {value}" for name, value in inputs.items())
     show_explanation(f"{loaded.name}: {workload}", total, formulas)
+    if assumed:
+        say(assumed)
     for roofline, times in zip(rooflines, timelines, strict=True):
         show_roofline(roofline)
         show_timeline(times)

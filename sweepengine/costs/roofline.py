@@ -10,11 +10,11 @@ from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.engine.frames import schema_of
 from sweepengine.formulas.memory import MemoryFigures
-from sweepengine.formulas.points import INPUTS, Point
+from sweepengine.formulas.points import Point
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.memory import point_figures
 from sweepengine.grid.plain import point_columns
-from sweepengine.grid.points import phases_of
+from sweepengine.grid.points import phases_of, shown_input
 
 
 class StageTime(NamedTuple):
@@ -55,7 +55,9 @@ def frame_of(model: Model, point: Point) -> pl.DataFrame:
     """Return one row with all columns of a model."""
     schema = schema_of(model)
     inputs = {
-        name: INPUTS[name].shown(value) for name, value in point._asdict().items() if name in schema
+        name: shown_input(model, name, value)
+        for name, value in point._asdict().items()
+        if name in schema
     }
     values = inputs | point_columns(model.architecture, point)
     return pl.DataFrame({name: [values[name]] for name in schema}, schema=schema)

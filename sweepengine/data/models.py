@@ -19,6 +19,7 @@ from sweepengine.formulas.images import ONE_SIZE
 from sweepengine.formulas.layers import routed_experts, table_width
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.speculation import DRAFTS
 
 
 class Model(NamedTuple):
@@ -42,6 +43,8 @@ class Model(NamedTuple):
     """Devices to time it on; the `device` of a point is an index into them."""
     times: str = ""
     """Kind of times, one of `speeds.TIMES`; empty: the default of each device."""
+    drafts: tuple["Model", ...] = ()
+    """Models that draft for it; `Architecture.drafts` are their numbers."""
 
     @property
     def has_vision(self) -> bool:
@@ -148,9 +151,11 @@ class Model(NamedTuple):
 
 
 def choices_of(model: Model, name: str) -> tuple[str, ...]:
-    """Names of the values of an input; for `device` the devices of the model."""
+    """Names of the values of an input; for `device` and `draft` those of the model."""
     if name == "device" and model.devices:
         return model.device_names
+    if name == "draft":
+        return (*DRAFTS, *(draft.name for draft in model.drafts))
     if name == "framework_version":
         from sweepengine.data.serving_engines.memory import version_names
 

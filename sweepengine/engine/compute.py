@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import speeds_of, target_of_point
+from sweepengine.data.speeds import drafting_speeds, speeds_of, target_of_point
 from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns, memory_counts
 from sweepengine.engine.records import FIGURES, GROWTH
-from sweepengine.engine.tables import tabulate
+from sweepengine.engine.tables import Figured, drafts_in, tabulate, tabulate_draft
 from sweepengine.engine.threads import in_ranges
 from sweepengine.engine.times import fill_times, timed_product
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.layout import devices
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
+from sweepengine.formulas.speculation import ONE_TOKEN
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import (
     AS_IS,
@@ -32,7 +33,7 @@ from sweepengine.grid.columns import (
 )
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.memory import point_figures
-from sweepengine.grid.plain import column_value, layout_of, workload_of
+from sweepengine.grid.plain import layout_of, point_columns
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand, indexed, part_of
 from sweepengine.grid.timed import timed
@@ -41,6 +42,8 @@ Integers = NDArray[np.int64]
 PLAIN, COMPILED = "plain", "compiled"
 _KINDS: dict[str, type[np.generic]] = {"Float64": np.float64, "Boolean": np.bool_}
 """Types of computed columns other than int64."""
+MEMORY_COUNTS = ("weight_bytes", "context_tokens", "image_features")
+"""Columns of counts that decide the memory of a point."""
 MAX_PLAIN_POINTS = 3_000
 """Up to this many points plain Python is faster than loading the compiler."""
 
@@ -70,12 +73,12 @@ def product_of(axes: Sequence[Axis]) -> Product:
 def fill_columns(
     arch: Architecture,
     product: Product,
-    tables: tuple[Integers, Integers, Integers],
+    tables: Figured,
     rows: int,
     columns: Sequence[str],
     workers: int = 1,
 ) -> dict[str, NDArray[Any]]:
-    """Compute output columns of the first `rows` points of a product.
+    """Compute output columns of the first `rows` points of a product, of a model or its draft.
 
     Parameters
     ----------
@@ -108,17 +111,38 @@ def fill_columns(
     whole = [name for name in varied if name not in real]
     integers = np.empty((len(whole), rows), np.int64)
     floats = np.empty((len(real), rows), np.float64)
+    one_token = [tables[0][FIGURES.index(f"step.{name}")] for name in ONE_TOKEN._fields]
+    drafted = int(any((row != one).any() for row, one in zip(one_token, ONE_TOKEN, strict=True)))
     spans = np.array(arch.spans, np.int64)
     routings = np.array(arch.routings, np.int64).reshape(-1, 2)
 
     def work(start: int, stop: int) -> None:
         fill(arch.convention, Tables(*tables), spans, routings, start, stop, product.axes,
-             product.lengths, plan, integers, floats)  # fmt: skip
+             product.lengths, plan, drafted, integers, floats)  # fmt: skip
 
     in_ranges(work, rows, workers)
     filled: dict[str, NDArray[Any]] = dict(zip([*whole, *real], [*integers, *floats], strict=True))
     filled |= same
     return {name: filled[name] for name in columns}
+
+
+def counted_columns(
+    arch: Architecture,
+    product: Product,
+    rows: int,
+    columns: Sequence[str],
+    workers: int = 1,
+) -> dict[str, NDArray[Any]]:
+    """Counts of a product, those of drafts included; parameters as those of `fill_columns`."""
+    tables = tabulate(arch, product.workloads)
+    computed = fill_columns(arch, product, tables, rows, columns, workers)
+    drafted = [name for name in columns if BY_NAME[name].drafted]
+    for draft in drafts_in(arch, product.workloads):
+        figures = tabulate_draft(arch, product.workloads, draft)
+        added = fill_columns(draft.architecture, product, figures, rows, drafted, workers)
+        for name, values in added.items():
+            computed[name] = BY_NAME[name].together(computed[name], values)
+    return computed
 
 
 def computed_columns(
@@ -131,8 +155,7 @@ def computed_columns(
     computed: dict[str, NDArray[Any]] = {}
     if counted:
         product = product_of(axes)
-        tables = tabulate(model.architecture, product.workloads)
-        computed = fill_columns(model.architecture, product, tables, rows, counted, workers)
+        computed = counted_columns(model.architecture, product, rows, counted, workers)
     if memory:
         parts = [part_of(axis, MEMORY_INPUTS) for axis in axes]
         inputs = {name: values[:rows] for name, values in expand(parts).items()}
@@ -204,21 +227,16 @@ def plain_columns(
 
 def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[int | float]:
     """Values of output columns at one point, with the plain backend."""
-    arch = model.architecture
-    workload = workload_of(arch, point)
-    found: dict[str, int | float] = {}
+    counted = {c.name: c for c in columns if not c.timed}
+    memory = any(c.reduction == DEVICE_MEMORY for c in columns)
+    if memory:
+        counted |= {name: BY_NAME[name] for name in MEMORY_COUNTS}
+    found = point_columns(model.architecture, point, outputs=tuple(counted.values()))
+    if memory:
+        found |= point_memory(model, point, *(int(found[name]) for name in MEMORY_COUNTS))
     if any(c.reduction == SECONDS for c in columns):
         found |= point_seconds(model, point)
-    if any(c.reduction == DEVICE_MEMORY for c in columns):
-        figures = workload.figures
-        weights, tokens = figures.weights.held_bytes, figures.tokens
-        found |= point_memory(model, point, weights, tokens.context, tokens.features)
-    return [
-        found[c.name]
-        if c.timed
-        else column_value(c, arch, workload, point.decode_steps, point.batch_size)
-        for c in columns
-    ]
+    return [found[c.name] for c in columns]
 
 
 def point_memory(
@@ -234,7 +252,8 @@ def point_seconds(model: Model, point: Point) -> dict[str, float]:
     timing = target_of_point(model, point, devices(layout_of(point)) > 1)
     arch = model.architecture
     speeds = speeds_of(arch, point, timing)
-    seconds = timed(arch, point, speeds, engine_of_point(arch, point, timing))
+    engine, drafting = engine_of_point(arch, point, timing), drafting_speeds(arch, point, timing)
+    seconds = timed(arch, point, speeds, engine, drafting)
     return {column.name: getattr(seconds, column.figure) for column in TIMED}
 
 

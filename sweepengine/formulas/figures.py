@@ -12,6 +12,7 @@ from sweepengine.formulas.cost import Cost, formula
 from sweepengine.formulas.layout import Layout, Traffic, devices, expert_groups
 from sweepengine.formulas.points import Tokens
 from sweepengine.formulas.reductions import PeakLines
+from sweepengine.formulas.speculation import DecodeStep
 
 QUARTERS = 32
 """Quarter bits of a byte."""
@@ -68,6 +69,7 @@ class Figures(NamedTuple):
     decode: Phase
     weights: Weights
     devices: Devices
+    step: DecodeStep
 
 
 class KeyGrowth(NamedTuple):
@@ -156,6 +158,21 @@ def phase_of(
         collectives=traffic.collectives,
         cache_bytes=cache_bytes,
         activation_bytes=activation_bytes,
+    )
+
+
+def in_passes(step: Phase, passes: int) -> Phase:
+    """Counts of a step of so many passes; each pass holds as much at once, and caches the same."""
+    return Phase(
+        tensor_flops=passes * step.tensor_flops,
+        cuda_flops=passes * step.cuda_flops,
+        activation_io_bytes=passes * step.activation_io_bytes,
+        kv_io_bytes=passes * step.kv_io_bytes,
+        link_bytes=passes * step.link_bytes,
+        exchange_bytes=passes * step.exchange_bytes,
+        collectives=passes * step.collectives,
+        cache_bytes=step.cache_bytes,
+        activation_bytes=step.activation_bytes,
     )
 
 

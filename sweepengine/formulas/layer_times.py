@@ -287,7 +287,9 @@ def layer_times(
 def end_times(
     backbone: Backbone, layout: Layout, ends: EndsHeld, one: Pass, speeds: Speeds
 ) -> EndTimes:
-    """Token table, last norm and head; an engine puts out the last position's logits alone; us.
+    """Token table, last norm and head, us.
+
+    An engine puts out the logits of a prefill's last position alone, those of all in a decode step.
 
     Parameters
     ----------
@@ -308,10 +310,13 @@ def end_times(
     table = element_wise(moved, launch, host.moved) + gemm(rows, hidden, narrow, speeds.plain)
     table += gemms_us((layer_inputs_gemm(backbone),), rows, speeds.plain)
     table += backbone.table_norm * element_wise(moved, launch, host.moved)
-    head = gemm(one.sequences, backbone.vocabulary, table_width(backbone), speeds.plain)
-    head += gemm(one.sequences, narrow, hidden, speeds.plain) + host.head
+    table += gemm(rows, hidden, 2 * backbone.fused * hidden, speeds.plain)
+    table += backbone.fused_norms * element_wise(moved, launch, host.moved)
+    logit_rows = rows if one.decode > 0 else one.sequences
+    head = gemm(logit_rows, backbone.vocabulary, table_width(backbone), speeds.plain)
+    head += gemm(logit_rows, narrow, hidden, speeds.plain) + host.head
     reduced = reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
-    logits = reduce_us(one.sequences * backbone.vocabulary * VALUE, layout.tensor, speeds)
+    logits = reduce_us(logit_rows * backbone.vocabulary * VALUE, layout.tensor, speeds)
     sent = 0.0
     if ends.last == 0:
         sent = speeds.wires.latency + rows * hidden * VALUE / speeds.wires.link

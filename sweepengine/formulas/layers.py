@@ -35,6 +35,7 @@ from sweepengine.formulas.operators import (
 from sweepengine.formulas.recurrent import recurrent_layer
 from sweepengine.formulas.residuals import (
     altup,
+    fused_input,
     laurel,
     layer_input,
     layer_inputs,
@@ -270,20 +271,23 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     tensor `2*T*h*V`; moves `T*(h+V)`, all positions' logits being written; softcap CUDA `3*T*V`;
     tied to the table it is read, but held once. Table and head of another width w stand behind
     projections: tensor `2*T*2*w*h`, `2*T*w*V`. Collapse of n streams: tensor `2*T*n*n*h`, weights
-    `n*n*h + n + 1`.
+    `n*n*h + n + 1`. A draft that shares table and head reads them, but holds neither.
     """
     hidden, vocabulary = backbone.hidden, backbone.vocabulary
     narrow, width = backbone.table_width, table_width(backbone)
-    rows = width * vocabulary
+    rows, owned = width * vocabulary, 1 - backbone.fused
     added = min(backbone.positions, 1) * tokens * hidden
     scaling = backbone.scaled_embedding * tokens * hidden + added
     projected = linear(tokens, narrow, hidden, 0)
     placed = with_weights(
         element_wise_cost(scaling, 2 * added, 0, 0, 0),
         min(tokens, backbone.positions) * hidden,
-        (vocabulary + backbone.more_rows) * width
-        + backbone.positions * hidden
-        + backbone.input_rows * backbone.input_layers * backbone.input_width,
+        owned
+        * (
+            (vocabulary + backbone.more_rows) * width
+            + backbone.positions * hidden
+            + backbone.input_rows * backbone.input_layers * backbone.input_width
+        ),
     )
     normed = hidden_norm(
         tokens, backbone.table_norm * hidden, backbone.norm_flops, backbone.norm_weights
@@ -296,7 +300,10 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     collapsed = wide * backbone.streams + backbone.streams + present
     gathered = tokens * (wide + hidden) * present
     return Ends(
-        embedding=add(add(placed, normed), add(projected, layer_inputs(backbone, tokens))),
+        embedding=add(
+            add(add(placed, normed), add(projected, layer_inputs(backbone, tokens))),
+            fused_input(backbone, tokens),
+        ),
         collapse=add(
             gemm_cost(
                 2 * tokens * wide * backbone.streams,
@@ -315,7 +322,9 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
             0,
         ),
         head=with_weights(
-            add(head, element_wise_cost(capped, 0, 0, 0, 0)), read, read - backbone.tied * rows
+            add(head, element_wise_cost(capped, 0, 0, 0, 0)),
+            read,
+            owned * (read - backbone.tied * rows),
         ),
     )
 

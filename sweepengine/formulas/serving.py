@@ -74,7 +74,7 @@ class Passes(NamedTuple):
     refill: float
     """Vision and prefills of all sequences of a batch, in chunks."""
     decode: float
-    """All K steps together."""
+    """All steps together."""
 
 
 class Batch(NamedTuple):
@@ -85,7 +85,9 @@ class Batch(NamedTuple):
     prompt: int
     """Tokens that the prefill of a request runs over."""
     steps: int
-    """K."""
+    """Tokens decoded, K."""
+    accepted: float = 1.0
+    """Tokens that a step yields, a."""
 
 
 @formula
@@ -102,12 +104,12 @@ def engine_step(step: float, sequences: float, engine: ServingEngine) -> float:
 
 @formula
 def continuous_tpot(step: float, refill: float, steps: float, engine: ServingEngine) -> float:
-    """Time between tokens, `td + B*p/K`: each slot takes in a new request once in K steps; us.
+    """Time between tokens, `td/a + B*p/K`: each slot takes in a new request once in K tokens; us.
 
     Parameters
     ----------
     step : float
-        td.
+        td/a: of a step, for each token that it yields.
     refill : float
         Prefills of all B sequences, B*p.
     steps : float
@@ -161,12 +163,12 @@ def seconds_of(passes: Passes, batch: Batch, serving: int, engine: ServingEngine
         What the serving engine adds.
     """
     first, decode = passes.vision + passes.prefill, passes.decode
-    step = decode / batch.steps if batch.steps > 0 else 0.0
-    each = step
+    step = decode / (batch.steps / batch.accepted) if batch.steps > 0 else 0.0
+    each = step / batch.accepted
     if serving == CONTINUOUS:
         if batch.steps > 0:
             step = engine_step(step, batch.sequences, engine)
-        each = continuous_tpot(step, passes.refill, batch.steps, engine)
+        each = continuous_tpot(step / batch.accepted, passes.refill, batch.steps, engine)
         waited = waiting(step, passes.refill, batch.sequences, engine)
         first = waited + taking_in(first, batch.prompt, engine)
         decode = each * batch.steps

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from sweepengine.data.drafts import with_drafts
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, build
 from sweepengine.data.speeds import on_devices
@@ -133,6 +134,8 @@ def _open_dataset(place: str | Path) -> Source:
     storage = open_storage(place)
     manifest = read_manifest(storage)
     loaded = build(manifest.model_data, f"{place}/{MANIFEST}: model_data")
+    drafts = [build(data, f"{place}/{MANIFEST}: drafts") for data in manifest.drafts]
+    loaded, _ = with_drafts(loaded, drafts, f"{place}/{MANIFEST}: drafts")
     if manifest.devices:
         try:
             loaded = on_devices(loaded, manifest.devices, manifest.times)

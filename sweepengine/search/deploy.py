@@ -38,11 +38,19 @@ from sweepengine.search.placements import (
 from sweepengine.search.plans import PLAN, KeptPlans, aggregated, ordered, priced, served_plan
 from sweepengine.search.reasons import Reason, Tally, reason_of
 from sweepengine.search.requests import longest_tokens, percentiles
+from sweepengine.search.speculation import (
+    Speculation,
+    drafting_columns,
+    drafting_layouts,
+    speculating,
+)
 from sweepengine.search.steady_state import FITS, served_frames
 from sweepengine.search.targets import check_prices
 
 LEAST_CHUNK = 2_048
 """Tokens of a pass that a search tries where no plan meets the targets with the default."""
+DRAFTED = (0, 1, 2, 3)
+"""Tokens drafted a step that a search tries where a draft is named alone."""
 
 
 class Deployment(NamedTuple):
@@ -79,11 +87,11 @@ class Deployment(NamedTuple):
         options = self.options._asdict()
         del options["prices"]
         targets, serving = options.pop("targets"), options.pop("serving")
-        engine = options.pop("engine")
+        engine, speculation = options.pop("engine"), options.pop("speculation")
         return {
             "model": self.model.name,
             "asked": {"targets": targets._asdict()} | options
-            | {"setting": serving._asdict() | engine._asdict()},
+            | {"setting": serving._asdict() | engine._asdict() | speculation._asdict()},
             "candidates": self.candidates,
             "points": self.points,
             "best": self.best,
@@ -124,14 +132,14 @@ def find_deployment(
     InputError
         When an option is not valid.
     """
-    loaded = load_model(model)
     kinds = [load_device(name) for name in devices]
     _check(options, kinds)
-    found = _deployment(loaded, kinds, lengths, options)
+    loaded, speculation = speculating("deploy", load_model(model), options.speculation, DRAFTED)
+    found = _deployment(loaded, kinds, lengths, options, speculation)
     if found.reason is None or options.engine.chunk_tokens is not None:
         return found
     engine = options.engine._replace(chunk_tokens=LEAST_CHUNK)
-    shorter = _deployment(loaded, kinds, lengths, options._replace(engine=engine))
+    shorter = _deployment(loaded, kinds, lengths, options._replace(engine=engine), speculation)
     if shorter.reason is not None:
         return found
     said = f"passes of {LEAST_CHUNK:,} tokens: no plan meets the targets with the engine's default"
@@ -139,7 +147,11 @@ def find_deployment(
 
 
 def _deployment(
-    loaded: Model, kinds: Sequence[Device], lengths: Lengths, options: DeployOptions
+    loaded: Model,
+    kinds: Sequence[Device],
+    lengths: Lengths,
+    options: DeployOptions,
+    speculation: Speculation,
 ) -> Deployment:
     """As `find_deployment`, with the chunk of the options or the default of the serving engine."""
     classes = condensed(lengths)
@@ -154,8 +166,9 @@ def _deployment(
         limit = limits[device.name] = _limit(loaded, first, options, chosen)
         tried.append(formats or precisions_of(loaded, device))
         layouts = chosen or layouts_of(loaded, limit if device.links else 1)
+        layouts = drafting_layouts(loaded, speculation, layouts)
         layouts_by_name |= {layout_name(layout): layout for layout in layouts}
-        axes = {"precision": list(tried[-1]), "layout": layouts,
+        axes = {**speculation.axes, "precision": list(tried[-1]), "layout": layouts,
                 "batch_size": batches_of(options.most_batch, classes)}  # fmt: skip
         for framework in options.frameworks:
             timing = timing_target(device, framework, options.times)
@@ -175,7 +188,7 @@ def _deployment(
     if best:
         device = next(kind for kind in kinds if kind.name == best["device"])
         timing = timing_target(device, best["framework"], options.times)
-        plan = served_plan(best, layouts_by_name)
+        plan = served_plan(best, layouts_by_name, speculation.axes)
         requests = percentiles(loaded, plan, timing, lengths, options.serving)
         longest = longest_tokens(loaded, timing, lengths)
         commands = launches(plan, best["replicas"], loaded, device, options.engine, longest)
@@ -192,7 +205,7 @@ def _deployment(
         requests=requests,
         launches=tuple(commands),
         bases=tuple(dict.fromkeys(bases)),
-        assumed=_assumed(options, lengths, classes, limits),
+        assumed=(*_assumed(options, lengths, classes, limits), *speculation.notes),
     )
 
 
@@ -228,7 +241,8 @@ def _searched(
     named = {"device": timing.device.name, "framework": timing.framework}
     for frame in served_frames(grid, timing, options.serving, sized=True):
         rows = frame.filter(pl.col("devices") <= limit).with_columns(
-            pl.lit(value).alias(name) for name, value in named.items()
+            *(pl.lit(value).alias(name) for name, value in named.items()),
+            *drafting_columns(grid, frame.columns),
         )
         candidates += rows.height
         tally = tally.with_candidates(rows, options.targets)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sweepengine.formulas.serving import queued
 from sweepengine.search.options import DISAGGREGATED, DeployOptions
-from sweepengine.search.plans import KEY, PLAN, spelled_layouts
+from sweepengine.search.plans import PLAN, SHARED, spelled_layouts
 from sweepengine.search.steady_state import LAYOUT_COLUMNS
 
 MAX_BUSY = 0.8
@@ -37,14 +37,15 @@ class Workers(NamedTuple):
         if not output or not fitting.height:
             return self
         ranks = pl.col("data_parallel") / pl.col("prefill_s")
-        once = fitting.group_by(*KEY, *LAYOUT_COLUMNS, maintain_order=True).first()
-        prefill = once.select(*KEY, *LAYOUT_COLUMNS, "devices", "memory_bytes", "prefill_s",
+        once = fitting.group_by(*SHARED, *LAYOUT_COLUMNS, maintain_order=True).first()
+        prefill = once.select(*SHARED, *LAYOUT_COLUMNS, "devices", "memory_bytes", "prefill_s",
                               "prefill_square_s2", rate=ranks,
                               seconds="prefill_share_s")  # fmt: skip
-        decode = fitting.select(*KEY, *LAYOUT_COLUMNS, "devices", "memory_bytes", "batch_size",
+        decode = fitting.select(*SHARED, *LAYOUT_COLUMNS, "devices", "memory_bytes", "batch_size",
                                 "max_sequences", "chunk_tokens",
-                                rate=pl.col("batch_size") / (pl.col("step_s") * output),
-                                seconds="step_s")  # fmt: skip
+                                "step_s",
+                                rate=pl.col("batch_size") / (pl.col("token_s") * output),
+                                seconds="token_s")  # fmt: skip
         return Workers(*(
             _undominated(pl.concat([frame for frame in pair if frame.width]))
             for pair in ((self.prefill, prefill), (self.decode, decode))
@@ -53,7 +54,7 @@ class Workers(NamedTuple):
 
 def _undominated(frame: pl.DataFrame) -> pl.DataFrame:
     """Workers that no other of the same key and size beats in both time and rate."""
-    size = [*KEY, "devices"]
+    size = [*SHARED, "devices"]
     ordered = frame.sort("seconds", pl.col("rate").neg(), maintain_order=True)
     before = pl.col("rate").cum_max().shift(1).over(size)
     return ordered.filter(before.is_null() | (pl.col("rate") > before))
@@ -79,8 +80,8 @@ def combined(workers: Workers, output: float, options: DeployOptions) -> tuple[p
     if not workers.prefill.height or not workers.decode.height:
         return pl.DataFrame(), 0
     plans, count = [], 0
-    decode_workers = workers.decode.partition_by(KEY, as_dict=True)
-    for key, prefill in workers.prefill.partition_by(KEY, as_dict=True).items():
+    decode_workers = workers.decode.partition_by(SHARED, as_dict=True)
+    for key, prefill in workers.prefill.partition_by(SHARED, as_dict=True).items():
         if (decode := decode_workers.get(key)) is not None:
             of_key, combinations = _of_one_key(prefill, decode, output, options)
             plans.append(of_key)
@@ -118,7 +119,7 @@ def _of_one_key(
     steps = decodes["seconds"].to_numpy()
     memory = np.maximum(prefills["memory_bytes"].to_numpy(), decodes["memory_bytes"].to_numpy())
     settings = ("max_sequences", "chunk_tokens")
-    plans = decodes.select(*KEY, "batch_size", *settings).with_columns(
+    plans = decodes.select(*SHARED, "batch_size", *settings).with_columns(
         pl.lit(DISAGGREGATED).alias("mode"),
         pl.col("batch_size").cast(pl.Int64),
         spelled_layouts(decode)[d],
@@ -130,7 +131,7 @@ def _of_one_key(
         pl.Series("tokens_per_s", requests * output),
         pl.Series("device_tokens_per_s", requests * output / used),
         pl.Series("user_tokens_per_s", 1.0 / steps),
-        pl.Series("ttft_s", prefills["seconds"].to_numpy() + waited + steps),
+        pl.Series("ttft_s", prefills["seconds"].to_numpy() + waited + decodes["step_s"].to_numpy()),
         pl.Series("tpot_s", steps),
         pl.Series("memory_bytes", memory),
     )

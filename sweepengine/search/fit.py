@@ -32,6 +32,7 @@ from sweepengine.search.placements import (
 )
 from sweepengine.search.plans import ServedPlan
 from sweepengine.search.requests import percentiles
+from sweepengine.search.speculation import Speculation, drafting_layouts, speculating
 from sweepengine.search.steady_state import FITS, LAYOUT_COLUMNS, SECONDS_PER_DAY, served_frames
 
 CONTEXTS = (2_048, 8_192, 32_768, 131_072)
@@ -81,6 +82,8 @@ class Fit(NamedTuple):
     cards: list[Card]
     formats: str
     """Assumed formats."""
+    notes: tuple[str, ...]
+    """What is assumed of speculative decoding."""
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON."""
@@ -88,11 +91,14 @@ class Fit(NamedTuple):
             "model": self.model.name,
             "parameters": self.model.parameter_count,
             "formats": self.formats,
+            "assumed": self.notes,
             "requests": {
                 "distinct": self.lengths.requests,
                 "decode_steps": self.lengths.mean("decode_steps", self.model),
             },
-            "setting": self.options.serving._asdict() | self.options.engine._asdict(),
+            "setting": self.options.serving._asdict()
+            | self.options.engine._asdict()
+            | self.options.speculation._asdict(),
             "cards": [card.as_dict() for card in self.cards],
         }
 
@@ -120,8 +126,11 @@ def find_fit(
     InputError
         When an option is not valid.
     """
-    loaded = load_model(model)
     checked("fit", options)
+    drafting = options.speculation
+    if drafting.draft is not None and drafting.draft_tokens is None:
+        options = options._replace(speculation=drafting._replace(draft_tokens=1))
+    loaded, speculation = speculating("fit", load_model(model), options.speculation)
     if not devices:
         raise InputError("fit: expected at least one device")
     (precision,) = read_precisions("fit", loaded, [options.precision])
@@ -129,10 +138,10 @@ def find_fit(
     cards = []
     for device in map(load_device, devices):
         timing = timing_target(device, options.framework, options.times)
-        cards.append(_card(loaded, timing, layouts, precision, lengths, options))
+        cards.append(_card(loaded, timing, layouts, precision, lengths, options, speculation))
     assumed = formats_text(loaded.architecture)
     formats = f"checkpoint: {assumed}" if options.precision == OWN else options.precision
-    return Fit(loaded, lengths, options, cards, formats)
+    return Fit(loaded, lengths, options, cards, formats, speculation.notes)
 
 
 def _card(
@@ -142,18 +151,20 @@ def _card(
     precision: Precision,
     lengths: Lengths,
     options: FitOptions,
+    speculation: Speculation,
 ) -> Card:
     """The card of one timing target, in the layout that fits on the fewest devices."""
     serving, engine = options.serving, options.engine
 
     def swept(axes: Mapping[str, Any], of: Lengths, sized: bool) -> pl.DataFrame:
-        grid = search_grid(model, timing, {"precision": precision, **axes}, of, "fit", engine)
+        every = {"precision": precision, **speculation.axes, **axes}
+        grid = search_grid(model, timing, every, of, "fit", engine)
         return pl.concat(served_frames(grid, timing, serving, sized))
 
     device, contexts = timing.device, _contexts(model)
     if layouts is None:
         limit = group_limit(model, timing, engine)
-        layouts = layouts_of(model, limit, simple=True)
+        layouts = drafting_layouts(model, speculation, layouts_of(model, limit, simple=True))
     one = {"layout": layouts, "batch_size": 1}
     rows, sized = fewest(swept(one, lengths, False)), False
     if engine.max_sequences is None and not (rows["fits"][0] and rows["devices"][0] == 1):
@@ -171,8 +182,13 @@ def _card(
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
     last = rows.row(-1, named=True)
     plan = ServedPlan(layout, precision, last["batch_size"], int(last["devices"]),
-                      last["requests_per_s"])  # fmt: skip
-    axes = {"precision": precision, "layout": layout, "batch_size": plan.batch_size}
+                      last["requests_per_s"], speculation=speculation.axes)  # fmt: skip
+    axes = {
+        **speculation.axes,
+        "precision": precision,
+        "layout": layout,
+        "batch_size": plan.batch_size,
+    }
     grid = search_grid(model, timing, axes, condensed(lengths, 1))
     return Card(
         device=device,

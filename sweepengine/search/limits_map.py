@@ -24,6 +24,7 @@ from sweepengine.search.declarations import checked
 from sweepengine.search.options import MapOptions
 from sweepengine.search.placements import read_layouts, read_precisions, search_grid
 from sweepengine.search.plans import spelled_layouts
+from sweepengine.search.speculation import speculating
 from sweepengine.search.steady_state import FITS, SECONDS_PER_DAY, served_frames
 from sweepengine.search.targets import meets_tpot, meets_ttft
 
@@ -75,6 +76,8 @@ class Maps(NamedTuple):
     unit: str
     """Unit of the throughput."""
     panels: list[LimitsMap]
+    notes: tuple[str, ...] = ()
+    """What is assumed of speculative decoding."""
 
 
 def find_maps(
@@ -100,8 +103,8 @@ def find_maps(
     InputError
         When an option is not valid.
     """
-    loaded = load_model(model)
     checked("map", options)
+    loaded, speculation = speculating("map", load_model(model), options.speculation)
     over = options.over or ("answer" if loaded.has_vision else "prompt")
     column = OVER[over][loaded.has_vision]
     if lengths.requests != 1 or column in lengths.columns:
@@ -118,6 +121,7 @@ def find_maps(
     first = SHORTEST if longest > SHORTEST else 1
     values, batches = _spaced(first, longest, side), _spaced(1, options.most_batch, side)
     axes = {
+        **speculation.axes,
         "precision": list(read_precisions("map", loaded, [options.precision])),
         "layout": read_layouts("map", loaded, [options.layout]),
         "batch_size": batches,
@@ -128,7 +132,8 @@ def find_maps(
         timing = timing_target(device, options.framework, options.times)
         grid = search_grid(loaded, timing, axes, lengths, "map", options.engine)
         panels.append(_panel(grid, timing, column, options))
-    return Maps(loaded, options, over, "pages a day" if loaded.has_vision else "tokens/s", panels)
+    throughput = "pages a day" if loaded.has_vision else "tokens/s"
+    return Maps(loaded, options, over, throughput, panels, speculation.notes)
 
 
 def _spaced(first: int, last: int, count: float) -> NDArray[np.int64]:

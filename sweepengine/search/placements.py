@@ -14,9 +14,9 @@ from sweepengine.formulas.points import Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.checks import format_problem, layout_problem
 from sweepengine.grid.columns import BY_NAME
 from sweepengine.grid.grid import Grid, grid_of, with_lengths
+from sweepengine.grid.layout_checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths
 from sweepengine.grid.plain import layout_of
 from sweepengine.grid.points import checked_point, default_values

@@ -9,6 +9,7 @@ from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
+from sweepengine.formulas.points import DRAFT_COLUMNS
 from sweepengine.grid.shorthand import layout_name, precision_text
 from sweepengine.search.options import AGGREGATED, DeployOptions
 from sweepengine.search.placements import Precision
@@ -16,6 +17,8 @@ from sweepengine.search.steady_state import FORMAT_COLUMNS, LAYOUT_COLUMNS
 from sweepengine.search.targets import SECONDS_PER_HOUR, meets_tpot, meets_ttft, pareto_front
 
 KEY = ("device", "framework", *FORMAT_COLUMNS)
+"""Inputs of which each combination keeps its best plan."""
+SHARED = (*KEY, *DRAFT_COLUMNS)
 """Inputs that all workers of a plan share."""
 PLAN = {
     "mode": "aggregated: each replica does both phases; disaggregated: a worker does one",
@@ -28,6 +31,9 @@ PLAN = {
     "batch_size": "most concurrent sequences of each of those",
     "max_sequences": "most sequences that a data-parallel group is set to run at once",
     "chunk_tokens": "most tokens of a pass that the serving engine is set to",
+    "draft": "what drafts tokens: mtp, eagle, a model, or none",
+    "draft_tokens": "tokens drafted a step; 0: no speculative decoding",
+    "accepted_tokens": "tokens that a step yields on average",
     "replicas": "replicas, or decode workers",
     "prefill_layout": "of a prefill worker; null where aggregated",
     "prefill_groups": "prefill workers; 0 where aggregated",
@@ -105,16 +111,31 @@ class ServedPlan(NamedTuple):
     prefill_groups: int = 0
     chunk_tokens: int = 0
     """0: the engine's default."""
+    speculation: Mapping[str, Any] = {}
+    """Stored values of the axes of speculative decoding."""
 
 
-def served_plan(plan: Mapping[str, Any], layouts: Mapping[str, Layout]) -> ServedPlan:
-    """The values of a row of `PLAN`; `layouts` are those of the search, by name."""
+def served_plan(
+    plan: Mapping[str, Any], layouts: Mapping[str, Layout], speculation: Mapping[str, Any]
+) -> ServedPlan:
+    """The values of a row of `PLAN`.
+
+    Parameters
+    ----------
+    plan : mapping of str to object
+    layouts : mapping of str to Layout
+        Of the search, by name.
+    speculation : mapping of str to list of int
+        Axes of the search; the plan has one of the numbers of drafted tokens.
+    """
+    if speculation:
+        speculation = {**speculation, "draft_tokens": [plan["draft_tokens"]]}
     formats = zip(FORMAT_COLUMNS, (WEIGHT_FORMATS, FORMAT_NAMES, CACHE_FORMATS), strict=True)
     weights, activations, cache = (codes.index(str(plan[name])) for name, codes in formats)
     return ServedPlan(
         layouts[plan["layout"]], (weights, activations, cache), plan["batch_size"],
         plan["devices"], plan["requests_per_s"], layouts.get(plan["prefill_layout"]),
-        plan["prefill_groups"], plan["chunk_tokens"],
+        plan["prefill_groups"], plan["chunk_tokens"], speculation,
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from sweepengine.grid.lengths import Lengths
 from sweepengine.grid.shorthand import images_text
 from sweepengine.search.declarations import declared
 from sweepengine.search.fit import Card, Fit
-from sweepengine.search.options import EngineOptions
 from sweepengine.show.terminal import print_table, say
 
 LENGTH_TITLES = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
@@ -61,6 +60,8 @@ def show_fit(fitted: Fit, named: str) -> None:
     checkpoint = f"checkpoint: {checkpoint_text(model.architecture)}"
     formats = checkpoint if options.precision == OWN else options.precision
     say(f"{formats}; {engines_text(cards)}")
+    for note in fitted.notes:
+        say(note)
     say(f"verify: {verifying(fitted, named)}")
 
 
@@ -199,9 +200,10 @@ def verifying(fitted: Fit, named: str) -> str:
     if fitted.options.precision != OWN:
         words.append(f"--precision {fitted.options.precision}")
     words += [
-        f"{field.flag} {getattr(fitted.options.engine, field.name)}"
-        for field in declared(EngineOptions)
-        if getattr(fitted.options.engine, field.name) is not None
+        f"{field.flag} {getattr(of, field.name)}"
+        for of in (fitted.options.engine, fitted.options.speculation)
+        for field in declared(type(of))
+        if getattr(of, field.name) is not None
     ]
     if card.sized:
         words.append(f"--max-num-seqs {int(card.served['max_sequences'][-1])}")

@@ -68,6 +68,8 @@ class Manifest(BaseModel):
     report: tuple[Literal[PHASES], ...]  # type: ignore[valid-type]
     devices: tuple[Name, ...] = ()
     """Devices of the times."""
+    drafts: tuple[dict[str, Any], ...] = ()
+    """Content of the files of models that draft for it."""
     times: str = ""
     """One of `speeds.TIMES`; empty: silicon where a device has rates."""
     bases: tuple[Text, ...] = ()
@@ -133,7 +135,7 @@ def write_points(
     name: str,
     columns: Mapping[str, NDArray[Any]],
     schema: pa.Schema,
-    devices: tuple[str, ...] = (),
+    names: Mapping[str, tuple[str, ...]] = {},
 ) -> tuple[int, int]:
     """Write one file of points, under its final name only when it is complete.
 
@@ -145,8 +147,8 @@ def write_points(
     columns : mapping of str to array, shape (N,)
     schema : pyarrow.Schema
         Of all columns (`arrow_schema`).
-    devices : tuple of str
-        Names that the codes of the column `device` stand for.
+    names : mapping of str to tuple of str
+        Names that the codes of a column stand for, where these depend on the model.
 
     Returns
     -------
@@ -166,7 +168,7 @@ def write_points(
         for name, values in columns.items()
         if name not in INPUTS and not _repeats(values)
     }
-    table = to_arrow(columns, schema, devices)
+    table = to_arrow(columns, schema, names)
     inputs = [name for name in columns if name in INPUTS]
 
     def fill(file: IO[bytes]) -> None:
@@ -222,12 +224,11 @@ def _repeats(values: NDArray[Any]) -> bool:
 
 
 def to_arrow(
-    columns: Mapping[str, NDArray[Any]], schema: pa.Schema, devices: tuple[str, ...] = ()
+    columns: Mapping[str, NDArray[Any]],
+    schema: pa.Schema,
+    names: Mapping[str, tuple[str, ...]] = {},
 ) -> pa.Table:
-    """Arrow table of columns of shape (N,); 64-bit numbers are not copied.
-
-    Parameters are those of `write_points`.
-    """
+    """Arrow table of columns, 64-bit ones not copied; parameters are those of `write_points`."""
     arrays = []
     for field in schema:
         values = columns[field.name]
@@ -237,10 +238,9 @@ def to_arrow(
         else:
             codes = pa.array(values.astype(dtype, copy=False))
         if pa.types.is_dictionary(field.type):
-            names = devices if field.name == "device" else INPUTS[field.name].choices
-            arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(names)))
-        else:
-            arrays.append(codes)
+            known = names.get(field.name, INPUTS[field.name].choices)
+            codes = pa.DictionaryArray.from_arrays(codes, pa.array(known))
+        arrays.append(codes)
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

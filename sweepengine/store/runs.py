@@ -203,6 +203,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         targets=grid.targets,
         report=grid.report,
         devices=grid.model.device_names,
+        drafts=tuple(draft.data for draft in grid.model.drafts),
         times=grid.model.times,
         bases=grid.bases,
         complete=False,

@@ -3,11 +3,14 @@
 import zlib
 from typing import NamedTuple
 
-from sweepengine.data.models import Model
+from sweepengine.data.models import Model, choices_of
 from sweepengine.engine.compute import compute_arrays
 from sweepengine.grid.grid import Chunk
 from sweepengine.store.dataset import File, Manifest, arrow_schema, damage, file_name, write_points
 from sweepengine.store.storage import Storage
+
+NAMED = ("device", "draft", "framework_version")
+"""Inputs whose choices depend on the model or on data."""
 
 
 class Shards(NamedTuple):
@@ -44,6 +47,6 @@ def write_shard(shards: Shards, chunk: Chunk) -> Shard:
             return Shard(file, 0)
     columns = compute_arrays(shards.model, chunk, backend=shards.manifest.engine)
     schema = arrow_schema(shards.manifest)
-    devices = shards.manifest.devices
-    size, crc32 = write_points(shards.storage, name, columns, schema, devices)
+    names = {of: choices_of(shards.model, of) for of in NAMED}
+    size, crc32 = write_points(shards.storage, name, columns, schema, names)
     return Shard(File(name=name, rows=rows, bytes=size, crc32=crc32), rows)

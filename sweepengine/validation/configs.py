@@ -25,9 +25,10 @@ from sweepengine.data.configs import PARTS, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
-from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
+from sweepengine.formulas.architecture import EAGER, Architecture
 from sweepengine.formulas.attention import cached_values
 from sweepengine.formulas.cached import token_quarters
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import NO_IMAGE

@@ -13,7 +13,7 @@ from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass
-from sweepengine.grid.checks import layout_problem
+from sweepengine.grid.layout_checks import layout_problem
 from sweepengine.grid.plain import step_figures
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import prefill_us, step_of

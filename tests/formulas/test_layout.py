@@ -23,7 +23,7 @@ from sweepengine.formulas.layout import (
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.reductions import activated_experts
-from sweepengine.grid.checks import layout_problem
+from sweepengine.grid.layout_checks import layout_problem
 from sweepengine.grid.plain import point_columns
 
 TWO = Layout(2, 1, 1, 1)
