@@ -8,9 +8,11 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, speeds_of, timing_target
+from sweepengine.formulas.drafts import draft_layout, draft_of
 from sweepengine.formulas.formats import FORMAT_NAMES
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.speculation import DRAFTS, MTP
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass
 from sweepengine.grid.layout_checks import layout_problem
@@ -116,6 +118,26 @@ class ServedGroup(NamedTuple):
         speeds = self.speeds._replace(host=self.speeds.host._replace(step_launch=launch))
         step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), speeds)
         return step.total(tokens, output) / output
+
+    def speculative_step(
+        self, batch: float, tokens: int, output: int, launch: float, drafted: int
+    ) -> float:
+        """Mean time of a step that the MTP layer drafts tokens for, us.
+
+        Parameters
+        ----------
+        batch, tokens, output, launch : as `step`
+        drafted : int
+            Tokens drafted a step.
+        """
+        arch = self.model.architecture
+        speeds = self.speeds._replace(host=self.speeds.host._replace(step_launch=launch))
+        own = draft_of(arch, DRAFTS.index(MTP))
+        on = draft_layout(arch, DRAFTS.index(MTP), self.layout)
+        verified = step_of(arch, (0, 0), self.layout, batch, speeds, tokens=1 + drafted)
+        passed = step_of(own, (0, 0), on, batch, speeds)
+        spent = verified.total(tokens + drafted, output)
+        return (spent + drafted * passed.total(tokens + drafted, output)) / output
 
 
 def group_of(row: ServedRow, target: TimingTarget, workers: Workers) -> ServedGroup:

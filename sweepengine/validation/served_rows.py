@@ -116,18 +116,64 @@ def read_served(path: Path | None = None) -> ReadRows:
     InputError
         When the extra `silicon` is not installed.
     """
+    rows, reasons = [], Counter[str]()
+    measurements = _measurements(path)
+    for same in measurements:
+        if _drafting(same) is not None:
+            reasons[SPECULATIVE] += 1
+            continue
+        try:
+            rows.append(_row(same))
+        except InputError as error:
+            reasons[str(error)] += 1
+    return ReadRows(rows, reasons, sum(len(same) - 1 for same in measurements))
+
+
+class SpeculativeRow(NamedTuple):
+    """One measurement of a server that decodes speculatively, with the model's own MTP layer."""
+
+    served: ServedRow
+    draft_tokens: int
+    """Tokens drafted a step, by the benchmark's scripts."""
+
+
+def read_speculative(path: Path | None = None) -> list[SpeculativeRow]:
+    """Read the rows of aggregated serving that decode speculatively, each measurement once.
+
+    Raises
+    ------
+    InputError
+        When the extra `silicon` is not installed.
+    """
+    rows = []
+    for same in _measurements(path):
+        fact = _drafting(same)
+        if fact is None:
+            continue
+        served = _row(same)
+        several = served.decode.layout.data > 1
+        drafted = fact["draft_tokens_of_groups" if several else "draft_tokens"]
+        rows.append(SpeculativeRow(served, drafted))
+    return rows
+
+
+def _measurements(path: Path | None) -> list[list[dict[str, Any]]]:
+    """Rows of the file by measurement."""
     table = pl.read_csv(path or shipped_tables() / FILE, infer_schema_length=None)
     measurements: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for raw in table.iter_rows(named=True):
         times = (f"{raw[f'silicon_{name}_ms']:.{DIGITS}g}" for name in ("ttft", "tpot"))
         measurements.setdefault((*times, raw["isl"], raw["osl"]), []).append(raw)
-    rows, reasons = [], Counter[str]()
-    for same in measurements.values():
-        try:
-            rows.append(_row(same))
-        except InputError as error:
-            reasons[str(error)] += 1
-    return ReadRows(rows, reasons, len(table) - len(measurements))
+    return list(measurements.values())
+
+
+def _drafting(same: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The fact by which a measurement of aggregated serving decodes speculatively, if any."""
+    if same[0]["mode"] != "agg":
+        return None
+    return next(
+        (fact for fact in _FACTS["speculative"] for one in same if _matches(fact, one)), None
+    )
 
 
 def _row(same: list[dict[str, Any]]) -> ServedRow:
@@ -135,8 +181,6 @@ def _row(same: list[dict[str, Any]]) -> ServedRow:
     raw = same[0]
     aggregated = raw["mode"] == "agg"
     if aggregated:
-        if any(_matches(fact, one) for fact in _FACTS["speculative"] for one in same):
-            raise InputError(SPECULATIVE)
         prefill = decode = Workers(1, _layout(raw, ""))
     else:
         prefill, decode = _workers(same)
