@@ -344,7 +344,7 @@ class _Reader(AttentionReader):
             notes.append("text part only: vision and audio towers are not modelled")
         notes += unread_towers(self.outer)
         if any(self.part.get(key) for key in MTP_LAYERS):
-            notes.append("multi-token prediction (MTP) layers are not modelled")
+            notes.append("multi-token prediction (MTP) layers count where draft_tokens is above 0")
         if idle_experts(self):
             notes.append("no chosen expert is idle: the most that tokens can cost")
         return (*notes, *self.formats.notes)

@@ -122,8 +122,8 @@ def draft_problem(model: Model, values: Mapping[str, int]) -> Problem | None:
         return None
     layout = Layout(*(values[name] for name in LAYOUT_COLUMNS))
     if layout.decode_context > 1:
-        text = "expected 1 with draft_tokens: several tokens a step are not modelled"
-        return Problem("decode_context_parallel", layout.decode_context, text)
+        text = f"decode_context_parallel = {layout.decode_context}: expected 1 with draft_tokens"
+        return Problem("decode_context_parallel", None, text)
     own = model._replace(architecture=draft_of(model.architecture, draft), devices=())
     name = choices_of(model, "draft")[draft]
     if text := layout_problem(own, draft_layout(model.architecture, draft, layout)):

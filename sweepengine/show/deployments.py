@@ -73,12 +73,15 @@ def _row(plan: Mapping[str, Any], model: Model) -> tuple[str, ...]:
 
 def arrangement(plan: Mapping[str, Any]) -> str:
     """Describe the groups of devices of a plan."""
+    drafted = plan["draft_tokens"]
+    speculation = f", {drafted} drafted by {plan['draft']}" if drafted else ""
     if plan["mode"] == DISAGGREGATED:
         return (
             f"{plan['prefill_groups']} x {plan['prefill_layout']} prefill, "
             f"{plan['replicas']} x {plan['layout']} decode at batch {plan['batch_size']}"
+            f"{speculation}"
         )
-    return f"{plan['replicas']} x {plan['layout']}, batch {plan['batch_size']}"
+    return f"{plan['replicas']} x {plan['layout']}, batch {plan['batch_size']}{speculation}"
 
 
 def _show_best(best: Mapping[str, Any], model: Model, requests: pl.DataFrame) -> None:
