@@ -4,7 +4,7 @@ import resource
 
 from sweepengine.data.errors import InputError
 
-LEAST, TO_DRAW = 1 << 31, 80_000_000_000
+LEAST, TO_DRAW = 6 << 30, 80_000_000_000
 """Bytes of address space that libraries reserve, and that V8, which draws charts, reserves."""
 MOST_COUNTED = 2**32 - 1
 """Largest number of rows that Polars can count."""

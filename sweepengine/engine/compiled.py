@@ -8,6 +8,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ FORMAT = b"SHA-256, pickle"
 """Format of cache files, which the name of the folder depends on."""
 DIGEST = 32
 """Bytes of the SHA-256 at the start of a cache file."""
+LARGEST = 1 << 28
+"""Bytes of the largest cache file that is read."""
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 """Options of every part; no formula divides by 0."""
 
@@ -93,7 +96,11 @@ class _CheckedFiles(_Files):  # type: ignore[misc] # numba has no types
         self._save_data(self._index_name, (self._version, self._source_stamp, overloads))
 
     def _load_data(self, name: str) -> Any:
-        content = Path(self._data_path(name)).read_bytes()
+        path = Path(self._data_path(name))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            raise OSError(f"{name} is not a file of ours")
+        content = path.read_bytes()
         if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
             raise OSError(f"{name} is damaged")
         return pickle.loads(content[DIGEST:])

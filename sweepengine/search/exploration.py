@@ -8,7 +8,7 @@ import polars as pl
 
 from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
-from sweepengine.data.errors import InputError
+from sweepengine.data.errors import InputError, printable
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import timing_target
 from sweepengine.engine.frames import cost
@@ -161,7 +161,14 @@ def explore(
         When a value or the point is not valid.
     """
     loaded, kind = load_model(model), load_device(device)
-    state = {c.name: c.read(chosen.get(c.name, c.default)) for c in controls_of(loaded)}
+    controls = {control.name: control for control in controls_of(loaded)}
+    for name in chosen:
+        if name not in controls:
+            raise InputError(
+                f"explore: {printable(name)}: {loaded.name} has no such control: "
+                f"expected {', '.join(controls)}"
+            )
+    state = {name: c.read(chosen.get(name, c.default)) for name, c in controls.items()}
     times = None if state["times"] == TIMES[0] else state["times"]
     timing = timing_target(kind, state["framework"], times)
     timed = loaded._replace(devices=(kind,), times=timing.times)

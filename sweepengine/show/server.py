@@ -8,6 +8,7 @@ the command line, and configs dropped on the page, which are parsed like any oth
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import socket
 import sys
@@ -23,13 +24,17 @@ from urllib.parse import parse_qsl, urlsplit
 
 from sweepengine.data.errors import InputError, printable
 from sweepengine.data.files import LARGEST_FILE, known
-from sweepengine.data.models import load_model
+from sweepengine.data.models import Model, load_model
 from sweepengine.engine import interrupts
 from sweepengine.search.exploration import controls_of, explore
 from sweepengine.show.explorer import all_models, page, read_model, view_of
 from sweepengine.show.terminal import say
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]{1,5})?", re.IGNORECASE)
+"""A Host header of this machine."""
+NOT_CONTROLS = ("model", "device", "token")
+"""Parameters of a view that are not controls of its model."""
 KEPT_CONFIGS = 64
 POLL_SECONDS = 0.2
 
@@ -38,6 +43,7 @@ class Explorer(ThreadingHTTPServer):
     """The server, with the models and devices on offer."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(
         self,
@@ -46,17 +52,16 @@ class Explorer(ThreadingHTTPServer):
         models: Sequence[str],
         devices: Sequence[str],
         start: Mapping[str, Any],
-        folder: Path,
     ) -> None:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         self.address_family = family
         super().__init__(address[:2], Answers)  # type: ignore[arg-type] # of either family
-        self.host, self.folder, self.start = host, folder, start
+        self.host, self.start = host, start
         self.token = "" if host in LOOPBACK else secrets.token_urlsafe(16)
         self.models = all_models(models)
-        self.dropped: dict[str, Path] = {}
+        self.dropped: dict[str, Model] = {}
         self.devices = list(dict.fromkeys([*devices, *known("devices")]))
         self.lock = threading.Lock()
 
@@ -73,8 +78,8 @@ class Explorer(ThreadingHTTPServer):
         if not isinstance(error, ConnectionError | TimeoutError):
             say(f"sweepengine: explore: {type(error).__name__}: {error}", error=True)
 
-    def model(self, key: str) -> str | Path:
-        """Return the path or name of a model on offer.
+    def model(self, key: str) -> Model | str:
+        """Return a model on offer: one that was dropped, or the name or path of another.
 
         Raises
         ------
@@ -105,8 +110,9 @@ class Explorer(ThreadingHTTPServer):
     def view(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return what the page shows of a device."""
         model, device = self.model(query.get("model", "")), self.device(query.get("device", ""))
+        chosen = {name: text for name, text in query.items() if name not in NOT_CONTROLS}
         with self.lock:
-            return view_of(explore(model, device, query))
+            return view_of(explore(model, device, chosen))
 
     def controls(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return the controls of a model."""
@@ -115,22 +121,21 @@ class Explorer(ThreadingHTTPServer):
         return [control._asdict() for control in controls_of(model)]
 
     def config(self, body: bytes) -> dict[str, str]:
-        """Store a config that was dropped; return its key and name."""
+        """Read a config that was dropped; return its key and name. No file is left of it."""
         digest = hashlib.sha256(body).hexdigest()[:12]
-        path = self.folder / digest / "config.json"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
+        with self.lock, tempfile.TemporaryDirectory(prefix="sweepengine-") as folder:
+            path = Path(folder) / digest / "config.json"
+            path.parent.mkdir()
             path.write_bytes(body)
-        with self.lock:
-            name = read_model(path).name
+            model = read_model(path)
             while len(self.dropped) >= KEPT_CONFIGS:
                 del self.dropped[next(iter(self.dropped))]
-            self.dropped[f"config-{digest}"] = path
-        return {"key": f"config-{digest}", "name": f"{name} (dropped)"}
+            self.dropped[f"config-{digest}"] = model
+        return {"key": f"config-{digest}", "name": f"{model.name} (dropped)"}
 
     def page(self) -> str:
         """Return the page."""
-        dropped = {key: f"{load_model(path).name} (dropped)" for key, path in self.dropped.items()}
+        dropped = {key: f"{model.name} (dropped)" for key, model in self.dropped.items()}
         return page(self.models | dropped, self.devices, self.start)
 
 
@@ -180,9 +185,12 @@ class Answers(BaseHTTPRequestHandler):
         Other sites can neither use this host name nor read the token.
         """
         token = self.server.token
+        if not self.path.startswith("/"):
+            self._refuse(HTTPStatus.BAD_REQUEST, "expected a path of this page")
+            return False
         if not token:
-            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
-            if host in LOOPBACK:
+            hosts = self.headers.get_all("Host", [])
+            if len(hosts) == 1 and LOOPBACK_HOST.fullmatch(hosts[0]):
                 return True
         elif any(hmac.compare_digest(given.encode(), token.encode()) for given in
                  (query.get("token", ""), self._cookie())):  # fmt: skip
@@ -216,6 +224,7 @@ class Answers(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("X-Frame-Options", "DENY")
         if token and self.server.token:
             cookie = f"token={self.server.token}; HttpOnly; SameSite=Strict; Path=/"
             self.send_header("Set-Cookie", cookie)
@@ -234,7 +243,7 @@ def serve(
     start: Mapping[str, Any],
     browser: bool,
 ) -> None:
-    """Serve the page until a signal ends the command; remove all its files.
+    """Serve the page until a signal ends the command.
 
     Parameters
     ----------
@@ -252,24 +261,23 @@ def serve(
     InputError
         When a model or device is not valid, or the address cannot be listened on.
     """
-    with tempfile.TemporaryDirectory(prefix="sweepengine-") as folder:
-        try:
-            server = Explorer(host, port, models, devices, start, Path(folder))
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"explore: {host}:{port}: cannot listen there: {reason}") from None
-        with server:
-            thread = threading.Thread(target=server.serve_forever, daemon=True)
-            thread.start()
-            say(server.address)
-            sys.stdout.flush()
-            if browser:
-                import webbrowser
+    try:
+        server = Explorer(host, port, models, devices, start)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"explore: {host}:{port}: cannot listen there: {reason}") from None
+    with server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        say(server.address)
+        sys.stdout.flush()
+        if browser:
+            import webbrowser
 
-                webbrowser.open(server.address)
-            ended = threading.Event()
-            try:
-                while not ended.wait(POLL_SECONDS):
-                    interrupts.check()
-            finally:
-                server.shutdown()
+            webbrowser.open(server.address)
+        ended = threading.Event()
+        try:
+            while not ended.wait(POLL_SECONDS):
+                interrupts.check()
+        finally:
+            server.shutdown()

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,9 +149,17 @@ class LocalFolder(NamedTuple):
         Raises
         ------
         InputError
-            When another run holds the lock.
+            When another run holds the lock, or it is not a regular file.
         """
-        with (self.path / LOCK).open("a") as file:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # no wait for a pipe's end
+        path = self.path / LOCK
+        try:
+            handle = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be opened: {error.strerror}") from None
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise InputError(f"{path}: expected a regular file: remove it")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

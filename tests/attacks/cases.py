@@ -620,7 +620,7 @@ def machine() -> Iterator[Attack]:
     for number in (8, 12, 16, 24, 40):
         yield Attack("machine", f"{number} open files", ["run", "g.toml", "--out", "new"], status=(0, 2),
                      limits={"NOFILE": number}, leaves=["new"], says="")  # fmt: skip
-    for megabytes in (500, 1000, 1900):
+    for megabytes in (500, 1900, 4000):
         for name, line in {"query": ["query", "g.toml"], "run": ["run", "g.toml", "--out", "new"],
                            "report": ["report", "g.toml", "--out", "page"]}.items():  # fmt: skip
             yield Attack("machine", f"{megabytes} MB of addresses, {name}", line, limits={"AS": megabytes << 20},

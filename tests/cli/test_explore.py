@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psutil
@@ -127,8 +128,46 @@ def test_other_sites_are_refused(server):
     address = f"http://127.0.0.1:{port}"
     assert asked(f"{address}/controls?model=qwen3-8b")[0] == 200
     assert asked(f"{address}/controls?model=qwen3-8b", Host="evil.example")[0] == 403
+    for host in ("", "evil.com@127.0.0.1", "[::1", "[x]", "127.0.0.1:80:80", "localhost/x"):
+        assert asked(f"{address}/controls?model=qwen3-8b", Host=host)[0] == 403, host
+    for host in ("LOCALHOST", f"localhost:{port}", "[::1]:8000"):
+        assert asked(f"{address}/controls?model=qwen3-8b", Host=host)[0] == 200, host
     simple = {"Content-Type": "text/plain"}  # what a form of another site may send
     assert asked(f"{address}/config", b"{}", **simple)[0] == 404
+
+
+def status_of(port, *lines):
+    """Status of an answer to a request of raw lines."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+def test_second_host_and_the_address_of_another_site_are_refused(server):
+    _, port = server
+    path = "/controls?model=qwen3-8b"
+    assert status_of(port, f"GET {path} HTTP/1.1", "Host: localhost") == 200
+    assert status_of(port, f"GET {path} HTTP/1.1", "Host: localhost", "Host: evil.example") == 403
+    assert status_of(port, f"GET {path} HTTP/1.1") == 403
+    for start in ("http://evil.example", "http://127.0.0.1"):
+        assert status_of(port, f"GET {start}{path} HTTP/1.1", "Host: localhost") == 400, start
+
+
+def test_parameter_that_no_control_has_is_refused(server):
+    _, port = server
+    view = f"http://127.0.0.1:{port}/view?model=llama-3.1-8b&device=l4"
+    status, facts = asked(f"{view}&crops=2x3")
+    assert status == 400
+    assert facts["error"].startswith("explore: crops: llama-3.1-8b has no such control: expected ")
+
+
+def test_requests_at_once_are_answered_alike(server):
+    _, port = server
+    view = f"http://127.0.0.1:{port}/view?model=llama-3.1-8b&device=l4&batch=3"
+    with ThreadPoolExecutor(24) as threads:
+        answers = list(threads.map(asked, [view] * 24))
+    assert answers == answers[:1] * 24
+    assert answers[0][0] == 200
 
 
 BODIES = (b"", b"{", b"[" * 100_000, b"null", b'{"model_type": "nope"}', b"\xff\xfe",
@@ -145,12 +184,27 @@ def test_config_that_is_none_is_one_line(server):
         assert "\n" not in facts["error"], body[:20]
 
 
+SMALL = {
+    "model_type": "llama",
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "vocab_size": 1000,
+    "tie_word_embeddings": False,
+}
+
+
 def test_nothing_is_left_of_what_was_dropped(started, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     process, port = started()
-    body = json.dumps({"model_type": "nope"}).encode()
-    asked(f"http://127.0.0.1:{port}/config", body, **{"Content-Type": "application/json"})
-    assert list(tmp_path.glob("sweepengine-*/*/config.json"))
+    for config in ({"model_type": "nope"}, SMALL):
+        body, kind = json.dumps(config).encode(), {"Content-Type": "application/json"}
+        status, facts = asked(f"http://127.0.0.1:{port}/config", body, **kind)
+        assert list(tmp_path.iterdir()) == []
+    assert status == 200
+    key = urllib.parse.quote(facts["key"])
+    assert asked(f"http://127.0.0.1:{port}/view?model={key}&device=l4")[0] == 200
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=PATIENCE_SECONDS)
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,10 @@
 """One compile serves every model, and small questions need none."""
 
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from sweepengine.data.models import load_model
@@ -42,3 +44,29 @@ def test_small_questions_load_no_compiler(code, tmp_path):
         [sys.executable, "-c", code + check], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_cache_file_that_is_no_file_of_ours_is_written_again(tmp_path, monkeypatch):
+    from sweepengine.engine import compiled
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def double(values):
+        values *= 2
+
+    def doubled():
+        values = np.array([3.0])
+        compiled.compiled("part")(double)(values)
+        return values[0]
+
+    assert doubled() == 6
+    files = list(tmp_path.rglob("*.nb[ci]"))
+    assert files
+    for path in files:
+        path.unlink()
+        os.mkfifo(path)
+    assert doubled() == 6
+    for path in files:
+        path.unlink(missing_ok=True)
+        path.symlink_to("/dev/zero")
+    assert doubled() == 6

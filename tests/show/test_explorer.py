@@ -109,6 +109,7 @@ def test_export_holds_the_view_of_every_choice():
     assert len(facts["views"]) == 4
     for key, view in facts["views"].items():
         state = dict(pair.split("=") for pair in key.split("&"))
+        assert (state.pop("model"), state.pop("device")) == ("qwen3-8b", "l4")
         found = explore("qwen3-8b", "l4", state)
         assert view["cost"] == found.cost
         assert set(view["charts"].values()) <= set(facts["parts"])

@@ -1,6 +1,7 @@
 import fcntl
 import hashlib
 import json
+import os
 
 import duckdb
 import pandas as pd
@@ -158,6 +159,22 @@ def test_second_run_is_refused_while_the_first_lives(grid, tmp_path):
         with pytest.raises(se.InputError, match="another run is writing here"):
             se.run(grid, tmp_path / "d")
     assert se.run(grid, tmp_path / "d").written == 480
+
+
+@pytest.mark.parametrize("kind", ["pipe", "dangling link", "link", "directory"])
+def test_lock_that_is_no_file_of_ours_is_refused(kind, grid, tmp_path):
+    lock = tmp_path / "d" / ".lock"
+    lock.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "directory":
+        lock.mkdir()
+    else:
+        lock.symlink_to(tmp_path / ("nowhere" if kind == "dangling link" else "file"))
+        (tmp_path / "file").touch()
+    with pytest.raises(se.InputError, match=r"\.lock: "):
+        se.run(grid, tmp_path / "d")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_grid_that_overflows_writes_nothing(tmp_path):
