@@ -7,10 +7,11 @@ from typing import Any, Final, NamedTuple
 
 from sweepengine.data.devices import Device
 from sweepengine.data.files import shipped_table
-from sweepengine.data.models import Model
+from sweepengine.data.models import Model, choices_of
 from sweepengine.formulas.formats import CACHE_FORMATS, OWN, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.memory import THOUSANDTHS, EngineSettings
+from sweepengine.formulas.speculation import DRAFTS
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.search.engine_settings import engine_settings
 from sweepengine.search.options import EngineOptions
@@ -73,8 +74,37 @@ def launches(
                 chunk = min(plan.chunk_tokens, taken.chunk_tokens)
                 taken = taken._replace(chunk_tokens=chunk)
             values = settings(plan, layout, batch, taken, longest_tokens)
-            commands.append(_launch(engine, role, copies, model, values))
+            launch = _launch(engine, role, copies, model, values)
+            drafting = (*launch.arguments, *drafting_arguments(engine, plan, model))
+            commands.append(launch._replace(arguments=drafting))
     return commands
+
+
+def drafting_arguments(engine: str, plan: ServedPlan, model: Model) -> list[str]:
+    """Arguments of speculative decoding; none where a plan drafts nothing.
+
+    Parameters
+    ----------
+    engine : str
+        A serving engine of the data file.
+    plan : ServedPlan
+    model : Model
+        With the models that draft for it.
+    """
+    (drafted,) = plan.speculation.get("draft_tokens", [0])
+    if not drafted:
+        return []
+    (code,) = plan.speculation["draft"]
+    name = choices_of(model, "draft")[code]
+    repositories = {draft.name: repository(draft) for draft in model.drafts}
+    values = {"{tokens}": f"{drafted}", "{verified}": f"{drafted + 1}",
+              "{draft}": repositories.get(name, "")}  # fmt: skip
+    arguments = []
+    for text in ENGINE_COMMANDS[engine]["draft"][name if name in DRAFTS else "model"]:
+        for mark, value in values.items():
+            text = text.replace(mark, value)
+        arguments.append(text)
+    return arguments
 
 
 def settings(

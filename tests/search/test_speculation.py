@@ -81,6 +81,27 @@ def test_deploy_tries_numbers_of_drafted_tokens():
     assert best["requests_per_s"] > before["requests_per_s"]
 
 
+@pytest.mark.parametrize(
+    ("draft", "vllm", "sglang"),
+    [
+        ("mtp", '{"method":"mtp","num_speculative_tokens":2}', "--speculative-num-steps 2"),
+        ("eagle", '{"method":"eagle","model":"EAGLE_HEAD","num_speculative_tokens":2}',
+         "--speculative-draft-model-path EAGLE_HEAD"),
+        ("llama-3.1-8b", '"model":"meta-llama/', "--speculative-algorithm STANDALONE"),
+    ],
+)  # fmt: skip
+def test_commands_of_a_plan_have_its_draft(command, draft, vllm, sglang):
+    asked = ("deploy", "llama-3.1-70b", "--device", "h200", "--precision", "checkpoint", "--batch",
+             "8", "--layout", "tp4", "--tpot", "10", "--ttft", "10")  # fmt: skip
+    printed = command(*asked, "--draft", draft, "--draft-tokens", "2").stdout
+    assert f"2 drafted by {draft}" in printed
+    lines = [line for line in printed.splitlines() if line.startswith(("vllm serve", "python -m"))]
+    assert len(lines) == printed.count("\n# vllm, ") + printed.count("\n# sglang, ")
+    assert all(vllm in line for line in lines if line.startswith("vllm"))
+    assert all(sglang in line for line in lines if line.startswith("python"))
+    assert "speculative" not in command(*asked).stdout
+
+
 def test_dataset_of_models_that_draft_is_read_back(tmp_path):
     grid = tmp_path / "g.toml"
     grid.write_text(
