@@ -16,6 +16,8 @@ from sweepengine.formulas.speculation import DecodeStep
 
 QUARTERS = 32
 """Quarter bits of a byte."""
+_OF_ONE_PASS = ("cache_bytes", "activation_bytes")
+"""Fields of `Phase` that several passes do not add up."""
 
 
 class Phase(NamedTuple):
@@ -163,17 +165,10 @@ def phase_of(
 
 def in_passes(step: Phase, passes: int) -> Phase:
     """Counts of a step of so many passes; each pass holds as much at once, and caches the same."""
-    return Phase(
-        tensor_flops=passes * step.tensor_flops,
-        cuda_flops=passes * step.cuda_flops,
-        activation_io_bytes=passes * step.activation_io_bytes,
-        kv_io_bytes=passes * step.kv_io_bytes,
-        link_bytes=passes * step.link_bytes,
-        exchange_bytes=passes * step.exchange_bytes,
-        collectives=passes * step.collectives,
-        cache_bytes=step.cache_bytes,
-        activation_bytes=step.activation_bytes,
-    )
+    added = {
+        name: passes * count for name, count in step._asdict().items() if name not in _OF_ONE_PASS
+    }
+    return step._replace(**added)
 
 
 def grown(one: Phase, other: Phase) -> Phase:
