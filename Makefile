@@ -60,7 +60,7 @@ mutants: .venv/everything
 	$(BIN)/python -m tests.mutations
 
 configs: .venv/everything
-	SWEEPENGINE_WHOLE=1 $(BIN)/pytest -k whole_models tests/validation
+	SWEEPENGINE_WHOLE=1 $(BIN)/pytest -k "whole_models or changed_key" tests/validation
 	$(BIN)/python -m sweepengine.validation.census results/configs/README.md
 
 silicon: .venv/everything

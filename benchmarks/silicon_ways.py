@@ -46,11 +46,12 @@ CLOSE = 0.35
 
 
 def points(count: int) -> pl.DataFrame:
-    """Scattered points of one model on one device."""
+    """Scattered points of one model on one device, static batches as other tools take them."""
     random = np.random.default_rng(0)
     return pl.DataFrame(
         {
             "device": [DEVICE] * count,
+            "serving": ["static"] * count,
             "prompt_tokens": random.integers(64, 8000, count).astype(np.int32),
             "decode_steps": random.integers(32, 512, count).astype(np.int32),
             "batch_size": random.choice([1, 2, 4, 8, 16, 32, 64, 128], count).astype(np.int32),
@@ -62,7 +63,11 @@ def fitting(frame: pl.DataFrame) -> pl.DataFrame:
     """The first points that take at most half of a device's KV cache, as tools refuse others."""
     easily = 2 * pl.col("batch_size") <= pl.col("largest_batch")
     found = se.evaluate(frame.head(10 * ASKED), MODEL).filter(easily)
-    return found.head(ASKED).select(frame.columns).with_columns(pl.col("device").cast(pl.String))
+    return (
+        found.head(ASKED)
+        .select(frame.columns)
+        .with_columns(pl.col("device", "serving").cast(pl.String))
+    )
 
 
 def timed_capacity() -> Grid:

@@ -47,8 +47,8 @@ def fit(
     Returns
     -------
     polars.DataFrame
-        A row for each device and batch: `device`, `layout`, `fits`, `batch_size`, formats and
-        `search.steady_state.STEADY_STATE_COLUMNS`.
+        A row for each device and batch: `device`, `layout`, `fits`, `batch_size`, formats,
+        `search.steady_state.STEADY_STATE_COLUMNS`, and `meets`: whether it meets the targets.
 
     Raises
     ------

@@ -5,13 +5,13 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import as_json_option, axis_options, axis_values, options_of
-from sweepengine.formulas.points import DRAFT_COLUMNS
+from sweepengine.formulas.points import DRAFT_COLUMNS, INPUTS
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import PlaceOptions
-from sweepengine.show.terminal import say, say_json, show_explanation, show_roofline
-from sweepengine.show.times import show_timeline
+from sweepengine.show.terminal import say, say_json, show_explanation
+from sweepengine.show.times import show_parts, show_roofline, show_timeline
 
 
 @click.command(
@@ -30,16 +30,27 @@ def explain(
 ) -> None:
     """Show the cost of one workload, operator by operator."""
     from sweepengine.costs.explain import explain as explain_point
+    from sweepengine.costs.roofline import on_device
+    from sweepengine.costs.time_parts import time_parts
+    from sweepengine.costs.timeline import timeline
     from sweepengine.data.acceptance import acceptance_text
+    from sweepengine.data.devices import load_device
     from sweepengine.data.drafts import with_drafts
     from sweepengine.data.models import load_model
+    from sweepengine.data.speeds import timing_target
     from sweepengine.grid.points import checked_point, shown_input
+    from sweepengine.search.engine_settings import engine_values
 
     options = record_of(PlaceOptions, given)
     loaded, values = load_model(model), axis_values("explain", given)
     if "draft" in values:
         loaded, (values["draft"],) = with_drafts(loaded, [values["draft"]], "explain: --draft")
     point = checked_point(loaded, values, "explain")
+    in_engine = point._replace(
+        serving=SERVING.index(options.serving),
+        framework=FRAMEWORKS.index(options.framework),
+        **engine_values("explain", options.engine, options.framework),
+    )
     total = explain_point(loaded.architecture, point)
     assumed = acceptance_text(loaded, *(getattr(point, name) for name in DRAFT_COLUMNS))
     inputs = {
@@ -47,38 +58,39 @@ def explain(
         for name, value in point._asdict().items()
         if name in loaded.inputs
     }
-    rooflines, timelines = [], []
-    if device_names:
-        from sweepengine.costs.roofline import on_device
-        from sweepengine.costs.timeline import timeline
-        from sweepengine.data.devices import load_device
-        from sweepengine.data.speeds import timing_target
-        from sweepengine.search.engine_settings import engine_values
-
-        in_engine = point._replace(
-            serving=SERVING.index(options.serving),
-            framework=FRAMEWORKS.index(options.framework),
-            **engine_values("explain", options.engine, options.framework),
-        )
-        for name in device_names:
-            device = load_device(name)
-            target = timing_target(device, options.framework, options.times)
-            rooflines.append(on_device(loaded, in_engine, device))
-            timelines.append(timeline(loaded, in_engine, target))
+    devices = [on_device(loaded, in_engine, load_device(name)) for name in device_names]
+    timelines = [
+        timeline(loaded, in_engine, timing_target(one.device, options.framework, options.times))
+        for one in devices
+    ]
+    parts = [time_parts(times) for times in timelines]
     if as_json:
         cost = total.as_dict()
         facts: dict[str, object] = {"model": loaded.name, "inputs": inputs, "cost": cost}
         if assumed:
             facts["assumed"] = [assumed]
-        if rooflines:
-            facts["devices"] = [roofline.as_dict() for roofline in rooflines]
-            facts["times"] = [times.as_dict() for times in timelines]
+        if devices:
+            facts["devices"] = [one.as_dict() for one in devices]
+            facts["times"] = [
+                times.as_dict() | {"parts": of._asdict()}
+                for times, of in zip(timelines, parts, strict=True)
+            ]
         say_json(facts)
         return
-    workload = ", ".join(f"{name} {value}" for name, value in inputs.items())
-    show_explanation(f"{loaded.name}: {workload}", total, formulas)
     if assumed:
         say(assumed)
-    for roofline, times in zip(rooflines, timelines, strict=True):
-        show_roofline(roofline)
+    for one, times, of in zip(devices, timelines, parts, strict=True):
+        show_roofline(one)
+        show_parts(of)
         show_timeline(times)
+        say()
+    show_explanation(f"{loaded.name}: {workload_text(inputs)}", total, formulas)
+
+
+def workload_text(inputs: dict[str, Any]) -> str:
+    """Describe the inputs of a point, without those that state nothing."""
+    return ", ".join(
+        f"{name} {value}"
+        for name, value in inputs.items()
+        if value != INPUTS[name].shown(INPUTS[name].without)
+    )

@@ -112,8 +112,9 @@ def options_of(record: type) -> Decorator:
         for field in reversed(list(declared(record))):
             choices, flag = field.option.choices, field.kind is bool
             prices = field.kind is Mapping
+            names = filter(None, (field.flag, field.option.alias, field.keyword))
             command = click.option(
-                field.flag, field.keyword, is_flag=flag, help=field.help,
+                *names, is_flag=flag, help=field.help,
                 type=click.Choice(choices) if choices else None if flag else str if prices
                 else field.kind,
                 multiple=field.several or prices, callback=_prices if prices else None,

@@ -62,8 +62,8 @@ STATED_BY: dict[type, Formulas] = {
 """The formula that states each operator of a record."""
 
 
-def explain(arch: Architecture, point: Point) -> CostLine:
-    """Explain the cost of one workload on the busiest device of its layout.
+def explain(arch: Architecture, point: Point, share: Share | None = None) -> CostLine:
+    """Explain the cost of one workload on the busiest device of its layout, or of another share.
 
     Operators add up to phases, and phases to the total; integer figures add up exactly and equal
     the columns of `evaluate`. In vision, weights are counted in the global view, as tiles share its
@@ -73,7 +73,8 @@ def explain(arch: Architecture, point: Point) -> CostLine:
     image = image_of(arch, point)
     tokens = tokens_of(point, image.tokens, image.features)
     batch, answer = ceil_div(point.batch_size, point.data_parallel), point.decode_steps
-    share = share_of(arch, point.attention_heads, point.key_value_heads, layout_of(point))
+    heads = (point.attention_heads, point.key_value_heads)
+    share = share or share_of(arch, *heads, layout_of(point))
     phases = []
     if arch.towers is not None and point.images:
         phases.append(vision_lines(arch, image, point.attention, batch * point.images))

@@ -5,7 +5,7 @@ Units as published: TFLOP is 1e12 FLOP, Tb is 1e12 bits, GiB is 2**30 bytes.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,6 @@ from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits
 from sweepengine.formulas.kv_pages import pages_of, sequence_bytes
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.columns import PHASES
 
 GIB = 2**30
 BITS_PER_BYTE = 8
@@ -74,62 +73,25 @@ def required_tflops_for_tpot(tpot_s: float) -> pl.Expr:
     return flops(("decode",)) / pl.col("decode_steps") / (_seconds("tpot_s", tpot_s) * TERA)
 
 
-class Achievable(NamedTuple):
-    """Fractions of a device's peaks that kernels reach; 1.0 is the roofline itself."""
+def attainable_flops_per_s(device: Device, stage: str) -> pl.Expr:
+    """FLOP/s of a phase under the roofline of a device (Williams et al. 2009).
 
-    compute: float = 1.0
-    bandwidth: float = 1.0
-
-
-AT_PEAK = Achievable()
-
-
-def roofline_seconds(
-    device: Device, stages: Sequence[str], achievable: Achievable = AT_PEAK
-) -> pl.Expr:
-    """Seconds of phases on a device, one after the other: a lower bound.
-
-    The time of a phase is the larger of its work (tensor / peak + CUDA / peak) and its traffic
-    (bytes of activations, weights and KV cache / bandwidth), as if all its operators overlapped:
-    the maximum of the published rooflines (Williams et al. 2009). The time of the links
-    (`link_seconds`) is added. Pipeline stages follow each other, each as long as the busiest, with
-    one batch in flight.
-
-    Parameters
-    ----------
-    device : Device
-    stages : sequence of str
-        Phases.
-    achievable : Achievable
-        Fractions of the peaks.
-
-    Raises
-    ------
-    InputError
-        When a fraction of `achievable` is not above 0 and at most 1.
+    All that the accounting counts, over the larger of its work and its traffic at the peaks. It is
+    no time of a serving engine: that skips masked positions and logits that nobody reads
+    (`costs.device_times.times_on` predicts times, of a data sheet too).
     """
-    return pl.sum_horizontal(
-        [
-            pl.max_horizontal(
-                compute_seconds(device, stage, achievable),
-                memory_seconds(device, stage, achievable),
-            )
-            + link_seconds(device, stage)
-            for stage in stages
-        ]
-    ) * pl.col("pipeline_parallel")
+    slower = pl.max_horizontal(compute_seconds(device, stage), memory_seconds(device, stage))
+    return flops((stage,)) / slower
 
 
-def compute_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
+def compute_seconds(device: Device, stage: str) -> pl.Expr:
     """Seconds of the work of a phase: tensor FLOPs / tensor peak + CUDA FLOPs / CUDA peak.
 
     The peak is that of `activation_format`, also for attention and head, which stay in bf16: the
-    result is a lower bound. Vision uses the bf16 peak. Parameters as `roofline_seconds`, for one
-    phase.
+    result is a lower bound. Vision uses the bf16 peak.
     """
-    reached = _fraction("compute", achievable.compute)
-    tensor = pl.col(f"{stage}_tensor_flops") / (tensor_peak(device, stage) * reached)
-    return tensor + pl.col(f"{stage}_cuda_flops") / (device.cuda_flops_per_s * reached)
+    tensor = pl.col(f"{stage}_tensor_flops") / tensor_peak(device, stage)
+    return tensor + pl.col(f"{stage}_cuda_flops") / device.cuda_flops_per_s
 
 
 def tensor_peak(device: Device, stage: str) -> pl.Expr:
@@ -155,78 +117,16 @@ def _stated_or(column: str, unit: float, figure: float) -> pl.Expr:
     return pl.when(stated > 0).then(stated * unit).otherwise(figure)
 
 
-def link_seconds(device: Device, stage: str) -> pl.Expr:
-    """Seconds of the links in a phase: collectives x latency + bytes / bandwidth one way.
-
-    A tensor group within a node uses its links, a larger one the network; pipeline stages likewise.
-    Of what goes to experts over several nodes, the share within the node, `node/g`, uses the links
-    at the same time. A device without a network needs infinite time beyond its node.
-    """
-    if stage == "vision" or device.links is None:
-        return pl.lit(0.0)
-    links = device.links
-    passes = pl.col("decode_steps") if stage == "decode" else pl.lit(1)
-    tensor, expert = pl.col("tensor_parallel"), pl.col("expert_parallel")
-    reach = pl.when(tensor > 1).then(tensor).otherwise(pl.col("pipeline_parallel"))
-    beyond = pl.lit(links.network_bytes_per_s or 0.0)
-    node = links.devices_a_node
-    exchanged = pl.col(f"{stage}_exchange_bytes")
-    kept = pl.col(f"{stage}_link_bytes") - exchanged
-    near_rate = _stated_or("link_bandwidth_gbs", GIGA, links.bytes_per_s)
-    rate = pl.when(reach <= node).then(near_rate).otherwise(beyond)
-    moving = pl.when(kept > 0).then(kept / rate).otherwise(0.0)
-    elsewhere = exchanged * (1 - node / expert) / beyond
-    inside = exchanged / near_rate
-    moving += pl.when(exchanged > 0).then(
-        pl.when(expert <= node).then(inside).otherwise(elsewhere)
-    ).otherwise(0.0)  # fmt: skip
-    near = pl.max_horizontal(reach, expert) <= node
-    latency = pl.when(near).then(links.latency_s).otherwise(links.network_latency_s)
-    return moving + passes * pl.col(f"{stage}_collectives") * latency
-
-
-def memory_seconds(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
+def memory_seconds(device: Device, stage: str) -> pl.Expr:
     """Seconds of the traffic of a phase: bytes moved / bandwidth."""
-    reached = _fraction("bandwidth", achievable.bandwidth)
-    rate = _stated_or("device_bandwidth_gbs", GIGA, device.bytes_per_s)
-    return moved_bytes((stage,)) / (rate * reached)
+    return moved_bytes((stage,)) / _stated_or("device_bandwidth_gbs", GIGA, device.bytes_per_s)
 
 
-def bound(device: Device, stage: str, achievable: Achievable = AT_PEAK) -> pl.Expr:
+def bound(device: Device, stage: str) -> pl.Expr:
     """Which roof bounds a phase, one of `BOUNDS`."""
-    work = compute_seconds(device, stage, achievable)
-    slower = work >= memory_seconds(device, stage, achievable)
+    slower = compute_seconds(device, stage) >= memory_seconds(device, stage)
     compute, bandwidth = BOUNDS
     return pl.when(slower).then(pl.lit(compute)).otherwise(pl.lit(bandwidth))
-
-
-def ttft_seconds(
-    device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = PHASES
-) -> pl.Expr:
-    """Time to first token of a batch, s: vision, if `stages` has it, then prefill."""
-    return roofline_seconds(device, [s for s in stages if s != "decode"], achievable)
-
-
-def tpot_seconds(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Time per output token, s: the mean over all decode steps; null without steps."""
-    total_time = roofline_seconds(device, ("decode",), achievable)
-    return pl.when(pl.col("decode_steps") > 0).then(total_time / pl.col("decode_steps"))
-
-
-def tokens_per_second(
-    device: Device, achievable: Achievable = AT_PEAK, stages: Sequence[str] = PHASES
-) -> pl.Expr:
-    """Tokens/s/device over whole requests: batch x K / (TTFT + decode time).
-
-    A device prefills a batch and then decodes it, one batch after the other.
-    """
-    whole = roofline_seconds(device, stages, achievable) * pl.col("devices")
-    return pl.col("batch_size") * pl.col("decode_steps") / whole
-
-
-def tokens_per_second_per_user(device: Device, achievable: Achievable = AT_PEAK) -> pl.Expr:
-    """Tokens/s of one user while decoding: 1 / TPOT; null without steps."""
-    return 1.0 / tpot_seconds(device, achievable)
 
 
 def reserved_kv_cache_bytes(model: Model, page_tokens: int | None = None) -> pl.Expr:
@@ -275,12 +175,6 @@ def reserved_kv_cache_bytes(model: Model, page_tokens: int | None = None) -> pl.
         return pl.concat(parts).sort("row")["bytes"]
 
     return pl.struct(needed).map_batches(reserved, return_dtype=pl.Int64)
-
-
-def _fraction(name: str, value: float) -> float:
-    if not 0 < value <= 1:
-        raise InputError(f"achievable {name} = {value}: expected a fraction above 0, at most 1")
-    return value
 
 
 def _seconds(name: str, value: float) -> float:

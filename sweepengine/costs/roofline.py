@@ -1,20 +1,20 @@
-"""One point on a device: the roofline time of each phase, what bounds it, and what fits."""
+"""One point on a device: the least time of each phase, what bounds it, and what fits."""
 
 from typing import Any, NamedTuple
 
-import polars as pl
-
-from sweepengine.costs import metrics
 from sweepengine.costs.device_memory import needed_bytes
+from sweepengine.costs.timeline import COMPUTE, LINKS, MEMORY, timeline
+from sweepengine.costs.titles import DRAFT_OF
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.engine.frames import schema_of
+from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.memory import MemoryFigures
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
 from sweepengine.formulas.tokens import ceil_div
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.memory import point_figures
-from sweepengine.grid.plain import point_columns
-from sweepengine.grid.points import phases_of, shown_input
+from sweepengine.grid.points import phases_of
 
 
 class StageTime(NamedTuple):
@@ -22,10 +22,12 @@ class StageTime(NamedTuple):
 
     stage: str
     compute_s: float
+    """Of operators that are bound by compute; the next two likewise, which add up to the total."""
     memory_s: float
     link_s: float
     total_s: float
     bound: str
+    """The largest of the three."""
 
 
 class OnDevice(NamedTuple):
@@ -51,37 +53,28 @@ class OnDevice(NamedTuple):
         return self._asdict() | named
 
 
-def frame_of(model: Model, point: Point) -> pl.DataFrame:
-    """Return one row with all columns of a model."""
-    schema = schema_of(model)
-    inputs = {
-        name: shown_input(model, name, value)
-        for name, value in point._asdict().items()
-        if name in schema
-    }
-    values = inputs | point_columns(model.architecture, point)
-    return pl.DataFrame({name: [values[name]] for name in schema}, schema=schema)
+def least_times(model: Model, point: Point, device: Device) -> list[StageTime]:
+    """Return the time of each phase with `times = "roofline"`; decode is that of all its steps."""
+    target = timing_target(device, FRAMEWORKS[point.framework], ROOFLINE)
+    operators, found = timeline(model, point, target).operators, []
+    for stage in phases_of(model):
+        spent = dict.fromkeys((COMPUTE, MEMORY, LINKS), 0.0)
+        for operator in operators:
+            if operator.stage in (stage, DRAFT_OF.get(stage)):
+                spent[operator.bound] += operator.seconds
+        bound = max(spent, key=lambda name: spent[name])
+        compute, memory, links = spent.values()
+        found.append(StageTime(stage, compute, memory, links, compute + memory + links, bound))
+    return found
 
 
 def on_device(model: Model, point: Point, device: Device) -> OnDevice:
-    """Return roofline times of a point on a device, as `metrics` states them, and its memory."""
-    frame, stages = frame_of(model, point), phases_of(model)
-    times = []
-    for stage in stages:
-        row = frame.select(
-            compute=metrics.compute_seconds(device, stage),
-            memory=metrics.memory_seconds(device, stage),
-            link=metrics.link_seconds(device, stage),
-            whole=metrics.roofline_seconds(device, [stage]),
-            bound=metrics.bound(device, stage),
-        ).row(0)
-        compute, memory, link, whole, bound = row
-        slowest = "links" if link > max(compute, memory) else bound
-        times.append(StageTime(stage, compute, memory, link, whole, slowest))
-    weights, context, devices = frame.select("weight_bytes", "context_tokens", "devices").row(0)
+    """Return the least times of a point on a device, and its memory."""
+    columns = point_columns(model.architecture, point)
+    counts = ("weight_bytes", "context_tokens", "devices", "image_features")
+    weights, context, devices, features = (int(columns[name]) for name in counts)
     timed = model._replace(devices=(device,))
-    features = frame["image_features"][0] if "image_features" in frame.columns else 0
     figures = point_figures(timed, point._replace(device=0), weights, context, features)
     sequences = ceil_div(point.batch_size, point.data_parallel)
     needed = needed_bytes(figures, sequences)
-    return OnDevice(device, times, weights, figures, needed, devices)
+    return OnDevice(device, least_times(model, point, device), weights, figures, needed, devices)

@@ -16,15 +16,22 @@ from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import TimingTarget, drafting_speeds, speeds_of, with_figures
+from sweepengine.data.speeds import (
+    TimingTarget,
+    drafting_speeds,
+    refuse_unjoined,
+    speeds_of,
+    with_figures,
+)
+from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import attended_share, steps_us
 from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step_of
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
-from sweepengine.formulas.layout import Share, share_of
+from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
 from sweepengine.formulas.points import Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import cached_before
-from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds
+from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.speculation import A_TOKEN
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass, ceil_div
@@ -34,8 +41,10 @@ from sweepengine.formulas.vision_times import blocks_us, join_us
 from sweepengine.grid.plain import image_of, layout_of
 from sweepengine.grid.timed import timed
 
-LATENCY = 1 / 3
-"""Share of the peak below which an operator is bound by launches and latencies."""
+COMPUTE, MEMORY, LINKS, FIXED = BOUNDS = ("compute", "memory", "links", "fixed costs")
+"""What bounds an operator: a peak of the data sheet, or what kernels cost whatever they do."""
+FAR = 1 / 3
+"""Share of the peak below which an operator is bound by the fixed costs of kernels."""
 QUANTISED = ("projections", "mlp", "routed")
 """Operators whose GEMMs run in the activation format; the others stay in bf16."""
 
@@ -51,9 +60,9 @@ class OperatorTime(NamedTuple):
     seconds: float
     of_stage: float
     bound: str
-    """"compute", "memory", "links", or "latency" if it is far from all of these bounds."""
+    """One of `BOUNDS`."""
     of_peak: float
-    """Lower bound at the peaks of the data sheet, as a share of `seconds`."""
+    """Its time at the peaks of the data sheet (`times = "roofline"`), as a share of `seconds`."""
     flops: int
     """On tensor and CUDA cores."""
     moved_bytes: float
@@ -66,6 +75,8 @@ class OperatorTime(NamedTuple):
 class Timeline(NamedTuple):
     """Times of a point on a timing target."""
 
+    arch: Architecture
+    point: Point
     place: TimingTarget
     basis: str
     """What the times are based on, and their expected error."""
@@ -73,8 +84,13 @@ class Timeline(NamedTuple):
     steps: float
     """Decode steps: those of the answer, on average where they yield several tokens."""
     operators: list[OperatorTime]
-    continuous: bool = False
-    """Whether requests join a running batch, so that each prefill is of one request."""
+    engine: ServingEngine
+    """What the serving engine adds where requests join a running batch."""
+
+    @property
+    def continuous(self) -> bool:
+        """Whether requests join a running batch, so that each prefill is of one request."""
+        return self.point.serving == CONTINUOUS
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields, for JSON; the device is named."""
@@ -107,7 +123,7 @@ def _draft_of(model: Model, shape: _Shape) -> tuple[Model, _Shape]:
     """The draft of a point as a model, and the point as it runs there."""
     arch, point = model.architecture, draft_point(model.architecture, shape.point)
     own = draft_of(arch, point.draft)
-    share = share_of(own, point.attention_heads, point.key_value_heads, layout_of(point))
+    share = all_layers_of(own, point.attention_heads, point.key_value_heads, layout_of(point))
     shape = shape._replace(point=point, share=share, phases=(DRAFT_PREFILL, DRAFT))
     return model._replace(architecture=own), shape
 
@@ -118,7 +134,7 @@ def _shape_of(model: Model, point: Point) -> _Shape:
     batch = float(ceil_div(point.batch_size, layout.data))
     return _Shape(
         point,
-        share_of(arch, point.attention_heads, point.key_value_heads, layout),
+        all_layers_of(arch, point.attention_heads, point.key_value_heads, layout),
         image,
         tokens_of(point, image.tokens, image.features),
         batch,
@@ -137,22 +153,35 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         All inputs.
     place : TimingTarget
         Device and serving engine.
+
+    Raises
+    ------
+    InputError
+        When the device cannot be joined to as many as the layout has.
     """
     arch = model.architecture
+    refuse_unjoined(place.device, devices(layout_of(point)))
     speeds = speeds_of(arch, point, place)
+    peaks = speeds_of(arch, point, place._replace(times=ROOFLINE, rates=()))
     device = with_figures(place.device, point)
     continuous = point.serving == CONTINUOUS
     # Requests that join a running batch prefill one at a time.
     alone = point._replace(batch_size=1) if continuous else point
     shapes = {"decode": _shape_of(model, point)}
-    times = _times(model, shapes["decode"], speeds)
-    filled = _without_skipped_work(model, alone, shapes["decode"], explain(arch, alone).operators())
+    shape = shapes["decode"]
+    filled = _without_skipped_work(
+        model, alone, shape, explain(arch, alone, shape.share).operators()
+    )
+    times, ideal = _times(model, shape, speeds), _times(model, shape, peaks)
     drafting = drafting_speeds(arch, point, place)
     if drafting is not None:
-        draft, shapes[DRAFT] = _draft_of(model, shapes["decode"])
+        least = drafting_speeds(arch, point, place._replace(times=ROOFLINE, rates=()))
+        assert least is not None
+        draft, shapes[DRAFT] = _draft_of(model, shape)
         times |= _times(draft, shapes[DRAFT], drafting)
+        ideal |= _times(draft, shapes[DRAFT], least)
         filled = _without_skipped_work(draft, alone, shapes[DRAFT], filled)
-    lines = explain(arch, point).operators() if continuous else filled
+    lines = explain(arch, point, shape.share).operators() if continuous else filled
     whole: dict[str, float] = defaultdict(float)
     for known, us in times.items():
         whole[known.phase] += us
@@ -164,8 +193,8 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         shape = shapes[DRAFT if known.phase in (DRAFT_PREFILL, DRAFT) else "decode"]
         titles, decode = group_titles(shape.share.groups), known.phase in shapes
         line = (lines if decode else filled).get(known)
-        least, bound = _least(known, line, device, shape.point)
-        share = least / us
+        share = ideal[known] / us
+        near = place.times == ROOFLINE or share >= FAR
         operators.append(
             OperatorTime(
                 id=known,
@@ -174,16 +203,17 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
                 operator=_operator_title(known, shape.share),
                 seconds=us / A_SECOND,
                 of_stage=us / whole[known.phase],
-                bound=bound if share >= LATENCY or place.times == ROOFLINE else "latency",
+                bound=_bound(known, line, device, shape.point) if near else FIXED,
                 of_peak=share,
                 flops=0 if line is None else line.flops,
                 moved_bytes=0.0 if line is None else line.moved_bytes,
             )
         )
-    seconds = timed(arch, point, speeds, engine_of_point(arch, point, place), drafting)
+    engine = engine_of_point(arch, point, place)
+    seconds = timed(arch, point, speeds, engine, drafting)
     based_on = basis(arch, place, continuous, point.weight_format)
     steps = point.decode_steps * A_TOKEN / step_of(point).accepted
-    return Timeline(place, based_on, seconds, steps, operators, continuous)
+    return Timeline(arch, point, place, based_on, seconds, steps, operators, engine)
 
 
 def _group_title(known: OperatorId, titles: tuple[str, ...], views: tuple[str, str]) -> str:
@@ -231,24 +261,21 @@ def _without_skipped_work(
     return reduced
 
 
-def _least(
-    known: OperatorId, line: CostLine | None, device: Device, point: Point
-) -> tuple[float, str]:
-    """Return the microseconds of an operator at the peaks of the data sheet, and its bound."""
+def _bound(known: OperatorId, line: CostLine | None, device: Device, point: Point) -> str:
+    """Return the peak of the data sheet that an operator needs most time at."""
     if line is None:
-        return 0.0, ""
+        return FIXED
     peak = device.tensor_flops_per_s
     if known.operator in QUANTISED and known.phase != "vision":
         taken = row_of(FORMAT_NAMES[point.activation_format]).get("peak", "bf16")
         peak = device.peaks.get(taken, peak)
     link = device.links.bytes_per_s if device.links else float("inf")
     bounds = {
-        "compute": line.tensor_flops / peak + line.cuda_flops / device.cuda_flops_per_s,
-        "memory": line.moved_bytes / device.bytes_per_s,
-        "links": line.link_bytes / link,
+        COMPUTE: line.tensor_flops / peak + line.cuda_flops / device.cuda_flops_per_s,
+        MEMORY: line.moved_bytes / device.bytes_per_s,
+        LINKS: line.link_bytes / link,
     }
-    bound = max(bounds, key=lambda name: bounds[name])
-    return bounds[bound] * A_SECOND, bound
+    return max(bounds, key=lambda name: bounds[name])
 
 
 def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, float]:
@@ -272,7 +299,7 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
                 spent[name] += passes * steps_us(line, before, answer, span)
             for name, us in spent.items():
                 known = OperatorId(phase, part.group, name)
-                times[known] = share.layout.pipeline * part.layers * us
+                times[known] = part.layers * us
     return times
 
 

@@ -24,6 +24,7 @@ TITLES = {
 
 DRAFT_PREFILL, DRAFT = "draft prefill", "draft"
 """Phases of a draft, parts of the model's prefill and decode."""
+DRAFT_OF = {"prefill": DRAFT_PREFILL, "decode": DRAFT}
 PHASES_OF_STEPS = ("decode", DRAFT)
 
 

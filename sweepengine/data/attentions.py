@@ -5,7 +5,13 @@ from typing import NamedTuple
 from sweepengine.data.configs import Config
 from sweepengine.data.mixers import RECURRENT_TYPES, MixerReader
 from sweepengine.data.patterns import CROSSED, ROTATED, WINDOWS, compressed_layers, linear_layers
-from sweepengine.data.sizes import borrowed_layers, global_heads, kv_heads_of, output_gate
+from sweepengine.data.sizes import (
+    borrowed_layers,
+    check_window_heads,
+    global_heads,
+    kv_heads_of,
+    output_gate,
+)
 
 LATENT_KEYS = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 HAS_WINDOW = {"full_attention": False, "sliding_attention": True, "chunked_attention": True,
@@ -123,9 +129,11 @@ class AttentionReader(MixerReader):
             windowed[-1] = False
         if not any(windowed) or (window is None and pattern in ("all", "if_used")):
             return [0] * layers
-        size = self.whole(key, window)
-        # Its own code does not count the token itself; that of transformers does.
-        size += self.value("swa_num_key_value_heads") is not None
+        before = self.family.get("window_before")
+        if before and self.value(before) is not None:
+            size = self.number(before) + 1
+        else:
+            size = self.whole(key, window)
         return [size if has else 0 for has in windowed]
 
     def attention(self, mixer: Mixer) -> Config:
@@ -140,24 +148,21 @@ class AttentionReader(MixerReader):
             key = next(key for key, value in latent.items() if value)
             raise self.fail(key, f"= {latent[key]} with use_mla = false: expected 0 or null")
         two = kind == "two_kinds"
-        named = two and self.value("swa_num_key_value_heads") is not None
-        prefix = "swa_" if named and window else ""
-        heads = self.number("swa_num_attention_heads") if prefix else self.size("heads")
+        heads = self.size("heads")
         heads = mixer.heads or heads
         if window and kind == "sliding_heads":
             heads = self._sliding_heads(heads)
-        kv_heads = self.number("swa_num_key_value_heads") if prefix else mixer.key_value_heads
-        kv_heads = kv_heads or kv_heads_of(self, heads)
-        doubled = two and not named and window > 0
-        if doubled:  # as transformers 5.23 has it, which writes no such keys
-            kv_heads *= 2
-            self.assumed["swa_num_key_value_heads"] = kv_heads
-        width = self.number("swa_head_dim") if prefix else self._head_width(heads)
+        kv_heads = mixer.key_value_heads or kv_heads_of(self, heads)
+        if two:
+            check_window_heads(self)
+        doubled = two and window > 0
+        kv_heads *= 1 + doubled
+        width = self._head_width(heads)
         is_global = kind == "global_heads" and not window
         shared = is_global and bool(self.flag("attention_k_eq_v"))
         if is_global:
             width, kv_heads = global_heads(self, shared, width, kv_heads)
-        value_width = self.number(f"{prefix}v_head_dim") if two else width
+        value_width = self.number("v_head_dim") if two else width
         norm = self.family.get("crossed_norm", "none") if mixer.crossed else self._query_norm()
         turned = mixer.rotated and not mixer.crossed
         return {
@@ -177,9 +182,7 @@ class AttentionReader(MixerReader):
             "mixed_norm": self.switch("mixed_norm"),
             "input_bias": self.switch("input_bias"),
             "output_bias": self.switch("output_bias"),
-            "sinks": self.switch("sinks")
-            or bool(prefix and self.given("add_swa_attention_sink_bias"))
-            or doubled,
+            "sinks": self.switch("sinks") or doubled,
             "softcap": self.switch("softcap"),
             "output_gate": output_gate(self, value_width),
             "keys_as_values": shared,
@@ -293,7 +296,7 @@ class AttentionReader(MixerReader):
         keys = self.family.get("keys", ())
         if not self.family.get("rotary", True):
             return 0
-        if "rotary_dim" in keys and self.part.get("rotary_dim") is not None:
+        if "rotary_dim" in keys and self.value("rotary_dim") is not None:
             return self.number("rotary_dim", 0)
         if "partial_rotary_factor" in keys:
             parameters = self.part.get("rope_parameters")

@@ -19,7 +19,9 @@ def families() -> dict[str, Any]:
     tables = shipped_table("families.toml")
     for name, family in tables["families"].items():
         if "like" in family:
-            tables["families"][name] = tables["families"][family["like"]]
+            base = tables["families"][family["like"]]
+            defaults = {**base.get("defaults", {}), **family.get("defaults", {})}
+            tables["families"][name] = {**base, **family, "defaults": defaults}
     return tables
 
 
@@ -85,9 +87,6 @@ class ConfigValues:
     def value(self, key: str) -> Any:
         """Value of a key, or the default of transformers, or None."""
         self.read.add(key)
-        outer = key == "tie_word_embeddings" and not self.family.get("tied_by_part")
-        if outer and self.outer.get(key) is not None:
-            return self.outer[key]  # in a config of several parts transformers obeys this one
         if key in self.part:
             return self.part[key]
         if key in self.defaults:
@@ -158,13 +157,30 @@ class ConfigValues:
         return value
 
     def listed(self, key: str, layers: int) -> list[Any] | None:
-        """The first `layers` entries of a list of one per layer; None for a number or null."""
+        """The first `layers` entries of a list of one per layer; None for null.
+
+        Where `families.toml` says which entries a key may have, others are refused; some keys may
+        have a number instead, for which this is None too.
+        """
         value = self.value(key)
-        if value is None or isinstance(value, int):
+        known = families()["entries"].get(key, {})
+        if value is None or (type(value) is int and known.get("number")):
             return None
         if not isinstance(value, list) or len(value) < layers:
             raise self.fail(key, f"expected a list of {layers} entries, one per layer")
         for i, entry in enumerate(value[:layers]):
             if isinstance(entry, list | dict):
                 raise self.fail(f"{key}[{i}]", f"= {shown(entry)}: expected a name or a number")
+            if entry not in known.get("allowed", [entry]):
+                allowed = " or ".join(map(json.dumps, known["allowed"]))
+                raise self.fail(f"{key}[{i}]", f"= {shown(entry)}: expected {allowed}")
         return value[:layers]
+
+    def layer_numbers(self, key: str) -> list[int]:
+        """A list of numbers of layers; empty for null."""
+        value = self.value(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or any(type(layer) is not int for layer in value):
+            raise self.fail(key, f"= {shown(value)}: expected a list of layer numbers")
+        return value

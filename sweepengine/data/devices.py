@@ -1,5 +1,6 @@
 """A device's peaks: TOML file -> validated -> frozen `Device`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -48,7 +49,7 @@ class _Rates(BaseModel):
 
     model_config = _STRICT
     measured: Name | None = None
-    """Name of the device in the measured tables."""
+    """Name of the device in the measured tables, whatever this file is called."""
     like: Name | None = None
     """The device whose rates are used, as shares of the data sheet."""
     files: list[Source] = []
@@ -129,6 +130,11 @@ class Device(NamedTuple):
     """The device whose rates are used where this device has none."""
     rates: tuple[Path, ...] = ()
     """Rates files of the user, in addition to shipped ones."""
+
+    @property
+    def product(self) -> str:
+        """Name of the product: the description up to its first comma or colon, or the name."""
+        return re.split("[,:]", self.description)[0] or self.name
 
     def usable_where(self, memory_gb: int) -> int:
         """Usable bytes at a point that states its memory, `device_memory_gb`, or does not: 0."""

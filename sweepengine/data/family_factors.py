@@ -128,15 +128,16 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
     point : Point
         Its weight format, layout and chunk count.
     target : TimingTarget
-        At "roofline" the serving engine adds nothing.
+        At "roofline" the serving engine adds nothing, and fills its chunks all the same.
     """
+    device = target.device
+    usable = device.usable_where(point.device_memory_gb)
+    chunk = float(chunk_of(target.framework, device.product, usable, point.chunk_tokens))
     if target.times == ROOFLINE:
-        return IDEAL_SERVING_ENGINE
+        return IDEAL_SERVING_ENGINE._replace(chunk=chunk)
     layout = Layout(
         point.tensor_parallel, point.expert_parallel, point.pipeline_parallel, point.data_parallel
     )
     tpot, ttft = factors_of(arch, point.weight_format, layout, target)
-    engine, device = serving_engine(target.framework, STEADY), target.device
-    usable = device.usable_where(point.device_memory_gb)
-    chunk = chunk_of(target.framework, device.name, usable, point.chunk_tokens)
+    engine = serving_engine(target.framework, STEADY)
     return engine._replace(chunk=chunk, tpot_factor=tpot, ttft_factor=ttft)

@@ -5,7 +5,6 @@ unknown key is an error, because ignoring it could give a wrong number.
 """
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,15 +14,14 @@ from sweepengine.data.block_configs import blocks_of
 from sweepengine.data.configs import PARTS, Config, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import CONFIG, exists, read_json
+from sweepengine.data.module_patterns import UnreadPatternError
 from sweepengine.data.patterns import MOE_LAYERS, WIDTHS, block_types
 from sweepengine.data.plain_layers import with_plain_layers
 from sweepengine.data.preprocessors import PREPROCESSOR, read_preprocessor
-from sweepengine.data.quantization import (
-    Quantized,
-    UnknownFormatError,
-    read_quantization,
-)
+from sweepengine.data.quantization import Quantized, read_quantization
+from sweepengine.data.quantized_groups import UnknownFormatError
 from sweepengine.data.sizes import block_norms, ends, idle_experts, mlp_width
+from sweepengine.data.tied import tied_head
 from sweepengine.data.towers import TowerReading, unread_towers, vision_section
 
 SIDECAR = "hf_quant_config.json"
@@ -34,7 +32,9 @@ TOWERS = ("vision_config", "audio_config", "audio_encoder_config")
 """Keys of towers beside a text part whose keys stand at the top."""
 MTP_LAYERS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
 """Keys that count layers which predict further tokens."""
-BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+STORED = ("bfloat16", "float16", "float32")
+"""Formats that a config may state; serving engines run them all in two bytes a value."""
+VALUE_BYTES = 2
 
 
 class Reading(NamedTuple):
@@ -141,12 +141,10 @@ class _Reader(AttentionReader):
     def _data(
         self, attention: Config, feed_forward: Config, kinds: Counter[tuple[Mixer, str]]
     ) -> Config:
-        tied = bool(self.value("tie_word_embeddings")) and not self.family.get(
-            "always_untied", False
-        )
+        tied, self.tied_notes = tied_head(self)
         key, dtype = self.of("dtype")
-        if dtype is not None and (not isinstance(dtype, str) or dtype not in BYTES):
-            raise self.fail(key, f'= "{dtype}": expected one of {", ".join(BYTES)}')
+        if dtype is not None and dtype not in STORED:
+            raise self.fail(key, f'= "{dtype}": expected one of {", ".join(STORED)}')
         if dtype is None:
             self.assumed[key] = "bfloat16"
         source = f"{self.source}, read as {self.type}"
@@ -160,7 +158,7 @@ class _Reader(AttentionReader):
                 "vocabulary": self.size("vocabulary"),
                 "norms": block_norms(self)
                 + self.family.get("moe_norms", 0) * ("experts" in feed_forward),
-                "tied": tied,
+                "tied": tied and not self.family.get("always_untied", False),
                 **ends(self),
                 "scaled_embedding": self.switch("scaled_embedding"),
                 "logit_softcap": self.switch("logit_softcap"),
@@ -179,7 +177,7 @@ class _Reader(AttentionReader):
                     for (mixer, ffn), count in kinds.items()
                 ],
             },
-            "accounting": {"source": source, "dtype_bytes": BYTES.get(dtype or "", 2)},
+            "accounting": {"source": source, "dtype_bytes": VALUE_BYTES},
             **({"checkpoint": self.formats.formats} if self.formats.formats else {}),
         }
 
@@ -211,9 +209,9 @@ class _Reader(AttentionReader):
             self.assumed["expert_dtype"] = None
         try:
             return read_quantization(config, self.part, has, modules)
-        except UnknownFormatError as error:
+        except (UnknownFormatError, UnreadPatternError) as error:
             raise self.fail(key, str(error)) from None
-        except (AttributeError, TypeError, KeyError, re.error):
+        except (AttributeError, TypeError, KeyError):
             expected = "expected the format of transformers, compressed-tensors or ModelOpt"
             raise self.fail(key, expected) from None
 
@@ -328,9 +326,7 @@ class _Reader(AttentionReader):
                     allowed = " or ".join(map(json.dumps, neutral[name])) or "none"
                     raise self.fail(key, f"= {json.dumps(value)}: expected {allowed} or null")
             elif key not in known and key not in PARTS and value is not None:
-                if not self.nested and key.endswith("_config"):
-                    continue
-                if inner in harmless:
+                if inner in harmless or (key in TOWERS and not self.nested):
                     continue
                 raise self.fail(
                     key,
@@ -345,6 +341,8 @@ class _Reader(AttentionReader):
         notes += unread_towers(self.outer)
         if any(self.part.get(key) for key in MTP_LAYERS):
             notes.append("multi-token prediction (MTP) layers count where draft_tokens is above 0")
+        if self.of("dtype")[1] == "float32":
+            notes.append("stored in float32, and modelled in two bytes a value as engines run it")
         if idle_experts(self):
             notes.append("no chosen expert is idle: the most that tokens can cost")
-        return (*notes, *self.formats.notes)
+        return (*notes, *self.tied_notes, *self.formats.notes)

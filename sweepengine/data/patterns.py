@@ -30,12 +30,21 @@ def _all_but_every(reader: ConfigValues, layers: int) -> list[bool]:
 
 
 def _hybrid(reader: ConfigValues, layers: int) -> list[bool]:
-    pattern = reader.listed("hybrid_layer_pattern", layers)
-    if pattern is None:
-        if reader.part.get("layer_types") is None:
-            raise reader.fail("hybrid_layer_pattern", "required key is missing")
-        return [False] * layers
-    return [bool(entry) for entry in pattern]
+    """All but the first and every sixth, or `layer_types`, as transformers has MiMo-V2-Flash."""
+    windowed = [layer > 0 and (layer + 1) % 6 != 0 for layer in range(layers)]
+    _check_list(reader, "hybrid_layer_pattern", windowed)
+    return windowed
+
+
+def _check_list(reader: ConfigValues, key: str, expected: list[bool]) -> None:
+    """Refuse a list that is not the pattern that transformers has."""
+    given = reader.listed(key, len(expected))
+    if given is None:
+        reader.assumed[key] = [int(entry) for entry in expected]
+        return
+    for i, entry in enumerate(given):
+        if bool(entry) != expected[i]:
+            raise reader.fail(f"{key}[{i}]", f"= {entry}: expected {int(expected[i])}")
 
 
 def _listed(reader: ConfigValues, layers: int) -> list[bool]:
@@ -46,9 +55,7 @@ def _listed(reader: ConfigValues, layers: int) -> list[bool]:
 
 def _if_given(reader: ConfigValues, layers: int) -> list[bool]:
     _, window = reader.of("window")
-    if window is None:
-        return [False] * layers
-    return _listed(reader, layers)
+    return [False] * layers if window is None else _listed(reader, layers)
 
 
 def _beyond_max(reader: ConfigValues, layers: int) -> list[bool]:
@@ -112,11 +119,10 @@ ROTATED: dict[str, Callable[[ConfigValues, list[int]], list[bool]]] = {
 
 def _crossed_listed(reader: ConfigValues, layers: int) -> list[bool]:
     key = "cross_attention_layers"
-    listed = reader.value(key)
-    if listed is None:
+    if reader.value(key) is None:
         listed = reader.assumed[key] = reader.defaults[key]
-    if not isinstance(listed, list) or any(type(layer) is not int for layer in listed):
-        raise reader.fail(key, f"= {listed!r}: expected a list of layer numbers")
+    else:
+        listed = reader.layer_numbers(key)
     return [layer in listed for layer in range(layers)]
 
 
@@ -150,6 +156,12 @@ def _from_first(reader: ConfigValues, layers: int) -> list[bool]:
     return _after_dense(reader, layers)
 
 
+def _but_first(reader: ConfigValues, layers: int) -> list[bool]:
+    sparse = _sparse_types(reader, layers) or [layer > 0 for layer in range(layers)]
+    _check_list(reader, "moe_layer_freq", sparse)
+    return sparse
+
+
 def _started(reader: ConfigValues, layers: int) -> list[bool]:
     first = reader.number("moe_layer_start_index", 0)
     last = reader.value("moe_layer_end_index")
@@ -171,9 +183,7 @@ def _listed_sparse(reader: ConfigValues, layers: int) -> list[bool]:
 
 def _sparse_step(reader: ConfigValues, layers: int) -> list[bool]:
     step = reader.number("decoder_sparse_step")
-    dense = reader.value("mlp_only_layers") or []
-    if not isinstance(dense, list):
-        raise reader.fail("mlp_only_layers", "expected a list of layers")
+    dense = reader.layer_numbers("mlp_only_layers")
     return [layer not in dense and (layer + 1) % step == 0 for layer in range(layers)]
 
 
@@ -193,8 +203,8 @@ def _enumerated(reader: ConfigValues, layers: int) -> list[bool]:
 
 
 def _interleaved(reader: ConfigValues, layers: int) -> list[bool]:
-    given = reader.value("moe_layers")
-    if isinstance(given, list):
+    if reader.value("moe_layers") is not None:
+        given = reader.layer_numbers("moe_layers")
         return [layer in given for layer in range(layers)]
     step = reader.number("interleave_moe_layer_step")
     return [(layer + 1) % step == 0 for layer in range(layers)]
@@ -289,6 +299,7 @@ MOE_LAYERS: dict[str, Pattern] = {
     "none": lambda _, layers: [False] * layers,
     "every": lambda _, layers: [True] * layers,
     "from_first": _from_first,
+    "but_first": _but_first,
     "sparse_step": _sparse_step,
     "interleaved": _interleaved,
     "enumerated": _enumerated,

@@ -1,23 +1,27 @@
 """Number formats of a checkpoint, from the `quantization_config` of a config.json.
 
 It reads the methods of `quantization.toml` (fp8, fbgemm_fp8, mxfp4, GPTQ, AWQ, bitsandbytes),
-compressed-tensors and ModelOpt. The format of a weight role is that of most of its layers; layers
-in bf16 stay so, and a note reports them and those with another format. Names of modules, algorithms
-and formats are in `families.toml`.
+compressed-tensors and ModelOpt; a key that it does not know is refused. The format of a weight role
+is that of most of its layers; layers in bf16 stay so, and a note reports them, those with another
+format, and matrices that differ from others of their layer. Names of modules, algorithms and
+formats are in `families.toml`.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
-from functools import cache
-from itertools import accumulate
 from typing import NamedTuple
 
 from sweepengine.data.configs import Config, families
-from sweepengine.data.files import shipped_table
-from sweepengine.formulas.formats import FORMAT_NAMES, row_of
+from sweepengine.data.module_patterns import ModuleList
+from sweepengine.data.quantized_groups import (
+    Group,
+    UnknownFormatError,
+    check_keys,
+    groups_of,
+    methods,
+)
+from sweepengine.formulas.formats import row_of
 
 LISTS_OF_MODULES = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules",
                     "llm_int8_skip_modules")  # fmt: skip
@@ -33,10 +37,6 @@ class Quantized(NamedTuple):
     """Layers that are modelled in another format than they have."""
     plain: dict[str, frozenset[int]] = {}
     """Weight role to the layers of which its matrices stay in bf16."""
-
-
-class UnknownFormatError(ValueError):
-    """An unknown format; the message names the key and the allowed values."""
 
 
 def read_quantization(
@@ -58,20 +58,16 @@ def read_quantization(
     Raises
     ------
     UnknownFormatError
-        When a format is unknown.
+        When a format or a key is unknown.
     """
-    base = _base(config)
-    named = config.get("quantized_layers") or {}
-    # With fp8, `quantized_layers` lists the layers quantised again; the others stay fp8.
-    patterns = [] if named and config.get("quant_method") == "fp8" else _ignored(config)
-    ignored = _Ignored.of(patterns)
+    table = _Table.of(config)
     known = families()["checkpoints"]["modules"]
     formats: dict[str, str] = {}
     plain: dict[str, frozenset[int]] = {}
     notes = []
     for role, layers in roles.items():
         names = tuple(modules.get(role) or known[role])
-        of_layers = {layer: _of_layer(layer, names, base, ignored, named) for layer in layers}
+        of_layers = {layer: table.of_layer(layer, names) for layer in layers}
         votes = Counter(vote for vote in of_layers.values() if vote)
         chosen, most = votes.most_common(1)[0] if votes else ("bf16", 0)
         stays = 0
@@ -90,8 +86,11 @@ def read_quantization(
                 f"{role}: another format in {others} of {votes.total()} layers, which are modelled "
                 f"as {chosen}"
             )
-    if part.get("expert_dtype") == "fp4" and formats.get("experts") == base == "fp8":
+        notes += table.mixed(role, of_layers)
+    if part.get("expert_dtype") == "fp4" and formats.get("experts") == table.base == "fp8":
         formats["experts"] = "mxfp4"
+    if table.by_target and not formats:
+        raise UnknownFormatError("config_groups: targets: no matrix of the decoder is named")
     cache = config.get("kv_cache_scheme") or config.get("kv_cache_quant_algo")
     if cache:
         bits = cache.get("num_bits") if isinstance(cache, dict) else cache
@@ -99,7 +98,7 @@ def read_quantization(
             raise UnknownFormatError(f"kv_cache_scheme = {cache!r}: expected 8 bits")
         formats["cache"] = "fp8"
     if formats:
-        activation = _activation(config, base)
+        activation = table.activation(set(formats.values()))
         if activation != "bf16":
             formats["activation"] = activation
     return Quantized(formats, tuple(notes), plain)
@@ -108,33 +107,19 @@ def read_quantization(
 def _base(config: Config) -> str:
     """Format of a linear layer without a setting of its own."""
     method = str(config.get("quant_method", "modelopt"))
-    if method in _methods():
+    if method in methods():
         return _of_method(method, config)
     if method not in ("compressed-tensors", "modelopt"):
         raise UnknownFormatError(
-            f'quant_method = "{method}": expected one of {", ".join(_methods())}, '
+            f'quant_method = "{method}": expected one of {", ".join(methods())}, '
             "compressed-tensors, modelopt"
         )
+    check_keys(method, config, LISTS_OF_MODULES)
     algorithm = config.get("quant_algo")
     known: dict[str, str] = families()["checkpoints"]["algorithms"]
     if algorithm in known:
         return known[algorithm]
-    if algorithm == "MIXED_PRECISION":
-        return "bf16"
-    groups = config.get("config_groups") or {}
-    if not groups:
-        raise UnknownFormatError("config_groups: required key is missing")
-    formats = [_weights(group.get("weights") or {}) for group in groups.values()]
-    if len(set(formats)) > 1 and method == "compressed-tensors":
-        raise UnknownFormatError(f"config_groups: {', '.join(formats)}: expected one format")
-    return formats[0]
-
-
-@cache
-def _methods() -> dict[str, Config]:
-    """Return what is known of each `quant_method`, from `quantization.toml`."""
-    methods: dict[str, Config] = shipped_table("quantization.toml")["methods"]
-    return methods
+    return "bf16" if algorithm == "MIXED_PRECISION" else ""
 
 
 def _of_method(method: str, config: Config) -> str:
@@ -145,17 +130,10 @@ def _of_method(method: str, config: Config) -> str:
     UnknownFormatError
         When their values have no format, or a key is unknown or has a value that changes bytes.
     """
-    known = _methods()[method]
-    neutral = known.get("neutral", {})
+    known = methods()[method]
     stating = list(dict.fromkeys(key for row in known["formats"] for key in row))
     stating.remove("format")
-    understood = {*stating, *neutral, *known["keys"], *LISTS_OF_MODULES, "quant_method"}
-    for key, value in config.items():
-        if key not in understood:
-            raise UnknownFormatError(f"{key}: unknown key of {method}")
-        if key in neutral and value is not None and value not in neutral[key]:
-            allowed = " or ".join(json.dumps(each) for each in [*neutral[key], None])
-            raise UnknownFormatError(f"{key} = {json.dumps(value)}: expected {allowed}")
+    check_keys(method, config, (*stating, *LISTS_OF_MODULES))
     given = {key: value for key, value in config.items() if value is not None}
     stated = known.get("defaults", {}) | given
     for row in known["formats"]:
@@ -163,31 +141,6 @@ def _of_method(method: str, config: Config) -> str:
             return str(row["format"])
     shown = ", ".join(f"{key} = {json.dumps(stated.get(key))}" for key in stating)
     raise UnknownFormatError(f"{shown}: expected {known['expected']}")
-
-
-def _weights(group: Config) -> str:
-    """Format of a group of compressed-tensors."""
-    stated = {"symmetric": True} | group
-    for known in families()["checkpoints"]["weights"]:
-        required = {"group_size": None} | known
-        if all(stated.get(key) == value for key, value in required.items() if key != "format"):
-            return str(known["format"])
-    raise UnknownFormatError(
-        f"weights of {group.get('num_bits')} bits, {group.get('type')}, groups of "
-        f"{group.get('group_size')}: expected one of {', '.join(FORMAT_NAMES)}"
-    )
-
-
-def _activation(config: Config, base: str) -> str:
-    groups = config.get("config_groups") or {}
-    if groups:
-        taken = next(iter(groups.values())).get("input_activations")
-        if not taken:
-            return "bf16"
-        if taken.get("num_bits") == 4:
-            return "nvfp4"
-        return "fp8" if taken.get("type") == "float" else "int8"
-    return str(row_of(base).get("activations", base))
 
 
 def _ignored(config: Config) -> list[str]:
@@ -200,51 +153,107 @@ def _ignored(config: Config) -> list[str]:
     return patterns
 
 
-class _Ignored(NamedTuple):
-    """A list of modules that stay in bf16: names, in some files thousands, and patterns."""
+class _Table(NamedTuple):
+    """What a table says of each module."""
 
-    plain: frozenset[str]
-    """Paths of modules, or single components of paths."""
-    expressions: tuple[str, ...]
-    wildcards: tuple[str, ...]
+    base: str
+    """Of linear layers that nothing else names; empty: groups of targets say it."""
+    groups: tuple[Group, ...]
+    ignored: ModuleList
+    named: Config
+    """Modules with an algorithm of their own."""
 
     @classmethod
-    def of(cls, patterns: Sequence[str]) -> "_Ignored":
-        """Split a list by the kind of its entries."""
-        expressions = tuple(e.removeprefix("re:") for e in patterns if e.startswith("re:"))
-        names = [entry for entry in patterns if not entry.startswith("re:")]
-        plain = frozenset(name for name in names if "*" not in name)
-        wildcards = tuple(pattern for n in names if "*" in n for pattern in (n, f"{n}.*"))
-        return cls(plain, expressions, wildcards)
+    def of(cls, config: Config) -> "_Table":
+        """Read a `quantization_config`."""
+        base = _base(config)
+        named = config.get("quantized_layers") or {}
+        by_fp8 = config.get("quant_method") == "fp8"
+        groups = groups_of(config)
+        if not base and not groups:
+            raise UnknownFormatError("config_groups: required key is missing")
+        # With fp8, `quantized_layers` lists the layers quantised again; the others stay fp8.
+        ignored = ModuleList.of([] if named and by_fp8 else _ignored(config))
+        head = any(group.targets.has("lm_head") for group in groups)
+        if not base and head and not ignored.has("lm_head"):
+            raise UnknownFormatError('targets: "lm_head": expected a head that stays in bf16')
+        return cls(base, groups, ignored, named)
 
-    def has(self, name: str) -> bool:
-        """Whether the list names a module or a parent of it."""
-        steps = name.split(".")
-        return (
-            not self.plain.isdisjoint(steps)
-            or not self.plain.isdisjoint(accumulate(steps, "{}.{}".format))
-            or any(re.match(expression, name) for expression in self.expressions)
-            or any(fnmatchcase(name, wildcard) for wildcard in self.wildcards)
-        )
+    @property
+    def by_target(self) -> bool:
+        """Whether groups say which modules are quantised."""
+        return not self.base
 
+    def activation(self, weights: set[str]) -> str:
+        """Format of activations, which weights in several formats share."""
+        groups = self.groups
+        if self.by_target:
+            groups = tuple(group for group in groups if group.format in weights)
+        taken = {group.activation for group in groups}
+        if self.by_target and len(taken) > 1:
+            raise UnknownFormatError(
+                f"input_activations: {', '.join(sorted(taken))}: expected one format of activations"
+            )
+        if groups:
+            return groups[0].activation
+        return str(row_of(self.base).get("activations", self.base))
 
-def _of_layer(
-    layer: int, modules: tuple[str, ...], base: str, ignored: _Ignored, named: Config
-) -> str:
-    """Format of a role in one layer; empty if only listed layers are quantised, and it is not."""
-    known = families()["checkpoints"]
-    algorithms: dict[str, str] = known["algorithms"]
-    names = [f"{prefix}{layer}.{module}" for prefix in known["prefixes"] for module in modules]
-    for name in names:
-        for key in (name, name.rsplit(".", 1)[0], name.rsplit(".", 2)[0]):
-            if key in named and not key.endswith("."):
-                algorithm = str(named[key].get("quant_algo"))
+    def of_layer(self, layer: int, modules: Sequence[str]) -> str:
+        """Format of modules of a layer, whatever their prefix; empty where nothing names them."""
+        paths = _paths(layer, modules)
+        for path in paths:
+            if (algorithm := self._named(path)) is not None:
+                return algorithm
+        if self.named and self.base == "bf16":
+            return ""
+        if any(map(self.ignored.has, paths)):
+            return "bf16"
+        if not self.by_target:
+            return self.base
+        linear = next((group.format for group in self.groups if group.linear), "bf16")
+        return next((group.format for path in paths if (group := self._group(path))), linear)
+
+    def mixed(self, role: str, of_layers: Mapping[int, str]) -> list[str]:
+        """Notes on matrices of a role that have another format than their layer is modelled in."""
+        differing: Counter[tuple[str, str, str]] = Counter()
+        for layer, modelled in of_layers.items():
+            together = families()["checkpoints"]["together"][role]
+            listed = [sum(self._lists(layer, module) for module in each) for each in together]
+            if not modelled or not any(listed):
+                continue
+            for module in together[listed.index(max(listed))]:
+                found = self.of_layer(layer, [module]) or "bf16"
+                differing[module, found, modelled] += found != modelled
+        return [
+            f"{role}: {module} is {found} in {count} layers, modelled in {modelled}"
+            for (module, found, modelled), count in differing.items()
+            if count
+        ]
+
+    def _named(self, path: str) -> str | None:
+        algorithms: dict[str, str] = families()["checkpoints"]["algorithms"]
+        for key in (path, path.rsplit(".", 1)[0], path.rsplit(".", 2)[0]):
+            if key in self.named and not key.endswith("."):
+                algorithm = str(self.named[key].get("quant_algo"))
                 if algorithm not in algorithms:
                     raise UnknownFormatError(
                         f'quant_algo = "{algorithm}" of {key}: expected one of '
                         f"{', '.join(algorithms)}"
                     )
                 return algorithms[algorithm]
-    if named and base == "bf16":
-        return ""
-    return "bf16" if any(map(ignored.has, names)) else base
+        return None
+
+    def _group(self, path: str) -> Group | None:
+        return next((group for group in self.groups if group.targets.has(path)), None)
+
+    def _lists(self, layer: int, module: str) -> bool:
+        """Whether a module is in the table by its name."""
+        return any(
+            self.ignored.has(path) or self._named(path) is not None or self._group(path)
+            for path in _paths(layer, [module])
+        )
+
+
+def _paths(layer: int, modules: Sequence[str]) -> list[str]:
+    prefixes = families()["checkpoints"]["prefixes"]
+    return [f"{prefix}{layer}.{module}" for prefix in prefixes for module in modules]

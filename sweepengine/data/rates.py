@@ -93,6 +93,13 @@ def shipped_rates() -> dict[tuple[str, str], Path]:
 
 
 @cache
+def measured_devices() -> dict[str, str]:
+    """Shipped devices with rates of their own, by their name in the measured tables."""
+    names = dict.fromkeys(device for device, _ in shipped_rates())
+    return {str(load_device(name).measured): name for name in names}
+
+
+@cache
 def load_rates(path: Path) -> RatesFile:
     """Read a shipped rates file, once."""
     return read_rates(path)
@@ -120,7 +127,8 @@ def _parsed(path: Path, text: str) -> RatesFile:
 def rates_of(device: Device, framework: str) -> Iterator[RatesFile]:
     """Rates files to search: those of the device, then those of the device that it is `like`.
 
-    For each device those of `framework` come first, and files of the user before shipped ones.
+    For each device those of `framework` come first, and files of the user before shipped ones. What
+    a file states as `measured` decides which shipped ones, and its name does not.
 
     Raises
     ------
@@ -129,13 +137,14 @@ def rates_of(device: Device, framework: str) -> Iterator[RatesFile]:
     """
     shipped = shipped_rates()
     ordered = dict.fromkeys((framework, *FRAMEWORKS))
-    seen: set[str] = set()
-    while device.name not in seen:
-        seen.add(device.name)
+    seen: set[tuple[str | None, ...]] = set()
+    while (stated := (device.name, device.measured, device.like)) not in seen:
+        seen.add(stated)
         files = [_checked_rates(path) for path in device.rates]
+        own = measured_devices().get(device.measured or "", "")
         for name in ordered:
             yield from (file for file in files if file.framework == name)
-            if (path := shipped.get((device.name, name))) is not None:
+            if (path := shipped.get((own, name))) is not None:
                 yield load_rates(path)
         if device.like is None:
             return

@@ -221,34 +221,46 @@ def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]
             yield f"least allowed {key}.expert_width", 1, f"{key}.expert_width", part.expert_width
 
 
+MOST_GROUPS = 128
+"""Most groups of layers that differ from their neighbours."""
 PARTS_OF_LAYERS = {"attention": Attention, "feed_forward": FeedForward, "recurrent": Recurrent}
 """Kinds of parts of a layer in the order of `decoder.layers`; the part "none" is absent."""
 
 
 def _groups(file: Any) -> tuple[Group, ...]:
-    """Groups of identical layers, as `decoder.layers` combines the named parts."""
+    """Groups of identical layers, as `decoder.layers` combines the named parts.
+
+    Equal neighbours are one group.
+    """
     decoder = file.decoder
-    groups = []
+    described = {
+        kind: {name: numbers_of(each, part) for name, each in getattr(decoder, kind).items()}
+        for kind, part in PARTS_OF_LAYERS.items()
+    }
+    groups: list[Group] = []
     for i, (count, *names) in enumerate(decoder.layers):
         parts = dict.fromkeys(PARTS_OF_LAYERS, "none") | dict(
             zip(PARTS_OF_LAYERS, names, strict=False)
         )
         numbers: list[Any] = []
         for kind, name in parts.items():
-            described = getattr(decoder, kind)
-            if name == "none" and name not in described:
-                numbers.append(ABSENT[kind])
-            elif name in described:
-                numbers.append(numbers_of(described[name], PARTS_OF_LAYERS[kind]))
-            else:
-                expected = ", ".join([*described, "none"])
+            known = {"none": ABSENT[kind]} | described[kind]
+            if name not in known:
                 raise ValueError(
                     f'decoder.layers[{i}]: {kind} "{name}" is not defined: '
-                    f"expected one of {expected}"
+                    f"expected one of {', '.join([*described[kind], 'none'])}"
                 )
+            numbers.append(known[name])
         branches = (names[0] != "none" or parts["recurrent"] != "none") + (names[1] != "none")
-        norms = decoder.norms * branches // 2
-        groups.append(Group(count, norms, *numbers))
+        group = Group(count, decoder.norms * branches // 2, *numbers)
+        if groups and groups[-1]._replace(layers=count) == group:
+            groups[-1] = group._replace(layers=groups[-1].layers + count)
+        else:
+            groups.append(group)
+    if len(groups) > MOST_GROUPS:
+        raise ValueError(
+            f"decoder.layers: {len(groups):,} groups of layers: expected at most {MOST_GROUPS}"
+        )
     return tuple(groups)
 
 

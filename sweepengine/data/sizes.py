@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from sweepengine.data.configs import Config, ConfigValues, families
+from sweepengine.data.errors import shown
 
 
 def _heads_if_missing(reader: ConfigValues, heads: int) -> int:
@@ -38,6 +39,26 @@ KEY_VALUE_HEADS: dict[str, Callable[[ConfigValues, int], int]] = {
 def kv_heads_of(reader: ConfigValues, heads: int) -> int:
     """Key-value heads of a layer with that many query heads."""
     return KEY_VALUE_HEADS[reader.family.get("key_value_rule", "given")](reader, heads)
+
+
+WINDOW_HEADS = {
+    "swa_num_attention_heads": ("num_attention_heads", 1),
+    "swa_num_key_value_heads": ("num_key_value_heads", 2),
+    "swa_head_dim": ("head_dim", 1),
+    "swa_v_head_dim": ("v_head_dim", 1),
+}
+"""Keys of layers with a window to the key that decides them in transformers, and how many times."""
+
+
+def check_window_heads(reader: ConfigValues) -> None:
+    """Refuse heads of layers with a window that are not those of transformers (MiMo-V2-Flash)."""
+    for key, (decides, times) in WINDOW_HEADS.items():
+        given, expected = reader.value(key), times * reader.number(decides)
+        if given is None:
+            reader.assumed[key] = expected
+        elif given != expected:
+            factor = "twice " if times > 1 else ""
+            raise reader.fail(key, f"= {shown(given)}: expected {expected}, {factor}{decides}")
 
 
 def _two_unless_parallel(reader: ConfigValues) -> int:

@@ -9,7 +9,7 @@ from sweepengine.data.devices import GIGA, STORED_BYTES, TERA, Device, load_devi
 from sweepengine.data.errors import InputError
 from sweepengine.data.kernels import ModelKernels, Shapes, shapes_of
 from sweepengine.data.models import Model
-from sweepengine.data.rates import RatesFile, rates_of, shipped_rates
+from sweepengine.data.rates import RatesFile, measured_devices, rates_of, shipped_rates
 from sweepengine.data.serving_engines.memory import stated_memory
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.drafts import draft_of, draft_point
@@ -49,7 +49,8 @@ class TimingTarget(NamedTuple):
     def borrowed(self) -> str:
         """The other device whose rates are used; empty where none are borrowed."""
         source = self.rates[0].device if self.rates else ""
-        return "" if source == self.device.name else source
+        named = (self.device.name, measured_devices().get(self.device.measured or ""))
+        return "" if source in named else source
 
 
 def timing_target(
@@ -108,7 +109,7 @@ def on_devices(model: Model, names: Sequence[Device | str | Path], times: str = 
     return model._replace(devices=tuple(devices.values()), times=times)
 
 
-def target_of_point(model: Model, point: Point, several: bool = False) -> TimingTarget:
+def target_of_point(model: Model, point: Point, several: int = 1) -> TimingTarget:
     """The timing target of a point.
 
     Parameters
@@ -116,20 +117,38 @@ def target_of_point(model: Model, point: Point, several: bool = False) -> Timing
     model : Model
         With `devices`.
     point : Point
-    several : bool
-        Whether the point uses several devices, which need links.
+    several : int
+        Devices of its layout: several need links, more than a node has a network.
 
     Raises
     ------
     InputError
-        When the device has no rates for the times of the model, or no links but needs them.
+        When the device has no rates for the times of the model, or cannot be joined so.
     """
     device = model.devices[point.device]
-    if several and device.links is None:
+    refuse_unjoined(device, several)
+    return timing_target(device, FRAMEWORKS[point.framework], model.times or None)
+
+
+def refuse_unjoined(device: Device, count: int) -> None:
+    """Refuse layouts of more devices than links, or a network, join.
+
+    Raises
+    ------
+    InputError
+        Naming the key that the file of the device lacks.
+    """
+    if count == 1:
+        return
+    if device.links is None:
         raise InputError(
             f"{device.name}: link: required key is missing, as points use several devices"
         )
-    return timing_target(device, FRAMEWORKS[point.framework], model.times or None)
+    if count > device.links.devices_a_node and device.links.network_bytes_per_s is None:
+        raise InputError(
+            f"{device.name}: network: required key is missing, as a layout of {count:,} devices "
+            f"needs more than a node of {device.links.devices_a_node}"
+        )
 
 
 def with_figures(device: Device, point: Point) -> Device:

@@ -66,9 +66,9 @@ def swin(values: TowerValues) -> Parts:
         {**SEEN, "operator": "patches", "inputs": values.number("pixels"), "outputs": width,
          "bias": 1},
         {**SEEN, "operator": "norms", "outputs": width, "norm_weights": 2},
-        {**SEEN, "operator": "positions", "outputs": width,
-         "tables": values.number("placed") * placed},
     ]  # fmt: skip
+    if values.number("placed"):
+        joins.append({**SEEN, "operator": "positions", "outputs": width, "tables": placed})
     blocks = []
     edge = -(-min(high, wide) // patch)
     for i, depth in enumerate(depths):

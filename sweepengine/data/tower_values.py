@@ -56,10 +56,17 @@ class TowerValues:
         self.read.add(path)
         if (value := self._given(path)) is not None:
             return value
+        if (default := self.default(path)) is not None:
+            self.assumed[path] = default
+        return default
+
+    def default(self, path: str) -> Any:
+        """The default of transformers for a key that the config lacks, or None."""
+        if self._given(path) is not None:
+            return None
         for row in self.rows:
             for name, default in row.table.get("defaults", {}).items():
                 if row.path(name) == path:
-                    self.assumed[path] = default
                     return default
         return None
 
@@ -152,22 +159,6 @@ def _flag(values: TowerValues, path: str) -> int:
     if not isinstance(value, bool):
         raise values.wrong(path, "true or false")
     return int(value)
-
-
-def _head_width(values: TowerValues, path: str) -> int:
-    """Width of a head; where it is missing, that of all heads divided by their number."""
-    if values.value(path) is None:
-        values.assumed[path] = values.evaluate("d / heads")
-        return int(values.assumed[path])
-    return values.whole(path)
-
-
-def _heads_if_missing(values: TowerValues, path: str) -> int:
-    """A number of key-value heads; where it is missing, that of the heads."""
-    if values.value(path) is None:
-        values.assumed[path] = values.number("heads")
-        return values.number("heads")
-    return values.whole(path)
 
 
 def _edge(values: TowerValues, path: str) -> int:
@@ -271,8 +262,6 @@ def _chosen(table: str) -> Callable[[TowerValues, str], int]:
 
 FUNCTIONS: dict[str, Callable[[TowerValues, str], int]] = {
     "flag": _flag,
-    "head_width": _head_width,
-    "heads_if_missing": _heads_if_missing,
     "edge": _edge,
     "numbered": _numbered,
     "entries": _entries,

@@ -126,7 +126,7 @@ def rule_of(values: TowerValues, preprocessor: Config | None) -> Config:
             for number, formula in stated.items()
             if number != "name"
         }
-    rule, assumed = image_rule(family, values.config, preprocessor, values.fail)
+    rule, assumed = image_rule(family, _with_defaults(values, family), preprocessor, values.fail)
     values.assumed |= assumed
     values.read |= {
         address
@@ -142,6 +142,20 @@ def rule_of(values: TowerValues, preprocessor: Config | None) -> Config:
         for name, number in rule._asdict().items()
         if number != rule._field_defaults.get(name)
     }
+
+
+def _with_defaults(values: TowerValues, family: Config) -> Config:
+    """The config with defaults of the tower's class for missing keys that the rule needs."""
+    config = values.config
+    for entry in family["numbers"].values():
+        for path in entry["keys"] if isinstance(entry, dict) else ():
+            part, _, key = path.rpartition(".")
+            if ":" in path or part not in ("", values.rows[1].part):
+                continue
+            if (default := values.default(path)) is not None:
+                table = {**(config[part] if part else config), key: default}
+                config = {**config, part: table} if part else table
+    return config
 
 
 def _rows(config: Config, part: str) -> tuple[Row, ...]:

@@ -31,9 +31,10 @@ from sweepengine.grid.columns import (
     TIMED,
     Column,
 )
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.memory import point_figures
-from sweepengine.grid.plain import layout_of, point_columns
+from sweepengine.grid.plain import layout_of
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand, indexed, part_of
 from sweepengine.grid.timed import timed
@@ -249,7 +250,7 @@ def point_memory(
 
 def point_seconds(model: Model, point: Point) -> dict[str, float]:
     """Columns of seconds of one point on its device, with the plain backend."""
-    timing = target_of_point(model, point, devices(layout_of(point)) > 1)
+    timing = target_of_point(model, point, devices(layout_of(point)))
     arch = model.architecture
     speeds = speeds_of(arch, point, timing)
     engine, drafting = engine_of_point(arch, point, timing), drafting_speeds(arch, point, timing)

@@ -41,10 +41,10 @@ from sweepengine.grid.checks import (
     refused_input,
 )
 from sweepengine.grid.columns import DEVICE_MEMORY, SECONDS, TIMED, TYPES
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.layout_checks import Problem
 from sweepengine.grid.limits import check_points, refuse_overflow
-from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import checked_point, default_values, has_axis, output_names
 from sweepengine.grid.products import distinct
 from sweepengine.grid.shorthand import joint_columns

@@ -57,8 +57,6 @@ class Row(NamedTuple):
     """Sequences of a data-parallel group."""
     filled: int
     """Sequences that a prefill runs over."""
-    stages: int
-    """Of the pipeline."""
     features: int
     """Rows of images that cross attention meets."""
     serving: int
@@ -200,7 +198,7 @@ def fill_passes(
             else:
                 table[kind, i] = spent
         seen = row.batch / row.filled * table[VISION, i]
-        table[REFILL, i] = seen + row.batch / together * row.stages * chunk
+        table[REFILL, i] = seen + row.batch / together * chunk
         for position in range(groups.shape[1]):
             group = group_at(groups[row.share, position])
             lines = step_lines(group.attention, float(row.batch), rates, row.verified)
@@ -267,11 +265,10 @@ def fill_seconds(
             line = line_at(table[at : at + LINE, position])
             spent += steps_us(line, cached, steps, span_at(spans[kind]))
         vision, batch = table[VISION, position], float(row.batch)
-        prefill, refill = row.stages * table[PREFILL, position], table[REFILL, position]
+        prefill, refill = table[PREFILL, position], table[REFILL, position]
         accepted = row.accepted / A_TOKEN
-        decode = row.stages * spent / accepted
         found = seconds_of(
-            Passes(vision=vision, prefill=prefill, refill=refill, decode=decode),
+            Passes(vision=vision, prefill=prefill, refill=refill, decode=spent / accepted),
             Batch(sequences=batch, prompt=row.tokens, steps=steps, accepted=accepted),
             row.serving,
             engine_at(engines[row.engine]),

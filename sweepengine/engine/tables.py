@@ -1,18 +1,20 @@
 """The tables of a set of workloads, from compiled formulas where they are many."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sweepengine.data.errors import InputError
 from sweepengine.engine.records import FIGURES, flat
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.drafts import changed_inputs, draft_of
 from sweepengine.formulas.figures import Phase, device_counts, in_passes
 from sweepengine.formulas.formats import cache_bits
-from sweepengine.formulas.layout import Layout, share_of
+from sweepengine.formulas.layout import Layout, Share, share_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
+from sweepengine.formulas.reductions import more_positions
 from sweepengine.formulas.speculation import A_TOKEN, DecodeStep, drafting, verification
 from sweepengine.formulas.vision import VisionPhase, of_images
 from sweepengine.grid.axes import AXES
@@ -47,12 +49,14 @@ def rows_by(columns: Columns, names: tuple[str, ...]) -> tuple[list[list[int]], 
     return np.stack([columns[name][rows] for name in names], axis=1).tolist(), codes
 
 
-def shares_of(arch: Architecture, columns: Columns) -> Shares:
-    """Shares of a device at each row's heads and layout."""
+def shares_of(
+    arch: Architecture, columns: Columns, share: Callable[..., Share] = share_of
+) -> Shares:
+    """Shares of a device at each row's heads and layout: what it holds, or what a pass meets."""
     chosen, codes = rows_by(columns, SHARE)
-    shares = [share_of(arch, row[0], row[1], Layout(*row[2:])) for row in chosen]
-    around = [flat((share.backbone, share.layout, share.ends)) for share in shares]
-    groups = [[flat(group) for group in share.groups] for share in shares]
+    shares = [share(arch, row[0], row[1], Layout(*row[2:])) for row in chosen]
+    around = [flat((one.backbone, one.layout, one.ends)) for one in shares]
+    groups = [[flat(group) for group in one.groups] for one in shares]
     return Shares(np.array(around, np.int64), np.array(groups, np.int64), codes)
 
 
@@ -187,6 +191,9 @@ def _tabulated(arch: Architecture, columns: Columns, tokens: Columns, step: Deco
     put("decode", Phase._fields, np.array(in_steps, np.int64).T, codes)
     weights = [one.weights for one in steps]
     put("weights", weights[0]._fields, np.array(weights, np.int64).T, codes)
+    more = more_positions(arch.backbone.positions, tokens["prefill"])  # type: ignore[arg-type]
+    more = more * figures[FIGURES.index("weights.position_row_bytes")]
+    put("weights", ("prefill_read_bytes",), np.stack([more]), every)
     layouts = [device_counts(Layout(*row[6:-3])) for row in chosen]
     put("devices", layouts[0]._fields, np.array(layouts, np.int64).T, codes)
     growth = np.array([[flat(each) for each in one.growth] for one in steps], np.int64)
@@ -225,7 +232,13 @@ def tower_rows(arch: Architecture) -> tuple[Integers, Integers, Integers, Intege
 
 
 def _prefill(arch: Architecture, columns: Columns, of_point: Columns) -> Integers:
-    """Prefill of workloads whose `Tokens` are given, shape (fields of `Phase`, W)."""
+    """Prefill of workloads whose `Tokens` are given, shape (fields of `Phase`, W).
+
+    Raises
+    ------
+    InputError
+        When a figure of one sequence overflows.
+    """
     tokens, features = of_point["prefill"], arch.crossed_rows(of_point["features"])
     cached, flash = of_point["cached"], columns["attention"]
     caches = columns["cache_format"]
@@ -235,7 +248,13 @@ def _prefill(arch: Architecture, columns: Columns, of_point: Columns) -> Integer
                  *(columns[name] for name in LAYOUT_COLUMNS), features)  # fmt: skip
         rows = np.stack(asked, axis=1).tolist()
         made = [prefill_figures(arch, *row[:6], Layout(*row[6:-1]), row[-1]) for row in rows]
-        return np.array(made, np.int64).T
+        try:
+            return np.array(made, np.int64).T
+        except OverflowError:
+            raise InputError(
+                f"a prefill of {int(tokens.max()):,} tokens overflows 64-bit counts: expected a "
+                "shorter prompt"
+            ) from None
     from sweepengine.engine.kernel import Prefilled, fill_prefill
 
     shares = shares_of(arch, columns)

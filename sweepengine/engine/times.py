@@ -22,6 +22,7 @@ from sweepengine.engine.tables import (
 from sweepengine.engine.threads import in_ranges
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import time_spans
+from sweepengine.formulas.layout import all_layers_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, TIMED_COLUMNS, Point
 from sweepengine.formulas.seconds import Line
 from sweepengine.formulas.serving import CONTINUOUS, Seconds, ServingEngine
@@ -39,6 +40,9 @@ RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "ca
            "device_tensor_tflops", "device_bandwidth_gbs", "device_memory_gb",
            "link_bandwidth_gbs", "latent", "expert_parallel", "serving")  # fmt: skip
 """Inputs that decide which rates a point has."""
+DEVICE_FACTORS = [LAYOUT_COLUMNS.index(f"{name}_parallel") for name in
+                  ("tensor", "pipeline", "data")]  # fmt: skip
+"""Columns of a layout whose product are its devices."""
 PREFILLED = ("share", "setting", "tokens", "cached", "filled", "features")
 """Fields of `kernel_times.Row` that decide how long a prefill takes."""
 ENGINE_COLUMNS = (*RATE_COLUMNS, *LAYOUT_COLUMNS, "chunk_tokens")
@@ -97,8 +101,8 @@ def _with_draft(
 ) -> TimeTables:
     """Tables of rows of which some have tokens drafted.
 
-    Prefills add up; a step has as many passes of the draft as tokens are drafted, on one stage of
-    a pipeline, and its attention has lines of its own.
+    Prefills add up; a step has as many passes of the draft as tokens are drafted, and its
+    attention has lines of its own.
 
     Parameters
     ----------
@@ -111,12 +115,11 @@ def _with_draft(
     drafted : int64 array
         Tokens drafted a step, of all rows.
     """
-    from sweepengine.engine.kernel_times import LINE, PASSES, PREFILL, REFILL, STEP, Row
+    from sweepengine.engine.kernel_times import LINE, PASSES, PREFILL, REFILL, STEP
 
-    stages = of_model.rows[rows, Row._fields.index("stages")]
-    passes = drafted[rows] / stages
+    passes = drafted[rows]
     table, added = of_model.table, of_draft.table
-    table[PREFILL, rows] += added[PREFILL] / stages
+    table[PREFILL, rows] += added[PREFILL]
     table[REFILL, rows] += added[REFILL]
     table[STEP, rows] += passes * added[STEP]
     lines = np.zeros((len(added) - len(PASSES), table.shape[1]))
@@ -156,10 +159,10 @@ def _of_passes(
     speeds = []
     for code, row in enumerate(settings.tolist()):
         point = _point(columns, row)
-        several = bool((layout[codes == code].prod(axis=1) > 1).any())
-        place = target_of_point(model, point, several)
+        several = layout[codes == code][:, DEVICE_FACTORS].prod(axis=1).max()
+        place = target_of_point(model, point, int(several))
         speeds.append(flat(speeds_of(arch, point, place)))
-    shares = shares_of(arch, columns)
+    shares = shares_of(arch, columns, all_layers_of)
     batch: Any = ceil_div(columns["batch_size"], columns["data_parallel"])  # type: ignore[arg-type]
     serving = columns["serving"]
     constants, engine = engines
@@ -172,7 +175,6 @@ def _of_passes(
         "context": tokens["context"],
         "batch": batch,
         "filled": np.where(serving == CONTINUOUS, 1, batch),
-        "stages": columns["pipeline_parallel"],
         "features": arch.crossed_rows(tokens["features"]),
         "serving": serving,
         "engine": engine,

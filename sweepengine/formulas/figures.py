@@ -51,6 +51,8 @@ class Weights(NamedTuple):
     table_row_bytes: int
     """Of the token table, which is read a row a token."""
     table_rows: int
+    position_row_bytes: int
+    """Of the table of learned positions, of which `prefill_read_bytes` has one row; 0: none."""
 
 
 class Devices(NamedTuple):

@@ -284,12 +284,35 @@ def layer_times(
 
 
 @formula
+def handed_on_us(backbone: Backbone, layout: Layout, rows: float, speeds: Speeds) -> float:
+    """Sends from each of s pipeline stages to the next, us: `(s-1)*(latency + T*h*2/link)`.
+
+    Where a node holds fewer stages, the network carries those between nodes.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        A device's share.
+    layout, speeds : Layout, Speeds
+        How the model lies on devices, and their rates.
+    rows : float
+        Tokens of all sequences, T.
+    """
+    wires, streams = speeds.wires, max(backbone.streams, backbone.alternatives, 1)
+    moved = rows * backbone.hidden * streams * VALUE
+    near = max(wires.node // (layout.tensor * layout.data), 1)
+    far = ceil_div(layout.pipeline, near) - 1
+    sent = (layout.pipeline - 1 - far) * (wires.latency + moved / wires.link)
+    if far > 0:
+        sent += far * (wires.latency + wires.network_latency + moved / wires.network)
+    return sent
+
+
+@formula
 def end_times(
     backbone: Backbone, layout: Layout, ends: EndsHeld, one: Pass, speeds: Speeds
 ) -> EndTimes:
-    """Token table, last norm and head, us.
-
-    An engine puts out the logits of a prefill's last position alone, those of all in a decode step.
+    """Token table, last norm and head, of whose positions a prefill needs the last alone; us.
 
     Parameters
     ----------
@@ -302,24 +325,18 @@ def end_times(
     speeds : Speeds
         Rates of the device.
     """
-    host, hidden = speeds.host, backbone.hidden
-    rows = one.sequences * one.tokens
+    host, hidden, rows = speeds.host, backbone.hidden, one.sequences * one.tokens
     launch = host.step_launch if one.decode > 0 else host.pass_launch
-    moved = 2.0 * VALUE * rows * hidden
-    narrow = backbone.table_width
+    narrow, moved = backbone.table_width, 2.0 * VALUE * rows * hidden
     table = element_wise(moved, launch, host.moved) + gemm(rows, hidden, narrow, speeds.plain)
     table += gemms_us((layer_inputs_gemm(backbone),), rows, speeds.plain)
-    table += backbone.table_norm * element_wise(moved, launch, host.moved)
+    table += (backbone.table_norm + backbone.fused_norms) * element_wise(moved, launch, host.moved)
     table += gemm(rows, hidden, 2 * backbone.fused * hidden, speeds.plain)
-    table += backbone.fused_norms * element_wise(moved, launch, host.moved)
     logit_rows = rows if one.decode > 0 else one.sequences
     head = gemm(logit_rows, backbone.vocabulary, table_width(backbone), speeds.plain)
     head += gemm(logit_rows, narrow, hidden, speeds.plain) + host.head
     reduced = reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
     logits = reduce_us(logit_rows * backbone.vocabulary * VALUE, layout.tensor, speeds)
-    sent = 0.0
-    if ends.last == 0:
-        sent = speeds.wires.latency + rows * hidden * VALUE / speeds.wires.link
     collapse = gemm(rows, backbone.streams, backbone.streams * hidden, speeds.plain)
     collapse += 2.0 * gemms_us((into_streams(backbone),), rows, speeds.plain)
     return EndTimes(
@@ -327,5 +344,7 @@ def end_times(
         collapse=ends.last * collapse,
         final_norm=ends.last * backbone.final_norm * element_wise(moved, launch, host.moved),
         head=ends.head * head,
-        collectives=ends.table * reduced + ends.head * logits + sent,
+        collectives=ends.table * reduced
+        + ends.head * logits
+        + handed_on_us(backbone, layout, rows, speeds),
     )

@@ -17,6 +17,7 @@ from sweepengine.formulas.architecture import (
 )
 from sweepengine.formulas.attention import attended_values, with_heads
 from sweepengine.formulas.cost import formula
+from sweepengine.formulas.pipelines import dealt
 from sweepengine.formulas.tokens import LayerPass, ceil_div
 
 
@@ -87,13 +88,12 @@ def share_forward(forward: FeedForward, layout: Layout) -> FeedForward:
 
 @formula
 def share_group(group: Group, layout: Layout) -> Group:
-    """The group on one device: `ceil(layers/s)` of it, as each pipeline stage has."""
+    """The group on one device of its tensor group, all its layers."""
     recurrent = group.recurrent._replace(
         heads=ceil_div(group.recurrent.heads, layout.tensor),
         key_heads=ceil_div(group.recurrent.key_heads, layout.tensor),
     )
     return group._replace(
-        layers=ceil_div(group.layers, layout.pipeline),
         attention=share_attention(group.attention, layout),
         feed_forward=share_forward(group.feed_forward, layout),
         recurrent=recurrent,
@@ -129,12 +129,15 @@ def ends_held(groups: tuple[Group, ...], layout: Layout) -> EndsHeld:
     """
     if layout.pipeline == 1:
         return EndsHeld(1, 1, 1)
-    return EndsHeld(0, 1, int(all(group.layers % layout.pipeline == 0 for group in groups)))
+    return EndsHeld(0, 1, int(sum([group.layers for group in groups]) % layout.pipeline == 0))
 
 
-@formula
-def share_of(arch: Architecture, heads: int, key_value_heads: int, layout: Layout = WHOLE) -> Share:
-    """The share of a model with other heads that a device of a layout has.
+def all_layers_of(
+    arch: Architecture, heads: int, key_value_heads: int, layout: Layout = WHOLE
+) -> Share:
+    """What a pass runs through on its way: a device's share of every layer, and both ends.
+
+    One batch is under way, so its pass takes the time of all pipeline stages together.
 
     Parameters
     ----------
@@ -155,7 +158,24 @@ def share_of(arch: Architecture, heads: int, key_value_heads: int, layout: Layou
     backbone = arch.backbone._replace(
         vocabulary=vocabulary, input_rows=ceil_div(arch.backbone.input_rows, layout.tensor)
     )
-    return Share(backbone, groups, layout, ends_held(arch.groups, layout))
+    return Share(backbone, groups, layout, EndsHeld(1, 1, 1))
+
+
+def share_of(arch: Architecture, heads: int, key_value_heads: int, layout: Layout = WHOLE) -> Share:
+    """The share of a model with other heads that the busiest device of a layout holds.
+
+    Parameters
+    ----------
+    arch, heads, key_value_heads, layout : as `all_layers_of`
+    """
+    share = all_layers_of(arch, heads, key_value_heads, layout)
+    if layout.pipeline == 1:
+        return share
+    layers = dealt(arch.groups, arch.backbone.hidden, layout.pipeline)
+    groups = tuple(
+        group._replace(layers=count) for group, count in zip(share.groups, layers, strict=True)
+    )
+    return share._replace(groups=groups, ends=ends_held(arch.groups, layout))
 
 
 class Traffic(NamedTuple):

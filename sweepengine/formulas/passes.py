@@ -242,12 +242,12 @@ def _difference(none: Cost, one: Cost) -> Cost:
 
 
 def times_of(share: Share, one: Pass, speeds: Speeds) -> tuple[TimedPart, ...]:
-    """Times of all parts of a model in a pass; they are those of one pipeline stage.
+    """Times of all parts of a model in a pass.
 
     Parameters
     ----------
     share : Share
-        Of the busiest device.
+        What a pass runs through (`layout.all_layers_of`).
     one : Pass
         Sequences of one data-parallel group.
     speeds : Speeds

@@ -186,7 +186,7 @@ class Point(NamedTuple):
                    choices=FRAMEWORKS, workload=False, needs="device")
     ] = 0  # fmt: skip
     serving: Annotated[
-        int, Input("", "one batch after the other, or requests that join a running batch", 0, 0,
+        int, Input("", "one batch after the other, or requests that join a running batch", 1, 0,
                    len(SERVING) - 1, choices=SERVING, workload=False, needs="device")
     ] = 0  # fmt: skip
     image_height: Annotated[

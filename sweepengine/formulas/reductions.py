@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Convention, Span
 from sweepengine.formulas.cost import formula
-from sweepengine.formulas.tokens import held_tokens, keys_of_last_step, keys_of_steps
+from sweepengine.formulas.tokens import held_tokens, keys_of_last_step, keys_of_steps, smaller
 
 
 class PeakLines(NamedTuple):
@@ -76,6 +76,14 @@ def activated_experts(held: int, experts: int, per_token: int, tokens: float) ->
         return float(held)
     idle: float = (1.0 - per_token / experts) ** float(tokens)
     return held * (1.0 - idle)
+
+
+def more_positions(rows: int, tokens: int) -> int:
+    """Rows of a table of P learned positions that a prefill of T tokens reads beyond the first.
+
+    `min(T, P) - 1`, counts or columns of them; all sequences of a batch share them.
+    """
+    return smaller(tokens, rows) - 1
 
 
 @formula

@@ -58,7 +58,7 @@ def placed(model: Model, values: tuple[int, ...]) -> Placed:
     chosen = model.devices[device]
     return _placed(
         model.architecture,
-        chosen.name,
+        chosen.product,
         chosen.usable_where(memory_gb),
         chosen.links.bytes_per_s if chosen.links else 0.0,
         FRAMEWORKS[framework],

@@ -3,7 +3,6 @@
 Figures are cached by what they depend on, so further points of a workload or a model are faster.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache, reduce
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from sweepengine.formulas import reductions
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.cost import total
 from sweepengine.formulas.crops import crop_views, crops_of_image
-from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step_of
+from sweepengine.formulas.drafts import step_of
 from sweepengine.formulas.figures import (
     NO_GROWTH,
     NO_PHASE,
@@ -20,7 +19,6 @@ from sweepengine.formulas.figures import (
     Phase,
     Weights,
     device_counts,
-    in_passes,
     larger,
     merged,
     merged_growth,
@@ -31,7 +29,7 @@ from sweepengine.formulas.layers import row_values
 from sweepengine.formulas.layout import WHOLE, Layout, share_of
 from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
 from sweepengine.formulas.phases import ends_phase, group_phase, group_step
-from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
+from sweepengine.formulas.points import IMAGE_COLUMNS, Point, tokens_of
 from sweepengine.formulas.speculation import (
     keys_of_answer,
     most_keys_of_answer,
@@ -134,7 +132,19 @@ def step_figures(
             experts[places.routing] += step.expert_bytes
     on_device = [ceil_div(routed, layout.expert) for routed, _ in arch.routings]
     row = share.ends.table * row_values(share.backbone) * counts.ends[0].weight_io * size
-    table = Weights(held, 0, read, filling, row, share.backbone.vocabulary)
+    table = Weights(
+        held_bytes=held,
+        vision_read_bytes=0,
+        read_bytes=read,
+        prefill_read_bytes=filling,
+        table_row_bytes=row,
+        table_rows=share.backbone.vocabulary,
+        position_row_bytes=min(share.backbone.positions, 1)
+        * share.ends.table
+        * share.backbone.hidden
+        * counts.ends[0].weight_io
+        * size,
+    )
     return Steps(step_counts, tuple(growth), table, tuple(zip(experts, on_device, strict=True)))
 
 
@@ -232,35 +242,17 @@ def workload_of(arch: Architecture, point: Point, image: ImageViews | None = Non
         arch, *heads, point.latent, point.weight_format, cache, layout, rows, step.tokens
     )
     filled = prefill_figures(arch, tokens.prefill, tokens.cached, *heads, cache, layout, rows)
-    weights = steps.weights._replace(
-        held_bytes=steps.weights.held_bytes + seen.held_bytes, vision_read_bytes=seen.read_bytes
+    weights = steps.weights
+    positions = reductions.more_positions(arch.backbone.positions, tokens.prefill)
+    weights = weights._replace(
+        held_bytes=weights.held_bytes + seen.held_bytes,
+        vision_read_bytes=seen.read_bytes,
+        prefill_read_bytes=weights.prefill_read_bytes + positions * weights.position_row_bytes,
     )
     figures = Figures(
         tokens, seen.counts, filled, steps.counts, weights, device_counts(layout), step
     )
     return Workload(figures, steps.growth, steps.expert_bytes, arch.spans)
-
-
-def draft_workload(arch: Architecture, point: Point, tokens: Tokens) -> Workload:
-    """Figures of a point's draft.
-
-    Parameters
-    ----------
-    arch : Architecture
-        Of the model.
-    point : Point
-        That drafts tokens.
-    tokens : Tokens
-        Of the point.
-    """
-    own, seen = draft_of(arch, point.draft), draft_point(arch, point)
-    heads = (seen.attention_heads, seen.key_value_heads, seen.attention)
-    layout, cache, step = layout_of(seen), seen.cache_format, drafting_of(point)
-    steps = step_figures(own, *heads, seen.latent, seen.weight_format, cache, layout)
-    filled = prefill_figures(own, tokens.prefill, tokens.cached, *heads, cache, layout)
-    counts = in_passes(steps.counts, step.passes)
-    figures = Figures(tokens, NO_PHASE, filled, counts, steps.weights, device_counts(layout), step)
-    return Workload(figures, steps.growth, steps.expert_bytes, own.spans)
 
 
 def column_value(
@@ -319,32 +311,3 @@ def column_value(
     ):
         read += reductions.activated_experts(held_experts, *routing, met) * expert_bytes
     return read if prefill else steps * step.passes * read
-
-
-def point_columns(
-    arch: Architecture,
-    point: Point,
-    image: ImageViews | None = None,
-    outputs: Sequence[Column] = OUTPUTS,
-) -> dict[str, int | float]:
-    """Columns of counts of one point, those of its draft included.
-
-    Parameters
-    ----------
-    arch : Architecture
-    point : Point
-    image : ImageViews, optional
-        Replaces that of the point, for upper bounds over many points.
-    outputs : sequence of Column
-    """
-    workload = workload_of(arch, point, image)
-    many = point.decode_steps, point.batch_size
-    found = {column.name: column_value(column, arch, workload, *many) for column in outputs}
-    if point.draft_tokens:
-        own = draft_of(arch, point.draft)
-        drafted = draft_workload(arch, point, workload.figures.tokens)
-        for column in outputs:
-            if column.drafted:
-                of_draft = column_value(column, own, drafted, *many)
-                found[column.name] = column.together(found[column.name], of_draft)
-    return found

@@ -9,7 +9,7 @@ from sweepengine.formulas.attention_times import steps_us
 from sweepengine.formulas.drafts import draft_of, draft_point
 from sweepengine.formulas.drafts import step_of as step_at
 from sweepengine.formulas.layer_times import summed
-from sweepengine.formulas.layout import Layout, share_of
+from sweepengine.formulas.layout import Layout, all_layers_of
 from sweepengine.formulas.passes import times_of
 from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.reductions import cached_before
@@ -67,7 +67,7 @@ def prefill_us(
     speeds : Speeds
         Rates of the device.
     """
-    parts = times_of(share_of(arch, *heads, layout), tokens, speeds)
+    parts = times_of(all_layers_of(arch, *heads, layout), tokens, speeds)
     return sum(part.layers * summed(part.operators) for part in parts)
 
 
@@ -96,7 +96,7 @@ def step_of(
     """
     new = Pass(sequences=sequences, tokens=tokens, cached=0, decode=1, features=features)
     fixed, lines = 0.0, []
-    for part in times_of(share_of(arch, *heads, layout), new, speeds):
+    for part in times_of(all_layers_of(arch, *heads, layout), new, speeds):
         fixed += part.layers * summed(part.operators)
         lines += [(line, span, part.layers) for _, line, span in part.lines]
     return Step(fixed, tuple(lines))
@@ -153,7 +153,7 @@ def timed(
 
     def prefill_of(sequences: float) -> float:
         new = Pass(sequences, tokens.prefill, tokens.cached, decode=0, features=rows)
-        return layout.pipeline * prefill_us(arch, heads, layout, new, speeds)
+        return prefill_us(arch, heads, layout, new, speeds)
 
     prefill, together = prefill_of(prefilled), batch
     if continuous:
@@ -163,7 +163,7 @@ def timed(
     before = cached_before(arch.convention, tokens.context)
     drafted, accepted = point.draft_tokens, step_at(point).accepted / A_TOKEN
     step = step_of(arch, heads, layout, batch, speeds, rows, 1 + drafted)
-    decode = layout.pipeline * step.total(before + drafted, steps)
+    decode = step.total(before + drafted, steps)
     if drafting is not None:
         own, seen = draft_of(arch, point.draft), draft_point(arch, point)
         own_heads, on = (seen.attention_heads, seen.key_value_heads), layout_of(seen)

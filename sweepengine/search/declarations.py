@@ -29,6 +29,8 @@ class Option(NamedTuple):
     """Its meaning, with the unit."""
     flag: str = ""
     """Its name on the command line; empty: made from `keyword`."""
+    alias: str = ""
+    """Another name on the command line: that of the input of points, where it differs."""
     keyword: str = ""
     """Its name in Python; empty: the name of the field."""
     shown: str = ""

@@ -179,7 +179,11 @@ def _designs(
     with told(f"{grid.source}: cost"):
         formula = condition(f"{grid.source}: cost", grid.cost)
         cost = folded.with_columns(formula.alias("cost"))["cost"]
-    if not cost.dtype.is_numeric() or not (cost.cast(pl.Float64) > 0).fill_null(False).all():
+    valid = cost.dtype.is_numeric()
+    if valid:
+        numbers = cost.cast(pl.Float64)
+        valid = bool(((numbers > 0) & numbers.is_finite()).fill_null(False).all())
+    if not valid:
         raise InputError(f"{grid.source}: cost: expected numbers above 0 for every design")
     per_request = (pl.col("cost") / pl.col(EACH)).alias("cost_per_request")
     return folded.with_columns(cost.cast(pl.Float64)).with_columns(per_request), count

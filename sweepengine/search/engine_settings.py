@@ -58,4 +58,4 @@ def engine_settings(
     values = engine_values(framework, options, framework)
     given = EngineSettings(*(values[name] for name in EngineSettings._fields))
     engine = version_of(framework, options.framework_version or NEWEST)
-    return settings_of(engine, device.name, device.usable_bytes, layout, given)
+    return settings_of(engine, device.product, device.usable_bytes, layout, given)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sweepengine.costs.time_parts import TimeParts, time_parts
 from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError, printable
@@ -13,15 +14,14 @@ from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import timing_target
 from sweepengine.engine.frames import cost
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.serving import SERVING
+from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.layout_checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths, lengths_of
-from sweepengine.grid.plain import layout_of
 from sweepengine.grid.points import checked_point, shown_input
 from sweepengine.grid.shorthand import read_layout, read_precision
-from sweepengine.search.fit import bound_by, fewest
+from sweepengine.search.fit import fewest, within_nodes
 from sweepengine.search.limits_map import Maps, find_maps
 from sweepengine.search.options import EngineOptions, LatencyTargets, MapOptions
 from sweepengine.search.placements import (
@@ -111,7 +111,7 @@ def controls_of(model: Model) -> list[Control]:
     return [
         *controls,
         Control("attention", "attention", "flash", ("flash", "eager")),
-        Control("serving", "serving", SERVING[0], SERVING),
+        Control("serving", "serving", SERVING[CONTINUOUS], SERVING),
         Control("framework", "serving engine", FRAMEWORKS[0], FRAMEWORKS),
         Control("times", "times", TIMES[0], TIMES),
         Control("ttft", "TTFT target, s", "2"),
@@ -135,8 +135,8 @@ class Explored(NamedTuple):
     """Bytes of a device: `weights`, `runtime`, `activations`, `graphs`, `cache`, `capacity`."""
     device_tokens_per_s: float
     times: Timeline
-    bound: dict[str, dict[str, float]]
-    """For each phase: the share of its time by what bounds it."""
+    parts: TimeParts
+    """Of its TTFT and TPOT."""
     front: pl.DataFrame
     """Pareto front of batch sizes, layouts and formats that fit and meet the TTFT."""
     maps: Maps
@@ -183,7 +183,7 @@ def explore(
 
     limit, layout = group_limit(loaded, timing, EngineOptions()), state["layout"]
     if layout == FEWEST:
-        layouts = layouts_of(loaded, limit, simple=True)
+        layouts = within_nodes(layouts_of(loaded, limit, simple=True), kind)
         rows = steady({"precision": precision, "layout": layouts, "batch_size": 1})
         (layout,) = spelled_layouts(fewest(rows))
     point = _point(timed, state, lengths, layout)
@@ -195,12 +195,8 @@ def explore(
     named = device.name if isinstance(device, Device) else str(device)
     inputs |= {"device": named, "framework": timing.framework, "serving": state["serving"]}
     costs = cost(model, timing.times, **inputs)
-    if state["serving"] == SERVING[0]:
-        throughput = batch * point.decode_steps / (costs["ttft_seconds"] + costs["decode_seconds"])
-        throughput /= costs["devices"]
-    else:
-        rows = steady({"precision": precision, "layout": layout_of(point), "batch_size": batch})
-        throughput = rows["device_tokens_per_s"][0]
+    throughput = batch * point.decode_steps / (costs["ttft_seconds"] + costs["decode_seconds"])
+    throughput /= costs["devices"]
     sequences = ceil_div(batch, point.data_parallel)
     memory = {
         "weights": int(costs["weight_bytes"]),
@@ -231,7 +227,7 @@ def explore(
         memory=memory,
         device_tokens_per_s=throughput,
         times=line,
-        bound=bound_by(line),
+        parts=time_parts(line),
         front=front,
         maps=maps,
     )

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sweepengine.costs.spec_sheet import formats_text
-from sweepengine.costs.timeline import Timeline, timeline
+from sweepengine.costs.time_parts import TimeParts, time_parts
+from sweepengine.costs.timeline import timeline
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
@@ -20,6 +21,7 @@ from sweepengine.grid.lengths import Lengths, condensed, lengths_of
 from sweepengine.grid.plain import image_of
 from sweepengine.grid.points import default_values
 from sweepengine.grid.shorthand import layout_name
+from sweepengine.search.concurrency import MEETS, Verdict, batches_within, verdict
 from sweepengine.search.declarations import checked
 from sweepengine.search.options import FitOptions
 from sweepengine.search.placements import (
@@ -39,7 +41,7 @@ CONTEXTS = (2_048, 8_192, 32_768, 131_072)
 PAGE_CONTEXTS = (1_024, 2_048, 4_096, 8_192)
 """Contexts shown, tokens; of models with vision the second."""
 BATCHES = (1, 8, 64)
-"""Batch sizes shown, and the largest that fits."""
+"""Batch sizes shown, with the largest within the targets and the largest that fits."""
 
 
 class Card(NamedTuple):
@@ -49,18 +51,24 @@ class Card(NamedTuple):
     layout: str
     devices: int
     served: pl.DataFrame
-    """A row per batch size that fits, or batch size 1 where none does; columns are those of
-    `steady_state.STEADY_STATE_COLUMNS`."""
+    """A row per batch size shown that fits, or batch size 1 where none does; columns are those of
+    `steady_state.STEADY_STATE_COLUMNS`, and `meets`: whether it meets the targets."""
+    verdict: Verdict
     largest: dict[int, int]
     """Largest batch size by tokens of a request, prompt and answer."""
-    bound: dict[str, dict[str, float]]
-    """For each phase: the share of its time by what bounds it, at the largest batch size shown."""
+    parts: TimeParts
+    """Parts of TTFT and TPOT at the batch of the verdict, of a request of mean lengths."""
     requests: pl.DataFrame
-    """Latency percentiles at the largest batch size shown (`requests.percentiles`)."""
+    """Latency percentiles at the batch of the verdict (`requests.percentiles`)."""
     basis: str
     sized: bool
     """Whether the serving engine must be set to run as many sequences as the batch has, as nothing
     fits beside the memory that it keeps for its default number."""
+
+    @property
+    def answered(self) -> dict[str, Any]:
+        """The row of the batch of the verdict."""
+        return self.served.row(by_predicate=pl.col("batch_size") == self.verdict.batch, named=True)
 
     @property
     def fits(self) -> bool:
@@ -70,7 +78,8 @@ class Card(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON; the device by its name."""
         frames = {"served": self.served.to_dicts(), "requests": self.requests.to_dicts()}
-        return self._asdict() | frames | {"device": self.device.name, "fits": self.fits}
+        records = {"verdict": self.verdict._asdict(), "parts": self.parts._asdict()}
+        return self._asdict() | frames | records | {"device": self.device.name, "fits": self.fits}
 
 
 class Fit(NamedTuple):
@@ -96,6 +105,9 @@ class Fit(NamedTuple):
                 "distinct": self.lengths.requests,
                 "decode_steps": self.lengths.mean("decode_steps", self.model),
             },
+            "targets": self.options.targets._asdict(),
+            "users": self.options.users,
+            "rate": self.options.rate,
             "setting": self.options.serving._asdict()
             | self.options.engine._asdict()
             | self.options.speculation._asdict(),
@@ -164,7 +176,8 @@ def _card(
     device, contexts = timing.device, _contexts(model)
     if layouts is None:
         limit = group_limit(model, timing, engine)
-        layouts = drafting_layouts(model, speculation, layouts_of(model, limit, simple=True))
+        layouts = within_nodes(layouts_of(model, limit, simple=True), device)
+        layouts = drafting_layouts(model, speculation, layouts)
     one = {"layout": layouts, "batch_size": 1}
     rows, sized = fewest(swept(one, lengths, False)), False
     if engine.max_sequences is None and not (rows["fits"][0] and rows["devices"][0] == 1):
@@ -172,35 +185,48 @@ def _card(
         fewer = not rows["fits"][0] or tried["devices"][0] < rows["devices"][0]
         rows, sized = (tried, True) if tried["fits"][0] and fewer else (rows, False)
     layout, largest = Layout(*rows.select(LAYOUT_COLUMNS).row(0)), dict.fromkeys(contexts, 0)
+    shown = {1}
     if rows.filter(FITS).height:
         most = min(max(rows["largest_batch"][0], 1), INPUTS["batch_size"].maximum)
-        batches = sorted({*(batch for batch in BATCHES if batch < most), most})
-        rows = swept({"layout": layout, "batch_size": batches}, lengths, sized)
+        shown = {*BATCHES, most}
+
+        def states(batches: Sequence[int]) -> pl.DataFrame:
+            return swept({"layout": layout, "batch_size": list(batches)}, lengths, sized)
+
+        rows = batches_within(states, most, options)
         no_answer = lengths_of("fit", model, {"answer": [0]})
         single = swept({"layout": layout, "batch_size": 1} | _prompts(model), no_answer, sized)
         largest = dict(zip(contexts, single["largest_batch"].to_list(), strict=True))
+    else:
+        rows = rows.with_columns(pl.lit(False).alias(MEETS))
+    found = verdict(rows, options)
+    shown |= {found.batch, rows.filter(MEETS)["batch_size"].max() or 1}  # type: ignore[arg-type]
+    rows = rows.filter(pl.col("batch_size").is_in(list(shown)))
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
-    last = rows.row(-1, named=True)
-    plan = ServedPlan(layout, precision, last["batch_size"], int(last["devices"]),
-                      last["requests_per_s"], speculation=speculation.axes)  # fmt: skip
-    axes = {
-        **speculation.axes,
-        "precision": precision,
-        "layout": layout,
-        "batch_size": plan.batch_size,
-    }
-    grid = search_grid(model, timing, axes, condensed(lengths, 1))
+    answered = rows.row(by_predicate=pl.col("batch_size") == found.batch, named=True)
+    plan = ServedPlan(layout, precision, found.batch, int(answered["devices"]),
+                      answered["requests_per_s"], speculation=speculation.axes)  # fmt: skip
+    axes = {"precision": precision, "layout": layout, "batch_size": plan.batch_size}
+    axes |= speculation.axes
+    grid = search_grid(model, timing, axes, condensed(lengths, 1), "fit", engine)
     return Card(
         device=device,
         layout=layout_name(layout),
         devices=plan.devices,
         served=rows,
+        verdict=found,
         largest=largest,
-        bound=bound_by(timeline(grid.model, grid.point, timing)),
-        requests=percentiles(model, plan, timing, lengths, serving),
+        parts=time_parts(timeline(grid.model, grid.point, timing)),
+        requests=percentiles(model, plan, timing, lengths, serving, engine),
         basis=basis(model.architecture, timing, True),
         sized=sized,
     )
+
+
+def within_nodes(layouts: Sequence[Layout], device: Device) -> list[Layout]:
+    """Layouts whose tensor groups lie within a node of the device, as engines are deployed."""
+    node = device.links.devices_a_node if device.links else 1
+    return [layout for layout in layouts if layout.tensor <= node]
 
 
 def fewest(rows: pl.DataFrame) -> pl.DataFrame:
@@ -227,15 +253,3 @@ def _prompts(model: Model) -> dict[str, list[int]]:
         return {"prompt_tokens": list(_contexts(model))}
     tokens = _image_tokens(model)
     return {"text_tokens": [max(context - tokens, 0) for context in _contexts(model)]}
-
-
-def bound_by(times: Timeline) -> dict[str, dict[str, float]]:
-    """For each phase: the share of its time by what bounds it, largest first."""
-    shares: dict[str, dict[str, float]] = {}
-    for time in times.operators:
-        of_phase = shares.setdefault(time.stage, {})
-        of_phase[time.bound] = of_phase.get(time.bound, 0.0) + time.of_stage
-    return {
-        phase: dict(sorted(of_phase.items(), key=lambda part: -part[1]))
-        for phase, of_phase in shares.items()
-    }

@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from sweepengine.formulas.formats import OWN
 from sweepengine.formulas.points import INPUTS, MOST_DRAFTED
-from sweepengine.formulas.serving import SERVING
+from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speculation import DRAFTS
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.search.declarations import Option
@@ -150,10 +150,12 @@ class RequestOptions(NamedTuple):
     prompt: Annotated[
         int | None,
         Option("Tokens of a prompt, without those of images.",
+               alias="--prompt-tokens",
                shown=f"{_default('prompt_tokens')}; with images {_default('text_tokens')}"),
     ] = None  # fmt: skip
     answer: Annotated[
-        int | None, Option("Tokens of an answer.", shown=_default("decode_steps"))
+        int | None,
+        Option("Tokens of an answer.", alias="--decode-steps", shown=_default("decode_steps")),
     ] = None
     cached_tokens: Annotated[
         int | None, Option("Tokens before the prompt that are already in the KV cache.")
@@ -165,8 +167,17 @@ class RequestOptions(NamedTuple):
 
 
 class FitOptions(NamedTuple):
-    """Options of `fit`: how a model runs on each device."""
+    """Options of `fit`: what must be met, and how a model runs on each device."""
 
+    targets: LatencyTargets = LatencyTargets()
+    users: Annotated[
+        int | None, Option("Requests that must run at once on one replica.", **_BATCH)
+    ] = None
+    rate: Annotated[
+        float | None,
+        Option("Requests/s that one replica must serve.", above=0.0, most=1e12,
+               expected="requests a second above 0"),
+    ] = None  # fmt: skip
     layout: Layout = None
     precision: Precision = OWN
     framework: Framework = FRAMEWORKS[0]
@@ -249,7 +260,7 @@ class PlaceOptions(NamedTuple):
     """Options of `explain`: the timing target and the serving mode."""
 
     framework: Framework = FRAMEWORKS[0]
-    serving: Serving = SERVING[0]
+    serving: Serving = SERVING[CONTINUOUS]
     times: Times = None
     engine: EngineOptions = EngineOptions()
 
@@ -258,7 +269,7 @@ class SloOptions(NamedTuple):
     """Options of `slo`: timing targets, serving mode, achievable peaks and prices."""
 
     framework: Framework = FRAMEWORKS[0]
-    serving: Serving = SERVING[0]
+    serving: Serving = SERVING[CONTINUOUS]
     times: Times = None
     compute_fraction: Annotated[
         float, Option("Fraction of the compute peaks that kernels reach, for --times roofline.")

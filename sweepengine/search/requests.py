@@ -14,7 +14,7 @@ from sweepengine.engine.lazy import grid_frames
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import ServingEngine, queued
 from sweepengine.grid.lengths import Lengths, lengths_of, quantile
-from sweepengine.search.options import ServingAssumptions
+from sweepengine.search.options import EngineOptions, ServingAssumptions
 from sweepengine.search.placements import search_grid
 from sweepengine.search.plans import ServedPlan
 from sweepengine.search.steady_state import (
@@ -100,6 +100,7 @@ def percentiles(
     timing: TimingTarget,
     lengths: Lengths,
     serving: ServingAssumptions,
+    engine: EngineOptions = EngineOptions(),  # noqa: B008 -- immutable
 ) -> pl.DataFrame:
     """Latency percentiles of a plan, from one sweep over all lengths.
 
@@ -111,6 +112,8 @@ def percentiles(
         Device and serving engine of the plan.
     lengths : Lengths
     serving : ServingAssumptions
+    engine : EngineOptions
+        Settings of the serving engine.
 
     Returns
     -------
@@ -122,12 +125,12 @@ def percentiles(
     def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame, ServingEngine]:
         axes = {**plan.speculation, "precision": plan.precision, "layout": layout,
                 "batch_size": batch}  # fmt: skip
-        grid = search_grid(model, timing, axes, lengths)
+        grid = search_grid(model, timing, axes, lengths, "deploy", engine)
         frame = pl.concat(swept_frames(grid, ("decode_kv_cache_bytes",)))
         (measures,) = steady_states(grid, frame, timing, serving).to_dicts()
         return measures, frame, engine_of_candidates(grid, frame[:1], timing)
 
-    measures, each, engine = swept(plan.layout, plan.batch_size)
+    measures, each, adds = swept(plan.layout, plan.batch_size)
     steps = lengths.column("decode_steps", model)
     if plan.prefill_layout is not None:
         worker, prefills, _ = swept(plan.prefill_layout, 1)
@@ -141,7 +144,7 @@ def percentiles(
         arrays = {
             name: each[name].to_numpy()[None, :] for name in PROMPT_COLUMNS if name in each.columns
         }
-        prompted = taken_in(arrays, engine)[0]
+        prompted = taken_in(arrays, adds)[0]
         ttft = prompted + (measures["ttft_mean_s"] - float(prompted @ lengths.weights))
         tpot = measures["tpot_s"] or 0.0
     # A request's share of the devices follows from its prefill and its share of decode steps.

@@ -6,14 +6,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sweepengine.costs import metrics
 from sweepengine.costs.device_memory import memory_on
-from sweepengine.costs.metrics import AT_PEAK, Achievable
+from sweepengine.costs.device_times import AT_PEAK, MEASURES, Achievable, slowed, times_on
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import TimingTarget, timing_target
-from sweepengine.engine.frames import seconds_of_points
 from sweepengine.engine.memory import memory_counts
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
@@ -31,8 +29,9 @@ from sweepengine.search.targets import (
 
 FRONT_COLUMNS = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
             "largest_batch")  # fmt: skip
-MEMORY_STRUCT = "memory"
-"""Column of what a device holds (`costs.device_memory.memory_on`)."""
+MEMORY_STRUCT, TIMES_STRUCT = "memory", "times"
+"""Columns of what a device holds (`costs.device_memory.memory_on`), and of what requests see
+(`costs.device_times.times_on`)."""
 RATE = "device_tokens_per_s"
 _PREFER = [RATE, "user_tokens_per_s"]
 
@@ -90,8 +89,7 @@ def find_answers(
         Grid or dataset.
     devices : sequence of Device
     targets : LatencyTargets
-        A batch meets the TTFT when vision and prefill of the whole batch end in time. It meets the
-        TPOT when decode steps are fast enough on average.
+        Of a request in steady state; where serving is static, of a batch that is filled at once.
     options : SloOptions
 
     Raises
@@ -125,40 +123,21 @@ def find_answers(
         )
         for timing in timings
     ]
-    inputs, stages = source.inputs, source.stages_there
+    inputs = source.inputs
     counted = memory_counts(source.loaded)
     settings = {
         "framework": FRAMEWORKS.index(options.framework),
         **engine_values("slo", options.engine, options.framework),
     }
-    for batch in source.frames([*inputs, *_columns(devices, stages, inputs, counted)]):
+    timings = [timing._replace(device=slowed(timing.device, achievable)) for timing in timings]
+    outputs = sorted({"devices", *counted} - set(inputs))
+    for batch in source.frames([*inputs, *outputs]):
         for i, timing in enumerate(timings):
-            points = _measured(source, batch, timing, options, achievable, settings)
+            points = _measured(source, batch, timing, options.serving, settings)
             answers[i] = _add(answers[i], targets, points)
     if not answers[0].points:
         raise InputError(f"{source.place}: no points match: expected at least one")
     return answers
-
-
-def _columns(
-    devices: Sequence[Device],
-    stages: Sequence[str],
-    inputs: Sequence[str],
-    counted: Sequence[str],
-) -> list[str]:
-    measures = [m for device in devices for m in _measures(device, AT_PEAK, stages)]
-    names = {name for measure in measures for name in measure.meta.root_names()}
-    names |= {"devices", *counted}
-    return sorted(names - set(inputs))
-
-
-def _measures(device: Device, achievable: Achievable, stages: Sequence[str]) -> list[pl.Expr]:
-    return [
-        metrics.ttft_seconds(device, achievable, stages).alias("ttft_s"),
-        metrics.tpot_seconds(device, achievable).alias("tpot_s"),
-        metrics.tokens_per_second_per_user(device, achievable).alias("user_tokens_per_s"),
-        metrics.tokens_per_second(device, achievable, stages).alias("device_tokens_per_s"),
-    ]
 
 
 def _memory_measures() -> list[pl.Expr]:
@@ -174,12 +153,11 @@ def _measured(
     source: Source,
     batch: pl.DataFrame,
     timing: TimingTarget,
-    options: SloOptions,
-    achievable: Achievable,
+    serving: str,
     settings: Mapping[str, int],
 ) -> pl.DataFrame:
     """Inputs, `FRONT_COLUMNS` and `fits` of points on a timing target."""
-    device, stages = timing.device, source.stages_there
+    device = timing.device
     names_device = "device" in source.inputs
     if names_device:  # each device gets the points that name it
         batch = batch.filter(pl.col("device").cast(pl.String) == device.name)
@@ -187,30 +165,12 @@ def _measured(
         raise InputError(
             f"slo: {device.name}: its file has no link: expected one, as points use several devices"
         )
-    memory = memory_on(source.loaded, device, source.columns, {} if names_device else settings)
-    batch = batch.with_columns(memory.alias(MEMORY_STRUCT))
-    if timing.times == ROOFLINE:
-        measures = _measures(device, achievable, stages)
-        return batch.select(*source.inputs, *measures, *_memory_measures())
-    model = source.loaded._replace(devices=(device,), times=timing.times)
-    added = {
-        "device": pl.lit(device.name),
-        "framework": pl.col("framework") if names_device else pl.lit(options.framework),
-        "serving": pl.col("serving") if names_device else pl.lit(options.serving),
-    }
-    kept = [name for name in source.inputs if name in model.inputs and name not in added]
-    seconds = seconds_of_points(batch.select(*kept, **added), model)
-    tpot = pl.when(pl.col("decode_steps") > 0).then("tpot_seconds")
-    tokens = pl.col("batch_size") * pl.col("decode_steps") / pl.col("devices")
-    measures = [
-        pl.col("ttft_seconds").alias("ttft_s"),
-        tpot.alias("tpot_s"),
-        (1.0 / tpot).alias("user_tokens_per_s"),
-        (tokens / (pl.col("ttft_seconds") + pl.col("decode_seconds"))).alias("device_tokens_per_s"),
-        *_memory_measures(),
-    ]
-    counts = batch.drop([name for name in seconds.columns if name in batch.columns])
-    return counts.hstack(seconds).select(*source.inputs, *measures)
+    stated = {} if names_device else settings
+    memory = memory_on(source.loaded, device, source.columns, stated).alias(MEMORY_STRUCT)
+    times = times_on(source.loaded, timing, source.columns, stated, serving).alias(TIMES_STRUCT)
+    seen = [pl.col(TIMES_STRUCT).struct.field(name) for name in MEASURES]
+    measured = batch.with_columns(memory, times)
+    return measured.select(*source.inputs, *seen, *_memory_measures())
 
 
 def _add(answer: Answer, targets: LatencyTargets, shown: pl.DataFrame) -> Answer:

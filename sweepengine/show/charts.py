@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from sweepengine.costs import metrics
 from sweepengine.costs.device_memory import figure_on
+from sweepengine.costs.device_times import times_on
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
+from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.layout import Layout, expert_groups
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.reductions import activated_experts
@@ -138,15 +140,17 @@ def heat_map(source: Source, device: Device) -> Chart | None:
         pl.col("batch_size").max().alias("largest"),
     )
     counts = axes.pipe(source.collected).row(0, named=True)
+    timing = timing_target(device)
     if counts["K"] < 2 or counts["B"] < 2:
         return None
     steps = _binned("decode_steps", counts["K"], counts["low"], counts["high"])
     batches = _binned("batch_size", counts["B"], counts["least"], counts["largest"])
     fits = figure_on(source.loaded, device, source.columns, "fits")
+    tpot = times_on(source.loaded, timing, source.columns).struct.field("tpot_s")
     cells = folded(
         source,
         [steps, batches],
-        [Fold("tpot_ms", pl.when(fits).then(metrics.tpot_seconds(device) * 1000)),
+        [Fold("tpot_ms", pl.when(fits).then(tpot * 1000)),
          Fold("fits", fits, "any")],
         pl.col("decode_steps") > 0,
     ).sort("batch_size", "decode_steps")  # fmt: skip
@@ -155,7 +159,8 @@ def heat_map(source: Source, device: Device) -> Chart | None:
         return None
     low, high = shown["tpot_ms"].min(), shown["tpot_ms"].max()
     title = f"TPOT on {device.name}: {figure(low)} to {figure(high)} ms"  # type: ignore[arg-type]
-    note = f"{note_of(source)}; means of points that fit in memory; blank: none fits"
+    note = f"{note_of(source)}; means of points that fit in memory; blank: none fits; "
+    note += basis(source.loaded.architecture, timing, True)
     for letter, name in (("K", "decode_steps"), ("B", "batch_size")):
         if counts[letter] > MOST_BINS:
             note += f"; {letter} in {cells[name].n_unique()} bins"

@@ -20,8 +20,8 @@ from sweepengine.data.devices import GIGA
 from sweepengine.data.errors import InputError, printable
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
+from sweepengine.grid.points import phases_of
 from sweepengine.search.exploration import Control, Explored, controls_of, explore
-from sweepengine.show.cards import bound_text
 from sweepengine.show.charts import fronts_drawn
 from sweepengine.show.map_chart import maps_chart
 from sweepengine.show.operators_chart import WIDTH, operators_bars, operators_roofline
@@ -53,14 +53,13 @@ def view_of(answer: Explored) -> dict[str, Any]:
          f"{cost['largest_batch']:,}"),
         ("pool", "KV pool, tokens", cost["kv_pool_tokens"], f"{cost['kv_pool_tokens']:,}"),
         *(
-            (f"{stage}_bound", f"{stage} bound by", next(iter(parts)), bound_text(parts))
-            for stage, parts in answer.bound.items()
-            if parts
+            (f"{name.lower()}_limit", f"{name} limited by", part, f"{part}, {share:.0%}")
+            for name, (part, share) in answer.parts.limits.items()
         ),
     ]  # fmt: skip
     counts = [
         (stage, *(f"{cost[f'{stage}_{name}'] / scale:,.4g}" for name, scale in COUNTED.values()))
-        for stage in answer.bound
+        for stage in phases_of(model)
     ]
     return {
         "model": model.name,
@@ -80,6 +79,13 @@ def view_of(answer: Explored) -> dict[str, Any]:
             + ("" if fits else ": does not fit"),
         },
         "counts": {"columns": ("phase", *COUNTED), "rows": counts},
+        "parts": {
+            "columns": ("part of", "TTFT, ms", "TPOT, ms"),
+            "rows": [
+                (name, *(f"{of[name] * 1000:,.4g}" if name in of else "" for of in answer.parts))
+                for name in answer.parts.names
+            ],
+        },
         "front": _front(answer),
         "basis": [printable(answer.times.basis), *map(printable, model.notes), *map(
             printable, model.assumed)],

@@ -1,12 +1,13 @@
-"""Layouts and formats compared on a device: memory, what fits, and rooflines."""
+"""Layouts and formats compared on a device: memory, what fits, and rates."""
 
 from typing import Any
 
 import polars as pl
 
-from sweepengine.costs import metrics
 from sweepengine.costs.device_memory import figure_on
+from sweepengine.costs.device_times import times_on
 from sweepengine.data.devices import Device
+from sweepengine.data.speeds import timing_target
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.shorthand import layout_text
 from sweepengine.query.folds import Fold, folded
@@ -33,17 +34,16 @@ def layout_name(row: dict[str, Any]) -> str:
 def layout_table(source: Source, device: Device) -> Table | None:
     """Make a row for each layout and formats of a source; None if there is only one.
 
-    A point fits if the pool of the default serving engine holds its KV cache. Rates are rooflines
-    of the fastest point that fits.
+    A point fits if the pool of the default serving engine holds its KV cache. Rates are those of
+    the fastest point that fits, of requests in steady state.
     """
     keys = varying_layouts(source).columns
     if not keys:
         return None
-    stages = source.stages_there
     memory = figure_on(source.loaded, device, source.columns, "needed_bytes")
     fits = figure_on(source.loaded, device, source.columns, "fits")
-    user = metrics.tokens_per_second_per_user(device)
-    rate = metrics.tokens_per_second(device, stages=stages)
+    times = times_on(source.loaded, timing_target(device), source.columns).struct
+    user, rate = times.field("user_tokens_per_s"), times.field("device_tokens_per_s")
     rows = folded(
         source,
         keys,
@@ -74,5 +74,5 @@ def layout_table(source: Source, device: Device) -> Table | None:
         )
         for row in rows.iter_rows(named=True)
     ]
-    title = f"Layouts and formats: memory per device, rooflines of {device.name}"
+    title = f"Layouts and formats: memory and rates on {device.name}"
     return Table("layouts", title, columns, cells, 6)

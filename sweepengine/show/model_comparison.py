@@ -227,6 +227,7 @@ def notes(comparison: ModelComparison) -> list[str]:
         f"{_answer_text(comparison).capitalize()}. Real answers differ in length by model and "
         f"{unit}. Accuracy is not modelled.",
         *([WHOLE_PAGE] if unit == "page" else []),
+        *_without_tokens(comparison),
         "Requests join a running batch, on one device; the serving engine has its default "
         "settings.",
         *(f"Times: {basis}." for basis in comparison.bases),
@@ -237,6 +238,15 @@ def notes(comparison: ModelComparison) -> list[str]:
     else:
         lines.append(f"No prices were given: --price DEVICE=USD adds {unit}s/USD.")
     return lines
+
+
+def _without_tokens(comparison: ModelComparison) -> list[str]:
+    """A note on models that attend to features of images instead of giving them tokens."""
+    models = [source.loaded for source in comparison.sources]
+    crossed = [model.name for model in models if model.architecture.crossed_rows(1)]
+    if not crossed:
+        return []
+    return [f"Images of {', '.join(crossed)} are no tokens: cross attention meets their features."]
 
 
 def _answer_text(comparison: ModelComparison) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from sweepengine.costs.timeline import OperatorTime, Timeline
+from sweepengine.costs.timeline import BOUNDS, OperatorTime, Timeline
 from sweepengine.costs.titles import PHASES_OF_STEPS
 from sweepengine.data.devices import TERA
 from sweepengine.show.look import (
@@ -20,7 +20,7 @@ from sweepengine.show.look import (
 )
 
 WIDTH = 400
-BOUND_COLOURS = {"compute": BLUE, "memory": VERMILION, "links": PINK, "latency": GREY}
+BOUND_COLOURS = dict(zip(BOUNDS, (BLUE, VERMILION, PINK, GREY), strict=True))
 MOST_BARS = 8
 """Operators of a phase with a bar of their own; the others share one."""
 MILLI = 1000.0

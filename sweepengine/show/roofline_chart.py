@@ -19,7 +19,7 @@ MOST_DOTS = 1_000
 def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Chart | None:
     """Draw the roofs of devices, and the phases of points under the roof of one of them.
 
-    A dot is at the FLOPs per byte of the model's accounting, and at FLOPs / roofline time.
+    A dot is at the FLOPs per byte of the model's accounting, and at the rate of its roof.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def roofline_chart(source: Source, devices: Sequence[Device], at: Device) -> Cha
     measures = []
     for stage in stages:
         intensity = metrics.arithmetic_intensity((stage,))
-        rate = metrics.flops((stage,)) / metrics.roofline_seconds(at, (stage,)) / TERA
+        rate = metrics.attainable_flops_per_s(at, stage) / TERA
         measures += [Fold(f"{stage}:x", intensity), Fold(f"{stage}:y", rate)]
     measures.append(Fold("weights", metrics.total("weight_io_bytes", stages)))
     names = ("batch_size", "attention", "crop_rows", "crop_cols", "view_size",

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sweepengine.costs.cost_lines import CostLine
-    from sweepengine.costs.roofline import OnDevice
     from sweepengine.query.sources import Source
     from sweepengine.search.options import LatencyTargets
     from sweepengine.search.slo import Answer
@@ -43,8 +42,16 @@ def say(text: str = "", error: bool = False) -> None:
 
 
 def say_json(facts: object) -> None:
-    """Write facts as one line of JSON."""
-    say(json.dumps(facts))
+    """Write facts as one line of JSON; numbers that are not finite are null."""
+    say(json.dumps(_finite(facts), allow_nan=False))
+
+
+def _finite(facts: object) -> object:
+    if isinstance(facts, float):
+        return facts if math.isfinite(facts) else None
+    if isinstance(facts, Mapping):
+        return {name: _finite(value) for name, value in facts.items()}
+    return [_finite(value) for value in facts] if isinstance(facts, list | tuple) else facts
 
 
 def cell(value: object) -> str:
@@ -54,6 +61,11 @@ def cell(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def four_digits(value: float) -> str:
+    """Format a number with four significant digits, or all digits of its whole part."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> None:
@@ -85,7 +97,7 @@ def _broken_pipe() -> NoReturn:
 
 
 def show_explanation(title: str, total: "CostLine", formulas: bool) -> None:
-    """Print the cost of one workload as a tree, with the share of each layer.
+    """Print the cost of one workload as a tree, with the share of each layer; JSON has all digits.
 
     Parameters
     ----------
@@ -102,41 +114,20 @@ def show_explanation(title: str, total: "CostLine", formulas: bool) -> None:
         rows.append(
             (
                 "  " * depth + part.name + times,
-                f"{part.tensor_flops:,}",
-                f"{part.cuda_flops:,}",
-                f"{part.flops / total.flops:.2%}",
-                f"{part.activation_io_bytes:,}",
-                f"{part.weight_io_bytes:,.0f}",
-                f"{part.kv_io_bytes:,}",
-                f"{part.moved_bytes / total.moved_bytes:.2%}",
-                *([f"{part.link_bytes:,}"] if total.link_bytes else []),
+                four_digits(part.tensor_flops / 1e12),
+                four_digits(part.cuda_flops / 1e12),
+                f"{part.flops / total.flops:.1%}",
+                four_digits(part.activation_io_bytes / 1e9),
+                four_digits(part.weight_io_bytes / 1e9),
+                four_digits(part.kv_io_bytes / 1e9),
+                f"{part.moved_bytes / total.moved_bytes:.1%}",
+                *([four_digits(part.link_bytes / 1e9)] if total.link_bytes else []),
                 *([part.formula] if formulas else []),
             )
         )
-    columns = ("layer", "tensor FLOPs", "CUDA FLOPs", "share of FLOPs", "activation bytes",
-               "weight bytes", "KV cache bytes", "share of bytes",
-               *(["link bytes"] if total.link_bytes else []))  # fmt: skip
+    columns = ("layer", "tensor TFLOP", "CUDA TFLOP", "share", "activations GB", "weights GB",
+               "KV cache GB", "share", *(["links GB"] if total.link_bytes else []))  # fmt: skip
     print_table(title, rows, (*columns, "formula") if formulas else columns)
-
-
-def show_roofline(point: "OnDevice") -> None:
-    """Print the roofline time of each phase on a device, and whether the point fits."""
-    rows = [
-        (time.stage, *(f"{seconds * 1000:,.3f}" for seconds in time[1:5]), time.bound)
-        for time in point.stages
-    ]
-    many = f" x {point.devices}" if point.devices > 1 else ""
-    title = f"{point.device.name}{many}: lower bound at the peaks of the data sheet, ms"
-    say()
-    print_table(title, rows, ("phase", "compute", "memory", "links", "total", "bound by"))
-    memory = point.memory
-    parts = (("weights", point.weight_bytes), ("runtime", memory.runtime_bytes),
-             ("activations", memory.activation_bytes), ("CUDA graphs", memory.graph_bytes),
-             ("KV pool", memory.pool_bytes))  # fmt: skip
-    shown = ", ".join(f"{name} {value / 1e9:,.1f}" for name, value in parts)
-    say(f"memory per device, GB: {shown}; of {memory.usable_bytes / 1e9:,.1f} usable")
-    fits = f"{'fits' if point.fits else 'does not fit'}, largest batch {memory.largest_batch:,}"
-    say(f"KV pool: {memory.pool_tokens:,} tokens; the batch {fits}")
 
 
 def show_validation(validation: "Validation") -> None:

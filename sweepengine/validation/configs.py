@@ -32,7 +32,8 @@ from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import NO_IMAGE
-from sweepengine.grid.plain import image_of_sizes, point_columns
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.plain import image_of_sizes
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor
@@ -134,7 +135,7 @@ class Built(NamedTuple):
                     inputs["position_ids"] = torch.arange(start, start + tokens)[None]
                 if rows:
                     hidden = self.config.hidden_size
-                    inputs[self.states] = torch.zeros(batch, rows, hidden)
+                    inputs[self.states] = torch.zeros(batch, rows, hidden, dtype=self.body.dtype)
                 out = self.body(input_ids=ids, use_cache=True, **inputs)
                 if self.head is None:
                     return

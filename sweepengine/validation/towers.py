@@ -24,6 +24,7 @@ from transformers.models.mllama import modeling_mllama as mllama
 from sweepengine.data.errors import InputError
 from sweepengine.data.huggingface import reading_of
 from sweepengine.data.models import Model
+from sweepengine.data.preprocessors import family_rows
 from sweepengine.formulas.images import ONE_SIZE, image_of_size
 from sweepengine.formulas.views import View
 from sweepengine.grid.plain import vision_figures
@@ -102,7 +103,9 @@ def build(config: dict[str, Any]) -> Any:
 def tower_parameters(model: Any) -> int:
     """Number of parameters outside decoder and head."""
     head = model.get_output_embeddings()
-    text = {id(weight) for weight in model.get_decoder().parameters()}
+    decoder = model.get_decoder()
+    decoder = getattr(decoder, "decoder", decoder)  # of a language model with an encoder
+    text = {id(weight) for weight in decoder.parameters()}
     text |= {id(weight) for weight in head.parameters()} if head is not None else set()
     return sum(weight.numel() for weight in model.parameters() if id(weight) not in text)
 
@@ -132,7 +135,16 @@ def _mask_flops(model: Any, inputs: Inputs) -> int:
     )
 
 
+def _encoded_with_text(model: Any, inputs: Inputs) -> Any:
+    """Outputs of the encoder of Florence-2 on the features of an image, and on text."""
+    features = model.get_image_features(**inputs).pooler_output
+    text = family_rows()["florence2"]["numbers"]["extra"] - 1
+    rows = torch.cat([features, features.new_zeros(1, text, features.shape[-1])], dim=1)
+    return model.model.language_model.encoder(inputs_embeds=rows).last_hidden_state
+
+
 FEATURES: dict[str, Callable[[Any, Inputs], Any]] = {
+    "florence2": _encoded_with_text,
     "mllama": _projected_tiles,
     "vision-encoder-decoder": lambda model, inputs: model.encoder(**inputs).last_hidden_state,
     "whisper": lambda model, inputs: model.model.encoder(**inputs).last_hidden_state,

@@ -3,6 +3,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine import metrics
+from sweepengine.costs.device_times import Achievable, slowed
 from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.parameters import parameter_parts
 
@@ -58,7 +59,7 @@ def test_decode_of_one_page_is_bound_by_the_weights_it_reads():
     point = se.evaluate(pl.DataFrame({"crop_rows": [1], "crop_cols": [2]}))
     assert point.select(metrics.bound(H100, "decode")).item() == "bandwidth"
     assert point.select(metrics.bound(H100, "vision")).item() == "compute"
-    tpot = point.select(metrics.tpot_seconds(H100)).item()
+    tpot = point.select(metrics.memory_seconds(H100, "decode")).item() / 100
     group = RELEASED.architecture.groups[-1]
     mixture = group.feed_forward
     expert = 3 * RELEASED.architecture.backbone.hidden * mixture.expert_width * 2
@@ -70,21 +71,32 @@ def test_decode_of_one_page_is_bound_by_the_weights_it_reads():
     assert tpot < RELEASED.weight_bytes / H100.bytes_per_s
 
 
-def test_slower_kernels_take_longer_in_proportion():
+def test_attainable_rate_is_the_lower_roof():
     points = se.evaluate(pl.DataFrame({"batch_size": [1, 64]}))
-    half = metrics.Achievable(0.5, 0.5)
-    for stages in (("vision",), ("prefill",), ("vision", "prefill", "decode")):
-        peak, slow = points.select(
-            metrics.roofline_seconds(H100, stages).alias("peak"),
-            metrics.roofline_seconds(H100, stages, half).alias("slow"),
+    for stage in ("vision", "prefill", "decode"):
+        rate, work, traffic = points.select(
+            metrics.attainable_flops_per_s(H100, stage).alias("rate"),
+            metrics.compute_seconds(H100, stage).alias("work"),
+            metrics.memory_seconds(H100, stage).alias("traffic"),
         ).get_columns()
-        assert slow.to_list() == pytest.approx((2 * peak).to_list(), rel=1e-12)
+        flops = points.select(metrics.flops([stage])).to_series()
+        slower = [max(pair) for pair in zip(work, traffic, strict=True)]
+        assert rate.to_list() == pytest.approx([f / s for f, s in zip(flops, slower, strict=True)])
+
+
+def test_slower_peaks_take_longer_in_proportion():
+    whole, half = (
+        se.cost("qwen3-8b", "roofline", device=slowed(H100, Achievable(share, share)))
+        for share in (1.0, 0.5)
+    )
+    for name in ("prefill_seconds", "ttft_seconds", "tpot_seconds"):
+        assert half[name] == pytest.approx(2 * whole[name], rel=1e-9)
 
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan")])
 def test_fractions_are_of_the_peak(fraction):
     with pytest.raises(se.InputError, match="above 0, at most 1"):
-        metrics.roofline_seconds(H100, ("vision",), metrics.Achievable(fraction, 1.0))
+        slowed(H100, Achievable(fraction, 1.0))
 
 
 def test_weights_follow_the_heads():

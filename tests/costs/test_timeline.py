@@ -28,7 +28,7 @@ def found(model, point, device="h100-sxm", times=None):
 @pytest.mark.parametrize("times", ["silicon", "roofline"])
 def test_operators_add_up_to_stages(model, point, times):
     line = found(model, point, times=times)
-    cost = se.cost(model, times, device="h100-sxm", **point)
+    cost = se.cost(model, times, device="h100-sxm", serving="static", **point)
     for stage in ("vision", "prefill", "decode"):
         mine = [operator for operator in line.operators if operator.stage == stage]
         if mine:
@@ -38,13 +38,36 @@ def test_operators_add_up_to_stages(model, point, times):
     assert line.seconds.tpot == pytest.approx(cost["tpot_seconds"], rel=1e-11)
 
 
+@pytest.mark.parametrize(("model", "point"), CASES)
+@pytest.mark.parametrize("device", ["h100-sxm", "b200", "l40s", "a100-80gb"])
+@pytest.mark.parametrize("framework", ["vllm", "sglang"])
+def test_roofline_is_a_lower_bound_of_what_requests_see(model, point, device, framework):
+    inputs = {"device": device, "framework": framework, **point}
+    for more in ({}, {"serving": "static"}, {"batch_size": 64}):
+        fitted, least = (se.cost(model, times, **inputs | more) for times in ("", "roofline"))
+        for name in ("prefill_seconds", "ttft_seconds", "tpot_seconds"):
+            assert least[name] <= fitted[name], (name, more)
+
+
+def test_roofline_of_a_long_prompt_counts_no_masked_position(command):
+    point = {"prompt_tokens": 131_072, "device": "h100-sxm"}
+    least, fitted = (se.cost("llama-3.1-8b", times, **point) for times in ("roofline", ""))
+    assert 6 < least["ttft_seconds"] < 7
+    assert 8 < fitted["prefill_seconds"] < 9
+    done = command("explain", "--model", "llama-3.1-8b", "--device", "h100-sxm",
+                   "--prompt-tokens", 131_072, "--json")  # fmt: skip
+    ((place),) = json.loads(done.stdout)["devices"]
+    prefill = next(stage for stage in place["stages"] if stage["stage"] == "prefill")
+    assert prefill["total_s"] == pytest.approx(least["prefill_seconds"], rel=1e-9)
+
+
 def test_bounds_are_those_that_engineers_know():
     line = found("qwen3-32b", {"prompt_tokens": 4096, "batch_size": 8, "decode_steps": 500})
     by_name = {(o.stage, o.operator): o for o in line.operators}
     assert by_name["prefill", "MLP"].bound == "compute"
     assert by_name["decode", "MLP"].bound == "memory"
     assert 0.6 < by_name["decode", "MLP"].of_peak < 1
-    assert by_name["decode", "norms"].bound == "latency"
+    assert by_name["decode", "norms"].bound == "fixed costs"
     split = found("qwen3-32b", {"prompt_tokens": 4096, "batch_size": 8, "tensor_parallel": 8})
     links = [o for o in split.operators if (o.stage, o.operator) == ("prefill", "collectives")]
     assert "links" in {operator.bound for operator in links}

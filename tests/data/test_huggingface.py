@@ -16,8 +16,8 @@ from sweepengine.engine import tables
 from sweepengine.engine.compute import COMPILED, compute_arrays
 from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.points import Point
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import parse_grid
-from sweepengine.grid.plain import point_columns
 from tests.data.configs import FIGURES, all_configs, part_of
 
 CONFIGS = all_configs()

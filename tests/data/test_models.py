@@ -142,3 +142,29 @@ def test_model_that_extends_another_needs_a_name_of_its_own(tmp_path, name):
     path = model_file(tmp_path, f'extends = "deepseek-ocr-3b"\n{name}')
     with pytest.raises(InputError, match="name: expected a new name, as the file extends"):
         load_model(path)
+
+
+def split_model(tmp_path, name, layers):
+    text = known("models")["llama-3.1-8b"].read_text(encoding="utf-8")
+    text = text.replace('"llama-3.1-8b"', f'"{name}"', 1).replace('[[32, "full", "dense"]]', layers)
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "layers", ['[[1, "full", "dense"], [31, "full", "dense"]]', str([[1, "full", "dense"]] * 32)]
+)
+def test_a_model_whose_groups_are_split_is_the_same_model(tmp_path, layers):
+    split = load_model(split_model(tmp_path, "split", layers.replace("'", '"')))
+    assert split.architecture == load_model("llama-3.1-8b").architecture
+
+
+def test_more_groups_than_can_be_costed_in_time_are_one_line(tmp_path):
+    """Groups of one layer that are all alike are one group, whatever their number."""
+    alike = split_model(tmp_path, "alike", str([[1, "full", "dense"]] * 20_000).replace("'", '"'))
+    assert len(load_model(alike).architecture.groups) == 1
+    layers = str([[1, "full", "dense"], [1, "full", "none"]] * 80).replace("'", '"')
+    path = split_model(tmp_path, "many", layers)
+    with pytest.raises(InputError, match="160 groups of layers: expected at most 128"):
+        load_model(path)

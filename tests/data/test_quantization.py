@@ -112,7 +112,7 @@ def test_spellings_of_formats_are_known(quantized, config, weights, activation):
         (group({"num_bits": 8, "type": "int"}) | {"config_groups": {
             "a": {"weights": {"num_bits": 8, "type": "int"}},
             "b": {"weights": {"num_bits": 4, "type": "int", "group_size": 128}}}},
-         "config_groups: int8, int4: expected one format"),
+         'config_groups: int8, int4: expected one group of "Linear"'),
         ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "expected 4 bits"),
         ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "expected [128, 128]"),
         (GROUP, "config_groups: required key is missing"),
@@ -124,7 +124,8 @@ def test_spellings_of_formats_are_known(quantized, config, weights, activation):
         ("fp8", "expected a table"),
         (BLOCKS | {"ignore": "lm_head"}, "ignore: expected a list of modules"),
         (GROUP | {"config_groups": ["g"]}, "expected the format of"),
-        (group({"num_bits": 8, "type": "int"}) | {"ignore": ["re:("]}, "expected the format of"),
+        (group({"num_bits": 8, "type": "int"}) | {"ignore": ["re:("]},
+         "(: expected a regular expression without look-around and back-references"),
         ({"quant_algo": ["NVFP4"]}, "expected the format of"),
     ],
 )  # fmt: skip
@@ -133,6 +134,79 @@ def test_formats_that_are_not_known_are_refused_by_name(quantized, config, expec
         quantized("Qwen3-8B", config)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
+
+
+FP8_ATTENTION = {"targets": ["re:.*self_attn.*"],
+                 "weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}  # fmt: skip
+INT4_MLP = {"targets": ["re:.*mlp.*"],
+            "weights": {"num_bits": 4, "type": "int", "group_size": 128}}  # fmt: skip
+
+
+@pytest.mark.parametrize("groups", [[FP8_ATTENTION, INT4_MLP], [INT4_MLP, FP8_ATTENTION]])
+def test_every_group_has_its_targets_whatever_their_order(quantized, groups):
+    model = quantized("Qwen3-8B", GROUP | {"config_groups": dict(enumerate(groups))})
+    assert formats(model) == {"attention": "fp8-row", "mlp": "int4"}
+
+
+def test_group_of_linear_layers_takes_what_no_other_names(quantized):
+    rest = {**INT4_MLP, "targets": ["Linear"]}
+    model = quantized("Qwen3-8B", GROUP | {"config_groups": {"a": rest, "b": FP8_ATTENTION}})
+    assert formats(model) == {"attention": "fp8-row", "mlp": "int4"}
+
+
+def grouped(**changed):
+    return GROUP | {"config_groups": {"g": FP8_ATTENTION | changed}}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (grouped(targets=["re:.*vision.*"]), "targets: no matrix of the decoder is named"),
+        (grouped(targets=["lm_head"]), 'targets: "lm_head": expected a head that stays in bf16'),
+        (grouped(output_activations={"num_bits": 8}), "output_activations = "),
+        (grouped(rotation=True), "rotation: unknown key of group"),
+        (grouped(weights={"num_bits": 8, "type": "float", "sparsity": 2}),
+         "sparsity: unknown key of weights"),
+        (grouped(weights={"num_bits": 8, "type": "float", "strategy": "block",
+                          "block_structure": [64, 64]}), "weights of 8 bits, float"),
+        (grouped() | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparsity_config = "),
+        (grouped() | {"transform_config": {"r1": {}}}, "transform_config = "),
+        (grouped() | {"odd": 1}, "odd: unknown key of compressed-tensors"),
+        (GROUP | {"config_groups": {"a": FP8_ATTENTION, "b": INT4_MLP | {
+            "input_activations": {"num_bits": 8, "type": "float"}}}},
+         "input_activations: bf16, fp8: expected one format of activations"),
+        (BLOCKS | {"ignore": ["re:(?!model).*"]}, "(?!model).*: expected a regular expression"),
+        (BLOCKS | {"ignore": [f"*.{i}" for i in range(3000)]}, "3,000 patterns: expected at most"),
+        ({"quant_algo": "FP8", "odd": 1}, "odd: unknown key of modelopt"),
+    ],
+)  # fmt: skip
+def test_tables_that_are_read_in_part_alone_would_be_wrong_and_are_refused(
+    quantized, config, expected
+):
+    with pytest.raises(InputError, match="quantization_config: ") as error:
+        quantized("Qwen3-8B", config)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "note"),
+    [
+        ("mlp.down_proj", "mlp: mlp.down_proj is bf16 in 36 layers, modelled in fp8"),
+        ("mlp.gate_proj", "mlp: mlp.up_proj is fp8 in 36 layers, modelled in bf16"),
+        ("self_attn.o_proj", "attention: self_attn.k_proj is fp8 in 36 layers, modelled in bf16"),
+    ],
+)
+def test_a_matrix_that_differs_from_others_of_its_layer_is_said(quantized, module, note):
+    listed = [f"model.layers.{layer}.{module}" for layer in range(36)]
+    assert note in quantized("Qwen3-8B", BLOCKS | {"modules_to_not_convert": listed}).notes
+    whole = [f"model.layers.{i}.self_attn.{name}_proj" for i in range(36) for name in "qkvo"]
+    model = quantized("Qwen3-8B", BLOCKS | {"modules_to_not_convert": whole})
+    assert not [note for note in model.notes if " is " in note]
+
+
+def test_a_pattern_that_backtracks_is_matched_in_linear_time(quantized):
+    listed = BLOCKS | {"ignore": ["re:([a-z_.0-9]+)+X"]}
+    assert formats(quantized("Qwen3-8B", listed)).keys() == {"attention", "mlp", "activation"}
 
 
 def test_layers_that_stay_as_they_are_are_said(quantized):

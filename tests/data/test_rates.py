@@ -1,3 +1,6 @@
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
 import sweepengine as se
@@ -178,3 +181,14 @@ def test_rates_that_are_missing_or_too_many_are_named(tmp_path):
         load_rates.cache_clear()
         with pytest.raises(se.InputError, match=named):
             load_rates(path)
+
+
+@pytest.mark.parametrize("name", ["h100-sxm", "l4", "a100-80gb", "a800-80gb", "mi300x"])
+@pytest.mark.parametrize("renamed", ["mine", "l40s", "b200"])
+def test_a_device_file_under_another_name_is_the_same_device(tmp_path, name, renamed):
+    text = (Path(str(resources.files("sweepengine.data"))) / "devices" / f"{name}.toml").read_text()
+    path = tmp_path / f"{renamed}.toml"
+    path.write_text(text.replace(f'name = "{name}"', f'name = "{renamed}"'))
+    point = {"prompt_tokens": 3000, "batch_size": 8, "decode_steps": 100}
+    shipped, own = (se.cost("llama-3.1-8b", device=each, **point) for each in (name, path))
+    assert own == shipped

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from transformers import CONFIG_MAPPING
 
+import sweepengine as se
 from sweepengine.data.configs import uncovered
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.formulas.attention import attention_core, cached_values
 from sweepengine.formulas.layers import decoder_ends
 from sweepengine.formulas.points import Point
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import parse_grid
-from sweepengine.grid.plain import point_columns
 from sweepengine.validation.decoders import READ, decoder_types, no_decoders
 from tests.data.configs import all_configs, write
 from tests.data.test_huggingface import compare
@@ -76,7 +77,7 @@ def test_unknown_type_is_compared_with_known_ones(tmp_path):
 
 
 @pytest.mark.parametrize(("outer", "inner", "tied"), [(True, False, True), (False, True, False),
-                                                      (None, True, True)])  # fmt: skip
+                                                      (None, True, False)])  # fmt: skip
 def test_outer_config_decides_whether_the_head_is_tied(outer, inner, tied, tmp_path):
     config = saved("qwen3_vl")
     config["text_config"]["tie_word_embeddings"] = inner
@@ -153,6 +154,18 @@ def test_learned_positions_are_read_a_row_a_token(tmp_path):
     ends = decoder_ends(model.architecture.backbone, 100)
     assert ends.embedding.weight_io == 100 * 768
     assert ends.embedding.weights == (50257 + 1024) * 768
+
+
+@pytest.mark.parametrize(("tokens", "batch"), [(1, 1), (100, 1), (100, 4), (3000, 2)])
+def test_prefill_reads_the_positions_of_its_prompt_once_for_all_sequences(tokens, batch, tmp_path):
+    model = load_model(write(tmp_path, saved("gpt2")))
+    one = se.cost(model, prompt_tokens=1, decode_steps=1)
+    cost = se.cost(model, prompt_tokens=tokens, batch_size=batch, decode_steps=1)
+    row = 2 * 768
+    more = (tokens * batch - 1) * row + (min(tokens, 1024) - 1) * row
+    assert cost["prefill_weight_io_bytes"] == one["prefill_weight_io_bytes"] + more
+    steps = (batch - 1) * row
+    assert cost["decode_weight_io_bytes"] == one["decode_weight_io_bytes"] + steps
 
 
 def test_borrowed_caches_hold_nothing_and_are_read(tmp_path):

@@ -106,12 +106,12 @@ def test_columns_of_times_are_there_with_a_device_alone(grid_file):
 def test_stages_add_up_and_continuous_batches_wait():
     point = {"model": "deepseek-ocr-3b", "crop_rows": 2, "crop_cols": 3, "device": "h100-sxm",
              "batch_size": 16}  # fmt: skip
-    static = se.cost(**point)
+    static = se.cost(**point, serving="static")
     assert static["ttft_seconds"] == pytest.approx(
         static["vision_seconds"] + static["prefill_seconds"]
     )
     assert static["decode_seconds"] == pytest.approx(100 * static["tpot_seconds"])
-    served = se.cost(**point, serving="continuous")
+    served = se.cost(**point)
     assert served["prefill_seconds"] < static["prefill_seconds"]
     assert served["tpot_seconds"] > static["tpot_seconds"]
     assert served["ttft_seconds"] > served["vision_seconds"] + served["prefill_seconds"]

@@ -13,7 +13,7 @@ from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.phases import other_peak
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.reductions import activated_experts
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.counted import point_columns
 from tests.points import layer_pass, points
 
 RELEASED = load_model("deepseek-ocr-3b").architecture

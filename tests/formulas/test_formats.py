@@ -27,7 +27,7 @@ from sweepengine.formulas.formats import (
 )
 from sweepengine.formulas.gemms import Gemm, mlp_gemms
 from sweepengine.formulas.points import Point
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.counted import point_columns
 
 
 def weight_bytes(name, weights):

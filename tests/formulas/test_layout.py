@@ -9,6 +9,7 @@ from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.speeds import on_devices, timing_target
+from sweepengine.engine.frames import cost
 from sweepengine.formulas.layout import (
     WHOLE,
     Layout,
@@ -23,8 +24,8 @@ from sweepengine.formulas.layout import (
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.reductions import activated_experts
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.layout_checks import layout_problem
-from sweepengine.grid.plain import point_columns
 
 TWO = Layout(2, 1, 1, 1)
 DECODERS = ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-20b", "gemma-3-27b",
@@ -177,6 +178,50 @@ def test_stages_of_a_pipeline_are_those_worked_by_hand():
     layer, head = 3_187_703_808, 16_384 * 128_256
     assert last["weight_bytes"] == 2 * (14 * layer + head + 16_384)
     assert last["prefill_link_bytes"] == 0  # it sends nothing on
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "layers"),
+    [
+        ("gemma-3-27b", 8, {"window": 6, "full": 2}),  # every sixth of 62 layers is full
+        ("gemma-3-27b", 3, {"window": 17, "full": 4}),
+        ("gpt-oss-20b", 3, {"window": 4, "full": 4}),
+        ("llama-3.1-8b", 5, {"full": 7}),
+    ],
+)
+def test_busiest_stage_has_its_part_of_all_layers_and_of_each_kind(name, stages, layers):
+    arch = load_model(name).architecture
+    share = share_of(arch, 0, 0, Layout(1, 1, stages, 1))
+    found = {}
+    for group in share.groups:
+        kind = "window" if group.attention.window else "full"
+        found[kind] = found.get(kind, 0) + group.layers
+    assert found == layers
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4, 8])
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "gpt-oss-20b", "deepseek-v3", "gemma-2-9b"])
+def test_a_model_whose_groups_are_split_in_two_is_the_same_in_a_pipeline(name, stages):
+    model = load_model(name)
+    first, *others = model.architecture.groups
+    halves = (first._replace(layers=1), first._replace(layers=first.layers - 1))
+    other = model._replace(architecture=model.architecture._replace(groups=(*others, *halves)))
+    inputs = {"layout": f"pp{stages}", "device": "h200", "prompt_tokens": 1000, "batch_size": 8}
+    assert cost(other, **inputs) == pytest.approx(cost(model, **inputs), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "gemma-3-27b", "gpt-oss-20b", "deepseek-v3"])
+def test_a_pipeline_takes_the_time_of_all_its_stages_and_the_sends_between_them(name):
+    inputs = {"device": "h200", "prompt_tokens": 1000, "decode_steps": 10, "serving": "static"}
+    one, several = (cost(name, layout=text, **inputs) for text in ("tp8", "tp8-pp4"))
+    hidden = load_model(name).architecture.backbone.hidden
+    speeds = load_device("h200").links
+    for phase, passes, tokens in (("prefill", 1, 1000), ("decode", 10, 1)):
+        sends = several[f"{phase}_seconds"] - one[f"{phase}_seconds"]
+        moved = 2 * hidden * tokens / speeds.network_bytes_per_s
+        waited = 20e-6 + speeds.network_latency_s - speeds.latency_s
+        assert sends == pytest.approx(3 * passes * (waited + moved), rel=1e-6)
+    assert several["weight_bytes"] < 0.32 * one["weight_bytes"]
 
 
 def test_a_tied_head_is_held_where_its_table_is_not():

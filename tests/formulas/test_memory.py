@@ -72,7 +72,7 @@ def test_default_settings_are_those_of_the_engine_for_the_card():
     def settings(framework, device, layout=WHOLE, version="newest"):
         known = se.load_device(device)
         engine = version_of(framework, version)
-        return settings_of(engine, known.name, known.usable_bytes, layout, NO_SETTINGS)
+        return settings_of(engine, known.product, known.usable_bytes, layout, NO_SETTINGS)
 
     assert settings("vllm", "h100-sxm") == (920, 1024, 8192)
     assert settings("vllm", "h100-sxm", version="0.12.0") == (900, 1024, 8192)

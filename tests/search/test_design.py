@@ -117,6 +117,8 @@ def test_lines_of_equal_latency_lie_between_designs():
         ({"cost": "abacus"}, "cost: "),
         ({"cost": "-1.0"}, "cost: expected numbers above 0"),
         ({"cost": "device_memory_gb > 3"}, "cost: expected numbers above 0"),
+        ({"cost": "device_memory_gb / 0.0"}, "cost: expected numbers above 0"),
+        ({"cost": "1e300 * 1e300"}, "cost: expected numbers above 0"),
         ({"lengths": [{"prompt": 1}, {"answer": 2}]}, r"lengths\[1\]: expected the keys prompt"),
         ({"lengths": [{"prompt": 0}]}, r"lengths: prompt_tokens\[0\] = 0"),
     ],

@@ -10,7 +10,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.search.fit import CONTEXTS, find_fit
-from sweepengine.search.options import EngineOptions, FitOptions
+from sweepengine.search.options import EngineOptions, FitOptions, LatencyTargets
 from tests.search.by_hand import Requests, formats_of, room_of, served
 from tests.search.test_steady_state import table_of
 
@@ -29,6 +29,7 @@ def test_card_is_what_single_costs_say():
     (card,) = fitted("h100-sxm").cards
     assert (card.layout, card.devices, card.fits) == ("tp1", 1, True)
     assert card.served["batch_size"].to_list() == [1, 8, 64, card.served["largest_batch"][0]]
+    assert card.served["meets"].all()
     inputs = formats_of(MODEL, "checkpoint", "tp1")
     for row in card.served.to_dicts():
         wanted = served(MODEL, "h100-sxm", [ONE], row["batch_size"], inputs)
@@ -63,13 +64,54 @@ def test_model_that_does_not_fit_says_so():
     assert set(card.largest.values()) == {0}
 
 
-def test_what_binds_adds_up_to_the_stage():
-    (card,) = fitted("h100-sxm").cards
-    assert list(card.bound) == ["prefill", "decode"]
-    for parts in card.bound.values():
-        assert sum(parts.values()) == pytest.approx(1)
-        assert list(parts.values()) == sorted(parts.values(), reverse=True)
-    assert next(iter(card.bound["prefill"])) == "compute"
+def test_parts_add_up_to_the_ttft_and_the_tpot_of_the_batch_answered():
+    for card in fitted("h100-sxm", "l4", users=4).cards:
+        row = card.answered
+        assert row["batch_size"] == 4
+        assert sum(card.parts.ttft.values()) == pytest.approx(row["ttft_s"], rel=1e-9)
+        assert sum(card.parts.tpot.values()) == pytest.approx(row["tpot_s"], rel=1e-9)
+        largest = max(card.parts.tpot.values()) / row["tpot_s"]
+        assert card.parts.limits["TPOT"][1] == pytest.approx(largest, rel=1e-9)
+
+
+def test_answer_is_the_largest_batch_within_the_targets():
+    targets = LatencyTargets(2.0, 0.02)
+    (card,) = fitted("h100-sxm", targets=targets).cards
+    batch = card.verdict.batch
+    assert card.verdict.yes
+    assert 8 < batch < card.served["largest_batch"][0]
+    inputs = formats_of(MODEL, "checkpoint", "tp1")
+    inside, beyond = (
+        served(MODEL, "h100-sxm", [ONE], size, inputs)["tpot_s"] for size in (batch, batch + 1)
+    )
+    assert inside <= 0.02 < beyond
+    meets = dict(card.served.select("batch_size", "meets").rows())
+    assert meets == {1: True, 8: True, batch: True, 64: False, 99: False}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "verdict"),
+    [
+        ({"users": 40}, (True, 40, "")),
+        ({"users": 400}, (False, 99, "99 fit at once")),
+        ({"rate": 2.0}, (True, 11, "")),
+        ({"rate": 2.0, "users": 20}, (True, 20, "")),
+        ({"rate": 200.0}, (False, 99, "at most 4.7 requests/s")),
+        ({"users": 64, "targets": LatencyTargets(0.5, 1.0)}, (False, 64, "TTFT 536.0 ms at 64")),
+        ({"targets": LatencyTargets(0.1, 1.0)}, (False, 1, "TTFT 138.7 ms at 1")),
+        ({"targets": LatencyTargets(9.0, 0.005)}, (False, 1, "TPOT 6.5 ms at 1")),
+    ],
+)
+def test_answer_is_yes_or_no_with_the_concurrency_or_the_reason(wanted, verdict):
+    (card,) = fitted("h100-sxm", **wanted).cards
+    assert card.verdict == verdict
+    row = card.answered
+    if "rate" in wanted and verdict[0]:
+        assert row["requests_per_s"] >= wanted["rate"]
+    if "rate" in wanted and "users" not in wanted and verdict[0]:
+        inputs = formats_of(MODEL, "checkpoint", "tp1")
+        fewer = served(MODEL, "h100-sxm", [ONE], verdict[1] - 1, inputs)
+        assert fewer["requests_per_s"] < wanted["rate"]
 
 
 def test_share_of_the_memory_decides_how_many_requests_fit():
@@ -101,16 +143,22 @@ def test_card_is_short_and_names_its_basis_and_a_command_that_verifies(command):
     done = command("fit", "deepseek-ocr-3b", "--device", "a100-40gb", "--device", "h100-sxm",
                    "--device", "l4", "--mode", "gundam:2x3", "--answer", 1000)  # fmt: skip
     lines = done.stdout.splitlines()
-    assert len(lines) <= 24
+    assert len(lines) <= 84
+    assert max(len(line) for line in lines if not line.startswith("verify: ")) <= 80
     assert "pages/day" in done.stdout
-    assert done.stdout.count("operators") == 3
+    assert done.stdout.count("(operators)") == 3
     checking = next(line for line in lines if line.startswith("verify: "))
     again = command(*checking.removeprefix("verify: sweepengine ").split())
     assert again.returncode == 0, again.stderr
     card = fitted("a100-40gb", model="deepseek-ocr-3b",
                   table={"mode": ["gundam:2x3"], "answer": [1000]}).cards[0]  # fmt: skip
-    tpot = f"TPOT {card.served['tpot_s'][-1] * 1000:,.2f} ms"
-    assert tpot in again.stdout
+    row = card.answered
+    assert row["meets"]
+    assert f"TTFT {row['ttft_s'] * 1000:,.1f} ms" in again.stdout
+    assert f"TPOT {row['tpot_s'] * 1000:,.2f} ms" in again.stdout
+    assert f"KV pool: {row['kv_pool_tokens']:,} tokens; the batch fits" in again.stdout
+    shown = f"{row['batch_size']}: {row['ttft_s'] * 1000:,.0f}, {row['tpot_s'] * 1000:.4g} *"
+    assert shown in done.stdout
 
 
 def test_small_question_needs_no_compiler():
@@ -128,13 +176,13 @@ def test_trace_is_read_from_a_file(tmp_path, command):
     done = command("fit", MODEL, "--device", "h100-sxm", "--lengths", path)
     assert done.returncode == 0, done.stderr
     assert f"2 lengths from {path}" in done.stdout.replace("\n", " ")
-    assert "KV cache MB: p50, p95, p99" in done.stdout
+    assert "KV MB: p50, p95, p99" in done.stdout
 
 
 def test_percentiles_of_a_trace_are_those_of_single_costs():
     mix = [Requests(300, 400, 5.0), Requests(4000, 100, 3.0), Requests(20_000, 60, 1.0)]
     (card,) = fitted("h100-sxm", table=table_of(mix)).cards
-    batch = card.served["batch_size"][-1]
+    batch = card.verdict.batch
     whole = served(MODEL, "h100-sxm", mix, batch, formats_of(MODEL, "checkpoint", "tp1"))
     mean = card.requests.row(-1, named=True)
     assert mean["ttft_s"] == pytest.approx(whole["ttft_mean_s"])

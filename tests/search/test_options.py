@@ -40,7 +40,7 @@ def test_each_declared_option_is_one_of_the_command_line(command):
     for record in RECORDS[command]:
         for one in declared(record):
             option = options[one.keyword]
-            assert option.opts == [one.flag]
+            assert option.opts == [name for name in (one.flag, one.option.alias) if name]
             assert option.help == one.help
             if one.option.choices:
                 assert tuple(option.type.choices) == one.option.choices

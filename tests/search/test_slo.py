@@ -5,11 +5,9 @@ import polars as pl
 import pytest
 
 import sweepengine as se
-from sweepengine.costs.metrics import Achievable
-from sweepengine.formulas.formats import FORMAT_NAMES
+from sweepengine.costs.device_times import Achievable, slowed
 from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.files import load_grid
-from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
 from sweepengine.query.sources import open_source
 from sweepengine.search.options import GridTargets, LatencyTargets, SloOptions
@@ -38,34 +36,25 @@ def shown(model, point):
 
 
 def brute_force(path, device, achievable=Achievable()):  # noqa: B008 -- immutable
-    """Every point in plain Python, one after the other."""
-    grid = load_grid(path)
+    """Every point by itself, one after the other."""
+    grid, slow = load_grid(path), slowed(device, achievable)
     columns = expand(grid.axes)
-    arch = grid.model.architecture
     rows = []
     for i in range(grid.points):
         point = Point(**{name: int(columns[name][i]) for name in Point._fields})
-        cost = point_columns(arch, point)
-
-        def seconds(stage, cost=cost):
-            work = cost[f"{stage}_tensor_flops"] / device.tensor_flops_per_s
-            work += cost[f"{stage}_cuda_flops"] / device.cuda_flops_per_s
-            moved = sum(cost[f"{stage}_{m}_io_bytes"] for m in ("activation", "weight", "kv"))
-            return max(work / achievable.compute, moved / device.bytes_per_s / achievable.bandwidth)
-
-        ttft = seconds("vision") + seconds("prefill")
-        steps = point.decode_steps
-        tpot = seconds("decode") / steps if steps else None
-        memory = se.cost(grid.model, device=device, **shown(grid.model, point))
+        inputs = shown(grid.model, point)
+        cost = se.cost(grid.model, "roofline", device=slow, **inputs)
+        steps, ttft = point.decode_steps, cost["ttft_seconds"]
+        tpot = cost["tpot_seconds"] if steps else None
         rows.append(
             {
                 "point": point,
                 "ttft": ttft,
                 "tpot": tpot,
                 "user": 1 / tpot if steps else None,
-                "device": point.batch_size * steps / (ttft + seconds("decode")),
-                "fits": memory["fits"],
-                "largest": memory["largest_batch"],
+                "device": point.batch_size * steps / (ttft + cost["decode_seconds"]),
+                "fits": cost["fits"],
+                "largest": cost["largest_batch"],
             }
         )
     return rows
@@ -241,29 +230,6 @@ tpot_s = 1
 """
 
 
-def seconds_of(cost, point, stage, device):
-    """Least seconds of a stage, one after the other as `metrics` says it."""
-    taken = {"bf16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}[FORMAT_NAMES[point.activation_format]]
-    work = cost[f"{stage}_tensor_flops"] / device.peaks.get(taken, device.tensor_flops_per_s)
-    work += cost[f"{stage}_cuda_flops"] / device.cuda_flops_per_s
-    moved = sum(cost[f"{stage}_{m}_io_bytes"] for m in ("activation", "weight", "kv"))
-    links, tensor, expert = device.links, point.tensor_parallel, point.expert_parallel
-    reach = tensor if tensor > 1 else point.pipeline_parallel
-    network = links.network_bytes_per_s
-    exchanged = cost[f"{stage}_exchange_bytes"]
-    near = reach <= links.devices_a_node
-    sent = (cost[f"{stage}_link_bytes"] - exchanged) / (links.bytes_per_s if near else network)
-    if expert <= links.devices_a_node:
-        sent += exchanged / links.bytes_per_s
-    else:
-        sent += exchanged * (1 - links.devices_a_node / expert) / network
-    near = max(reach, expert) <= links.devices_a_node
-    passes = point.decode_steps if stage == "decode" else 1
-    latency = links.latency_s if near else links.network_latency_s
-    sent += passes * cost[f"{stage}_collectives"] * latency
-    return (max(work, moved / device.bytes_per_s) + sent) * point.pipeline_parallel
-
-
 @pytest.mark.parametrize("name", ["b200", "h100-sxm", "a100-80gb"])
 def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
     device, grid = se.load_device(name), load_grid(grid_file(SERVED))
@@ -274,11 +240,11 @@ def test_layouts_and_formats_are_answered_as_point_by_point(grid_file, name):
     fitting, best, sums = 0, 0.0, 0
     for i in range(grid.points):
         point = Point(**{field: int(columns[field][i]) for field in Point._fields})
-        cost = point_columns(grid.model.architecture, point)
-        if not se.cost(grid.model, device=device, **shown(grid.model, point))["fits"]:
+        cost = se.cost(grid.model, "roofline", device=device, **shown(grid.model, point))
+        if not cost["fits"]:
             continue
         fitting += 1
-        whole = sum(seconds_of(cost, point, stage, device) for stage in ("prefill", "decode"))
+        whole = cost["ttft_seconds"] + cost["decode_seconds"]
         if point.decode_steps:
             rate = point.batch_size * point.decode_steps / whole / cost["devices"]
             best, sums = max(best, rate), sums + 1
@@ -321,7 +287,7 @@ def test_explain_tells_what_fits_a_device(command):
     assert place["device"] == "h100-sxm"
     assert (place["devices"], place["memory"]["fits"]) == (8, True)
     assert {stage["stage"]: stage["bound"] for stage in place["stages"]} == {
-        "prefill": "compute", "decode": "bandwidth",
+        "prefill": "compute", "decode": "memory",
     }  # fmt: skip
 
 
@@ -372,7 +338,7 @@ def test_answers_by_silicon_equal_points_one_by_one(grid_file, tmp_path, of):
 def test_asked_framework_and_serving_are_taken(grid_file):
     path = grid_file('name = "a"\nmodel = "qwen3-8b"\n[axes]\nbatch_size = [16]\n')
     device = se.load_device("h100-sxm")
-    for asked in (SloOptions(), SloOptions("trtllm"), SloOptions("sglang", "continuous"), ROOF):
+    for asked in (SloOptions(), SloOptions("trtllm"), SloOptions("sglang", "static"), ROOF):
         (answer,) = find_answers(
             open_source(path), [device], LatencyTargets(10, 1), options=asked
         )  # fmt: skip
@@ -380,7 +346,5 @@ def test_asked_framework_and_serving_are_taken(grid_file):
             "qwen3-8b", asked.times or "silicon", batch_size=16, device="h100-sxm",
             framework=asked.framework, serving=asked.serving,
         )  # fmt: skip
-        if asked.times is None:
-            assert answer.best["tpot_s"] == pytest.approx(cost["tpot_seconds"], rel=1e-11)
-        else:  # a stage's roofline is below the sum of its operators'
-            assert answer.best["tpot_s"] <= cost["tpot_seconds"]
+        assert answer.best["tpot_s"] == pytest.approx(cost["tpot_seconds"], rel=1e-11)
+        assert answer.best["ttft_s"] == pytest.approx(cost["ttft_seconds"], rel=1e-11)

@@ -145,11 +145,13 @@ def test_heat_map_holds_the_mean_time_of_its_cells():
     chart = heat_map(source, device)
     cells = next(iter(chart.drawn.to_dict()["datasets"].values()))
     wanted = {
-        (row["decode_steps"], row["batch_size"]): row["tpot"] * 1000
-        for row in se.scan("serving")
-        .select("decode_steps", "batch_size", tpot=metrics.tpot_seconds(device))
-        .collect()
-        .iter_rows(named=True)
+        (row["decode_steps"], row["batch_size"]): row["tpot_seconds"] * 1000
+        for row in se.evaluate(
+            se.scan("serving")
+            .select("crop_rows", "crop_cols", "batch_size", "decode_steps")
+            .collect()
+            .with_columns(device=pl.lit("h100-sxm"))
+        ).iter_rows(named=True)
     }
     found = {(cell["decode_steps"], cell["batch_size"]): cell["tpot_ms"] for cell in cells}
     assert found == pytest.approx({key: wanted[key] for key in found}, rel=1e-12)

@@ -87,7 +87,7 @@ def test_text_models_are_compared_by_request(grid_file, tmp_path):
         (("ocr-models", "--against", "deepseek-ocr-3b"),
          "--reference and --against: expected a grid of one model"),
         (("ocr-models", "--price", "h100-sxm=x"), "--price h100-sxm=x: expected DEVICE=USD"),
-        (("ocr-models", "modes"), "expected points of one model, found 12"),
+        (("ocr-models", "modes"), "expected points of one model, found 14"),
     ],
 )  # fmt: skip
 def test_options_of_the_other_kind_of_report_are_refused(command, tmp_path, arguments, expected):

@@ -26,7 +26,7 @@ def test_decoder_and_tower_equal_torch_in_every_figure(kind, tmp_path):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_decoder_says_whether_its_head_is_tied_not_the_outer_config(tied, tmp_path):
-    decoder = {**ENCODED["decoder"], "tie_word_embeddings": tied}
+    decoder = {**ENCODED["decoder"], "tie_word_embeddings": tied, "dtype": "bfloat16"}
     config = {**ENCODED, "decoder": decoder, "tie_word_embeddings": not tied}
     found = measure(write(tmp_path, config)).text[0]
     assert (found.what, found.difference) == ("parameters", 0)

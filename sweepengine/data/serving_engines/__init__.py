@@ -89,17 +89,22 @@ def host_of(device: Device, framework: str, times: str, serving: int) -> Host:
     framework : str
         A serving engine, one of `FRAMEWORKS`.
     times : str
-        One of `TIMES`; at "roofline" no launch takes time.
+        One of `TIMES`; at "roofline" no launch takes time, and tokens of a text activate as many
+        experts as at the rates of kernels.
     serving : int
         A position in `SERVING`. Where requests join a running batch, an element-wise kernel of a
         step adds what was fitted to serving rows, divided by the part of kernels that shows.
     """
     bandwidth = device.bytes_per_s * A_MICROSECOND
+    constants = ENGINES[framework]
     if times == ROOFLINE:
         return Host(
-            step_launch=0.0, pass_launch=0.0, head=0.0, moved=bandwidth, effective_experts=1.0
+            step_launch=0.0,
+            pass_launch=0.0,
+            head=0.0,
+            moved=bandwidth,
+            effective_experts=constants["effective_experts"],
         )
-    constants = ENGINES[framework]
     launch = constants["step_launch_us"]
     if serving == CONTINUOUS:
         launch = constants["launch_us"] / constants["overlap"]

@@ -96,11 +96,12 @@ def version_of(framework: str, version: str = NEWEST) -> EngineVersion:
 
 
 def _card(engine: EngineVersion, device: str, usable: int) -> dict[str, Any]:
-    """Default settings for a device, by its name and the bytes of its memory."""
+    """Default settings for a device, by its product and the bytes of its memory."""
     return next(
         card
         for card in engine.cards
-        if usable >= card["least_gib"] * GIB and not ("except" in card and card["except"] in device)
+        if usable >= card["least_gib"] * GIB
+        and not ("except" in card and card["except"] in device.lower())
     )
 
 
@@ -112,7 +113,7 @@ def chunk_of(framework: str, device: str, usable: int, given: int) -> int:
     framework : str
         A serving engine.
     device : str
-        Its name.
+        Its product (`Device.product`).
     usable : int
         Bytes of its memory.
     given : int
@@ -130,7 +131,7 @@ def settings_of(
     ----------
     engine : EngineVersion
     device : str
-        Its name.
+        Its product (`Device.product`).
     usable : int
         Bytes of its memory.
     layout : Layout

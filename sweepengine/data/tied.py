@@ -1,0 +1,53 @@
+"""Whether the head of a config is its token table: `tie_word_embeddings` of both parts."""
+
+from typing import Any
+
+from sweepengine.data.configs import ConfigValues, families
+
+KEY = "tie_word_embeddings"
+
+
+def tied_head(reader: ConfigValues) -> tuple[bool, tuple[str, ...]]:
+    """Whether the head is the token table, and a note where the parts of a config disagree.
+
+    In a config of several parts transformers obeys the outer key, or the default of the outer
+    class; some classes obey either part.
+
+    Raises
+    ------
+    InputError
+        When a value is neither true, false nor null, or the head has other rows than the table.
+    """
+    types = families()["outer_tied"]
+    kind = reader.outer.get("model_type")
+    default = {True: kind in types["tied"], False: kind in types["untied"]}
+    by_part = reader.family.get("tied_by_part") or "decoder" in reader.outer
+    stated = KEY in reader.outer and not by_part
+    if stated or (any(default.values()) and not by_part):
+        reader.read.add(KEY)
+        tied = _checked(reader, reader.outer[KEY]) if stated else default[True]
+        inner = _checked(reader, reader.part[KEY]) if KEY in reader.part else None
+        if kind in types["either"]:
+            tied = tied or bool(inner)
+        if not stated and inner is None:
+            reader.assumed[KEY] = tied
+        if not tied and kind in types["outer_rows"]:
+            _check_rows(reader, types["outer_rows"][kind])
+        disagree = not stated and inner not in (None, tied)
+        says = "tied" if tied else "not tied"
+        return tied, (f"{KEY}: {says} is the default of {kind}, which goes first",) * disagree
+    return _checked(reader, reader.value(KEY)), ()
+
+
+def _check_rows(reader: ConfigValues, default: int) -> None:
+    """Refuse a head of another number of rows than the token table."""
+    rows, vocabulary = reader.outer.get("vocab_size", default), reader.size("vocabulary")
+    if rows != vocabulary:
+        problem = f"= {rows}: expected {vocabulary}, as of the text part, for a head of its own"
+        raise reader.fail("vocab_size", problem)
+
+
+def _checked(reader: ConfigValues, value: Any) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise reader.fail(KEY, f"= {value!r}: expected true or false")
+    return bool(value)

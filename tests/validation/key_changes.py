@@ -1,0 +1,135 @@
+"""Configs with one key changed, and what transformers makes of them on the meta device."""
+
+import copy
+import json
+from collections.abc import Iterator
+
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from sweepengine.data.configs import families
+from sweepengine.data.huggingface import reading_of
+from sweepengine.data.models import build
+from sweepengine.data.tower_tables import tower_tables
+from sweepengine.validation import towers
+from sweepengine.validation.configs import measure_text
+from sweepengine.validation.towers import measure_tower
+from tests.data.configs import part_of, shortened, write
+
+REMOVED = object()
+TOWERS = ("vision_config", "encoder", "perceiver_config", "qformer_config")
+"""Parts of a config whose keys a tower reads."""
+PARTS = ("", "text_config", "language_config", "decoder", *TOWERS)
+DEPTHS = ("depth", "num_hidden_layers")
+FEW_BLOCKS = 4
+WINDOW = 24
+"""Tokens of a sliding window, fewer than a prompt has here."""
+COSMETIC = {*families()["harmless"]["keys"], *tower_tables()["harmless"]["keys"]}
+SWAPPED = {"full_attention": "sliding_attention", "sliding_attention": "full_attention",
+           "sparse": "dense", "dense": "sparse"}  # fmt: skip
+
+
+def small(config):
+    """The same config with few layers and blocks, and short windows."""
+    config = shortened(config)
+    for key in ("sliding_window", "sliding_window_size"):
+        if type(part_of(config).get(key)) is int:
+            part_of(config)[key] = min(part_of(config)[key], WINDOW)
+    tower = config.get("vision_config")
+    for key in DEPTHS if isinstance(tower, dict) else ():
+        if type(tower.get(key)) is int and tower[key] > FEW_BLOCKS:
+            tower[key] = FEW_BLOCKS
+            for name, listed in tower.items():
+                if isinstance(listed, list) and name.endswith(("indexes", "indices")):
+                    tower[name] = [block for block in listed if block < FEW_BLOCKS] or [1]
+            if taken := tower.get("intermediate_layers_indices"):
+                tower["vision_output_dim"] = tower["hidden_size"] * (1 + len(taken))
+    return config
+
+
+def others(value) -> Iterator:
+    """Other values of a key: none, null, twice, half, one more, one less, of another type."""
+    yield REMOVED
+    yield None
+    if isinstance(value, bool):
+        yield from (not value, str(value).lower(), int(value))
+    elif isinstance(value, int | float):
+        half = value // 2 if isinstance(value, int) else value / 2
+        yield from (value * 2 or 2, half, value + 1, value - 1, str(value), True)
+    elif isinstance(value, str):
+        yield from (value + "x", 7)
+    elif isinstance(value, list):
+        yield from (value[:-1], value + value[-1:], 3)
+        if value:
+            yield [_another(value[0]), *value[1:]]
+            yield [f"{value[0]}X", *value[1:]]
+    elif isinstance(value, dict):
+        yield from ({}, 3)
+    else:
+        yield from (1, 64, True)
+
+
+def _another(entry):
+    if isinstance(entry, bool):
+        return not entry
+    if isinstance(entry, int | float):
+        return entry + 1
+    return SWAPPED.get(entry, "odd") if isinstance(entry, str) else entry[:-1]
+
+
+def changes(config) -> Iterator:
+    """Part, key, new value, and the config with it, of each change of each key.
+
+    Keys that change no cost anywhere get one other value.
+    """
+    for part in PARTS:
+        table = config.get(part) if part else config
+        for key, value in table.items() if isinstance(table, dict) else ():
+            if key in ("model_type", *PARTS) or (isinstance(value, dict) and "_config" in key):
+                continue
+            for number, other in enumerate(others(value)):
+                if other == value and type(other) is type(value):
+                    continue
+                if key in COSMETIC and number != 2:
+                    continue
+                changed = copy.deepcopy(config)
+                inner = changed[part] if part else changed
+                inner.pop(key)
+                if other is not REMOVED:
+                    inner[key] = other
+                yield part, key, other, changed
+
+
+def read(config):
+    """The model of a config. Raises InputError where it is refused."""
+    reading = reading_of("config.json", copy.deepcopy(config))
+    return build(reading.data, "config.json")
+
+
+def differences(config, model, folder, of_tower=False) -> list:
+    """Figures of which transformers makes others: parameters of all, and those of a part.
+
+    Parameters
+    ----------
+    config : dict
+    model : Model
+        Read from it.
+    folder : Path
+        Where the config is written.
+    of_tower : bool
+        The tower is run instead of the decoder.
+
+    Raises
+    ------
+    Exception
+        When transformers cannot build or run it.
+    """
+    found = []
+    sees = "vision_config" in config or "encoder" in config
+    if sees and config["model_type"] in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        whole = towers.build(json.loads(json.dumps(config)))
+        total = sum(weight.numel() for weight in whole.parameters())
+        found.append(("parameters of all", total, model.parameter_count))
+    path = write(folder, config)
+    figures = measure_tower(path, model).figures if of_tower else measure_text(path, model)
+    found += [(figure.what, figure.measured, figure.analytic) for figure in figures]
+    return [figure for figure in found if figure[1] != figure[2]]
