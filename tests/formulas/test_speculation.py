@@ -171,7 +171,7 @@ def test_a_model_that_drafts_decodes_on_its_own():
 
 
 def test_twice_as_many_accepted_tokens_halve_the_time_per_token():
-    inputs = {"device": "h100-sxm", "draft_tokens": 3, "decode_steps": 400, "batch_size": 4}
+    inputs = {"device": "h100-sxm", "draft_tokens": 3, "decode_steps": 400, "serving": "static"}
     one, two = (se.cost("qwen3-32b", accepted_tokens=a, **inputs) for a in (2, 4))
     assert one["tpot_seconds"] == pytest.approx(2 * two["tpot_seconds"], rel=1e-12)
     assert one["step_seconds"] == pytest.approx(two["step_seconds"], rel=1e-12)
@@ -180,7 +180,7 @@ def test_twice_as_many_accepted_tokens_halve_the_time_per_token():
 
 def test_a_step_takes_as_long_as_a_chunk_and_its_drafts():
     # without keys to speak of, a step of 4 tokens of 8 sequences is a step of 32 sequences
-    inputs = {"device": "h100-sxm", "prompt_tokens": 1, "decode_steps": 1}
+    inputs = {"device": "h100-sxm", "prompt_tokens": 1, "decode_steps": 1, "serving": "static"}
     small = {"draft_tokens": 3, "draft": "eagle", "accepted_tokens": 1}
     several = se.cost("llama-3.1-8b", batch_size=8, **small, **inputs)["step_seconds"]
     one = se.cost("llama-3.1-8b", batch_size=32, **inputs)["step_seconds"]
