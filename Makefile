@@ -64,6 +64,7 @@ configs: .venv/everything
 	$(BIN)/python -m sweepengine.validation.census results/configs/README.md
 
 silicon: .venv/everything
+	$(BIN)/python -m sweepengine.validation.silicon
 	$(BIN)/sweepengine validate --silicon --page results/silicon/README.md
 
 memory: .venv/everything
@@ -78,8 +79,8 @@ rates: .venv/everything
 
 serving: .venv/everything
 	$(BIN)/python -m sweepengine.validation.served_constants
-	$(BIN)/python -m sweepengine.validation.silicon > .served.toml
-	mv .served.toml sweepengine/data/measured/served.toml
+	$(BIN)/python -m sweepengine.validation.other_constants
+	$(BIN)/python -m sweepengine.validation.silicon
 
 docs: .venv/everything
 	$(BIN)/mkdocs build

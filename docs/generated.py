@@ -39,6 +39,7 @@ def on_files(files: Files, config: Any) -> Files:
         "starts.md": STARTS.read_text(encoding="utf-8"),
         "reference.md": reference(),
     }
+    pages |= {chart.name: chart.read_text("utf-8") for chart in SILICON.parent.glob("*.svg")}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files

@@ -134,8 +134,9 @@ def test_a_device_that_is_added_is_timed_and_listed(root, copy):
     applied(copy, recipes(root)["A device"])
     code = """
 device = se.load_device("example-48gb")
-timed = se.cost("llama-3.1-8b", device="example-48gb")
-roof = se.cost("llama-3.1-8b", "roofline", device="example-48gb", decode_steps=1)
+static = {"device": "example-48gb", "serving": "static"}
+timed = se.cost("llama-3.1-8b", **static)
+roof = se.cost("llama-3.1-8b", "roofline", **static, decode_steps=1)
 print(json.dumps([device.memory_bytes, timed["tpot_seconds"], roof["tpot_seconds"],
                   roof["decode_weight_io_bytes"] + roof["decode_kv_io_bytes"]]))
 """

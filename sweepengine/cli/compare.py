@@ -39,8 +39,9 @@ def compare(
     """Compare measured RUNS with predictions: times, MFU, MBU, and which operators make the gap.
 
     RUNS is a CSV or Parquet file with input columns and ttft_ms, tpot_ms, seconds or tokens_per_s,
-    or the JSON that the serving benchmarks of vLLM and SGLang write; or a start-up log of vLLM or
-    SGLang, whose weights, CUDA graphs, pool and tokens are compared with ours.
+    or the JSON of a serving benchmark: vLLM, SGLang, GuideLLM, AIPerf, genai-perf, inference-perf;
+    or a CSV of InferenceX rows; or a start-up log of vLLM or SGLang, whose weights, CUDA graphs,
+    pool and tokens are compared with ours.
     """
     from sweepengine.measured.log_comparison import ComparedLog, compare_file
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import (
+    OutputFile,
     as_json_option,
     chart_option,
     devices_option,
@@ -15,6 +16,12 @@ from sweepengine.cli.options import (
 )
 from sweepengine.search.options import DeployOptions, RequestOptions
 from sweepengine.show.terminal import say_json
+
+SCRIPT = (
+    "Write what starts the best plan to FILE.sh (Bash, any number of nodes) or FILE.yml (Docker "
+    "Compose, one node)."
+)
+MANIFEST = "Write a Kubernetes manifest of the best plan, for NVIDIA Dynamo, to FILE.yaml."
 
 
 @click.command(
@@ -26,10 +33,19 @@ from sweepengine.show.terminal import say_json
 @options_of(RequestOptions)
 @options_of(DeployOptions)
 @top_option("Rows to show.", 8)
-@chart_option("the Pareto front")
+@chart_option("the Pareto fronts")
+@click.option("--script", type=OutputFile(".sh", ".yml", ".yaml"), help=SCRIPT)
+@click.option("--manifest", type=OutputFile(".yml", ".yaml"), help=MANIFEST)
 @as_json_option
 def deploy(
-    model: str, kinds: tuple[str, ...], top: int, chart: Path | None, as_json: bool, **given: Any
+    model: str,
+    kinds: tuple[str, ...],
+    top: int,
+    chart: Path | None,
+    script: Path | None,
+    manifest: Path | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Search layouts, precisions, batches and modes for MODEL; print the best and how to start it.
 
@@ -43,6 +59,10 @@ def deploy(
         from sweepengine.show.rendering import save_chart
 
         save_chart(deployment_chart(deployment), chart)
+    if script is not None or manifest is not None:
+        from sweepengine.show.launch_files import write_launch_files
+
+        write_launch_files(deployment, script, manifest)
     if as_json:
         say_json(deployment.as_dict())
         return

@@ -30,11 +30,11 @@ def plan(grid: str, as_json: bool) -> None:
 def _facts(loaded: "Grid") -> dict[str, Any]:
     """Size and columns of the grid of one model."""
     from sweepengine.grid.columns import DTYPES, TYPES
-    from sweepengine.grid.points import output_names
+    from sweepengine.grid.points import stored_names
 
     loaded.check()
     model = loaded.model
-    columns = (*model.inputs, *output_names(model))
+    columns = (*model.inputs, *stored_names(model))
     per_point = sum(DTYPES[TYPES[name]].size for name in columns)
     return {
         "name": loaded.name,

@@ -6,7 +6,9 @@ from pathlib import Path
 import click
 
 from sweepengine.cli.options import OutputFile, top_option
-from sweepengine.show.terminal import cell, print_table, say
+from sweepengine.show.cells import cell
+from sweepengine.show.sizes import say_size
+from sweepengine.show.terminal import print_table, say
 
 TABLE_ROWS = 20
 WIDEST_TABLE = 10
@@ -61,6 +63,7 @@ def query(
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise InputError("query: --format parquet cannot be printed: expected --out FILE")
     source = joined(open_sources(grid_or_dir))
+    say_size("query", source.point_count)
     if kind != "table":
         write_frames(find(source, where, select, group_by, sort, top), kind, out)
         return

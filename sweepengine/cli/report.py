@@ -9,6 +9,7 @@ import click
 from sweepengine.cli.options import options_of
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import ReportOptions
+from sweepengine.show.sizes import say_size
 from sweepengine.show.terminal import print_table, say
 
 
@@ -43,6 +44,7 @@ def report(
 
     prices = record_of(ReportOptions, given).prices
     sources = open_sources(grids_or_dirs[0]) if len(grids_or_dirs) == 1 else ()
+    say_size("report", sum(source.point_count for source in sources))
     if len(sources) > 1:
         if reference is not None or against is not None:
             raise click.UsageError("--reference and --against: expected a grid of one model")

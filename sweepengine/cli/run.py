@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 
 from sweepengine.engine import interrupts
+from sweepengine.show.sizes import say_size
 from sweepengine.show.terminal import say
 
 
@@ -47,6 +48,7 @@ def run(
     grids = load_grids(grid)
     points = sum(loaded.points for loaded in grids)
     total = points if limit is None else min(limit, points)
+    say_size("run", total)
     try:
         with _progress(grids[0].name, total) as advance:
             summary = run_grid(grid, out, overwrite, workers, limit, advance, engine, address)

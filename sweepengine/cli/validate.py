@@ -23,7 +23,7 @@ from sweepengine.show.terminal import print_table, say, show_validation
 @click.option(
     "--page",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the tables of --silicon or --memory to FILE.md.",
+    help="Write the tables of --silicon (and charts beside it) or --memory to FILE.md.",
 )
 @click.option("--model", help="Another vision model: its phases, parameters and KV cache.")
 def validate(
@@ -90,11 +90,17 @@ def _silicon(page: Path | None) -> tuple[dict[str, Any], bool]:
     """Print the errors of times; return their facts, and whether none is worse than recorded."""
     with needs_extra("validate", "silicon"):
         from sweepengine.validation.silicon import measure
+    from sweepengine.show.rendering import save_chart
     from sweepengine.show.silicon import as_markdown, show_silicon
+    from sweepengine.show.silicon_chart import charts
 
     errors = measure()
     show_silicon(errors)
-    _write_page(page, as_markdown(errors))
+    drawn = charts(errors.runs)
+    _write_page(page, as_markdown(errors, list(drawn)))
+    if page is not None:
+        for name, chart in drawn.items():
+            save_chart(chart, page.with_name(f"{name}.svg"))
     return errors.as_dict(), not errors.problems
 
 

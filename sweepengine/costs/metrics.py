@@ -119,7 +119,12 @@ def _stated_or(column: str, unit: float, figure: float) -> pl.Expr:
 
 def memory_seconds(device: Device, stage: str) -> pl.Expr:
     """Seconds of the traffic of a phase: bytes moved / bandwidth."""
-    return moved_bytes((stage,)) / _stated_or("device_bandwidth_gbs", GIGA, device.bytes_per_s)
+    return moved_bytes((stage,)) / bandwidth(device)
+
+
+def bandwidth(device: Device) -> pl.Expr:
+    """Memory bandwidth, byte/s: what a point states, or else that of the device."""
+    return _stated_or("device_bandwidth_gbs", GIGA, device.bytes_per_s)
 
 
 def bound(device: Device, stage: str) -> pl.Expr:

@@ -52,8 +52,9 @@ def time_parts(times: Timeline) -> TimeParts:
 
     The kernels of a prefill and of a step are divided by what bounds each operator. Where requests
     join a running batch, the serving engine adds the rest (`formulas.serving`): waiting for other
-    prefills `b*B*p` and `B*p/K`, scheduling `s*td + q*B` and `u*B/a`, first-token constants
-    `f + k*prompt`; factors of families scale all parts alike.
+    prefills `b*B*p` and `B*p/K`, scheduling `s*td + q*B` and `u*B/a`, and what launches of a
+    prefill take beyond its kernels, first-token constants `f + k*prompt`; factors of families scale
+    all parts alike.
     """
     point, seconds = times.point, times.seconds
     steps = point.decode_steps
@@ -71,6 +72,7 @@ def time_parts(times: Timeline) -> TimeParts:
     ttft[OTHERS] = engine.burst * seconds.refill
     step_seconds = seconds.step / engine.tpot_factor
     ttft[SCHEDULING] = engine.steps * step_seconds + engine.queue * batch / A_SECOND
+    ttft[SCHEDULING] += max(0.0, engine.least / A_SECOND - vision - seconds.prefill)
     ttft[FIRST] = (engine.first + engine.prompt * prompt) / A_SECOND
     tpot = {}
     if steps:

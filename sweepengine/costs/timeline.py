@@ -14,6 +14,7 @@ from sweepengine.costs.titles import (
 )
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
+from sweepengine.data.error_classes import Case, error_class, ranges
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import (
@@ -79,13 +80,15 @@ class Timeline(NamedTuple):
     point: Point
     place: TimingTarget
     basis: str
-    """What the times are based on, and their expected error."""
+    """What the times are based on, and how far they were off on runs like it."""
     seconds: Seconds
     steps: float
     """Decode steps: those of the answer, on average where they yield several tokens."""
     operators: list[OperatorTime]
     engine: ServingEngine
     """What the serving engine adds where requests join a running batch."""
+    errors: dict[str, Any]
+    """Columns of `grid.columns.ERRORS`."""
 
     @property
     def continuous(self) -> bool:
@@ -100,6 +103,7 @@ class Timeline(NamedTuple):
             "times": self.place.times,
             "basis": self.basis,
             **{f"{name}_seconds": value for name, value in self.seconds._asdict().items()},
+            **self.errors,
             "operators": [operator.as_dict() for operator in self.operators],
         }
 
@@ -211,9 +215,12 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         )
     engine = engine_of_point(arch, point, place)
     seconds = timed(arch, point, speeds, engine, drafting)
-    based_on = basis(arch, place, continuous, point.weight_format)
+    case = Case(point.weight_format, layout_of(point), continuous, point.batch_size == 1,
+                point.images > 0, speculative=point.draft_tokens > 0)  # fmt: skip
+    errors = ranges(error_class(arch, place, case), seconds.ttft, seconds.tpot)
+    based_on = basis(arch, place, continuous, case)
     steps = point.decode_steps * A_TOKEN / step_of(point).accepted
-    return Timeline(arch, point, place, based_on, seconds, steps, operators, engine)
+    return Timeline(arch, point, place, based_on, seconds, steps, operators, engine, errors)
 
 
 def _group_title(known: OperatorId, titles: tuple[str, ...], views: tuple[str, str]) -> str:

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from sweepengine.data.configs import Config
 from sweepengine.data.mixers import RECURRENT_TYPES, MixerReader
-from sweepengine.data.patterns import CROSSED, ROTATED, WINDOWS, compressed_layers, linear_layers
+from sweepengine.data.patterns import CROSSED, WINDOWS, compressed_layers, linear_layers
+from sweepengine.data.rotations import ROTATED
 from sweepengine.data.sizes import (
     borrowed_layers,
     check_window_heads,
@@ -179,6 +180,7 @@ class AttentionReader(MixerReader):
             "key_unit": norm == "unit",
             "norm_biases": norm != "none" and self.switch("query_norm_biases"),
             "gate_bias": self.switch("gate_bias"),
+            "gate_head_bias": self.switch("gate_head_bias"),
             "mixed_norm": self.switch("mixed_norm"),
             "input_bias": self.switch("input_bias"),
             "output_bias": self.switch("output_bias"),
@@ -289,6 +291,11 @@ class AttentionReader(MixerReader):
         norm: str = self.family.get("query_norm", "none")
         if norm in ("none", "head", "whole", "unit"):
             return norm
+        if forms := self.family.get("query_norms"):
+            given = self.value(norm)
+            if given not in forms:
+                raise self.fail(norm, f"= {given!r}: expected one of {', '.join(forms)}")
+            return str(forms[given])
         form: str = self.family.get("query_norm_form", "head")
         return form if self.flag(norm) else "none"
 

@@ -1,16 +1,9 @@
 """What times are based on, and their expected error."""
 
-from typing import Any, Final
-
-from sweepengine.data.family_factors import FAMILY_FACTORS, was_measured
-from sweepengine.data.files import shipped_table
+from sweepengine.data.error_classes import Case, error_class
 from sweepengine.data.speeds import TimingTarget
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.speeds import ROOFLINE
-
-SERVING_ERRORS: Final[dict[str, dict[str, Any]]] = shipped_table("measured", "served.toml")
-"""Errors of serving times on held-out rows, %, by serving engine, recorded by
-`validate --silicon`."""
 
 
 def kinds_of(arch: Architecture) -> tuple[str, ...]:
@@ -34,8 +27,13 @@ def operator_error(arch: Architecture, target: TimingTarget) -> float:
     return sum(medians) / len(medians)
 
 
-def basis(arch: Architecture, target: TimingTarget, served: bool, weights: int = 0) -> str:
-    """One line that states the source of times and their expected error.
+def basis(
+    arch: Architecture,
+    target: TimingTarget,
+    served: bool,
+    case: Case = Case(),  # noqa: B008 -- immutable
+) -> str:
+    """One line that states the source of times and how far they were off on runs like it.
 
     Parameters
     ----------
@@ -43,33 +41,35 @@ def basis(arch: Architecture, target: TimingTarget, served: bool, weights: int =
     target : TimingTarget
     served : bool
         Whether the times are those of a serving engine in steady state.
-    weights : int
-        Value of the column `weight_format`; by default the checkpoint's.
+    case : Case
+        What else decides the class of errors.
 
     Returns
     -------
     str
-        With the median errors of operators on held-out shapes and, if `served`, of TPOT on
-        held-out serving rows.
+        With the median error of operators on held-out shapes, and the class of errors
+        (`error_classes.error_class`).
     """
     device, framework = target.device.name, target.framework
+    known = error_class(arch, target, case._replace(continuous=served))
     if target.times == ROOFLINE:
-        return f"{device}, data sheet: a lower bound; measured passes take 1.3 to 2 times as long"
+        return f"{device}, data sheet: {known.text}"
     version = next(iter(target.rates[0].fits["gemm"].values())).version
-    text = f"{device}, {framework} {version}: median error {operator_error(arch, target):.0f} %"
-    text += " (operators)"
-    if served:
-        text += f", {_served(arch, weights, target)}"
+    text = f"{device}, {framework} {version}: operators +-{operator_error(arch, target):.0f} %; "
+    text += known.text
     if target.borrowed:
-        text += f"; rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
+        text += f"; {_borrowed(target)}"
     if target.rates[0].framework != framework:
         text += f"; measured under {target.rates[0].framework}"
     return text
 
 
-def _served(arch: Architecture, weights: int, target: TimingTarget) -> str:
-    """The expected error of TPOT in serving, and whether it is one with a factor of a family."""
-    if was_measured(arch, weights, target):
-        return f"{SERVING_ERRORS[target.framework]['tpot_median']:.0f} % (TPOT in serving)"
-    left_out = FAMILY_FACTORS["left_out"][target.framework]["tpot_median"]
-    return f"{left_out:.0f} % (TPOT in serving), without a factor of its family"
+def _borrowed(target: TimingTarget) -> str:
+    """Whose rates a device takes, and what was measured of it itself."""
+    slower = target.device.slower_under(target.framework)
+    if slower == 1.0:
+        return f"rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
+    return (
+        f"rates borrowed from {target.borrowed} as shares of the data sheet, kernels {slower:.2g} "
+        "times as long, as its public runs under SGLang say"
+    )

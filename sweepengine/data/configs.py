@@ -56,6 +56,8 @@ class ConfigValues:
         self.type = self._model_type()
         self.family: Config = families()["families"][self.type]
         self.defaults: Config = self.family.get("defaults", {})
+        if self.nested:
+            self.defaults = {**families()["part_defaults"].get(self.type, {}), **self.defaults}
         self.part = flattened(self.part, self.family.get("tables", ()))
 
     def fail(self, key: str, problem: str) -> InputError:
@@ -67,7 +69,9 @@ class ConfigValues:
         outer = str(self.outer.get("model_type"))
         if outer in uncovered():
             raise self._not_supported(outer)
-        kind = self.part.get("model_type") or tables["parts"].get(str(self.outer.get("model_type")))
+        kind = self.part.get("model_type") or tables["parts"].get(outer)
+        if not self.nested and not (isinstance(kind, str) and kind in tables["families"]):
+            kind = tables["parts"].get(outer, kind)  # keys of its text part stand at the top
         if not isinstance(kind, str):
             raise self.fail("model_type", "required key is missing: expected a model family")
         if kind not in tables["families"]:

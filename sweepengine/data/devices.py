@@ -52,6 +52,8 @@ class _Rates(BaseModel):
     """Name of the device in the measured tables, whatever this file is called."""
     like: Name | None = None
     """The device whose rates are used, as shares of the data sheet."""
+    slower: dict[str, Annotated[float, Field(ge=0.01, le=100, strict=True)]] = {}
+    """By serving engine: how many times as long its kernels take as those rates say."""
     files: list[Source] = []
     """Rates files of `calibrate`, relative to the device file; they precede all others."""
 
@@ -65,6 +67,8 @@ class DeviceFile(BaseModel):
     ]
     name: Name
     description: Text = ""
+    maker: Literal["NVIDIA", "AMD", "Intel"] = "NVIDIA"
+    generation: Text = ""
     tensor_bf16: _Rate
     cuda_fp32: _Rate
     bandwidth: _Bandwidth
@@ -80,7 +84,7 @@ class DeviceFile(BaseModel):
     network: _Bandwidth | None = None
     network_latency: _Latency | None = None
     watts: _Figure[Literal["W"]] | None = None
-    multiprocessors: _Figure[Literal["SMs"]] | None = None
+    multiprocessors: _Figure[Literal["SMs", "CUs"]] | None = None
     rates: _Rates = _Rates()
 
 
@@ -130,11 +134,32 @@ class Device(NamedTuple):
     """The device whose rates are used where this device has none."""
     rates: tuple[Path, ...] = ()
     """Rates files of the user, in addition to shipped ones."""
+    slower: dict[str, float] = {}
+    """By serving engine: how many times as long its kernels take as rates of `like` say."""
+    maker: str = "NVIDIA"
+    """Decides which serving engines and container images run on it."""
+    generation: str = ""
+    """Key of data/measured/generations.toml; empty: that of the device whose rates it takes."""
+
+    def slower_under(self, framework: str) -> float:
+        """How many times as long kernels take as borrowed rates say.
+
+        Of another serving engine where this one was not measured, of the device that it is `like`
+        where itself was not, and 1 where neither was.
+        """
+        if self.slower:
+            return self.slower.get(framework, next(iter(self.slower.values())))
+        return load_device(self.like).slower_under(framework) if self.like else 1.0
 
     @property
     def product(self) -> str:
         """Name of the product: the description up to its first comma or colon, or the name."""
         return re.split("[,:]", self.description)[0] or self.name
+
+    @property
+    def node_size(self) -> int:
+        """Devices of a node; 1 where a device has no links."""
+        return self.links.devices_a_node if self.links else 1
 
     def usable_where(self, memory_gb: int) -> int:
         """Usable bytes at a point that states its memory, `device_memory_gb`, or does not: 0."""
@@ -203,6 +228,9 @@ def load_device(name: Device | str | Path) -> Device:
         measured=file.rates.measured,
         like=file.rates.like,
         rates=tuple(path.parent / name for name in file.rates.files),
+        maker=file.maker,
+        generation=file.generation,
+        slower=file.rates.slower,
     )
     if path in known("devices").values():
         _SHIPPED[path] = device

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sweepengine.data.files import shipped_table
+from sweepengine.data.generations import generation_of
 from sweepengine.data.serving_engines import serving_engine
 from sweepengine.data.serving_engines.memory import chunk_of
 from sweepengine.data.speeds import STEADY, TimingTarget
@@ -45,12 +46,7 @@ _OfFamily = tuple[Factors, dict[tuple[int, ...], Factors]]
 
 
 FAMILY_FACTORS: Final = shipped_table("measured", "family_factors.toml")
-"""Factors by family and layout, and errors on families that were left out of the fit."""
-_GENERATIONS: Final = {
-    device: generation
-    for generation, devices in shipped_table("measured", "generations.toml").items()
-    for device in devices
-}
+"""Factors by family and layout."""
 _FACTORS: Final[dict[Family, _OfFamily]] = {
     Family(*(row[name] for name in Family._fields)): (
         Factors(row["tpot"], row["ttft"]),
@@ -62,14 +58,19 @@ _MODELS: Final = {family.parameters for family in _FACTORS}
 
 
 def stated_factors() -> list[Any]:
-    """Factors and generations, for hashes."""
-    return [FAMILY_FACTORS["families"], _GENERATIONS]
+    """Factors, for hashes."""
+    return [FAMILY_FACTORS["families"]]
 
 
 @lru_cache(1 << 8)
 def parameters_of(arch: Architecture) -> int:
     """Parameters of a model, towers included."""
     return sum(parameter_parts(arch).values())
+
+
+def layers_of(arch: Architecture) -> int:
+    """Layers of a model's decoder."""
+    return sum(group.layers for group in arch.groups)
 
 
 def family_of(arch: Architecture, weights: int, target: TimingTarget) -> Family:
@@ -88,7 +89,7 @@ def family_of(arch: Architecture, weights: int, target: TimingTarget) -> Family:
         target.framework,
         parameters_of(arch),
         experts if arch.routings else mlp,
-        _GENERATIONS.get(target.rates[0].device, ""),
+        generation_of(target),
     )
 
 
@@ -140,4 +141,5 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
     )
     tpot, ttft = factors_of(arch, point.weight_format, layout, target)
     engine = serving_engine(target.framework, STEADY)
-    return engine._replace(chunk=chunk, tpot_factor=tpot, ttft_factor=ttft)
+    least = engine.least * layers_of(arch)
+    return engine._replace(chunk=chunk, least=least, tpot_factor=tpot, ttft_factor=ttft)

@@ -4,7 +4,16 @@ from typing import Any, NamedTuple
 
 from sweepengine.data.devices import Device
 from sweepengine.data.fits import Kernel
-from sweepengine.data.rates import FORMS, RatesFile, ideal, resolved, scales_of, weight_bytes
+from sweepengine.data.rates import (
+    FORMS,
+    RatesFile,
+    ideal,
+    measured_devices,
+    resolved,
+    scales_of,
+    shipped_rates,
+    weight_bytes,
+)
 from sweepengine.data.serving_engines import ENGINES
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import WIDE, time_window
@@ -63,8 +72,13 @@ class ModelKernels(NamedTuple):
     device: Device
     shapes: Shapes
 
-    def taken(self, kind: str, names: tuple[str, ...]) -> tuple[str, Kernel]:
-        """Format name and kernel of the first match for a kind of operator.
+    def is_borrowed(self, file: RatesFile) -> bool:
+        """Whether a file has the shipped rates of a device that this one is like."""
+        own = measured_devices().get(self.device.measured or "")
+        return file.device != own and (file.device, file.framework) in shipped_rates()
+
+    def taken(self, kind: str, names: tuple[str, ...]) -> tuple[str, Kernel, bool]:
+        """Format name and kernel of the first match, and whether it is of another device.
 
         GEMM rates with a launch time above `HOST_BOUND_US` are skipped: they were measured while
         the host was the bottleneck, which no serving engine lets happen.
@@ -75,8 +89,8 @@ class ModelKernels(NamedTuple):
             for name in (name for name in names if name in fits):
                 kernel = fits[name].kernel_for(shape, self.shapes.expert_parallel)
                 if kind != "gemm" or kernel.rates["launch"] <= HOST_BOUND_US:
-                    return name, kernel
-        return "", Kernel(name=ROOFLINE, rates=ideal(FORMS[kind]))
+                    return name, kernel, self.is_borrowed(file)
+        return "", Kernel(name=ROOFLINE, rates=ideal(FORMS[kind])), False
 
     def speeds(
         self, kind: str, names: tuple[str, ...], activations: str, weights: str
@@ -97,14 +111,18 @@ class ModelKernels(NamedTuple):
         tuple
             Rates up to as many tokens as there are experts, and beyond; alike but for MoE kernels.
         """
-        name, kernel = self.taken(kind, names)
+        name, kernel, borrowed = self.taken(kind, names)
         changed: dict[str, float] = {}
         if name in ENGINES[self.framework]["fused"] and kind == "gemm":
-            _, plain = self.taken(kind, FORMAT_NAMES[:1])
+            _, plain, _ = self.taken(kind, FORMAT_NAMES[:1])
             before = ("launch", "depth", "depth_cap")
             changed = {"quantise": 0.0} | {name: plain.rates[name] for name in before}
         if "warm" in kernel.rates:
             changed["warm"] = 0.0
         scales, size = scales_of(self.device, activations), weight_bytes(weights)
-        few, many = (resolved(FORMS[kind], r | changed, scales, size) for r in kernel.all_rates)
+        slower = self.device.slower_under(self.framework) if borrowed else 1.0
+        few, many = (
+            resolved(FORMS[kind], rates | changed, scales, size, slower)
+            for rates in kernel.all_rates
+        )
         return few, many

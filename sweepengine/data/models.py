@@ -43,6 +43,8 @@ class Model(NamedTuple):
     """Devices to time it on; the `device` of a point is an index into them."""
     times: str = ""
     """Kind of times, one of `speeds.TIMES`; empty: the default of each device."""
+    file: Path | None = None
+    """The file that it was read from."""
     drafts: tuple["Model", ...] = ()
     """Models that draft for it; `Architecture.drafts` are their numbers."""
 
@@ -283,6 +285,7 @@ def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
             model = build(reading.data, path)._replace(assumed=reading.assumed, notes=reading.notes)
         else:
             model = build(data, path)
+        model = model._replace(file=path)
         if len(_READ) >= _MAX_MODELS:
             _READ.clear()
         _READ[key] = model

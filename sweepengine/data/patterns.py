@@ -65,17 +65,33 @@ def _beyond_max(reader: ConfigValues, layers: int) -> list[bool]:
 
 
 def _chunks(reader: ConfigValues, layers: int) -> list[bool]:
-    rotated = reader.listed("no_rope_layers", layers)
-    if rotated is not None:
+    rotated = reader.value("no_rope_layers") and reader.listed("no_rope_layers", layers)
+    if rotated:
         return [bool(entry) for entry in rotated]
     interval = reader.number("no_rope_layer_interval")
     return [(layer + 1) % interval != 0 for layer in range(layers)]
+
+
+def but_fourths_from_last(_: ConfigValues, layers: int) -> list[bool]:
+    """All but every fourth layer, from the last on."""
+    return [(layers - 1 - layer) % 4 != 0 for layer in range(layers)]
+
+
+def _but_thirds(reader: ConfigValues, layers: int) -> list[bool]:
+    """All but every third layer, from the first on; a window is half of `local_attention`."""
+    local, (key, window) = reader.value("local_attention"), reader.of("window")
+    if local is not None and reader.whole("local_attention", local) // 2 != window:
+        raise reader.fail(key, f"= {window}: expected half of local_attention = {local}")
+    step = reader.value("global_attn_every_n_layers")
+    every = 3 if step is None else reader.whole("global_attn_every_n_layers", step)
+    return [layer % every != 0 for layer in range(layers)]
 
 
 Pattern = Callable[[ConfigValues, int], list[bool]]
 WINDOWS: dict[str, Pattern] = {
     "none": lambda _, layers: [False] * layers,
     "listed": _listed,
+    "none_unless_listed": lambda _, layers: [False] * layers,
     "all": lambda _, layers: [True] * layers,
     "if_used": lambda reader, layers: [bool(reader.flag("use_sliding_window"))] * layers,
     "from_max_window_layers": _from_max,
@@ -86,35 +102,13 @@ WINDOWS: dict[str, Pattern] = {
     "chunks": _chunks,
     "listed_if_given": _if_given,
     "beyond_max_window_layers": _beyond_max,
+    "but_thirds": _but_thirds,
+    "but_fourths_from_last": but_fourths_from_last,
     "fourths_but_first": lambda _, layers: [
         layer % 4 == 0 and layer > 0 for layer in range(layers)
     ],
 }
 """Name of a pattern in `families.toml` to the layers with a sliding window."""
-
-
-def _rotated_listed(reader: ConfigValues, windows: list[int]) -> list[bool]:
-    rotated = reader.listed("no_rope_layers", len(windows))
-    if rotated is None:
-        interval = reader.number("no_rope_layer_interval")
-        return [(layer + 1) % interval != 0 for layer in range(len(windows))]
-    return [bool(entry) for entry in rotated]
-
-
-ROTATED: dict[str, Callable[[ConfigValues, list[int]], list[bool]]] = {
-    "all": lambda _, windows: [True] * len(windows),
-    "none": lambda _, windows: [False] * len(windows),
-    "only_with_window": lambda _, windows: [window > 0 for window in windows],
-    "with_window": lambda _, windows: [window > 0 or not any(windows) for window in windows],
-    "listed": _rotated_listed,
-    "position_embedding_type": lambda reader, windows: (
-        [reader.value("position_embedding_type") == "rope"] * len(windows)
-    ),
-    "rope_parameters": lambda reader, windows: (
-        [bool(reader.value("rope_parameters"))] * len(windows)
-    ),
-}
-"""Name of a pattern in `families.toml` to the layers whose queries and keys are rotated."""
 
 
 def _crossed_listed(reader: ConfigValues, layers: int) -> list[bool]:

@@ -30,12 +30,13 @@ class Group(NamedTuple):
     """Format of activations that they take."""
 
 
-@cache
 def methods() -> dict[str, Config]:
     """What is known of each `quant_method` whose keys state the format."""
-    return dict(_tables()["methods"])
+    known: dict[str, Config] = _tables()["methods"]
+    return known
 
 
+@cache
 def _tables() -> Config:
     return shipped_table("quantization.toml")
 

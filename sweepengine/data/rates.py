@@ -218,7 +218,9 @@ def operands(name: str) -> tuple[str, str]:
     return weights, activations
 
 
-def resolved(form: type, rates: dict[str, float], scales: Scales, weights: float) -> Any:
+def resolved(
+    form: type, rates: dict[str, float], scales: Scales, weights: float, slower: float = 1.0
+) -> Any:
     """Rates in absolute figures, as formulas take them.
 
     Parameters
@@ -231,13 +233,22 @@ def resolved(form: type, rates: dict[str, float], scales: Scales, weights: float
         These figures, per microsecond.
     weights : float
         Bytes per weight.
+    slower : float
+        How many times as long everything takes.
     """
     return form(
         *(
-            weights if name == "weight_bytes" else rates[name] * scales.of(rate.of)
+            weights
+            if name == "weight_bytes"
+            else rates[name] * scales.of(rate.of) * slower ** power_of_time(rate.unit)
             for name, rate in fields_of(form).items()
         )
     )
+
+
+def power_of_time(unit: str) -> int:
+    """Power of time in a unit: 1 of "us a key", -1 of "byte/us", 0 of "keys"."""
+    return int(unit.startswith("us")) - int(unit.endswith("/us"))
 
 
 def ideal(form: type) -> dict[str, float]:

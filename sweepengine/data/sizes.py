@@ -127,8 +127,11 @@ def ends(reader: ConfigValues) -> Config:
         "norm_flops": flops,
         "final_norm": reader.switch("final_norm") if "final_norm" in family else True,
         "head_bias": reader.switch("head_bias"),
+        "head_layer": reader.switch("head_layer"),
+        "head_layer_bias": reader.switch("head_layer_bias"),
         "table_norm": reader.switch("table_norm"),
-        "more_rows": family.get("more_rows", 0),
+        "more_rows": _more_rows(reader),
+        "table_norm_weights": family.get("table_norm_weights", weights),
     }
     if key := family.get("positions"):
         found["positions"] = reader.number(key) + family.get("position_offset", 0)
@@ -144,6 +147,12 @@ def ends(reader: ConfigValues) -> Config:
     if key := family.get("laurel_rank"):
         found["laurel_rank"] = reader.number(key)
     return found
+
+
+def _more_rows(reader: ConfigValues) -> int:
+    """Rows of the token table beyond the vocabulary: a number of the family, or of a key."""
+    rows = reader.family.get("more_rows", 0)
+    return reader.number(rows, 0) if isinstance(rows, str) else int(rows)
 
 
 def layer_inputs(reader: ConfigValues) -> Config:

@@ -211,6 +211,7 @@ def stated_device(device: Device) -> list[Any]:
     figures = [device.name, device.peaks, device.bytes_per_s, device.links, device.multiprocessors]
     targets = (timing_target(device, framework, None) for framework in FRAMEWORKS)
     rates = [file.model_dump() for target in targets for file in target.rates]
+    figures.append([device.slower_under(framework) for framework in FRAMEWORKS])
     return [*figures, device.usable_bytes, rates, serving_engines.stated(), stated_memory()]
 
 
@@ -230,8 +231,9 @@ def _speeds(
     device = target.device
     key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, serving,
            device.name, device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
-           device.multiprocessors, device.links, target.framework, target.times,
-           tuple(file.digest for file in target.rates), shapes)  # fmt: skip
+           device.multiprocessors, device.links, device.slower_under(target.framework),
+           target.framework, target.times, tuple(file.digest for file in target.rates),
+           shapes)  # fmt: skip
     if (speeds := _SPEEDS.get(key)) is None:
         if len(_SPEEDS) >= _MAX_SPEEDS:
             _SPEEDS.clear()

@@ -21,7 +21,9 @@ def tied_head(reader: ConfigValues) -> tuple[bool, tuple[str, ...]]:
     types = families()["outer_tied"]
     kind = reader.outer.get("model_type")
     default = {True: kind in types["tied"], False: kind in types["untied"]}
-    by_part = reader.family.get("tied_by_part") or "decoder" in reader.outer
+    by_part = (
+        reader.family.get("tied_by_part") or kind in types["by_part"] or "decoder" in reader.outer
+    )
     stated = KEY in reader.outer and not by_part
     if stated or (any(default.values()) and not by_part):
         reader.read.add(KEY)

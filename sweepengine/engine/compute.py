@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import drafting_speeds, speeds_of, target_of_point
+from sweepengine.data.speeds import TimingTarget, drafting_speeds, speeds_of, target_of_point
+from sweepengine.engine.error_columns import (
+    code_of,
+    errors_of_axes,
+    needed_seconds,
+    point_errors,
+)
 from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns, memory_counts
 from sweepengine.engine.records import FIGURES, GROWTH
 from sweepengine.engine.tables import Figured, drafts_in, tabulate, tabulate_draft
@@ -23,6 +29,7 @@ from sweepengine.grid.columns import (
     AS_IS,
     BY_NAME,
     DEVICE_MEMORY,
+    ERROR_CLASS,
     MEMORY,
     OVER_STEPS,
     PER_SEQUENCE,
@@ -151,7 +158,9 @@ def computed_columns(
 ) -> dict[str, NDArray[Any]]:
     """Counts and seconds of a product of axes, compiled; parameters as those of `fill_columns`."""
     seconds, memory = of_reduction(columns, SECONDS), of_reduction(columns, DEVICE_MEMORY)
-    counts = [name for name in columns if name not in (*seconds, *memory)]
+    errors = of_reduction(columns, ERROR_CLASS)
+    counts = [name for name in columns if name not in (*seconds, *memory, *errors)]
+    timed_columns = list(dict.fromkeys((*seconds, *needed_seconds(errors))))
     counted = [*dict.fromkeys((*counts, *(memory_counts(model) if memory else ())))]
     computed: dict[str, NDArray[Any]] = {}
     if counted:
@@ -161,8 +170,10 @@ def computed_columns(
         parts = [part_of(axis, MEMORY_INPUTS) for axis in axes]
         inputs = {name: values[:rows] for name, values in expand(parts).items()}
         computed |= memory_columns(model, inputs, computed, memory)
-    if seconds:
-        computed |= fill_times(model, timed_product(axes), rows, seconds, workers)
+    if timed_columns:
+        computed |= fill_times(model, timed_product(axes), rows, timed_columns, workers)
+    if errors:
+        computed |= errors_of_axes(model, axes, computed, errors, rows)
     return {name: computed[name] for name in columns}
 
 
@@ -227,15 +238,20 @@ def plain_columns(
 
 
 def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[int | float]:
-    """Values of output columns at one point, with the plain backend."""
+    """Values of output columns at one point, with the plain backend; texts as codes."""
     counted = {c.name: c for c in columns if not c.timed}
     memory = any(c.reduction == DEVICE_MEMORY for c in columns)
     if memory:
         counted |= {name: BY_NAME[name] for name in MEMORY_COUNTS}
-    found = point_columns(model.architecture, point, outputs=tuple(counted.values()))
+    found: dict[str, Any] = {
+        **point_columns(model.architecture, point, outputs=tuple(counted.values()))
+    }
     if memory:
         found |= point_memory(model, point, *(int(found[name]) for name in MEMORY_COUNTS))
-    if any(c.reduction == SECONDS for c in columns):
+    if any(c.reduction == ERROR_CLASS for c in columns):
+        found |= point_times(model, point)
+        found["error_class"] = code_of(found["error_class"])
+    elif any(c.reduction == SECONDS for c in columns):
         found |= point_seconds(model, point)
     return [found[c.name] for c in columns]
 
@@ -248,13 +264,26 @@ def point_memory(
     return {column.name: getattr(memory, column.figure) for column in MEMORY}
 
 
+def point_times(model: Model, point: Point) -> dict[str, Any]:
+    """Columns of seconds of one point, and of what is known of their error."""
+    target = _target(model, point)
+    seconds = _seconds(model, point, target)
+    return seconds | point_errors(model, point, target, seconds)
+
+
 def point_seconds(model: Model, point: Point) -> dict[str, float]:
     """Columns of seconds of one point on its device, with the plain backend."""
-    timing = target_of_point(model, point, devices(layout_of(point)))
+    return _seconds(model, point, _target(model, point))
+
+
+def _target(model: Model, point: Point) -> TimingTarget:
+    return target_of_point(model, point, devices(layout_of(point)))
+
+
+def _seconds(model: Model, point: Point, target: TimingTarget) -> dict[str, float]:
     arch = model.architecture
-    speeds = speeds_of(arch, point, timing)
-    engine, drafting = engine_of_point(arch, point, timing), drafting_speeds(arch, point, timing)
-    seconds = timed(arch, point, speeds, engine, drafting)
+    speeds, engine = speeds_of(arch, point, target), engine_of_point(arch, point, target)
+    seconds = timed(arch, point, speeds, engine, drafting_speeds(arch, point, target))
     return {column.name: getattr(seconds, column.figure) for column in TIMED}
 
 

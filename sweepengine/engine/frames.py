@@ -25,9 +25,10 @@ from sweepengine.engine.compute import (
     of_reduction,
     plain_columns,
     point_memory,
-    point_seconds,
+    point_times,
     shown_values,
 )
+from sweepengine.engine.error_columns import ERROR_COLUMNS, error_series, errors_of_columns
 from sweepengine.engine.memory import memory_columns
 from sweepengine.engine.named import named_devices, named_drafts
 from sweepengine.engine.threads import begin, cores
@@ -40,7 +41,7 @@ from sweepengine.grid.checks import (
     checked_values,
     refused_input,
 )
-from sweepengine.grid.columns import DEVICE_MEMORY, SECONDS, TIMED, TYPES
+from sweepengine.grid.columns import DEVICE_MEMORY, ERROR_CLASS, SECONDS, TIMED, TYPES
 from sweepengine.grid.counted import point_columns
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.layout_checks import Problem
@@ -81,6 +82,8 @@ def compute_chunk(
 
 def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series:
     """A series of computed values, in the type of the column."""
+    if name in ERROR_COLUMNS:
+        return error_series(name, values)
     kind = type_of(name, model)
     if name in INPUTS and values.dtype.kind == "i":
         values = shown_values(name, values)
@@ -124,8 +127,7 @@ def evaluate(
         A model, the name of a shipped one, or a path of a model file.
     times : str
         "silicon" (measured kernels), "model" (without factors of families that were measured in
-        serving) or "roofline" (data sheet); by default silicon where a device
-        has rates.
+        serving) or "roofline" (data sheet); by default silicon where a device has rates.
 
     Returns
     -------
@@ -186,7 +188,7 @@ def _of_models(points: pl.DataFrame, times: str) -> pl.DataFrame:
 
 def cost(
     model: Model | str | Path = "deepseek-ocr-3b", times: str = "", **point: object
-) -> dict[str, int | float]:
+) -> dict[str, Any]:
     """Cost of one point without frames or compilation, for simulators.
 
     Parameters
@@ -195,17 +197,15 @@ def cost(
         A model, the name of a shipped one, or a path of a model file.
     times : str
         "silicon" (measured kernels), "model" (without factors of families that were measured in
-        serving) or "roofline" (data sheet); by default silicon where a device
-        has rates.
+        serving) or "roofline" (data sheet); by default silicon where a device has rates.
     **point : int, float or str
         Input columns, as in `evaluate`, and joint axes, as in grids:
-        ``cost(layout="tp8", precision="fp8", device="h100-sxm", mode="gundam:2x3")``. With a
-        device the result has seconds.
+        ``cost(layout="tp8", precision="fp8", device="h100-sxm")``. With a device it has seconds.
 
     Returns
     -------
     dict
-        Every output column, integers exact.
+        Every output column, integers exact; a range is None where no measured run is like it.
 
     Raises
     ------
@@ -222,11 +222,11 @@ def cost(
         loaded = on_devices(loaded, [named], times)
         point["device"] = loaded.device_names[0]
     checked = checked_point(loaded, point)
-    costs = point_columns(loaded.architecture, checked)
+    costs: dict[str, Any] = {**point_columns(loaded.architecture, checked)}
     refuse_overflow("point", costs)
     if loaded.devices:
         costs |= point_memory(loaded, checked, *(int(costs[name]) for name in MEMORY_COUNTS))
-        costs |= point_seconds(loaded, checked)
+        costs |= point_times(loaded, checked)
     return {name: costs[name] for name in output_names(loaded)}
 
 
@@ -251,8 +251,9 @@ def _computed(
     arch, outputs = model.architecture, output_names(model)
     if len(codes) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
         return plain_columns(model, dict(columns), outputs)
-    seconds, memory = of_reduction(outputs, SECONDS), of_reduction(outputs, DEVICE_MEMORY)
-    counts = [name for name in outputs if name not in (*seconds, *memory)]
+    made = (SECONDS, DEVICE_MEMORY, ERROR_CLASS)
+    seconds, memory, errors = (of_reduction(outputs, reduction) for reduction in made)
+    counts = [name for name in outputs if name not in (*seconds, *memory, *errors)]
     product = Product(
         dict(workloads),
         np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
@@ -262,6 +263,7 @@ def _computed(
     if model.devices:
         computed |= memory_columns(model, columns, computed, memory)
         computed |= fill_times(model, timed_rows(dict(columns)), len(codes), seconds, cores())
+        computed |= errors_of_columns(model, columns, computed, errors)
     return computed
 
 

@@ -73,6 +73,8 @@ class Attention(NamedTuple):
     """Norms of queries and keys have a bias for each weight."""
     gate_bias: No
     """The output gate is projected with a bias."""
+    gate_head_bias: No
+    """One bias a head is added to its output gates."""
     mixed_norm: No
     """Mixed values of all heads are normed together, before the output projection."""
     difference: No
@@ -148,15 +150,8 @@ SHORT_CONVOLUTION = 3
 KIMI_DELTA_ATTENTION = 4
 LIGHTNING_ATTENTION = 5
 RG_LRU = 6
-MIXERS = (
-    "gated delta net",
-    "Mamba-2",
-    "Mamba-1",
-    "short convolution",
-    "Kimi delta attention",
-    "lightning attention",
-    "RG-LRU",
-)
+MIXERS = ("gated delta net", "Mamba-2", "Mamba-1", "short convolution", "Kimi delta attention",
+          "lightning attention", "RG-LRU")  # fmt: skip
 """Kinds of recurrent mixers; the position in this tuple is their code in formulas."""
 
 
@@ -221,8 +216,13 @@ class Backbone(NamedTuple):
     final_norm: Yes
     """A norm stands before the head."""
     head_bias: No
+    head_layer: No
+    """A linear layer of the hidden width, GELU and a norm stand before the head."""
+    head_layer_bias: No
     table_norm: No
     """Rows of the token table are normed."""
+    table_norm_weights: Annotated[int, Quantity("weights a channel", 0, "norm_weights")]
+    """Of that norm."""
     positions: Annotated[int, Quantity("rows", 0, 0)]
     """Of a table of learned positions, which are added to the token's row; 0: none."""
     table_width: NoChannels

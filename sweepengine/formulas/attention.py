@@ -113,7 +113,7 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
     projected = into.query.rows + into.key.rows + into.value.rows + into.latent.rows
     projected -= attention.unbiased_keys * into.key.rows
     biases = attention.input_bias * projected + attention.output_bias * hidden
-    biases += attention.gate_bias * gates
+    biases += attention.gate_bias * gates + attention.gate_head_bias * attention.heads
     moved = 2 * tokens * hidden * min(attention.heads, 1)
     return gemm_cost(
         2 * tokens * matrices + 2 * again, tokens * gated, moved, moved, moved, matrices + biases
@@ -260,10 +260,19 @@ def own_heads(attention: Attention) -> int:
 
 
 @formula
-def inner_norms(attention: Attention, tokens: int, flops: int) -> Cost:
+def inner_norms(attention: Attention, tokens: int, flops: int, mixed_weights: int) -> Cost:
     """Norms of queries, keys, values, latents and mixed values; each reads and writes.
 
-    CUDA 3 a value (RMSNorm), 5 of queries and keys where a model has LayerNorms (`flops`).
+    CUDA 3 a value (RMSNorm), 5 of queries, keys and mixed values where a model has LayerNorms.
+
+    Parameters
+    ----------
+    attention, tokens : Attention, int
+        A device's share of it, and T.
+    flops : int
+        A value of queries, keys and mixed values.
+    mixed_weights : int
+        A channel of mixed values: 1, with a bias 2.
     """
     normed = min(attention.query_norm, 1) + attention.query_unit
     queries = normed * attention.heads * attention.key_width
@@ -272,9 +281,10 @@ def inner_norms(attention: Attention, tokens: int, flops: int) -> Cost:
     mixed = attention.mixed_norm * attention.heads * attention.value_width
     latents = attention.query_rank + attention.latent
     made = attention.value_norm * own_heads(attention) * attention.value_width
-    headed, others = tokens * (queries + keys), tokens * (made + mixed + latents)
+    headed, others = tokens * (queries + keys + mixed), tokens * (made + latents)
     own = attention.query_norm + (1 - attention.crossed) * attention.key_norm
     weights = (1 + attention.norm_biases) * own
     moved = 2 * (headed + others)
     worked = flops * headed + 3 * others
-    return element_wise_cost(worked, moved, moved, moved, weights + mixed + latents)
+    weights += mixed_weights * mixed + latents
+    return element_wise_cost(worked, moved, moved, moved, weights)

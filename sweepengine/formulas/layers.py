@@ -169,7 +169,8 @@ def layer_norms(group: Group, backbone: Backbone, tokens: int) -> Cost:
         tokens, forward.inner_norm * forward.width, backbone.norm_flops, backbone.norm_weights
     )
     around = add(scaled(block, count, count), inside)
-    return add(around, inner_norms(group.attention, tokens, backbone.norm_flops))
+    kind = (backbone.norm_flops, backbone.norm_weights)
+    return add(around, inner_norms(group.attention, tokens, *kind))
 
 
 @formula
@@ -229,28 +230,6 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
 
 
 @formula
-def attention_peak(layer: Layer, stream: int) -> int:
-    """Values alive at once while a layer attends: the residual stream of `stream`, and its own."""
-    attending = layer.projections.activation_peak + layer.attention.activation_peak
-    beside = layer.indexer.activation_peak + layer.compressor.activation_peak
-    beside += layer.feature_keys.activation_peak
-    return stream + max(attending + beside, layer.recurrent.activation_peak)
-
-
-@formula
-def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
-    """Values alive at once in a layer's feed-forward, beside the residual stream.
-
-    A MoE layer holds the router's values beside the larger of its routed experts and the shared
-    ones, whose input stays alive for them. An eager attention module returns its probabilities
-    (`scores` values) to the layer, which holds them until it ends.
-    """
-    shared = layer.mlp.activation_peak + min(layer.routed.activation_peak, 1) * stream
-    widest = max(layer.routed.activation_peak, shared)
-    return stream + scores + layer.router.activation_peak + widest
-
-
-@formula
 def table_width(backbone: Backbone) -> int:
     """Channels of the token table and the head: the hidden width, unless they have their own."""
     return backbone.table_width if backbone.table_width > 0 else backbone.hidden
@@ -260,6 +239,16 @@ def table_width(backbone: Backbone) -> int:
 def row_values(backbone: Backbone) -> int:
     """Values that a token reads of tables: its row, and its row of the layers' inputs."""
     return table_width(backbone) + backbone.input_layers * backbone.input_width
+
+
+@formula
+def head_layer(backbone: Backbone, tokens: int) -> Cost:
+    """A layer before the head: tensor `2*T*h*h`, CUDA GELU `4*T*h` and a norm; nothing: none."""
+    hidden = backbone.head_layer * backbone.hidden
+    projected = linear(tokens, hidden, hidden, backbone.head_layer_bias)
+    activated = element_wise_cost(4 * tokens * hidden, 0, 0, 0, 0)
+    normed = hidden_norm(tokens, hidden, backbone.norm_flops, backbone.norm_weights)
+    return add(add(projected, activated), normed)
 
 
 @formula
@@ -290,9 +279,10 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
         ),
     )
     normed = hidden_norm(
-        tokens, backbone.table_norm * hidden, backbone.norm_flops, backbone.norm_weights
+        tokens, backbone.table_norm * hidden, backbone.norm_flops, backbone.table_norm_weights
     )
     head = add(linear(tokens, hidden, narrow, 0), linear(tokens, width, vocabulary, 0))
+    head = add(head, head_layer(backbone, tokens))
     biases = backbone.head_bias * vocabulary
     read = head.weights + biases
     capped = 3 * backbone.logit_softcap * tokens * vocabulary

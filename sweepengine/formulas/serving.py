@@ -53,6 +53,9 @@ class ServingEngine(NamedTuple):
     """k, of a token of the prompt, us."""
     queue: float
     """q, of a request by sequence of the batch, us."""
+    least: float
+    """h, least time of a pass of prefills, whose kernels the host launches one by one, us; 0 where
+    it is captured as a graph."""
     tpot_factor: float
     """Measured over predicted TPOT of its family of rows, as of TTFT in the next."""
     ttft_factor: float
@@ -60,7 +63,7 @@ class ServingEngine(NamedTuple):
 
 IDEAL_SERVING_ENGINE = ServingEngine(
     overlap=1.0, sequence=0.0, chunk=0.0, first=0.0, burst=0.0, steps=1.0, prompt=0.0, queue=0.0,
-    tpot_factor=1.0, ttft_factor=1.0,
+    least=0.0, tpot_factor=1.0, ttft_factor=1.0,
 )  # fmt: skip
 """One that adds nothing; requests wait for a step and for the prefills of others."""
 
@@ -94,6 +97,28 @@ class Batch(NamedTuple):
 def chunk_requests(sequences: float, prompt: float, chunk: float) -> float:
     """Requests that share a pass of prefills: as many as a chunk holds, `min(B, chunk/prompt)`."""
     return max(min(sequences, float(chunk // max(prompt, 1.0))), 1.0)
+
+
+@formula
+def at_least(value: float, least: float) -> float:
+    """The larger of both, of arrays too: `(v + l + |v - l|)/2`."""
+    return (value + least + abs(value - least)) / 2.0
+
+
+@formula
+def refilling(refill: float, batch: Batch, least: float) -> float:
+    """Prefills of all sequences of a batch, at most one pass a step, `max(B*p, min(B, K/a)*h)`; us.
+
+    Parameters
+    ----------
+    refill : float
+        Kernels of these prefills, B*p.
+    batch : Batch
+        What runs at once.
+    least : float
+        h.
+    """
+    return max(refill, min(batch.sequences, batch.steps / batch.accepted) * least)
 
 
 @formula
@@ -143,8 +168,8 @@ def waiting(step: float, refill: float, sequences: float, engine: ServingEngine)
 
 @formula
 def taking_in(prefill: float, prompt: float, engine: ServingEngine) -> float:
-    """Time that a request's own prompt takes, `P + k*prompt`; us."""
-    return engine.ttft_factor * (prefill + engine.prompt * prompt)
+    """Time that a request's own prompt takes, `max(P, h) + k*prompt`; us."""
+    return engine.ttft_factor * (at_least(prefill, engine.least) + engine.prompt * prompt)
 
 
 @formula
@@ -162,14 +187,15 @@ def seconds_of(passes: Passes, batch: Batch, serving: int, engine: ServingEngine
     engine : ServingEngine
         What the serving engine adds.
     """
-    first, decode = passes.vision + passes.prefill, passes.decode
+    first, decode, refill = passes.vision + passes.prefill, passes.decode, passes.refill
     step = decode / (batch.steps / batch.accepted) if batch.steps > 0 else 0.0
     each = step / batch.accepted
     if serving == CONTINUOUS:
         if batch.steps > 0:
             step = engine_step(step, batch.sequences, engine)
-        each = continuous_tpot(step / batch.accepted, passes.refill, batch.steps, engine)
-        waited = waiting(step, passes.refill, batch.sequences, engine)
+        refill = refilling(refill, batch, engine.least)
+        each = continuous_tpot(step / batch.accepted, refill, batch.steps, engine)
+        waited = waiting(step, refill, batch.sequences, engine)
         first = waited + taking_in(first, batch.prompt, engine)
         decode = each * batch.steps
         step *= engine.tpot_factor
@@ -180,7 +206,7 @@ def seconds_of(passes: Passes, batch: Batch, serving: int, engine: ServingEngine
         ttft=first / A_SECOND,
         tpot=each / A_SECOND,
         step=step / A_SECOND,
-        refill=passes.refill / A_SECOND,
+        refill=refill / A_SECOND,
     )
 
 
@@ -192,6 +218,24 @@ def queued(prefill: float, square: float, busy: float) -> float:
     (Pollaczek and Khinchine's formula of a queue with one server); in the unit of `prefill`.
     """
     return busy * square / (2.0 * prefill * (1.0 - busy))
+
+
+@formula
+def disaggregated_ttft(prefill: float, queued: float, step: float, engine: ServingEngine) -> float:
+    """TTFT where some devices prefill and others decode, `f + P + b*c*p/F + s*td`; us.
+
+    Parameters
+    ----------
+    prefill : float
+        Of one request, P.
+    queued : float
+        Prefills of all requests under way over the ranks that prefill, c*p/F.
+    step : float
+        Of a decode rank, td.
+    engine : ServingEngine
+        Its f, b and s of disaggregated serving.
+    """
+    return engine.first + prefill + engine.burst * queued + engine.steps * step
 
 
 def disaggregated(

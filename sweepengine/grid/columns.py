@@ -15,11 +15,11 @@ PHASES: Final = ("vision", "prefill", "decode")
 
 AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
 READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)
-SECONDS, DEVICE_MEMORY = 8, 9
+SECONDS, DEVICE_MEMORY, ERROR_CLASS = 8, 9, 10
 """Reductions from figures to columns: the figure itself; times sequences of the batch; summed over
 all steps; of the last step, which is the largest; the KV cache after decoding; expected bytes of
-weights read by a phase, by prefill, by all steps; seconds, which sum operator times; and what a
-device holds under a serving engine."""
+weights read by a phase, by prefill, by all steps; seconds, which sum operator times; what a
+device holds under a serving engine; and how far times were off on measured runs like the point."""
 
 
 class DataType(NamedTuple):
@@ -37,6 +37,7 @@ DTYPES: Final = {
     "Float64": DataType(8, float("inf")),
     "Enum": DataType(1, 127),
     "Boolean": DataType(1, 1),
+    "String": DataType(2, 2**15 - 1),
 }
 
 
@@ -207,7 +208,26 @@ MEMORY: Final = (
     _held("largest_batch", "Int64", "sequences", "largest batch that fits", "largest_batch"),
 )
 """Columns of memory of points on a device."""
-DEVICE_OUTPUTS: Final = (*MEMORY, *TIMED)
+
+
+def _bound(time: str, end: str) -> Column:
+    """An end of the range of a time on runs like a point."""
+    meaning = f"{end} end of the range that holds {time.upper()} of 90 % of measured runs like it"
+    return Column(f"{time}_{end}_seconds", "Float64", "s", f"{meaning}; null without such runs",
+                  ERROR_CLASS, f"{time}.{end}", timed=True)  # fmt: skip
+
+
+ERRORS: Final = (
+    *(_bound(time, end) for time in ("ttft", "tpot") for end in ("low", "high")),
+    Column("error_class", "String", "", "measured runs like it, and how far times were off there",
+           ERROR_CLASS, "text", timed=True),
+    Column("error_runs", "Int64", "runs", "measured runs like it", ERROR_CLASS, "runs", timed=True),
+)  # fmt: skip
+"""Columns of the class of errors of points on devices (`data.error_classes`)."""
+RANGES: Final = tuple(column.name for column in ERRORS if column.dtype == "Float64")
+"""Those of them that are null where no measured run is like a point. Datasets do not store them, as
+they follow from times and the class."""
+DEVICE_OUTPUTS: Final = (*MEMORY, *TIMED, *ERRORS)
 """Columns that only points on a device have."""
 BY_NAME: Final = {column.name: column for column in (*OUTPUTS, *DEVICE_OUTPUTS)}
 OUTPUT_NAMES: Final = tuple(column.name for column in OUTPUTS)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
 
 from sweepengine.data.basis import basis
+from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.family_factors import stated_factors
 from sweepengine.data.models import Model
@@ -78,10 +79,17 @@ class Grid(NamedTuple):
         values = {name: a.values[:, i] for a in self.axes for i, name in enumerate(a.columns)}
         arch, times = self.model.architecture, self.model.times or None
         continuous = CONTINUOUS in values["serving"]
+        images = bool(values["images"].any())
         bases = [
-            basis(arch, timing_target(device, FRAMEWORKS[code], times), continuous)
+            basis(
+                arch,
+                timing_target(device, FRAMEWORKS[code], times),
+                continuous,
+                Case(images=images, speculative=drafts),
+            )
             for device in self.model.devices
             for code in dict.fromkeys(values["framework"].tolist())
+            for drafts in dict.fromkeys((values["draft_tokens"] > 0).tolist())
         ]
         return tuple(dict.fromkeys(bases))
 

@@ -27,8 +27,23 @@ TEXT_COLUMNS = ("mode", "crops", "image", "page")
 """Joint axes that may be columns of a table of lengths."""
 SHORT_NAMES = {"answer": "decode_steps"}
 """Short names of columns; `prompt` is `prompt_tokens`, with vision `text_tokens`."""
+SECONDS_PER_HOUR = 3600
 MAX_CLASSES = 64
 """Most classes of lengths in a search."""
+
+
+class Arrivals(NamedTuple):
+    """When requests arrive: how many in each hour from the first one on."""
+
+    counts: tuple[int, ...]
+    last_seconds: float
+    """Seconds of the last hour, which the last request ends."""
+    notes: tuple[str, ...] = ()
+    """What of a trace is not used."""
+
+    def seconds(self, hour: int) -> float:
+        """Seconds of an hour of the trace."""
+        return self.last_seconds if hour == len(self.counts) - 1 else float(SECONDS_PER_HOUR)
 
 
 class Lengths(NamedTuple):
@@ -42,6 +57,8 @@ class Lengths(NamedTuple):
     """Share of all requests, shape (L,); they add up to 1."""
     source: str
     """Name of the table in messages."""
+    arrivals: Arrivals | None = None
+    """When the requests arrive; None where the table does not say."""
 
     @property
     def requests(self) -> int:

@@ -17,7 +17,7 @@ from sweepengine.grid.checks import (
     refused_input,
     shown,
 )
-from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS, PHASES
+from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS, PHASES, RANGES
 from sweepengine.grid.layout_checks import Problem
 from sweepengine.grid.shorthand import joint_values
 
@@ -51,6 +51,11 @@ def shown_input(model: Model, name: str, value: int) -> int | float | str:
 def output_names(model: Model) -> tuple[str, ...]:
     """Output columns of a model."""
     return _OUTPUTS[model.has_vision, bool(model.devices)]
+
+
+def stored_names(model: Model) -> tuple[str, ...]:
+    """Output columns of a model that datasets store."""
+    return tuple(name for name in output_names(model) if name not in RANGES)
 
 
 _OUTPUTS = {

@@ -15,18 +15,15 @@ from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, on_devices, timing_target
 from sweepengine.engine.frames import evaluate
-from sweepengine.grid.axes import AXES
 from sweepengine.grid.points import checked_point, phases_of
-from sweepengine.grid.shorthand import joint_values
+from sweepengine.measured.benchmark_files import TOKENS
 from sweepengine.measured.calibrated import Calibration, calibrate
 from sweepengine.measured.measured_runs import (
     CLAIMED,
-    TOKENS,
-    Runs,
     read_runs,
     runs_of,
-    shipped_model,
 )
+from sweepengine.measured.run_points import model_of, points_of, served
 from sweepengine.search.declarations import checked
 from sweepengine.search.options import CompareOptions
 
@@ -94,62 +91,33 @@ def find_comparison(
     """
     checked("compare", options)
     loaded = load_model(model) if model is not None else None
-    table = runs_of(runs, "runs") if isinstance(runs, pl.DataFrame) else read_runs(runs)
-    loaded = loaded or load_model(_model_of(table))
     kind = load_device(device)
+    table = (
+        runs_of(runs, "runs")
+        if isinstance(runs, pl.DataFrame)
+        else read_runs(runs, kind.name, options.framework)
+    )
+    table = served(table, options)
+    loaded = loaded or load_model(model_of(table))
     timing = timing_target(kind, options.framework, options.times)
-    points = _points(table, loaded, device, options)
+    points = points_of(table, loaded, device, options)
     try:
         costs = evaluate(points, loaded, options.times or "")
     except InputError as error:
         raise InputError(f"{table.source}: {error}") from None
     joined = _measured(table.measured, costs, loaded, kind)
-    serving = "continuous" if table.continuous else "static, unless a run has the column serving"
+    if inconsistent := _too_fast(joined, kind, loaded):
+        raise InputError(f"{table.source}: {inconsistent}")
     timed = on_devices(loaded, [kind], options.times or "")
     return Compared(
         model=loaded,
         device=kind,
         runs=joined,
         gap=_gap(points, joined, timed, timing),
-        warnings=(*_sparse(kind), *_too_fast(joined, kind, loaded)),
+        warnings=(*_sparse(kind), *_reported(joined)),
         calibration=calibrate(table.source, joined) if options.calibrate else None,
         basis=basis(loaded.architecture, timing, table.continuous),
-        assumed=(*table.assumed, f"serving: {serving}"),
-    )
-
-
-def _model_of(runs: Runs) -> str:
-    """The shipped model that the runs name."""
-    if runs.model and (name := shipped_model(runs.model)):
-        return name
-    named = f' and "{runs.model}" is not a shipped model' if runs.model else ""
-    raise InputError(
-        f"{runs.source}: no --model is given{named}: expected --model with a file or one of "
-        f"{', '.join(known('models'))}"
-    )
-
-
-def _points(
-    runs: Runs, model: Model, device: Device | str | Path, options: CompareOptions
-) -> pl.DataFrame:
-    """Inputs of runs on the device.
-
-    With vision, prompts are the text that follows an image of DeepSeek-OCR. Runs of other models
-    that see images have none unless they state `images`: logs of servers count tokens of text.
-    """
-    frame = runs.inputs
-    if model.has_vision and "prompt_tokens" in frame.columns:
-        frame = frame.rename({"prompt_tokens": "text_tokens"})
-    named = device.name if isinstance(device, Device) else str(device)
-    extra: dict[str, Any] = {"device": named, "framework": options.framework, "decode_steps": 100}
-    if model.has_vision and not model.has["crops"]:
-        extra["images"] = 0
-    if options.layout is not None:
-        sizes = joint_values(model, "layout", options.layout, "compare: layout")
-        if "layout" not in frame.columns:
-            extra |= zip(AXES["layout"].columns, sizes, strict=True)
-    return frame.with_columns(
-        pl.lit(value).alias(name) for name, value in extra.items() if name not in frame.columns
+        assumed=table.assumed,
     )
 
 
@@ -198,6 +166,7 @@ def _measured(
     }
     # A TTFT without a separate time of the towers is that of both phases, and so is its numerator.
     before_decode = [phase for phase in phases if phase != "decode"]
+    bandwidth = metrics.bandwidth(device)
     shares = []
     for phase in phases:
         joint = before_decode if phase == "prefill" else [phase]
@@ -214,7 +183,7 @@ def _measured(
             pl.when(measured_phase).then(moved).alias(f"{phase}_numerator_bytes"),
             peak.alias(f"{phase}_peak_flops_per_s"),
             (flops / (seconds[phase] * peak)).alias(f"{phase}_mfu"),
-            (moved / (seconds[phase] * device.bytes_per_s)).alias(f"{phase}_mbu"),
+            (moved / (seconds[phase] * bandwidth)).alias(f"{phase}_mbu"),
         ]
     work, bytes_all = metrics.total("tensor_flops", phases), metrics.moved_bytes(phases)
     whole = pl.col("measured_whole_s")
@@ -222,7 +191,7 @@ def _measured(
     return frame.with_columns(
         *shares,
         (work / (whole * peak)).alias("whole_mfu"),
-        (bytes_all / (whole * device.bytes_per_s)).alias("whole_mbu"),
+        (bytes_all / (whole * bandwidth)).alias("whole_mbu"),
     )
 
 
@@ -238,22 +207,27 @@ def _sparse(device: Device) -> list[str]:
     ]
 
 
-def _too_fast(runs: pl.DataFrame, device: Device, model: Model) -> list[str]:
-    """Warnings of runs faster than the peaks allow, and of reported MFUs that differ from ours."""
-    warnings = []
+def _too_fast(runs: pl.DataFrame, device: Device, model: Model) -> str:
+    """What is inconsistent of the first run that is faster than the peaks allow; empty: none is."""
     shares = [
         f"{phase}_{kind}" for phase in (*phases_of(model), "whole") for kind in ("mfu", "mbu")
     ]
-    for row, run in enumerate(runs.select(*shares, f"run_{CLAIMED}").rows(named=True)):
+    for row, run in enumerate(runs.select("serving", "devices", *shares).rows(named=True)):
         beyond = {name: run[name] for name in shares if (run[name] or 0.0) > 1 + SAME_FIGURE}
         if beyond:
             name, share = max(beyond.items(), key=lambda item: item[1])
-            warnings.append(
+            return (
                 f"run {row}: {name.replace('_', ' ').upper()} of {share:.2f}: faster than "
-                f"{runs['devices'][row]} {device.name} can be: check the number of devices "
-                "(--layout) and the batch size"
+                f"{run['devices']} {device.name} can be with a batch that is served "
+                f"{run['serving']}: check the device, --layout, the batch size and --serving"
             )
-        reported, ours = run[f"run_{CLAIMED}"], run["whole_mfu"]
+    return ""
+
+
+def _reported(runs: pl.DataFrame) -> list[str]:
+    """Warnings of reported MFUs that differ from ours."""
+    warnings = []
+    for row, (reported, ours) in enumerate(runs.select(f"run_{CLAIMED}", "whole_mfu").rows()):
         if reported and ours:
             ratio = ours / reported
             if abs(ratio / 2 - 1) < 5 * SAME_FIGURE:

@@ -19,8 +19,8 @@ from sweepengine.grid.points import checked_point
 from sweepengine.measured.compare import Compared, find_comparison
 from sweepengine.measured.engine_logs import FIGURES, StartLog, format_of, read_log
 from sweepengine.measured.measured_runs import read_runs
+from sweepengine.search.checkpoints import repository
 from sweepengine.search.declarations import checked
-from sweepengine.search.engine_arguments import repository
 from sweepengine.search.engine_settings import engine_values
 from sweepengine.search.options import CompareOptions, EngineOptions
 
@@ -85,7 +85,7 @@ def compare_file(
         if (log := read_log(runs)) is not None:
             return find_log_comparison(log, device, model, options)
         try:
-            read_runs(runs)
+            read_runs(runs, load_device(device).name, options.framework)
         except InputError:
             raise InputError(
                 f"{runs}: expected a table of measured runs, or a start-up log of vLLM or SGLang, "
@@ -122,8 +122,10 @@ def find_log_comparison(
         When the model, the device, a setting of the log or an option is not valid.
     """
     checked("compare", options)
-    if options.calibrate or options.times is not None:
-        raise InputError(f"{log.source}: a log has no times: remove --calibrate and --times")
+    if options.calibrate or options.times is not None or options.serving is not None:
+        raise InputError(
+            f"{log.source}: a log has no times: remove --calibrate, --times and --serving"
+        )
     kind = load_device(device)
     loaded = load_model(model) if model is not None else _model_of(log)
     said, where = log.settings, dict[str, str]()

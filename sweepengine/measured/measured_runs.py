@@ -1,18 +1,16 @@
-"""Read measured runs: tables, and the JSON of the serving benchmarks of vLLM and SGLang."""
+"""Read measured runs: tables, rows of InferenceX, and results of serving benchmarks."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from sweepengine.data.errors import InputError
-from sweepengine.data.files import known, read_text
+from sweepengine.data.files import known
 from sweepengine.data.models import load_model
-from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.checks import checked_value
-from sweepengine.search.engine_arguments import repository
+from sweepengine.measured.benchmark_files import MAX_RUNS, TOKENS, read_benchmarks
+from sweepengine.measured.inferencex import is_inferencex, rows_of
+from sweepengine.search.checkpoints import repository
 from sweepengine.search.requests import read_frame
 
 MEASURED = {
@@ -24,14 +22,8 @@ MEASURED = {
     "whole": "whole request",
 }
 """Times of a run, in columns `NAME_seconds` or `NAME_ms`; `seconds` stands for `whole_seconds`."""
-TOKENS = "tokens_per_s"
-"""Column of output tokens/s, all devices."""
 CLAIMED = "mfu"
 """Column of the MFU that a run reports; it is compared, never used."""
-MAX_RUNS = 100_000
-"""Most rows of a table of runs."""
-BENCHMARK_KEYS = ("completed", "total_input_tokens", "total_output_tokens", "output_throughput")
-"""Required keys of a serving benchmark's JSON."""
 
 
 class Runs(NamedTuple):
@@ -48,10 +40,20 @@ class Runs(NamedTuple):
     """Whether batching was continuous, as in serving benchmarks."""
     assumed: tuple[str, ...]
     """Assumptions."""
+    groups: str = ""
+    """What a run says of data-parallel groups, whose layout it does not say; empty: nothing."""
+    benchmark: bool = False
+    """Whether they are results of a benchmark of text prompts."""
 
 
-def read_runs(path: Path) -> Runs:
-    """Read runs from CSV, Parquet, or the JSON or JSON lines of a serving benchmark.
+def read_runs(path: Path, device: str, framework: str) -> Runs:
+    """Read runs from a table in CSV or Parquet, or from results of a serving benchmark in JSON.
+
+    Parameters
+    ----------
+    path : Path
+    device, framework : str
+        Those whose rows are taken of a table of InferenceX.
 
     Raises
     ------
@@ -59,10 +61,21 @@ def read_runs(path: Path) -> Runs:
         When the file cannot be read, has no measured column, or a value is not valid.
     """
     if path.suffix in (".json", ".jsonl"):
-        return _benchmarks(path)
+        found = read_benchmarks(path)
+        runs = runs_of(pl.DataFrame(found.rows, infer_schema_length=None), str(path))
+        return runs._replace(
+            model=found.model,
+            continuous=True,
+            assumed=found.assumed,
+            groups=found.groups,
+            benchmark=True,
+        )
     frame = read_frame(path)
     if not 0 < frame.height <= MAX_RUNS:
         raise InputError(f"{path}: {frame.height:,} rows: expected 1..{MAX_RUNS:,}")
+    if is_inferencex(frame):
+        rows = rows_of(frame, str(path), device, framework)
+        return runs_of(rows.frame, str(path))._replace(assumed=rows.assumed, benchmark=True)
     return runs_of(frame, str(path))
 
 
@@ -109,79 +122,6 @@ def _positive(series: pl.Series, source: str) -> pl.Series:
         row = wrong[0]
         raise InputError(f"{source}: {series.name}[{row}] = {series[row]}: expected above 0")
     return numbers
-
-
-def _benchmarks(path: Path) -> Runs:
-    """Runs of a JSON object, of a list of objects, or of JSON lines."""
-    text = read_text(path)
-    try:
-        if path.suffix == ".jsonl":
-            entries = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            data = json.loads(text)
-            entries = data if isinstance(data, list) else [data]
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {' '.join(str(error).split())}") from None
-    if not 0 < len(entries) <= MAX_RUNS:
-        raise InputError(f"{path}: {len(entries):,} runs: expected 1..{MAX_RUNS:,}")
-    rows, assumed, names = [], set(), set()
-    for i, run in enumerate(entries):
-        row, assumptions, name = _benchmark(f"{path}: run {i}", run)
-        rows.append(row)
-        assumed |= assumptions
-        names.add(name)
-    if len(names) > 1:
-        raise InputError(f"{path}: runs of {', '.join(sorted(names))}: expected one model")
-    runs = runs_of(pl.DataFrame(rows, infer_schema_length=None), str(path))
-    return runs._replace(model=names.pop(), continuous=True, assumed=tuple(sorted(assumed)))
-
-
-def _benchmark(place: str, run: object) -> tuple[dict[str, Any], set[str], str]:
-    """A row of one run, the assumptions, and the model that the run names."""
-    if not isinstance(run, dict):
-        raise InputError(f"{place}: expected an object")
-    for key in BENCHMARK_KEYS:
-        if key not in run:
-            raise InputError(f"{place}: {key}: required key of a serving benchmark is missing")
-    completed = _number(place, run, "completed")
-    row: dict[str, Any] = {
-        "prompt_tokens": max(round(_number(place, run, "total_input_tokens") / completed), 1),
-        "decode_steps": max(round(_number(place, run, "total_output_tokens") / completed), 1),
-        TOKENS: _number(place, run, "output_throughput"),
-        "serving": "continuous",
-    }
-    for name in ("ttft", "tpot"):
-        if (key := f"mean_{name}_ms") in run:
-            row[f"{name}_ms"] = _number(place, run, key)
-    assumed = {"each request has the mean length"}
-    if run.get("max_concurrency") is not None:
-        row["batch_size"] = round(_number(place, run, "max_concurrency"))
-    elif run.get("concurrency") is not None:
-        row["batch_size"] = max(round(_number(place, run, "concurrency")), 1)
-        assumed.add("the batch size is the mean concurrency of the benchmark")
-    elif "ttft_ms" in row and "tpot_ms" in row:
-        busy = (row["ttft_ms"] + row["tpot_ms"] * (row["decode_steps"] - 1)) / 1000
-        row["batch_size"] = max(round(row[TOKENS] / row["decode_steps"] * busy), 1)
-        assumed.add("the batch size is requests/s times seconds per request (Little's law)")
-    else:
-        raise InputError(f"{place}: expected max_concurrency, or mean_ttft_ms and mean_tpot_ms")
-    server = run.get("server_info")
-    if isinstance(server, Mapping):
-        for key, name in (("tp_size", "tensor_parallel"), ("pp_size", "pipeline_parallel")):
-            if isinstance(server.get(key), int):
-                row[name] = server[key]
-    for name in (name for name in INPUTS if name in row):
-        checked_value(INPUTS[name], row[name], f"{place}: {name} = {row[name]}")
-    path = server.get("model_path") if isinstance(server, Mapping) else None
-    named = run.get("model_id") or path or ""
-    return row, assumed, str(named)
-
-
-def _number(place: str, run: Mapping[str, Any], key: str) -> float:
-    value = run[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
-        raise InputError(f"{place}: {key} = {value!r}: expected a number above 0")
-    return value
 
 
 def shipped_model(named: str) -> str | None:

@@ -12,6 +12,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, build
 from sweepengine.data.speeds import on_devices
 from sweepengine.engine import interrupts
+from sweepengine.engine.error_columns import range_columns
 from sweepengine.engine.frames import type_of
 from sweepengine.engine.lazy import grid_frames, scan
 from sweepengine.engine.threads import cores, in_order
@@ -20,7 +21,7 @@ from sweepengine.grid.axes import MODEL_AXIS
 from sweepengine.grid.columns import PHASES
 from sweepengine.grid.files import load_grids
 from sweepengine.grid.grid import Grid, Targets
-from sweepengine.grid.points import output_names
+from sweepengine.grid.points import output_names, stored_names
 from sweepengine.query.reading import collected, told
 from sweepengine.version import __version__
 
@@ -141,26 +142,29 @@ def _open_dataset(place: str | Path) -> Source:
             loaded = on_devices(loaded, manifest.devices, manifest.times)
         except InputError as error:
             raise InputError(f"{place}/{MANIFEST}: devices: {error}") from None
-    if manifest.columns != (*loaded.inputs, *output_names(loaded)):
+    if manifest.columns != (*loaded.inputs, *stored_names(loaded)):
         raise InputError(
             f"{place}/{MANIFEST}: columns: expected those of {loaded.name}; "
             "write the dataset again with this version of sweepengine"
         )
 
     check_files(storage, manifest)
+    columns = (*loaded.inputs, *output_names(loaded))
 
     def scanned(files: Sequence[File], wide: bool) -> pl.LazyFrame:
         kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
         with told(storage.place):
-            return scan_files(storage, files, wide).cast(pl.Schema(kinds))
+            stored = scan_files(storage, files, wide).cast(pl.Schema(kinds))
+            ranges = range_columns(manifest.error_ranges) if loaded.devices else []
+            return stored.with_columns(ranges).select(columns) if ranges else stored
 
     def pieces(
-        columns: Sequence[str], condition: pl.Expr | None, wide: bool
+        names: Sequence[str], condition: pl.Expr | None, wide: bool
     ) -> Iterator[pl.DataFrame]:
         def read(file: File) -> pl.DataFrame:
             points = scanned([file], wide)
             kept = points if condition is None else points.filter(condition)
-            return kept.select(columns).collect()
+            return kept.select(names).collect()
 
         return in_order(read, manifest.files, cores(), wait=False)
 
@@ -175,7 +179,7 @@ def _open_dataset(place: str | Path) -> Source:
         targets=manifest.targets,
         stages=manifest.report,
         point_count=manifest.points,
-        columns=manifest.columns,
+        columns=columns,
         value_bytes=manifest.value_bytes,
         points=scanned(manifest.files, False),
         widened=partial(scanned, manifest.files, True),

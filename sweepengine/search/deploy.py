@@ -5,46 +5,37 @@ replica; disaggregated plans combine prefill workers and decode workers in every
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from sweepengine.data.basis import SERVING_ERRORS, basis
+from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
+from sweepengine.data.error_classes import Case, error_class
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, timing_target
-from sweepengine.formulas.layout import Layout
-from sweepengine.formulas.layout import devices as devices_of
+from sweepengine.formulas.formats import CACHE_FORMATS
+from sweepengine.formulas.formats import own_cache as own_cache_of
 from sweepengine.formulas.speeds import ROOFLINE
-from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, condensed
 from sweepengine.grid.shorthand import layout_name
+from sweepengine.search.candidate_plans import Space, search_plans, space_of
 from sweepengine.search.declarations import checked
-from sweepengine.search.disaggregated import MAX_BUSY, Workers, combined
-from sweepengine.search.engine_arguments import Launch, launches
-from sweepengine.search.options import AGGREGATED, DISAGGREGATED, DeployOptions
-from sweepengine.search.placements import (
-    Precision,
-    batches_of,
-    group_limit,
-    layouts_of,
-    precisions_of,
-    read_layouts,
-    read_precisions,
-    search_grid,
-)
-from sweepengine.search.plans import PLAN, KeptPlans, aggregated, ordered, priced, served_plan
-from sweepengine.search.reasons import Reason, Tally, reason_of
-from sweepengine.search.requests import longest_tokens, percentiles
-from sweepengine.search.speculation import (
-    Speculation,
-    drafting_columns,
-    drafting_layouts,
-    speculating,
-)
-from sweepengine.search.steady_state import FITS, served_frames
+from sweepengine.search.disaggregated import MAX_BUSY
+from sweepengine.search.engine_arguments import ENGINE_COMMANDS, Launch, launches
+from sweepengine.search.known_errors import with_errors
+from sweepengine.search.load import Load, load_of, replica_of
+from sweepengine.search.margins import margin_of
+from sweepengine.search.options import DISAGGREGATED, DeployOptions
+from sweepengine.search.placements import ANY
+from sweepengine.search.plans import PLAN, ServedPlan, priced, served_plan
+from sweepengine.search.ranking import BEST, ranked
+from sweepengine.search.reasons import Reason, reason_of
+from sweepengine.search.requests import latencies, longest_tokens, percentiles
+from sweepengine.search.speculation import Speculation, speculating
 from sweepengine.search.targets import check_prices
 
 LEAST_CHUNK = 2_048
@@ -68,19 +59,21 @@ class Deployment(NamedTuple):
     reason: Reason | None
     """Why no plan meets the targets; None where one does."""
     plans: pl.DataFrame
-    """The best plan of each device, framework, precision and mode, best first; the columns are
-    those of `PLAN` and `MONEY`."""
+    """The best plan of each device, framework, precision and mode, best first, those of measured
+    times before others (`search.ranking`); columns are `PLAN`, `MONEY` and `RANKED`."""
     front: pl.DataFrame
-    """Pareto front in tokens/s/user and tokens/s/device of the plans that fit and meet the TTFT;
-    the same columns."""
+    """Pareto fronts in tokens/s/user and tokens/s/device of the plans that fit and meet the TTFT,
+    one of each device, framework and mode; columns are `PLAN` and `MONEY`."""
     requests: pl.DataFrame
     """Latency percentiles of the best plan over all lengths (`requests.percentiles`)."""
     launches: tuple[Launch, ...]
-    """Commands that start the best plan."""
+    """Commands that start the best plan of each serving engine, on the basis of the best plan."""
     bases: tuple[str, ...]
     """Source of the times, and their expected error."""
     assumed: tuple[str, ...]
     """Assumptions."""
+    load: Load | None = None
+    """The best plan under requests over time; None where the lengths have no timestamps."""
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON."""
@@ -99,9 +92,10 @@ class Deployment(NamedTuple):
             "plans": self.plans.to_dicts(),
             "front": self.front.to_dicts(),
             "requests": self.requests.to_dicts(),
-            "launches": [run._asdict() | {"command": run.command} for run in self.launches],
+            "launches": [run.as_dict() for run in self.launches],
             "bases": self.bases,
             "assumed": self.assumed,
+            "load": self.load.as_dict() if self.load else None,
         }  # fmt: skip
 
 
@@ -113,15 +107,18 @@ def find_deployment(
 ) -> Deployment:
     """Search layouts, formats, batch sizes and serving modes.
 
-    With a rate, the best plan uses the fewest devices (the lowest USD per hour where devices have
-    prices). Otherwise it has the highest requests/s on the given devices (or per USD).
+    With a rate or users, the best plan uses the fewest devices (the lowest USD per hour where
+    devices have prices). Otherwise it has the highest requests/s on the given devices (or per USD).
+    Plans keep a margin to the targets, and of plans within it of the best the simplest is taken
+    (`search.ranking.ranked`).
 
     Parameters
     ----------
     model : Model, str or Path
         A model, or its name or file.
     devices : sequence of Device, str or Path
-        Device types, or their names or files; a plan uses devices of one type.
+        Device types, or their names or files; a plan uses devices of one type, and those of
+        `DeployOptions.decode_device` for decode workers.
     lengths : Lengths
         Request lengths; the search condenses them to at most `grid.lengths.MAX_CLASSES` classes.
     options : DeployOptions
@@ -155,115 +152,76 @@ def _deployment(
 ) -> Deployment:
     """As `find_deployment`, with the chunk of the options or the default of the serving engine."""
     classes = condensed(lengths)
-    chosen = list(dict.fromkeys(read_layouts("deploy", loaded, options.layouts)))
-    formats = read_precisions("deploy", loaded, options.precisions)
-    search, bases = _Search(), list[str]()
-    tried: list[dict[Precision, str]] = []
-    layouts_by_name: dict[str, Layout] = {}
-    limits: dict[str, int] = {}
-    for device in kinds:
-        first = timing_target(device, options.frameworks[0], options.times)
-        limit = limits[device.name] = _limit(loaded, first, options, chosen)
-        tried.append(formats or precisions_of(loaded, device))
-        layouts = chosen or layouts_of(loaded, limit if device.links else 1)
-        layouts = drafting_layouts(loaded, speculation, layouts)
-        layouts_by_name |= {layout_name(layout): layout for layout in layouts}
-        axes = {**speculation.axes, "precision": list(tried[-1]), "layout": layouts,
-                "batch_size": batches_of(options.most_batch, classes)}  # fmt: skip
-        for framework in options.frameworks:
-            timing = timing_target(device, framework, options.times)
-            bases += _bases(loaded, timing, options)
-            grid = search_grid(loaded, timing, axes, classes, engine=options.engine)
-            here = options if options.rate is not None else options._replace(devices=limit)
-            search = _searched(search, grid, timing, here, limit)
+    spaces = [space_of(loaded, device, options, True, speculation) for device in kinds]
+    if options.decode_device is not None:
+        decode = load_device(options.decode_device)
+        spaces.append(space_of(loaded, decode, options, False, speculation))
+    devices = {space.device.name: space.device for space in spaces}
+    timings = [
+        timing_target(device, framework, options.times)
+        for device in devices.values()
+        for framework in options.frameworks
+    ]
+    found = search_plans(loaded, spaces, classes, options)
     plans, front = (
-        priced(ordered(frame, options) if frame.width else pl.DataFrame(schema=_EMPTY),
-               {kind.name: kind for kind in kinds}, options.prices)
-        for frame in search.plans
-    )  # fmt: skip
+        priced(frame if frame.width else pl.DataFrame(schema=_EMPTY), devices, options.prices)
+        for frame in found.plans
+    )
+    by_name = {(timing.device.name, timing.framework): timing for timing in timings}
+    plans, front = (
+        with_errors(frame, loaded, lambda row: by_name[row["device"], row["framework"]])
+        for frame in (plans, front)
+    )
+    own_cache = CACHE_FORMATS[own_cache_of(loaded.architecture)]
+    plans = ranked(plans, devices, timings, options, own_cache)
     best = plans.row(0, named=True) if plans.height else None
-    timings = [timing_target(kind, options.frameworks[0], options.times) for kind in kinds]
-    reason = None if best else reason_of(search.tally, options, loaded, timings, tried)
-    requests, commands = pl.DataFrame(), list[Launch]()
+    reason, requests, commands, load = None, pl.DataFrame(), list[Launch](), None
     if best:
-        device = next(kind for kind in kinds if kind.name == best["device"])
-        timing = timing_target(device, best["framework"], options.times)
-        plan = served_plan(best, layouts_by_name, speculation.axes)
-        requests = percentiles(loaded, plan, timing, lengths, options.serving)
+        layouts = {layout_name(lay): lay for space in spaces for lay in space.layouts}
+
+        def prepared(row: Mapping[str, Any]) -> tuple[ServedPlan, list[TimingTarget]]:
+            names = [row["device"], row["prefill_device"] or row["device"]]
+            targets = [timing_target(devices[n], row["framework"], options.times) for n in names]
+            return served_plan(row, layouts, speculation.axes), targets
+
+        plan, (timing, prefill) = prepared(best)
+        each = latencies(loaded, plan, timing, lengths, options.serving, options.engine, prefill)
+        requests = percentiles(each, lengths)
+        if lengths.arrivals is not None:
+            replica = replica_of(best, each, lengths)
+            load = load_of(lengths.arrivals, replica, options.targets, options.attainment)
         longest = longest_tokens(loaded, timing, lengths)
-        commands = launches(plan, best["replicas"], loaded, device, options.engine, longest)
+        recommended = plans.filter(standing=BEST, basis=best["basis"])
+        for row in recommended.rows(named=True):
+            plan, (timing, prefill) = prepared(row)
+            commands += launches(plan, row, loaded, timing, prefill, options.engine, longest)
+    else:
+        own = [space for space in spaces if space.alone]
+        first = [timing_target(s.device, options.frameworks[0], options.times) for s in own]
+        reason = reason_of(found.tally, options, loaded, first, [s.precisions for s in own])
     return Deployment(
         model=loaded,
         options=options,
         lengths=lengths,
-        candidates=search.candidates,
-        points=search.points,
+        candidates=found.candidates,
+        points=found.points,
         best=best,
         reason=reason,
         plans=plans,
         front=front.sort("user_tokens_per_s", descending=True),
         requests=requests,
         launches=tuple(commands),
-        bases=tuple(dict.fromkeys(bases)),
-        assumed=(*_assumed(options, lengths, classes, limits), *speculation.notes),
+        bases=tuple(
+            dict.fromkeys(
+                b
+                for t in timings
+                for k in speculation.drafted
+                for b in _bases(loaded, t, options, k)
+            )
+        ),
+        assumed=(*_assumed(options, lengths, classes, spaces, timings[0]), *speculation.notes),
+        load=load,
     )
-
-
-class _Search(NamedTuple):
-    """State of a search."""
-
-    plans: KeptPlans = KeptPlans()
-    tally: Tally = Tally()
-    points: int = 0
-    candidates: int = 0
-
-
-def _searched(
-    search: _Search, grid: Grid, timing: TimingTarget, options: DeployOptions, limit: int
-) -> _Search:
-    """Add the sweep of one device and framework.
-
-    Parameters
-    ----------
-    search : _Search
-        State before.
-    grid : Grid
-        With the condensed lengths as its last axis.
-    timing : TimingTarget
-        The grid's device and framework.
-    options : DeployOptions
-    limit : int
-        Most devices of one replica.
-    """
-    assert grid.lengths is not None
-    plans, tally, workers = search.plans, search.tally, Workers()
-    output, candidates = grid.lengths.mean("decode_steps", grid.model), search.candidates
-    named = {"device": timing.device.name, "framework": timing.framework}
-    for frame in served_frames(grid, timing, options.serving, sized=True):
-        rows = frame.filter(pl.col("devices") <= limit).with_columns(
-            *(pl.lit(value).alias(name) for name, value in named.items()),
-            *drafting_columns(grid, frame.columns),
-        )
-        candidates += rows.height
-        tally = tally.with_candidates(rows, options.targets)
-        fitting = rows.filter(FITS)
-        if AGGREGATED in options.modes:
-            plans = plans.with_plans(aggregated(fitting, options), options)
-        if DISAGGREGATED in options.modes:
-            workers = workers.with_candidates(fitting, output)
-    split, combinations = combined(workers, output, options)
-    plans = plans.with_plans(split, options)
-    return _Search(plans, tally, search.points + grid.points, candidates + combinations)
-
-
-def _limit(
-    model: Model, timing: TimingTarget, options: DeployOptions, chosen: Sequence[Layout]
-) -> int:
-    """Most devices of one replica; `chosen` are the layouts of the options, empty for all."""
-    if options.devices is not None:
-        return options.devices
-    limit = group_limit(model, timing, options.engine)
-    return max(limit, *map(devices_of, chosen), 1)
 
 
 _EMPTY = {
@@ -280,35 +238,67 @@ def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
         raise InputError("deploy: expected at least one device")
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise InputError(f"deploy: --device {twice}: named twice: expected each device once")
+    if options.rate is not None and options.users is not None:
+        raise InputError("deploy: --users: remove it, or --rate: each states the load")
+    if ANY in options.precisions and len(options.precisions) > 1:
+        raise InputError(f"deploy: --precision {ANY}: remove it, or the other precisions")
+    if options.decode_device is not None:
+        kinds = [*kinds, load_device(options.decode_device)]
+        decode = kinds[-1].name
+        if decode in names:
+            raise InputError(f"deploy: --decode-device {decode}: expected another than --device")
+        if DISAGGREGATED not in options.modes:
+            raise InputError(f"deploy: --decode-device {decode}: remove it, as no plan has decode "
+                             "workers, or let --mode-of-serving be disaggregated")  # fmt: skip
+        names.append(decode)
+    for framework, kind in product(options.frameworks, kinds):
+        if kind.maker not in (makers := ENGINE_COMMANDS[framework]["makers"]):
+            raise InputError(
+                f"deploy: --framework {framework}: {kind.name} is a device of {kind.maker}: "
+                f"expected one of {', '.join(makers)}"
+            )
     check_prices("deploy", options.prices, names)
     missing = next((name for name in names if name not in options.prices), "")
     if options.prices and missing:
         raise InputError(f"deploy: {missing} has no price: expected --price of all or none")
 
 
-def _bases(model: Model, timing: TimingTarget, options: DeployOptions) -> list[str]:
-    bases = [basis(model.architecture, timing, True)]
+def _bases(model: Model, timing: TimingTarget, options: DeployOptions, drafted: int) -> list[str]:
+    speculative = Case(speculative=drafted > 0)
+    bases = [basis(model.architecture, timing, True, speculative)]
     if DISAGGREGATED in options.modes and timing.times != ROOFLINE:
-        split = SERVING_ERRORS["disaggregated"]
+        known = error_class(model.architecture, timing, speculative._replace(disaggregated=True))
         bases.append(
-            f"disaggregated: TPOT +-{split['tpot_median']:.0f} %; TTFT is not predicted "
-            f"(+-{split['ttft_median']:.0f} %): prefill workers are modelled as queues, busy at "
-            f"most {MAX_BUSY:.0%} of the time"
+            f"disaggregated: {known.text}; prefill workers are modelled as queues, busy at most "
+            f"{MAX_BUSY:.0%} of the time"
         )
     return bases
 
 
 def _assumed(
-    options: DeployOptions, lengths: Lengths, classes: Lengths, limits: Mapping[str, int]
+    options: DeployOptions,
+    lengths: Lengths,
+    classes: Lengths,
+    spaces: Sequence[Space],
+    timing: TimingTarget,
 ) -> tuple[str, ...]:
     """Assumptions, one sentence each."""
     assumed = ["the serving engine is set to run as many sequences at once as a plan's batch has"]
+    margins = [(mode, margin_of(timing, mode, options)) for mode in options.modes]
+    said = [
+        f"{margin.tpot:.0%}"
+        + (f" ({margin.ttft:.0%} of the TTFT)" if margin.ttft != margin.tpot else "")
+        + f" where {mode}"
+        for mode, margin in margins
+    ]
+    assumed.append("margin to the targets and the load: " + ", ".join(said) + " (--margin)")
     if classes is not lengths:
         assumed.append(f"{lengths.requests:,} lengths are searched as {classes.requests} classes")
     if options.devices is None:
-        what = "devices" if options.rate is None else "devices per replica, at most"
-        assumed.append(f"{what}: " + ", ".join(f"{many} {name}" for name, many in limits.items()))
+        what = "devices per replica, at most" if options.has_load else "devices"
+        assumed.append(f"{what}: " + ", ".join(f"{s.limit} {s.device.name}" for s in spaces))
     if not options.precisions:
-        assumed.append("formats other than the checkpoint's were tried: their effect on quality is "
-                       "not modelled (--precision checkpoint leaves them out)")  # fmt: skip
+        assumed.append("formats: the checkpoint's and fp8, whose effect on quality is not modelled "
+                       "(--precision checkpoint leaves it out, --precision any adds formats that "
+                       "need another checkpoint)")  # fmt: skip
     return tuple(assumed)

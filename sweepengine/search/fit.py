@@ -11,6 +11,7 @@ from sweepengine.costs.time_parts import TimeParts, time_parts
 from sweepengine.costs.timeline import timeline
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
+from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, timing_target
@@ -23,6 +24,7 @@ from sweepengine.grid.points import default_values
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.search.concurrency import MEETS, Verdict, batches_within, verdict
 from sweepengine.search.declarations import checked
+from sweepengine.search.known_errors import with_errors
 from sweepengine.search.options import FitOptions
 from sweepengine.search.placements import (
     Precision,
@@ -33,7 +35,7 @@ from sweepengine.search.placements import (
     search_grid,
 )
 from sweepengine.search.plans import ServedPlan
-from sweepengine.search.requests import percentiles
+from sweepengine.search.requests import latencies, percentiles
 from sweepengine.search.speculation import Speculation, drafting_layouts, speculating
 from sweepengine.search.steady_state import FITS, LAYOUT_COLUMNS, SECONDS_PER_DAY, served_frames
 
@@ -167,6 +169,7 @@ def _card(
 ) -> Card:
     """The card of one timing target, in the layout that fits on the fewest devices."""
     serving, engine = options.serving, options.engine
+    (drafted,) = speculation.drafted
 
     def swept(axes: Mapping[str, Any], of: Lengths, sized: bool) -> pl.DataFrame:
         every = {"precision": precision, **speculation.axes, **axes}
@@ -203,6 +206,7 @@ def _card(
     shown |= {found.batch, rows.filter(MEETS)["batch_size"].max() or 1}  # type: ignore[arg-type]
     rows = rows.filter(pl.col("batch_size").is_in(list(shown)))
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
+    rows = with_errors(rows, model, lambda _: timing, {"draft_tokens": drafted})
     answered = rows.row(by_predicate=pl.col("batch_size") == found.batch, named=True)
     plan = ServedPlan(layout, precision, found.batch, int(answered["devices"]),
                       answered["requests_per_s"], speculation=speculation.axes)  # fmt: skip
@@ -217,16 +221,17 @@ def _card(
         verdict=found,
         largest=largest,
         parts=time_parts(timeline(grid.model, grid.point, timing)),
-        requests=percentiles(model, plan, timing, lengths, serving, engine),
-        basis=basis(model.architecture, timing, True),
+        requests=percentiles(latencies(model, plan, timing, lengths, serving, engine), lengths),
+        basis=basis(
+            model.architecture, timing, True, Case(precision[0], layout, speculative=drafted > 0)
+        ),
         sized=sized,
     )
 
 
 def within_nodes(layouts: Sequence[Layout], device: Device) -> list[Layout]:
     """Layouts whose tensor groups lie within a node of the device, as engines are deployed."""
-    node = device.links.devices_a_node if device.links else 1
-    return [layout for layout in layouts if layout.tensor <= node]
+    return [layout for layout in layouts if layout.tensor <= device.node_size]
 
 
 def fewest(rows: pl.DataFrame) -> pl.DataFrame:

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
+from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths
+from sweepengine.grid.plain import layout_of
 from sweepengine.search.declarations import checked
+from sweepengine.search.known_errors import error_values
 from sweepengine.search.options import MapOptions
 from sweepengine.search.placements import read_layouts, read_precisions, search_grid
 from sweepengine.search.plans import spelled_layouts
@@ -181,7 +184,11 @@ def _panel(grid: Grid, timing: TimingTarget, column: str, options: MapOptions) -
         best = top.select(shown).row(0, named=True)
         best["length"] = best.pop(column)
         best["layout"] = spelled_layouts(top)[0]
+        drafted = {"draft_tokens": grid.point.draft_tokens}
+        best |= error_values(drafted | top.row(0, named=True), grid.model, timing)
+    point = grid.point
+    known = Case(point.weight_format, layout_of(point), speculative=point.draft_tokens > 0)
     shape = (len(batches), len(values))
     return LimitsMap(timing.device, values, batches, np.concatenate(stops).reshape(shape),
                      np.concatenate(made).reshape(shape), best,
-                     basis(grid.model.architecture, timing, True))  # fmt: skip
+                     basis(grid.model.architecture, timing, True, known))  # fmt: skip

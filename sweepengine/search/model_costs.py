@@ -11,12 +11,12 @@ from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.lengths import lengths_of
+from sweepengine.grid.lengths import SECONDS_PER_HOUR, lengths_of
 from sweepengine.query.sources import Source
 from sweepengine.search.options import ServingAssumptions
 from sweepengine.search.placements import search_grid
 from sweepengine.search.steady_state import FITS, SECONDS_PER_DAY, served_frames
-from sweepengine.search.targets import SECONDS_PER_HOUR, check_prices
+from sweepengine.search.targets import check_prices
 
 HOURS_PER_DAY = SECONDS_PER_DAY // SECONDS_PER_HOUR
 WORKLOAD_COLUMNS = ("image_height", "image_width", "view_size", "tile_size", "crop_rows",

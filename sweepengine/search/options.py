@@ -191,18 +191,45 @@ class DeployOptions(NamedTuple):
     """Options of `deploy`: what a deployment must achieve, and what the search may try."""
 
     targets: LatencyTargets = LatencyTargets()
-    devices: Annotated[int | None, Option("Devices available.", shown="a node", **_BATCH)] = None
-    """Of one kind; None: a node of them, or as many as `rate` needs."""
+    devices: Annotated[
+        int | None,
+        Option("Devices available, of each type.", shown="a node, or as many as a load needs",
+               **_BATCH),
+    ] = None  # fmt: skip
     rate: Annotated[
         float | None,
         Option("Requests/s that the deployment must serve.", above=0.0, most=1e12,
                expected="requests a second above 0"),
     ] = None  # fmt: skip
     """None: as many as the devices can serve."""
+    users: Annotated[
+        int | None,
+        Option("Concurrent users that the deployment must serve, each with one request at a time.",
+               least=1, most=1_000_000_000),
+    ] = None  # fmt: skip
+    """Their rate follows from Little's law: users = rate * (TTFT + K * TPOT)."""
+    latency_s: Annotated[
+        float | None,
+        Option("Target for a whole answer, TTFT + K x TPOT of K decoded tokens, s.",
+               keyword="latency", shown="none", **_SECONDS),
+    ] = None  # fmt: skip
+    """In addition to `targets`."""
+    margin: Annotated[
+        float | None,
+        Option("Share by which predictions must be better than the targets.",
+               shown="10 %, or the error of the serving mode", least=0.0, most=10.0,
+               expected="0..10"),
+    ] = None  # fmt: skip
+    """Also the difference up to which plans are ties; see `search.margins.margin_of`."""
+    decode_device: Annotated[
+        str | None,
+        Option("Device of decode workers, where prefill workers run on --device.",
+               shown="the same device"),
+    ] = None  # fmt: skip
     frameworks: Annotated[
         tuple[str, ...],
-        Option("Serving engines to compare.", flag="--framework", choices=FRAMEWORKS,
-               shown=FRAMEWORKS[0]),
+        Option("Serving engines; each gets a plan of its own.", flag="--framework",
+               choices=FRAMEWORKS, shown=FRAMEWORKS[0]),
     ] = FRAMEWORKS[:1]  # fmt: skip
     modes: Annotated[
         tuple[str, ...], Option("Serving modes to try.", flag="--mode-of-serving", choices=MODES)
@@ -210,9 +237,9 @@ class DeployOptions(NamedTuple):
     precisions: Annotated[
         tuple[str, ...],
         Option(
-            "Precisions to try, such as fp8-kv8.",
+            "Precisions to try, such as fp8-kv8, or any: all whose peak the device has.",
             flag="--precision",
-            shown="those whose peak the device has",
+            shown="the checkpoint's and fp8",
         ),
     ] = ()
     layouts: Annotated[
@@ -227,8 +254,18 @@ class DeployOptions(NamedTuple):
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
     engine: EngineOptions = EngineOptions()
+    attainment: Annotated[
+        float,
+        Option("Share of requests that must be within both targets, hour by hour, where the "
+               "lengths have timestamps.", **_PART),
+    ] = 0.95  # fmt: skip
     speculation: SpeculationOptions = SpeculationOptions()
     prices: Prices = {}
+
+    @property
+    def has_load(self) -> bool:
+        """Whether a rate or users are given, so that the fewest devices are searched."""
+        return self.rate is not None or self.users is not None
 
 
 class MapOptions(NamedTuple):
@@ -299,6 +336,11 @@ class CompareOptions(NamedTuple):
         str | None,
         Option("Precision of a log that leaves it open, such as int4.", shown="as the log says"),
     ] = None
+    serving: Annotated[
+        str | None,
+        Option("How the runs of a table were served: continuous for measurements under load.",
+               choices=SERVING, shown="as the runs state it, else static"),
+    ] = None  # fmt: skip
     framework: Framework = FRAMEWORKS[0]
     times: Times = None
     calibrate: Annotated[bool, Option("Fit a host time per step and one factor to the runs.")] = (

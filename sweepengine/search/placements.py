@@ -26,10 +26,14 @@ from sweepengine.search.options import EngineOptions
 
 Precision = tuple[int, int, int]
 """Codes of the formats of weights, activations and KV cache."""
+ANY = "any"
+"""Stands for all of `SEARCHED_PRECISIONS`."""
 SEARCHED_PRECISIONS = tuple(
     precision for base in (OWN, "fp8", "w4a16", "nvfp4") for precision in (base, f"{base}-kv8")
 )
 """Precisions that a search tries where the device has the peak."""
+LOADED_PRECISIONS = SEARCHED_PRECISIONS[:4]
+"""Those that engines run from the checkpoint itself: its own formats, and fp8."""
 MAX_DEVICES = 1024
 """Most devices of one replica."""
 CONSECUTIVE_BATCHES = 64
@@ -88,7 +92,12 @@ def read_precisions(command: str, model: Model, texts: Sequence[str]) -> dict[Pr
     return dict(zip(codes, texts, strict=True))
 
 
-def group_limit(model: Model, timing: TimingTarget, engine: EngineOptions) -> int:
+def group_limit(
+    model: Model,
+    timing: TimingTarget,
+    engine: EngineOptions,
+    precisions: Sequence[str] = SEARCHED_PRECISIONS,
+) -> int:
     """Most devices of one replica by default: a node, or twice what the weights need.
 
     Parameters
@@ -97,12 +106,14 @@ def group_limit(model: Model, timing: TimingTarget, engine: EngineOptions) -> in
     timing : TimingTarget
         Device and serving engine.
     engine : EngineOptions
+    precisions : sequence of str
+        Those that are tried.
     """
     device = timing.device
     if device.links is None:
         return 1
     limit = device.links.devices_a_node
-    tried = precisions_of(model, device)
+    tried = precisions_of(model, device, precisions)
     needed = min(devices_for_weights(model, timing, codes, engine) for codes in tried)
     while device.links.network_bytes_per_s and limit < 2 * needed and limit < MAX_DEVICES:
         limit *= 2
@@ -121,10 +132,20 @@ def devices_for_weights(
     return weights / room
 
 
-def precisions_of(model: Model, device: Device) -> dict[Precision, str]:
-    """Precisions whose GEMMs run at a peak that the device has, and their texts."""
+def precisions_of(
+    model: Model, device: Device, precisions: Sequence[str] = SEARCHED_PRECISIONS
+) -> dict[Precision, str]:
+    """Precisions whose GEMMs run at a peak that the device has, and their texts.
+
+    Parameters
+    ----------
+    model : Model
+    device : Device
+    precisions : sequence of str
+        Some of `SEARCHED_PRECISIONS`.
+    """
     texts: dict[Precision, str] = {}
-    for name in SEARCHED_PRECISIONS:
+    for name in precisions:
         codes = read_precision(model.architecture, name)
         peak = row_of(FORMAT_NAMES[codes[1]]).get("peak", "bf16")
         if codes[0] and (peak not in device.peaks or format_problem(model, codes[0])):

@@ -9,20 +9,22 @@ from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
-from sweepengine.formulas.points import DRAFT_COLUMNS
+from sweepengine.grid.lengths import SECONDS_PER_HOUR
 from sweepengine.grid.shorthand import layout_name, precision_text
 from sweepengine.search.options import AGGREGATED, DeployOptions
 from sweepengine.search.placements import Precision
 from sweepengine.search.steady_state import FORMAT_COLUMNS, LAYOUT_COLUMNS
-from sweepengine.search.targets import SECONDS_PER_HOUR, meets_tpot, meets_ttft, pareto_front
+from sweepengine.search.targets import meets_tpot, meets_ttft, pareto_front
 
-KEY = ("device", "framework", *FORMAT_COLUMNS)
+KEY = ("device", "framework", *FORMAT_COLUMNS, "draft")
 """Inputs of which each combination keeps its best plan."""
-SHARED = (*KEY, *DRAFT_COLUMNS)
-"""Inputs that all workers of a plan share."""
+SHARED = (*KEY, "draft_tokens", "accepted_tokens")
+"""Inputs that replicas of a plan share, and its decode workers."""
+FRONT_OF = ("mode", "device", "framework")
+"""Of whose values each has a Pareto front of its own."""
 PLAN = {
     "mode": "aggregated: each replica does both phases; disaggregated: a worker does one",
-    "device": "device type",
+    "device": "device type of a replica, or of a decode worker",
     "framework": "serving engine",
     "weight_format": "format of linear weights",
     "activation_format": "input format of their GEMMs",
@@ -35,15 +37,20 @@ PLAN = {
     "draft_tokens": "tokens drafted a step; 0: no speculative decoding",
     "accepted_tokens": "tokens that a step yields on average",
     "replicas": "replicas, or decode workers",
+    "prefill_device": "device type of a prefill worker; null where aggregated",
     "prefill_layout": "of a prefill worker; null where aggregated",
     "prefill_groups": "prefill workers; 0 where aggregated",
+    "prefill_devices": "devices of all prefill workers; 0 where aggregated",
     "devices": "devices of the plan",
+    "group_nodes": "nodes that the largest of its replicas or workers spans",
+    "users": "concurrent users that it serves: rate * (TTFT + K * TPOT), K decoded tokens",
     "requests_per_s": "requests/s of the plan",
     "tokens_per_s": "output tokens/s of the plan",
     "device_tokens_per_s": "output tokens/s per device",
     "user_tokens_per_s": "output tokens/s of one user",
     "ttft_s": "TTFT in seconds, at the percentile of the option share",
     "tpot_s": "mean seconds per further token",
+    "latency_s": "seconds of a whole answer: TTFT + K * TPOT, K at the percentile of share",
     "memory_bytes": "bytes that the busiest device needs",
 }
 """Columns of a plan, and what they mean."""
@@ -55,26 +62,41 @@ MONEY = {
 }
 
 
-def ordered(plans: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
-    """Sort plans, best first.
+def cost_of(prices: Mapping[str, float]) -> pl.Expr:
+    """USD per hour of a plan's devices; without prices the number of devices."""
 
-    With a rate the cheapest come first: USD per hour, or devices without prices. Otherwise the
-    highest requests/s on the given devices, per USD where they have prices. Without a number of
+    def price(column: str) -> pl.Expr:
+        if not prices:
+            return pl.lit(1.0)
+        known = pl.col(column).replace_strict(dict(prices), default=None, return_dtype=pl.Float64)
+        return known.fill_null(0.0)
+
+    decode = (pl.col("devices") - pl.col("prefill_devices")) * price("device")
+    return decode + pl.col("prefill_devices") * price("prefill_device")
+
+
+def figure_of(options: DeployOptions) -> pl.Expr:
+    """The figure that a search maximises.
+
+    With a load it is the inverse of the cost: USD per hour, or devices without prices. Otherwise
+    it is requests/s on the given devices, per USD where they have prices. Without a number of
     devices it is requests/s per device used.
     """
-    if options.prices:
-        price = pl.col("device").replace_strict(dict(options.prices), return_dtype=pl.Float64)
-    else:
-        price = pl.lit(1.0)
-    cost, made = pl.col("devices") * price, pl.col("requests_per_s")
-    worth = made / price if options.devices is not None else made / cost
-    first = cost if options.rate is not None else -worth
-    last = pl.col("user_tokens_per_s").fill_null(0.0)
-    return plans.sort(first, pl.col("devices"), -made, -last, maintain_order=True)
+    cost, made = cost_of(options.prices), pl.col("requests_per_s")
+    if options.has_load:
+        return 1 / cost
+    return made * pl.col("devices") / cost if options.devices is not None else made / cost
+
+
+def ordered(plans: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
+    """Sort plans by `figure_of`, best first."""
+    made, last = pl.col("requests_per_s"), pl.col("user_tokens_per_s").fill_null(0.0)
+    by = (-figure_of(options), pl.col("devices"), -made, -last)
+    return plans.sort(by, maintain_order=True)
 
 
 class KeptPlans(NamedTuple):
-    """The best plans of each kind so far, and the Pareto front so far."""
+    """The best plans of each kind so far, and the Pareto fronts so far."""
 
     best: pl.DataFrame = pl.DataFrame()
     front: pl.DataFrame = pl.DataFrame()
@@ -85,18 +107,30 @@ class KeptPlans(NamedTuple):
             return self
 
         def first_of_each(frame: pl.DataFrame) -> pl.DataFrame:
-            return ordered(frame, options).unique(["mode", *KEY], keep="first", maintain_order=True)
+            kind = ["mode", *KEY, "prefill_device", "group_nodes"]
+            return ordered(frame, options).unique(kind, keep="first", maintain_order=True)
 
         targets = options.targets
         meeting = plans.filter(meets_ttft(targets))
         if options.devices is not None:
-            meeting = meeting.filter(pl.col("devices") <= options.devices)
-        best, front = first_of_each(meeting.filter(meets_tpot(targets))), pareto_front(meeting)
+            meeting = meeting.filter(_of_one_type() <= options.devices)
+        if options.latency_s is not None:
+            meeting = meeting.filter(pl.col("latency_s") <= options.latency_s)
+        best = first_of_each(meeting.filter(meets_tpot(targets)))
+        front = pareto_front(meeting, FRONT_OF)
         kept = [
             _laid(frame) if not old.width else pl.concat([old, _laid(frame)])
             for old, frame in zip(self, (best, front), strict=True)
         ]
-        return KeptPlans(first_of_each(kept[0]), pareto_front(kept[1]))
+        return KeptPlans(first_of_each(kept[0]), pareto_front(kept[1], FRONT_OF))
+
+
+def _of_one_type() -> pl.Expr:
+    """Devices of a plan, of the type of which it uses the most."""
+    prefill = pl.col("prefill_devices")
+    apart = pl.max_horizontal(prefill, pl.col("devices") - prefill)
+    same = (pl.col("prefill_device") == pl.col("device").cast(pl.String)).fill_null(True)
+    return pl.when(same).then(pl.col("devices")).otherwise(apart)
 
 
 class ServedPlan(NamedTuple):
@@ -113,6 +147,11 @@ class ServedPlan(NamedTuple):
     """0: the engine's default."""
     speculation: Mapping[str, Any] = {}
     """Stored values of the axes of speculative decoding."""
+
+    @property
+    def draft_tokens(self) -> int:
+        """Tokens drafted a step."""
+        return int(self.speculation.get("draft_tokens", [0])[0])
 
 
 def served_plan(
@@ -154,21 +193,42 @@ def spelled_layouts(frame: pl.DataFrame) -> pl.Series:
     return pl.Series("layout", [texts[row] for row in rows], pl.String)
 
 
-def aggregated(fitting: pl.DataFrame, options: DeployOptions) -> pl.DataFrame:
-    """Plans of replicas that each do both phases, as many as the devices allow or a rate needs."""
+def aggregated(
+    fitting: pl.DataFrame, device: Device, options: DeployOptions, answer: float
+) -> pl.DataFrame:
+    """Plans of replicas that each do both phases, as many as the devices allow or a load needs.
+
+    Parameters
+    ----------
+    fitting : polars.DataFrame
+        Candidates that fit (`search.steady_state`).
+    device : Device
+    options : DeployOptions
+    answer : float
+        Decoded tokens of an answer, at the percentile of `ServingAssumptions.share`.
+    """
     if options.rate is not None:
         replicas = (options.rate / pl.col("requests_per_s") * (1 - 1e-12)).ceil()
+    elif options.users is not None:
+        replicas = (options.users / pl.col("batch_size")).ceil()
     else:
         replicas = pl.lit(options.devices, pl.Int64) // pl.col("devices")
+    tokens = answer * pl.col("tpot_s").fill_null(0.0)
     plans = fitting.with_columns(
         replicas=replicas.cast(pl.Int64),
         mode=pl.lit(AGGREGATED),
+        prefill_device=pl.lit(None, pl.String),
         prefill_layout=pl.lit(None, pl.String),
         prefill_groups=pl.lit(0, pl.Int64),
+        prefill_devices=pl.lit(0, pl.Int64),
+        group_nodes=(pl.col("devices").cast(pl.Int64) + device.node_size - 1) // device.node_size,
+        latency_s=pl.col("ttft_s") + tokens,
     ).filter(pl.col("replicas") > 0)
     totals = [pl.col(name) * pl.col("replicas") for name in ("requests_per_s", "tokens_per_s")]
     devices = pl.col("devices").cast(pl.Int64) * pl.col("replicas")
-    return plans.with_columns(*totals, devices, pl.col("batch_size").cast(pl.Int64))
+    batch = pl.col("batch_size").cast(pl.Int64)
+    users = (batch * pl.col("replicas")).cast(pl.Float64).alias("users")
+    return plans.with_columns(*totals, devices, batch, users)
 
 
 def priced(
@@ -185,20 +245,19 @@ def priced(
     prices : mapping of str to float
         USD per hour of a device, by name.
     """
-    watts = {name: device.watts for name, device in devices.items()}
-
-    def by_device(known: Mapping[str, float | None]) -> pl.Expr:
-        column = pl.col("device")
-        return column.replace_strict(dict(known), default=None, return_dtype=pl.Float64)
-
-    hour = (pl.col("devices") * by_device(prices)).alias("usd_per_hour")
+    watts = {name: device.watts for name, device in devices.items() if device.watts is not None}
+    known = pl.col("device").is_in(list(watts)) & (
+        pl.col("prefill_device").is_null() | pl.col("prefill_device").is_in(list(watts))
+    )
+    power = pl.when(known & pl.lit(bool(watts))).then(cost_of(watts))
+    hour = (cost_of(prices) if prices else pl.lit(None, pl.Float64)).alias("usd_per_hour")
     second = hour / SECONDS_PER_HOUR
     tokens = pl.when(pl.col("tokens_per_s") > 0).then(pl.col("tokens_per_s"))
     return plans.with_columns(
         hour,
         (second / tokens * 1e6).alias("usd_per_million_tokens"),
         (second / pl.col("requests_per_s") * 1e3).alias("usd_per_1000_requests"),
-        (pl.col("devices") * by_device(watts) / tokens).alias("joules_per_token"),
+        (power / tokens).alias("joules_per_token"),
     )
 
 

@@ -7,13 +7,14 @@ import polars as pl
 
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget
+from sweepengine.search.margins import margin_of, tightened
 from sweepengine.search.options import AGGREGATED, DeployOptions, LatencyTargets
 from sweepengine.search.placements import Precision, devices_for_weights
 from sweepengine.search.steady_state import FITS
 from sweepengine.search.targets import meets_tpot, meets_ttft
 
-WEIGHTS, CACHE, TTFT, TPOT, BOTH, RATE, RATIO = (
-    "weights", "cache", "ttft", "tpot", "both targets", "rate", "ratio",
+WEIGHTS, CACHE, TTFT, TPOT, BOTH, LATENCY, RATE, RATIO = (
+    "weights", "cache", "ttft", "tpot", "both targets", "latency", "rate", "ratio",
 )  # fmt: skip
 
 
@@ -47,18 +48,34 @@ class Tally(NamedTuple):
     ttft_s: float = float("inf")
     """Least TTFT of the candidates that fit, seconds."""
     tpot_s: float = float("inf")
+    latency_s: float = float("inf")
+    """Least time of a whole answer of those that meet TTFT and TPOT."""
     meeting_ttft: int = 0
     meeting_tpot: int = 0
     meeting_both: int = 0
 
-    def with_candidates(self, frame: pl.DataFrame, targets: LatencyTargets) -> "Tally":
-        """Add candidates, which have the columns `steady_state.STEADY_STATE_COLUMNS`."""
+    def with_candidates(
+        self, frame: pl.DataFrame, targets: LatencyTargets, answer: float
+    ) -> "Tally":
+        """Add candidates.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            With the columns `steady_state.STEADY_STATE_COLUMNS`.
+        targets : LatencyTargets
+        answer : float
+            Decoded tokens of an answer.
+        """
         loadable = frame.filter(pl.col("weight_bytes") <= pl.col("room_bytes"))
         fitting = loadable.filter(FITS)
         in_ttft, in_tpot = meets_ttft(targets), meets_tpot(targets)
         least = fitting.select(
             ttft=pl.col("ttft_s").min(),
             tpot=pl.col("tpot_s").min(),
+            latency=(pl.col("ttft_s") + answer * pl.col("tpot_s").fill_null(0.0))
+            .filter(in_ttft & in_tpot)
+            .min(),
             meeting_ttft=in_ttft.sum(),
             meeting_tpot=in_tpot.sum(),
             meeting_both=(in_ttft & in_tpot).sum(),
@@ -71,6 +88,7 @@ class Tally(NamedTuple):
             least_memory=min(self.least_memory, float(need or "inf")),  # type: ignore[arg-type]
             ttft_s=min(self.ttft_s, least["ttft"] or float("inf")),
             tpot_s=min(self.tpot_s, least["tpot"] or float("inf")),
+            latency_s=min(self.latency_s, least["latency"] or float("inf")),
             meeting_ttft=self.meeting_ttft + least["meeting_ttft"],
             meeting_tpot=self.meeting_tpot + least["meeting_tpot"],
             meeting_both=self.meeting_both + least["meeting_both"],
@@ -98,6 +116,14 @@ def reason_of(
         Precisions tried on each device, and their texts.
     """
     targets = options.targets
+    margin = margin_of(timings[0], AGGREGATED, options)
+    needs = tightened(options, margin)
+
+    def kept_off(seconds: float, scale: float = 1.0) -> str:
+        """The figure that a prediction must reach, where there is a margin."""
+        unit = "s" if scale == 1.0 else "ms"
+        return f", {seconds * scale:.3g} {unit} with the margin" if margin.tpot else ""
+
     limit = "" if options.devices is None else f" of {options.devices} devices"
     if not tally.weights_fit:
         needed = [
@@ -131,22 +157,30 @@ def reason_of(
         return Reason(
             TTFT,
             f"TTFT is at least {tally.ttft_s:.3g} s for every candidate that fits the memory: the "
-            f"target is {targets.ttft_s:g} s",
+            f"target is {targets.ttft_s:g} s{kept_off(needs.targets.ttft_s)}",
         )
     if not tally.meeting_tpot:
         return Reason(
             TPOT,
             f"TPOT is at least {tally.tpot_s * 1000:.3g} ms for every candidate that fits the "
-            f"memory: the target is {targets.tpot_s * 1000:g} ms",
+            f"memory: the target is {targets.tpot_s * 1000:g} ms"
+            f"{kept_off(needs.targets.tpot_s, 1000.0)}",
         )
     if not tally.meeting_both:
         return Reason(
             BOTH,
             f"TTFT of {targets.ttft_s:g} s and TPOT of {targets.tpot_s * 1000:g} ms are each met, "
-            "but by no candidate together",
+            f"but by no candidate together{kept_off(needs.targets.ttft_s)}"
+            f"{kept_off(needs.targets.tpot_s, 1000.0)}",
         )
+    if needs.latency_s is not None and tally.latency_s > needs.latency_s:
+        return Reason(
+            LATENCY,
+            f"a whole answer takes at least {tally.latency_s:.3g} s within the other targets: the "
+            f"target is {options.latency_s:g} s{kept_off(needs.latency_s)}",
+        )
+    load = f"{options.rate:g} requests/s" if options.users is None else f"{options.users:,} users"
+    more = f" with a margin of {margin.rate:.0%}" if margin.rate else ""
     return Reason(
-        RATE,
-        f"{options.rate:g} requests/s are more than {options.devices} devices reach within the "
-        "targets",
+        RATE, f"{load}{more} are more than {options.devices} devices reach within the targets"
     )

@@ -1,5 +1,6 @@
 """Request lengths read from a table, and latency percentiles over them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sweepengine.data.speeds import TimingTarget
 from sweepengine.engine.lazy import grid_frames
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import ServingEngine, queued
-from sweepengine.grid.lengths import Lengths, lengths_of, quantile
+from sweepengine.grid.lengths import Floats, Lengths, lengths_of, quantile
 from sweepengine.search.options import EngineOptions, ServingAssumptions
 from sweepengine.search.placements import search_grid
 from sweepengine.search.plans import ServedPlan
@@ -23,6 +24,7 @@ from sweepengine.search.steady_state import (
     swept_frames,
     taken_in,
 )
+from sweepengine.search.traces import split_arrivals
 
 PROMPT_COLUMNS = ("context_tokens", "cached_tokens", "shared_tokens", "vision_seconds",
                   "prefill_seconds")  # fmt: skip
@@ -33,7 +35,9 @@ MAX_LENGTH_ROWS = 100_000_000
 
 
 def read_lengths(path: Path, model: Model) -> Lengths:
-    """Request lengths from CSV or Parquet; the columns are those of `grid.lengths.lengths_of`.
+    """Request lengths from CSV, Parquet or JSON lines, as `grid.lengths.lengths_of` takes them.
+
+    `timestamp` says when requests arrive; public traces are read as they are (`search.traces`).
 
     Raises
     ------
@@ -53,6 +57,7 @@ def lengths_of_frame(source: str, model: Model, frame: pl.DataFrame) -> Lengths:
     """
     if frame.height > MAX_LENGTH_ROWS:
         raise InputError(f"{source}: {frame.height:,} rows: expected at most {MAX_LENGTH_ROWS:,}")
+    frame, arrivals = split_arrivals(source, frame)
     table: dict[str, Any] = {}
     for name in frame.columns:
         if frame[name].null_count():
@@ -63,11 +68,11 @@ def lengths_of_frame(source: str, model: Model, frame: pl.DataFrame) -> Lengths:
             raise InputError(f"{source}: {name}: expected numbers or text, found {kind}")
         plain = kind in (pl.Int64, pl.Int32, pl.UInt32, pl.Float64)
         table[name] = frame[name].to_numpy() if plain else frame[name].to_list()
-    return lengths_of(source, model, table)
+    return lengths_of(source, model, table)._replace(arrivals=arrivals)
 
 
 def read_frame(path: Path) -> pl.DataFrame:
-    """Read a table from CSV, or from Parquet where the file ends in `.parquet`.
+    """Read a table from CSV, or from Parquet or JSON lines by the suffix of the file.
 
     Raises
     ------
@@ -76,9 +81,11 @@ def read_frame(path: Path) -> pl.DataFrame:
     """
     try:
         if not path.is_file():
-            raise InputError(f"{path}: expected a CSV or Parquet file")
+            raise InputError(f"{path}: expected a CSV, Parquet or JSON lines file")
         if path.suffix == ".parquet":
             return pl.read_parquet(path, glob=False)
+        if path.suffix == ".jsonl":
+            return pl.read_ndjson(path, infer_schema_length=None)
         return pl.read_csv(path, infer_schema_length=None, glob=False)
     except PolarsError as error:
         reason = " ".join(str(error).splitlines()[0].split()) if str(error) else "is empty"
@@ -94,15 +101,16 @@ def longest_tokens(model: Model, timing: TimingTarget, lengths: Lengths) -> int:
     return max(int((f["context_tokens"] + f["decode_steps"]).max()) for f in frames)  # type: ignore[arg-type]
 
 
-def percentiles(
+def latencies(
     model: Model,
     plan: ServedPlan,
     timing: TimingTarget,
     lengths: Lengths,
     serving: ServingAssumptions,
     engine: EngineOptions = EngineOptions(),  # noqa: B008 -- immutable
-) -> pl.DataFrame:
-    """Latency percentiles of a plan, from one sweep over all lengths.
+    prefill_timing: TimingTarget | None = None,
+) -> dict[str, Floats]:
+    """Latencies of requests of each length under a plan, from one sweep.
 
     Parameters
     ----------
@@ -114,26 +122,30 @@ def percentiles(
     serving : ServingAssumptions
     engine : EngineOptions
         Settings of the serving engine.
+    prefill_timing : TimingTarget, optional
+        Of its prefill workers, where they run on another device.
 
     Returns
     -------
-    polars.DataFrame
-        A row per percentile (`PERCENTILES`, then the mean with a null `share`): `ttft_s`,
-        `latency_s`, `device_seconds` of all devices, and `cache_bytes`, KV cache per device.
+    dict of str to float64 array, shape (L,)
+        `ttft_s`, `latency_s`, `device_seconds` of all devices, and `cache_bytes`, KV cache per
+        device.
     """
 
-    def swept(layout: Layout, batch: int) -> tuple[dict[str, Any], pl.DataFrame, ServingEngine]:
+    def swept(
+        layout: Layout, batch: int, on: TimingTarget
+    ) -> tuple[dict[str, Any], pl.DataFrame, ServingEngine]:
         axes = {**plan.speculation, "precision": plan.precision, "layout": layout,
                 "batch_size": batch}  # fmt: skip
-        grid = search_grid(model, timing, axes, lengths, "deploy", engine)
+        grid = search_grid(model, on, axes, lengths, "deploy", engine)
         frame = pl.concat(swept_frames(grid, ("decode_kv_cache_bytes",)))
-        (measures,) = steady_states(grid, frame, timing, serving).to_dicts()
-        return measures, frame, engine_of_candidates(grid, frame[:1], timing)
+        (measures,) = steady_states(grid, frame, on, serving).to_dicts()
+        return measures, frame, engine_of_candidates(grid, frame[:1], on)
 
-    measures, each, adds = swept(plan.layout, plan.batch_size)
+    measures, each, adds = swept(plan.layout, plan.batch_size, timing)
     steps = lengths.column("decode_steps", model)
     if plan.prefill_layout is not None:
-        worker, prefills, _ = swept(plan.prefill_layout, 1)
+        worker, prefills, _ = swept(plan.prefill_layout, 1, prefill_timing or timing)
         prefill = _prefill_seconds(prefills)
         rate = plan.prefill_groups * worker["data_parallel"] / worker["prefill_s"]
         busy = plan.requests_per_s / rate
@@ -152,12 +164,28 @@ def percentiles(
     mean_seconds = plan.devices / plan.requests_per_s
     occupied = occupied * (mean_seconds / float(occupied @ lengths.weights))
     sequences = -(-plan.batch_size // int(measures["data_parallel"]))
-    columns = {
+    return {
         "ttft_s": ttft,
         "latency_s": ttft + steps * tpot,
         "device_seconds": occupied,
         "cache_bytes": each["decode_kv_cache_bytes"].to_numpy() / sequences,
     }
+
+
+def percentiles(columns: Mapping[str, Floats], lengths: Lengths) -> pl.DataFrame:
+    """Percentiles over requests of all lengths.
+
+    Parameters
+    ----------
+    columns : mapping of str to float64 array, shape (L,)
+        From `latencies`.
+    lengths : Lengths
+
+    Returns
+    -------
+    polars.DataFrame
+        A row per percentile (`PERCENTILES`, then the mean with a null `share`).
+    """
     rows = [
         {"share": share}
         | {

@@ -15,12 +15,13 @@ from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.engine.memory import memory_counts
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
+from sweepengine.grid.lengths import SECONDS_PER_HOUR
 from sweepengine.query.sources import Source
 from sweepengine.search.declarations import checked
 from sweepengine.search.engine_settings import engine_values
+from sweepengine.search.known_errors import error_values, with_errors
 from sweepengine.search.options import LatencyTargets, SloOptions
 from sweepengine.search.targets import (
-    SECONDS_PER_HOUR,
     check_prices,
     meets_tpot,
     meets_ttft,
@@ -51,7 +52,7 @@ class Answer(NamedTuple):
     """Inputs and measures of the point with the highest tokens/s/device within the targets."""
     front: pl.DataFrame = pl.DataFrame()
     """Pareto front in tokens/s/user and tokens/s/device of the points that fit and meet the TTFT,
-    highest tokens/s/user first; columns are the inputs and `FRONT_COLUMNS`."""
+    highest tokens/s/user first; columns are the inputs, `FRONT_COLUMNS` and `columns.ERRORS`."""
     price_per_hour: float | None = None
     """USD per hour of the device."""
     basis: str = ""
@@ -135,9 +136,22 @@ def find_answers(
         for i, timing in enumerate(timings):
             points = _measured(source, batch, timing, options.serving, settings)
             answers[i] = _add(answers[i], targets, points)
+    answers = [
+        _with_errors(answer, source, timing, options.serving)
+        for answer, timing in zip(answers, timings, strict=True)
+    ]
     if not answers[0].points:
         raise InputError(f"{source.place}: no points match: expected at least one")
     return answers
+
+
+def _with_errors(answer: Answer, source: Source, timing: TimingTarget, serving: str) -> Answer:
+    """An answer whose best point and front say how far times were off on runs like them."""
+    model, given = source.loaded, {"serving": serving}
+    best = answer.best and answer.best | error_values(given | answer.best, model, timing)
+    return answer._replace(
+        best=best, front=with_errors(answer.front, model, lambda _: timing, given)
+    )
 
 
 def _memory_measures() -> list[pl.Expr]:

@@ -30,6 +30,11 @@ class Speculation(NamedTuple):
     notes: tuple[str, ...]
     """What is assumed, one line for each number of drafted tokens."""
 
+    @property
+    def drafted(self) -> list[int]:
+        """Numbers of tokens that a step drafts."""
+        return list(self.axes.get("draft_tokens", [0]))
+
 
 def speculating(
     command: str, model: Model, options: SpeculationOptions, tried: Sequence[int] = ONE

@@ -7,8 +7,6 @@ import polars as pl
 from sweepengine.data.errors import InputError
 from sweepengine.search.options import GridTargets, LatencyTargets
 
-SECONDS_PER_HOUR = 3600
-
 
 def meets_ttft(targets: LatencyTargets) -> pl.Expr:
     """Whether the column `ttft_s` meets its target."""
@@ -20,16 +18,23 @@ def meets_tpot(targets: LatencyTargets) -> pl.Expr:
     return (pl.col("tpot_s") <= targets.tpot_s) | pl.col("tpot_s").is_null()
 
 
-def pareto_front(points: pl.DataFrame) -> pl.DataFrame:
+def pareto_front(points: pl.DataFrame, each: Sequence[str] = ()) -> pl.DataFrame:
     """Pareto front in tokens/s/user and tokens/s/device, highest tokens/s/user first.
 
     Points without decode steps are left out; of points equal in both the first stays.
+
+    Parameters
+    ----------
+    points : polars.DataFrame
+    each : sequence of str
+        Columns of whose values each has a front of its own.
     """
     user, device = "user_tokens_per_s", "device_tokens_per_s"
     ordered = points.filter(pl.col(user).is_not_null()).sort(
         [user, device], descending=True, maintain_order=True
     )
     before = pl.col(device).cum_max().shift(1)
+    before = before.over(*each) if each else before
     return ordered.filter(before.is_null() | (pl.col(device) > before))
 
 

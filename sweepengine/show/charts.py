@@ -215,11 +215,22 @@ def front_chart(
         rate = best.best["device_tokens_per_s"] or 0.0
         title = f"Highest throughput within {goal}: {best.device.name}, {rate:,.0f} tokens/s/device"
     note = f"{note_of(source)}; Pareto fronts of points that fit in memory and meet the TTFT"
-    return fronts_drawn(rows, [answer.device.name for answer in answers], title, note)
+    chosen = [
+        {"device": answer.device.name} | {name: answer.best[name] for name in rows.columns[1:]}
+        for answer in answers
+        if answer.best and answer.best["user_tokens_per_s"]
+    ]
+    names = [answer.device.name for answer in answers]
+    return fronts_drawn(rows, names, title, note, targets.tpot_s, pl.DataFrame(chosen))
 
 
 def fronts_drawn(
-    rows: pl.DataFrame, names: Sequence[str], title: str, note: str
+    rows: pl.DataFrame,
+    names: Sequence[str],
+    title: str,
+    note: str,
+    tpot_s: float | None = None,
+    chosen: pl.DataFrame = pl.DataFrame(),  # noqa: B008 -- not changed
 ) -> alt.TopLevelMixin:
     """Draw fronts as lines, with a colour for each.
 
@@ -231,6 +242,10 @@ def fronts_drawn(
     names : sequence of str
         Values of `device`, in the order of the legend.
     title, note : str
+    tpot_s : float, optional
+        The target for TPOT in seconds, drawn as a line.
+    chosen : polars.DataFrame
+        Points with the columns of `rows` that are ringed: the best within the targets.
     """
     if rows.height > MOST_FRONT:
         each = max(MOST_FRONT // max(len(names), 1), 2)
@@ -257,5 +272,14 @@ def fronts_drawn(
     layers = [base.mark_line(strokeWidth=1.5), points]
     if rows.height <= 60:
         layers.append(labels)
+    if chosen.height:
+        layers.append(base.mark_point(size=260, strokeWidth=2.5).properties(data=chosen))
+    if tpot_s is not None and rows.height:
+        target = pl.DataFrame({"user_tokens_per_s": [1 / tpot_s],
+                               "label": [f"TPOT {tpot_s * 1000:g} ms"]})  # fmt: skip
+        at = alt.Chart(target).encode(x="user_tokens_per_s:Q")
+        layers.append(at.mark_rule(color=GREY, strokeDash=[4, 4]))
+        layers.append(at.mark_text(align="left", dx=4, color=GREY, fontSize=10).encode(
+            y=alt.value(12), text="label:N"))  # fmt: skip
     drawn = alt.layer(*layers).properties(width=WIDTH - 60, height=400)
     return styled(drawn, title, note)

@@ -7,14 +7,17 @@ import polars as pl
 from sweepengine.grid.points import phases_of
 from sweepengine.grid.shorthand import layout_text
 from sweepengine.measured.compare import COMPARED_TIMES, Compared
+from sweepengine.show.cells import cell
 from sweepengine.show.terminal import print_table, say
 
 TIME_TITLES = {"ttft": "TTFT", "tpot": "TPOT", "whole": "whole request"}
 
 
 def show_comparison(comparison: Compared, top: int) -> None:
-    """Print warnings, `top` runs, their MFU and MBU, the gap by operator, and a calibration."""
+    """Print assumptions, warnings, `top` runs, MFU and MBU, the gap, and a calibration."""
     runs, model = comparison.runs, comparison.model
+    for text in comparison.assumed:
+        say(f"assumed: {text}")
     for text in comparison.warnings:
         say(f"warning: {text}")
     rows = []
@@ -45,8 +48,7 @@ def show_comparison(comparison: Compared, top: int) -> None:
         before = f"{fit.before_median:.1f} % median, {fit.before_mean:.1f} % mean"
         after = f"{fit.left_median:.1f} % median, {fit.left_mean:.1f} % mean"
         say(f"error before calibration {before}; after it, on held-out runs, {after}")
-    for text in (comparison.basis, *(f"assumed: {text}" for text in comparison.assumed)):
-        say(text)
+    say(comparison.basis)
 
 
 def _show_utilization(comparison: Compared, top: int) -> None:
@@ -87,7 +89,7 @@ def _workload(run: dict[str, Any]) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    return _number(None if seconds is None else seconds * 1000, ",.4g")
+    return "" if seconds is None else cell(float(f"{seconds * 1000:.4g}"))
 
 
 def _number(value: float | None, form: str) -> str:

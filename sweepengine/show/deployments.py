@@ -1,5 +1,6 @@
 """The answer of `deploy` in a terminal."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,94 +9,108 @@ import polars as pl
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
 from sweepengine.search.deploy import Deployment
-from sweepengine.search.options import DISAGGREGATED
-from sweepengine.search.plans import precision_of
+from sweepengine.search.engine_arguments import SERVE, UNKNOWN, UNKNOWN_DRAFT, Launch
+from sweepengine.search.options import DeployOptions
+from sweepengine.search.plans import FRONT_OF, precision_of
+from sweepengine.search.ranking import BASES, TIE
+from sweepengine.search.servers import placed, process_of
 from sweepengine.search.steady_state import SECONDS_PER_DAY
 from sweepengine.show.cards import lengths_text
-from sweepengine.show.terminal import front_picture, print_table, say
+from sweepengine.show.front_picture import front_picture
+from sweepengine.show.launch_script import shell_words
+from sweepengine.show.loads import show_load
+from sweepengine.show.plan_texts import (
+    arrangement,
+    counted,
+    devices_text,
+    figures_text,
+    plan_of,
+)
+from sweepengine.show.terminal import print_table, say
+
+TITLES = {
+    BASES[0]: "Best plan of each precision and mode",
+    BASES[1]: "With rates borrowed from a device like it, ranked apart",
+    BASES[2]: "By the data sheet, a lower bound of times, ranked apart",
+}
 
 
 def show_deployment(deployment: Deployment, top: int) -> None:
-    """Print the best plan, the best of each precision, the Pareto front, and how to start it."""
-    targets, model = deployment.options.targets, deployment.model
+    """Print the best plan, the best of each precision, the Pareto fronts, and how to start it."""
+    options, model = deployment.options, deployment.model
     requests = lengths_text(deployment.lengths, model)
-    say(f"{model.name}: {requests}; TTFT {targets.ttft_s:g} s and TPOT "
-        f"{targets.tpot_s * 1000:g} ms for {deployment.options.serving.share:.0%} of requests"
-    )  # fmt: skip
-    say(f"{deployment.candidates:,} candidates considered in {deployment.points:,} points")
+    say(f"{model.name}: {requests}; {asked(options)}, for {options.serving.share:.0%} of requests")
+    say(f"{deployment.candidates:,} candidates compared")
     if deployment.best is None:
         assert deployment.reason is not None
         say(f"no candidate meets the targets: {deployment.reason.text}")
     else:
         _show_best(deployment.best, model, deployment.requests)
-        say()
-        plans = deployment.plans
-        rows = [_row(plan, model) for plan in plans.head(top).to_dicts()]
-        shown = f", {top} of {plans.height}" if plans.height > top else ""
-        print_table(f"Best plan of each precision and mode{shown}", rows, PLAN_TITLES)
+        _show_plans(deployment, top)
+    if deployment.load is not None:
+        show_load(deployment.load, deployment.options.attainment)
     if deployment.front.height > 1:
         say()
-        say(front_picture(fronts_of(deployment.front), targets.tpot_s))
+        chosen = [deployment.best] if deployment.best else []
+        say(front_picture(fronts_of(deployment.front), options.targets.tpot_s, chosen))
     say()
     for note in (*deployment.bases, *(f"assumed: {text}" for text in deployment.assumed)):
         say(note)
     for launch in deployment.launches:
+        _show_launch(launch)
+
+
+def asked(options: DeployOptions) -> str:
+    """The targets and the load of a deployment."""
+    targets = options.targets
+    texts = [f"{options.rate:g} requests/s"] if options.rate is not None else []
+    texts += [counted(options.users, "user")] if options.users is not None else []
+    texts += [f"TTFT {targets.ttft_s:g} s", f"TPOT {targets.tpot_s * 1000:g} ms"]
+    texts += [f"whole answer {options.latency_s:g} s"] if options.latency_s is not None else []
+    return ", ".join(texts)
+
+
+def _show_plans(deployment: Deployment, top: int) -> None:
+    """Print a table of plans for each basis of times."""
+    plans, model = deployment.plans, deployment.model
+    several = {name: plans[name].n_unique() > 1 for name in ("device", "framework")}
+    priced = plans["usd_per_million_tokens"].null_count() < plans.height
+    for basis in BASES:
+        of_basis = plans.filter(basis=basis)
+        if not of_basis.height:
+            continue
+        rows = [
+            (
+                plan["standing"],
+                plan_of(model, plan, several["device"], several["framework"]),
+                f"{plan['devices']:,}",
+                f"{plan['requests_per_s']:,.4g}",
+                f"{plan['device_tokens_per_s']:,.0f}",
+                f"{plan['ttft_s']:.3g}",
+                "" if plan["tpot_s"] is None else f"{plan['tpot_s'] * 1000:.3g}",
+                *([f"{plan['usd_per_million_tokens'] or 0:.4f}"] if priced else []),
+            )
+            for plan in of_basis.head(top).to_dicts()
+        ]
+        titles = ("", "plan", "devices", "requests/s", "tokens/s/device", "TTFT s", "TPOT ms",
+                  *(["USD/1M tokens"] if priced else []))  # fmt: skip
+        shown = f", {top} of {of_basis.height}" if of_basis.height > top else ""
         say()
-        role = "replicas" if launch.role == "serve" else f"{launch.role} workers"
-        say(f"# {launch.engine}, {launch.copies} {role}")
-        say(launch.command)
-        for note in launch.notes:
-            say(f"# {note}")
-
-
-PLAN_TITLES = ("mode", "device", "precision", "layout and batch", "devices", "requests/s",
-               "tokens/s/device", "tokens/s/user", "TTFT s", "TPOT ms",
-               "USD/1M tokens")  # fmt: skip
-
-
-def _row(plan: Mapping[str, Any], model: Model) -> tuple[str, ...]:
-    price, tpot = plan["usd_per_million_tokens"], plan["tpot_s"]
-    user = plan["user_tokens_per_s"]
-    return (
-        plan["mode"],
-        plan["device"],
-        precision_of(plan, model),
-        arrangement(plan),
-        f"{plan['devices']:,}",
-        f"{plan['requests_per_s']:,.4g}",
-        f"{plan['device_tokens_per_s']:,.0f}",
-        "" if user is None else f"{user:,.1f}",
-        f"{plan['ttft_s']:.3g}",
-        "" if tpot is None else f"{tpot * 1000:.3g}",
-        "" if price is None else f"{price:.4f}",
-    )
-
-
-def arrangement(plan: Mapping[str, Any]) -> str:
-    """Describe the groups of devices of a plan."""
-    drafted = plan["draft_tokens"]
-    speculation = f", {drafted} drafted by {plan['draft']}" if drafted else ""
-    if plan["mode"] == DISAGGREGATED:
-        return (
-            f"{plan['prefill_groups']} x {plan['prefill_layout']} prefill, "
-            f"{plan['replicas']} x {plan['layout']} decode at batch {plan['batch_size']}"
-            f"{speculation}"
-        )
-    return f"{plan['replicas']} x {plan['layout']}, batch {plan['batch_size']}{speculation}"
+        print_table(f"{TITLES[basis]}{shown}", rows, titles)
+        if TIE in of_basis["standing"]:
+            say("tie: within the errors of the best of its serving engine; of these the simplest "
+                "is taken: aggregated, fewer nodes, no draft, fewer formats to "
+                "convert to")  # fmt: skip
 
 
 def _show_best(best: Mapping[str, Any], model: Model, requests: pl.DataFrame) -> None:
-    each = best["devices"] // max(best["replicas"], 1)
-    devices = f"{best['devices']} {best['device']}"
-    if best["mode"] != DISAGGREGATED:
-        devices = f"{best['replicas']} replicas of {each} {best['device']}"
-    say(f"best: {devices} in {precision_of(best, model)}, {best['mode']}: {arrangement(best)}")
-    rates = f"{best['requests_per_s']:,.4g} requests/s, {best['tokens_per_s']:,.0f} tokens/s"
+    say(f"best: {devices_text(best)} on {counted(best['nodes'], 'node')} with "
+        f"{best['framework']} in {precision_of(best, model)}, {best['mode']}: "
+        f"{arrangement(best)}")  # fmt: skip
+    pages = ""
     if model.has_vision:
-        rates += f", {best['requests_per_s'] * SECONDS_PER_DAY:,.0f} pages/day"
-    tpot = "" if best["tpot_s"] is None else f", TPOT {best['tpot_s'] * 1000:.3g} ms"
-    say(f"{rates}; TTFT {best['ttft_s']:.3g} s{tpot}; "
-        f"{best['memory_bytes'] / GIGA:,.1f} GB per device")  # fmt: skip
+        pages = f"; {best['requests_per_s'] * SECONDS_PER_DAY:,.0f} pages/day"
+    say(f"{figures_text(best)}{pages}; {best['memory_bytes'] / GIGA:,.1f} GB per device")
     money = [
         f"{best[name]:{form}} {title}"
         for name, form, title in (
@@ -123,10 +138,34 @@ def _show_best(best: Mapping[str, Any], model: Model, requests: pl.DataFrame) ->
         print_table("Requests of all lengths", rows, columns)
 
 
+def _show_launch(launch: Launch) -> None:
+    """Print the command of the first server of a role, and what no argument can set."""
+    say()
+    role = "replica" if launch.role == SERVE else f"{launch.role} worker"
+    nodes = -(-launch.devices // launch.node)
+    spans = f", each on {nodes} nodes" if nodes > 1 else ""
+    say(f"# {launch.engine} {launch.version}, {counted(launch.copies, role)} of "
+        f"{launch.devices} {launch.device.name}{spans}; --script FILE starts all")  # fmt: skip
+    (server,) = placed([launch._replace(copies=1)])
+    if nodes > 1 and "spans" not in launch.rules:
+        say(launch.command)
+    else:
+        process = process_of(server, 0, lambda server, rank: f"HOST{server.node + rank}")
+        named = [f"{name}={value}" for name, value in process.environment.items()]
+        say(shell_words([*named, *process.words]))
+    if launch.config:
+        say(f"# --config FILE, which holds {json.dumps(launch.config)}")
+    places = ((launch.checkpoint, UNKNOWN), (launch.draft, UNKNOWN_DRAFT))
+    marks = {place.note: mark for place, mark in places if not place.path}
+    for note in launch.notes:
+        mark = marks.get(note, "")
+        say(f"# {mark}: {note}" if mark else f"# {note}")
+
+
 def fronts_of(front: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Split the Pareto front by device and mode."""
-    named = front.with_columns(kind=pl.format("{}, {}", "device", "mode"))
+    """Split Pareto fronts by device, mode and, where there are several, serving engine."""
+    named = ["device", "mode"] + ["framework"] * (front["framework"].n_unique() > 1)
     return {
-        str(name): part
-        for (name,), part in named.partition_by("kind", as_dict=True, maintain_order=True).items()
+        ", ".join(str(part[name][0]) for name in named): part
+        for part in front.partition_by(FRONT_OF, maintain_order=True)
     }

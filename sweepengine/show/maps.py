@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from sweepengine.search.limits_map import SERVES, STOPS, LimitsMap, Maps
-from sweepengine.show.terminal import PICTURE_SIZE, print_table, say
+from sweepengine.show.front_picture import PICTURE_SIZE
+from sweepengine.show.terminal import print_table, say
 
 LETTERS = ".MFT"
 """Letters of the limiting factors: none, memory, TTFT, TPOT."""

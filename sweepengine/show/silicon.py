@@ -1,7 +1,21 @@
 """Errors of predicted times against measurements, as tables: in a terminal and as Markdown."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sweepengine.data.error_classes import (
+    BASES,
+    COLLECTIONS,
+    ENGINE_TITLES,
+    KINDS,
+    LAYOUT_KINDS,
+    LOADS,
+    MODES,
+    TIMES,
+    Recorded,
+)
+from sweepengine.data.generations import GENERATION_TITLES
+from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.show.terminal import print_table, say
 
 if TYPE_CHECKING:
@@ -14,6 +28,8 @@ SERVING_COLUMNS = (
     "without factors TTFT mean", "median", "zero-shot TPOT mean", "median",
     "zero-shot TTFT mean", "median", "TPOT ratio", "TTFT ratio",
 )  # fmt: skip
+FIGURES = ("TPOT median", "90th percentile", "measured / predicted, 90 %", "TTFT median",
+           "90th percentile", "measured / predicted, 90 %")  # fmt: skip
 ERROR_KEYS = tuple(
     f"{kind}{what}_{how}"
     for kind in ("", "model_", "plain_")
@@ -33,15 +49,17 @@ def tables(silicon: "Silicon") -> list[Table]:
             f"{row['rows']:,}",
             *(f"{row[n]:.1f}" for n in ("median", "p90", "roofline_median", "roofline_p90")),
         )
-        for row in silicon.operators_by_kind()
+        for row in sorted(silicon.operators_by_kind(), key=_engine_first)
     ]
     single: list[tuple[str, ...]] = [
         (e.device, e.framework, e.kind, e.format, f"{e.rows:,}", f"{e.median:.1f}", f"{e.p90:.1f}",
          f"{e.roofline_median:.1f}", f"{e.roofline_p90:.1f}")
-        for e in silicon.operators
+        for e in sorted(silicon.operators, key=lambda e: (e.device, FRAMEWORKS.index(e.framework)))
     ]  # fmt: skip
     errors = ("median", "90th percentile", "data sheet median", "90th percentile")
     result: list[Table] = [
+        _collections(silicon),
+        _classes(silicon),
         (
             "Operators: errors on held-out rows in %, means over devices",
             ("operator", "format", "framework", "devices", "rows", *errors),
@@ -55,7 +73,8 @@ def tables(silicon: "Silicon") -> list[Table]:
     ]
     for names in ((), ("engine",), ("engine", "system"), ("engine", "model", "precision")):
         title = f"Serving, held-out rows{', by ' + ', '.join(names) if names else ''}: errors in %"
-        rows = [_serving_row(errors, names) for errors in silicon.served_errors(*names)]
+        errors_of = sorted(silicon.served_errors(*names), key=_engine_first)
+        rows = [_serving_row(errors, names) for errors in errors_of]
         result.append((title, (*names, *SERVING_COLUMNS), rows))
     result.append(
         (
@@ -77,6 +96,65 @@ def tables(silicon: "Silicon") -> list[Table]:
     columns = ("device", "framework", "operator", "format", "rows", *errors)
     result.append(("Operators, by device: errors in %", columns, single))
     return result
+
+
+def _engine_first(row: dict[str, Any]) -> int:
+    """Position of the serving engine of a row, the default one first."""
+    engine = row.get("framework", row.get("engine"))
+    return FRAMEWORKS.index(engine) if engine else -1
+
+
+def _collections(silicon: "Silicon") -> Table:
+    rows: list[tuple[str, ...]] = [
+        (collection, KINDS[kind], ENGINE_TITLES[engine], GENERATION_TITLES[generation], MODES[mode],
+         f"{errors.runs:,}", *_figures(errors))
+        for (collection, mode, kind, engine, generation), errors in silicon.collections.items()
+    ]  # fmt: skip
+    engines = list(ENGINE_TITLES.values())
+    rows.sort(key=lambda row: (row[0] != "wheel", row[0], row[4], engines.index(row[2])))
+    columns = ("collection", "models", "engine", "generation", "mode", "runs", *FIGURES)
+    return "Held-out runs of each collection, as predicted by default: errors in %", columns, rows
+
+
+def _classes(silicon: "Silicon") -> Table:
+    rows: list[tuple[str, ...]] = [
+        (KINDS[key.kind], ENGINE_TITLES.get(key.engine, "all"),
+         GENERATION_TITLES.get(key.generation, "all"), LAYOUT_KINDS.get(key.layout, "all"),
+         LOADS.get(key.load, "all"), MODES[key.mode], f"{key.basis}", f"{errors.runs:,}",
+         *_figures(errors))
+        for key, errors in silicon.classes.items()
+    ]  # fmt: skip
+    engines = [*ENGINE_TITLES.values(), "all"]
+    rows.sort(key=lambda row: (row[5], list(BASES).index(row[6]), engines.index(row[1])))
+    columns = ("models", "engine", "generation", "layout", "load", "mode", "predicted with", "runs",
+               *FIGURES)  # fmt: skip
+    return "Classes of errors, as points look them up: errors in %", columns, rows
+
+
+def _figures(errors: "Recorded") -> tuple[str, ...]:
+    """Errors of TPOT, then of TTFT, and the range of measured over predicted times."""
+    texts: list[str] = []
+    for figures in (errors.tpot, errors.ttft):
+        if figures is None:
+            texts += ["", "", ""]
+        else:
+            span = f"{figures.low:.2f} to {figures.high:.2f}"
+            texts += [f"{figures.median:.1f}", f"{figures.p90:.1f}", span]
+    return tuple(texts)
+
+
+def summary(silicon: "Silicon") -> str:
+    """One sentence: errors of the serving rows, with and without their family."""
+    known, left_out = silicon.known, silicon.left_out
+    texts = []
+    for name in TIMES:
+        whole, less = getattr(known, name), getattr(left_out, name)
+        texts.append(
+            f"{name.upper()} is off by {whole.median:.1f} % in the median (90 % within "
+            f"{whole.p90:.0f} %), and by {less.median:.1f} % (90 % within {less.p90:.0f} %) where "
+            "the family of the run is left out of the fit"
+        )
+    return f"On {known.runs:,} held-out runs of servers, " + "; ".join(texts) + "."
 
 
 def _steps(silicon: "Silicon") -> list[tuple[str, ...]]:
@@ -114,15 +192,25 @@ def show_silicon(silicon: "Silicon") -> None:
     for title, columns, rows in tables(silicon):
         print_table(title, rows, columns)
         say()
+    say(summary(silicon))
     for problem in silicon.problems:
         say(f"worse than recorded: {problem}")
     say(f"{len(silicon.problems)} errors worse than recorded by more than a percentage point")
 
 
-def as_markdown(silicon: "Silicon") -> str:
-    """Write the tables as a page."""
+def as_markdown(silicon: "Silicon", charts: Sequence[str]) -> str:
+    """Write a page: charts, a sentence and the tables.
+
+    Parameters
+    ----------
+    silicon : Silicon
+    charts : sequence of str
+        Names of collections whose chart lies beside the page.
+    """
+    pictures = "\n\n".join(f"![{COLLECTIONS[name]}]({name}.svg)" for name in charts)
     note = "An error is |predicted / measured - 1|; `make silicon` writes this page."
-    return page_of("Predicted times against measurements", note, tables(silicon))
+    opening = f"{pictures}\n\n{summary(silicon)} {note}"
+    return page_of("Predicted times against measurements", opening, tables(silicon))
 
 
 def page_of(title: str, note: str, shown: list[Table]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,8 +11,6 @@ from sweepengine.data.errors import printable
 from sweepengine.engine import interrupts
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sweepengine.costs.cost_lines import CostLine
     from sweepengine.query.sources import Source
     from sweepengine.search.options import LatencyTargets
@@ -24,8 +21,6 @@ PIPED_WIDTH = 200
 """Width of tables in a file or a pipe, in characters; they do not wrap."""
 NARROW = 100
 """Columns of a terminal of fewer characters than this are one blank apart, others two."""
-PICTURE_SIZE = (78, 18)
-"""Characters and lines of a chart in the terminal."""
 
 
 def say(text: str = "", error: bool = False) -> None:
@@ -54,15 +49,6 @@ def _finite(facts: object) -> object:
     return [_finite(value) for value in facts] if isinstance(facts, list | tuple) else facts
 
 
-def cell(value: object) -> str:
-    """Format a value as a table shows it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
-
-
 def four_digits(value: float) -> str:
     """Format a number with four significant digits, or all digits of its whole part."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
@@ -74,19 +60,23 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str,
     from rich.table import Table
     from rich.text import Text
 
+    from sweepengine.show.table_widths import column_widths
+
     console = Console()
     console.on_broken_pipe = _broken_pipe  # type: ignore[method-assign]
     if not console.is_terminal:
         console.width = PIPED_WIDTH
-    table = Table(box=None, pad_edge=False, show_header=any(columns),
-                  collapse_padding=console.width < NARROW)  # fmt: skip
-    for i, column in enumerate(columns):
+    narrow = console.width < NARROW
+    table = Table(box=None, pad_edge=False, show_header=any(columns), collapse_padding=narrow)
+    cells = [tuple(printable(text) for text in row) for row in (columns, *rows)]
+    widths = column_widths(cells, console.width, 1 if narrow else 2)
+    for i, column in enumerate(cells[0]):
         numbers = sum(row[i][:1].isdigit() for row in rows)
         right = numbers == len(rows) or (i > 0 and numbers > len(rows) / 2)
-        name = Text(printable(column))
-        table.add_column(name, overflow="fold", justify="right" if right else "left")
-    for row in rows:
-        table.add_row(*(Text(printable(text)) for text in row))
+        table.add_column(Text(column), overflow="fold", justify="right" if right else "left",
+                         width=widths[i] if widths else None)  # fmt: skip
+    for row in cells[1:]:
+        table.add_row(*map(Text, row))
     say(title)
     console.print(table)
 
@@ -214,9 +204,12 @@ def show_answers(
             say()
             _show_front(answer, top)
     if any(answer.front.height for answer in answers):
+        from sweepengine.show.front_picture import front_picture
+
         say()
         fronts = {answer.device.name: answer.front for answer in answers}
-        say(front_picture(fronts, targets.tpot_s))
+        chosen = [answer.best for answer in answers if answer.best]
+        say(front_picture(fronts, targets.tpot_s, chosen))
 
 
 def _answer_row(answer: "Answer") -> tuple[str, ...]:
@@ -297,43 +290,3 @@ def evenly(count: int, top: int) -> list[int]:
     if top == 1:
         return [count - 1]
     return sorted({round(i * (count - 1) / (top - 1)) for i in range(top)})
-
-
-def front_picture(fronts: Mapping[str, "pl.DataFrame"], tpot_s: float) -> str:
-    """Draw Pareto fronts in characters, a letter for each, on logarithmic axes.
-
-    Where fronts overlap the first one is drawn. The dotted line is the TPOT target.
-    """
-    width, height = PICTURE_SIZE
-    marks = [
-        (math.log10(user), math.log10(device), letter)
-        for front, letter in zip(fronts.values(), string.ascii_uppercase * 8, strict=False)
-        if front.height
-        for user, device in front.select("user_tokens_per_s", "device_tokens_per_s").rows()
-    ]
-    target = math.log10(1 / tpot_s)
-    left, right = _span([x for x, _, _ in marks])
-    low, high = _span([y for _, y, _ in marks])
-    canvas = [[" "] * width for _ in range(height)]
-    if left <= target <= right:
-        for line in canvas:
-            line[round((target - left) / (right - left) * (width - 1))] = ":"
-    for x, y, letter in reversed(marks):
-        column = round((x - left) / (right - left) * (width - 1))
-        canvas[round((high - y) / (high - low) * (height - 1))][column] = letter
-    labels = {0: f"{10**high:,.0f}", height - 1: f"{10**low:,.0f}"}
-    edge = max(len(label) for label in labels.values())
-    lines = ["tokens/s/device"]
-    lines += [
-        f"{labels.get(i, ''):>{edge}} |{''.join(line).rstrip()}" for i, line in enumerate(canvas)
-    ]
-    first, last = f"{10**left:,.0f}", f"{10**right:,.0f} tokens/s/user"
-    lines.append(f"{'':>{edge}} +{'-' * width}")
-    lines.append(f"{'':>{edge}}  {first}{last:>{width - len(first)}}")
-    names = zip(string.ascii_uppercase * 8, fronts, strict=False)
-    return "\n".join([*lines, "  ".join(f"{letter} {name}" for letter, name in names)])
-
-
-def _span(values: list[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)

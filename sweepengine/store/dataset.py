@@ -20,9 +20,10 @@ from sweepengine.data.errors import InputError, from_validation, shown
 from sweepengine.data.files import parsed_json
 from sweepengine.data.texts import Name, Text
 from sweepengine.engine.compute import COMPILED
+from sweepengine.engine.error_columns import texts_of
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.columns import COLUMNS, PHASES, SCHEMA_VERSION
+from sweepengine.grid.columns import COLUMNS, PHASES, SCHEMA_VERSION, TYPES
 from sweepengine.grid.grid import Targets
 from sweepengine.store.storage import LocalFolder, Storage, Summed, open_storage
 
@@ -74,6 +75,8 @@ class Manifest(BaseModel):
     """One of `speeds.TIMES`; empty: silicon where a device has rates."""
     bases: tuple[Text, ...] = ()
     """Sources of the times, and their expected errors."""
+    error_ranges: dict[Text, tuple[float | None, ...]] = {}
+    """By `error_class` of its points: factors that make `columns.RANGES` of times."""
     complete: Annotated[bool, Field(strict=True)]
     files: tuple[File, ...] = ()
     """Files in the order of the points; empty while the dataset is not complete."""
@@ -120,8 +123,8 @@ def arrow_schema(manifest: Manifest) -> pa.Schema:
 
 def _arrow_type(dtype: str) -> pa.DataType:
     """Arrow type of a column, which has the same name in lower case."""
-    if dtype == "Enum":
-        return pa.dictionary(pa.int8(), pa.string())
+    if dtype in ("Enum", "String"):
+        return pa.dictionary(pa.int8() if dtype == "Enum" else pa.int16(), pa.string())
     return pa.bool_() if dtype == "Boolean" else getattr(pa, dtype.lower())()
 
 
@@ -163,10 +166,11 @@ def write_points(
     delta encoding (8 to 20 ns, 0.02 to 0.85 bytes; dictionary 33 to 61 ns, 1.3 to 5.4 bytes),
     other floats a byte-stream split.
     """
+    listed = [name for name in columns if name in INPUTS or TYPES[name] == "String"]
     encodings = {
         name: "DELTA_BINARY_PACKED" if values.dtype.kind == "i" else "BYTE_STREAM_SPLIT"
         for name, values in columns.items()
-        if name not in INPUTS and not _repeats(values)
+        if name not in listed and not _repeats(values)
     }
     table = to_arrow(columns, schema, names)
     inputs = [name for name in columns if name in INPUTS]
@@ -178,7 +182,7 @@ def write_points(
             schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=inputs,
+            use_dictionary=listed,
             write_statistics=inputs,
             column_encoding=encodings or None,
         ) as writer:
@@ -228,19 +232,17 @@ def to_arrow(
     schema: pa.Schema,
     names: Mapping[str, tuple[str, ...]] = {},
 ) -> pa.Table:
-    """Arrow table of columns, 64-bit ones not copied; parameters are those of `write_points`."""
+    """Arrow table of columns, 64-bit ones not copied; parameters as of `write_points`."""
     arrays = []
     for field in schema:
-        values = columns[field.name]
-        dtype = np.int8 if pa.types.is_dictionary(field.type) else field.type.to_pandas_dtype()
-        if values.strides == (0,) and len(values):
-            codes = pa.array(np.full(len(values), values[0], dtype))
-        else:
-            codes = pa.array(values.astype(dtype, copy=False))
-        if pa.types.is_dictionary(field.type):
-            known = names.get(field.name, INPUTS[field.name].choices)
-            codes = pa.DictionaryArray.from_arrays(codes, pa.array(known))
-        arrays.append(codes)
+        values, kind, known = columns[field.name], field.type, names.get(field.name, ())
+        if TYPES[field.name] == "String":
+            known, values = texts_of(values)
+        coded = pa.types.is_dictionary(kind)
+        dtype = (kind.index_type if coded else kind).to_pandas_dtype()
+        array = pa.array(values.astype(dtype, copy=values.strides == (0,)))
+        listed = pa.array(known or INPUTS[field.name].choices) if coded else None
+        arrays.append(pa.DictionaryArray.from_arrays(array, listed) if coded else array)
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

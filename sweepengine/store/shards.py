@@ -45,7 +45,8 @@ def write_shard(shards: Shards, chunk: Chunk) -> Shard:
             shards.finished or damage(content, rows, shards.manifest)
         ):
             return Shard(file, 0)
-    columns = compute_arrays(shards.model, chunk, backend=shards.manifest.engine)
+    stored = shards.manifest.columns
+    columns = compute_arrays(shards.model, chunk, stored, shards.manifest.engine)
     schema = arrow_schema(shards.manifest)
     names = {of: choices_of(shards.model, of) for of in NAMED}
     size, crc32 = write_points(shards.storage, name, columns, schema, names)

@@ -121,7 +121,11 @@ class LocalFolder(NamedTuple):
 
     def free(self) -> str:
         """Free space, as the end of a message."""
-        return f" ({shutil.disk_usage(self.path).free:,} bytes free)"
+        return f" ({self.free_bytes():,} bytes free)"
+
+    def free_bytes(self) -> int | None:
+        """Bytes that are free on the disk of the directory."""
+        return shutil.disk_usage(self.path).free
 
     def prepare(self) -> None:
         """Create the directory.
@@ -257,6 +261,10 @@ class RemoteFolder(NamedTuple):
     def free(self) -> str:
         """Empty: free space is not known."""
         return ""
+
+    def free_bytes(self) -> int | None:
+        """None: free space is not known."""
+        return None
 
     def prepare(self) -> None:
         """Create the folder, where the file system has folders."""

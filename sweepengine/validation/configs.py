@@ -17,6 +17,8 @@ from transformers import (
 )
 from transformers.integrations.moe import use_experts_implementation
 from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
+from transformers.models.granite4_vision.modeling_granite4_vision import Granite4VisionTextModel
+from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextForCausalLM
 from transformers.models.minimax.modeling_minimax import MiniMaxCache
 from transformers.models.mllama.modeling_mllama import MllamaForCausalLM
 from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts, Step3p7TextModel
@@ -43,6 +45,8 @@ UNLISTED = {
     OCR_TEXT: DeepseekOcr2TextModel,
     "step3p5": Step3p7TextModel,
     "mllama_text_model": MllamaForCausalLM,
+    "kosmos_2_text_model": Kosmos2TextForCausalLM,
+    "granite4_vision_text": Granite4VisionTextModel,
 }
 """Decoders that AutoModel of transformers does not know."""
 use_experts_implementation(Step3p7Experts)  # on meta the activated experts are unknown
@@ -148,10 +152,23 @@ def text_part(path: Path) -> dict[str, Any]:
     """The part of a config.json that describes the decoder, with its model_type."""
     whole: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     part = next((whole[key] for key in PARTS if isinstance(whole.get(key), dict)), whole)
-    if whole.get("tie_word_embeddings") is not None and part is not whole.get("decoder"):
-        part = {**part, "tie_word_embeddings": whole["tie_word_embeddings"]}
-    if "model_type" not in part and (kind := families()["parts"].get(whole.get("model_type"))):
-        part = {**part, "model_type": kind}
+    outer, kind = whole.get("model_type"), part.get("model_type")
+    row = families()["families"].get(kind, {})
+    by_part = row.get("tied_by_part") or outer in families()["outer_tied"]["by_part"]
+    if part is not whole and not by_part and "decoder" not in whole:
+        tied = whole.get("tie_word_embeddings")
+        if outer in CONFIG_MAPPING:  # some classes obey either part, others have a default
+            try:
+                made = CONFIG_MAPPING[outer].from_dict(json.loads(json.dumps(whole)))
+            except Exception as error:  # transformers may raise anything
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(f"{path}: transformers cannot read it: {reason}") from None
+            tied = getattr(made, "tie_word_embeddings", tied)
+        if tied is not None:
+            part = {**part, "tie_word_embeddings": tied}
+    if (kind is None or part is whole) and (named := families()["parts"].get(outer)):
+        part = {key: value for key, value in part.items() if key != "vision_config"}
+        part["model_type"] = named
     return part
 
 

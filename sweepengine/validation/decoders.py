@@ -16,7 +16,7 @@ from sweepengine.data.huggingface import reading_of
 from sweepengine.data.towers import TOWER_PARTS
 
 OCR_TEXT = "deepseek_ocr2_text"
-STAND_INS = {"kimi_k2": "deepseek_v3", "mimo": "qwen2", "step3p7": "step3p5",
+STAND_INS = {"kimi_k2": "deepseek_v3", "mimo": "qwen2", "dots_ocr": "qwen2", "step3p7": "step3p5",
              "deepseek_vl_v2": OCR_TEXT, "deepseek_ref": "deepseek_v4",
              "minimax_m3": "minimax_m3_vl_text"}  # fmt: skip
 """Types missing in transformers, and a type whose code runs the same layers."""

@@ -8,7 +8,6 @@ one address stand in one half.
 import hashlib
 from collections import Counter
 from functools import lru_cache
-from importlib import resources
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -26,6 +25,7 @@ from sweepengine.grid.checks import checked_value
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.shorthand import read_layout
 from sweepengine.validation.measured_operators import silicon_folder
+from sweepengine.validation.shipped_rows import shipped_rows
 
 FILE = "engine_starts.csv"
 LARGE_POOL = 8.0
@@ -80,17 +80,10 @@ class Rows(NamedTuple):
     reasons: Counter[str]
 
 
-def measured_starts() -> list[dict[str, Any]]:
-    """Rows of the shipped file, empty cells as None."""
-    file = resources.files("sweepengine.data") / "measured" / FILE
-    with resources.as_file(file) as path:
-        return pl.read_csv(path, comment_prefix="#", infer_schema_length=None).to_dicts()
-
-
 def read_starts() -> Rows:
     """Compare all rows that can be compared."""
     rows = Rows([], [], Counter())
-    for row in measured_starts():
+    for row in shipped_rows(FILE):
         try:
             _compare(row, rows)
         except InputError as error:

@@ -7,9 +7,19 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sweepengine.data.error_classes import model_kind
 from sweepengine.data.errors import InputError
-from sweepengine.data.family_factors import NO_FACTORS, Family, factors_of, family_of
-from sweepengine.data.serving_engines import ENGINES, serving_engine
+from sweepengine.data.family_factors import (
+    FAMILY_FACTORS,
+    NO_FACTORS,
+    Family,
+    factors_of,
+    family_of,
+    layers_of,
+    was_measured,
+)
+from sweepengine.data.serving_engines import ENGINES, disaggregated_engine, serving_engine
+from sweepengine.data.speeds import STEADY
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import (
     CONTINUOUS,
@@ -19,11 +29,12 @@ from sweepengine.formulas.serving import (
     ServingEngine,
     chunk_requests,
     disaggregated,
+    disaggregated_ttft,
     engine_step,
     seconds_of,
 )
-from sweepengine.validation.served_groups import group_of, target_of
-from sweepengine.validation.served_rows import ABOVE_LIMIT, ServedRow, read_served
+from sweepengine.validation.served_groups import Server, group_of, server_of, target_of
+from sweepengine.validation.served_rows import ABOVE_LIMIT, WHEEL, ServedRow, read_served
 
 A_SECOND = 1e3
 """Milliseconds; also microseconds per millisecond."""
@@ -42,6 +53,10 @@ class ServedWork(NamedTuple):
     """Of one request alone."""
     refill: float
     """Prefills of all sequences of a batch, in chunks."""
+    queued: float
+    """Prefills of all requests under way over the ranks that prefill; 0 in aggregated serving."""
+    layers: int
+    """Of the model."""
     batch: Batch
 
     def seconds(self, launch: float, engine: ServingEngine) -> tuple[float, float]:
@@ -55,6 +70,7 @@ class ServedWork(NamedTuple):
         """
         step = self.kernels + launch * self.launches
         passes = Passes(0.0, self.prefill, self.refill, step * self.batch.steps)
+        engine = engine._replace(least=engine.least * self.layers)
         seconds = seconds_of(passes, self.batch, CONTINUOUS, engine)
         return seconds.tpot * A_SECOND, seconds.ttft * A_SECOND
 
@@ -62,17 +78,26 @@ class ServedWork(NamedTuple):
 class Served(NamedTuple):
     """One row, predicted; times in ms."""
 
+    collection: str
+    source: str
     engine: str
     system: str
+    device: str
     model: str
+    kind: str
+    """Of the model, one of `error_classes.KINDS`."""
     precision: str
     load: str
+    single: bool
+    """Whether it is one request at a time."""
     aggregated: bool
     judged: bool
     """Whether it is held out."""
     full: bool
     """Whether its requests queue for a full engine, whose limit is unknown."""
     family: Family
+    has_factors: bool
+    """Whether its prediction has factors of its family."""
     layout: Layout
     """Of decode steps."""
     settings: dict[str, float]
@@ -86,6 +111,9 @@ class Served(NamedTuple):
     plain_tpot: float
     """Without anything fitted to serving rows, as the next."""
     plain_ttft: float
+    sheet_tpot: float
+    """By the data sheet alone, as the next; NaN where disaggregated."""
+    sheet_ttft: float
     measured_tpot: float
     measured_ttft: float
 
@@ -110,18 +138,35 @@ def read_rows(path: Path | None = None) -> Rows:
     predicted, reasons = [], Counter(read.reasons)
     for row in read.rows:
         try:
-            predicted.append(_predicted(row))
+            predicted.append(predicted_row(row, server_of(row)))
         except InputError as error:
             reasons[str(error)] += 1
     reasons[ABOVE_LIMIT] += sum(row.full for row in predicted)
     return Rows(predicted, reasons, read.doubles)
 
 
-def _predicted(row: ServedRow) -> Served:
+def predicted_row(row: ServedRow, server: Server, chunk: int = 0) -> Served:
+    """A row with its predicted times.
+
+    Parameters
+    ----------
+    row : ServedRow
+    server : Server
+        What it serves.
+    chunk : int
+        Tokens of a pass of prefills; 0: the serving engine's.
+
+    Raises
+    ------
+    InputError
+        When the row cannot be laid out as it says, or was measured faster than can be.
+    """
     target = target_of(row.system, row.engine)
     engine = serving_engine(row.engine, row.load, row.settings)
+    engine = engine._replace(chunk=chunk or engine.chunk)
     constants, tokens, output = ENGINES[row.engine], row.prompt, row.output
-    first, then = (group_of(row, target, workers) for workers in (row.prefill, row.decode))
+    mean = mean_over_median(row)
+    first, then = (group_of(server, target, workers) for workers in (row.prefill, row.decode))
     arch = then.model.architecture
     launch = constants["launch_us"] / constants["overlap"]
     prefill, factors = first.prefill(tokens), NO_FACTORS
@@ -129,54 +174,87 @@ def _predicted(row: ServedRow) -> Served:
     def step_of_batch(batch: float, launch: float) -> float:
         return then.step(batch, tokens, output, launch)
 
+    apart, apart_launch = disaggregated_engine(row.engine)
+
     def decoding(batch: float) -> float:
-        return engine_step(step_of_batch(batch, launch), batch, engine)
+        return engine_step(step_of_batch(batch, apart_launch), batch, apart)
 
     if row.aggregated:
         batch, waited, each = row.batch, 0.0, 0.0
         whole = (row.measured_ttft + output * row.measured_tpot) * A_SECOND
         if batch * first.prefill(tokens, ideal=True) > whole:
             raise InputError("measured faster than the data sheet allows for its columns")
-        factors = factors_of(arch, then.weights, then.layout, target)
+        factors = factors_of(arch, then.point.weight_format, then.layout, target)
     else:
         each, waited, batch = disaggregated(
             decoding, prefill, row.concurrency, output, row.prefill.ranks, row.decode.ranks
         )
     kernels = step_of_batch(batch, 0.0)
+    sheet = ServedWork(
+        kernels=then.step(batch, tokens, output, 0.0, ideal=True),
+        launches=0.0,
+        prefill=first.prefill(tokens, ideal=True),
+        refill=batch * first.prefill(tokens, ideal=True),
+        queued=0.0,
+        layers=0,
+        batch=Batch(batch, tokens, output),
+    )
     together = chunk_requests(batch, tokens, engine.chunk)
     work = ServedWork(
         kernels=kernels,
         launches=step_of_batch(batch, 1.0) - kernels,
         prefill=prefill,
         refill=batch / together * first.prefill(tokens, together),
+        queued=0.0 if row.aggregated else row.concurrency * prefill / row.prefill.ranks,
+        layers=layers_of(arch),
         batch=Batch(batch, tokens, output),
     )
     if row.aggregated:
-        in_serving = engine._replace(tpot_factor=factors.tpot, ttft_factor=factors.ttft)
+        engine = engine._replace(ttft_factor=mean)
+        in_serving = engine._replace(tpot_factor=factors.tpot, ttft_factor=mean * factors.ttft)
         times = (work.seconds(launch, in_serving), work.seconds(launch, engine),
-                 work.seconds(constants["step_launch_us"], IDEAL_SERVING_ENGINE))  # fmt: skip
+                 work.seconds(constants["step_launch_us"], IDEAL_SERVING_ENGINE),
+                 sheet.seconds(0.0, IDEAL_SERVING_ENGINE))  # fmt: skip
     else:
-        split = (each / A_SECOND, (engine.first + waited) / A_SECOND)
-        times = (split, split, (each / A_SECOND, waited / A_SECOND))
+        first_token = disaggregated_ttft(prefill, work.queued, each, apart)
+        split = (each / A_SECOND, first_token / A_SECOND)
+        times = (split, split, (each / A_SECOND, waited / A_SECOND), (float("nan"), float("nan")))
     return Served(
+        row.collection,
+        row.source,
         row.engine,
         row.system,
+        target.device.name,
         row.model,
+        model_kind(arch, images=False),
         row.precision,
         row.load,
+        row.concurrency == 1,
         row.aggregated,
         row.judged,
         row.full,
-        family_of(arch, then.weights, target),
+        family_of(arch, then.point.weight_format, target),
+        row.aggregated and was_measured(arch, then.point.weight_format, target),
         then.layout,
         row.settings,
         work,
         *times[0],
         *times[1],
         *times[2],
+        *times[3],
         row.measured_tpot,
         row.measured_ttft,
     )
+
+
+def mean_over_median(row: ServedRow) -> float:
+    """Mean over median TTFT of rows of a serving engine whose constants are of medians.
+
+    The extra's rows are means, which hold the first requests of a server that has just started.
+    """
+    if row.collection != WHEEL or row.load != STEADY:
+        return 1.0
+    return float(FAMILY_FACTORS["mean_over_median"].get(row.engine, 1.0))
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:

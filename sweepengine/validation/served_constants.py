@@ -8,8 +8,7 @@ the rows. The loss is Huber's on log ratios. TPOT determines `overlap`, `launch_
 a column of the design is what the formula says where one constant is 1 and the others are 0.
 """
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
@@ -20,16 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from sweepengine.data.family_factors import Family
+from sweepengine.data.family_factors import FAMILY_FACTORS, Family
 from sweepengine.data.serving_engines import ENGINES, MILLI, SETTINGS
 from sweepengine.data.speeds import BURSTS, STEADY
 from sweepengine.formulas.serving import IDEAL_SERVING_ENGINE
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.validation.calibration import HUBER
+from sweepengine.validation.real_runs import INFERENCEX, read_public
 from sweepengine.validation.served import Served, read_rows
+from sweepengine.validation.served_files import factors_text, with_constants
+from sweepengine.validation.served_rows import WHEEL
 
 Floats = NDArray[np.float64]
 NOTHING = IDEAL_SERVING_ENGINE._replace(overlap=0.0, steps=0.0)
+MEDIANS = ("sglang",)
+"""Serving engines whose TTFT is fitted to medians: the start of a server triples their means."""
 OF_STEPS = {"overlap": "overlap", "sequence_us": "sequence"}
 """Constant of every load to its field of `ServingEngine`."""
 OF_LOADS = {"first_ms": "first", "burst": "burst", "steps": "steps", "prompt_ms": "prompt",
@@ -43,7 +47,10 @@ DIGITS = 3
 
 
 class Fitted(NamedTuple):
-    """Constants of one serving engine, and what they predict for all of its rows, ms."""
+    """Constants of one serving engine, and what they predict for all of its rows, ms.
+
+    TTFT is NaN of a load without training rows, which has no constants.
+    """
 
     constants: dict[str, Any]
     tpot: Floats
@@ -80,11 +87,22 @@ def fitted_to(design: Floats, base: Floats, measured: Floats) -> Floats:
 
 
 def _design(
-    rows: Sequence[Served], of: Callable[[Served, Any], float], fields: list[str]
+    rows: Sequence[Served], of: Callable[[Served, Any], float], fields: list[str], nothing: Any
 ) -> Floats:
-    """What each constant adds to a prediction, shape (N, constants)."""
+    """What each constant adds to a prediction, shape (N, constants).
+
+    Parameters
+    ----------
+    rows : sequence of Served
+    of : callable
+        Predicts a row.
+    fields : list of str
+        Of `ServingEngine`.
+    nothing : ServingEngine
+        With all of them 0.
+    """
     return np.array([
-        [of(row, NOTHING._replace(**{field: 1.0})) - of(row, NOTHING) for field in fields]
+        [of(row, nothing._replace(**{field: 1.0})) - of(row, nothing) for field in fields]
         for row in rows
     ])  # fmt: skip
 
@@ -96,6 +114,9 @@ def _rounded(value: float) -> float:
 def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
     """Constants of the serving engine of some rows.
 
+    TPOT is fitted to the extra's rows; TTFT under a steady load to medians, where rows of
+    InferenceX state them for the serving engine, else to the extra's means.
+
     Parameters
     ----------
     rows : sequence of Served
@@ -103,15 +124,19 @@ def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
     training : bool array, shape (N,)
         Rows that are fitted.
     """
+    extra = np.array([row.collection == WHEEL for row in rows])
+
+    nothing = NOTHING._replace(least=ENGINES[rows[0].engine]["pass_layer_us"])
 
     def tpot(row: Served, engine: Any) -> float:
         return row.work.seconds(0.0, engine)[0]
 
     measured = np.array([row.measured_tpot for row in rows])
-    base = np.array([tpot(row, NOTHING) for row in rows])
+    base = np.array([tpot(row, nothing) for row in rows])
     launches = np.array([[row.work.launches / MILLI] for row in rows])
-    design = np.hstack([_design(rows, tpot, list(OF_STEPS.values())), launches])
-    values = fitted_to(design[training], base[training], measured[training])
+    design = np.hstack([_design(rows, tpot, list(OF_STEPS.values()), nothing), launches])
+    fitted = training & extra
+    values = fitted_to(design[fitted], base[fitted], measured[fitted])
     names = (*OF_STEPS, "launch_us")
     constants: dict[str, Any] = {
         name: _rounded(value) for name, value in zip(names, values, strict=True)
@@ -120,8 +145,13 @@ def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
     predicted = np.empty(len(rows))
     for load in (STEADY, BURSTS):
         chosen = np.array([row.load == load for row in rows])
+        medians = training & chosen & ~extra
+        fitted = medians if medians.any() else training
+        if not (fitted & chosen).any():
+            predicted[chosen] = np.nan
+            continue
         of_load = [row for row, taken in zip(rows, chosen, strict=True) if taken]
-        constants[load], predicted[chosen] = _fit_load(of_load, step[chosen], training[chosen])
+        constants[load], predicted[chosen] = _fit_load(of_load, step[chosen], fitted[chosen])
     return Fitted(constants, base + step, predicted)
 
 
@@ -143,15 +173,16 @@ def _fit_load(
         work = row.work._replace(kernels=steps[id(row)], launches=0.0)
         return work.seconds(0.0, engine._replace(overlap=1.0))[1]
 
-    names, columns = list(OF_LOADS), _design(rows, ttft, list(OF_LOADS.values()))
     engine = ENGINES[rows[0].engine]
+    nothing = NOTHING._replace(least=engine["pass_layer_us"])
+    names, columns = list(OF_LOADS), _design(rows, ttft, list(OF_LOADS.values()), nothing)
     for setting, constant in SETTINGS.items():
         values = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
         if len(set(values[training])) > 1:
             names.append(constant)
             waits = columns[:, list(OF_LOADS).index("steps")] * values
             columns = np.hstack([columns, waits[:, None]])
-    base = np.array([ttft(row, NOTHING) for row in rows])
+    base = np.array([ttft(row, nothing) for row in rows])
     measured = np.array([row.measured_ttft for row in rows])
     fitted = fitted_to(columns[training], base[training], measured[training])
     units = np.array([MILLI if name in IN_MS else 1.0 for name in names])
@@ -205,61 +236,65 @@ def _factor(log: float) -> float:
     return round(float(np.exp(log)), 3)
 
 
-def errors_left_out(rows: Sequence[Served], training: NDArray[np.bool_]) -> dict[str, list[float]]:
-    """Errors on held-out rows of constants that were fitted without their family, %."""
-    off: dict[str, list[float]] = {"tpot": [], "ttft": []}
-    for family in sorted({row.family for row in rows}):
-        inside = np.array([row.family == family for row in rows])
+def with_means(rows: Sequence[Served], fitted: Fitted, means: dict[str, float]) -> Fitted:
+    """TTFT of the extra's rows as means, where constants are of medians.
+
+    Parameters
+    ----------
+    rows : sequence of Served
+    fitted : Fitted
+    means : dict of str to float
+        Mean over median TTFT, by serving engine.
+    """
+    factors = [
+        means.get(row.engine, 1.0) if row.collection == WHEEL and row.load == STEADY else 1.0
+        for row in rows
+    ]
+    return fitted._replace(ttft=fitted.ttft * np.array(factors))
+
+
+def predicted_left_out(
+    rows: Sequence[Served], training: NDArray[np.bool_], groups: Sequence[Any]
+) -> tuple[Floats, Floats]:
+    """TPOT and TTFT of all rows by constants that were fitted without the group of each, ms.
+
+    Parameters
+    ----------
+    rows : sequence of Served
+        Of one serving engine.
+    training : bool array, shape (N,)
+    groups : sequence, length N
+    """
+    tpot, ttft = np.empty(len(rows)), np.empty(len(rows))
+    for group in sorted(set(groups)):
+        inside = np.array([other == group for other in groups])
         fitted = fit_engine(rows, training & ~inside)
-        for i in np.flatnonzero(inside & ~training).tolist():
-            off["tpot"].append(100 * abs(fitted.tpot[i] / rows[i].measured_tpot - 1))
-            off["ttft"].append(100 * abs(fitted.ttft[i] / rows[i].measured_ttft - 1))
-    return off
+        fitted = with_means(rows, fitted, FAMILY_FACTORS["mean_over_median"])
+        tpot[inside], ttft[inside] = fitted.tpot[inside], fitted.ttft[inside]
+    return tpot, ttft
 
 
-def summary(errors: dict[str, list[float]]) -> dict[str, float]:
-    """Mean and median of errors."""
-    return {
-        f"{what}_{name}": round(float(of(values)), 2)
-        for what, values in errors.items()
-        for name, of in (("mean", np.mean), ("median", np.median))
-    }
+def medians_of(framework: str) -> list[Served]:
+    """Rows of InferenceX on measured devices whose median TTFT constants are fitted to."""
+    if framework not in MEDIANS:
+        return []
+    return [
+        row
+        for run, row in read_public().runs
+        if row.collection == INFERENCEX
+        and (row.engine, row.aggregated, row.full) == (framework, True, False)
+        and not run.borrowed
+    ]
 
 
-def written(value: Any) -> str:
-    """A value as TOML."""
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {written(one)}' for key, one in value.items())} }}"
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def with_constants(text: str, constants: dict[str, Any]) -> str:
-    """The text of a serving engine's file with constants of its last version replaced."""
-    head, mark, version = text.rpartition("[versions.")
-    for name, value in constants.items():
-        version = re.sub(rf"(?m)^{name} = .*$", f"{name} = {written(value)}", version)
-    return head + mark + version
-
-
-def factors_text(
-    families: dict[Family, dict[str, Any]], left_out: dict[str, dict[str, float]]
-) -> Iterator[str]:
-    """Lines of data/measured/family_factors.toml."""
-    yield "# Measured over predicted serving times, of families and of their layouts (tensor,"
-    yield "# expert, data parallel; TPOT, TTFT), and errors on families left out of the fit, %."
-    yield '# Made by `make serving` (docs/times.md, "Factors of families").'
-    for engine, errors in left_out.items():
-        yield f"\n[left_out.{engine}]"
-        yield from (f"{name} = {value}" for name, value in errors.items())
-    for family, row in families.items():
-        yield "\n[[families]]"
-        for name, value in (family._asdict() | row).items():
-            if name == "layouts":
-                yield "layouts = ["
-                yield from (f"    {layout}," for layout in value)
-                yield "]"
-            else:
-                yield f"{name} = {written(value)}"
+def _mean_over_median(rows: Sequence[Served], fitted: Fitted) -> float:
+    """Measured over predicted TTFT of training rows of the extra under a steady load."""
+    ratios = [
+        row.measured_ttft / predicted
+        for row, predicted in zip(rows, fitted.ttft, strict=True)
+        if row.collection == WHEEL and row.load == STEADY and not row.judged
+    ]
+    return round(float(median(ratios)), 2)
 
 
 def main() -> None:
@@ -267,24 +302,23 @@ def main() -> None:
     data = Path(str(resources.files("sweepengine.data")))
     served = [row for row in read_rows().served if row.aggregated and not row.full]
     families: dict[Family, dict[str, Any]] = {}
-    left_out: dict[str, dict[str, float]] = {}
-    every: dict[str, list[float]] = {"tpot": [], "ttft": []}
+    means: dict[str, float] = {}
     for framework in FRAMEWORKS:
-        rows = [row for row in served if row.engine == framework]
+        rows = [row for row in served if row.engine == framework] + medians_of(framework)
         training = np.array([not row.judged for row in rows])
         fitted = fit_engine(rows, training)
         path = data / "serving_engines" / f"{framework}.toml"
         path.write_text(with_constants(path.read_text("utf-8"), fitted.constants), "utf-8")
+        if framework in MEDIANS:
+            means[framework] = _mean_over_median(rows, fitted)
+        fitted = with_means(rows, fitted, means)
         ratios = {
             "tpot": np.array([row.measured_tpot for row in rows]) / fitted.tpot,
             "ttft": np.array([row.measured_ttft for row in rows]) / fitted.ttft,
         }
-        families |= family_factors(rows, ratios, training)
-        errors = errors_left_out(rows, training)
-        left_out[framework] = summary(errors)
-        every = {what: [*every[what], *errors[what]] for what in every}
-    left_out["all"] = summary(every)
-    lines = "\n".join(factors_text(families, left_out)) + "\n"
+        extra = np.array([row.collection == WHEEL for row in rows])
+        families |= family_factors(rows, ratios, training & extra)
+    lines = "\n".join(factors_text(families, means)) + "\n"
     (data / "measured" / "family_factors.toml").write_text(lines, "utf-8")
 
 

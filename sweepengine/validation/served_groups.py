@@ -1,7 +1,7 @@
 """Groups of devices that serve a model, as public serving rows state them."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
@@ -15,8 +15,9 @@ from sweepengine.formulas.points import Point
 from sweepengine.formulas.speculation import DRAFTS, MTP
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass
+from sweepengine.formulas.vision_times import vision_us
 from sweepengine.grid.layout_checks import layout_problem
-from sweepengine.grid.plain import step_figures
+from sweepengine.grid.plain import image_of, step_figures
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import prefill_us, step_of
 from sweepengine.validation.measured_operators import silicon_folder
@@ -52,12 +53,32 @@ def _config(path: str, precision: str | None) -> str:
     raise InputError("no config for the model")
 
 
+class Server(NamedTuple):
+    """What a row serves: a model, and inputs of a point but for its lengths."""
+
+    model: Model
+    inputs: dict[str, Any]
+
+
 @lru_cache
 def _model(path: str, precision: str | None) -> Model:
     return load_model(_config(path, precision))
 
 
-def _formats(row: ServedRow, model: Model, device: str) -> dict[str, str]:
+def server_of(row: ServedRow) -> Server:
+    """What a row of the public file, or of InferenceX, serves.
+
+    Raises
+    ------
+    InputError
+        When there is no config of its model.
+    """
+    model = _model(row.path, row.precision)
+    text = {"images": 0} if model.has_vision else {}
+    return Server(model, {**_formats(row, model), **text})
+
+
+def _formats(row: ServedRow, model: Model) -> dict[str, str]:
     """Formats of a row: those of the checkpoint if it is quantised, else those of the row."""
     quantised = row.weights != ""
     plain = any(name in (row.engine, row.model) or name in row.path for name in UNQUANTISED_CACHE)
@@ -65,7 +86,7 @@ def _formats(row: ServedRow, model: Model, device: str) -> dict[str, str]:
     checkpoint = model.architecture.checkpoint
     if any(checkpoint[:3]):
         formats["activation_format"] = FORMAT_NAMES[checkpoint.activation]
-        if FORMAT_NAMES[checkpoint.experts] == "mxfp4" and device.startswith(("b", "gb")):
+        if FORMAT_NAMES[checkpoint.experts] == "mxfp4" and row.system.startswith(("b", "gb")):
             formats["activation_format"] = "fp8"  # kernels of Blackwell for mxfp4 weights
     elif quantised:
         mixed = row.expert_weights == "fp8_block"
@@ -80,8 +101,8 @@ class ServedGroup(NamedTuple):
 
     model: Model
     layout: Layout
-    weights: int
-    """Value of the column `weight_format`."""
+    point: Point
+    """Formats and images."""
     speeds: Speeds
     ideal: Speeds
     """At the data sheet's rates."""
@@ -100,9 +121,15 @@ class ServedGroup(NamedTuple):
         """
         arch, speeds = self.model.architecture, self.ideal if ideal else self.speeds
         prefill = Pass(requests, tokens, 0, decode=0)
-        return prefill_us(arch, (0, 0), self.layout, prefill, speeds)
+        found = prefill_us(arch, (0, 0), self.layout, prefill, speeds)
+        if arch.towers is not None:
+            image = image_of(arch, self.point)
+            found += vision_us(arch.towers, image, requests * self.point.images, speeds)
+        return found
 
-    def step(self, batch: float, tokens: int, output: int, launch: float) -> float:
+    def step(
+        self, batch: float, tokens: int, output: int, launch: float, ideal: bool = False
+    ) -> float:
         """Mean time of a decode step over `output` steps after `tokens` tokens, us.
 
         Parameters
@@ -113,9 +140,11 @@ class ServedGroup(NamedTuple):
             Of a prompt and of an answer.
         launch : float
             Of an element-wise kernel, us.
+        ideal : bool
+            By the data sheet.
         """
-        arch = self.model.architecture
-        speeds = self.speeds._replace(host=self.speeds.host._replace(step_launch=launch))
+        arch, speeds = self.model.architecture, self.ideal if ideal else self.speeds
+        speeds = speeds._replace(host=speeds.host._replace(step_launch=launch))
         step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), speeds)
         return step.total(tokens, output) / output
 
@@ -140,21 +169,29 @@ class ServedGroup(NamedTuple):
         return (spent + drafted * passed.total(tokens + drafted, output)) / output
 
 
-def group_of(row: ServedRow, target: TimingTarget, workers: Workers) -> ServedGroup:
+def group_of(server: Server, target: TimingTarget, workers: Workers) -> ServedGroup:
     """The devices that some workers of a row are.
+
+    Parameters
+    ----------
+    server : Server
+    target : TimingTarget
+        Device and serving engine.
+    workers : Workers
 
     Raises
     ------
     InputError
-        When the row's model has no config, or cannot be laid out so.
+        When the row's model cannot be laid out so.
     """
-    model, layout = _model(row.path, row.precision), workers.layout
-    if not model.architecture.routings:
+    model, layout = server.model, workers.layout
+    arch = model.architecture
+    if not arch.routings:
         layout = layout._replace(expert=1)
     if layout_problem(model, layout):
         raise InputError("the layout does not divide the heads of the model")
-    point: Point = checked_point(model, _formats(row, model, target.device.name))
-    arch = model.architecture
+    point = checked_point(model, server.inputs)
+    point = point._replace(expert_parallel=layout.expert)
     weights = step_figures(
         arch, 0, 0, 1, 1, point.weight_format, point.cache_format, layout
     ).weights
@@ -162,11 +199,11 @@ def group_of(row: ServedRow, target: TimingTarget, workers: Workers) -> ServedGr
         raise InputError("the weights are larger than the memory of the devices of the row")
     ideal = timing_target(target.device, target.framework, ROOFLINE)
     measured, sheet = (speeds_of(arch, point, one) for one in (target, ideal))
-    return ServedGroup(model, layout, point.weight_format, measured, sheet)
+    return ServedGroup(model, layout, point, measured, sheet)
 
 
 @lru_cache
 def target_of(system: str, engine: str) -> TimingTarget:
-    """The device and serving engine of a row."""
-    devices = {load_device(name).measured: name for name in known("devices")}
+    """The device, by its name in the measured tables or its own, and serving engine of a row."""
+    devices = {load_device(name).measured or name: name for name in known("devices")}
     return timing_target(load_device(devices[system]), engine)

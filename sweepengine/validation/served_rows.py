@@ -26,6 +26,8 @@ from sweepengine.grid.shorthand import read_layout
 from sweepengine.validation.measured_operators import shipped_tables
 
 FILE = "silicon_sample.csv"
+WHEEL = "wheel"
+"""The collection of its rows."""
 BURSTY = "gap-analysis/data"
 """In the source of rows whose load generator sends few requests, which arrive in waves."""
 DRAWN = 0.9
@@ -61,6 +63,10 @@ class Workers(NamedTuple):
 class ServedRow(NamedTuple):
     """One measurement of a server."""
 
+    collection: str
+    """"wheel", "inferencex" or "real"."""
+    source: str
+    """What names the row, or the page that it stands on."""
     engine: str
     system: str
     path: str
@@ -117,47 +123,19 @@ def read_served(path: Path | None = None) -> ReadRows:
         When the extra `silicon` is not installed.
     """
     rows, reasons = [], Counter[str]()
-    measurements = _measurements(path)
+    measurements = measurements_of(path)
     for same in measurements:
-        if _drafting(same) is not None:
+        if drafting_fact(same) is not None:
             reasons[SPECULATIVE] += 1
             continue
         try:
-            rows.append(_row(same))
+            rows.append(row_of(same))
         except InputError as error:
             reasons[str(error)] += 1
     return ReadRows(rows, reasons, sum(len(same) - 1 for same in measurements))
 
 
-class SpeculativeRow(NamedTuple):
-    """One measurement of a server that decodes speculatively, with the model's own MTP layer."""
-
-    served: ServedRow
-    draft_tokens: int
-    """Tokens drafted a step, by the benchmark's scripts."""
-
-
-def read_speculative(path: Path | None = None) -> list[SpeculativeRow]:
-    """Read the rows of aggregated serving that decode speculatively, each measurement once.
-
-    Raises
-    ------
-    InputError
-        When the extra `silicon` is not installed.
-    """
-    rows = []
-    for same in _measurements(path):
-        fact = _drafting(same)
-        if fact is None:
-            continue
-        served = _row(same)
-        several = served.decode.layout.data > 1
-        drafted = fact["draft_tokens_of_groups" if several else "draft_tokens"]
-        rows.append(SpeculativeRow(served, drafted))
-    return rows
-
-
-def _measurements(path: Path | None) -> list[list[dict[str, Any]]]:
+def measurements_of(path: Path | None) -> list[list[dict[str, Any]]]:
     """Rows of the file by measurement."""
     table = pl.read_csv(path or shipped_tables() / FILE, infer_schema_length=None)
     measurements: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -167,7 +145,7 @@ def _measurements(path: Path | None) -> list[list[dict[str, Any]]]:
     return list(measurements.values())
 
 
-def _drafting(same: list[dict[str, Any]]) -> dict[str, Any] | None:
+def drafting_fact(same: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The fact by which a measurement of aggregated serving decodes speculatively, if any."""
     if same[0]["mode"] != "agg":
         return None
@@ -176,14 +154,33 @@ def _drafting(same: list[dict[str, Any]]) -> dict[str, Any] | None:
     )
 
 
-def _row(same: list[dict[str, Any]]) -> ServedRow:
+def row_of(same: list[dict[str, Any]]) -> ServedRow:
     """The measurement that these rows of the file are of."""
     raw = same[0]
+    if raw["mode"] == "agg":
+        workers = Workers(1, _layout(raw, ""))
+        return served_row(raw, workers, workers)
+    return served_row(raw, *_workers(same))
+
+
+def served_row(
+    raw: dict[str, Any], prefill: Workers, decode: Workers, collection: str = WHEEL
+) -> ServedRow:
+    """A measurement, read from a row in the columns of the public file.
+
+    Parameters
+    ----------
+    raw : dict
+    prefill, decode : Workers
+        The same where serving is aggregated.
+    collection : str
+
+    Raises
+    ------
+    InputError
+        When serving is disaggregated and the row states no concurrency.
+    """
     aggregated = raw["mode"] == "agg"
-    if aggregated:
-        prefill = decode = Workers(1, _layout(raw, ""))
-    else:
-        prefill, decode = _workers(same)
     bursts = BURSTY in raw["silicon_data_source"]
     drawn = 1.0 if bursts else DRAWN
     concurrency = _stated(raw, r"silicon_concurrency=([0-9]+)")
@@ -196,14 +193,12 @@ def _row(same: list[dict[str, Any]]) -> ServedRow:
         batch = max(1.0, float(concurrency) / groups)
     elif not concurrency:
         raise InputError(NO_CONCURRENCY)
-    settings: dict[str, float] = {}
-    for fact in _FACTS["settings"]:
-        if _matches(fact, raw):
-            settings |= fact["set"]
     laid_out = (prefill.groups, *prefill.layout, decode.groups, *decode.layout)
     configuration = (raw["backend"], model_of(raw["model_path"]), raw["system"], raw["precision"],
                      raw["isl"], raw["osl"], float(concurrency), *laid_out)  # fmt: skip
     return ServedRow(
+        collection=collection,
+        source=raw["id"],
         engine=raw["backend"],
         system=raw["system"],
         path=raw["model_path"],
@@ -211,7 +206,7 @@ def _row(same: list[dict[str, Any]]) -> ServedRow:
         weights=raw["gemm_quant_mode"] or "",
         expert_weights=raw["moe_quant_mode"] or "",
         load=BURSTS if bursts else STEADY,
-        judged=hashlib.sha256(repr(configuration).encode()).digest()[0] % 2 == 1,
+        judged=half_of(configuration),
         prompt=round(drawn * raw["isl"]),
         output=round(drawn * raw["osl"]),
         concurrency=float(concurrency),
@@ -219,10 +214,24 @@ def _row(same: list[dict[str, Any]]) -> ServedRow:
         prefill=prefill,
         decode=decode,
         aggregated=aggregated,
-        settings=settings,
+        settings=_settings(raw),
         measured_tpot=raw["silicon_tpot_ms"],
         measured_ttft=raw["silicon_ttft_ms"],
     )
+
+
+def half_of(configuration: tuple[Any, ...]) -> bool:
+    """Whether rows of a configuration are held out, by its hash."""
+    return hashlib.sha256(repr(configuration).encode()).digest()[0] % 2 == 1
+
+
+def _settings(raw: dict[str, Any]) -> dict[str, float]:
+    """Settings of the serving engine of a row that differ from its defaults."""
+    settings: dict[str, float] = {}
+    for fact in _FACTS["settings"]:
+        if _matches(fact, raw):
+            settings |= fact["set"]
+    return settings
 
 
 def model_of(path: str) -> str:

@@ -25,13 +25,41 @@ from sweepengine.formulas.serving import (
     chunk_requests,
     seconds_of,
 )
-from sweepengine.validation.served_groups import group_of, target_of
-from sweepengine.validation.served_rows import SpeculativeRow, read_speculative
+from sweepengine.validation.served_groups import group_of, server_of, target_of
+from sweepengine.validation.served_rows import ServedRow, drafting_fact, measurements_of, row_of
 
 FILE = "speculative.toml"
 STEP = 0.01
 """Accepted tokens are fitted in steps of this size."""
 Floats = NDArray[np.float64]
+
+
+class SpeculativeRow(NamedTuple):
+    """One measurement of a server that decodes speculatively, with the model's own MTP layer."""
+
+    served: ServedRow
+    draft_tokens: int
+    """Tokens drafted a step, by the benchmark's scripts."""
+
+
+def read_speculative(path: Path | None = None) -> list[SpeculativeRow]:
+    """Read the rows of aggregated serving that decode speculatively, each measurement once.
+
+    Raises
+    ------
+    InputError
+        When the extra `silicon` is not installed.
+    """
+    rows = []
+    for same in measurements_of(path):
+        fact = drafting_fact(same)
+        if fact is None:
+            continue
+        served = row_of(same)
+        several = served.decode.layout.data > 1
+        drafted = fact["draft_tokens_of_groups" if several else "draft_tokens"]
+        rows.append(SpeculativeRow(served, drafted))
+    return rows
 
 
 class Predicted(NamedTuple):
@@ -78,7 +106,7 @@ def predicted(row: SpeculativeRow) -> Predicted:
     """
     served, drafted = row
     target = target_of(served.system, served.engine)
-    group = group_of(served, target, served.decode)
+    group = group_of(server_of(served), target, served.decode)
     constants, engine = ENGINES[served.engine], serving_engine(served.engine, served.load)
     launch = constants["launch_us"] / constants["overlap"]
     batch, tokens, output = served.batch, served.prompt, served.output

@@ -1,26 +1,47 @@
 """Compares times with measured operators, their sums, measured serving and published throughputs.
 
-Shipped rates and constants are used; nothing is fitted here. Each error is compared with the error
-that was recorded when they were fitted.
+Shipped rates and constants are used; constants are fitted anew only to judge runs without their
+family or generation. Each error is compared with the recorded one.
+`python -m sweepengine.validation.silicon` records those of servers and of passes.
 """
 
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from sweepengine.data.basis import SERVING_ERRORS
 from sweepengine.data.devices import load_device
+from sweepengine.data.error_classes import (
+    FAMILY,
+    TIMES,
+    ClassKey,
+    Figures,
+    Recorded,
+    error_table,
+)
 from sweepengine.data.rates import ideal, load_rates, shipped_rates
 from sweepengine.validation.calibration import errors, predicted_us, units_of
+from sweepengine.validation.error_table import (
+    COLLECTION_KEYS,
+    classes_of,
+    collections_of,
+    recorded_of,
+    written,
+)
+from sweepengine.validation.judged import JudgedRun
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
 from sweepengine.validation.measured_steps import STEPS_TABLE, StepCase, measured_steps
 from sweepengine.validation.published_throughputs import Throughput, throughputs
+from sweepengine.validation.real_runs import real_rows
 from sweepengine.validation.served import Rows, as_frame, errors_by, read_rows
+from sweepengine.validation.wheel_runs import wheel_runs
 
+ERROR_TABLE = error_table()
 TOLERANCE = 1.0
 """Percentage points by which an error may exceed the recorded one."""
-DISAGGREGATED = "disaggregated"
-JUDGED = ("tpot_median", "tpot_mean", "ttft_median", "ttft_mean")
+JUDGED = ("median", "p90")
 
 
 class OperatorErrors(NamedTuple):
@@ -51,6 +72,14 @@ class Silicon(NamedTuple):
     steps: list[StepCase]
     served: Rows
     published: list[Throughput]
+    runs: tuple[JudgedRun, ...]
+    """Measured runs of all collections, as predicted by default."""
+    variants: tuple[JudgedRun, ...]
+    """Held-out runs once more, as predicted with less (`error_classes.BASES`)."""
+    classes: dict[ClassKey, Recorded]
+    """Errors by class, as points look them up."""
+    collections: dict[tuple[str, ...], Recorded]
+    """Errors by collection, mode, kind of model, serving engine and generation."""
 
     @property
     def step_median(self) -> float:
@@ -70,12 +99,16 @@ class Silicon(NamedTuple):
         judged = as_frame(self.served).filter("aggregated", "judged")
         return list(errors_by(judged if full else judged.filter(~pl.col("full")), *names))
 
-    def recorded_errors(self) -> dict[str, dict[str, Any]]:
-        """Errors of serving to record, %: of all rows, by engine, and of disaggregated serving."""
-        recorded = {"all": self.served_errors()[0]}
-        recorded |= {errors["engine"]: errors for errors in self.served_errors("engine")}
-        disaggregated = as_frame(self.served).filter("judged", ~pl.col("aggregated"))
-        return recorded | {DISAGGREGATED: next(iter(errors_by(disaggregated)))}
+    @property
+    def known(self) -> Recorded:
+        """Errors of the held-out rows of aggregated serving, as predicted by default."""
+        wheel = [run for run in self.runs if run.judging and run.collection == "wheel"]
+        return recorded_of([run for run in wheel if not run.disaggregated])
+
+    @property
+    def left_out(self) -> Recorded:
+        """Errors of those of them that have a factor, with their family left out of the fit."""
+        return recorded_of([run for run in self.variants if run.basis == FAMILY])
 
     def operators_by_kind(self) -> list[dict[str, Any]]:
         """Errors of operators by serving engine, kind and format, means over devices, %."""
@@ -93,16 +126,15 @@ class Silicon(NamedTuple):
             for e in self.operators
             if e.worse
         ]
-        for name, measured in self.recorded_errors().items():
-            problems += [
-                f"serving, {name}, {key}: {measured[key]:.1f} %, recorded "
-                f"{SERVING_ERRORS[name][key]:.1f} %"
-                for key in JUDGED
-                if measured[key] > SERVING_ERRORS[name][key] + TOLERANCE
-            ]
-        if self.step_median > SERVING_ERRORS[STEPS_TABLE]["median"] + TOLERANCE:
-            recorded = SERVING_ERRORS[STEPS_TABLE]["median"]
-            problems.append(f"passes: {self.step_median:.1f} %, recorded {recorded:.1f} %")
+        recorded = {tuple(row.get(name, "") for name in ClassKey._fields): row
+                    for row in ERROR_TABLE["classes"]}  # fmt: skip
+        problems += _grown("class", self.classes, recorded)
+        recorded = {tuple(row.get(name, "") for name in COLLECTION_KEYS): row
+                    for row in ERROR_TABLE["collections"]}  # fmt: skip
+        problems += _grown("collection", self.collections, recorded)
+        steps = ERROR_TABLE[STEPS_TABLE]["median"]
+        if self.step_median > steps + TOLERANCE:
+            problems.append(f"passes: {self.step_median:.1f} %, recorded {steps:.1f} %")
         return problems
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,6 +143,12 @@ class Silicon(NamedTuple):
             "operators": [errors._asdict() for errors in self.operators],
             "steps": [case._asdict() for case in self.steps],
             "served": [row._asdict() for row in self.served.served],
+            "runs": [run._asdict() for run in self.runs],
+            "collections": [
+                dict(zip(COLLECTION_KEYS, names, strict=True)) | _as_dict(errors)
+                for names, errors in self.collections.items()
+            ],
+            "classes": [key._asdict() | _as_dict(errors) for key, errors in self.classes.items()],
             "not_predicted": dict(self.served.reasons),
             "doubles": self.served.doubles,
             "published": [one._asdict() for one in self.published],
@@ -146,18 +184,72 @@ def operator_errors() -> list[OperatorErrors]:
     return results
 
 
+def _as_dict(errors: Recorded) -> dict[str, Any]:
+    figures = {what: getattr(errors, what) for what in TIMES}
+    return {"runs": errors.runs} | {what: f and f._asdict() for what, f in figures.items()}
+
+
+def _grown(
+    of: str, measured: Mapping[Any, Recorded], recorded: Mapping[tuple[str, ...], dict[str, Any]]
+) -> Iterator[str]:
+    """One line for each class whose runs, or whose errors by more than `TOLERANCE`, differ.
+
+    Parameters
+    ----------
+    of : str
+        What the classes are, for messages.
+    measured : mapping of tuple of str to Recorded
+    recorded : mapping of tuple of str to dict
+        Rows of data/measured/error_classes.toml.
+    """
+    for key in sorted({*measured, *recorded}):
+        name = f"{of} of {', '.join(filter(None, key))}"
+        if key not in measured or key not in recorded:
+            yield f"{name}: {'not recorded' if key in measured else 'recorded, but has no runs'}"
+            continue
+        errors, row = measured[key], recorded[key]
+        if errors.runs != row["runs"]:
+            yield f"{name}: {errors.runs} runs, recorded {row['runs']}"
+        for what in TIMES:
+            now, before = getattr(errors, what), row.get(what)
+            if now is None or before is None:
+                continue
+            for figure in JUDGED:
+                was, found = getattr(Figures(*before), figure), getattr(now, figure)
+                if found > was + TOLERANCE:
+                    yield f"{name}, {what} {figure}: {found:.1f} %, recorded {was:.1f} %"
+
+
 def measure() -> Silicon:
     """Run all comparisons, which takes a few minutes."""
-    return Silicon(operator_errors(), measured_steps(), read_rows(), throughputs())
+    return judged(operator_errors(), throughputs())
 
 
-def recorded(silicon: Silicon) -> str:
-    """Errors of serving and of passes in the format of data/measured/served.toml."""
-    lines = ["# Errors of `validate --silicon` on held-out rows when rates were fitted, %."]
-    for name, errors_of in silicon.recorded_errors().items():
-        lines += ["", f"[{name}]", *(f"{key} = {errors_of[key]:.2f}" for key in JUDGED)]
-    return "\n".join([*lines, "", f"[{STEPS_TABLE}]", f"median = {silicon.step_median:.2f}", ""])
+def judged(operators: list[OperatorErrors], published: list[Throughput]) -> Silicon:
+    """All comparisons with measured passes and servers, beside these."""
+    rows = read_rows()
+    wheel = wheel_runs(rows)
+    runs = (*wheel.runs, *real_rows())
+    return Silicon(
+        operators,
+        measured_steps(),
+        rows,
+        published,
+        runs,
+        wheel.variants,
+        classes_of((*runs, *wheel.variants)),
+        collections_of(runs),
+    )
 
 
-if __name__ == "__main__":  # prints data/measured/served.toml, after rates or constants changed
-    print(recorded(Silicon([], measured_steps(), read_rows(), [])), end="")
+def main() -> None:
+    """Judge all runs, and write data/measured/error_classes.toml."""
+    silicon = judged([], [])
+    split = recorded_of([run for run in silicon.runs if run.judging and run.disaggregated])
+    lines = written(silicon.classes, silicon.collections, split, silicon.step_median)
+    path = Path(str(resources.files("sweepengine.data"))) / "measured" / "error_classes.toml"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

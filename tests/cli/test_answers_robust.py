@@ -24,7 +24,8 @@ OPTIONS = {
             "--precision", "--share", "--memory-share", "--device", "--framework", "--times"],
     "deploy": ["--prompt", "--answer", "--mode", "--crops", "--layout", "--precision", "--share",
                "--memory-share", "--devices", "--rate", "--ttft", "--tpot", "--batch", "--price",
-               "--device", "--mode-of-serving", "--framework", "--times"],
+               "--device", "--mode-of-serving", "--framework", "--times", "--users", "--latency",
+               "--margin", "--decode-device", "--script", "--manifest"],
     "map": ["--prompt", "--answer", "--mode", "--crops", "--layout", "--precision", "--share",
             "--ttft", "--tpot", "--batch", "--longest", "--cells", "--over", "--device"],
 }  # fmt: skip

@@ -54,7 +54,7 @@ def test_models_lists_sources_and_parameters(command):
     assert parameters["deepseek-ocr-3b"] == 3_336_106_240
     assert parameters["deepseek-ocr-3b-modelmeter"] == 1_167_654_912
     assert parameters["llama-3.1-8b"] == 8_030_261_248
-    assert len(parameters) == 41
+    assert len(parameters) == 43
     assert all(f"{count:,}" in shown for count in parameters.values())
     assert all(model["sources"] for model in facts)
 

@@ -83,20 +83,27 @@ def test_command_says_the_basis_beside_times(command):
     arguments = ("explain", "--model", "qwen3-8b", "--prompt-tokens", "1000", "--device", "b200")
     shown = command(*arguments)
     assert shown.returncode == 0
-    assert "b200, vllm 0.24.0: median error " in shown.stdout
+    assert "b200, vllm 0.24.0: operators +-" in shown.stdout
+    assert "runs of dense models on vLLM, Blackwell" in shown.stdout
+    static = command(*arguments, "--serving", "static")
+    assert "no measured run like this: none of a static batch" in static.stdout
     assert "microseconds" in shown.stdout
     facts = json.loads(command(*arguments, "--serving", "continuous", "--json").stdout)
     (times,) = facts["times"]
-    assert "% (TPOT in serving)" in times["basis"]
+    assert times["error_class"] in times["basis"]
+    assert "runs of dense models on vLLM, Blackwell" in times["error_class"]
+    assert times["error_runs"] >= 10
+    assert times["tpot_low_seconds"] < times["tpot_seconds"] < times["tpot_high_seconds"]
     assert times["ttft_seconds"] > times["prefill_seconds"]
-    roof = command(*arguments, "--times", "roofline").stdout
+    continuous = ("--times", "roofline", "--serving", "continuous")
+    roof = command(*arguments, *continuous).stdout
     assert "lower bound" in roof
 
 
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        (("--device", "mi300x", "--times", "silicon"), "mi300x: has no rates"),
+        (("--device", "gaudi-3", "--times", "silicon"), "gaudi-3: has no rates"),
         (("--device", "h200", "--framework", "tgi"), "tgi"),
         (("--device", "h200", "--serving", "x"), "x"),
     ],

@@ -161,13 +161,16 @@ def test_text_alone_costs_what_the_model_without_its_images_costs(tmp_path):
 def test_steps_read_all_weights_but_those_that_make_keys(model, weight_format, size):
     group, hidden = crossed_group(model), model.architecture.backbone.hidden
     point = checked_point(model, {"text_tokens": 7, "weight_format": weight_format})
-    weights = workload_of(model.architecture, point).figures.weights
+    figures = workload_of(model.architecture, point).figures
+    weights, prompt = figures.weights, figures.tokens.prefill
     own = group.attention
     matrices = hidden * own.key_value_heads * (own.key_width + own.value_width)
     others = feature_keys(own, hidden, 1, 3).weights - matrices
     more = weights.prefill_read_bytes - weights.read_bytes
     scales = 2 * 4 * (size == 1)  # one of each matrix
-    assert more == group.layers * (size * matrices + scales + 2 * others)
+    keys = group.layers * (size * matrices + scales + 2 * others)
+    positions = min(prompt, model.architecture.backbone.positions) - 1
+    assert more == keys + positions * weights.position_row_bytes
 
 
 def test_cache_holds_the_keys_of_features_beside_those_of_tokens(model):
@@ -239,8 +242,10 @@ def test_lines_of_the_tree_add_up_to_the_columns(model):
 
 def test_times_of_operators_add_up_to_the_phases(model):
     place = timing_target(se.load_device("h100-sxm"), "vllm")
-    line = timeline(model, checked_point(model, POINT), place)
-    costs = se.cost(model, **POINT, device="h100-sxm")
+    timed = model._replace(devices=(place.device,), times=place.times)
+    point = checked_point(timed, POINT | {"serving": "static", "device": place.device.name})
+    line = timeline(model, point, place)
+    costs = se.cost(model, **POINT, device="h100-sxm", serving="static")
     for phase in ("vision", "prefill", "decode"):
         spent = sum(one.seconds for one in line.operators if one.stage == phase)
         assert spent == pytest.approx(costs[f"{phase}_seconds"], rel=1e-9)

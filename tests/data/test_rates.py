@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import sweepengine as se
-from sweepengine.data.basis import SERVING_ERRORS, basis, kinds_of
+from sweepengine.data.basis import basis, kinds_of
 from sweepengine.data.rates import (
     FORMS,
     fields_of,
@@ -131,16 +131,19 @@ def test_unmeasured_devices_borrow_from_a_sibling_and_say_so():
     assert "rates borrowed from a100-80gb" in basis(arch, a100, served=False)
     assert timing_target(H100).borrowed == ""
     said = basis(arch, timing_target(H100), served=True)
-    assert said.startswith("h100-sxm, vllm 0.24.0: median error ")
-    assert f" {SERVING_ERRORS['vllm']['tpot_median']:.0f} % (TPOT in serving)" in said
+    assert said.startswith("h100-sxm, vllm 0.24.0: operators +-")
+    assert "runs of dense models on vLLM, Hopper" in said
 
 
 def test_devices_without_rates_have_the_roofline_and_say_so():
-    place = timing_target(se.load_device("mi300x"))
+    place = timing_target(se.load_device("gaudi-3"))
     assert place.times == "roofline"
-    assert "lower bound" in basis(se.load_model("qwen3-8b").architecture, place, served=True)
-    with pytest.raises(se.InputError, match=r'mi300x: has no rates: expected times = "roofline"'):
-        timing_target(se.load_device("mi300x"), times="silicon")
+    said = basis(se.load_model("qwen3-8b").architecture, place, served=True)
+    assert said.startswith(
+        "gaudi-3, data sheet: no measured run like this: times of its data sheet"
+    )
+    with pytest.raises(se.InputError, match=r'gaudi-3: has no rates: expected times = "roofline"'):
+        timing_target(se.load_device("gaudi-3"), times="silicon")
     with pytest.raises(se.InputError, match=r'framework = "x": expected one of vllm'):
         timing_target(H100, "x")
 
@@ -183,6 +186,32 @@ def test_rates_that_are_missing_or_too_many_are_named(tmp_path):
             load_rates(path)
 
 
+def test_kernels_of_a_slower_device_take_as_many_times_as_long():
+    """Shares of the data sheet are divided, times multiplied; counts stay as they are."""
+    device = se.load_device("mi300x")
+    arch = se.load_model("qwen3-32b").architecture
+    point = checked_point(se.load_model("qwen3-32b"), {})
+    slow, fast = (
+        speeds_of(arch, point, timing_target(one, "sglang"))
+        for one in (
+            device._replace(slower={"sglang": 2.0}),
+            device._replace(slower={"sglang": 1.0}),
+        )
+    )
+    assert slow.mlp.launch == pytest.approx(2 * fast.mlp.launch)
+    assert slow.mlp.flops == pytest.approx(fast.mlp.flops / 2)
+    assert slow.decode.bytes == pytest.approx(fast.decode.bytes / 2)
+    assert slow.decode.latency_keys == fast.decode.latency_keys
+    assert slow.host == fast.host
+
+
+def test_a_device_like_a_slower_one_is_as_slow():
+    assert (
+        se.load_device("mi350x").slower_under("vllm") == se.load_device("mi355x").slower["sglang"]
+    )
+    assert se.load_device("l4").slower_under("vllm") == 1
+
+
 @pytest.mark.parametrize("name", ["h100-sxm", "l4", "a100-80gb", "a800-80gb", "mi300x"])
 @pytest.mark.parametrize("renamed", ["mine", "l40s", "b200"])
 def test_a_device_file_under_another_name_is_the_same_device(tmp_path, name, renamed):
@@ -192,3 +221,11 @@ def test_a_device_file_under_another_name_is_the_same_device(tmp_path, name, ren
     point = {"prompt_tokens": 3000, "batch_size": 8, "decode_steps": 100}
     shipped, own = (se.cost("llama-3.1-8b", device=each, **point) for each in (name, path))
     assert own == shipped
+
+
+def test_the_basis_says_how_much_slower_a_device_was_measured():
+    arch = se.load_model("qwen3-32b").architecture
+    text = basis(arch, timing_target(se.load_device("mi300x"), "sglang"), served=True)
+    slower = se.load_device("mi300x").slower["sglang"]
+    assert f"kernels {slower:.2g} times as long, as its public runs under SGLang say" in text
+    assert "points of error" not in text

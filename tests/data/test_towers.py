@@ -298,3 +298,13 @@ def test_a_section_is_a_part_of_a_model_file(name):
     section = read(name).section
     assert json.loads(json.dumps(section)) == section
     assert architecture_of(section).towers.width == section["width"]
+
+
+def test_dots_ocr_has_the_published_parameters_and_is_said_to_be_not_proven(tmp_path):
+    text = {"hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12,
+            "num_hidden_layers": 28, "num_key_value_heads": 2, "vocab_size": 151936}  # fmt: skip
+    path = write(tmp_path, {"model_type": "dots_ocr", **text, "vision_config": {}})
+    reading = huggingface.read_config(path)
+    assert reading.notes == ("not proven: its tower's code is no part of transformers",)
+    model = build(reading.data, path)
+    assert (model.parameter_count, model.vision_parameter_count) == (3_039_179_264, 1_262_091_264)

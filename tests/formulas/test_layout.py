@@ -207,7 +207,10 @@ def test_a_model_whose_groups_are_split_in_two_is_the_same_in_a_pipeline(name, s
     halves = (first._replace(layers=1), first._replace(layers=first.layers - 1))
     other = model._replace(architecture=model.architecture._replace(groups=(*others, *halves)))
     inputs = {"layout": f"pp{stages}", "device": "h200", "prompt_tokens": 1000, "batch_size": 8}
-    assert cost(other, **inputs) == pytest.approx(cost(model, **inputs), rel=1e-12)
+    found = cost(other, **inputs)
+    for figure, value in cost(model, **inputs).items():
+        near = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
+        assert found[figure] == near, figure
 
 
 @pytest.mark.parametrize("name", ["llama-3.1-8b", "gemma-3-27b", "gpt-oss-20b", "deepseek-v3"])

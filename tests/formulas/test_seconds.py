@@ -39,6 +39,7 @@ from sweepengine.formulas.serving import (
     ServingEngine,
     chunk_requests,
     disaggregated,
+    disaggregated_ttft,
     queued,
     seconds_of,
 )
@@ -190,7 +191,7 @@ def test_queue_by_hand():
 
 
 ENGINE = ServingEngine(overlap=0.9, sequence=10, chunk=8192, first=1000, burst=0.1, steps=3,
-                       prompt=5, queue=400, tpot_factor=1.1, ttft_factor=0.8)  # fmt: skip
+                       prompt=5, queue=400, least=0, tpot_factor=1.1, ttft_factor=0.8)  # fmt: skip
 PASSES = Passes(vision=2000, prefill=20_000, refill=120_000, decode=200 * 5000)
 
 
@@ -214,6 +215,24 @@ def test_serving_that_decodes_nothing_waits_for_no_step():
 def test_a_batch_that_is_filled_at_once_takes_its_passes_alone():
     found = seconds_of(PASSES, Batch(8, 1000, 200), SERVING.index("static"), ENGINE)
     assert (found.ttft, found.tpot, found.step) == (0.022, 0.005, 0.005)
+
+
+def test_a_pass_takes_no_less_than_its_launches():
+    """A host that launches kernels one by one fills at most one pass a step."""
+    slow = ENGINE._replace(least=30_000)
+    found = seconds_of(PASSES, Batch(8, 1000, 200), CONTINUOUS, slow)
+    usual = seconds_of(PASSES, Batch(8, 1000, 200), CONTINUOUS, ENGINE)
+    assert found.refill == pytest.approx(8 * 30_000 / 1e6)
+    assert found.tpot - usual.tpot == pytest.approx(1.1 * (8 * 30_000 - 120_000) / 200 / 1e6)
+    more = 0.8 * (0.1 * (8 * 30_000 - 120_000) + 30_000 - 22_000)
+    assert found.ttft - usual.ttft == pytest.approx(more / 1e6)
+    many = seconds_of(PASSES, Batch(500, 1000, 200), CONTINUOUS, slow)
+    assert many.refill == pytest.approx(200 * 30_000 / 1e6)
+
+
+def test_disaggregated_first_tokens_by_hand():
+    engine = ENGINE._replace(first=1000, burst=0.1, steps=20)
+    assert disaggregated_ttft(500, 8000, 10, engine) == 1000 + 500 + 800 + 200
 
 
 def test_requests_share_a_pass_as_far_as_a_chunk_holds_them():

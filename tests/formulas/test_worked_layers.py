@@ -143,11 +143,11 @@ def test_keys_that_serve_as_values_are_projected_once():
 def test_norm_of_values_has_no_weights():
     own = load_model("qwen3-8b").architecture.groups[0].attention
     own = own._replace(key_value_heads=2, value_width=3)
-    normed = inner_norms(own._replace(value_norm=1), 4, 3)
-    assert normed.weights == inner_norms(own, 4, 3).weights
-    assert normed.cuda_flops - inner_norms(own, 4, 3).cuda_flops == 3 * 4 * 6
+    normed = inner_norms(own._replace(value_norm=1), 4, 3, 1)
+    assert normed.weights == inner_norms(own, 4, 3, 1).weights
+    assert normed.cuda_flops - inner_norms(own, 4, 3, 1).cuda_flops == 3 * 4 * 6
     alone = own._replace(query_norm=0, key_norm=0, value_norm=1)
-    assert inner_norms(alone, 4, 3) == Cost(0, 72, 48, 0, 0, 0, 48, 48, 0)
+    assert inner_norms(alone, 4, 3, 1) == Cost(0, 72, 48, 0, 0, 0, 48, 48, 0)
 
 
 def test_router_that_norms_costs_what_was_worked_by_hand():
@@ -262,9 +262,9 @@ def test_keys_that_are_values_are_rotated_back(entries):
 
 
 def test_norm_of_queries_may_have_no_weights(entries):
-    found = inner_norms(entries, 9, 3)
+    found = inner_norms(entries, 9, 3, 1)
     assert found == Cost(0, 3 * 198, 396, 3 + 7, 0, 0, 396, 396, 10)
-    less = inner_norms(entries._replace(query_unit=0), 9, 3)
+    less = inner_norms(entries._replace(query_unit=0), 9, 3, 1)
     assert found.cuda_flops - less.cuda_flops == 3 * 9 * 12
 
 

@@ -185,7 +185,6 @@ def test_rooflines_take_what_a_point_says_instead_of_the_device():
             frame.select(
                 peak=metrics.tensor_peak(device, "prefill"),
                 memory=metrics.memory_seconds(device, "decode"),
-                link=metrics.link_seconds(device, "prefill"),
                 held=memory_on(model, device, tuple(frame.columns)),
             )
             .unnest("held")
@@ -196,7 +195,10 @@ def test_rooflines_take_what_a_point_says_instead_of_the_device():
     assert own["peak"] == pytest.approx(1978.9e12)
     assert other["peak"] == pytest.approx(own["peak"] / 2)
     assert other["memory"] == pytest.approx(2 * own["memory"])
-    latency = device.links.latency_s * (2 * 36 + 2)
-    assert other["link"] - latency == pytest.approx(2 * (own["link"] - latency))
+    inputs = {name: values[0] for name, values in given.items()} | {"serving": "static"}
+    whole, half = (se.cost(model, "roofline", device=device, **inputs | more)
+                   for more in ({}, said))  # fmt: skip
+    for name in ("prefill_seconds", "tpot_seconds"):  # links, memory and tensor cores at half
+        assert half[name] == pytest.approx(2 * whole[name], rel=1e-9)
     assert (own["room_bytes"], other["room_bytes"]) == (78_238_640_000, 22_080_000_000)
     assert other["largest_batch"] < own["largest_batch"] / 3

@@ -31,7 +31,7 @@ def runs(factor=1.0, host_ms=0.0, **columns):
     for batch in (1, 4, 16, 64, 128):
         for prompt in (512, 4096):
             asked = {"prompt_tokens": prompt, "decode_steps": 256, "batch_size": batch}
-            cost = se.cost(MODEL, device=DEVICE, **asked)
+            cost = se.cost(MODEL, device=DEVICE, serving="static", **asked)
             ttft, tpot = cost["ttft_seconds"] * factor, cost["tpot_seconds"] * factor
             asked |= {"ttft_ms": ttft * 1000, "tpot_ms": tpot * 1000 + host_ms}
             rows.append(asked | columns)
@@ -43,7 +43,7 @@ def test_predictions_ratios_and_shares_are_what_single_costs_say():
     peak, bandwidth = load_device(DEVICE).tensor_flops_per_s, load_device(DEVICE).bytes_per_s
     for row in found.runs.to_dicts():
         asked = {name: row[name] for name in ("prompt_tokens", "decode_steps", "batch_size")}
-        cost = se.cost(MODEL, device=DEVICE, **asked)
+        cost = se.cost(MODEL, device=DEVICE, serving="static", **asked)
         assert row["predicted_ttft_s"] == pytest.approx(cost["ttft_seconds"])
         assert row["ttft_ratio"] == pytest.approx(0.8)
         assert row["tpot_ratio"] == pytest.approx(0.8)
@@ -77,8 +77,8 @@ def test_runs_without_a_layout_of_their_own_take_the_given_one():
 
 
 def test_world_size_that_is_forgotten_is_noticed():
-    fast = find_comparison(runs(0.25), DEVICE, MODEL)
-    assert any("check the number of devices (--layout)" in text for text in fast.warnings)
+    with pytest.raises(InputError, match=r"runs: run 0: DECODE MBU of 2\.\d+: faster .* --layout"):
+        find_comparison(runs(0.25), DEVICE, MODEL)
     told = find_comparison(runs(0.25), DEVICE, MODEL, CompareOptions(layout="tp8"))
     assert told.warnings == ()
 
@@ -130,7 +130,14 @@ def test_rates_alone_give_whole_requests():
 
 
 def test_vision_is_in_what_the_first_token_takes():
-    cost = se.cost(device="a100-40gb", crop_rows=2, crop_cols=3, batch_size=4, decode_steps=50)
+    cost = se.cost(
+        device="a100-40gb",
+        crop_rows=2,
+        crop_cols=3,
+        batch_size=4,
+        decode_steps=50,
+        serving="static",
+    )
     asked = {"crop_rows": 2, "crop_cols": 3, "batch_size": 4, "decode_steps": 50}
     frame = pl.DataFrame([asked | {"ttft_seconds": cost["ttft_seconds"]}])
     (row,) = find_comparison(frame, "a100-40gb", "deepseek-ocr-3b").runs.to_dicts()
@@ -154,7 +161,7 @@ def test_benchmark_of_a_server_is_read(tmp_path):
     assert row["predicted_tpot_s"] == pytest.approx(cost["tpot_seconds"])
     assert row["measured_ttft_s"] == 0.21
     assert row["prefill_mfu"] is None  # a TTFT of a running batch is no prefill's time
-    assert "(TPOT in serving)" in found.basis
+    assert "runs of dense models on vLLM" in found.basis
     assert set(found.gap["stage"]) == {"prefill", "decode"}
 
 
@@ -165,14 +172,14 @@ def test_benchmark_without_a_limit_takes_the_concurrency_that_it_had(tmp_path):
                           "server_info": {"model_path": "meta-llama/Meta-Llama-3.1-8B",
                                           "tp_size": 2}}  # fmt: skip
     path.write_text(json.dumps(open_loop) + "\n" + json.dumps(open_loop) + "\n")
-    read = read_runs(path)
+    read = read_runs(path, DEVICE, "vllm")
     assert read.inputs["batch_size"].to_list() == [32, 32]
     assert read.inputs["tensor_parallel"].to_list() == [2, 2]
     assert read.model == "meta-llama/Meta-Llama-3.1-8B"
     path.write_text(json.dumps(sglang))
-    assert "Little" in " ".join(read_runs(path).assumed)
+    assert "Little" in " ".join(read_runs(path, DEVICE, "vllm").assumed)
     little = 3000 / 256 * (0.21 + 0.018 * 255)
-    assert read_runs(path).inputs["batch_size"].to_list() == [round(little)]
+    assert read_runs(path, DEVICE, "vllm").inputs["batch_size"].to_list() == [round(little)]
 
 
 @pytest.mark.parametrize(

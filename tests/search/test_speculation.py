@@ -1,6 +1,9 @@
 """Speculative decoding in grids, datasets and answers: one number everywhere, and refusals."""
 
 import json
+import os
+import shlex
+import subprocess
 
 import polars as pl
 import pytest
@@ -81,25 +84,97 @@ def test_deploy_tries_numbers_of_drafted_tokens():
     assert best["requests_per_s"] > before["requests_per_s"]
 
 
-@pytest.mark.parametrize(
-    ("draft", "vllm", "sglang"),
-    [
-        ("mtp", '{"method":"mtp","num_speculative_tokens":2}', "--speculative-num-steps 2"),
-        ("eagle", '{"method":"eagle","model":"EAGLE_HEAD","num_speculative_tokens":2}',
-         "--speculative-draft-model-path EAGLE_HEAD"),
-        ("llama-3.1-8b", '"model":"meta-llama/', "--speculative-algorithm STANDALONE"),
-    ],
-)  # fmt: skip
-def test_commands_of_a_plan_have_its_draft(command, draft, vllm, sglang):
+VLLM = {
+    "mtp": '{"method":"mtp","num_speculative_tokens":2}',
+    "eagle": '{"method":"eagle","model":"DRAFT_MODEL","num_speculative_tokens":2}',
+    "llama-3.1-8b": '{"method":"draft_model","model":"meta-llama/Meta-Llama-3.1-8B",'
+    '"num_speculative_tokens":2}',
+}
+STEPS = ("--speculative-num-steps", "2", "--speculative-eagle-topk", "1",
+         "--speculative-num-draft-tokens", "3")  # fmt: skip
+SGLANG = {
+    "mtp": ("EAGLE", *STEPS),
+    "eagle": ("EAGLE", "--speculative-draft-model-path", "DRAFT_MODEL", *STEPS),
+    "llama-3.1-8b": ("STANDALONE", "--speculative-draft-model-path",
+                     "meta-llama/Meta-Llama-3.1-8B", *STEPS),
+}  # fmt: skip
+TRTLLM = {
+    "mtp": {"decoding_type": "MTP", "num_nextn_predict_layers": 2},
+    "eagle": {"decoding_type": "Eagle3", "max_draft_len": 2, "speculative_model": "DRAFT_MODEL"},
+    "llama-3.1-8b": {"decoding_type": "Draft_Target", "max_draft_len": 2,
+                     "speculative_model": "meta-llama/Meta-Llama-3.1-8B"},
+}  # fmt: skip
+
+
+def drafting(command, draft, *more):
+    """What `deploy` prints for a plan with so much as a draft given."""
     asked = ("deploy", "llama-3.1-70b", "--device", "h200", "--precision", "checkpoint", "--batch",
              "8", "--layout", "tp4", "--tpot", "10", "--ttft", "10")  # fmt: skip
-    printed = command(*asked, "--draft", draft, "--draft-tokens", "2").stdout
+    given = ("--draft", draft, "--draft-tokens", "2") if draft else ()
+    return command(*asked, *given, *more).stdout
+
+
+@pytest.mark.parametrize("draft", VLLM)
+def test_commands_of_a_plan_have_its_draft(draft, command):
+    frameworks = ("--framework", "vllm", "--framework", "sglang", "--framework", "trtllm")
+    printed = drafting(command, draft, *frameworks)
     assert f"2 drafted by {draft}" in printed
-    lines = [line for line in printed.splitlines() if line.startswith(("vllm serve", "python -m"))]
-    assert len(lines) == printed.count("\n# vllm, ") + printed.count("\n# sglang, ")
-    assert all(vllm in line for line in lines if line.startswith("vllm"))
-    assert all(sglang in line for line in lines if line.startswith("python"))
-    assert "speculative" not in command(*asked).stdout
+    words = {line.split()[0]: shlex.split(line) for line in printed.splitlines()
+             if line.startswith(("vllm serve", "python3 -m", "trtllm-serve"))}  # fmt: skip
+    flags = words["vllm"]
+    assert flags[flags.index("--speculative-config") + 1] == VLLM[draft]
+    flags = words["python3"]
+    at = flags.index("--speculative-algorithm") + 1
+    assert tuple(flags[at : at + len(SGLANG[draft])]) == SGLANG[draft]
+    assert not any("speculative" in word for word in words["trtllm-serve"])
+    (config,) = (line for line in printed.splitlines() if line.startswith("# --config FILE"))
+    assert json.loads(config.partition("holds ")[2]) == {"speculative_config": TRTLLM[draft]}
+    assert "speculative" not in drafting(command, "", *frameworks)
+
+
+def started(script, environment, tmp_path):
+    """Command lines that a script runs with stand-ins for its programs."""
+    for program in ("vllm", "trtllm-serve"):
+        stand_in = tmp_path / program
+        stand_in.write_text(
+            '#!/bin/bash\nprintf "%s\\n" "$@" >> "$SEEN"\nprevious=\n'
+            'for word in "$@"; do [ "$previous" = --config ] && cat "$word" >> "$SEEN"; '
+            "previous=$word; done\nexit 0\n"
+        )
+        stand_in.chmod(0o755)
+    seen = tmp_path / "seen"
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SEEN": str(seen)}
+    done = subprocess.run(["bash", script], env=path | environment, capture_output=True, text=True,
+                          timeout=20, check=False)  # fmt: skip
+    return done, seen.read_text() if seen.exists() else ""
+
+
+@pytest.mark.parametrize("framework", ["vllm", "trtllm"])
+def test_script_takes_the_place_of_a_head_from_the_environment(framework, command, tmp_path):
+    script = tmp_path / "start.sh"
+    drafting(command, "eagle", "--framework", framework, "--script", str(script))
+    refused, seen = started(script, {}, tmp_path)
+    assert refused.returncode != 0
+    assert "DRAFT_MODEL: expected the folder or Hub id of an EAGLE head" in refused.stderr
+    assert not seen
+    _, seen = started(script, {"DRAFT_MODEL": "/heads/my head"}, tmp_path)
+    assert {"vllm": '"model":"/heads/my head"', "trtllm": "speculative_model: /heads/my head"}[
+        framework
+    ] in seen
+
+
+def test_compose_file_takes_it_so_too_and_a_manifest_needs_it(command, tmp_path):
+    compose = tmp_path / "compose.yml"
+    drafting(command, "eagle", "--script", str(compose))
+    variable = "${DRAFT_MODEL:?the folder or Hub id of an EAGLE head trained for llama-3.1-70b}"
+    assert variable in compose.read_text()
+    drafting(command, "llama-3.1-8b", "--manifest", str(tmp_path / "plan.yaml"))
+    assert "meta-llama/Meta-Llama-3.1-8B" in (tmp_path / "plan.yaml").read_text()
+    done = command("deploy", "llama-3.1-70b", "--device", "h200", "--precision", "checkpoint",
+                   "--layout", "tp4", "--draft", "eagle", "--draft-tokens", "2", "--manifest",
+                   str(tmp_path / "m.yaml"))  # fmt: skip
+    assert "deploy: --manifest: DRAFT_MODEL: expected the folder" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_dataset_of_models_that_draft_is_read_back(tmp_path):

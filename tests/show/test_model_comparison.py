@@ -51,7 +51,7 @@ def test_page_says_what_it_assumes_and_where_prices_come_from(report):
         text = (report / name).read_text(encoding="utf-8")
         assert "Every model answers with 1,000 tokens." in text
         assert "Accuracy is not modelled." in text
-        assert "Times: l40s, vllm 0.24.0: median error" in text
+        assert "Times: l40s, vllm 0.24.0: operators +-" in text
         assert "Prices as given with --price: l40s 0.9 USD/hour." in text
     assert 'aria-label="A page costs got-ocr2' in text
 

@@ -217,3 +217,14 @@ def test_damaged_file_alone_is_written_again(grid, tmp_path):
         paths[1].write_bytes(content)
     se.run(grid, tmp_path / "d")
     assert scan_dataset(tmp_path / "d").collect().height == 480
+
+
+def test_more_points_than_the_disk_can_hold_are_refused_before_anything_is_written(tmp_path):
+    axes = {"prompt_tokens": {"start": 1, "stop": 10_000, "step": 1},
+            "cached_tokens": {"start": 0, "stop": 9_999, "step": 1},
+            "decode_steps": {"start": 1, "stop": 10_000, "step": 1}}  # fmt: skip
+    grid = parse_grid({"name": "huge", "model": "llama-3.1-8b", "axes": axes}, "huge")
+    with pytest.raises(se.InputError, match=r"1,000,000,000,000 points need at least .* are free"):
+        se.run(grid, tmp_path / "d")
+    assert [path for path in (tmp_path / "d").iterdir() if path.name != ".lock"] == []
+    assert se.run(grid, tmp_path / "d", limit=10).points == 10

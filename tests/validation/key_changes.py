@@ -30,7 +30,10 @@ SWAPPED = {"full_attention": "sliding_attention", "sliding_attention": "full_att
 
 def small(config):
     """The same config with few layers and blocks, and short windows."""
+    stated = set(part_of(config))
     config = shortened(config)
+    if "decoder_layers" in stated and "num_hidden_layers" not in stated:
+        part_of(config).pop("num_hidden_layers", None)  # of the encoder, to transformers
     for key in ("sliding_window", "sliding_window_size"):
         if type(part_of(config).get(key)) is int:
             part_of(config)[key] = min(part_of(config)[key], WINDOW)

@@ -202,9 +202,10 @@ def test_key_that_is_gone_is_an_error_or_the_default_of_transformers(kind, tmp_p
         del part_of(less)[key]
         model, error = loaded(write(tmp_path, less))
         if model is None:
-            assert key in error or "missing" in error, key
+            assert key.removeprefix("num_") in error or "missing" in error, key
             continue
-        if model.architecture == whole:
+        other_spelling = families()["families"][kind].get("window_before") == key
+        if model.architecture == whole or other_spelling:  # its own test: `test_every_key`
             continue
         assert key in model.assumed, f"{kind}: {key} changes a cost without a word"
         if stand_in in CONFIG_MAPPING:

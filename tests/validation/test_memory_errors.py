@@ -9,11 +9,11 @@ from sweepengine.data.models import load_model
 from sweepengine.show.memory_errors import as_markdown
 from sweepengine.validation import memory_errors
 from sweepengine.validation.engine_starts import (
+    FILE,
     HALVES,
     as_frame,
     errors_by,
     kind_of,
-    measured_starts,
     read_starts,
 )
 from sweepengine.validation.memory_constants import (
@@ -26,6 +26,7 @@ from sweepengine.validation.memory_constants import (
     with_constants,
 )
 from sweepengine.validation.memory_errors import measure
+from sweepengine.validation.shipped_rows import shipped_rows
 
 BARS = {"weights": (1.0, 4.0), "KV bytes": (1.0, 3.0), "tokens": (2.0, 10.0)}
 """Median and 90th percentile of errors, %, that a figure may have; tokens of large pools."""
@@ -56,9 +57,9 @@ def test_rows_of_one_log_stand_in_one_half_and_halves_are_alike(rows):
 
 def test_every_row_is_compared_or_the_reason_is_said(rows):
     """A start of vLLM 0.2.4 says tokens alone, which are not predicted for so old a version."""
-    missing = {row["source"] for row in measured_starts()} - {one.source for one in rows.compared}
+    missing = {row["source"] for row in shipped_rows(FILE)} - {one.source for one in rows.compared}
     assert missing == {"https://github.com/vllm-project/vllm/pull/2031"}
-    old = sum(row["version"] in ("0.2.4", "0.5.3", "0.6.4", "0.7") for row in measured_starts())
+    old = sum(row["version"] in ("0.2.4", "0.5.3", "0.6.4", "0.7") for row in shipped_rows(FILE))
     assert list(rows.reasons.values()) == [old]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sweepengine.data.devices import Device
 from sweepengine.data.files import shipped_table
 from sweepengine.data.rates import A_MICROSECOND
-from sweepengine.formulas.serving import CONTINUOUS, ServingEngine
+from sweepengine.formulas.serving import CONTINUOUS, IDEAL_SERVING_ENGINE, ServingEngine
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE, Host, Wires
 
 EXCHANGE_US = 20.0
@@ -49,7 +49,7 @@ def stated() -> dict[str, dict[str, Any]]:
 def serving_engine(
     framework: str, load: str, settings: Mapping[str, float] | None = None
 ) -> ServingEngine:
-    """What a serving engine adds, before factors of families.
+    """What a serving engine adds, before factors of families; `least` is of one layer.
 
     Parameters
     ----------
@@ -75,9 +75,29 @@ def serving_engine(
         steps=steps,
         prompt=of["prompt_ms"],
         queue=of["sequence_ms"] * MILLI,
+        least=constants["pass_layer_us"],
         tpot_factor=1.0,
         ttft_factor=1.0,
     )
+
+
+def disaggregated_engine(framework: str) -> tuple[ServingEngine, float]:
+    """What a serving engine adds where some devices prefill and others decode.
+
+    Returns
+    -------
+    engine : ServingEngine
+    launch : float
+        Of an element-wise kernel of a step, us.
+    """
+    of = ENGINES[framework]["disaggregated"]
+    engine = IDEAL_SERVING_ENGINE._replace(
+        sequence=of["sequence_us"],
+        first=of["first_ms"] * MILLI,
+        burst=of["burst"],
+        steps=of["steps"],
+    )
+    return engine, of["launch_us"]
 
 
 def host_of(device: Device, framework: str, times: str, serving: int) -> Host:
