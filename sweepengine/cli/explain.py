@@ -52,7 +52,9 @@ def explain(
         **engine_values("explain", options.engine, options.framework),
     )
     total = explain_point(loaded.architecture, point)
-    assumed = acceptance_text(loaded, *(getattr(point, name) for name in DRAFT_COLUMNS))
+    drafted, accepted, draft = (shown_input(loaded, name, getattr(point, name))
+                                for name in DRAFT_COLUMNS)  # fmt: skip
+    assumed = acceptance_text(int(drafted), float(accepted), str(draft))
     inputs = {
         name: shown_input(loaded, name, value)
         for name, value in point._asdict().items()

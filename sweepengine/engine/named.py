@@ -7,6 +7,8 @@ from sweepengine.data.drafts import with_drafts
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import on_devices
+from sweepengine.formulas.points import DRAFT_COLUMNS
+from sweepengine.formulas.speculation import DRAFTS
 
 
 def _names_in(points: pl.DataFrame, column: str) -> list[str]:
@@ -29,6 +31,19 @@ def named_drafts(points: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, Mode
     named = dict(zip(given, names, strict=True))
     draft = points["draft"].cast(pl.String).replace(named).alias("draft")
     return points.with_columns(draft), model
+
+
+def drafts_of(points: pl.DataFrame) -> list[tuple[int, float, str]]:
+    """Distinct tokens drafted, tokens accepted and drafts of points that draft tokens."""
+    if "draft_tokens" not in points.columns:
+        return []
+    unstated = {"accepted_tokens": pl.lit(0.0), "draft": pl.lit(DRAFTS[0])}
+    columns = [
+        pl.col(name) if name in points.columns else unstated[name].alias(name)
+        for name in DRAFT_COLUMNS
+    ]
+    drafting = points.filter(pl.col("draft_tokens") > 0).select(columns)
+    return drafting.unique().sort(DRAFT_COLUMNS).rows()
 
 
 def named_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.DataFrame, Model]:

@@ -54,6 +54,8 @@ class Source(NamedTuple):
     the condition needs wide integers."""
     bases: tuple[str, ...] = ()
     """What its times are based on, with their expected errors; empty: it has no times."""
+    assumed: tuple[str, ...] = ()
+    """What its points assume of tokens that drafts have accepted."""
     chosen: tuple[pl.Expr | None, bool] = (None, False)
     """Condition on its points, and whether it needs wide integers."""
 
@@ -185,6 +187,7 @@ def _open_dataset(place: str | Path) -> Source:
         widened=partial(scanned, manifest.files, True),
         pieces=pieces,
         bases=manifest.bases,
+        assumed=manifest.assumed,
     )
 
 
@@ -206,4 +209,5 @@ def _of_grid(grid: Grid) -> Source:
         widened=partial(scan, grid, wide=True),
         pieces=partial(grid_frames, grid),
         bases=grid.bases,
+        assumed=grid.assumed,
     )

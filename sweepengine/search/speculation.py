@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sweepengine.data.acceptance import acceptance_text
+from sweepengine.data.acceptance import acceptance_texts
 from sweepengine.data.drafts import with_drafts
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, choices_of
@@ -71,8 +71,8 @@ def speculating(
     points = [checked_point(model, given | {"draft_tokens": k}, command) for k in counts]
     axes = {name: [getattr(points[-1], name)] for name in DRAFT_COLUMNS}
     axes["draft_tokens"] = counts
-    notes = (acceptance_text(model, *(getattr(p, n) for n in DRAFT_COLUMNS)) for p in points)
-    return model, Speculation(axes, tuple(note for note in notes if note))
+    stored = ((p.draft_tokens, p.accepted_tokens, p.draft) for p in points)
+    return model, Speculation(axes, acceptance_texts(model, stored))
 
 
 def drafting_columns(grid: Grid, columns: Sequence[str]) -> list[pl.Expr]:

@@ -73,6 +73,8 @@ class Manifest(BaseModel):
     """Content of the files of models that draft for it."""
     times: str = ""
     """One of `speeds.TIMES`; empty: silicon where a device has rates."""
+    assumed: tuple[Text, ...] = ()
+    """What points assume of tokens that drafts have accepted."""
     bases: tuple[Text, ...] = ()
     """Sources of the times, and their expected errors."""
     error_ranges: dict[Text, tuple[float | None, ...]] = {}
@@ -138,7 +140,7 @@ def write_points(
     name: str,
     columns: Mapping[str, NDArray[Any]],
     schema: pa.Schema,
-    names: Mapping[str, tuple[str, ...]] = {},
+    names: Mapping[str, tuple[str, ...]],
 ) -> tuple[int, int]:
     """Write one file of points, under its final name only when it is complete.
 
@@ -151,7 +153,7 @@ def write_points(
     schema : pyarrow.Schema
         Of all columns (`arrow_schema`).
     names : mapping of str to tuple of str
-        Names that the codes of a column stand for, where these depend on the model.
+        Names that the codes of a column of choices stand for.
 
     Returns
     -------
@@ -221,28 +223,24 @@ def damage(content: bytes, rows: int, manifest: Manifest) -> str:
 
 def _repeats(values: NDArray[Any]) -> bool:
     """Whether neighbours mostly hold the same value, judged by the first 4,096 rows."""
-    if values.strides == (0,):
-        return True
     part = values[: 1 << 12]
-    return int(np.count_nonzero(part[1:] != part[:-1])) * 64 <= len(part)
+    changes = np.count_nonzero(part[1:] != part[:-1])
+    return values.strides == (0,) or int(changes) * 64 <= len(part)
 
 
 def to_arrow(
-    columns: Mapping[str, NDArray[Any]],
-    schema: pa.Schema,
-    names: Mapping[str, tuple[str, ...]] = {},
+    columns: Mapping[str, NDArray[Any]], schema: pa.Schema, names: Mapping[str, tuple[str, ...]]
 ) -> pa.Table:
     """Arrow table of columns, 64-bit ones not copied; parameters as of `write_points`."""
     arrays = []
     for field in schema:
-        values, kind, known = columns[field.name], field.type, names.get(field.name, ())
+        values, kind = columns[field.name], field.type
+        coded, known = pa.types.is_dictionary(kind), names.get(field.name, ())
         if TYPES[field.name] == "String":
             known, values = texts_of(values)
-        coded = pa.types.is_dictionary(kind)
         dtype = (kind.index_type if coded else kind).to_pandas_dtype()
         array = pa.array(values.astype(dtype, copy=values.strides == (0,)))
-        listed = pa.array(known or INPUTS[field.name].choices) if coded else None
-        arrays.append(pa.DictionaryArray.from_arrays(array, listed) if coded else array)
+        arrays.append(pa.DictionaryArray.from_arrays(array, pa.array(known)) if coded else array)
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

@@ -210,6 +210,7 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         drafts=tuple(draft.data for draft in grid.model.drafts),
         times=grid.model.times,
         bases=grid.bases,
+        assumed=grid.assumed,
         error_ranges=factors_of_axes(grid.model, grid.axes) if grid.model.devices else {},
         complete=False,
     )

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from sweepengine.data.models import Model, choices_of
 from sweepengine.engine.compute import compute_arrays
+from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.grid import Chunk
 from sweepengine.store.dataset import File, Manifest, arrow_schema, damage, file_name, write_points
 from sweepengine.store.storage import Storage
 
-NAMED = ("device", "draft", "framework_version")
-"""Inputs whose choices depend on the model or on data."""
+NAMED = tuple(name for name, column in INPUTS.items() if column.choices)
+"""Inputs that are stored as codes of names."""
 
 
 class Shards(NamedTuple):
