@@ -51,6 +51,8 @@ MODES: Final = {
     "speculative": "speculative decoding",
     "disaggregated speculative": "disaggregated, speculative decoding",
 }
+MODE_NOTES: Final = {"speculative": ", accepted tokens fitted to other runs of these servers"}
+"""What predictions of a mode took from runs."""
 FACTORS, FAMILY, GENERATION, DATA_SHEET = "factors", "family", "generation", "data sheet"
 BASES: Final = {
     FACTORS: "",
@@ -154,9 +156,13 @@ def _classes() -> dict[ClassKey, Recorded]:
 
 
 @cache
-def _measured() -> frozenset[tuple[str, str]]:
-    """Kinds of models, and generations that runs of them were measured on."""
-    return frozenset((key.kind, key.generation) for key in _classes() if key.basis == FAMILY)
+def _measured(mode: str) -> frozenset[tuple[str, str]]:
+    """Kinds of models and generations of their runs in a mode, or in modes without drafts."""
+    return frozenset(
+        (key.kind, key.generation)
+        for key in _classes()
+        if key.basis == FAMILY and (key.mode == mode or "speculative" not in key.mode)
+    )
 
 
 @lru_cache(1 << 8)
@@ -233,7 +239,7 @@ def closest(key: ClassKey) -> ErrorClass:
     taken to be as good as those of others: the text says how far times of generations were off that
     were left out of the fit.
     """
-    known = bool(key.generation) and (key.kind, key.generation) in _measured()
+    known = bool(key.generation) and (key.kind, key.generation) in _measured(key.mode)
     if key.basis == DATA_SHEET:
         return _of_data_sheet(key, known)
     if not known:
@@ -243,7 +249,7 @@ def closest(key: ClassKey) -> ErrorClass:
         return _unlike(f"none of {_described(key._replace(load='', layout='', generation=''))}")
     near, recorded = found
     text = f"{_errors(recorded)}: {recorded.runs:,} runs of {_described(near)}{BASES[key.basis]}"
-    return ErrorClass(text, *recorded)
+    return ErrorClass(text + MODE_NOTES.get(key.mode, ""), *recorded)
 
 
 def ranges(known: ErrorClass, ttft: float, tpot: float | None) -> dict[str, Any]:

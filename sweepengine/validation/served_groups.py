@@ -53,6 +53,10 @@ def _config(path: str, precision: str | None) -> str:
     raise InputError("no config for the model")
 
 
+MTP_LAYER = DRAFTS.index(MTP)
+"""Code of the model's own draft."""
+
+
 class Server(NamedTuple):
     """What a row serves: a model, and inputs of a point but for its lengths."""
 
@@ -148,6 +152,13 @@ class ServedGroup(NamedTuple):
         step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), speeds)
         return step.total(tokens, output) / output
 
+    def drafted_prefill(self, tokens: int, requests: float = 1.0) -> float:
+        """As `prefill`, with the prefills of the model's MTP layer."""
+        arch, speeds = self.model.architecture, self.speeds
+        own, on = draft_of(arch, MTP_LAYER), draft_layout(arch, MTP_LAYER, self.layout)
+        passed = prefill_us(own, (0, 0), on, Pass(requests, tokens, 0, decode=0), speeds)
+        return self.prefill(tokens, requests) + passed
+
     def speculative_step(
         self, batch: float, tokens: int, output: int, launch: float, drafted: int
     ) -> float:
@@ -161,8 +172,7 @@ class ServedGroup(NamedTuple):
         """
         arch = self.model.architecture
         speeds = self.speeds._replace(host=self.speeds.host._replace(step_launch=launch))
-        own = draft_of(arch, DRAFTS.index(MTP))
-        on = draft_layout(arch, DRAFTS.index(MTP), self.layout)
+        own, on = draft_of(arch, MTP_LAYER), draft_layout(arch, MTP_LAYER, self.layout)
         verified = step_of(arch, (0, 0), self.layout, batch, speeds, tokens=1 + drafted)
         passed = step_of(own, (0, 0), on, batch, speeds)
         spent = verified.total(tokens + drafted, output)
