@@ -36,18 +36,18 @@ def slo(
     **given: Any,
 ) -> None:
     """Find the points that meet TTFT and TPOT on devices, and the highest throughput of them."""
-    from sweepengine.data.devices import load_device
     from sweepengine.query.sources import open_sources
     from sweepengine.query.sql import filtered
+    from sweepengine.search.money import price_source
     from sweepengine.search.slo import find_answers
     from sweepengine.search.targets import targets_of
 
     options = record_of(SloOptions, given)
-    devices = [load_device(name) for name in dict.fromkeys(device_names)]
     found = []
     for source in open_sources(grid_or_dir):
         of_grid = (source.targets.ttft_s, source.targets.tpot_s)
         targets = targets_of("slo", record_of(GridTargets, given), of_grid)
+        devices = [source.device(name) for name in dict.fromkeys(device_names)]
         chosen = source if where is None else filtered(source, "slo: --where", where)
         found.append((chosen, targets, find_answers(chosen, devices, targets, options)))
     if chart is not None:
@@ -69,6 +69,7 @@ def slo(
                     "compute": options.compute_fraction,
                     "bandwidth": options.bandwidth_fraction,
                 },
+                "prices": price_source(options.price_list),
                 "answers": [answer.as_dict() for answer in answers],
             }
             for source, targets, answers in found
@@ -79,3 +80,5 @@ def slo(
         if len(found) > 1:
             say(f"model {source.model}")
         show_answers(answers, targets, source, top)
+    for text in price_source(options.price_list):
+        say(text)

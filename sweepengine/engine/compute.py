@@ -1,28 +1,25 @@
 """Columns of points as arrays, with the plain or the compiled backend."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import TimingTarget, drafting_speeds, speeds_of, target_of_point
 from sweepengine.engine.error_columns import (
-    code_of,
     errors_of_axes,
     needed_seconds,
-    point_errors,
 )
 from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns, memory_counts
+from sweepengine.engine.one_point import RATE_SECONDS, point_values
 from sweepengine.engine.records import FIGURES, GROWTH
 from sweepengine.engine.tables import Figured, drafts_in, tabulate, tabulate_draft
 from sweepengine.engine.threads import in_ranges
 from sweepengine.engine.times import fill_times, timed_product
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.layout import devices
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
+from sweepengine.formulas.serving import output_rate
 from sweepengine.formulas.speculation import ONE_TOKEN
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import (
@@ -30,28 +27,22 @@ from sweepengine.grid.columns import (
     BY_NAME,
     DEVICE_MEMORY,
     ERROR_CLASS,
-    MEMORY,
     OVER_STEPS,
     PER_SEQUENCE,
+    RATE,
     READ_ONCE,
     SECONDS,
-    TIMED,
+    THROUGHPUT,
     Column,
 )
-from sweepengine.grid.counted import point_columns
 from sweepengine.grid.grid import Chunk
-from sweepengine.grid.memory import point_figures
-from sweepengine.grid.plain import layout_of
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand, indexed, part_of
-from sweepengine.grid.timed import timed
 
 Integers = NDArray[np.int64]
 PLAIN, COMPILED = "plain", "compiled"
 _KINDS: dict[str, type[np.generic]] = {"Float64": np.float64, "Boolean": np.bool_}
 """Types of computed columns other than int64."""
-MEMORY_COUNTS = ("weight_bytes", "context_tokens", "image_features")
-"""Columns of counts that decide the memory of a point."""
 MAX_PLAIN_POINTS = 3_000
 """Up to this many points plain Python is faster than loading the compiler."""
 
@@ -158,9 +149,10 @@ def computed_columns(
 ) -> dict[str, NDArray[Any]]:
     """Counts and seconds of a product of axes, compiled; parameters as those of `fill_columns`."""
     seconds, memory = of_reduction(columns, SECONDS), of_reduction(columns, DEVICE_MEMORY)
-    errors = of_reduction(columns, ERROR_CLASS)
-    counts = [name for name in columns if name not in (*seconds, *memory, *errors)]
-    timed_columns = list(dict.fromkeys((*seconds, *needed_seconds(errors))))
+    errors, rates = of_reduction(columns, ERROR_CLASS), of_reduction(columns, RATE)
+    counts = [name for name in columns if name not in (*seconds, *memory, *errors, *rates)]
+    rated = RATE_SECONDS if rates else ()
+    timed_names = list(dict.fromkeys((*seconds, *needed_seconds(errors), *rated)))
     counted = [*dict.fromkeys((*counts, *(memory_counts(model) if memory else ())))]
     computed: dict[str, NDArray[Any]] = {}
     if counted:
@@ -170,11 +162,32 @@ def computed_columns(
         parts = [part_of(axis, MEMORY_INPUTS) for axis in axes]
         inputs = {name: values[:rows] for name, values in expand(parts).items()}
         computed |= memory_columns(model, inputs, computed, memory)
-    if timed_columns:
-        computed |= fill_times(model, timed_product(axes), rows, timed_columns, workers)
+    if timed_names:
+        computed |= fill_times(model, timed_product(axes), rows, timed_names, workers)
+    if rates:
+        parts = [part_of(axis, ("batch_size", "decode_steps")) for axis in axes]
+        requests = {name: values[:rows] for name, values in expand(parts).items()}
+        computed |= rate_columns(requests, computed)
     if errors:
         computed |= errors_of_axes(model, axes, computed, errors, rows)
     return {name: computed[name] for name in columns}
+
+
+def rate_columns(
+    requests: Mapping[str, NDArray[Any]], seconds: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """The column of output tokens per second, of N points.
+
+    Parameters
+    ----------
+    requests, seconds : mapping of str to array, shape (N,)
+        Inputs `batch_size` and `decode_steps`; columns of `RATE_SECONDS`.
+    """
+    batch: Any = requests["batch_size"]
+    steps: Any = requests["decode_steps"]
+    ttft, decode = (seconds[name] for name in RATE_SECONDS)
+    rate: Any = output_rate(batch, steps, ttft, decode)  # type: ignore[arg-type]
+    return {THROUGHPUT.name: rate}
 
 
 def of_reduction(columns: Sequence[str], reduction: int) -> list[str]:
@@ -235,56 +248,6 @@ def plain_columns(
         column.name: np.array(values, kind)
         for column, values, kind in zip(outputs, values_of, kinds, strict=True)
     }
-
-
-def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[int | float]:
-    """Values of output columns at one point, with the plain backend; texts as codes."""
-    counted = {c.name: c for c in columns if not c.timed}
-    memory = any(c.reduction == DEVICE_MEMORY for c in columns)
-    if memory:
-        counted |= {name: BY_NAME[name] for name in MEMORY_COUNTS}
-    found: dict[str, Any] = {
-        **point_columns(model.architecture, point, outputs=tuple(counted.values()))
-    }
-    if memory:
-        found |= point_memory(model, point, *(int(found[name]) for name in MEMORY_COUNTS))
-    if any(c.reduction == ERROR_CLASS for c in columns):
-        found |= point_times(model, point)
-        found["error_class"] = code_of(found["error_class"])
-    elif any(c.reduction == SECONDS for c in columns):
-        found |= point_seconds(model, point)
-    return [found[c.name] for c in columns]
-
-
-def point_memory(
-    model: Model, point: Point, weights: int, context: int, features: int
-) -> dict[str, int]:
-    """Columns of memory of one point on its device; parameters as those of `point_figures`."""
-    memory = point_figures(model, point, weights, context, features)
-    return {column.name: getattr(memory, column.figure) for column in MEMORY}
-
-
-def point_times(model: Model, point: Point) -> dict[str, Any]:
-    """Columns of seconds of one point, and of what is known of their error."""
-    target = _target(model, point)
-    seconds = _seconds(model, point, target)
-    return seconds | point_errors(model, point, target, seconds)
-
-
-def point_seconds(model: Model, point: Point) -> dict[str, float]:
-    """Columns of seconds of one point on its device, with the plain backend."""
-    return _seconds(model, point, _target(model, point))
-
-
-def _target(model: Model, point: Point) -> TimingTarget:
-    return target_of_point(model, point, devices(layout_of(point)))
-
-
-def _seconds(model: Model, point: Point, target: TimingTarget) -> dict[str, float]:
-    arch = model.architecture
-    speeds, engine = speeds_of(arch, point, target), engine_of_point(arch, point, target)
-    seconds = timed(arch, point, speeds, engine, drafting_speeds(arch, point, target))
-    return {column.name: getattr(seconds, column.figure) for column in TIMED}
 
 
 def compute_arrays(

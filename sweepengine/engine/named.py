@@ -37,10 +37,10 @@ def drafts_of(points: pl.DataFrame) -> list[tuple[int, float, str]]:
     """Distinct tokens drafted, tokens accepted and drafts of points that draft tokens."""
     if "draft_tokens" not in points.columns:
         return []
-    unstated = {"accepted_tokens": pl.lit(0.0), "draft": pl.lit(DRAFTS[0])}
+    unstated = {"draft_tokens": 0, "accepted_tokens": 0.0, "draft": DRAFTS[0]}
     columns = [
-        pl.col(name) if name in points.columns else unstated[name].alias(name)
-        for name in DRAFT_COLUMNS
+        (pl.col(name).fill_null(value) if name in points.columns else pl.lit(value)).alias(name)
+        for name, value in unstated.items()
     ]
     drafting = points.filter(pl.col("draft_tokens") > 0).select(columns)
     return drafting.unique().sort(DRAFT_COLUMNS).rows()

@@ -1,6 +1,5 @@
 """The records of options: what each command accepts, with defaults and help texts."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -10,6 +9,7 @@ from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speculation import DRAFTS
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.search.declarations import Option
+from sweepengine.search.money_options import EnergyOptions, PriceListName, Prices
 
 AGGREGATED, DISAGGREGATED = "aggregated", "disaggregated"
 MODES = (AGGREGATED, DISAGGREGATED)
@@ -37,10 +37,6 @@ Times = Annotated[
 Serving = Annotated[
     str,
     Option("One batch after the other, or requests that join a running batch.", choices=SERVING),
-]
-Prices = Annotated[
-    Mapping[str, float],
-    Option("Price of a device, USD an hour, such as h100-sxm=2.5.", flag="--price"),
 ]
 
 
@@ -261,6 +257,8 @@ class DeployOptions(NamedTuple):
     ] = 0.95  # fmt: skip
     speculation: SpeculationOptions = SpeculationOptions()
     prices: Prices = {}
+    price_list: PriceListName = None
+    energy: EnergyOptions = EnergyOptions()
 
     @property
     def has_load(self) -> bool:
@@ -316,12 +314,14 @@ class SloOptions(NamedTuple):
     ] = 1.0
     engine: EngineOptions = EngineOptions()
     prices: Prices = {}
+    price_list: PriceListName = None
 
 
 class ReportOptions(NamedTuple):
     """Options of `report` on a grid of several models."""
 
     prices: Prices = {}
+    price_list: PriceListName = None
 
 
 class CompareOptions(NamedTuple):

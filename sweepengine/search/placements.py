@@ -6,7 +6,7 @@ from typing import Any
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget
-from sweepengine.engine.compute import point_values
+from sweepengine.engine.one_point import point_values
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, OWN, row_of
 from sweepengine.formulas.layout import Layout, devices
 from sweepengine.formulas.memory import THOUSANDTHS
