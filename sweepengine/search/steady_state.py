@@ -231,7 +231,7 @@ def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]
 
 def accepted_by_step(of: Mapping[str, NDArray[Any]]) -> Floats:
     """Tokens that a step of each candidate yields, shape (N,); `of` are columns of a sweep."""
-    drafted, accepted = (of[name][:, 0].astype(np.float64) for name in _OF_STEPS)
+    drafted, accepted = (np.nan_to_num(of[name][:, 0].astype(np.float64)) for name in _OF_STEPS)
     stored: Any = accepted_tokens(drafted, accepted * A_TOKEN)  # type: ignore[arg-type] # columns
     return np.asarray(stored / A_TOKEN)
 
