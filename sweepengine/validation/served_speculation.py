@@ -257,8 +257,8 @@ def written(rows: Sequence[Predicted], accepted: Sequence[Accepted]) -> Iterator
     yield "# Accepted tokens of public serving rows that decode speculatively, which state none:"
     yield "# fitted to the training half, and errors of TPOT on the held-out half, %, with factors"
     yield '# of families and without ("family"). Made by'
-    yield '# `python -m sweepengine.validation.served_speculation` (docs/times.md, "Speculative'
-    yield '# decoding").'
+    yield "# `python -m sweepengine.validation.served_speculation`"
+    yield '# (docs/times.md, "Speculative decoding").'
     for basis in KINDS:
         errors = errors_of(rows, accepted, basis)
         yield f"\n[all.{basis}]"
