@@ -98,7 +98,7 @@ def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
         kind: Any = Number(int) if axis.spelling == "numbers" else str
         if name in INPUTS and INPUTS[name].scale > 1:
             kind = Number(float)
-        if axis.spelling == "choices":
+        if axis.spelling == "choices" and name != "draft":  # which may be a model
             kind = click.Choice(INPUTS[name].choices, case_sensitive=False)
         flag = f"--{name.replace('_', '-')}"
         names = [flag, short[flag]] if flag in short else [flag]

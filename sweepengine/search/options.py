@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from sweepengine.formulas.formats import OWN
-from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.points import INPUTS, MOST_DRAFTED
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
+from sweepengine.formulas.speculation import DRAFTS
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.search.declarations import Option
 from sweepengine.search.money_options import EnergyOptions, PriceListName, Prices
@@ -18,6 +19,7 @@ BATCHES = 1024
 _INFINITE = 1.7e308
 _PART = {"unit": "share", "above": 0.0, "most": 1.0, "expected": "above 0, at most 1"}
 _SECONDS = {"unit": "s", "above": 0.0, "most": _INFINITE, "expected": "seconds above 0"}
+_OF_GRID = {"unit": "s", "shown": "the grid's"}
 _BATCH = {"least": 1, "most": 65_536}
 Layout = Annotated[
     str | None,
@@ -61,21 +63,11 @@ class GridTargets(NamedTuple):
 
     ttft_s: Annotated[
         float | None,
-        Option(
-            "Target for the time to the first token (TTFT), s.",
-            keyword="ttft",
-            unit="s",
-            shown="the grid's",
-        ),
+        Option("Target for the time to the first token (TTFT), s.", keyword="ttft", **_OF_GRID),
     ] = None
     tpot_s: Annotated[
         float | None,
-        Option(
-            "Target for the time per further token (TPOT), s.",
-            keyword="tpot",
-            unit="s",
-            shown="the grid's",
-        ),
+        Option("Target for the time per further token (TPOT), s.", keyword="tpot", **_OF_GRID),
     ] = None
 
 
@@ -109,6 +101,25 @@ class EngineOptions(NamedTuple):
         int | None,
         Option("Most tokens of one pass of the serving engine.", flag="--max-num-batched-tokens",
                shown="the engine's for the device", least=1, most=10_000_000),
+    ] = None  # fmt: skip
+
+
+class SpeculationOptions(NamedTuple):
+    """Speculative decoding: what drafts tokens, and how many of them are accepted."""
+
+    draft: Annotated[
+        str | None,
+        Option("What drafts tokens: mtp, eagle, or a model by name or file.", shown=DRAFTS[0]),
+    ] = None
+    draft_tokens: Annotated[
+        int | None,
+        Option("Tokens drafted a step.", shown="none; with a draft 1, deploy tries 0 to 3",
+               least=0, most=MOST_DRAFTED),
+    ] = None  # fmt: skip
+    accepted_tokens: Annotated[
+        float | None,
+        Option("Tokens that a step yields on average, of those verified.",
+               shown="1 + half of those drafted", least=1, most=1 + MOST_DRAFTED),
     ] = None  # fmt: skip
 
 
@@ -167,6 +178,7 @@ class FitOptions(NamedTuple):
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
     engine: EngineOptions = EngineOptions()
+    speculation: SpeculationOptions = SpeculationOptions()
 
 
 class DeployOptions(NamedTuple):
@@ -241,6 +253,7 @@ class DeployOptions(NamedTuple):
         Option("Share of requests that must be within both targets, hour by hour, where the "
                "lengths have timestamps.", **_PART),
     ] = 0.95  # fmt: skip
+    speculation: SpeculationOptions = SpeculationOptions()
     prices: Prices = {}
     price_list: PriceListName = None
     energy: EnergyOptions = EnergyOptions()
@@ -273,6 +286,7 @@ class MapOptions(NamedTuple):
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
     engine: EngineOptions = EngineOptions()
+    speculation: SpeculationOptions = SpeculationOptions()
 
 
 class PlaceOptions(NamedTuple):

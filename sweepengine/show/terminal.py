@@ -211,8 +211,8 @@ def show_answers(
         ("device", "points", "fit memory", "meet targets", "largest batch", "tokens/s/device",
          "highest throughput at", *(["USD/1M tokens"] if priced else [])),
     )  # fmt: skip
-    for answer in answers:
-        say_text(answer.basis)
+    for note in dict.fromkeys(note for a in answers for note in (a.basis, *a.assumed)):
+        say_text(note)
     if priced:
         price, name = min(priced)
         say(f"cheapest: {name}, {three_digits(price)} USD per million tokens")
@@ -268,6 +268,8 @@ def point_text(point: dict[str, object]) -> str:
         texts.append(f"weights {point['weight_format']}, GEMMs {point['activation_format']}")
     if point.get("cache_format", "bf16") != "bf16":
         texts.append(f"KV cache {point['cache_format']}")
+    if point.get("draft_tokens"):
+        texts.append(f"{point['draft_tokens']} drafted by {point.get('draft', 'mtp')}")
     texts += [
         f"{value:,g} {unit}"
         for column, unit in (("device_tensor_tflops", "TFLOP/s"), ("device_bandwidth_gbs", "GB/s"),

@@ -28,13 +28,15 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
 from sweepengine.engine import progress
-from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
+from sweepengine.formulas.architecture import EAGER, Architecture
 from sweepengine.formulas.attention import cached_values
 from sweepengine.formulas.cached import token_quarters
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import NO_IMAGE
-from sweepengine.grid.plain import image_of_sizes, point_columns
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.plain import image_of_sizes
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor
@@ -218,10 +220,9 @@ def measure(name: str | Path) -> Comparison:
     Raises
     ------
     InputError
-        When the model is not valid, or is no config.json: torch builds a model from nothing else.
+        When the model is not valid, or is no config.json.
     """
-    path = find("models", name)
-    model = load_model(path)
+    model = load_model(path := find("models", name))
     if path.suffix != ".json":
         raise InputError(f"--config {name}: expected a config.json or its folder")
     tower, processor = measure_tower(path, model), measure_processor(path, model)
@@ -255,9 +256,8 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         point = Point(0, 0, 0, 0, 0, steps, batch, 0, 0, EAGER, prompt, cached)
         return point_columns(arch, point, NO_IMAGE._replace(features=rows))
 
-    progress.begin("prompts run by torch", len(PROMPTS))
+    progress.begin("figures counted by torch")
     for batch, prompt in PROMPTS:
-        progress.advance()
         for seen_rows in dict.fromkeys((rows, 0)):  # the second one's cache goes on
             cache = built.cache()
             what = f"{batch} x {prompt:,}" + (f" with {seen_rows:,} features" if seen_rows else "")
