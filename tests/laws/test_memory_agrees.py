@@ -10,8 +10,8 @@ import sweepengine as se
 from sweepengine.costs.device_memory import memory_on
 from sweepengine.data.files import known
 from sweepengine.data.speeds import on_devices
-from sweepengine.engine.compute import point_memory
 from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns
+from sweepengine.engine.one_point import point_memory
 from sweepengine.grid.columns import MEMORY
 from sweepengine.grid.files import parse_grid
 from sweepengine.grid.lengths import lengths_of
