@@ -10,12 +10,12 @@ import sweepengine as se
 from sweepengine.costs.device_memory import memory_on
 from sweepengine.data.files import known
 from sweepengine.data.speeds import on_devices
-from sweepengine.engine.compute import point_memory
 from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns
+from sweepengine.engine.one_point import point_memory
 from sweepengine.grid.columns import MEMORY
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import parse_grid
 from sweepengine.grid.lengths import lengths_of
-from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import checked_point
 from sweepengine.query.sources import open_source
 from sweepengine.search.exploration import explore
