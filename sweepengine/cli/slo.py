@@ -14,6 +14,7 @@ from sweepengine.cli.options import (
 )
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import GridTargets, SloOptions
+from sweepengine.show.sizes import say_size
 from sweepengine.show.terminal import say, say_json, show_answers
 
 
@@ -36,16 +37,18 @@ def slo(
     **given: Any,
 ) -> None:
     """Find the points that meet TTFT and TPOT on devices, and the highest throughput of them."""
-    from sweepengine.data.devices import load_device
+    from sweepengine.data.devices import load_devices
     from sweepengine.query.sources import open_sources
     from sweepengine.query.sql import filtered
     from sweepengine.search.slo import find_answers
     from sweepengine.search.targets import targets_of
 
     options = record_of(SloOptions, given)
-    devices = [load_device(name) for name in dict.fromkeys(device_names)]
-    found = []
-    for source in open_sources(grid_or_dir):
+    found, sources = [], open_sources(grid_or_dir)
+    say_size("slo", sum(source.point_count for source in sources))
+    for source in sources:
+        own = {device.name: device for device in source.loaded.devices}
+        devices = load_devices([own.get(name, name) for name in device_names], "slo")
         of_grid = (source.targets.ttft_s, source.targets.tpot_s)
         targets = targets_of("slo", record_of(GridTargets, given), of_grid)
         chosen = source if where is None else filtered(source, "slo: --where", where)

@@ -232,9 +232,13 @@ def _without_skipped_work(
 
 
 def _bound(known: OperatorId, line: CostLine | None, device: Device, point: Point) -> str:
-    """Return the peak of the data sheet that an operator needs most time at."""
+    """Return the peak of the data sheet that an operator needs most time at.
+
+    Operators without a line have no counted FLOPs: those that hand activations on to the next
+    pipeline stage, and those that move activations and that the accounting of a model leaves out.
+    """
     if line is None:
-        return FIXED
+        return LINKS if known.operator == "collectives" else MEMORY
     peak = device.tensor_flops_per_s
     if known.operator in QUANTISED and known.phase != "vision":
         taken = row_of(FORMAT_NAMES[point.activation_format]).get("peak", "bf16")

@@ -1,6 +1,7 @@
 """A device's peaks: TOML file -> validated -> frozen `Device`."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -140,6 +141,8 @@ class Device(NamedTuple):
     """Decides which serving engines and container images run on it."""
     generation: str = ""
     """Key of data/measured/generations.toml; empty: that of the device whose rates it takes."""
+    written: dict[str, Any] = {}
+    """Content of its file, which datasets keep; empty for a shipped device."""
 
     def slower_under(self, framework: str) -> float:
         """How many times as long kernels take as borrowed rates say.
@@ -188,8 +191,58 @@ def load_device(name: Device | str | Path) -> Device:
     path = find("devices", name)
     if (shipped := _SHIPPED.get(path)) is not None:
         return shipped
+    table = read_toml(path)
+    device = device_of(table, path)
+    if path in known("devices").values():
+        _SHIPPED[path] = device
+        return device
+    if device.rates:
+        files = [str(place.absolute()) for place in device.rates]
+        table["rates"] = table["rates"] | {"files": files}
+    return device._replace(written=table)
+
+
+def load_devices(names: Iterable[Device | str | Path], place: str) -> list[Device]:
+    """Load devices (`load_device`), each once.
+
+    Parameters
+    ----------
+    names : iterable of str, Path or Device
+    place : str
+        Name of the command or file, for messages.
+
+    Raises
+    ------
+    InputError
+        As `load_device`, and when two different devices have one name.
+    """
+    devices: dict[str, Device] = {}
+    for device in map(load_device, names):
+        known_as = devices.setdefault(device.name, device)
+        if known_as._replace(written={}) != device._replace(written={}):
+            raise InputError(
+                f'{place}: device "{device.name}": two different devices have this name: '
+                "expected another name in the file of one"
+            )
+    return list(devices.values())
+
+
+def device_of(table: dict[str, Any], path: str | Path) -> Device:
+    """A device from the content of its file.
+
+    Parameters
+    ----------
+    table : dict
+    path : str or Path
+        Where it stands, for messages; paths of its rates are relative to its folder.
+
+    Raises
+    ------
+    InputError
+        When it is not valid.
+    """
     try:
-        file = DeviceFile.model_validate(read_toml(path))
+        file = DeviceFile.model_validate(table)
     except ValidationError as error:
         raise from_validation(path, error, DeviceFile.model_fields) from None
     named = {name: getattr(file, name) for name in DeviceFile.model_fields}
@@ -205,7 +258,7 @@ def load_device(name: Device | str | Path) -> Device:
             f"{path}: usable.value: {file.usable.value:,} bytes: expected at most {most:,}, "
             f"which is memory.value = {file.memory.value:g} in GiB"
         )
-    device = Device(
+    return Device(
         name=file.name,
         description=file.description,
         tensor_flops_per_s=file.tensor_bf16.value * TERA,
@@ -227,14 +280,11 @@ def load_device(name: Device | str | Path) -> Device:
         else None,
         measured=file.rates.measured,
         like=file.rates.like,
-        rates=tuple(path.parent / name for name in file.rates.files),
+        rates=tuple(Path(path).parent / name for name in file.rates.files),
         maker=file.maker,
         generation=file.generation,
         slower=file.rates.slower,
     )
-    if path in known("devices").values():
-        _SHIPPED[path] = device
-    return device
 
 
 def _links(figures: dict[str, _Figure[Any]]) -> Links | None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from sweepengine.data.devices import device_of
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, build
 from sweepengine.data.speeds import on_devices
@@ -18,7 +19,7 @@ from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import MODEL_AXIS
 from sweepengine.grid.columns import PHASES
-from sweepengine.grid.files import load_grids
+from sweepengine.grid.files import load_grids, shipped_grids
 from sweepengine.grid.grid import Grid, Targets
 from sweepengine.grid.points import output_names, stored_names
 from sweepengine.query.reading import collected, told
@@ -113,16 +114,18 @@ def open_source(place: str | Path) -> Source:
 def open_sources(place: str | Path) -> tuple[Source, ...]:
     """As `open_source`, of any number of models: a source each, in their order.
 
-    A folder of datasets, as a run of a grid of several models writes it, has one a model.
+    A folder of datasets, as a run of a grid of several models writes it, has one a model. A folder
+    without datasets does not hide the shipped grid of its name.
 
     Raises
     ------
     InputError
         As `open_source`.
     """
-    if "://" in str(place) or Path(place).is_dir():
-        from sweepengine.store.runs import datasets_of
+    from sweepengine.store.runs import datasets_of, holds_datasets
 
+    hidden = str(place) in shipped_grids() and not holds_datasets(place)
+    if "://" in str(place) or (Path(place).is_dir() and not hidden):
         return tuple(_open_dataset(folder) for folder in datasets_of(place))
     return tuple(_of_grid(grid) for grid in load_grids(place))
 
@@ -135,8 +138,13 @@ def _open_dataset(place: str | Path) -> Source:
     manifest = read_manifest(storage)
     loaded = build(manifest.model_data, f"{place}/{MANIFEST}: model_data")
     if manifest.devices:
+        own = {
+            name: device_of(table, f"{place}/{MANIFEST}: device_data.{name}")
+            for name, table in manifest.device_data.items()
+        }
         try:
-            loaded = on_devices(loaded, manifest.devices, manifest.times)
+            devices = [own.get(name, name) for name in manifest.devices]
+            loaded = on_devices(loaded, devices, manifest.times)
         except InputError as error:
             raise InputError(f"{place}/{MANIFEST}: devices: {error}") from None
     if manifest.columns != (*loaded.inputs, *stored_names(loaded)):

@@ -1,11 +1,8 @@
 """Datasets: Arrow schema with units and meanings, files of points, and the manifest."""
 
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
@@ -69,6 +66,8 @@ class Manifest(BaseModel):
     report: tuple[Literal[PHASES], ...]  # type: ignore[valid-type]
     devices: tuple[Name, ...] = ()
     """Devices of the times."""
+    device_data: dict[str, dict[str, Any]] = {}
+    """By name: content of the files of those that are not shipped."""
     times: str = ""
     """One of `speeds.TIMES`; empty: silicon where a device has rates."""
     bases: tuple[Text, ...] = ()
@@ -78,19 +77,6 @@ class Manifest(BaseModel):
     complete: Annotated[bool, Field(strict=True)]
     files: tuple[File, ...] = ()
     """Files in the order of the points; empty while the dataset is not complete."""
-
-
-@cache
-def formulas_hash() -> str:
-    """SHA-256 of the code and tables that compute the figures."""
-    package = Path(str(resources.files("sweepengine")))
-    files = [
-        path
-        for folder in ("formulas", "engine", "grid", "data")
-        for path in sorted((package / folder).rglob("*"))
-        if path.suffix in (".py", ".toml") and path.parent.name not in ("models", "devices")
-    ]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def arrow_schema(manifest: Manifest) -> pa.Schema:

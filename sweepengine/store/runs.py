@@ -1,9 +1,11 @@
 """Runs: compute a grid into a Parquet dataset on all cores, and resume after a stop."""
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,6 @@ from sweepengine.store.dataset import (
     MANIFEST,
     File,
     Manifest,
-    formulas_hash,
     read_manifest,
     write_manifest,
 )
@@ -124,8 +125,17 @@ def datasets_of(place: str | Path) -> tuple[str | Path, ...]:
     """The dataset of a place, or those that a run of a grid of several models wrote there."""
     if "://" in str(place) or (Path(place) / MANIFEST).exists():
         return (place,)
-    inside = sorted(path.parent for path in Path(place).glob(f"*/{MANIFEST}"))
-    return tuple(inside) or (place,)
+    return tuple(_inside(place)) or (place,)
+
+
+def holds_datasets(place: str | Path) -> bool:
+    """Whether a local folder is a dataset, or holds some."""
+    return (Path(place) / MANIFEST).exists() or bool(_inside(place))
+
+
+def _inside(place: str | Path) -> list[Path]:
+    """Datasets in a folder, one for each model."""
+    return sorted(path.parent for path in Path(place).glob(f"*/{MANIFEST}"))
 
 
 def _run(
@@ -207,11 +217,25 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         targets=grid.targets,
         report=grid.report,
         devices=grid.model.device_names,
+        device_data={one.name: one.written for one in grid.model.devices if one.written},
         times=grid.model.times,
         bases=grid.bases,
         error_ranges=factors_of_axes(grid.model, grid.axes) if grid.model.devices else {},
         complete=False,
     )
+
+
+@cache
+def formulas_hash() -> str:
+    """SHA-256 of the code and tables that compute the figures."""
+    package = Path(str(resources.files("sweepengine")))
+    files = [
+        path
+        for folder in ("formulas", "engine", "grid", "data")
+        for path in sorted((package / folder).rglob("*"))
+        if path.suffix in (".py", ".toml") and path.parent.name not in ("models", "devices")
+    ]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _require_space(storage: Storage, points: int) -> None:
