@@ -17,7 +17,7 @@ from sweepengine.formulas.attention_times import attended_share, steps_us
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
-from sweepengine.formulas.points import Point, Tokens, tokens_of
+from sweepengine.formulas.points import INPUTS, Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
@@ -183,9 +183,20 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     case = Case(point.weight_format, layout_of(point), continuous, point.batch_size == 1,
                 point.images > 0)  # fmt: skip
     errors = ranges(error_class(arch, place, case), seconds.ttft, seconds.tpot)
-    based_on = basis(arch, place, continuous, case)
+    based_on = basis(arch, place, continuous, case) + _unlike_times(point)
     steps = point.decode_steps
     return Timeline(arch, point, place, based_on, seconds, steps, operators, engine, errors)
+
+
+def _unlike_times(point: Point) -> str:
+    """Return a remark on choices of a point that change its counts and not its times."""
+    unlike = [
+        f"{name} = {INPUTS[name].shown(value)}"
+        for name in ("attention", "latent")
+        if (value := getattr(point, name)) != INPUTS[name].default
+    ]
+    said = f"; {' and '.join(unlike)} changes counts alone: times are of fused kernels"
+    return said if unlike else ""
 
 
 def _group_title(known: OperatorId, titles: tuple[str, ...], views: tuple[str, str]) -> str:
