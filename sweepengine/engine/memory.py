@@ -140,5 +140,7 @@ def _pools(pools: Sequence[Pool], codes: Integers) -> Pool:
     most = max(len(pool.groups) for pool in pools)
     padded = [(*pool.groups, *[NO_PAGES] * (most - len(pool.groups))) for pool in pools]
     groups = [PageGroup(*_by_row(each, codes)) for each in zip(*padded, strict=True)]
-    blocks, split = _by_row([(pool.block_bytes, pool.split) for pool in pools], codes)
-    return Pool(blocks, tuple(groups), split)
+    numbers = [tuple(number for number in pool if number is not pool.groups) for pool in pools]
+    names = [name for name in Pool._fields if name != "groups"]
+    rows = dict(zip(names, _by_row(numbers, codes), strict=True))
+    return Pool(groups=tuple(groups), **rows)
