@@ -41,7 +41,7 @@ def report(
     from sweepengine.grid.files import load_grids
     from sweepengine.query.sources import open_sources
 
-    prices = record_of(ReportOptions, given).prices
+    options = record_of(ReportOptions, given)
     sources = open_sources(grids_or_dirs[0]) if len(grids_or_dirs) == 1 else ()
     others = [] if sources else [place for place in grids_or_dirs if not Path(place).is_dir()]
     points = [grid.points for place in others if "://" not in place for grid in load_grids(place)]
@@ -52,10 +52,10 @@ def report(
     if len(sources) > 1:
         if reference is not None or against is not None:
             raise click.UsageError("--reference and --against: expected a grid of one model")
-        write_model_comparison(sources, out, prices)
+        write_model_comparison(sources, out, options.prices, options.price_list)
         say(f"{out / 'index.html'}: written")
         return
-    if prices:
+    if options != ReportOptions():
         raise click.UsageError("--price: expected one grid of several models")
     compared = write_report(grids_or_dirs, out, reference, against)
     if compared:

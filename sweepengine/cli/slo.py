@@ -40,6 +40,7 @@ def slo(
     from sweepengine.data.devices import load_devices
     from sweepengine.query.sources import open_sources
     from sweepengine.query.sql import filtered
+    from sweepengine.search.money import price_source
     from sweepengine.search.slo import find_answers
     from sweepengine.search.targets import targets_of
 
@@ -47,10 +48,9 @@ def slo(
     found, sources = [], open_sources(grid_or_dir)
     say_size("slo", sum(source.point_count for source in sources))
     for source in sources:
-        own = {device.name: device for device in source.loaded.devices}
-        devices = load_devices([own.get(name, name) for name in device_names], "slo")
         of_grid = (source.targets.ttft_s, source.targets.tpot_s)
         targets = targets_of("slo", record_of(GridTargets, given), of_grid)
+        devices = load_devices(map(source.device, device_names), "slo")
         chosen = source if where is None else filtered(source, "slo: --where", where)
         found.append((chosen, targets, find_answers(chosen, devices, targets, options)))
     if chart is not None:
@@ -72,6 +72,7 @@ def slo(
                     "compute": options.compute_fraction,
                     "bandwidth": options.bandwidth_fraction,
                 },
+                "prices": price_source(options.price_list),
                 "answers": [answer.as_dict() for answer in answers],
             }
             for source, targets, answers in found
@@ -82,3 +83,5 @@ def slo(
         if len(found) > 1:
             say(f"model {source.model}")
         show_answers(answers, targets, source, top)
+    for text in price_source(options.price_list):
+        say(text)

@@ -141,8 +141,8 @@ class Device(NamedTuple):
     """Decides which serving engines and container images run on it."""
     generation: str = ""
     """Key of data/measured/generations.toml; empty: that of the device whose rates it takes."""
-    written: dict[str, Any] = {}
-    """Content of its file, which datasets keep; empty for a shipped device."""
+    data: dict[str, Any] = {}
+    """Content of its file, with whole paths of rates files; a dataset keeps it."""
 
     def slower_under(self, framework: str) -> float:
         """How many times as long kernels take as borrowed rates say.
@@ -191,15 +191,14 @@ def load_device(name: Device | str | Path) -> Device:
     path = find("devices", name)
     if (shipped := _SHIPPED.get(path)) is not None:
         return shipped
-    table = read_toml(path)
-    device = device_of(table, path)
+    data = read_toml(path)
+    rates = data.get("rates")
+    if isinstance(rates, dict) and isinstance(files := rates.get("files"), list):
+        rates["files"] = [str(path.parent.resolve() / str(name)) for name in files]
+    device = device_of(data, path)
     if path in known("devices").values():
         _SHIPPED[path] = device
-        return device
-    if device.rates:
-        files = [str(place.absolute()) for place in device.rates]
-        table["rates"] = table["rates"] | {"files": files}
-    return device._replace(written=table)
+    return device
 
 
 def load_devices(names: Iterable[Device | str | Path], place: str) -> list[Device]:
@@ -219,7 +218,7 @@ def load_devices(names: Iterable[Device | str | Path], place: str) -> list[Devic
     devices: dict[str, Device] = {}
     for device in map(load_device, names):
         known_as = devices.setdefault(device.name, device)
-        if known_as._replace(written={}) != device._replace(written={}):
+        if known_as._replace(data={}) != device._replace(data={}):
             raise InputError(
                 f'{place}: device "{device.name}": two different devices have this name: '
                 "expected another name in the file of one"
@@ -227,22 +226,23 @@ def load_devices(names: Iterable[Device | str | Path], place: str) -> list[Devic
     return list(devices.values())
 
 
-def device_of(table: dict[str, Any], path: str | Path) -> Device:
+def device_of(data: dict[str, Any], path: str | Path) -> Device:
     """A device from the content of its file.
 
     Parameters
     ----------
-    table : dict
+    data : dict
+        The file's tables.
     path : str or Path
-        Where it stands, for messages; paths of its rates are relative to its folder.
+        Name of the file in messages.
 
     Raises
     ------
     InputError
-        When it is not valid.
+        When the content is not valid.
     """
     try:
-        file = DeviceFile.model_validate(table)
+        file = DeviceFile.model_validate(data)
     except ValidationError as error:
         raise from_validation(path, error, DeviceFile.model_fields) from None
     named = {name: getattr(file, name) for name in DeviceFile.model_fields}
@@ -280,10 +280,11 @@ def device_of(table: dict[str, Any], path: str | Path) -> Device:
         else None,
         measured=file.rates.measured,
         like=file.rates.like,
-        rates=tuple(Path(path).parent / name for name in file.rates.files),
+        rates=tuple(Path(name) for name in file.rates.files),
         maker=file.maker,
         generation=file.generation,
         slower=file.rates.slower,
+        data=data,
     )
 
 

@@ -18,7 +18,7 @@ from sweepengine.grid.checks import (
     refused_input,
     shown,
 )
-from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS, PHASES, RANGES
+from sweepengine.grid.columns import AXIS_TEXTS, DEVICE_OUTPUTS, OUTPUTS, PHASES, RANGES
 from sweepengine.grid.shorthand import joint_values
 
 
@@ -47,11 +47,6 @@ def output_names(model: Model) -> tuple[str, ...]:
     return _OUTPUTS[model.has_vision, bool(model.devices)]
 
 
-def stored_names(model: Model) -> tuple[str, ...]:
-    """Output columns of a model that datasets store."""
-    return tuple(name for name in output_names(model) if name not in RANGES)
-
-
 _OUTPUTS = {
     (vision, timed): tuple(
         column.name
@@ -61,6 +56,22 @@ _OUTPUTS = {
     for vision in (False, True)
     for timed in (False, True)
 }
+
+
+def axis_texts(model: Model) -> tuple[str, ...]:
+    """Columns of texts of the joint axes that a model has."""
+    has = {"mode": bool(model.modes) and model.has["crops"], "crops": model.has["crops"]}
+    return tuple(column.name for column in AXIS_TEXTS if has.get(column.name, True))
+
+
+def column_names(model: Model) -> tuple[str, ...]:
+    """All columns of a model: inputs, texts of joint axes, outputs."""
+    return (*model.inputs, *axis_texts(model), *output_names(model))
+
+
+def stored_names(model: Model) -> tuple[str, ...]:
+    """Columns of a model that datasets store."""
+    return tuple(name for name in column_names(model) if name not in RANGES)
 
 
 def phases_of(model: Model) -> tuple[str, ...]:
