@@ -47,7 +47,7 @@ def searches(draw):
 
 
 @pytest.mark.slow
-@examples(12)
+@examples(3)
 @given(searches())
 def test_law_searches_answer_in_json_or_refuse_in_one_line(words):
     status, out, error = outcome(words)
@@ -57,7 +57,7 @@ def test_law_searches_answer_in_json_or_refuse_in_one_line(words):
         assert strict(out)
 
 
-@examples(6)
+@examples(2)
 @given(st.data())
 def test_law_slo_and_plan_of_any_grid_answer_or_refuse_in_one_line(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("answers")

@@ -29,7 +29,7 @@ def both(name, point, changed):
     return one, other
 
 
-@examples(25)
+@examples(8)
 @given(points())
 def test_law_roofline_is_never_above_measured_kernels(drawn):
     """But for what fitted factors of a serving engine shorten: its overlap, its activated experts.
@@ -50,7 +50,7 @@ def test_law_roofline_is_never_above_measured_kernels(drawn):
     assert above == {}
 
 
-@examples(20)
+@examples(6)
 @given(points(), st.sampled_from(["batch_size", "decode_steps", "prompt_tokens", "text_tokens"]),
        st.sampled_from([1, 2, 16, 333]))  # fmt: skip
 def test_law_more_work_costs_no_less(drawn, grown, more):
@@ -68,7 +68,7 @@ def test_law_more_work_costs_no_less(drawn, grown, more):
     assert one["fits"] == (point["batch_size"] <= one["largest_batch"])
 
 
-@examples(20)
+@examples(6)
 @given(points(), st.sampled_from(["batch_size", "prompt_tokens", "text_tokens", "decode_steps"]),
        st.sampled_from([1, 2, 16, 333]))  # fmt: skip
 def test_law_more_work_takes_no_less_time(drawn, grown, more):
@@ -82,7 +82,7 @@ def test_law_more_work_takes_no_less_time(drawn, grown, more):
     assert less == {}
 
 
-@examples(20)
+@examples(6)
 @given(points(rare={}), st.sampled_from(["tensor_tflops", "bandwidth_gbs", "memory_gb"]))
 def test_law_better_device_is_no_slower(drawn, figure):
     name, point = drawn
@@ -98,7 +98,7 @@ def test_law_better_device_is_no_slower(drawn, figure):
     assert one["largest_batch"] <= other["largest_batch"]
 
 
-@examples(15)
+@examples(4)
 @given(points(rare={}))
 def test_law_more_devices_hold_no_more_each(drawn):
     name, point = drawn

@@ -45,7 +45,7 @@ def copies(tmp_path_factory):
     return {name: write_copy(name) for name in DEVICES}
 
 
-@examples(15)
+@examples(6)
 @given(points())
 def test_law_copied_device_is_the_device(copies, drawn):
     name, point = drawn
@@ -55,7 +55,7 @@ def test_law_copied_device_is_the_device(copies, drawn):
     assert one is None or alike(one, copy) == {}
 
 
-@examples(15)
+@examples(6)
 @given(points(FLAT), st.data())
 def test_law_model_renamed_and_split_into_groups_is_the_model(drawn, data):
     name, point = drawn
@@ -73,7 +73,7 @@ def test_law_model_renamed_and_split_into_groups_is_the_model(drawn, data):
     assert one is None or alike(one, other) == {}
 
 
-@examples(15)
+@examples(6)
 @given(points(), st.data())
 def test_law_what_is_named_explicitly_is_the_default(drawn, data):
     name, point = drawn
@@ -93,7 +93,7 @@ def test_law_what_is_named_explicitly_is_the_default(drawn, data):
     assert one is None or alike(one, other) == {}
 
 
-@examples(10)
+@examples(4)
 @given(points(rare={}), st.lists(st.integers(1, 300), min_size=2, max_size=6), st.randoms())
 def test_law_rows_of_a_frame_know_nothing_of_each_other(drawn, batches, order):
     name, point = drawn
@@ -109,7 +109,7 @@ def test_law_rows_of_a_frame_know_nothing_of_each_other(drawn, batches, order):
         assert alike(alone, {column: one[column][0] for column in alone}) == {}
 
 
-@examples(15)
+@examples(6)
 @given(points(), st.integers(2, 9))
 def test_law_batch_of_n_is_n_sequences(drawn, n):
     name, point = drawn

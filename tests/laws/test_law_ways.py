@@ -34,7 +34,7 @@ def scanned(path):
     return se.scan(path).collect().row(0, named=True)
 
 
-@examples(12)
+@examples(5)
 @given(points())
 def test_law_frames_grids_and_queries_say_what_a_point_says(folder, drawn):
     name, point = drawn
@@ -60,7 +60,7 @@ def flags(point):
     ]
 
 
-@examples(12)
+@examples(5)
 @given(points())
 def test_law_explain_says_what_a_point_says(drawn):
     name, point = drawn
@@ -97,7 +97,7 @@ def sums(line):
         sums(part)
 
 
-@examples(8)
+@examples(4)
 @given(points())
 def test_law_totals_are_the_sums_of_rows(drawn):
     name, point = drawn
@@ -116,7 +116,7 @@ def test_law_totals_are_the_sums_of_rows(drawn):
         assert phase["total_s"] == pytest.approx(bounds, rel=1e-9)
 
 
-@examples(8)
+@examples(4)
 @given(points(rare={}))
 def test_law_slo_says_what_a_point_says(folder, drawn):
     name, point = drawn
@@ -137,7 +137,7 @@ def test_law_slo_says_what_a_point_says(folder, drawn):
         assert found.best["largest_batch"] == one["largest_batch"]
 
 
-@examples(4)
+@examples(2)
 @given(points())
 def test_law_formats_of_a_query_hold_one_table(folder, drawn):
     name, point = drawn
