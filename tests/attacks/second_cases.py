@@ -1,7 +1,7 @@
 """Attacks that came of asking one question in two ways, and of files and signals around a run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.attacks.attack import GRID, Attack
@@ -34,6 +34,16 @@ def command_on(command: str, grid: str) -> list[str]:
     return [command, grid, *more.get(command, [])]
 
 
+def instead(make: Callable[[Path], object]) -> Callable[[Path], object]:
+    """What makes something in the place of a file that may be there."""
+
+    def replace(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        make(path)
+
+    return replace
+
+
 def locks() -> Iterator[Attack]:
     """What stands in the place of a lock."""
     for name, make in {"pipe": fifo, "dangling link": link_to("nowhere"),
@@ -41,7 +51,7 @@ def locks() -> Iterator[Attack]:
                        "loop": link_to(".lock")}.items():  # fmt: skip
         for place in ("new", "data"):
             yield Attack("locks", f"{name} in {place}", ["run", "g.toml", "--out", place],
-                         {f"{place}/.lock": make}, says=".lock")  # fmt: skip
+                         {f"{place}/.lock": instead(make)}, says=".lock")  # fmt: skip
 
 
 def devices() -> Iterator[Attack]:
