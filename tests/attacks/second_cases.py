@@ -141,9 +141,9 @@ def versions() -> Iterator[Attack]:
 def machines() -> Iterator[Attack]:
     """Compilers that are off, sizes without end, and processes that are stopped and continued."""
     for command in ("query", "run", "slo"):
-        words = command_on(command, "x.toml")
+        words = command_on(command, "x.toml") + ["--sort", "decode_steps"] * (command == "query")
         yield Attack("machines", f"{command} without a compiler", words, {"x.toml": MANY},
-                     says="NUMBA_DISABLE_JIT", variables={"NUMBA_DISABLE_JIT": "1"})  # fmt: skip
+                     says="NUMBA_DISABLE_JIT", variables={"NUMBA_DISABLE_JIT": "1"}, leaves=["new"])  # fmt: skip
     words = {"query": "query x.toml --sort decode_steps", "count": "query x.toml --select 'count(*) AS n'",
              "slo": "slo x.toml --device l4 --ttft 1 --tpot 1", "report": "report x.toml --out page",
              "export": "query x.toml --out x.csv", "two": "report x.toml g.toml --out page"}  # fmt: skip
@@ -153,11 +153,14 @@ def machines() -> Iterator[Attack]:
     yield Attack("machines", "run of 1e12 points", ["run", "x.toml", "--out", "new"], {"x.toml": HUGE},
                  shell="$SE run x.toml --out new", says="are free", leaves=["new"])  # fmt: skip
     groups = SMALL.replace("[axes]", 'model = "m.toml"\n[axes]') + "batch_size = [1]\n"
-    model = 'extends = "llama-3.1-8b"\nname = "m"\ndescription = ""\n[decoder]\nlayers = ['
-    model += ", ".join(['[1, "full", "dense"]'] * 20_000) + "]\n"
+    model = 'extends = "llama-3.1-8b"\nname = "m"\ndescription = ""\n[decoder]\nlayers = [%s]\n'
+    model += "[decoder.attention.window]\nheads = 32\nkey_value_heads = 8\nkey_width = 128\nwindow = 64\n"
+    equal, other = '[1, "full", "dense"]', '[1, "window", "dense"]'
     for line in (["plan", "x.toml"], ["models", "m.toml"], ["fit", "m.toml", "--device", "l4"]):
-        yield Attack("machines", f"{line[0]} of 20,000 groups", line, {"x.toml": groups, "m.toml": model},
-                     says="m.toml")  # fmt: skip
+        for name, kinds, status in (("equal", [equal, equal], 0), ("different", [equal, other], 2)):
+            layers = {"x.toml": groups, "m.toml": model % ", ".join(kinds * 10_000)}
+            yield Attack("machines", f"{line[0]} of 20,000 {name} groups", line, layers, (status,),
+                         says="m.toml" if status else "")  # fmt: skip
     stopped = {"query": "query x.toml --select 'sum(decode_tensor_flops) AS s'",
                "run": "run x.toml --out new", "fit": "fit llama-3.1-8b --device l4",
                "slo": "slo x.toml --device l4 --ttft 9 --tpot 9", "export": "query x.toml --out x.csv",
