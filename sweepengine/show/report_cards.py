@@ -102,7 +102,7 @@ def _meets(source: Source, devices: Sequence[Device]) -> Card:
         answers = find_answers(source, devices, LatencyTargets(ttft, tpot))
     except InputError as error:  # points state their devices, or need links that one lacks
         return Card(title, [("", str(error).removeprefix("slo: "))])
-    notes = "; ".join(dict.fromkeys(answer.basis for answer in answers))
+    notes = "; ".join(dict.fromkeys(note for a in answers for note in (a.basis, *a.assumed)))
     lines = [(answer.device.name, _answer_text(answer)) for answer in answers]
     return Card(f"{title} within TTFT {ttft:g} s and TPOT {tpot * 1000:g} ms", lines, notes)
 

@@ -45,7 +45,9 @@ def _scatter(collection: str, runs: Sequence["JudgedRun"]) -> alt.TopLevelMixin:
     medians = frame.group_by("time", maintain_order=True).agg(errors.median())
     texts = [f"{time} {error:.0f} %" for time, error in medians.rows()]
     title = f"{COLLECTIONS[collection]}: {' and '.join(texts)} off in the median"
-    note = f"{len(runs):,} held-out runs, disaggregated ones included; dashed: equal"
+    note = (
+        f"{len(runs):,} held-out runs, disaggregated and speculative ones included; dashed: equal"
+    )
     return styled(drawn, title, note)
 
 
