@@ -32,8 +32,6 @@ RARE = {
     "link_bandwidth_gbs": (50.0, 2000.0),
 }
 """Inputs that most points leave at their defaults, and values of them."""
-SPELLED = ("layout", "precision", "crops", "image")
-"""Inputs of several columns."""
 
 
 def sizes(most, least=1):

@@ -13,7 +13,7 @@ from sweepengine.query.sources import open_source
 from sweepengine.search.options import EngineOptions, LatencyTargets, SloOptions
 from sweepengine.search.slo import find_answers
 from tests.fuzz import examples, outcome
-from tests.laws.drawn import SPELLED, alike, answer, grid_text, points
+from tests.laws.drawn import alike, answer, grid_text, points
 
 FLAGS = {
     "framework_version": "--engine-version",
@@ -155,4 +155,3 @@ def test_law_formats_of_a_query_hold_one_table(folder, drawn):
         assert (table is None) == (first is None)
         for one, other in zip(first or [], table or [], strict=True):
             assert alike(one, other) == {}
-            assert not set(SPELLED) & one.keys()
