@@ -54,7 +54,8 @@ attack: .venv/everything
 	SWEEPENGINE_KILLS=50 $(BIN)/pytest -k "killed or interrupted_scan" tests/store tests/cli
 
 fuzz: .venv/everything
-	SWEEPENGINE_FUZZ=$(FUZZ) $(BIN)/pytest $(PARALLEL) --hypothesis-profile=explore -k robust tests/cli
+	SWEEPENGINE_FUZZ=$(FUZZ) $(BIN)/pytest $(PARALLEL) --hypothesis-profile=explore \
+		-k "robust or law_" tests/cli tests/laws
 
 mutants: .venv/everything
 	$(BIN)/python -m tests.mutations

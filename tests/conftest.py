@@ -1,8 +1,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -22,6 +24,13 @@ settings.register_profile(
 )
 settings.register_profile("explore", settings.get_profile("ours"), derandomize=False)
 settings.load_profile("ours")
+
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    # As in the background of a script, where commands that tests start would ignore it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODELS = ("deepseek-ocr-3b", "deepseek-ocr-3b-modelmeter")
 

@@ -121,6 +121,15 @@ def test_every_claim_names_commands_that_are_there(root):
             assert named, command
 
 
+def test_every_invariant_names_a_test_that_is_there(root):
+    text = (root / "docs" / "checked.md").read_text()
+    table = text.split("## What always holds")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| .+ \| `(tests/\S+\.py)::(test_\w+)` \|$", table, re.M)
+    assert [int(number) for number, *_ in rows] == list(range(1, table.count("\n| ")))
+    for _, path, name in rows:
+        assert f"def {name}(" in (root / path).read_text(), name
+
+
 def test_readme_is_read_in_five_minutes(root):
     assert (root / "README.md").read_text().count("\n") < 200
 

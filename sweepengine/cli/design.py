@@ -8,6 +8,7 @@ import click
 from sweepengine.cli.options import as_json_option, chart_option, options_of
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import GridTargets, ServingAssumptions
+from sweepengine.show.sizes import say_size
 from sweepengine.show.terminal import say, say_json
 
 
@@ -27,6 +28,7 @@ def design(grid: str, chart: Path | None, as_json: bool, **given: Any) -> None:
     from sweepengine.search.targets import targets_of
 
     loaded = load_grid(grid)
+    say_size("design", loaded.points)
     of_grid = (loaded.targets.ttft_s, loaded.targets.tpot_s)
     targets = targets_of("design", record_of(GridTargets, given), of_grid)
     designs = find_designs(loaded, targets, record_of(ServingAssumptions, given))

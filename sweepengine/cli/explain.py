@@ -37,7 +37,7 @@ def explain(
     from sweepengine.costs.time_parts import time_parts
     from sweepengine.costs.timeline import timeline
     from sweepengine.data.acceptance import acceptance_text
-    from sweepengine.data.devices import load_device
+    from sweepengine.data.devices import load_devices
     from sweepengine.data.drafts import with_drafts
     from sweepengine.data.models import load_model
     from sweepengine.data.speeds import timing_target
@@ -63,7 +63,7 @@ def explain(
         for name, value in point._asdict().items()
         if name in loaded.inputs
     }
-    devices = [on_device(loaded, in_engine, load_device(name)) for name in device_names]
+    devices = [on_device(loaded, in_engine, one) for one in load_devices(device_names, "explain")]
     timelines = [
         timeline(loaded, in_engine, timing_target(one.device, options.framework, options.times))
         for one in devices

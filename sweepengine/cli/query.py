@@ -63,7 +63,8 @@ def query(
     if kind == "parquet" and out is None and sys.stdout.isatty():
         raise InputError("query: --format parquet cannot be printed: expected --out FILE")
     source = joined(open_sources(grid_or_dir))
-    say_size("query", source.point_count)
+    if kind != "table" or any((where, select, group_by, sort)):  # else the first points suffice
+        say_size("query", source.point_count)
     if kind != "table":
         write_frames(find(source, where, select, group_by, sort, top), kind, out)
         return

@@ -38,13 +38,17 @@ def report(
 
     A grid of several models gives a page that compares them.
     """
+    from sweepengine.grid.files import load_grids
     from sweepengine.query.sources import open_sources
-    from sweepengine.show.model_comparison import write_model_comparison
-    from sweepengine.show.report import write_report
 
     options = record_of(ReportOptions, given)
     sources = open_sources(grids_or_dirs[0]) if len(grids_or_dirs) == 1 else ()
-    say_size("report", sum(source.point_count for source in sources))
+    others = [] if sources else [place for place in grids_or_dirs if not Path(place).is_dir()]
+    points = [grid.points for place in others if "://" not in place for grid in load_grids(place)]
+    say_size("report", sum(points, sum(source.point_count for source in sources)))
+    from sweepengine.show.model_comparison import write_model_comparison
+    from sweepengine.show.report import write_report
+
     if len(sources) > 1:
         if reference is not None or against is not None:
             raise click.UsageError("--reference and --against: expected a grid of one model")

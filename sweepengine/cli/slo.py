@@ -14,6 +14,7 @@ from sweepengine.cli.options import (
 )
 from sweepengine.search.declarations import record_of
 from sweepengine.search.options import GridTargets, SloOptions
+from sweepengine.show.sizes import say_size
 from sweepengine.show.terminal import say, say_json, show_answers
 
 
@@ -36,6 +37,7 @@ def slo(
     **given: Any,
 ) -> None:
     """Find the points that meet TTFT and TPOT on devices, and the highest throughput of them."""
+    from sweepengine.data.devices import load_devices
     from sweepengine.query.sources import open_sources
     from sweepengine.query.sql import filtered
     from sweepengine.search.money import price_source
@@ -43,11 +45,12 @@ def slo(
     from sweepengine.search.targets import targets_of
 
     options = record_of(SloOptions, given)
-    found = []
-    for source in open_sources(grid_or_dir):
+    found, sources = [], open_sources(grid_or_dir)
+    say_size("slo", sum(source.point_count for source in sources))
+    for source in sources:
         of_grid = (source.targets.ttft_s, source.targets.tpot_s)
         targets = targets_of("slo", record_of(GridTargets, given), of_grid)
-        devices = [source.device(name) for name in dict.fromkeys(device_names)]
+        devices = load_devices(map(source.device, device_names), "slo")
         chosen = source if where is None else filtered(source, "slo: --where", where)
         found.append((chosen, targets, find_answers(chosen, devices, targets, options)))
     if chart is not None:

@@ -30,7 +30,7 @@ from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
-from sweepengine.formulas.points import Point, Tokens, tokens_of
+from sweepengine.formulas.points import INPUTS, Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.speculation import A_TOKEN
@@ -218,9 +218,20 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     case = Case(point.weight_format, layout_of(point), continuous, point.batch_size == 1,
                 point.images > 0, speculative=point.draft_tokens > 0)  # fmt: skip
     errors = ranges(error_class(arch, place, case), seconds.ttft, seconds.tpot)
-    based_on = basis(arch, place, continuous, case)
+    based_on = basis(arch, place, continuous, case) + _unlike_times(point)
     steps = point.decode_steps * A_TOKEN / step_of(point).accepted
     return Timeline(arch, point, place, based_on, seconds, steps, operators, engine, errors)
+
+
+def _unlike_times(point: Point) -> str:
+    """Return a remark on choices of a point that change its counts and not its times."""
+    unlike = [
+        f"{name} = {INPUTS[name].shown(value)}"
+        for name in ("attention", "latent")
+        if (value := getattr(point, name)) != INPUTS[name].default
+    ]
+    said = f"; {' and '.join(unlike)} changes counts alone: times are of fused kernels"
+    return said if unlike else ""
 
 
 def _group_title(known: OperatorId, titles: tuple[str, ...], views: tuple[str, str]) -> str:
@@ -269,9 +280,13 @@ def _without_skipped_work(
 
 
 def _bound(known: OperatorId, line: CostLine | None, device: Device, point: Point) -> str:
-    """Return the peak of the data sheet that an operator needs most time at."""
-    if line is None:  # the hand-over to the next pipeline stage stands in no line
-        return LINKS if known.operator == "collectives" else FIXED
+    """Return the peak of the data sheet that an operator needs most time at.
+
+    Operators without a line have no counted FLOPs: those that hand activations on to the next
+    pipeline stage, and those that move activations and that the accounting of a model leaves out.
+    """
+    if line is None:
+        return LINKS if known.operator == "collectives" else MEMORY
     peak = device.tensor_flops_per_s
     if known.operator in QUANTISED and known.phase != "vision":
         taken = row_of(FORMAT_NAMES[point.activation_format]).get("peak", "bf16")

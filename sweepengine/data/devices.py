@@ -1,6 +1,7 @@
 """A device's peaks: TOML file -> validated -> frozen `Device`."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -198,6 +199,31 @@ def load_device(name: Device | str | Path) -> Device:
     if path in known("devices").values():
         _SHIPPED[path] = device
     return device
+
+
+def load_devices(names: Iterable[Device | str | Path], place: str) -> list[Device]:
+    """Load devices (`load_device`), each once.
+
+    Parameters
+    ----------
+    names : iterable of str, Path or Device
+    place : str
+        Name of the command or file, for messages.
+
+    Raises
+    ------
+    InputError
+        As `load_device`, and when two different devices have one name.
+    """
+    devices: dict[str, Device] = {}
+    for device in map(load_device, names):
+        known_as = devices.setdefault(device.name, device)
+        if known_as._replace(data={}) != device._replace(data={}):
+            raise InputError(
+                f'{place}: device "{device.name}": two different devices have this name: '
+                "expected another name in the file of one"
+            )
+    return list(devices.values())
 
 
 def device_of(data: dict[str, Any], path: str | Path) -> Device:

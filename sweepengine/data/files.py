@@ -152,12 +152,17 @@ def find(kind: str, name: str | Path) -> Path:
     Raises
     ------
     InputError
-        When there is no such file; the message names the nearest shipped one, else all of them.
+        When there is no such file (the message names the nearest shipped one, else all of them), or
+        a folder has both the name of a shipped model and a model file.
     """
-    shipped = known(kind)
+    shipped, path = known(kind), Path(name)
     if str(name) in shipped:
+        if exists(path / CONFIG):
+            raise InputError(
+                f"{name}: a shipped {kind.removesuffix('s')} and the folder here with a {CONFIG} "
+                f"have this name: expected ./{name} for the folder, or another name of it"
+            )
         return shipped[str(name)]
-    path = Path(name)
     if str(name) and exists(path / CONFIG):
         return path / CONFIG
     if path.suffix in (".toml", ".json") or exists(path):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepengine.data import serving_engines
-from sweepengine.data.devices import GIGA, STORED_BYTES, TERA, Device, load_device
+from sweepengine.data.devices import GIGA, STORED_BYTES, TERA, Device, load_devices
 from sweepengine.data.errors import InputError
 from sweepengine.data.kernels import ModelKernels, Shapes, shapes_of
 from sweepengine.data.models import Model
@@ -101,12 +101,12 @@ def on_devices(model: Model, names: Sequence[Device | str | Path], times: str = 
     Raises
     ------
     InputError
-        When a device is unknown, or has no rates for "silicon".
+        When a device is unknown, or has no rates for "silicon", or two have one name.
     """
-    devices = {device.name: device for device in map(load_device, names)}
-    for device in devices.values():
+    devices = load_devices(names, "devices")
+    for device in devices:
         timing_target(device, times=times or None)
-    return model._replace(devices=tuple(devices.values()), times=times)
+    return model._replace(devices=tuple(devices), times=times)
 
 
 def target_of_point(model: Model, point: Point, several: int = 1) -> TimingTarget:

@@ -21,6 +21,7 @@ from numba.core import config
 from numba.core.caching import IndexDataCacheFile
 from numba.extending import register_jitable
 
+from sweepengine.data.errors import InputError
 from sweepengine.formulas.cost import FORMULAS
 
 PACKAGE = "sweepengine."
@@ -46,9 +47,17 @@ def _register_formulas() -> None:
 
 
 def compiled(part: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Compile a function at its first call, without the GIL, and cache it for `part`."""
+    """Compile a function at its first call, without the GIL, and cache it for `part`.
+
+    Raises
+    ------
+    InputError
+        Where the environment switches Numba's compiler off; integers would overflow in silence.
+    """
 
     def decorate(function: Any) -> Callable[..., None]:
+        if config.DISABLE_JIT:  # type: ignore[attr-defined]
+            raise InputError("NUMBA_DISABLE_JIT: remove it, as points need compiled code")
         _register_formulas()
         try:
             with _compiled_into(_cache_folder(part, function)):

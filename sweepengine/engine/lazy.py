@@ -8,6 +8,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sweepengine.data.models import Model
+from sweepengine.engine import interrupts
 from sweepengine.engine.compute import backend_for
 from sweepengine.engine.threads import begin, cores, in_order
 from sweepengine.engine.typed import (
@@ -117,7 +118,10 @@ def grid_frames(
     rows = CHUNK_ROWS if n_rows is None else min(CHUNK_ROWS, n_rows)
     points = min(n_rows or grid.points, grid.points)
     chunks = first_chunks(grid, points, rows)
-    yield from computed_frames(grid.model, chunks, columns, remaining, backend_for(points), wide)
+    found = computed_frames(grid.model, chunks, columns, remaining, backend_for(points), wide)
+    for frame in found:
+        interrupts.check()  # a scan that Polars drives does not come back to the main thread
+        yield frame
 
 
 def computed_frames(

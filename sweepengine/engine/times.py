@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import speeds_of, target_of_point
+from sweepengine.engine import interrupts
 from sweepengine.engine.records import flat
 from sweepengine.engine.tables import (
     LAYOUT_COLUMNS,
@@ -43,6 +44,8 @@ RATE_COLUMNS = ("device", "framework", "weight_format", "activation_format", "ca
 DEVICE_FACTORS = [LAYOUT_COLUMNS.index(f"{name}_parallel") for name in
                   ("tensor", "pipeline", "data")]  # fmt: skip
 """Columns of a layout whose product are its devices."""
+PIECE_ROWS = 1 << 14
+"""Rows whose passes are timed between two looks for a signal: half a second on one core."""
 PREFILLED = ("share", "setting", "tokens", "cached", "filled", "features")
 """Fields of `kernel_times.Row` that decide how long a prefill takes."""
 ENGINE_COLUMNS = (*RATE_COLUMNS, *LAYOUT_COLUMNS, "chunk_tokens")
@@ -196,7 +199,10 @@ def _of_passes(
     like = (*PREFILLED, "engine", "batch")
     keys = [by_name[name] for name in reversed(like) if np.ptp(by_name[name])]
     order = np.lexsort(keys) if keys else np.arange(len(rows))
-    fill_passes(shares.around, shares.groups, places, rows, rates, constants, order, table)
+    for start in range(0, len(order), PIECE_ROWS):
+        interrupts.check()  # a call of compiled code goes on to its end
+        piece = order[start : start + PIECE_ROWS]
+        fill_passes(shares.around, shares.groups, places, rows, rates, constants, piece, table)
     return TimeTables(table, rows, constants, spans)
 
 

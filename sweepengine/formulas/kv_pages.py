@@ -98,6 +98,7 @@ def pages_of(
     Pool
         Bytes of a block, and the page groups.
     """
+    groups = [group for group in groups if group.layers]  # a stage may have none of a kind
     split = split or max((group.attention.cache_devices for group in groups), default=1)
     compressed = any(group.attention.stride for group in groups)
     latent = any(group.attention.latent for group in groups)

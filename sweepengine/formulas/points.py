@@ -114,7 +114,16 @@ class Point(NamedTuple):
     ]
     attention: Annotated[
         int,
-        Input("", "attention implementation: eager or flash", 1, 0, 1, 1, False, ATTENTIONS),
+        Input(
+            "",
+            "attention implementation: eager or flash; times are of fused kernels",
+            1,
+            0,
+            1,
+            1,
+            False,
+            ATTENTIONS,
+        ),
     ]
     prompt_tokens: Annotated[
         int, Input("tokens", "tokens of the prompt", 1024, 1, 10_000_000, needs="text")
@@ -127,7 +136,7 @@ class Point(NamedTuple):
         Input(
             "",
             "latent attention of decode steps: expanded as transformers runs it, or "
-            "absorbed as engines do",
+            "absorbed as engines do; times are of absorbed steps",
             1,
             0,
             1,

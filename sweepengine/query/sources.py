@@ -20,7 +20,7 @@ from sweepengine.engine.typed import type_of
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import MODEL_AXIS
 from sweepengine.grid.columns import PHASES, RANGES, SCHEMA_VERSION
-from sweepengine.grid.files import load_grids
+from sweepengine.grid.files import load_grids, shipped_grids
 from sweepengine.grid.grid import Grid, Targets
 from sweepengine.grid.points import column_names, stored_names
 from sweepengine.query.reading import collected, told
@@ -128,16 +128,18 @@ def open_source(place: str | Path) -> Source:
 def open_sources(place: str | Path) -> tuple[Source, ...]:
     """As `open_source`, of any number of models: a source each, in their order.
 
-    A folder of datasets, as a run of a grid of several models writes it, has one a model.
+    A folder of datasets, as a run of a grid of several models writes it, has one a model. A folder
+    without datasets does not hide the shipped grid of its name.
 
     Raises
     ------
     InputError
         As `open_source`.
     """
-    if "://" in str(place) or Path(place).is_dir():
-        from sweepengine.store.runs import datasets_of
+    from sweepengine.store.runs import datasets_of, holds_datasets
 
+    hidden = str(place) in shipped_grids() and not holds_datasets(place)
+    if "://" in str(place) or (Path(place).is_dir() and not hidden):
         return tuple(_open_dataset(folder) for folder in datasets_of(place))
     return tuple(_of_grid(grid) for grid in load_grids(place))
 

@@ -10,7 +10,7 @@ from sweepengine.costs.spec_sheet import formats_text
 from sweepengine.costs.time_parts import TimeParts, time_parts
 from sweepengine.costs.timeline import timeline
 from sweepengine.data.basis import basis
-from sweepengine.data.devices import Device, load_device
+from sweepengine.data.devices import Device, load_devices
 from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
@@ -150,7 +150,7 @@ def find_fit(
     (precision,) = read_precisions("fit", loaded, [options.precision])
     layouts = None if options.layout is None else read_layouts("fit", loaded, [options.layout])
     cards = []
-    for device in map(load_device, devices):
+    for device in load_devices(devices, "fit"):
         timing = timing_target(device, options.framework, options.times)
         cards.append(_card(loaded, timing, layouts, precision, lengths, options, speculation))
     assumed = formats_text(loaded.architecture)

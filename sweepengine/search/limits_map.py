@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.data.basis import basis
-from sweepengine.data.devices import Device, load_device
+from sweepengine.data.devices import Device, load_devices
 from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, load_model
@@ -133,7 +133,7 @@ def find_maps(
     }
     panels = []
     progress.begin("points", len(batches) * len(values) * len(devices))
-    for device in map(load_device, devices):
+    for device in load_devices(devices, "map"):
         timing = timing_target(device, options.framework, options.times)
         grid = search_grid(loaded, timing, axes, lengths, "map", options.engine)
         panels.append(_panel(grid, timing, column, options))

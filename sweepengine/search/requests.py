@@ -86,12 +86,26 @@ def read_frame(path: Path) -> pl.DataFrame:
             return pl.read_parquet(path, glob=False)
         if path.suffix == ".jsonl":
             return pl.read_ndjson(path, infer_schema_length=None)
-        return pl.read_csv(path, infer_schema_length=None, glob=False)
+        return _stripped(pl.read_csv(path, infer_schema_length=None, glob=False))
     except PolarsError as error:
         reason = " ".join(str(error).splitlines()[0].split()) if str(error) else "is empty"
         raise InputError(f"{path}: cannot be read: {reason}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _stripped(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table from CSV without spaces around names and values, which hide numbers from readers."""
+    columns = []
+    for column in frame.rename(str.strip).iter_columns():
+        if column.dtype == pl.String:
+            column = column.str.strip_chars()
+            kinds = (pl.Int64(), pl.Float64())
+            numbers = (column.cast(kind, strict=False) for kind in kinds)
+            lossless = (n for n in numbers if n.null_count() == column.null_count())
+            column = next(lossless, column)
+        columns.append(column)
+    return pl.DataFrame(columns)
 
 
 def longest_tokens(model: Model, timing: TimingTarget, lengths: Lengths) -> int:

@@ -9,7 +9,7 @@ import polars as pl
 from sweepengine.costs.device_memory import memory_on
 from sweepengine.costs.device_times import AT_PEAK, MEASURES, Achievable, slowed, times_on
 from sweepengine.data.basis import basis
-from sweepengine.data.devices import Device
+from sweepengine.data.devices import Device, load_devices
 from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import TimingTarget, timing_target
@@ -103,6 +103,7 @@ def find_answers(
     checked("slo", options)
     prices = prices_of("slo", options.prices, options.price_list, names)
     achievable = Achievable(options.compute_fraction, options.bandwidth_fraction)
+    load_devices([*source.loaded.devices, *devices], "slo")
     for device in devices:
         timed = source.loaded.device_names
         if timed and device.name not in timed:

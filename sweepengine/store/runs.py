@@ -123,10 +123,23 @@ def run(
 
 def datasets_of(place: str | Path) -> tuple[str | Path, ...]:
     """The dataset of a place, or those that a run of a grid of several models wrote there."""
-    if "://" in str(place) or any((Path(place) / name).exists() for name in MANIFESTS):
+    if "://" in str(place) or _is_dataset(place):
         return (place,)
-    inside = {path.parent for name in MANIFESTS for path in Path(place).glob(f"*/{name}")}
-    return tuple(sorted(inside)) or (place,)
+    return tuple(_inside(place)) or (place,)
+
+
+def holds_datasets(place: str | Path) -> bool:
+    """Whether a local folder is a dataset, or holds some."""
+    return _is_dataset(place) or bool(_inside(place))
+
+
+def _is_dataset(place: str | Path) -> bool:
+    return any((Path(place) / name).exists() for name in MANIFESTS)
+
+
+def _inside(place: str | Path) -> list[Path]:
+    """Datasets in a folder, one for each model."""
+    return sorted({path.parent for name in MANIFESTS for path in Path(place).glob(f"*/{name}")})
 
 
 def _run(

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from tests.attacks.attack import Attack, fresh, outcome, prepare
 from tests.attacks.cases import attacks
+from tests.attacks.second_cases import second_attacks
 
 
 def main() -> None:
     """Run them, say what failed, and exit with 1 where something did."""
     words = sys.argv[1:]
-    chosen = [a for a in attacks() if not words or any(w in f"{a.group} {a.name}" for w in words)]
+    every = [*attacks(), *second_attacks()]
+    chosen = [a for a in every if not words or any(w in f"{a.group} {a.name}" for w in words)]
     began, failures = time.perf_counter(), 0
     with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor(os.cpu_count()) as pool:
         prepared = Path(home) / "prepared"

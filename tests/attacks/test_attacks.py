@@ -8,9 +8,10 @@ import pytest
 from tests import fuzz
 from tests.attacks.attack import fresh, in_own_process, needs_process, outcome, prepare
 from tests.attacks.cases import attacks
+from tests.attacks.second_cases import second_attacks
 
 pytestmark = pytest.mark.slow
-ALL = attacks()
+ALL = [*attacks(), *second_attacks()]
 LONG = ("counting 5e9 points", "cache by several")
 """Take half a minute each; `make attack` runs them with the rest."""
 PART = [attack for attack in ALL[::27] if attack.name not in LONG]

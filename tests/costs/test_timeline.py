@@ -3,6 +3,7 @@ import json
 import pytest
 
 import sweepengine as se
+from sweepengine.costs.roofline import on_device
 from sweepengine.costs.timeline import timeline
 from sweepengine.data.speeds import timing_target
 from sweepengine.grid.points import checked_point
@@ -113,3 +114,24 @@ def test_bad_options_are_one_line(command, more, expected):
     assert (done.returncode, done.stdout) == (2, "")
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "point"),
+    [("llama-3.1-8b", {"pipeline_parallel": 2}), ("deepseek-ocr-3b-modelmeter", {})],
+)
+def test_operators_without_counts_are_bound_by_what_they_move(model, point):
+    """Sends between pipeline stages, and what a model's accounting leaves out."""
+    timed = found(model, point | {"decode_steps": 9}, times="roofline")
+    assert {operator.bound for operator in timed.operators} <= {"compute", "memory", "links"}
+    sends = [one for one in timed.operators if one.id.operator == "collectives"]
+    assert [one.bound for one in sends] == ["links"] * 2 * len(point)
+    on_device(se.load_model(model), checked_point(se.load_model(model), point), timed.place.device)
+
+
+@pytest.mark.parametrize(("name", "value"), [("attention", "eager"), ("latent", "expanded")])
+def test_choice_that_changes_counts_alone_is_named_beside_times(name, value):
+    point = {"tensor_parallel": 8, name: value}
+    timed = found("deepseek-v3", point, "h200")
+    assert f"; {name} = {value} changes counts alone" in timed.basis
+    assert timed.seconds == found("deepseek-v3", {"tensor_parallel": 8}, "h200").seconds

@@ -2,7 +2,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine.costs.peaks import HEADER, TITLE, row_of_device
-from sweepengine.data.devices import GIBI, GIGA
+from sweepengine.data.devices import GIBI, GIGA, load_devices
 from sweepengine.data.files import known
 from sweepengine.data.speeds import with_figures
 from sweepengine.formulas.points import Point
@@ -216,3 +216,11 @@ def test_own_links_need_latency_and_node_and_no_network(grid_file):
     alone = OWN + LINKED[LINKED.index("[devices_a_node]") :]
     with pytest.raises(se.InputError, match="link: required key is missing"):
         se.load_device(grid_file(alone, "own.toml"))
+
+
+def test_two_devices_of_one_name_are_refused(grid_file):
+    own = grid_file(OWN.replace('"own"', '"l4"'), "l4.toml")
+    copy = grid_file(known("devices")["l4"].read_text(), "copy.toml")
+    assert len(load_devices(["l4", str(copy), "l4", "h200"], "fit")) == 2
+    with pytest.raises(se.InputError, match=r'fit: device "l4": two different devices have this'):
+        load_devices(["l4", str(own)], "fit")

@@ -168,3 +168,12 @@ def test_more_groups_than_can_be_costed_in_time_are_one_line(tmp_path):
     path = split_model(tmp_path, "many", layers)
     with pytest.raises(InputError, match="160 groups of layers: expected at most 128"):
         load_model(path)
+
+
+def test_folder_named_like_a_shipped_model_is_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "llama-3.1-8b").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_model("llama-3.1-8b")
+    (tmp_path / "llama-3.1-8b" / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"expected \./llama-3\.1-8b for the folder"):
+        load_model("llama-3.1-8b")

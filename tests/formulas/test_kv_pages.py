@@ -156,3 +156,12 @@ def test_a_model_without_a_kv_cache_takes_no_pool():
     none = LAYER._replace(attention=LAYER.attention._replace(heads=0, key_value_heads=0))
     assert pages_of([none], 64, 2) == Pool(0, (), 1)
     assert sequence_bytes(Pool(0, (), 1), 100) == 0
+
+
+@pytest.mark.parametrize("name", ["deepseek-v4-pro", "gemma-3-27b", "gpt-oss-20b", "qwen3.5-9b"])
+def test_a_pipeline_stage_without_layers_of_a_kind_has_no_pages_of_it(name):
+    arch = load_model(name).architecture
+    first, *others = arch.groups
+    bf16 = cache_bits(arch, CACHE_FORMATS.index("bf16"))
+    some = (first, *(group._replace(layers=0) for group in others))
+    assert pages_of(some, bf16, 2) == pages_of((first,), bf16, 2)

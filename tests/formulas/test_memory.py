@@ -176,7 +176,9 @@ def test_parts_add_up_to_the_room():
     assert memory.activations == max(forward, memory.sampler)
 
 
-@pytest.mark.parametrize("model", ["llama-3.1-8b", "gemma-3-27b", "deepseek-v4-flash"])
+@pytest.mark.parametrize(
+    "model", ["llama-3.1-8b", "gemma-3-27b", "deepseek-v4-flash", "nougat-base"]
+)
 def test_frames_have_the_memory_of_points(model):
     frame = pl.DataFrame({"batch_size": [1, 300, 5000] * 1200, "device": ["h200"] * 3600,
                           "framework": ["vllm", "sglang", "trtllm"] * 1200})  # fmt: skip

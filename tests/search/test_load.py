@@ -115,3 +115,12 @@ def test_deploy_answers_replicas_by_the_hour(tmp_path, command):
     text = command(*asked).stdout
     assert "M/G/c queue (Kimura)" in text
     assert "Replicas of the best plan by the hour" in text
+
+
+def test_spaces_around_names_and_numbers_of_csv_are_left_out(tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_text("prompt, answer ,weight\n300, 70, 0.5\n 400 ,80 ,1\n")
+    spaced = read_lengths(path, load_model("llama-3.1-8b"))
+    path.write_text("prompt,answer,weight\n300,70,0.5\n400,80,1\n")
+    plain = read_lengths(path, load_model("llama-3.1-8b"))
+    assert spaced.values.tolist() == plain.values.tolist()
