@@ -60,7 +60,7 @@ def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
         x=x, y=y, detail="peak:N"
     )  # fmt: skip
     names = alt.Chart(roofs.filter(pl.col("intensity") == high)).mark_text(
-        align="right", dy=-6, fontSize=10, color=GREY
+        align="right", dy=-6, fontSize=11, color=GREY
     ).encode(x="intensity:Q", y="rate:Q", text="peak:N")  # fmt: skip
     stages = list(dict.fromkeys(dots["stage"]))
     marks = alt.Chart(dots).mark_point(filled=True, opacity=0.8).encode(
@@ -94,7 +94,7 @@ def operators_bars(times: Timeline) -> alt.TopLevelMixin:
             tooltip=["operator", alt.Tooltip("ms:Q", format=".4~g"),
                      alt.Tooltip("share:Q", format=".1%"), "bound"],
         )  # fmt: skip
-        text = base.mark_text(align="left", dx=3, fontSize=10, color=GREY).encode(
+        text = base.mark_text(align="left", dx=3, fontSize=11, color=GREY).encode(
             text=alt.Text("ms:Q", format=".3~g")
         )
         total = figure(float(rows["ms"].sum()))

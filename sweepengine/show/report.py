@@ -9,22 +9,30 @@ from typing import Any, NamedTuple
 import altair as alt
 import polars as pl
 
-from sweepengine.data.devices import load_device
+from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
+from sweepengine.data.files import read_toml
 from sweepengine.data.machine import TO_DRAW, require_addresses
 from sweepengine.data.measurements import measured_stages
-from sweepengine.data.models import load_model
+from sweepengine.data.models import Model, load_model
 from sweepengine.data.outputs import KINDS, OutputFolder, file_stem
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.query.sources import Source, open_source
-from sweepengine.show.charts import heat_map, parameters_chart, weight_traffic_chart
+from sweepengine.search.slo import RATE
+from sweepengine.show.charts import (
+    front_chart,
+    parameters_chart,
+    weight_traffic_chart,
+    weights_chart,
+)
 from sweepengine.show.curves import chart_frame, line_chart
+from sweepengine.show.heat_maps import heat_maps
 from sweepengine.show.layouts import layout_table
-from sweepengine.show.look import Chart
+from sweepengine.show.look import Chart, title_of
 from sweepengine.show.map_chart import report_map
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import drawn, render
-from sweepengine.show.report_cards import Card, cards_of
+from sweepengine.show.report_cards import Card, Verdict, cards_of, verdict_of
 from sweepengine.show.roofline_chart import roofline_chart
 from sweepengine.show.side_by_side import (
     Accountings,
@@ -32,6 +40,7 @@ from sweepengine.show.side_by_side import (
     accountings_tables,
     compare_accountings,
 )
+from sweepengine.show.slices import Slice, slice_of
 from sweepengine.show.tables import (
     MOST_ROWS,
     Comparison,
@@ -42,6 +51,7 @@ from sweepengine.show.tables import (
     markdown_text,
     stage_tables,
 )
+from sweepengine.show.time_charts import time_charts
 
 METHOD = (
     ("FLOPs", "A multiply-add is 2 FLOPs. Tensor cores run GEMMs and convolutions, CUDA cores "
@@ -61,9 +71,16 @@ METHOD = (
     ("Measured by torch", "FLOPs that torch counts in modules of transformers with the shapes of "
      "the released model; `sweepengine validate` repeats the measurement."),
 )  # fmt: skip
-ROOFLINE_DEVICE = "h100-sxm"
-MAP_DEVICES = ("a100-40gb", ROOFLINE_DEVICE)
-"""Devices of the limits map."""
+MAP_DEVICES = ("a100-40gb", "h100-sxm")
+"""Devices that answer where points name none."""
+ROOFS = ("b200", "h100-sxm", "mi300x", "l40s")
+"""Devices whose roofs are drawn in addition."""
+MOST_DEVICES = 3
+"""Most devices with charts of their own."""
+MOST_OPEN = 20
+"""Most charts that a page shows at once; the others are drawn on demand."""
+NOTES = "notes.toml"
+"""File of a reference with a sentence for charts, by name."""
 
 
 class Section(NamedTuple):
@@ -75,7 +92,8 @@ class Section(NamedTuple):
     cards: list[Card]
 
 
-STAGES = {"vision": "Vision", "prefill": "Prefill", "decode": "Decode", "": "Model and devices"}
+STAGES = {"times": "Times and throughput", "vision": "Vision", "prefill": "Prefill",
+          "decode": "Decode", "": "Model and devices"}  # fmt: skip
 """Headings of the charts of a page, by phase."""
 
 
@@ -97,9 +115,11 @@ def write_report(
     out : Path
         Directory; created if missing.
     reference : Path, optional
-        Directory of published tables to compare with, ``NAME.csv`` for each table.
+        Directory of published tables to compare with, ``NAME.csv`` for each table. A file
+        `NOTES` in it may have a sentence for charts, by their names.
     against : str, optional
-        Another accounting of the model, to compare with that of the first source.
+        Another accounting of the model, to compare with that of the first source. Its FLOPs are
+        drawn in the charts of FLOPs.
 
     Returns
     -------
@@ -122,7 +142,8 @@ def write_report(
             f"most {MOST_ROWS:,}, as larger grids have no tables"
         )
     other = None if against is None else load_model(against)
-    sections = _named([_section(source) for source in sources])
+    notes = {} if reference is None else _notes(reference / NOTES)
+    sections = _named([_section(source, other, notes) for source in sources])
     tables = [table for section in sections for table in section.tables]
     compared = [compare(table, reference) for table in tables] if reference else []
     pair = None if other is None else compare_accountings(sections[0].source, other)
@@ -146,31 +167,62 @@ def write_report(
     return compared
 
 
-def _section(source: Source) -> Section:
-    model = source.loaded
+def _section(source: Source, against: Model | None, notes: Mapping[str, str]) -> Section:
+    shown, model = slice_of(source), source.loaded
+    devices = model.devices or tuple(load_device(name) for name in MAP_DEVICES)
+    verdict = verdict_of(source, devices)
     chosen = plans(source, model)
-    frame = chart_frame(source, chosen)
-    measured = measured_stages()
-    device = load_device(ROOFLINE_DEVICE)
-    charts = [line_chart(plan, frame, measured, source) for plan in chosen]
-    roofs = [load_device(name) for name in ("b200", ROOFLINE_DEVICE, "mi300x", "a100-80gb",
-                                            "l40s", "rtx-5090", "h20")]  # fmt: skip
-    charts += [
-        parameters_chart(source, model),
-        roofline_chart(source, roofs, device),
-        weight_traffic_chart(source, model),
-        heat_map(source, device),
-        report_map(source, MAP_DEVICES),
-    ]
-    cards = cards_of(source, [load_device(name) for name in MAP_DEVICES], device)
-    layouts = layout_table(source, device)
-    tables = [] if layouts is None else [layouts]
+    frame = chart_frame(shown, chosen, measured_stages(), against)
+    charts: list[Chart | None] = []
+    if frame is not None:
+        charts += [line_chart(plan, frame, source, notes.get(plan.name, "")) for plan in chosen]
+    at = devices[-1]
+    if verdict is None:
+        charts += [weights_chart(source, model, notes.get("weights_by_phase", "")),
+                   roofline_chart(shown, [at], at)]  # fmt: skip
+    else:
+        charts += _device_charts(shown, devices, verdict)
+    tables: list[Table] = [t for device in devices if (t := layout_table(source, device))]
     if source.point_count <= MOST_ROWS:
         points = source.points.pipe(source.collected)
         for stage in source.stages:
             ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
             tables += stage_tables(points, stage, ttft, tpot)
-    return Section(source, [chart for chart in charts if chart is not None], tables, cards)
+    present = [chart for chart in charts if chart is not None]
+    return Section(source, present, tables, cards_of(shown, verdict, at))
+
+
+def _device_charts(shown: Slice, devices: Sequence[Device], verdict: Verdict) -> list[Chart | None]:
+    """Return the charts of devices: fronts, times, memory traffic and limits.
+
+    The first devices in the order of their throughput within the targets have charts of their own.
+    """
+    source, targets = shown.source, verdict.targets
+    rates = {one.device.name: (one.best or {}).get(RATE) or 0.0 for one in verdict.answers}
+    ranked = sorted(devices, key=lambda device: -rates.get(device.name, 0.0))
+    charts: list[Chart | None] = []
+    if any(answer.front.height for answer in verdict.answers):
+        drawn = front_chart(verdict.answers, targets, source)
+        charts.append(Chart("fronts", title_of(drawn.to_dict()), drawn, "times"))
+    first = ranked[:MOST_DEVICES]
+    charts += time_charts(shown, first, targets)
+    charts += heat_maps(shown, first, targets)
+    roofs = list({one.name: one for one in (*map(load_device, ROOFS), *first)}.values())
+    charts += [
+        report_map(source, shown.point, first, targets),
+        weight_traffic_chart(shown),
+        roofline_chart(shown, roofs, first[0]),
+        parameters_chart(source, source.loaded),
+    ]
+    return charts
+
+
+def _arranged(sections: list[Section]) -> list[Chart]:
+    """Return all charts in the order of a page; those beyond `MOST_OPEN` are folded."""
+    charts = [chart for section in sections for chart in section.charts]
+    charts.sort(key=lambda chart: (list(STAGES).index(chart.stage), chart.folded))
+    shown = count()
+    return [chart._replace(folded=chart.folded or next(shown) >= MOST_OPEN) for chart in charts]
 
 
 def _named(sections: list[Section]) -> list[Section]:
@@ -190,13 +242,16 @@ def _named(sections: list[Section]) -> list[Section]:
         return chosen
 
     renamed = []
+    several = len({source.grid_hash for source, *_ in sections}) > 1
     for source, charts, tables, cards in sections:
+        if several:
+            cards = [card._replace(title=f"{source.name}: {card.title}") for card in cards]
         kept = []
         again = ("cards", source.grid_hash) in shown
         shown.add(("cards", source.grid_hash))
         for chart in charts:
-            of = {"parameters": source.model, "roofline": source.grid_hash,
-                  "limits": source.model}.get(chart.name)  # fmt: skip
+            of = {"parameters": source.model, "weights_by_phase": source.model,
+                  "roofline": source.grid_hash, "limits": source.model}.get(chart.name)  # fmt: skip
             if of is None or (chart.name, of) not in shown:
                 shown.add((chart.name, of or ""))
                 kept.append(chart._replace(name=distinct("chart ", chart.name, source)))
@@ -205,6 +260,17 @@ def _named(sections: list[Section]) -> list[Section]:
         ]
         renamed.append(Section(source, kept, own_tables, [] if again else cards))
     return renamed
+
+
+def _notes(path: Path) -> dict[str, str]:
+    """Return sentences by name of the chart; none without the file."""
+    if not path.exists():
+        return {}
+    notes = read_toml(path)
+    wrong = next((name for name, text in notes.items() if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise InputError(f"{path}: {wrong}: expected a text")
+    return notes
 
 
 def _sentence(text: str) -> str:
@@ -271,16 +337,24 @@ def _page(
     if pair is not None:
         tables = [*accountings_tables(pair), *tables]
     names = ", ".join(dict.fromkeys(section.source.model for section in sections))
+    charts = _arranged(sections)
+    headed = [(stage, heading, [c for c in charts if c.stage == stage])
+              for stage, heading in STAGES.items()]  # fmt: skip
+    facts = [
+        (s.source.name, s.source.grid_hash, s.source.model, f"{s.source.point_count:,}",
+         s.source.engine_version, f"{SCHEMA_VERSION}", platform.python_version(), pl.__version__,
+         alt.__version__)
+        for s in sections
+    ]  # fmt: skip
     return render(
         "report.html",
         charts=list(specifications.items()),
-        titles={c.name: c.title for section in sections for c in section.charts},
-        cards=[card for section in sections for card in section.cards],
+        cards=[*_equal_cells(compared), *(card for section in sections for card in section.cards)],
         stages=[
-            (stage or "model", heading, names_of_stage)
-            for stage, heading in STAGES.items()
-            if (names_of_stage := [c.name for section in sections for c in section.charts
-                          if c.stage == stage])
+            (stage or "model", heading, [c for c in of_stage if not c.folded],
+             [c for c in of_stage if c.folded])
+            for stage, heading, of_stage in headed
+            if of_stage
         ],
         title=f"What {names} costs",
         description=" ".join(dict.fromkeys(_sentence(s.source.description) for s in sections)),
@@ -288,12 +362,21 @@ def _page(
         notes=notes,
         comparison=[(c.name, c.equal, c.different) for c in compared],
         method=METHOD,
-        provenance_columns=("grid", "grid hash", "model", "points", "sweepengine",
-                            "schema", "Python", "polars", "altair"),
-        provenance=[
-            (s.source.name, s.source.grid_hash, s.source.model, f"{s.source.point_count:,}",
-             s.source.engine_version, SCHEMA_VERSION, platform.python_version(), pl.__version__,
-             alt.__version__)
-            for s in sections
-        ],
+        provenance_columns=("", *(s.source.name for s in sections)),
+        provenance=list(zip(PROVENANCE, *facts, strict=True)),
     )  # fmt: skip
+
+
+PROVENANCE = ("grid", "grid hash", "model", "points", "sweepengine", "schema", "Python", "polars",
+              "altair")  # fmt: skip
+
+
+def _equal_cells(compared: list[Comparison]) -> list[Card]:
+    """Return the card of the published tables, if there is a comparison."""
+    if not compared:
+        return []
+    equal = sum(c.equal for c in compared)
+    total = equal + sum(c.different for c in compared)
+    lines = [(c.name, f"{c.equal} of {c.equal + c.different} equal") for c in compared]
+    note = "every printed digit counts"
+    return [Card(f"Published tables: {equal} of {total} cells equal", lines, note)]
