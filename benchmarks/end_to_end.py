@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 
 import sweepengine as se
 from benchmarks.measure import Measurement, measure, run_command
-from sweepengine.engine.compute import compute_arrays
+from sweepengine.engine.compute import COMPILED
 from sweepengine.grid.files import load_grid, parse_grid
-from sweepengine.store.dataset import arrow_schema, to_arrow
+from sweepengine.store.dataset import to_arrow
+from sweepengine.store.manifest import arrow_schema
 from sweepengine.store.runs import _manifest
+from sweepengine.store.shards import columns_of, names_of
 
 WRITTEN = 2_000_000
 SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
@@ -39,8 +41,8 @@ decode_steps = {{ start = 1, stop = {steps}, step = 1 }}
 def writer_measurements() -> list[Measurement]:
     """`run` beside writers of a table that is already computed."""
     grid = load_grid("capacity")
-    columns = compute_arrays(grid.model, next(iter(grid.chunks(WRITTEN))))
-    table = to_arrow(columns, arrow_schema(_manifest(grid, grid.points)))
+    columns = columns_of(grid.model, next(iter(grid.chunks(WRITTEN))), COMPILED)
+    table = to_arrow(columns, arrow_schema(_manifest(grid, grid.points)), names_of(grid.model))
     frame = pl.from_arrow(table)
     count = table.num_rows
     found = []

@@ -16,7 +16,7 @@ from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.data.tower_tables import tower_tables
 from sweepengine.formulas.points import INPUTS, Input, Point
-from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS
+from sweepengine.grid.columns import AXIS_TEXTS, DEVICE_OUTPUTS, OUTPUTS
 from sweepengine.search.declarations import declared
 from sweepengine.search.options import CompareOptions, DeployOptions, FitOptions
 from sweepengine.show.tables import markdown
@@ -158,6 +158,9 @@ def reference() -> str:
     outputs = [(c.name, c.dtype, c.unit, c.meaning) for c in (*OUTPUTS, *DEVICE_OUTPUTS)]
     text += "### Inputs\n\n"
     text += markdown(("column", "type", "unit", "default", "valid", "meaning"), inputs, "---")
+    texts = [(c.name, c.dtype, c.meaning) for c in AXIS_TEXTS]
+    text += "\n### Texts of inputs\n\n"
+    text += markdown(("column", "type", "meaning"), texts, "---")
     text += "\n### Outputs\n\n"
     text += markdown(("column", "type", "unit", "meaning"), outputs, "---")
     text += "\n## Commands\n"

@@ -23,6 +23,7 @@ from sweepengine.cli.plan import plan
 from sweepengine.cli.query import query
 from sweepengine.cli.report import report
 from sweepengine.cli.run import run
+from sweepengine.cli.schema import schema
 from sweepengine.cli.slo import slo
 from sweepengine.cli.validate import validate
 from sweepengine.data.errors import InputError
@@ -35,7 +36,8 @@ from sweepengine.version import __version__
 QUESTIONS = {
     "Ask: cost, speed, what to buy": (
         "fit", "deploy", "map", "slo", "explain", "explore"),
-    "Sweep: every point of a grid": ("plan", "run", "query", "report", "design"),
+    "Sweep: every point of a grid": ("plan", "schema", "run", "query", "report",
+                                      "design"),
     "Check: formulas against torch, times against measurements": ("validate", "compare"),
     "Extend: known models and devices, and your own": ("models", "devices", "calibrate"),
 }  # fmt: skip
@@ -84,8 +86,8 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[plan, run, query, slo, fit, deploy, limits_map, design, compare, report, explain,
-              explore, devices, models, validate, calibrate],
+    commands=[plan, schema, run, query, slo, fit, deploy, limits_map, design, compare, report,
+              explain, explore, devices, models, validate, calibrate],
     invoke_without_command=True,
     epilog="sweepengine COMMAND --help lists the options of a command and gives an example.",
 )  # fmt: skip

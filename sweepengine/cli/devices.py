@@ -16,6 +16,6 @@ def devices(as_json: bool) -> None:
 
     devices = [load_device(name) for name in known("devices")]
     if as_json:
-        say_json([device._asdict() for device in devices])
+        say_json([{**device._asdict(), "data": None} for device in devices])
         return
     print_table(TITLE, [row_of_device(device) for device in devices], HEADER)

@@ -34,7 +34,7 @@ def _facts(loaded: "Grid") -> dict[str, Any]:
 
     loaded.check()
     model = loaded.model
-    columns = (*model.inputs, *stored_names(model))
+    columns = stored_names(model)
     per_point = sum(DTYPES[TYPES[name]].size for name in columns)
     return {
         "name": loaded.name,

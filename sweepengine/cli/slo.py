@@ -36,18 +36,17 @@ def slo(
     **given: Any,
 ) -> None:
     """Find the points that meet TTFT and TPOT on devices, and the highest throughput of them."""
-    from sweepengine.data.devices import load_device
     from sweepengine.query.sources import open_sources
     from sweepengine.query.sql import filtered
     from sweepengine.search.slo import find_answers
     from sweepengine.search.targets import targets_of
 
     options = record_of(SloOptions, given)
-    devices = [load_device(name) for name in dict.fromkeys(device_names)]
     found = []
     for source in open_sources(grid_or_dir):
         of_grid = (source.targets.ttft_s, source.targets.tpot_s)
         targets = targets_of("slo", record_of(GridTargets, given), of_grid)
+        devices = [source.device(name) for name in dict.fromkeys(device_names)]
         chosen = source if where is None else filtered(source, "slo: --where", where)
         found.append((chosen, targets, find_answers(chosen, devices, targets, options)))
     if chart is not None:

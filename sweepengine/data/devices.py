@@ -140,6 +140,8 @@ class Device(NamedTuple):
     """Decides which serving engines and container images run on it."""
     generation: str = ""
     """Key of data/measured/generations.toml; empty: that of the device whose rates it takes."""
+    data: dict[str, Any] = {}
+    """Content of its file, with whole paths of rates files; a dataset keeps it."""
 
     def slower_under(self, framework: str) -> float:
         """How many times as long kernels take as borrowed rates say.
@@ -188,8 +190,33 @@ def load_device(name: Device | str | Path) -> Device:
     path = find("devices", name)
     if (shipped := _SHIPPED.get(path)) is not None:
         return shipped
+    data = read_toml(path)
+    rates = data.get("rates")
+    if isinstance(rates, dict) and isinstance(files := rates.get("files"), list):
+        rates["files"] = [str(path.parent.resolve() / str(name)) for name in files]
+    device = device_of(data, path)
+    if path in known("devices").values():
+        _SHIPPED[path] = device
+    return device
+
+
+def device_of(data: dict[str, Any], path: str | Path) -> Device:
+    """A device from the content of its file.
+
+    Parameters
+    ----------
+    data : dict
+        The file's tables.
+    path : str or Path
+        Name of the file in messages.
+
+    Raises
+    ------
+    InputError
+        When the content is not valid.
+    """
     try:
-        file = DeviceFile.model_validate(read_toml(path))
+        file = DeviceFile.model_validate(data)
     except ValidationError as error:
         raise from_validation(path, error, DeviceFile.model_fields) from None
     named = {name: getattr(file, name) for name in DeviceFile.model_fields}
@@ -205,7 +232,7 @@ def load_device(name: Device | str | Path) -> Device:
             f"{path}: usable.value: {file.usable.value:,} bytes: expected at most {most:,}, "
             f"which is memory.value = {file.memory.value:g} in GiB"
         )
-    device = Device(
+    return Device(
         name=file.name,
         description=file.description,
         tensor_flops_per_s=file.tensor_bf16.value * TERA,
@@ -227,14 +254,12 @@ def load_device(name: Device | str | Path) -> Device:
         else None,
         measured=file.rates.measured,
         like=file.rates.like,
-        rates=tuple(path.parent / name for name in file.rates.files),
+        rates=tuple(Path(name) for name in file.rates.files),
         maker=file.maker,
         generation=file.generation,
         slower=file.rates.slower,
+        data=data,
     )
-    if path in known("devices").values():
-        _SHIPPED[path] = device
-    return device
 
 
 def _links(figures: dict[str, _Figure[Any]]) -> Links | None:

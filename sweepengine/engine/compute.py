@@ -1,6 +1,6 @@
 """Columns of points as arrays, with the plain or the compiled backend."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from sweepengine.engine.times import fill_times, timed_product
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.layout import devices
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
+from sweepengine.formulas.serving import output_rate
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import (
     AS_IS,
@@ -32,8 +33,10 @@ from sweepengine.grid.columns import (
     MEMORY,
     OVER_STEPS,
     PER_SEQUENCE,
+    RATE,
     READ_ONCE,
     SECONDS,
+    THROUGHPUT,
     TIMED,
     Column,
 )
@@ -50,6 +53,8 @@ _KINDS: dict[str, type[np.generic]] = {"Float64": np.float64, "Boolean": np.bool
 """Types of computed columns other than int64."""
 MAX_PLAIN_POINTS = 3_000
 """Up to this many points plain Python is faster than loading the compiler."""
+RATE_SECONDS = ("ttft_seconds", "decode_seconds")
+"""Columns of seconds that decide the rate of output tokens."""
 
 
 def backend_for(points: int) -> str:
@@ -133,9 +138,10 @@ def computed_columns(
 ) -> dict[str, NDArray[Any]]:
     """Counts and seconds of a product of axes, compiled; parameters as those of `fill_columns`."""
     seconds, memory = of_reduction(columns, SECONDS), of_reduction(columns, DEVICE_MEMORY)
-    errors = of_reduction(columns, ERROR_CLASS)
-    counts = [name for name in columns if name not in (*seconds, *memory, *errors)]
-    timed_columns = list(dict.fromkeys((*seconds, *needed_seconds(errors))))
+    errors, rates = of_reduction(columns, ERROR_CLASS), of_reduction(columns, RATE)
+    counts = [name for name in columns if name not in (*seconds, *memory, *errors, *rates)]
+    rated = RATE_SECONDS if rates else ()
+    timed_names = list(dict.fromkeys((*seconds, *needed_seconds(errors), *rated)))
     counted = [*dict.fromkeys((*counts, *(memory_counts(model) if memory else ())))]
     computed: dict[str, NDArray[Any]] = {}
     if counted:
@@ -146,11 +152,32 @@ def computed_columns(
         parts = [part_of(axis, MEMORY_INPUTS) for axis in axes]
         inputs = {name: values[:rows] for name, values in expand(parts).items()}
         computed |= memory_columns(model, inputs, computed, memory)
-    if timed_columns:
-        computed |= fill_times(model, timed_product(axes), rows, timed_columns, workers)
+    if timed_names:
+        computed |= fill_times(model, timed_product(axes), rows, timed_names, workers)
+    if rates:
+        parts = [part_of(axis, ("batch_size", "decode_steps")) for axis in axes]
+        requests = {name: values[:rows] for name, values in expand(parts).items()}
+        computed |= rate_columns(requests, computed)
     if errors:
         computed |= errors_of_axes(model, axes, computed, errors, rows)
     return {name: computed[name] for name in columns}
+
+
+def rate_columns(
+    requests: Mapping[str, NDArray[Any]], seconds: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """The column of output tokens per second, of N points.
+
+    Parameters
+    ----------
+    requests, seconds : mapping of str to array, shape (N,)
+        Inputs `batch_size` and `decode_steps`; columns of `RATE_SECONDS`.
+    """
+    batch: Any = requests["batch_size"]
+    steps: Any = requests["decode_steps"]
+    ttft, decode = (seconds[name] for name in RATE_SECONDS)
+    rate: Any = output_rate(batch, steps, ttft, decode)  # type: ignore[arg-type]
+    return {THROUGHPUT.name: rate}
 
 
 def of_reduction(columns: Sequence[str], reduction: int) -> list[str]:
@@ -218,11 +245,10 @@ def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[
     arch = model.architecture
     workload = workload_of(arch, point)
     found: dict[str, Any] = {}
-    errors = any(c.reduction == ERROR_CLASS for c in columns)
-    if errors:
+    if any(c.reduction == ERROR_CLASS for c in columns):
         found |= point_times(model, point)
         found["error_class"] = code_of(found["error_class"])
-    elif any(c.reduction == SECONDS for c in columns):
+    elif any(c.reduction in (SECONDS, RATE) for c in columns):
         found |= point_seconds(model, point)
     if any(c.reduction == DEVICE_MEMORY for c in columns):
         figures = workload.figures
@@ -252,7 +278,7 @@ def point_times(model: Model, point: Point) -> dict[str, Any]:
 
 
 def point_seconds(model: Model, point: Point) -> dict[str, float]:
-    """Columns of seconds of one point on its device, with the plain backend."""
+    """Seconds and output tokens per second of one point on its device, with the plain backend."""
     return _seconds(model, point, _target(model, point))
 
 
@@ -264,7 +290,11 @@ def _seconds(model: Model, point: Point, target: TimingTarget) -> dict[str, floa
     arch = model.architecture
     speeds = speeds_of(arch, point, target)
     seconds = timed(arch, point, speeds, engine_of_point(arch, point, target))
-    return {column.name: getattr(seconds, column.figure) for column in TIMED}
+    columns: dict[str, float] = {column.name: getattr(seconds, column.figure) for column in TIMED}
+    columns[THROUGHPUT.name] = output_rate(
+        point.batch_size, point.decode_steps, *(columns[name] for name in RATE_SECONDS)
+    )
+    return columns
 
 
 def compute_arrays(

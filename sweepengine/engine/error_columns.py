@@ -18,6 +18,7 @@ from sweepengine.formulas.points import Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import Axis
+from sweepengine.grid.axis_texts import Texts
 from sweepengine.grid.columns import BY_NAME, ERRORS, RANGES, TYPES
 from sweepengine.grid.products import distinct
 
@@ -39,22 +40,22 @@ def code_of(text: str) -> int:
     return _CODES[text]
 
 
-def texts_of(codes: NDArray[Any]) -> tuple[tuple[str, ...], NDArray[np.int16]]:
-    """Distinct texts in alphabetical order, and the position of each code's text among them."""
+def texts_of(codes: NDArray[Any]) -> Texts:
+    """The texts that codes of `code_of` stand for, in alphabetical order."""
     if codes.strides == (0,) and len(codes):
-        return (_TEXTS[int(codes[0])],), np.zeros(len(codes), np.int16)
+        return Texts(np.broadcast_to(np.int32(0), len(codes)), (_TEXTS[int(codes[0])],))
     present = np.flatnonzero(np.bincount(codes)).tolist()
     ordered = sorted(present, key=_TEXTS.__getitem__)
-    places = np.zeros(len(_TEXTS), np.int16)
+    places = np.zeros(len(_TEXTS), np.int32)
     places[ordered] = np.arange(len(ordered))
-    return tuple(_TEXTS[code] for code in ordered), places[codes]
+    return Texts(places[codes], tuple(_TEXTS[code] for code in ordered))
 
 
 def error_series(name: str, values: NDArray[Any]) -> pl.Series:
     """A series of a column of errors: texts of codes, null for NaN."""
     if TYPES[name] == "String":
-        texts, places = texts_of(values)
-        return pl.Series(name, texts, pl.String).gather(places.astype(np.uint32))
+        codes, texts = texts_of(values)
+        return pl.Series(name, texts, pl.String).gather(codes.astype(np.uint32))
     series = pl.Series(name, values)
     unknown = values.dtype.kind == "f" and np.isnan(values).any()
     return series.fill_nan(None) if unknown else series

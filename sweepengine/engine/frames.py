@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,24 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, choices_of, load_model
 from sweepengine.data.speeds import on_devices
 from sweepengine.engine.compute import (
-    COMPILED,
     MAX_PLAIN_POINTS,
     Product,
-    compute_arrays,
     fill_columns,
     of_reduction,
     plain_columns,
     point_memory,
     point_times,
-    shown_values,
+    rate_columns,
 )
-from sweepengine.engine.error_columns import ERROR_COLUMNS, error_series, errors_of_columns
+from sweepengine.engine.error_columns import errors_of_columns
 from sweepengine.engine.memory import memory_columns
 from sweepengine.engine.tables import tabulate
 from sweepengine.engine.threads import begin, cores
 from sweepengine.engine.times import fill_times, timed_rows
+from sweepengine.engine.typed import TEXT_NAMES, frame_of, schema_of
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS
 from sweepengine.grid.axes import JOINT, MODEL_AXIS
+from sweepengine.grid.axis_texts import texts_of_columns
 from sweepengine.grid.checks import (
     RULE_COLUMNS,
     Problem,
@@ -40,71 +39,21 @@ from sweepengine.grid.checks import (
     checked_values,
     refused_input,
 )
-from sweepengine.grid.columns import DEVICE_MEMORY, ERROR_CLASS, SECONDS, TIMED, TYPES
-from sweepengine.grid.grid import Chunk
+from sweepengine.grid.columns import DEVICE_MEMORY, ERROR_CLASS, RATE, SECONDS, TIMED
 from sweepengine.grid.limits import check_points, refuse_overflow
 from sweepengine.grid.plain import point_columns
-from sweepengine.grid.points import checked_point, default_values, has_axis, output_names
+from sweepengine.grid.points import (
+    checked_point,
+    column_names,
+    default_values,
+    has_axis,
+    output_names,
+)
 from sweepengine.grid.products import distinct
 from sweepengine.grid.shorthand import joint_columns
 
 Integers = NDArray[np.int64]
 _ROW = "row_of_points"
-
-
-def type_of(name: str, model: Model, wide: bool = False) -> pl.DataType:
-    """Polars type of a column; with `wide`, integers have 128 bits."""
-    choices = choices_of(model, name) if name in INPUTS else ()
-    return _type(choices, "Int128" if wide and TYPES[name].startswith("Int") else TYPES[name])
-
-
-@lru_cache(1 << 10)
-def _type(choices: tuple[str, ...], name: str) -> pl.DataType:
-    """The Polars type of this name, or an Enum of choices."""
-    kind: pl.DataType = pl.Enum(choices) if choices else getattr(pl, name)()
-    return kind
-
-
-def schema_of(model: Model, wide: bool = False) -> pl.Schema:
-    """Polars types of the columns of a model, inputs first."""
-    names = (*model.inputs, *output_names(model))
-    return pl.Schema({name: type_of(name, model, wide) for name in names})
-
-
-def compute_chunk(
-    model: Model, chunk: Chunk, columns: tuple[str, ...] | None = None, backend: str = COMPILED
-) -> pl.DataFrame:
-    """Columns of a chunk as a frame; parameters as those of `compute.compute_arrays`."""
-    return typed_frame(compute_arrays(model, chunk, columns, backend), model)
-
-
-def column_of(name: str, values: NDArray[np.generic], model: Model) -> pl.Series:
-    """A series of computed values, in the type of the column."""
-    if name in ERROR_COLUMNS:
-        return error_series(name, values)
-    kind = type_of(name, model)
-    if name in INPUTS and values.dtype.kind == "i":
-        values = shown_values(name, values)
-    if isinstance(kind, pl.Enum):
-        return pl.Series(name, values.astype(np.uint8)).cat.to(kind)
-    if name in INPUTS and kind == pl.Int32:  # checked already
-        values = values.astype(np.int32, copy=False)
-    return pl.Series(name, values).cast(kind)
-
-
-def typed_frame(columns: Mapping[str, NDArray[np.generic]], model: Model) -> pl.DataFrame:
-    """A frame of computed columns in their types; columns of one repeated value share memory."""
-    shared: dict[tuple[pl.DataType, object], pl.Series] = {}
-    series = []
-    for name, values in columns.items():
-        if values.strides != (0,) or not len(values):
-            series.append(column_of(name, values, model))
-            continue
-        key = (type_of(name, model), column_of(name, values[:1].copy(), model).item())
-        if key not in shared:
-            shared[key] = pl.Series(name, [key[1]], key[0]).new_from_index(0, len(values))
-        series.append(shared[key].alias(name))
-    return pl.DataFrame(series)
 
 
 def evaluate(
@@ -130,8 +79,8 @@ def evaluate(
     Returns
     -------
     polars.DataFrame, N rows
-        All input columns, then all output columns of the model; before them `model` where the
-        points have it.
+        All input columns, texts of the joint axes, then all output columns of the model; before
+        them `model` where the points have it.
 
     Raises
     ------
@@ -153,8 +102,10 @@ def evaluate(
     workloads = {name: columns[name][chosen] for name in WORKLOAD_COLUMNS}
     check_points(loaded.architecture, columns, workloads)
     computed = _computed(loaded, columns, workloads, codes)
-    inputs = typed_frame({name: columns[name] for name in loaded.inputs}, loaded)
-    return inputs.hstack(typed_frame(computed, loaded))
+    inputs: dict[str, Any] = {name: columns[name] for name in loaded.inputs}
+    names = column_names(loaded)
+    texts = texts_of_columns(loaded, columns, [name for name in names if name in TEXT_NAMES])
+    return frame_of(inputs | computed, texts, loaded, names)
 
 
 def _of_models(points: pl.DataFrame, times: str) -> pl.DataFrame:
@@ -262,9 +213,9 @@ def _computed(
     arch, outputs = model.architecture, output_names(model)
     if len(codes) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
         return plain_columns(model, dict(columns), outputs)
-    made = (SECONDS, DEVICE_MEMORY, ERROR_CLASS)
-    seconds, memory, errors = (of_reduction(outputs, reduction) for reduction in made)
-    counts = [name for name in outputs if name not in (*seconds, *memory, *errors)]
+    made = (SECONDS, DEVICE_MEMORY, ERROR_CLASS, RATE)
+    seconds, memory, errors, rates = (of_reduction(outputs, reduction) for reduction in made)
+    counts = [name for name in outputs if name not in (*seconds, *memory, *errors, *rates)]
     product = Product(
         dict(workloads),
         np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
@@ -275,6 +226,7 @@ def _computed(
     if model.devices:
         computed |= memory_columns(model, columns, computed, memory)
         computed |= fill_times(model, timed_rows(dict(columns)), len(codes), seconds, cores())
+        computed |= rate_columns(columns, computed)
         computed |= errors_of_columns(model, columns, computed, errors)
     return computed
 
@@ -333,6 +285,8 @@ def _stored(series: pl.Series, model: Model) -> Integers:
         raise InputError(
             f"points: {name}: expected {column.dtype}, {column.allowed}; found {series.dtype}"
         )
+    if column.zero:
+        series = series.fill_null(0)
     if series.null_count():
         row = series.is_null().arg_true()[0]
         raise InputError(f"points: {name}[{row}] is null: expected {column.allowed}")

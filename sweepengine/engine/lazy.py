@@ -9,12 +9,22 @@ from polars.io.plugins import register_io_source
 
 from sweepengine.data.models import Model
 from sweepengine.engine.compute import backend_for
-from sweepengine.engine.frames import column_of, compute_chunk, schema_of, type_of
 from sweepengine.engine.threads import begin, cores, in_order
+from sweepengine.engine.typed import (
+    TEXT_NAMES,
+    column_of,
+    compute_chunk,
+    schema_of,
+    text_series,
+    type_of,
+)
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.axes import MODEL_AXIS, Axis
+from sweepengine.grid.axes import JOINT, MODEL_AXIS, Axis
+from sweepengine.grid.axis_texts import texts_of_axes
 from sweepengine.grid.grid import Chunk, Grid, first_chunks
 
+BEFORE_COSTS = {*INPUTS, *TEXT_NAMES}
+"""Columns that are known before costs are computed."""
 CHUNK_ROWS = 1 << 18
 """Points computed together: 64 MB with all columns, two chunks per worker."""
 
@@ -36,9 +46,9 @@ def scan(grid: str | Path | Grid, wide: bool = False) -> pl.LazyFrame:
     Returns
     -------
     polars.LazyFrame
-        All input columns, then all output columns of the model; the last axis is fastest. Of a
-        grid of several models first their names, a column `model`; null where a model lacks a
-        column.
+        All input columns, texts of the joint axes, then all output columns of the model; the last
+        axis is fastest. Of a grid of several models first their names, a column `model`; null where
+        a model lacks a column.
 
     Raises
     ------
@@ -134,7 +144,7 @@ def computed_frames(
         Integers of 128 bits.
     """
     conditions = list(conjuncts)
-    on_inputs = [part for part in conditions if set(part.meta.root_names()) <= set(INPUTS)]
+    on_inputs = [part for part in conditions if set(part.meta.root_names()) <= BEFORE_COSTS]
     rest = [part for part in conditions if not any(part is used for used in on_inputs)]
     filtered = {name for part in rest for name in part.meta.root_names()}
     schema = schema_of(model, wide)
@@ -189,16 +199,33 @@ def _filtered(
     for part in conjuncts:
         names = set(part.meta.root_names())
         for i, axis in enumerate(axes):
-            if names and names <= set(axis.columns):
-                frame = pl.DataFrame(
-                    [
-                        column_of(name, axis.values[:, j], model).cast(type_of(name, model, wide))
-                        for j, name in enumerate(axis.columns)
-                    ]
-                )
+            if names and names <= {*axis.columns, *_texts_of(axis, names)}:
+                frame = _values_of(axis, names, model, wide)
                 kept = frame.select(part.alias("kept"))["kept"].fill_null(False)
                 axes[i] = axis._replace(values=axis.values[kept.to_numpy()])
                 break
         else:
             remaining.append(part)
     return tuple(axes), remaining
+
+
+def _texts_of(axis: Axis, names: set[str]) -> list[str]:
+    """Those of some columns that are texts of inputs which an axis sets."""
+    return [
+        name for name in names if name in TEXT_NAMES and {*JOINT[name].columns} <= {*axis.columns}
+    ]
+
+
+def _values_of(axis: Axis, names: set[str], model: Model, wide: bool) -> pl.DataFrame:
+    """Columns that an axis sets, a row for each of its values."""
+    texts = texts_of_axes(model, [axis], len(axis.values), _texts_of(axis, names))
+    return pl.DataFrame(
+        [
+            *(
+                column_of(name, axis.values[:, j], model).cast(type_of(name, model, wide))
+                for j, name in enumerate(axis.columns)
+                if name in names
+            ),
+            *(text_series(name, column) for name, column in texts.items()),
+        ]
+    )

@@ -121,7 +121,7 @@ def residents(
 def stored(name: str, values: pl.Series) -> NDArray[np.int64]:
     """Stored integers of a column of inputs of a frame, which holds checked values."""
     column = INPUTS[name]
-    numbers = (values.to_physical() if column.choices else values).to_numpy()
+    numbers = (values.to_physical() if column.choices else values.fill_null(0)).to_numpy()
     whole: NDArray[np.int64] = np.rint(numbers * column.scale).astype(np.int64)
     return whole
 

@@ -31,8 +31,9 @@ class Input(NamedTuple):
     """What a model must have to have this input, a key of `NEEDS`; empty: every model has it."""
     timed: bool = True
     """Whether times of passes depend on it."""
-    zero: str = "the device's own"
-    """What 0 stands for, where it is a number above 0 otherwise."""
+    zero: str = ""
+    """What 0 stands for, where it is a number above 0 otherwise; the column is null there. Empty:
+    0 is a number."""
     name: str = ""
 
     @property
@@ -160,18 +161,31 @@ class Point(NamedTuple):
     ] = 1
     device_tensor_tflops: Annotated[
         int, Input("TFLOP/s", "bf16 tensor peak instead of a device's", 0, 0, 10**9, scale=1000,
-                   workload=False)
+                   workload=False,
+                   zero="the device's own")
     ] = 0  # fmt: skip
     device_bandwidth_gbs: Annotated[
         int, Input("GB/s", "memory bandwidth instead of a device's", 0, 0, 10**9, scale=1000,
-                   workload=False)
+                   workload=False,
+                   zero="the device's own")
     ] = 0  # fmt: skip
     device_memory_gb: Annotated[
-        int, Input("GB", "memory instead of a device's", 0, 0, 10**9, scale=1000, workload=False)
+        int,
+        Input(
+            "GB",
+            "memory instead of a device's",
+            0,
+            0,
+            10**9,
+            scale=1000,
+            workload=False,
+            zero="the device's own",
+        ),
     ] = 0
     link_bandwidth_gbs: Annotated[
         int, Input("GB/s", "bandwidth of its links one way instead of a device's", 0, 0, 10**9,
-                   scale=1000, workload=False)
+                   scale=1000, workload=False,
+                   zero="the device's own")
     ] = 0  # fmt: skip
     device: Annotated[
         int, Input("", "device that runs it, by name or file; with one there are times", 0, 0, 126,
@@ -203,11 +217,13 @@ class Point(NamedTuple):
     max_sequences: Annotated[
         int, Input("sequences", "most sequences that the serving engine runs at once; 0: its "
                    "default for the device", 0, 0, 65_536, workload=False, needs="device",
-                   timed=False)
+                   timed=False,
+                   zero="the serving engine's default")
     ] = 0  # fmt: skip
     chunk_tokens: Annotated[
         int, Input("tokens", "most tokens of one pass of the serving engine; 0: its default for "
-                   "the device", 0, 0, 10_000_000, workload=False, needs="device")
+                   "the device", 0, 0, 10_000_000, workload=False, needs="device",
+                   zero="the serving engine's default")
     ] = 0  # fmt: skip
     memory_share: Annotated[
         int, Input("", "share of the memory that the serving engine takes; 0: its default", 0, 0,

@@ -209,6 +209,20 @@ def seconds_of(passes: Passes, batch: Batch, serving: int, engine: ServingEngine
 
 
 @formula
+def output_rate(sequences: float, steps: float, ttft: float, decode: float) -> float:
+    """Output tokens per second, `B*K/(TTFT + T_decode)`: each of B slots takes request on request.
+
+    Parameters
+    ----------
+    sequences, steps : float
+        B, and K tokens of each answer.
+    ttft, decode : float
+        Time to the first token, and of all K steps; seconds.
+    """
+    return sequences * steps / (ttft + decode)
+
+
+@formula
 def queued(prefill: float, square: float, busy: float) -> float:
     """Mean wait for a group that prefills one request after the other, `u*E[p^2]/(2*p*(1-u))`.
 

@@ -7,18 +7,22 @@ documentation read these declarations.
 from typing import Final, NamedTuple
 
 from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.axes import JOINT
 
-SCHEMA_VERSION: Final = 3
-"""Version of the schema of datasets."""
+SCHEMA_VERSION: Final = 4
+"""Version of the schema of datasets that are written."""
+READ_VERSIONS: Final = (3, SCHEMA_VERSION)
+"""Versions of datasets that are read."""
 PHASES: Final = ("vision", "prefill", "decode")
 
 AS_IS, PER_SEQUENCE, OVER_STEPS, LAST_STEP, CACHE_AFTER = range(5)
 READ_ONCE, PREFILL_READS, STEP_READS = range(5, 8)
-SECONDS, DEVICE_MEMORY, ERROR_CLASS = 8, 9, 10
+SECONDS, DEVICE_MEMORY, ERROR_CLASS, RATE = 8, 9, 10, 11
 """Reductions from figures to columns: the figure itself; times sequences of the batch; summed over
 all steps; of the last step, which is the largest; the KV cache after decoding; expected bytes of
 weights read by a phase, by prefill, by all steps; seconds, which sum operator times; what a
-device holds under a serving engine; and how far times were off on measured runs like the point."""
+device holds under a serving engine; how far times were off on measured runs like the point; and
+output tokens by seconds."""
 
 
 class DataType(NamedTuple):
@@ -36,8 +40,24 @@ DTYPES: Final = {
     "Float64": DataType(8, float("inf")),
     "Enum": DataType(1, 127),
     "Boolean": DataType(1, 1),
-    "String": DataType(2, 2**15 - 1),
+    "String": DataType(4, float("inf")),
 }
+
+
+class AxisText(NamedTuple):
+    """A column of the texts of a joint axis, which stands beside the inputs that the axis sets."""
+
+    name: str
+    """A key of `JOINT`."""
+    meaning: str
+    dtype: str = "String"
+    unit: str = ""
+
+
+AXIS_TEXTS: Final = tuple(
+    AxisText(name, f"{JOINT[name].meaning}, such as {JOINT[name].example}")
+    for name in ("mode", "crops", "precision", "layout")
+)
 
 
 class Column(NamedTuple):
@@ -196,6 +216,11 @@ MEMORY: Final = (
     _held("largest_batch", "Int64", "sequences", "largest batch that fits", "largest_batch"),
 )
 """Columns of memory of points on a device."""
+THROUGHPUT: Final = Column(
+    "tokens_per_second", "Float64", "tokens/s",
+    "output tokens of all devices, with the batch always full: B*K/(TTFT + decode)", RATE, "",
+    timed=True,
+)  # fmt: skip
 
 
 def _bound(time: str, end: str) -> Column:
@@ -215,10 +240,10 @@ ERRORS: Final = (
 RANGES: Final = tuple(column.name for column in ERRORS if column.dtype == "Float64")
 """Those of them that are null where no measured run is like a point. Datasets do not store them, as
 they follow from times and the class."""
-DEVICE_OUTPUTS: Final = (*MEMORY, *TIMED, *ERRORS)
+DEVICE_OUTPUTS: Final = (*MEMORY, *TIMED, THROUGHPUT, *ERRORS)
 """Columns that only points on a device have."""
 BY_NAME: Final = {column.name: column for column in (*OUTPUTS, *DEVICE_OUTPUTS)}
 OUTPUT_NAMES: Final = tuple(column.name for column in OUTPUTS)
-COLUMNS: Final = (*INPUTS.values(), *OUTPUTS, *DEVICE_OUTPUTS)
-"""Inputs, then outputs."""
+COLUMNS: Final = (*INPUTS.values(), *AXIS_TEXTS, *OUTPUTS, *DEVICE_OUTPUTS)
+"""Inputs, texts of joint axes, then outputs."""
 TYPES: Final = {column.name: column.dtype for column in COLUMNS}

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
+from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.formulas.points import IMAGE_COLUMNS, INPUTS
 from sweepengine.grid.checks import (
     IMAGE_RULE_COLUMNS,
@@ -27,7 +28,6 @@ TEXT_COLUMNS = ("mode", "crops", "image", "page")
 """Joint axes that may be columns of a table of lengths."""
 SHORT_NAMES = {"answer": "decode_steps"}
 """Short names of columns; `prompt` is `prompt_tokens`, with vision `text_tokens`."""
-SECONDS_PER_HOUR = 3600
 MAX_CLASSES = 64
 """Most classes of lengths in a search."""
 

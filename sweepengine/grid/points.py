@@ -18,7 +18,7 @@ from sweepengine.grid.checks import (
     refused_input,
     shown,
 )
-from sweepengine.grid.columns import DEVICE_OUTPUTS, OUTPUTS, PHASES, RANGES
+from sweepengine.grid.columns import AXIS_TEXTS, DEVICE_OUTPUTS, OUTPUTS, PHASES, RANGES
 from sweepengine.grid.shorthand import joint_values
 
 
@@ -47,11 +47,6 @@ def output_names(model: Model) -> tuple[str, ...]:
     return _OUTPUTS[model.has_vision, bool(model.devices)]
 
 
-def stored_names(model: Model) -> tuple[str, ...]:
-    """Output columns of a model that datasets store."""
-    return tuple(name for name in output_names(model) if name not in RANGES)
-
-
 _OUTPUTS = {
     (vision, timed): tuple(
         column.name
@@ -61,6 +56,22 @@ _OUTPUTS = {
     for vision in (False, True)
     for timed in (False, True)
 }
+
+
+def axis_texts(model: Model) -> tuple[str, ...]:
+    """Columns of texts of the joint axes that a model has."""
+    has = {"mode": bool(model.modes) and model.has["crops"], "crops": model.has["crops"]}
+    return tuple(column.name for column in AXIS_TEXTS if has.get(column.name, True))
+
+
+def column_names(model: Model) -> tuple[str, ...]:
+    """All columns of a model: inputs, texts of joint axes, outputs."""
+    return (*model.inputs, *axis_texts(model), *output_names(model))
+
+
+def stored_names(model: Model) -> tuple[str, ...]:
+    """Columns of a model that datasets store."""
+    return tuple(name for name in column_names(model) if name not in RANGES)
 
 
 def phases_of(model: Model) -> tuple[str, ...]:
@@ -76,7 +87,8 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
     model : Model
         With the devices that `device` names, if any.
     given : mapping of str to object
-        Values by input column, or by joint axis: ``{"layout": "tp4", "batch_size": 8}``.
+        Values by input column, or by joint axis: ``{"layout": "tp4", "batch_size": 8}``; None
+        where `Input.zero` says what null stands for.
     place : str
         Name of the point in messages.
 
@@ -104,6 +116,8 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             column = INPUTS[name]
             if column.choices:
                 column = column._replace(choices=choices_of(model, name))
+            if value is None and column.zero:
+                value = 0
             values[name] = checked_value(column, value, f"{place}: {name} = {value!r}")
     if "attention_heads" in sources and "key_value_heads" not in sources:
         values["key_value_heads"] = values["attention_heads"]

@@ -5,8 +5,8 @@ from functools import partial
 
 import polars as pl
 
-from sweepengine.engine.frames import type_of
 from sweepengine.engine.lazy import stacked
+from sweepengine.engine.typed import type_of
 from sweepengine.grid.axes import MODEL_AXIS
 from sweepengine.query.sources import Source
 

@@ -7,20 +7,21 @@ from typing import NamedTuple
 
 import polars as pl
 
+from sweepengine.data.devices import Device, device_of, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, build
 from sweepengine.data.speeds import on_devices
 from sweepengine.engine import interrupts
 from sweepengine.engine.error_columns import range_columns
-from sweepengine.engine.frames import type_of
 from sweepengine.engine.lazy import grid_frames, scan
 from sweepengine.engine.threads import cores, in_order
+from sweepengine.engine.typed import type_of
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import MODEL_AXIS
-from sweepengine.grid.columns import PHASES
+from sweepengine.grid.columns import PHASES, RANGES, SCHEMA_VERSION
 from sweepengine.grid.files import load_grids
 from sweepengine.grid.grid import Grid, Targets
-from sweepengine.grid.points import output_names, stored_names
+from sweepengine.grid.points import column_names, stored_names
 from sweepengine.query.reading import collected, told
 from sweepengine.version import __version__
 
@@ -43,7 +44,7 @@ class Source(NamedTuple):
     """Phases that a report shows."""
     point_count: int
     columns: tuple[str, ...]
-    """Inputs, then outputs."""
+    """Inputs, texts of joint axes, then outputs; of earlier datasets those that they have."""
     value_bytes: int
     """Bytes of an activation, and of weights and KV cache without a format of their own."""
     points: pl.LazyFrame
@@ -78,6 +79,17 @@ class Source(NamedTuple):
                 interrupts.check()
                 yield frame.cast(pl.Schema(kinds)) if wide else frame
         interrupts.check()
+
+    def device(self, name: str | Path) -> Device:
+        """The device of its points that has this name, else the one of a file or a shipped one.
+
+        Raises
+        ------
+        InputError
+            When there is none.
+        """
+        own = {device.name: device for device in self.loaded.devices}
+        return own.get(str(name)) or load_device(name)
 
     @property
     def wide(self) -> pl.LazyFrame:
@@ -128,31 +140,39 @@ def open_sources(place: str | Path) -> tuple[Source, ...]:
 
 
 def _open_dataset(place: str | Path) -> Source:
-    from sweepengine.store.dataset import MANIFEST, File, check_files, read_manifest, scan_files
+    from sweepengine.store.dataset import check_files, scan_files
+    from sweepengine.store.manifest import File, manifest_name, read_manifest
     from sweepengine.store.storage import open_storage
 
     storage = open_storage(place)
     manifest = read_manifest(storage)
-    loaded = build(manifest.model_data, f"{place}/{MANIFEST}: model_data")
+    path = f"{place}/{manifest_name(storage.names())}"
+    loaded = build(manifest.model_data, f"{path}: model_data")
     if manifest.devices:
         try:
-            loaded = on_devices(loaded, manifest.devices, manifest.times)
+            stated = [device_of(data, f"{path}: device_data") for data in manifest.device_data]
+            loaded = on_devices(loaded, stated or manifest.devices, manifest.times)
         except InputError as error:
-            raise InputError(f"{place}/{MANIFEST}: devices: {error}") from None
-    if manifest.columns != (*loaded.inputs, *stored_names(loaded)):
+            raise InputError(f"{path}: devices: {error}") from None
+        if loaded.device_names != manifest.devices:
+            raise InputError(f"{path}: device_data: expected {', '.join(manifest.devices)}")
+    known = stored_names(loaded)
+    earlier = manifest.schema_version < SCHEMA_VERSION and {*loaded.inputs} <= {*manifest.columns}
+    if manifest.columns != (tuple(n for n in known if n in manifest.columns) if earlier else known):
         raise InputError(
-            f"{place}/{MANIFEST}: columns: expected those of {loaded.name}; "
+            f"{path}: columns: expected those of {loaded.name}; "
             "write the dataset again with this version of sweepengine"
         )
 
     check_files(storage, manifest)
-    columns = (*loaded.inputs, *output_names(loaded))
+    ranged = RANGES if "error_class" in manifest.columns else ()
+    columns = tuple(n for n in column_names(loaded) if n in (*manifest.columns, *ranged))
 
     def scanned(files: Sequence[File], wide: bool) -> pl.LazyFrame:
         kinds = {name: type_of(name, loaded, wide) for name in manifest.columns}
         with told(storage.place):
             stored = scan_files(storage, files, wide).cast(pl.Schema(kinds))
-            ranges = range_columns(manifest.error_ranges) if loaded.devices else []
+            ranges = range_columns(manifest.error_ranges) if ranged else []
             return stored.with_columns(ranges).select(columns) if ranges else stored
 
     def pieces(
@@ -197,7 +217,7 @@ def _of_grid(grid: Grid) -> Source:
         targets=grid.targets,
         stages=grid.report,
         point_count=grid.points,
-        columns=(*grid.model.inputs, *output_names(grid.model)),
+        columns=column_names(grid.model),
         value_bytes=grid.model.architecture.convention.dtype_bytes,
         points=scan(grid),
         widened=partial(scan, grid, wide=True),

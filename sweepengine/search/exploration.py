@@ -195,8 +195,7 @@ def explore(
     named = device.name if isinstance(device, Device) else str(device)
     inputs |= {"device": named, "framework": timing.framework, "serving": state["serving"]}
     costs = cost(model, timing.times, **inputs)
-    throughput = batch * point.decode_steps / (costs["ttft_seconds"] + costs["decode_seconds"])
-    throughput /= costs["devices"]
+    throughput = costs["tokens_per_second"] / costs["devices"]
     sequences = ceil_div(batch, point.data_parallel)
     memory = {
         "weights": int(costs["weight_bytes"]),

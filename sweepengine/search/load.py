@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.formulas.queues import Waiting, kimura
-from sweepengine.grid.lengths import SECONDS_PER_HOUR, Arrivals, Lengths
+from sweepengine.grid.lengths import Arrivals, Lengths
 from sweepengine.search.options import AGGREGATED, LatencyTargets
 
 Floats = NDArray[np.float64]

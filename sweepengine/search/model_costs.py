@@ -9,9 +9,10 @@ from sweepengine.data.basis import basis
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget, timing_target
+from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.lengths import SECONDS_PER_HOUR, lengths_of
+from sweepengine.grid.lengths import lengths_of
 from sweepengine.query.sources import Source
 from sweepengine.search.options import ServingAssumptions
 from sweepengine.search.placements import search_grid

@@ -7,9 +7,9 @@ import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
+from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
-from sweepengine.grid.lengths import SECONDS_PER_HOUR
 from sweepengine.grid.shorthand import layout_name, precision_text
 from sweepengine.search.options import AGGREGATED, DeployOptions
 from sweepengine.search.placements import Precision

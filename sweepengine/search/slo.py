@@ -12,10 +12,10 @@ from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import TimingTarget, timing_target
+from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.engine.memory import memory_counts
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
-from sweepengine.grid.lengths import SECONDS_PER_HOUR
 from sweepengine.query.sources import Source
 from sweepengine.search.declarations import checked
 from sweepengine.search.engine_settings import engine_values

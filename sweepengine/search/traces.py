@@ -8,7 +8,8 @@ from polars.exceptions import PolarsError
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import shipped_table
-from sweepengine.grid.lengths import SECONDS_PER_HOUR, Arrivals
+from sweepengine.data.units import SECONDS_PER_HOUR
+from sweepengine.grid.lengths import Arrivals
 
 TIMESTAMP = "timestamp"
 """Column of the time at which a request arrives: seconds, or a date and time."""

@@ -1,6 +1,6 @@
 """A word before a command works through a very large grid."""
 
-from sweepengine.grid.lengths import SECONDS_PER_HOUR
+from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.show.terminal import say
 
 LARGE = 10_000_000_000

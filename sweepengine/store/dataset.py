@@ -1,129 +1,30 @@
-"""Datasets: Arrow schema with units and meanings, files of points, and the manifest."""
+"""Datasets: files of points, written and read with their checksums."""
 
-import hashlib
-import json
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sweepengine.data.errors import InputError, from_validation, shown
-from sweepengine.data.files import parsed_json
-from sweepengine.data.texts import Name, Text
-from sweepengine.engine.compute import COMPILED
-from sweepengine.engine.error_columns import texts_of
+from sweepengine.data.errors import InputError
 from sweepengine.engine.threads import cores, in_order
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.columns import COLUMNS, PHASES, SCHEMA_VERSION, TYPES
-from sweepengine.grid.grid import Targets
-from sweepengine.store.storage import LocalFolder, Storage, Summed, open_storage
+from sweepengine.grid.axis_texts import Texts
+from sweepengine.store.manifest import File, Manifest, arrow_schema, manifest_name, read_manifest
+from sweepengine.store.storage import LocalFolder, Storage, open_storage
+from sweepengine.store.summed import Summed
 
-MANIFEST = "manifest.json"
-FILE_NAME = r"^points-\d{15}-\d{15}\.parquet$"
+BATCH_ROWS = 1 << 16
+"""Rows that are encoded at once: codes of texts take 10 ns each, 21 ns with pyarrow's 1,024."""
+Columns = Mapping[str, NDArray[Any] | Texts]
+"""Columns of N points by name."""
 CHECKSUM = b"crc32"
 """Key in a file's footer of the CRC-32 of all bytes before the footer."""
-
-
-class File(BaseModel):
-    """A complete file of points."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Annotated[str, Field(pattern=FILE_NAME)]
-    rows: Annotated[int, Field(ge=1, strict=True)]
-    bytes: Annotated[int, Field(ge=1, strict=True)]
-    crc32: Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-    """CRC-32 of the whole file."""
-
-
-class Manifest(BaseModel):
-    """The manifest of a dataset; a run compares it before it resumes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: int
-    engine_version: Name
-    formulas_hash: Name
-    """SHA-256 of the code and tables that compute the figures (`formulas_hash`)."""
-    grid_hash: Name
-    grid_name: Name
-    description: Text
-    model: Name
-    model_data: dict[str, Any]
-    """Content of the model's files, so that the dataset can be read without them."""
-    engine: Name = COMPILED
-    """Backend that computed it, "plain" or "compiled"; a dataset has floats of one backend."""
-    columns: tuple[str, ...]
-    value_bytes: Annotated[int, Field(ge=1, le=8, strict=True)]
-    """Bytes of an activation, and of weights and KV cache without a format of their own."""
-    points: Annotated[int, Field(ge=1, strict=True)]
-    rows_per_file: Annotated[int, Field(ge=1, strict=True)]
-    targets: Targets
-    report: tuple[Literal[PHASES], ...]  # type: ignore[valid-type]
-    devices: tuple[Name, ...] = ()
-    """Devices of the times."""
-    times: str = ""
-    """One of `speeds.TIMES`; empty: silicon where a device has rates."""
-    bases: tuple[Text, ...] = ()
-    """Sources of the times, and their expected errors."""
-    error_ranges: dict[Text, tuple[float | None, ...]] = {}
-    """By `error_class` of its points: factors that make `columns.RANGES` of times."""
-    complete: Annotated[bool, Field(strict=True)]
-    files: tuple[File, ...] = ()
-    """Files in the order of the points; empty while the dataset is not complete."""
-
-
-@cache
-def formulas_hash() -> str:
-    """SHA-256 of the code and tables that compute the figures."""
-    package = Path(str(resources.files("sweepengine")))
-    files = [
-        path
-        for folder in ("formulas", "engine", "grid", "data")
-        for path in sorted((package / folder).rglob("*"))
-        if path.suffix in (".py", ".toml") and path.parent.name not in ("models", "devices")
-    ]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
-def arrow_schema(manifest: Manifest) -> pa.Schema:
-    """Arrow schema of a file: each field with unit and meaning, the file with its provenance."""
-    fields = [
-        pa.field(
-            column.name,
-            _arrow_type(column.dtype),
-            nullable=False,
-            metadata={"unit": column.unit, "meaning": column.meaning},
-        )
-        for column in COLUMNS
-        if column.name in manifest.columns
-    ]
-    return pa.schema(
-        fields,
-        metadata={
-            "model": manifest.model,
-            "grid_name": manifest.grid_name,
-            "grid_hash": manifest.grid_hash,
-            "formulas_hash": manifest.formulas_hash,
-            "engine_version": manifest.engine_version,
-            "schema_version": str(manifest.schema_version),
-            **({"times": "; ".join(manifest.bases)} if manifest.bases else {}),
-        },
-    )
-
-
-def _arrow_type(dtype: str) -> pa.DataType:
-    """Arrow type of a column, which has the same name in lower case."""
-    if dtype in ("Enum", "String"):
-        return pa.dictionary(pa.int8() if dtype == "Enum" else pa.int16(), pa.string())
-    return pa.bool_() if dtype == "Boolean" else getattr(pa, dtype.lower())()
 
 
 def file_name(start: int, stop: int) -> str:
@@ -134,9 +35,9 @@ def file_name(start: int, stop: int) -> str:
 def write_points(
     storage: Storage,
     name: str,
-    columns: Mapping[str, NDArray[Any]],
+    columns: Columns,
     schema: pa.Schema,
-    devices: tuple[str, ...] = (),
+    choices: Mapping[str, tuple[str, ...]],
 ) -> tuple[int, int]:
     """Write one file of points, under its final name only when it is complete.
 
@@ -145,11 +46,12 @@ def write_points(
     storage : Storage
     name : str
         Final name of the file.
-    columns : mapping of str to array, shape (N,)
+    columns : mapping of str to array or Texts, shape (N,)
+        Inputs as stored where 0 stands for another value.
     schema : pyarrow.Schema
         Of all columns (`arrow_schema`).
-    devices : tuple of str
-        Names that the codes of the column `device` stand for.
+    choices : mapping of str to tuple of str
+        Names that the codes of an input stand for.
 
     Returns
     -------
@@ -158,20 +60,23 @@ def write_points(
 
     Notes
     -----
-    Encodings were measured on the capacity grid (ns and bytes per value). Inputs use a dictionary
-    with statistics, which readers filter by. Outputs that repeat within a file stay plain:
+    Encodings were measured on the capacity grid (ns and bytes a value). Texts, and inputs that
+    vary, use a dictionary; inputs have statistics, which readers filter by. What repeats is plain:
     compression brings them to 0.01 bytes in 4 ns (dictionary 7 ns, delta 7 ns). Other integers use
     delta encoding (8 to 20 ns, 0.02 to 0.85 bytes; dictionary 33 to 61 ns, 1.3 to 5.4 bytes),
     other floats a byte-stream split.
     """
-    listed = [name for name in columns if name in INPUTS or TYPES[name] == "String"]
-    encodings = {
-        name: "DELTA_BINARY_PACKED" if values.dtype.kind == "i" else "BYTE_STREAM_SPLIT"
-        for name, values in columns.items()
-        if name not in listed and not _repeats(values)
-    }
-    table = to_arrow(columns, schema, devices)
+    table = to_arrow(columns, schema, choices)
     inputs = [name for name in columns if name in INPUTS]
+    named = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    encodings, coded = {}, set(named)
+    for column, values in columns.items():
+        if isinstance(values, Texts) or values.strides == (0,):
+            continue
+        if column in INPUTS:
+            coded.add(column)
+        elif not _repeats(values):
+            encodings[column] = _ENCODINGS[values.dtype.kind]
 
     def fill(file: IO[bytes]) -> None:
         summed = Summed(file)
@@ -180,9 +85,10 @@ def write_points(
             schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=listed,
+            use_dictionary=[name for name in columns if name in coded],
             write_statistics=inputs,
             column_encoding=encodings or None,
+            write_batch_size=BATCH_ROWS,
         ) as writer:
             writer.write_table(table)
             writer.add_key_value_metadata({CHECKSUM: str(summed.crc32)})
@@ -226,7 +132,7 @@ def _repeats(values: NDArray[Any]) -> bool:
 
 
 def to_arrow(
-    columns: Mapping[str, NDArray[Any]], schema: pa.Schema, devices: tuple[str, ...] = ()
+    columns: Columns, schema: pa.Schema, choices: Mapping[str, tuple[str, ...]]
 ) -> pa.Table:
     """Arrow table of columns of shape (N,); 64-bit numbers are not copied.
 
@@ -234,54 +140,35 @@ def to_arrow(
     """
     arrays = []
     for field in schema:
-        values, kind, names = columns[field.name], field.type, devices
-        coded = pa.types.is_dictionary(kind)
-        if TYPES[field.name] == "String":
-            names, values = texts_of(values)
-        elif coded and field.name != "device":
-            names = INPUTS[field.name].choices
-        dtype = (kind.index_type if coded else kind).to_pandas_dtype()
-        array = pa.array(values.astype(dtype, copy=values.strides == (0,)))
-        arrays.append(pa.DictionaryArray.from_arrays(array, pa.array(names)) if coded else array)
+        values = columns[field.name]
+        if isinstance(values, Texts):
+            names, values = values.names, values.codes
+            arrays.append(_named(_array(values, np.int32, values < 0), names))
+        elif pa.types.is_dictionary(field.type):
+            arrays.append(_named(_array(values, np.int8), choices[field.name]))
+        else:
+            zero = field.name in INPUTS and INPUTS[field.name].zero
+            dtype = field.type.to_pandas_dtype()
+            arrays.append(_array(values, dtype, values == 0 if zero else None))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def write_manifest(storage: Storage, manifest: Manifest) -> None:
-    """Write the manifest of a dataset."""
-    text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False) + "\n"
-    storage.write(MANIFEST, lambda file: file.write(text.encode()))
-    storage.settle()
+def _named(codes: pa.Array, names: Sequence[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string()))
 
 
-def read_manifest(storage: Storage) -> Manifest:
-    """Read the manifest of a dataset.
+def _array(values: NDArray[Any], dtype: Any, absent: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Arrow array of values, null where they are absent."""
+    if values.strides == (0,) and len(values):
+        if absent is not None and absent[0]:
+            return pa.nulls(len(values), pa.from_numpy_dtype(dtype))
+        values = np.full(len(values), values[0], dtype)
+    mask = absent if absent is not None and absent.any() else None
+    return pa.array(values.astype(dtype, copy=False), mask=mask)
 
-    Raises
-    ------
-    InputError
-        When the folder is not a dataset, or has another schema version.
-    """
-    path = f"{storage.place}/{MANIFEST}"
-    try:
-        text = storage.read(MANIFEST).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a JSON file: {error}") from None
-    except OSError:
-        raise InputError(
-            f"{storage.place}: is not a dataset: expected a directory with {MANIFEST}, written by "
-            "`sweepengine run`"
-        ) from None
-    data = parsed_json(path, text)
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema_version = {shown(version)}: expected {SCHEMA_VERSION}; "
-            "write the dataset again with this version of sweepengine"
-        )
-    try:
-        return Manifest.model_validate(data)
-    except ValidationError as error:
-        raise from_validation(path, error) from None
+
+_ENCODINGS = {"i": "DELTA_BINARY_PACKED", "f": "BYTE_STREAM_SPLIT", "b": "PLAIN"}
+"""Encodings of outputs that vary, by the kind of their type."""
 
 
 def scan_dataset(place: str | Path) -> pl.LazyFrame:
@@ -310,14 +197,13 @@ def check_files(storage: Storage, manifest: Manifest) -> None:
         When the run has not ended, or a file is missing or has changed.
     """
     again = "run the same command again to rewrite it"
+    path = f"{storage.place}/{manifest_name(storage.names())}"
     if not manifest.complete:
         raise InputError(
             f"{storage.place}: is not complete: run the same command again to finish it"
         )
     if sum(file.rows for file in manifest.files) != manifest.points:
-        raise InputError(
-            f"{storage.place}/{MANIFEST}: files: expected {manifest.points:,} rows in all"
-        )
+        raise InputError(f"{path}: files: expected {manifest.points:,} rows in all")
     sizes = storage.sizes()
     for file in manifest.files:
         if file.name not in sizes:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sweepengine.data.errors import InputError, shown
-from sweepengine.data.files import parsed_json
 from sweepengine.engine.compute import backend_for
 from sweepengine.engine.error_columns import factors_of_axes
 from sweepengine.engine.threads import cores, in_order
@@ -16,12 +15,14 @@ from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.grid.files import load_grids
 from sweepengine.grid.grid import Chunk, Grid, first_chunks
 from sweepengine.grid.points import stored_names
-from sweepengine.store.dataset import (
+from sweepengine.store.manifest import (
     FILE_NAME,
-    MANIFEST,
+    MANIFESTS,
     File,
     Manifest,
     formulas_hash,
+    manifest_data,
+    manifest_name,
     read_manifest,
     write_manifest,
 )
@@ -122,10 +123,10 @@ def run(
 
 def datasets_of(place: str | Path) -> tuple[str | Path, ...]:
     """The dataset of a place, or those that a run of a grid of several models wrote there."""
-    if "://" in str(place) or (Path(place) / MANIFEST).exists():
+    if "://" in str(place) or any((Path(place) / name).exists() for name in MANIFESTS):
         return (place,)
-    inside = sorted(path.parent for path in Path(place).glob(f"*/{MANIFEST}"))
-    return tuple(inside) or (place,)
+    inside = {path.parent for name in MANIFESTS for path in Path(place).glob(f"*/{name}")}
+    return tuple(sorted(inside)) or (place,)
 
 
 def _run(
@@ -200,13 +201,14 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         model=grid.model.name,
         model_data=grid.model.data,
         engine=backend_for(points),
-        columns=(*grid.model.inputs, *stored_names(grid.model)),
+        columns=stored_names(grid.model),
         value_bytes=grid.model.architecture.convention.dtype_bytes,
         points=points,
         rows_per_file=ROWS_PER_FILE,
         targets=grid.targets,
         report=grid.report,
         devices=grid.model.device_names,
+        device_data=tuple(device.data for device in grid.model.devices),
         times=grid.model.times,
         bases=grid.bases,
         error_ranges=factors_of_axes(grid.model, grid.axes) if grid.model.devices else {},
@@ -229,19 +231,20 @@ def _refuse_foreign(storage: Storage) -> None:
     """Refuse a folder with other files before anything is written."""
     names = storage.names()
     foreign = [name for name in names if not _ours(name)]
-    if foreign and MANIFEST not in names:
+    manifest = manifest_name(names)
+    if foreign and manifest not in names:
         raise InputError(
             f"{storage.place}: is not empty and not a dataset (it holds {foreign[0]}): "
             "expected an empty or new directory"
         )
-    if MANIFEST in names:
-        _refuse_other_manifest(storage)
+    if manifest in names:
+        _refuse_other_manifest(storage, manifest)
 
 
 def _ours(name: str) -> bool:
     """Whether a run could have given a file this name."""
     plain = name.removesuffix(UNFINISHED)
-    return plain in (MANIFEST, LOCK) or re.fullmatch(FILE_NAME, plain) is not None
+    return plain in (*MANIFESTS, LOCK) or re.fullmatch(FILE_NAME, plain) is not None
 
 
 def _claim(
@@ -255,25 +258,26 @@ def _claim(
         Names of the files that stay, and the files in the manifest of a complete run.
     """
     names = storage.names()
+    written = manifest_name(names)
     if overwrite:
         for name in names:
             if _ours(name) and name != LOCK:
                 storage.remove(name)
         return frozenset(), frozenset()
     finished: frozenset[File] = frozenset()
-    if MANIFEST in names:
+    if written in names:
         before = read_manifest(storage)
         for field in Manifest.model_fields:
             old, new = getattr(before, field), getattr(manifest, field)
             if field not in ("complete", "files") and old != new:
                 raise InputError(
-                    f"{storage.place}/{MANIFEST}: {field} = {shown(old)}, this run has "
+                    f"{storage.place}/{written}: {field} = {shown(old)}, this run has "
                     f"{shown(new)}: expected the same; --overwrite replaces the dataset"
                 )
         finished = frozenset(before.files)
     elif any(re.fullmatch(FILE_NAME, name) for name in names):
         raise InputError(
-            f"{storage.place}: holds points without {MANIFEST}: --overwrite replaces them"
+            f"{storage.place}: holds points without {written}: --overwrite replaces them"
         )
     for name in names:
         if _ours(name) and name.endswith(UNFINISHED):
@@ -281,12 +285,12 @@ def _claim(
     return frozenset(names), finished
 
 
-def _refuse_other_manifest(storage: Storage) -> None:
+def _refuse_other_manifest(storage: Storage, name: str) -> None:
     """Refuse to replace a manifest that no run wrote, of any version."""
-    path = f"{storage.place}/{MANIFEST}"
+    path = f"{storage.place}/{name}"
     try:
-        data = parsed_json(path, storage.read(MANIFEST).decode())
-    except (InputError, UnicodeDecodeError, OSError):
+        data = manifest_data(storage, name)
+    except (InputError, OSError):
         data = None
     if not isinstance(data, dict) or not {"schema_version", "grid_hash"} <= set(data):
         raise InputError(f"{path}: no run wrote it: remove it, or choose another directory")

@@ -3,10 +3,17 @@
 import zlib
 from typing import NamedTuple
 
-from sweepengine.data.models import Model
+from sweepengine.data.models import Model, choices_of
 from sweepengine.engine.compute import compute_arrays
+from sweepengine.engine.error_columns import texts_of
+from sweepengine.engine.typed import TEXT_NAMES
+from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.axis_texts import texts_of_axes
+from sweepengine.grid.columns import TYPES
 from sweepengine.grid.grid import Chunk
-from sweepengine.store.dataset import File, Manifest, arrow_schema, damage, file_name, write_points
+from sweepengine.grid.points import stored_names
+from sweepengine.store.dataset import Columns, damage, file_name, write_points
+from sweepengine.store.manifest import File, Manifest, arrow_schema
 from sweepengine.store.storage import Storage
 
 
@@ -32,6 +39,21 @@ class Shard(NamedTuple):
     """Rows written by this run; 0 where the file was complete before."""
 
 
+def columns_of(model: Model, chunk: Chunk, backend: str) -> Columns:
+    """All columns of a chunk that datasets store."""
+    names = stored_names(model)
+    numbers = tuple(name for name in names if name not in TEXT_NAMES)
+    arrays = compute_arrays(model, chunk, numbers, backend)
+    classes = {name: texts_of(arrays[name]) for name in numbers if TYPES[name] == "String"}
+    rows, written = chunk.stop - chunk.start, [name for name in names if name in TEXT_NAMES]
+    return {**arrays, **classes, **texts_of_axes(model, chunk.axes, rows, written)}
+
+
+def names_of(model: Model) -> dict[str, tuple[str, ...]]:
+    """Names that the codes of its inputs stand for."""
+    return {name: choices_of(model, name) for name in model.inputs if INPUTS[name].choices}
+
+
 def write_shard(shards: Shards, chunk: Chunk) -> Shard:
     """Compute a chunk and write its file, unless the file is complete already."""
     name, rows = file_name(chunk.start, chunk.stop), chunk.stop - chunk.start
@@ -42,9 +64,7 @@ def write_shard(shards: Shards, chunk: Chunk) -> Shard:
             shards.finished or damage(content, rows, shards.manifest)
         ):
             return Shard(file, 0)
-    stored = shards.manifest.columns
-    columns = compute_arrays(shards.model, chunk, stored, shards.manifest.engine)
-    schema = arrow_schema(shards.manifest)
-    devices = shards.manifest.devices
-    size, crc32 = write_points(shards.storage, name, columns, schema, devices)
+    columns = columns_of(shards.model, chunk, shards.manifest.engine)
+    schema, choices = arrow_schema(shards.manifest), names_of(shards.model)
+    size, crc32 = write_points(shards.storage, name, columns, schema, choices)
     return Shard(File(name=name, rows=rows, bytes=size, crc32=crc32), rows)

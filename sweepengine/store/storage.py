@@ -6,11 +6,10 @@ import os
 import re
 import shutil
 import stat
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from io import BytesIO, RawIOBase
+from io import BytesIO
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -22,6 +21,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from sweepengine.data.errors import InputError
+from sweepengine.store.summed import Summed
 
 LOCK = ".lock"
 UNFINISHED = ".unfinished"
@@ -29,30 +29,6 @@ OBJECT_STORES = ("s3", "gcs", "abfs", "py::fsspec+memory")
 """File systems where a file appears only when its write has ended."""
 ANSWER_SECONDS = 20
 """Longest wait for the first answer of a remote storage, seconds."""
-
-
-class Summed(RawIOBase):
-    """A file writer that counts bytes and their CRC-32."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-        self.bytes = 0
-        self.crc32 = 0
-
-    def writable(self) -> bool:
-        """True: the file can be written."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Write bytes."""
-        size = self.file.write(data)
-        self.crc32 = zlib.crc32(data, self.crc32)
-        self.bytes += size
-        return size
-
-    def tell(self) -> int:
-        """Bytes written so far."""
-        return self.bytes
 
 
 class LocalFolder(NamedTuple):
@@ -68,6 +44,10 @@ class LocalFolder(NamedTuple):
     def names(self) -> list[str]:
         """Names of all files."""
         return sorted(entry.name for entry in self.path.iterdir())
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return (self.path / name).exists()
 
     def sizes(self) -> dict[str, int]:
         """Bytes of all regular files by their names."""
@@ -212,6 +192,15 @@ class RemoteFolder(NamedTuple):
     def names(self) -> list[str]:
         """Names of all files."""
         return list(self.sizes())
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        filesystem, folder = self._opened()
+        try:
+            info = filesystem.get_file_info(f"{folder}/{name}")
+        except Exception as error:
+            raise self._unreachable(error) from None
+        return bool(info.is_file)
 
     def sizes(self) -> dict[str, int]:
         """Bytes of all files by their names."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.attacks.attack import CONFIG, GRID, MODEL, Attack
+from tests.manifests import text_of, with_text
 
 SMALL = 'name = "x"\n[axes]\n'
 BIG = str(2**70)
@@ -221,9 +222,18 @@ def manifest_with(old: str, new: str):
     """Change the text of a manifest."""
 
     def make(path: Path) -> None:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path.read_bytes())
         assert old in text, old
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        path.write_bytes(with_text(path.read_bytes(), text.replace(old, new, 1)))
+
+    return make
+
+
+def manifest_of(text: str | bytes):
+    """Another text as the JSON of a manifest."""
+
+    def make(path: Path) -> None:
+        path.write_bytes(with_text(path.read_bytes(), text))
 
     return make
 
@@ -322,7 +332,7 @@ def datasets() -> Iterator[Attack]:
     for name, make in DAMAGES.items():
         if name in ("directory", "fifo"):
             yield Attack("datasets", f"run over {name}", ["run", "g.toml", "--out", "data"],
-                         {"data/x": make}, leaves=["data/manifest.json"])  # fmt: skip
+                         {"data/x": make}, leaves=["data/_manifest.parquet"])  # fmt: skip
         else:
             line = (
                 "$SE run g.toml --out data && $SE query data --select 'count(*) AS n' --format json"
@@ -330,14 +340,15 @@ def datasets() -> Iterator[Attack]:
             yield Attack("datasets", f"run mends {name}", [], {"data/x": make}, (0,), output='"n":24',
                          leaves=["data/"], shell=line)  # fmt: skip
     for name, content in MANIFESTS.items():
-        yield Attack("datasets", f"manifest {name}", commands["query"], {"data/manifest.json": content},
-                     says="manifest.json")  # fmt: skip
+        yield Attack("datasets", f"manifest {name}", commands["query"],
+                     {"data/_manifest.parquet": manifest_of(content)}, says="_manifest.parquet")  # fmt: skip
         yield Attack("datasets", f"run over manifest {name}", ["run", "g.toml", "--out", "data"],
-                     {"data/manifest.json": content}, says="manifest.json")  # fmt: skip
+                     {"data/_manifest.parquet": manifest_of(content)},
+                     says="_manifest.parquet")  # fmt: skip
     for name, (old, new) in CHANGES.items():
         yield Attack("datasets", f"manifest {name}", commands["query"],
-                     {"data/manifest.json": manifest_with(old, new)}, says="data")  # fmt: skip
-    yield Attack("datasets", "manifest is a pipe", commands["query"], {"pipe/manifest.json": fifo},
+                     {"data/_manifest.parquet": manifest_with(old, new)}, says="data")  # fmt: skip
+    yield Attack("datasets", "manifest is a pipe", commands["query"], {"pipe/_manifest.parquet": fifo},
                  )._replace(arguments=["query", "pipe"], says="not a dataset")  # fmt: skip
     yield Attack("datasets", "a stray copy", ["query", "data", "--select", "count(*) AS n", "--format",
                  "json"], {"data/points-copy.parquet": b"PAR1"}, (0,), output='"n":24')  # fmt: skip
@@ -345,7 +356,7 @@ def datasets() -> Iterator[Attack]:
                  {"other/manifest.json": '{"name": "an app"}'}, says="not a dataset's")  # fmt: skip
     yield Attack("datasets", "foreign points stay", ["run", "g.toml", "--out", "data", "--overwrite"],
                  {"data/points-mine.parquet": b"precious"}, (0,),
-                 leaves=["data/points-0", "data/manifest.json"])  # fmt: skip
+                 leaves=["data/points-0", "data/_manifest.parquet"])  # fmt: skip
     yield Attack("datasets", "another grid", ["run", "other.toml", "--out", "data"],
                  {"other.toml": SMALL + "batch_size = [1]\n"}, says="--overwrite replaces")  # fmt: skip
 

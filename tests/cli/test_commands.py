@@ -30,7 +30,7 @@ def test_plan_counts_and_computes_nothing(command):
     done = command("plan", "capacity", "--json")
     facts = json.loads(done.stdout)
     assert facts["points"] == 10_108_800
-    assert facts["columns"] == 59
+    assert facts["columns"] == 63
     assert "numba" not in done.stderr
     assert "10,108,800" in command("plan", "grids/capacity.toml").stdout
 

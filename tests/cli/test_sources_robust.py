@@ -19,6 +19,7 @@ from sweepengine.show.report import write_report
 from sweepengine.store.storage import open_storage
 from tests.attacks.attack import CONFIG, GRID
 from tests.fuzz import examples, right
+from tests.manifests import facts_of, write_facts
 
 PIECES = st.one_of(
     st.sampled_from(
@@ -123,8 +124,7 @@ def test_manifests(home, data):
     place = home / "manifest"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(home / "data", place)
-    path = place / "manifest.json"
-    facts = json.loads(path.read_text())
+    facts = facts_of(place)
     for _ in range(data.draw(st.integers(1, 2))):
         part = facts
         key = data.draw(st.sampled_from(sorted(part)))
@@ -137,7 +137,7 @@ def test_manifests(home, data):
             del part[key]
         if not facts:
             break
-    path.write_text(json.dumps(facts))
+    write_facts(place, facts)
     right(["query", str(place), "--select", "count(*) AS n, sum(decode_tensor_flops) AS s"])
     right(["slo", str(place), "--device", "h100-sxm", "--ttft", "1", "--tpot", "1"])
     right(["run", str(home / "g.toml"), "--out", str(place)])

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 import sweepengine as se
-from sweepengine.engine.frames import schema_of
+from sweepengine.engine.typed import schema_of
 from sweepengine.formulas.points import INPUT_NAMES
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sweepengine.data.models import build, load_model
 from sweepengine.engine import frames, tables
 from sweepengine.engine.compute import COMPILED, PLAIN
-from sweepengine.engine.frames import compute_chunk, evaluate
+from sweepengine.engine.frames import evaluate
+from sweepengine.engine.typed import compute_chunk
 from sweepengine.formulas.architecture import ATTENTIONS, FLASH, MIXERS
 from sweepengine.formulas.points import INPUT_NAMES, Point
 from sweepengine.grid.columns import OUTPUT_NAMES

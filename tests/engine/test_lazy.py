@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 import sweepengine as se
 from sweepengine.data.models import load_model
 from sweepengine.engine import lazy
-from sweepengine.engine.frames import schema_of
+from sweepengine.engine.typed import schema_of
 from sweepengine.grid.files import parse_grid
 from sweepengine.query.query import query
 from sweepengine.query.sources import open_source

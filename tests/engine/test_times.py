@@ -85,7 +85,7 @@ def test_grid_computed_whole_or_in_plain_python_equals_points_one_by_one(grid_fi
 
 def test_chunks_of_a_grid_are_parts_of_the_whole(grid_file):
     grid = load_grid(grid_file(GRID.format(times="")))
-    from sweepengine.engine.frames import compute_chunk
+    from sweepengine.engine.typed import compute_chunk
 
     whole = pl.concat(compute_chunk(grid.model, chunk) for chunk in grid.chunks(10**9))
     parts = pl.concat(compute_chunk(grid.model, chunk) for chunk in grid.chunks(7))
@@ -230,7 +230,7 @@ def test_dataset_keeps_devices_and_times(grid_file, tmp_path, command):
     assert again.written == 0
     import pyarrow.parquet as pq
 
-    schema = pq.read_schema(next((tmp_path / "d").glob("*.parquet")))
+    schema = pq.read_schema(next((tmp_path / "d").glob("points-*.parquet")))
     assert b"h100-sxm, vllm 0.24.0: operators +-" in schema.metadata[b"times"]
     for shown in (command("plan", path), command("query", tmp_path / "d", "--top", "2")):
         assert shown.stdout.count("runs of ") == 4  # two devices under two frameworks

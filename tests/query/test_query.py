@@ -43,14 +43,14 @@ def test_dataset_answers_as_its_grid_does(command, tmp_path):
 def test_table_of_all_columns_is_turned_on_its_side(command):
     lines = command("query", "modes", "--top", "2").stdout.splitlines()
     assert lines[1].split() == ["column", "row", "1", "row", "2"]
-    assert len(lines) == 2 + 59
+    assert len(lines) == 2 + 63
 
 
 BAD = {
     "unknown column": (["--where", "foo = 1"], 'unable to find column "foo"'),
     "SQL": (["--where", "batch_size = = 1"], "unable to parse"),
     "select": (["--select", "max("], "query: "),
-    "group": (["--group-by", "crops"], '--group-by "crops": expected some of view_size'),
+    "group": (["--group-by", "crop"], '--group-by "crop": expected some of view_size'),
     "sort": (["--sort", "a; drop"], '--sort "a; drop": expected a column'),
     "top": (["--top", "0"], "--top"),
     "too wide": (

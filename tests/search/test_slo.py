@@ -13,6 +13,7 @@ from sweepengine.query.sources import open_source
 from sweepengine.search.options import GridTargets, LatencyTargets, SloOptions
 from sweepengine.search.slo import find_answers
 from sweepengine.search.targets import pareto_front, targets_of
+from tests.manifests import facts_of, write_facts
 
 GRID = """
 name = "small"
@@ -198,20 +199,19 @@ def test_bad_use_is_one_line(command, grid_file, case):
 
 def test_bad_datasets_are_refused(command, grid_file, tmp_path):
     se.run(grid_file(GRID), tmp_path / "d")
-    manifest = tmp_path / "d" / "manifest.json"
-    good = manifest.read_text()
+    good = facts_of(tmp_path / "d")
     (tmp_path / "other").mkdir()
     cases = {
-        tmp_path / "other": ("", "is not a dataset"),
-        tmp_path / "d": (good.replace('"schema_version": 3', '"schema_version": 9'), "expected 3"),
+        tmp_path / "other": ({}, "is not a dataset"),
+        tmp_path / "d": (good | {"schema_version": 9}, "expected 3 or 4"),
     }
-    for folder, (text, expected) in cases.items():
-        if text:
-            manifest.write_text(text)
+    for folder, (facts, expected) in cases.items():
+        if facts:
+            write_facts(folder, facts)
         done = command("slo", folder, *H100)
         assert (done.returncode, done.stdout) == (2, "")
         assert expected in done.stderr
-    manifest.write_text(good.replace('"points": 120', '"points": 0'))
+    write_facts(tmp_path / "d", good | {"points": 0})
     assert "points: Input should be greater" in command("slo", tmp_path / "d", *H100).stderr
 
 
@@ -317,8 +317,8 @@ def test_answers_by_silicon_equal_points_one_by_one(grid_file, tmp_path, of):
         rows = frame.filter(pl.col("device") == answer.device.name)
         assert answer.points == rows.height == 72
         meets = []
-        names = [name for name in frame.columns if name in se.load_model("qwen3-8b").inputs]
-        names += ["device", "framework", "serving"]
+        model = se.load_model("qwen3-8b")
+        names = [*(n for n in frame.columns if n in model.inputs), "device", "framework", "serving"]
         for row in rows.select(names).iter_rows(named=True):
             cost = se.cost("qwen3-8b", **row)
             in_time = cost["ttft_seconds"] <= targets.ttft_s

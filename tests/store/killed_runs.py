@@ -20,7 +20,9 @@ import traceback
 from sweepengine.engine.compute import compute_arrays
 from sweepengine.grid.files import parse_grid
 from sweepengine.store import runs
+from sweepengine.store.manifest import MANIFEST
 from sweepengine.store.storage import open_storage
+from tests.manifests import text_of
 
 AXES = {"crops": ["none", "2x3"], "heads": [[10, 10], [10, 5]], "attention": ["eager", "flash"],
         "decode_steps": {"start": 1, "stop": 2000, "step": 1}}  # fmt: skip
@@ -81,7 +83,7 @@ def left_of(folder):
     storage = open_storage(folder)
     try:
         found = hashes(folder)
-        whole = "manifest.json" in found and json.loads(storage.read("manifest.json"))["complete"]
+        whole = MANIFEST in found and json.loads(text_of(storage.read(MANIFEST)))["complete"]
     except FileNotFoundError:
         return {}, False
     return found, whole

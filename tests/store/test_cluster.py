@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 import sweepengine as se
 from sweepengine.grid.files import parse_grid
 from sweepengine.store import runs
+from tests.manifests import facts_of
 from tests.store.test_runs import hashes
 from tests.waits import PATIENCE_SECONDS, free_port
 
@@ -79,7 +79,7 @@ def test_shard_that_raises_reports_its_points_and_the_cause(grid, tmp_path):
             se.run(grid, tmp_path / "d", engine="ray", workers=2)
     finally:
         runs._written = original
-    assert not json.loads((tmp_path / "d" / "manifest.json").read_text())["complete"]
+    assert not facts_of(tmp_path / "d")["complete"]
     (tmp_path / "d" / broken).rmdir()
     se.run(grid, tmp_path / "d")
     se.run(grid, tmp_path / "whole")

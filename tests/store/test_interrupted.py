@@ -10,6 +10,7 @@ import pytest
 
 import sweepengine as se
 from sweepengine.store import runs, storage
+from tests.manifests import facts_of
 from tests.store.killed_runs import GRID, KILLS, ROWS_PER_FILE, hashes
 from tests.waits import PATIENCE_SECONDS, waiting
 
@@ -55,7 +56,7 @@ def test_ctrl_c_says_how_to_go_on_and_exits_130(root, tmp_path):
     assert run.returncode == 130
     assert out == ""
     assert error == f"{tmp_path / 'd'}: interrupted: run the same command again to go on\n"
-    assert not json.loads((tmp_path / "d" / "manifest.json").read_text())["complete"]
+    assert not facts_of(tmp_path / "d")["complete"]
     kept = len(list((tmp_path / "d").glob("points-*.parquet")))
     again = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0
@@ -126,7 +127,7 @@ def test_full_disk_is_one_message_and_what_is_written_stays(process, command, ro
         assert done.stderr.count("\n") == 1
         files = list(out.glob("points-*.parquet"))
         assert files
-        assert not json.loads((out / "manifest.json").read_text())["complete"]
+        assert not facts_of(out)["complete"]
         shutil.copytree(out, tmp_path / "moved")
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -1,6 +1,5 @@
 import fcntl
 import hashlib
-import json
 import os
 
 import duckdb
@@ -10,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import sweepengine as se
-from sweepengine.engine.frames import schema_of
+from sweepengine.engine.typed import schema_of
 from sweepengine.grid.files import parse_grid
 from sweepengine.store import runs
 from sweepengine.store.dataset import scan_dataset
+from tests.manifests import change
 
 AXES = {"crops": ["none", "2x3"], "heads": [[10, 10], [10, 5]], "attention": ["eager", "flash"],
         "decode_steps": {"start": 1, "stop": 60, "step": 1}}  # fmt: skip
@@ -36,7 +36,7 @@ def hashes(folder):
 def test_dataset_holds_the_grid_in_order(grid, tmp_path):
     summary = se.run(grid, tmp_path / "d")
     assert (summary.points, summary.written, summary.files) == (480, 480, 16)
-    assert summary.bytes == sum(p.stat().st_size for p in (tmp_path / "d").glob("*.parquet"))
+    assert summary.bytes == sum(p.stat().st_size for p in (tmp_path / "d").glob("points-*.parquet"))
     found = scan_dataset(tmp_path / "d").collect().cast(schema_of(se.load_model()))
     assert found.equals(se.evaluate(found[:, :10]))
     assert found["decode_steps"][:61].to_list() == [*range(1, 61), 1]
@@ -44,11 +44,11 @@ def test_dataset_holds_the_grid_in_order(grid, tmp_path):
 
 def test_polars_duckdb_and_pandas_read_the_same(grid, tmp_path):
     se.run(grid, tmp_path / "d")
-    files = str(tmp_path / "d" / "*.parquet")
+    files = str(tmp_path / "d" / "points-*.parquet")
     by_polars = pl.read_parquet(files)["decode_tensor_flops"].sum()
     query = f"select sum(decode_tensor_flops), count(*) from '{files}'"
     (by_duckdb,) = duckdb.sql(query).fetchall()
-    parts = sorted((tmp_path / "d").glob("*.parquet"))
+    parts = sorted((tmp_path / "d").glob("points-*.parquet"))
     by_pandas = pd.concat([pd.read_parquet(path) for path in parts])
     assert by_duckdb == (by_polars, 480)
     assert by_pandas["decode_tensor_flops"].sum() == by_polars
@@ -57,23 +57,22 @@ def test_polars_duckdb_and_pandas_read_the_same(grid, tmp_path):
 
 def test_files_say_units_meaning_and_where_they_come_from(grid, tmp_path):
     se.run(grid, tmp_path / "d")
-    schema = pq.read_schema(next((tmp_path / "d").glob("*.parquet")))
+    schema = pq.read_schema(next((tmp_path / "d").glob("points-*.parquet")))
     for field in schema:
         assert set(field.metadata) == {b"unit", b"meaning"}
     assert schema.field("prefill_kv_cache_bytes").metadata[b"unit"] == b"byte"
     assert schema.metadata[b"model"] == b"deepseek-ocr-3b"
     assert schema.metadata[b"grid_hash"] == grid.hash.encode()
     assert schema.metadata[b"engine_version"] == se.__version__.encode()
-    assert schema.metadata[b"schema_version"] == b"3"
+    assert schema.metadata[b"schema_version"] == b"4"
 
 
 def test_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(grid, tmp_path):
     se.run(grid, tmp_path / "whole")
     se.run(grid, tmp_path / "broken")
-    for path in sorted((tmp_path / "broken").glob("*.parquet"))[3:9]:
+    for path in sorted((tmp_path / "broken").glob("points-*.parquet"))[3:9]:
         path.unlink()
-    manifest = tmp_path / "broken" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"complete": true', '"complete": false'))
+    change(tmp_path / "broken", complete=False)
     (tmp_path / "broken" / "points-000000000000000-000000000000001.parquet.unfinished").write_bytes(
         b"half a fi"
     )
@@ -111,7 +110,7 @@ def test_another_grid_is_refused_unless_told_to_overwrite(grid, tmp_path):
     se.run(grid, tmp_path / "d")
     before = hashes(tmp_path / "d")
     other = parse_grid({"name": "small", "axes": {"batch_size": [1, 2]}}, "small")
-    with pytest.raises(se.InputError, match=r"manifest\.json: grid_hash = .*--overwrite"):
+    with pytest.raises(se.InputError, match=r"_manifest\.parquet: grid_hash = .*--overwrite"):
         se.run(other, tmp_path / "d")
     assert hashes(tmp_path / "d") == before
     se.run(other, tmp_path / "d", overwrite=True)
@@ -120,9 +119,7 @@ def test_another_grid_is_refused_unless_told_to_overwrite(grid, tmp_path):
 
 def test_another_engine_version_is_refused(grid, tmp_path):
     se.run(grid, tmp_path / "d")
-    path = tmp_path / "d" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "engine_version": "0.0.1"}))
+    change(tmp_path / "d", engine_version="0.0.1")
     with pytest.raises(se.InputError, match=r"engine_version = '0\.0\.1', this run has"):
         se.run(grid, tmp_path / "d")
 
@@ -190,10 +187,7 @@ def test_files_of_other_formulas_are_not_gone_on_with(grid, tmp_path, monkeypatc
     with pytest.raises(se.InputError, match=r"formulas_hash = .*, this run has 'ffff"):
         se.run(grid, tmp_path / "d")
     # A file alone, as of an interrupted run whose manifest was written anew, is noticed too.
-    manifest = tmp_path / "d" / "manifest.json"
-    facts = json.loads(manifest.read_text())
-    facts |= {"formulas_hash": "f" * 64, "complete": False, "files": []}
-    manifest.write_text(json.dumps(facts))
+    change(tmp_path / "d", formulas_hash="f" * 64, complete=False, files=[])
     assert se.run(grid, tmp_path / "d").written == 480
 
 
@@ -209,9 +203,7 @@ def test_damaged_file_alone_is_written_again(grid, tmp_path):
         with pytest.raises(se.InputError, match="its checksum differs"):
             scan_dataset(tmp_path / "d")
         if incomplete:
-            manifest = tmp_path / "d" / "manifest.json"
-            facts = json.loads(manifest.read_text()) | {"complete": False, "files": []}
-            manifest.write_text(json.dumps(facts))
+            change(tmp_path / "d", complete=False, files=[])
         assert se.run(grid, tmp_path / "d").written == rows
         assert hashes(tmp_path / "d") == whole
         paths[1].write_bytes(content)

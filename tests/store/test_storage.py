@@ -14,7 +14,9 @@ import sweepengine as se
 from sweepengine.grid.files import parse_grid
 from sweepengine.query.sources import open_source
 from sweepengine.store import runs
+from sweepengine.store.manifest import MANIFEST
 from sweepengine.store.storage import LocalFolder, RemoteFolder, open_storage
+from tests.manifests import text_of, with_text
 from tests.store.killed_runs import KILLS
 from tests.waits import free_port, waiting
 
@@ -70,7 +72,7 @@ def test_remote_dataset_holds_the_bytes_of_a_local_one(kind, grid, s3, tmp_path)
     assert summary.place == place.split("?")[0].replace("key:secret@", "")
     se.run(grid, tmp_path / "d")
     assert contents(open_storage(place)) == contents(open_storage(tmp_path / "d"))
-    assert summary.bytes == sum(p.stat().st_size for p in (tmp_path / "d").glob("*.parquet"))
+    assert summary.bytes == sum(p.stat().st_size for p in (tmp_path / "d").glob("points-*.parquet"))
     again = se.run(grid, place)
     assert (again.written, again.points) == (0, 80)
     source = open_source(place)
@@ -86,8 +88,8 @@ def test_remote_run_goes_on_and_refuses_another_grid(kind, grid, s3, tmp_path):
     gone = [name for name in before if name.startswith("points-")][1:3]
     for name in gone:
         storage.remove(name)
-    manifest = before["manifest.json"].replace(b'"complete": true', b'"complete": false')
-    storage.write("manifest.json", lambda file: file.write(manifest))
+    text = text_of(before[MANIFEST]).replace('"complete": true', '"complete": false')
+    storage.write(MANIFEST, lambda file: file.write(with_text(before[MANIFEST], text)))
     with pytest.raises(se.InputError, match="is not complete"):
         open_source(place)
     assert se.run(grid, place).written == 40
@@ -230,4 +232,4 @@ def test_moved_dataset_is_read_by_others(grid, tmp_path):
             shutil.copyfileobj(source, out)
     rows = duckdb.sql(f"select count(*) from '{tmp_path}/d/*.parquet'").fetchall()
     assert rows == [(80,)]
-    assert pl.read_parquet(tmp_path / "d" / "*.parquet").height == 80
+    assert pl.read_parquet(tmp_path / "d" / "points-*.parquet").height == 80

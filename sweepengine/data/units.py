@@ -1,0 +1,3 @@
+"""Units that several packages convert."""
+
+SECONDS_PER_HOUR = 3600
