@@ -73,7 +73,7 @@ def weights_chart(source: Source, model: Model, note: str = "") -> Chart:
     return Chart("weights_by_phase", title, styled(drawn, title, about))
 
 
-def _bars(values: Mapping[str, float], unit: str, form: str) -> alt.LayerChart:
+def _bars(values: Mapping[str, float], unit: str, form: str) -> alt.TopLevelMixin:
     rows = pl.DataFrame({"part": list(values), "value": list(values.values())})
     bars = alt.Chart(rows).mark_bar(color=BLUE).encode(
         x=alt.X("value:Q", title=unit, axis=alt.Axis(format=",~g")),
@@ -82,8 +82,7 @@ def _bars(values: Mapping[str, float], unit: str, form: str) -> alt.LayerChart:
     text = bars.mark_text(align="left", dx=4, color=GREY).encode(
         text=alt.Text("value:Q", format=form)
     )
-    drawn: alt.LayerChart = alt.layer(bars, text)
-    return drawn.properties(width=WIDTH, height=26 * len(values))
+    return alt.layer(bars, text, width=WIDTH, height=26 * len(values))
 
 
 def weight_traffic_chart(shown: Slice) -> Chart | None:
@@ -167,10 +166,10 @@ def front_chart(
 
 def front_rows(device: str, front: pl.DataFrame, source: Source) -> pl.DataFrame:
     """Return a front with the columns of `FRONT`."""
-    laid = pl.Series(
-        [layout_label(source, row) for row in front.iter_rows(named=True)], dtype=pl.String
-    )
-    return labelled_front(device, front.with_columns(laid=laid)) if front.height else pl.DataFrame()
+    if not front.height:
+        return pl.DataFrame()
+    laid = [layout_label(source, row) for row in front.iter_rows(named=True)]
+    return labelled_front(device, front.with_columns(laid=pl.Series(laid)))
 
 
 def labelled_front(device: str, front: pl.DataFrame) -> pl.DataFrame:
@@ -215,6 +214,8 @@ def fronts_drawn(
     if rows.height > MOST_FRONT:
         each = max(MOST_FRONT // max(len(names), 1), 2)
         rows = pl.concat([_some(rows.filter(pl.col("device") == n), each) for n in names])
+    highest = rows.sort("device_tokens_per_s")["device"].last() if rows.height else ""
+    rows = rows.with_columns(above=pl.col("device") == highest)
     scale = alt.Scale(range=[*SERIES, YELLOW])
     if names:
         scale = alt.Scale(domain=list(names), range=[*SERIES, YELLOW][: len(names)])
@@ -231,13 +232,18 @@ def fronts_drawn(
                  alt.Tooltip("user_tokens_per_s:Q", format=",.3~r"),
                  alt.Tooltip("device_tokens_per_s:Q", format=",.3~r")]
     )  # fmt: skip
-    labels = base.transform_filter("datum.label").mark_text(align="right", dx=-8, dy=-4,
-                                                            fontSize=11)  # fmt: skip
+    text = alt.Text("label:N")
+    named = base.transform_filter("datum.label")
+    above = named.transform_filter("datum.above").mark_text(align="left", dx=9, dy=-7, fontSize=11)
+    below = named.transform_filter("!datum.above").mark_text(
+        align="right", dx=-9, dy=9, fontSize=11
+    )
     layers: list[alt.Chart] = []
     if not names or rows["low"].null_count() < rows.height:
         band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.12)
         layers.append(band.encode(y=alt.Y("low:Q", title="tokens/s/device"), y2="high:Q"))
-    layers += [base.mark_line(strokeWidth=1.5), points, labels.encode(text=alt.Text("label:N"))]
+    layers += [base.mark_line(strokeWidth=1.5), points, above.encode(text=text),
+               below.encode(text=text)]  # fmt: skip
     if chosen.height:
         layers.append(base.mark_point(size=260, strokeWidth=2.5).properties(data=chosen))
     if tpot_s is not None and rows.height:

@@ -52,6 +52,8 @@ MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attenti
                "key_value_heads": 10}  # fmt: skip
 """Inputs of `validation.measured_stages`, in addition to the published images."""
 TORCH = "measured by torch"
+ROUNDING = 1e-12
+"""Largest relative difference of equal counts in another unit."""
 
 
 class Axis(NamedTuple):
@@ -73,6 +75,8 @@ class Frame(NamedTuple):
     the source in the unit of the chart, null where there is no other count."""
     other: str
     """Title of the other count."""
+    checked: str
+    """How the other count compares with torch where torch ran; empty without another accounting."""
     held: str
     """What all points have in common, of inputs that vary."""
 
@@ -116,18 +120,18 @@ def chart_frame(
     compared = [plan for plan in chosen if plan.measured]
     tensor = {f"{plan.name}:tensor": _tensor(plan) for plan in compared}
     rows = points.select(
-        *source.inputs, pl.col(axis.tokens).alias("tokens"), _label(source, axis).alias("crops"),
+        *source.inputs, pl.col(axis.tokens).alias("tokens"), label_of(source, axis).alias("crops"),
         _family(source).alias("family"),
         *(of.cast(pl.Float64).alias(name) for name, of in {**curves, **tensor}.items()),
     ).pipe(source.collected)  # fmt: skip
+    rows, other, checked = _with_measured(rows, compared, measured), TORCH, ""
     if against is not None:
         costs = evaluate(rows.select(source.inputs), against)
         named = [_tensor(plan).alias(f"{plan.name}:other") for plan in compared]
-        rows = rows.hstack(costs.select(named))
-    else:
-        rows = _with_measured(rows, compared, measured)
-    other = TORCH if against is None else against.name
-    return Frame(axis, rows.sort("tokens", "attention"), other, shown.text(drawn))
+        other, of_other = against.name, costs.select(named)
+        checked = _checked(against.name, rows, of_other)
+        rows = rows.with_columns(of_other)
+    return Frame(axis, rows.sort("tokens", "attention"), other, checked, shown.text(drawn))
 
 
 def _tensor(plan: Plan) -> pl.Expr:
@@ -135,7 +139,7 @@ def _tensor(plan: Plan) -> pl.Expr:
     return _stepping(metrics.total("tensor_flops", plan.stages) * plan.per)
 
 
-def _label(source: Source, axis: Axis) -> pl.Expr:
+def label_of(source: Source, axis: Axis) -> pl.Expr:
     """Name an image by its tiles, view or size, and a prompt by its tokens."""
     label = pl.format("{} tokens", axis.tokens)
     if "crop_rows" in source.columns:
@@ -181,6 +185,16 @@ def _with_measured(
         pl.when(alike).then(pl.col(f"torch:{plan.measured}") * plan.per).alias(f"{plan.name}:other")
         for plan in compared
     )
+
+
+def _checked(name: str, torch: pl.DataFrame, other: pl.DataFrame) -> str:
+    """Say in how many runs torch counts what another accounting does."""
+    runs = equal = 0
+    for column in other.columns:
+        both = pl.DataFrame({"torch": torch[column], "other": other[column]}).drop_nulls()
+        runs += both.height
+        equal += both.filter((pl.col("torch") / pl.col("other") - 1).abs() < ROUNDING).height
+    return f"{name}: its tensor FLOPs; torch counts the same in {equal} of {runs} runs"
 
 
 def line_chart(plan: Plan, frame: Frame, source: Source, note: str = "") -> Chart | None:
@@ -256,7 +270,13 @@ def line_chart(plan: Plan, frame: Frame, source: Source, note: str = "") -> Char
         ends_of = alt.Chart(last).mark_text(align="right", dy=-10, fontSize=11, color=GREY)
         layers.append(ends_of.encode(x=x, y=y, text="family:N"))
     finding = _finding(plan, curves, off, frame.other)
-    parts = [note_of(source), *([f"at {frame.held}"] if frame.held else []), *([note] * bool(note))]
+    texts = (
+        note_of(source),
+        frame.held and f"at {frame.held}",
+        off is not None and frame.checked,
+        note,
+    )
+    parts = [text for text in texts if text]
     # Altair copies all layers whenever a chart of layers changes: what it has is given at once.
     layers[0] = layers[0].add_params(*params)
     drawn: Any = alt.layer(*layers, width=WIDTH, height=HEIGHT)

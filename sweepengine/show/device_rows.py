@@ -30,8 +30,8 @@ class OnDevice(NamedTuple):
     device: Device
     timing: TimingTarget
     rows: pl.DataFrame
-    """Points of all layouts and formats that fit: inputs, `TIMES`, `RATE` and `laid`, the text of
-    layout and formats."""
+    """Points of all layouts and formats that fit: inputs, tokens of images, `TIMES`, `RATE` and
+    `laid`, the text of layout and formats."""
     laid: str
     """Text of the layout and formats of the highest throughput within the targets; of the least
     TPOT where none meets them."""
@@ -78,17 +78,19 @@ def _evaluated(shown: Slice, drawn: Collection[str], device: Device) -> pl.DataF
             if len(values) > MOST_VALUES:
                 points = points.filter(pl.col(name).is_in(evenly_spaced(values, MOST_VALUES)))
     figures = (*TIMES, "fits", "devices")
+    seen = [name for name in ("image_tokens",) if name in source.columns]
     if "device" in source.inputs:
         points = points.filter(pl.col("device").cast(pl.String) == device.name)
-        rows = points.select(*source.inputs, *figures).pipe(source.collected)
+        rows = points.select(*source.inputs, *seen, *figures).pipe(source.collected)
     else:
-        inputs = points.select(source.inputs).pipe(source.collected)
+        known = points.select(*source.inputs, *seen).pipe(source.collected)
+        inputs = known.select(source.inputs)
         timing = timing_target(device)
         placed = inputs.with_columns(
             device=pl.lit(device.name), serving=pl.lit(SERVING[CONTINUOUS])
         )
         model = on_devices(source.loaded, [device], timing.times)
-        rows = inputs.hstack(evaluate(placed, model).select(figures))
+        rows = known.hstack(evaluate(placed, model).select(figures))
     whole = pl.col("ttft_seconds") + pl.col("decode_seconds")
     rate = pl.col("batch_size") * pl.col("decode_steps") / whole / pl.col("devices")
     return rows.with_columns(rate.alias(RATE)).drop("devices")

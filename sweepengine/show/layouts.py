@@ -83,4 +83,4 @@ def layout_table(source: Source, device: Device) -> Table | None:
         for row in rows.iter_rows(named=True)
     ]
     title = f"Layouts and formats: memory and rates on {device.name}"
-    return Table("layouts", title, columns, cells, 6)
+    return Table(f"layouts-{device.name}", title, columns, cells, 6)

@@ -52,7 +52,7 @@ def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
             for x in (low, peak / device.bytes_per_s, high)
         ]
     )
-    x = alt.X("intensity:Q", title="FLOP/byte", axis=alt.Axis(format="~s", gridOpacity=0.4),
+    x = alt.X("intensity:Q", title="FLOP/byte", axis=alt.Axis(format=",~g", gridOpacity=0.4),
               scale=alt.Scale(type="log", domain=[low, high], nice=False))  # fmt: skip
     y = alt.Y("rate:Q", title="TFLOP/s", axis=alt.Axis(format=",~g", gridOpacity=0.4),
               scale=alt.Scale(type="log"))  # fmt: skip

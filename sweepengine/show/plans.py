@@ -134,7 +134,10 @@ def _decode_plans(source: Source, units: Units) -> list[Plan]:
     giga_steps = 1 / pl.col("decode_steps") / GIGA
     after_prefill = pl.col("prefill_kv_cache_bytes") / units.memory_bytes
     after_decoding = pl.col("decode_kv_cache_bytes") / units.memory_bytes
-    by_shape = (Curve(after_prefill, "after prefill"), Curve(after_decoding, "after decoding"))
+    by_shape: tuple[Curve, ...] = (
+        Curve(after_prefill, "after prefill"),
+        Curve(after_decoding, "after decoding"),
+    )
     if units is PUBLISHED:
         by_shape += (Curve(after_prefill + after_decoding, "sum of both"),)
     charts = [

@@ -26,6 +26,7 @@ from sweepengine.show.charts import (
     weights_chart,
 )
 from sweepengine.show.curves import chart_frame, line_chart
+from sweepengine.show.device_rows import LAID
 from sweepengine.show.heat_maps import heat_maps
 from sweepengine.show.layouts import layout_table
 from sweepengine.show.look import Chart, title_of
@@ -182,7 +183,11 @@ def _section(source: Source, against: Model | None, notes: Mapping[str, str]) ->
                    roofline_chart(shown, [at], at)]  # fmt: skip
     else:
         charts += _device_charts(shown, devices, verdict)
-    tables: list[Table] = [t for device in devices if (t := layout_table(source, device))]
+    tables: list[Table] = [
+        table
+        for device in devices[:MOST_DEVICES]
+        if (table := layout_table(source, device)) is not None
+    ]
     if source.point_count <= MOST_ROWS:
         points = source.points.pipe(source.collected)
         for stage in source.stages:
@@ -205,11 +210,13 @@ def _device_charts(shown: Slice, devices: Sequence[Device], verdict: Verdict) ->
         drawn = front_chart(verdict.answers, targets, source)
         charts.append(Chart("fronts", title_of(drawn.to_dict()), drawn, "times"))
     first = ranked[:MOST_DEVICES]
+    best = next((one.best for one in verdict.answers if one.device.name == first[0].name), None)
+    laid = {name: best[name] for name in LAID} if best else {}
     charts += time_charts(shown, first, targets)
     charts += heat_maps(shown, first, targets)
     roofs = list({one.name: one for one in (*map(load_device, ROOFS), *first)}.values())
     charts += [
-        report_map(source, shown.point, first, targets),
+        report_map(source, shown.point | laid, first, targets),
         weight_traffic_chart(shown),
         roofline_chart(shown, roofs, first[0]),
         parameters_chart(source, source.loaded),

@@ -26,6 +26,9 @@ class Card(NamedTuple):
     lines: list[tuple[str, str]]
     """Title and text of each line."""
     note: str = ""
+    columns: tuple[str, ...] = ()
+    """Titles of the columns of a card that is a table; empty: it has lines."""
+    rows: Sequence[tuple[str, ...]] = ()
 
 
 class Verdict(NamedTuple):
@@ -55,7 +58,7 @@ def cards_of(shown: Slice, verdict: Verdict | None, at: Device) -> list[Card]:
         cards = [_required(source), _needs(source)]
     else:
         cards = [_meets(verdict), _needs(source), _bounds(shown, at)]
-    return [card for card in cards if card.lines]
+    return [card for card in cards if card.lines or card.rows]
 
 
 def _span(low: Any, high: Any, unit: str) -> str:
@@ -137,28 +140,28 @@ def _meets(verdict: Verdict) -> Card:
         return Card(title, [("", verdict.problem)])
     notes = "; ".join(dict.fromkeys(answer.basis for answer in answers))
     ordered = sorted(answers, key=lambda answer: -((answer.best or {}).get(RATE) or 0.0))
-    lines = [(answer.device.name, _answer_text(answer)) for answer in ordered]
-    return Card(title, lines, notes)
+    return Card(title, [], notes, VERDICT_COLUMNS, [_answer_row(answer) for answer in ordered])
 
 
-def _answer_text(answer: Answer) -> str:
-    best = answer.best
+VERDICT_COLUMNS = ("device", "within the targets?", "tokens/s/device", "at", "TTFT, ms", "TPOT, ms",
+                   "points that meet both")  # fmt: skip
+
+
+def _answer_row(answer: Answer) -> tuple[str, ...]:
+    best, name = answer.best, answer.device.name
+    counted = f"{answer.meeting:,} of {answer.points:,}"
     if best is None:
-        return f"no: none of {answer.points:,} points; {answer.fitting:,} fit in memory"
-    times = [f"TTFT {_milliseconds(best, 'ttft')}"]
-    if best["tpot_s"] is not None:
-        times.append(f"TPOT {_milliseconds(best, 'tpot')}")
-    return (
-        f"yes: {figure(best[RATE] or 0.0)} tokens/s/device at {point_text(best)}; "
-        f"{', '.join(times)}; {answer.meeting:,} of {answer.points:,} points meet both"
-    )
+        return name, f"no; {answer.fitting:,} fit in memory", "", "", "", "", counted
+    tpot = "" if best["tpot_s"] is None else _milliseconds(best, "tpot")
+    rate, at = figure(best[RATE] or 0.0), point_text(best)
+    return name, "yes", rate, at, _milliseconds(best, "ttft"), tpot, counted
 
 
 def _milliseconds(best: Mapping[str, Any], time: str) -> str:
     """Format a time with the range that holds 90 % of measured runs like it, where there is one."""
     low, high = (best[f"{time}_{end}_seconds"] for end in ("low", "high"))
     span = "" if low is None else f" ({figure(low * 1000)} to {figure(high * 1000)})"
-    return f"{figure(best[f'{time}_s'] * 1000)} ms{span}"
+    return f"{figure(best[f'{time}_s'] * 1000)}{span}"
 
 
 def _bounds(shown: Slice, at: Device) -> Card:

@@ -10,7 +10,7 @@ from sweepengine.costs.time_parts import PARTS, time_parts
 from sweepengine.costs.timeline import timeline
 from sweepengine.grid.points import checked_point
 from sweepengine.search.options import LatencyTargets
-from sweepengine.show.curves import axis_of
+from sweepengine.show.curves import Axis, axis_of, label_of
 from sweepengine.show.device_rows import LAID, RATE, OnDevice, points_of, rows_on
 from sweepengine.show.look import GREY, HEIGHT, SERIES, WIDTH, Chart, figure, styled
 from sweepengine.show.slices import Slice
@@ -21,7 +21,7 @@ MOST_LINES = 8
 MOST_BARS = 12
 MOST_TICKS = 16
 NAMES = {"ttft": "TTFT", "tpot": "TPOT"}
-BATCH = ("batch_size",)
+BATCH = Axis(("batch_size",), "batch_size")
 
 
 def time_charts(shown: Slice, devices: Sequence[Any], targets: LatencyTargets) -> list[Chart]:
@@ -39,30 +39,31 @@ def time_charts(shown: Slice, devices: Sequence[Any], targets: LatencyTargets) -
         Of a request; drawn as lines.
     """
     charts: list[Chart] = []
-    axis = axis_of(shown)
-    if shown.varies("batch_size"):
-        found = rows_on(shown, BATCH, devices, targets)
+    axis, batches = axis_of(shown), shown.varies("batch_size")
+    if batches:
+        found = rows_on(shown, BATCH.inputs, devices, targets)
         charts += [_lines(shown, found, time, BATCH, targets) for time in NAMES if found]
         for one in found:
             charts += _parts(shown, one, BATCH)
             if shown.varies(*LAID):
                 charts.append(_by_layout(shown, one, targets))
-    if axis is not None:
-        over = rows_on(shown, axis.inputs, devices, targets)
-        if over:
-            charts.append(_lines(shown, over, "ttft", axis.inputs, targets, axis.tokens))
-        if not shown.varies("batch_size"):
-            charts += [chart for one in over for chart in _parts(shown, one, axis.inputs)]
+    if axis is not None and (over := rows_on(shown, axis.inputs, devices, targets)):
+        charts.append(_lines(shown, over, "ttft", axis, targets))
+        if not batches:
+            charts += [chart for one in over for chart in _parts(shown, one, axis)]
     return charts
+
+
+def _title(axis: Axis) -> str:
+    return "batch" if axis is BATCH else axis.tokens.replace("_", " ")
 
 
 def _lines(
     shown: Slice,
     found: Sequence[OnDevice],
     time: str,
-    inputs: Sequence[str],
+    axis: Axis,
     targets: LatencyTargets,
-    over: str = "batch_size",
 ) -> Chart:
     rows = pl.concat(
         [
@@ -72,12 +73,10 @@ def _lines(
         how="vertical_relaxed",
     )
     target = targets.ttft_s if time == "ttft" else targets.tpot_s
-    title = _within(rows, time, over, target)
-    note = (
-        f"layout and formats of the highest throughput within the targets; {_note(shown, inputs)}"
-    )
-    name = f"{time}_by_{'batch' if over == 'batch_size' else 'tokens'}"
-    return Chart(name, title, styled(_over(rows, time, over, target), title, note), "times")
+    title = _within(rows, time, axis, target)
+    note = f"layout and formats of the highest throughput within the targets; {_note(shown, axis.inputs)}"
+    name = f"{time}_by_{'batch' if axis is BATCH else 'tokens'}"
+    return Chart(name, title, styled(_over(rows, time, axis, target), title, note), "times")
 
 
 def _by_layout(shown: Slice, one: OnDevice, targets: LatencyTargets) -> Chart:
@@ -94,10 +93,10 @@ def _by_layout(shown: Slice, one: OnDevice, targets: LatencyTargets) -> Chart:
         f"TPOT on {one.device.name}: least {figure(fastest['tpot_seconds'] * MILLI)} ms, with "
         f"{fastest['line']} at batch {fastest['batch_size']:,}"
     )
-    note = _note(shown, (*BATCH, *LAID))
+    note = _note(shown, (*BATCH.inputs, *LAID))
     if order.height > MOST_LINES:
         note += f"; {MOST_LINES} of {order.height} layouts and formats, of the highest throughput"
-    drawn = _over(rows, "tpot", "batch_size", targets.tpot_s)
+    drawn = _over(rows, "tpot", BATCH, targets.tpot_s)
     return Chart(f"tpot_by_layout-{one.device.name}", title, styled(drawn, title, note), "times")
 
 
@@ -108,19 +107,18 @@ def _note(shown: Slice, inputs: Sequence[str]) -> str:
     )
 
 
-def _within(rows: pl.DataFrame, time: str, over: str, target: float) -> str:
+def _within(rows: pl.DataFrame, time: str, axis: Axis, target: float) -> str:
     """Say up to which batch or tokens each line meets its target."""
     texts = []
     for (line,), of_line in rows.group_by("line", maintain_order=True):
         meeting = of_line.filter(pl.col(f"{time}_seconds") <= target)
-        most = meeting[over].max()
-        unit = "batch" if over == "batch_size" else over.replace("_", " ")
-        where = f"to {unit} {most:,}" if most is not None else "nowhere"
+        where = f"to {_title(axis)} {max(meeting[axis.tokens]):,}" if meeting.height else "nowhere"
         texts.append(f"{str(line).split(',')[0]} {where}")
-    return f"{NAMES[time]} within {target * MILLI:g} ms: {'; '.join(texts[:4])}"
+    return f"{NAMES[time]} within {target * MILLI:,g} ms: {'; '.join(texts[:4])}"
 
 
-def _over(rows: pl.DataFrame, time: str, over: str, target: float) -> Any:
+def _over(rows: pl.DataFrame, time: str, axis: Axis, target: float) -> Any:
+    over, batch = axis.tokens, axis is BATCH
     value = f"{time}_seconds"
     data = rows.select(
         "line", over, "laid", pl.col(value).alias("seconds") * MILLI,
@@ -128,19 +126,18 @@ def _over(rows: pl.DataFrame, time: str, over: str, target: float) -> Any:
         RATE,
     ).sort("line", over)  # fmt: skip
     names = data["line"].unique(maintain_order=True).to_list()
-    batch = over == "batch_size"
     values = data[over].unique().sort()
     ticks = values.gather(evenly(len(values), MOST_TICKS)).to_list()
-    axis = alt.Axis(format=",d", grid=False, labelOverlap=True,
-                    **({"values": ticks} if batch else {}))  # fmt: skip
+    ticked = alt.Axis(format=",d", grid=False, labelOverlap=True,
+                    values=ticks if batch else alt.Undefined)  # fmt: skip
     scale = alt.Scale(type="log", base=2, nice=False) if batch else alt.Scale(nice=False)
-    x = alt.X(f"{over}:Q", title="batch size" if batch else over.replace("_", " "), axis=axis,
+    x = alt.X(f"{over}:Q", title=_title(axis), axis=ticked,
               scale=scale)  # fmt: skip
     least, most = float(data["seconds"].min()), float(data["seconds"].max())  # type: ignore[arg-type]
     log = most > 20 * least > 0
     y = alt.Y("seconds:Q", title=f"{NAMES[time]}, ms",
               scale=alt.Scale(type="log") if log else alt.Scale(),
-              axis=alt.Axis(format=",~g", gridOpacity=0.4))  # fmt: skip
+              axis=alt.Axis(format=",.6~g", gridOpacity=0.4))  # fmt: skip
     colour = alt.Color("line:N", title=None, sort=names,
                        legend=alt.Legend(orient="top", columns=2, labelLimit=300),
                        scale=alt.Scale(domain=names, range=list(SERIES[: len(names)])))  # fmt: skip
@@ -155,7 +152,7 @@ def _over(rows: pl.DataFrame, time: str, over: str, target: float) -> Any:
         alt.Tooltip("low:Q", format=",.3~g"), alt.Tooltip("high:Q", format=",.3~g"),
         alt.Tooltip(f"{RATE}:Q", format=",.3~r", title="tokens/s/device")]))  # fmt: skip
     rule = alt.Chart(
-        pl.DataFrame({"at": [target * MILLI], "text": [f"target {target * MILLI:g} ms"]})
+        pl.DataFrame({"at": [target * MILLI], "text": [f"target {target * MILLI:,g} ms"]})
     )
     layers.append(rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(y="at:Q"))
     layers.append(rule.mark_text(align="left", dx=4, dy=-6, fontSize=11, color=GREY).encode(
@@ -163,29 +160,22 @@ def _over(rows: pl.DataFrame, time: str, over: str, target: float) -> Any:
     return alt.layer(*layers, width=WIDTH, height=HEIGHT)
 
 
-def _parts(shown: Slice, one: OnDevice, inputs: Sequence[str]) -> list[Chart]:
+def _parts(shown: Slice, one: OnDevice, axis: Axis) -> list[Chart]:
     """Return stacked bars of the parts of TTFT and of TPOT, over batch or over tokens."""
-    source = shown.source
-    over = "batch_size" if inputs == BATCH else inputs[0]
-    rows = one.best.sort(*inputs)
+    source, batch = shown.source, axis is BATCH
+    label = pl.col("batch_size").cast(pl.String) if batch else label_of(source, axis)
+    rows = one.best.with_columns(label.alias("at")).sort(axis.tokens)
     rows = rows[evenly(rows.height, MOST_BARS)]
     model = source.loaded._replace(devices=(one.device,), times=one.timing.times)
     stacked: dict[str, list[dict[str, Any]]] = {time: [] for time in NAMES}
-    for given in points_of(rows, source.inputs):
+    for given, at in zip(points_of(rows, source.inputs), rows["at"], strict=True):
         point = checked_point(model, {k: v for k, v in given.items() if v is not None}, "report")
         parts = time_parts(timeline(model, point, one.timing))
-        at = f"{given[over]:,}" if over == "batch_size" else _tokens(given, inputs)
         for time in NAMES:
             stacked[time] += [{"at": at, "part": name, "ms": seconds * MILLI, "order": i}
                               for i, name in enumerate(PARTS)
                               if (seconds := getattr(parts, time).get(name, 0.0))]  # fmt: skip
-    title = "batch size" if over == "batch_size" else over.replace("_", " ")
-    return [_stack(shown, one, time, bars, title, inputs)
-            for time, bars in stacked.items() if bars]  # fmt: skip
-
-
-def _tokens(given: dict[str, Any], inputs: Sequence[str]) -> str:
-    return "x".join(f"{given[name]:,}" for name in inputs)
+    return [_stack(shown, one, time, bars, axis) for time, bars in stacked.items() if bars]
 
 
 def _stack(
@@ -193,10 +183,9 @@ def _stack(
     one: OnDevice,
     time: str,
     bars: list[dict[str, Any]],
-    over: str,
-    inputs: Sequence[str],
+    axis: Axis,
 ) -> Chart:
-    data = pl.DataFrame(bars)
+    data, over = pl.DataFrame(bars), _title(axis)
     last = data.filter(at=data["at"][-1])
     largest = last.sort("ms", descending=True).row(0, named=True)
     title = (
@@ -207,7 +196,7 @@ def _stack(
     colours = [SERIES[PARTS.index(name)] for name in names]
     drawn = alt.Chart(data).mark_bar().encode(
         x=alt.X("at:O", sort=None, title=over, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        y=alt.Y("ms:Q", title=f"{NAMES[time]}, ms", axis=alt.Axis(format=",~g", gridOpacity=0.4)),
+        y=alt.Y("ms:Q", title=f"{NAMES[time]}, ms", axis=alt.Axis(format=",.6~g", gridOpacity=0.4)),
         color=alt.Color("part:N", title=None, sort=names,
                         legend=alt.Legend(orient="top", columns=2, labelLimit=300),
                         scale=alt.Scale(domain=names, range=colours)),
@@ -215,5 +204,4 @@ def _stack(
         tooltip=["at", "part", alt.Tooltip("ms:Q", format=",.3~g")],
     ).properties(width=WIDTH, height=HEIGHT)  # fmt: skip
     name = f"{time}_parts-{one.device.name}"
-    note = _note(shown, inputs)
-    return Chart(name, title, styled(drawn, title, note), "times")
+    return Chart(name, title, styled(drawn, title, _note(shown, axis.inputs)), "times")

@@ -8,7 +8,8 @@ from sweepengine import metrics
 from sweepengine.costs.accountings import causes
 from sweepengine.query.sources import open_source
 from sweepengine.show.report import write_report
-from sweepengine.show.report_cards import cards_of
+from sweepengine.show.report_cards import cards_of, verdict_of
+from sweepengine.show.slices import slice_of
 from sweepengine.show.tables import compare, stage_tables
 from tests.conftest import MODELS
 from tests.formulas.test_figures import ONE_BY_TWO
@@ -63,7 +64,7 @@ def test_published_table_that_is_missing_is_named(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_grid_too_large_for_tables_is_charted_as_bands(tmp_path, root):
+def test_grid_too_large_for_tables_has_charts_alone(tmp_path, root):
     every_400th = (
         (root / "grids" / "capacity.toml").read_text().replace("step = 10 ", "step = 4000 ")
     )
@@ -73,7 +74,8 @@ def test_grid_too_large_for_tables_is_charted_as_bands(tmp_path, root):
     assert list(tmp_path.glob("*.csv")) == []
     page = (tmp_path / "index.html").read_text()
     assert f"{54 * 4 * 2 * 9 * 7:,} points, shown in charts only" in page
-    assert "bands: smallest to largest over all other inputs" in page
+    assert "at batch 1, decode steps 12,010, attention" not in page
+    assert "at batch 1, decode steps 12,010" in page
     assert len(page) < 3_000_000
 
 
@@ -133,7 +135,7 @@ decode_steps = [100]
 
 def test_layouts_and_formats_stand_side_by_side(grid_file, tmp_path):
     write_report([str(grid_file(LAYOUTS))], tmp_path)
-    table = pl.read_csv(tmp_path / "layouts.csv")
+    table = pl.read_csv(tmp_path / "layouts-h100-sxm.csv")
     assert table["layout"].to_list()[::2] == ["one device", "tp4", "tp8"]
     assert table["fit h100-sxm"].to_list() == ["0 of 2"] + ["2 of 2"] * 5
     # 70.55 G parameters of 2 bytes; 4.125 bits a value but for table and head (2.1 G in bf16).
@@ -146,7 +148,7 @@ def test_layouts_and_formats_stand_side_by_side(grid_file, tmp_path):
 def test_one_layout_needs_no_table_of_layouts(grid_file, tmp_path):
     text = LAYOUTS.replace(', "tp4", "tp8"', "").replace(', "w4a16"', "")
     write_report([str(grid_file(text))], tmp_path)
-    assert not (tmp_path / "layouts.csv").exists()
+    assert not (tmp_path / "layouts-h100-sxm.csv").exists()
     assert (tmp_path / "decode.csv").exists()
 
 
@@ -159,7 +161,7 @@ def test_unknown_model_to_lay_beside_is_named(command, tmp_path):
 
 def test_card_of_what_binds_counts_points():
     source, at = open_source("serving"), se.load_device("h100-sxm")
-    card = cards_of(source, [at], at)[-1]
+    card = cards_of(slice_of(source), verdict_of(source, [at]), at)[-1]
     points = se.scan("serving").select(bound=metrics.bound(at, "prefill")).collect()["bound"]
     compute = (points == "compute").mean()
     assert 0.5 < compute < 1
