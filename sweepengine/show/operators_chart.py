@@ -101,7 +101,7 @@ def operators_bars(times: Timeline) -> alt.TopLevelMixin:
         unit = "step" if stage == "decode" else "request" if times.continuous else "batch"
         title = alt.TitleParams(f"{stage}: {total} ms per {unit}", fontSize=12, anchor="start")
         panel = alt.layer(bars, text).properties(width=WIDTH - 130, height=16 * rows.height)
-        panels.append(panel.properties(title=title))
+        panels.append(panel.properties(title=title, name=stage))
     drawn = alt.VConcatChart(vconcat=panels).resolve_scale(color="shared")
     return styled(drawn, "Time by operator, ms", times.place.device.name)
 

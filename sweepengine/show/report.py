@@ -4,55 +4,36 @@ import platform
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import altair as alt
 import polars as pl
 
-from sweepengine.data.devices import Device, load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import read_toml
 from sweepengine.data.machine import TO_DRAW, require_addresses
-from sweepengine.data.measurements import measured_stages
-from sweepengine.data.models import Model, load_model
+from sweepengine.data.models import load_model
 from sweepengine.data.outputs import KINDS, OutputFolder, file_stem
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.query.sources import Source, open_source
-from sweepengine.search.slo import RATE
-from sweepengine.show.charts import (
-    front_chart,
-    parameters_chart,
-    weight_traffic_chart,
-    weights_chart,
-)
-from sweepengine.show.curves import chart_frame, line_chart
-from sweepengine.show.device_rows import LAID
-from sweepengine.show.heat_maps import heat_maps
-from sweepengine.show.layouts import layout_table
-from sweepengine.show.look import Chart, title_of
-from sweepengine.show.map_chart import report_map
-from sweepengine.show.plans import plans
+from sweepengine.show.look import Chart
 from sweepengine.show.rendering import drawn, render
-from sweepengine.show.report_cards import Card, Verdict, cards_of, verdict_of
-from sweepengine.show.roofline_chart import roofline_chart
+from sweepengine.show.report_cards import Card
+from sweepengine.show.report_sections import Section, section_of
 from sweepengine.show.side_by_side import (
     Accountings,
     accountings_page,
     accountings_tables,
     compare_accountings,
 )
-from sweepengine.show.slices import Slice, slice_of
 from sweepengine.show.tables import (
     MOST_ROWS,
     Comparison,
-    Table,
     compare,
     csv_text,
     markdown,
     markdown_text,
-    stage_tables,
 )
-from sweepengine.show.time_charts import time_charts
 
 METHOD = (
     ("FLOPs", "A multiply-add is 2 FLOPs. Tensor cores run GEMMs and convolutions, CUDA cores "
@@ -72,25 +53,10 @@ METHOD = (
     ("Measured by torch", "FLOPs that torch counts in modules of transformers with the shapes of "
      "the released model; `sweepengine validate` repeats the measurement."),
 )  # fmt: skip
-MAP_DEVICES = ("a100-40gb", "h100-sxm")
-"""Devices that answer where points name none."""
-ROOFS = ("b200", "h100-sxm", "mi300x", "l40s")
-"""Devices whose roofs are drawn in addition."""
-MOST_DEVICES = 3
-"""Most devices with charts of their own."""
 MOST_OPEN = 20
 """Most charts that a page shows at once; the others are drawn on demand."""
 NOTES = "notes.toml"
 """File of a reference with a sentence for charts, by name."""
-
-
-class Section(NamedTuple):
-    """Charts, tables and cards of one source."""
-
-    source: Source
-    charts: list[Chart]
-    tables: list[Table]
-    cards: list[Card]
 
 
 STAGES = {"times": "Times and throughput", "vision": "Vision", "prefill": "Prefill",
@@ -144,7 +110,7 @@ def write_report(
         )
     other = None if against is None else load_model(against)
     notes = {} if reference is None else _notes(reference / NOTES)
-    sections = _named([_section(source, other, notes) for source in sources])
+    sections = _named([section_of(source, other, notes) for source in sources])
     tables = [table for section in sections for table in section.tables]
     compared = [compare(table, reference) for table in tables] if reference else []
     pair = None if other is None else compare_accountings(sections[0].source, other)
@@ -166,62 +132,6 @@ def write_report(
     files["index.html"] = _page(sections, specifications, compared, pair).encode()
     folder.write(files)
     return compared
-
-
-def _section(source: Source, against: Model | None, notes: Mapping[str, str]) -> Section:
-    shown, model = slice_of(source), source.loaded
-    devices = model.devices or tuple(load_device(name) for name in MAP_DEVICES)
-    verdict = verdict_of(source, devices)
-    chosen = plans(source, model)
-    frame = chart_frame(shown, chosen, measured_stages(), against)
-    charts: list[Chart | None] = []
-    if frame is not None:
-        charts += [line_chart(plan, frame, source, notes.get(plan.name, "")) for plan in chosen]
-    at = devices[-1]
-    if verdict is None:
-        charts += [weights_chart(source, model, notes.get("weights_by_phase", "")),
-                   roofline_chart(shown, [at], at)]  # fmt: skip
-    else:
-        charts += _device_charts(shown, devices, verdict)
-    tables: list[Table] = [
-        table
-        for device in devices[:MOST_DEVICES]
-        if (table := layout_table(source, device)) is not None
-    ]
-    if source.point_count <= MOST_ROWS:
-        points = source.points.pipe(source.collected)
-        for stage in source.stages:
-            ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
-            tables += stage_tables(points, stage, ttft, tpot)
-    present = [chart for chart in charts if chart is not None]
-    return Section(source, present, tables, cards_of(shown, verdict, at))
-
-
-def _device_charts(shown: Slice, devices: Sequence[Device], verdict: Verdict) -> list[Chart | None]:
-    """Return the charts of devices: fronts, times, memory traffic and limits.
-
-    The first devices in the order of their throughput within the targets have charts of their own.
-    """
-    source, targets = shown.source, verdict.targets
-    rates = {one.device.name: (one.best or {}).get(RATE) or 0.0 for one in verdict.answers}
-    ranked = sorted(devices, key=lambda device: -rates.get(device.name, 0.0))
-    charts: list[Chart | None] = []
-    if any(answer.front.height for answer in verdict.answers):
-        drawn = front_chart(verdict.answers, targets, source)
-        charts.append(Chart("fronts", title_of(drawn.to_dict()), drawn, "times"))
-    first = ranked[:MOST_DEVICES]
-    best = next((one.best for one in verdict.answers if one.device.name == first[0].name), None)
-    laid = {name: best[name] for name in LAID} if best else {}
-    charts += time_charts(shown, first, targets)
-    charts += heat_maps(shown, first, targets)
-    roofs = list({one.name: one for one in (*map(load_device, ROOFS), *first)}.values())
-    charts += [
-        report_map(source, shown.point | laid, first, targets),
-        weight_traffic_chart(shown),
-        roofline_chart(shown, roofs, first[0]),
-        parameters_chart(source, source.loaded),
-    ]
-    return charts
 
 
 def _arranged(sections: list[Section]) -> list[Chart]:

@@ -7,7 +7,7 @@ import polars as pl
 
 from sweepengine.costs import metrics
 from sweepengine.data.devices import TERA, Device
-from sweepengine.show.curves import axis_of
+from sweepengine.show.curve_points import axis_of
 from sweepengine.show.layouts import PRECISION_COLUMNS
 from sweepengine.show.look import COLOURS, GREY, PHASE_TOOLTIP, WIDTH, Chart, note_of, styled
 from sweepengine.show.slices import Slice

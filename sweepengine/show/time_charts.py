@@ -10,7 +10,7 @@ from sweepengine.costs.time_parts import PARTS, time_parts
 from sweepengine.costs.timeline import timeline
 from sweepengine.grid.points import checked_point
 from sweepengine.search.options import LatencyTargets
-from sweepengine.show.curves import Axis, axis_of, label_of
+from sweepengine.show.curve_points import Axis, axis_of, label_of
 from sweepengine.show.device_rows import LAID, RATE, OnDevice, points_of, rows_on
 from sweepengine.show.look import GREY, HEIGHT, SERIES, WIDTH, Chart, figure, styled
 from sweepengine.show.slices import Slice
@@ -74,7 +74,8 @@ def _lines(
     )
     target = targets.ttft_s if time == "ttft" else targets.tpot_s
     title = _within(rows, time, axis, target)
-    note = f"layout and formats of the highest throughput within the targets; {_note(shown, axis.inputs)}"
+    chosen = "layout and formats of the highest throughput within the targets"
+    note = f"{_note(shown, axis.inputs)}; {chosen}"
     name = f"{time}_by_{'batch' if axis is BATCH else 'tokens'}"
     return Chart(name, title, styled(_over(rows, time, axis, target), title, note), "times")
 

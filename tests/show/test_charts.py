@@ -13,7 +13,8 @@ from sweepengine.data.models import load_model
 from sweepengine.query.sources import open_source
 from sweepengine.search.options import LatencyTargets
 from sweepengine.show.charts import weight_traffic_chart
-from sweepengine.show.curves import LABEL_WIDTH, chart_frame, line_chart
+from sweepengine.show.curve_points import chart_frame
+from sweepengine.show.curves import LABEL_WIDTH, line_chart
 from sweepengine.show.heat_maps import heat_maps
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import save_chart
@@ -166,7 +167,7 @@ def test_a_chart_holds_every_input_that_it_does_not_draw(root, grid_file):
     shown = slice_of(source)
     plan = next(plan for plan in plans(source, source.loaded) if plan.name == "decode_flops")
     rows = chart_frame(shown, [plan], measured_stages()).rows
-    assert rows.height == 2 * 7  # attentions x images
+    assert rows.height == 2 * 6  # attentions x images
     held = {name: shown.point[name] for name in ("batch_size", "decode_steps", "key_value_heads")}
     assert held == {"batch_size": 1, "decode_steps": 13_010, "key_value_heads": 1}
     points = se.evaluate(rows.select(source.inputs), source.loaded)
@@ -289,7 +290,7 @@ def test_report_of_the_published_grids_holds_every_chart(published_report):
 
 
 def test_report_writes_every_chart_in_three_formats(grid_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweepengine.show.report._device_charts", lambda *_: [])
+    monkeypatch.setattr("sweepengine.show.report_sections._device_charts", lambda *_: [])
     grid = grid_file('name = "g"\nreport = ["vision"]\n[axes]\ncrops = ["1x2", "2x3"]\n')
     write_report([str(grid)], tmp_path / "out")
     names = PUBLISHED["published-vision"]

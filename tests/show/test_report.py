@@ -1,4 +1,5 @@
 import json
+import re
 
 import polars as pl
 import pytest
@@ -74,8 +75,7 @@ def test_grid_too_large_for_tables_has_charts_alone(tmp_path, root):
     assert list(tmp_path.glob("*.csv")) == []
     page = (tmp_path / "index.html").read_text()
     assert f"{54 * 4 * 2 * 9 * 7:,} points, shown in charts only" in page
-    assert "at batch 1, decode steps 12,010, attention" not in page
-    assert "at batch 1, decode steps 12,010" in page
+    assert re.search(r"; at [a-z 0-9,]*batch 1, decode steps 12,010", page)
     assert len(page) < 3_000_000
 
 
@@ -93,7 +93,7 @@ def test_two_grids_in_one_report_keep_their_names_apart(released_report):
     names = {path.name for path in released_report.glob("*.csv")}
     assert names >= {"decode.csv", "serving-decode.csv", "vision.csv"}
     charts = {path.stem for path in (released_report / "charts").iterdir()}
-    assert charts >= {"roofline", "serving-roofline", "tpot_heat_map", "weight_traffic"}
+    assert charts >= {"roofline", "serving-roofline", "tpot_heat_map-h100-sxm", "weight_traffic"}
 
 
 def test_accountings_stand_side_by_side_with_reasons(published_report):
