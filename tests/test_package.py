@@ -61,7 +61,7 @@ def test_commands_work_from_any_directory(installed, tmp_path):
     )
     assert str(binaries.parent) in where.stdout
     version = run("--version").stdout
-    assert version == "sweepengine 0.2.0, model schema 2, dataset schema 3\n"
+    assert version == "sweepengine 0.2.0, model schema 2, dataset schema 4\n"
     assert "10,108,800" in run("plan", "capacity").stdout
     assert run("run", "serving", "--out", "d").returncode == 0
     assert "400" in run("query", "d", "--select", "count(*) AS n").stdout

@@ -3,13 +3,17 @@
 import click
 
 from sweepengine.cli.options import as_json_option
-from sweepengine.show.terminal import print_table, say_json
+from sweepengine.show.terminal import print_table, say, say_json
 
 
 @click.command(epilog="Example: sweepengine devices")
+@click.option("--prices", is_flag=True, help="List the shipped prices of public clouds instead.")
 @as_json_option
-def devices(as_json: bool) -> None:
+def devices(prices: bool, as_json: bool) -> None:
     """List the shipped devices with their peaks; --json adds the source of each figure."""
+    if prices:
+        _show_prices(as_json)
+        return
     from sweepengine.costs.peaks import HEADER, TITLE, row_of_device
     from sweepengine.data.devices import load_device
     from sweepengine.data.files import known
@@ -19,3 +23,22 @@ def devices(as_json: bool) -> None:
         say_json([{**device._asdict(), "data": None} for device in devices])
         return
     print_table(TITLE, [row_of_device(device) for device in devices], HEADER)
+
+
+def _show_prices(as_json: bool) -> None:
+    """Print the shipped price lists."""
+    from sweepengine.data.prices import price_lists
+
+    lists = price_lists()
+    if as_json:
+        say_json({name: each._asdict() for name, each in lists.items()})
+        return
+    rows = [
+        (name, device, f"{usd:g}", each.term, each.date)
+        for name, each in lists.items()
+        for device, usd in each.usd.items()
+    ]
+    print_table("List prices of public clouds, USD an hour", rows,
+                ("--price-list", "device", "USD/hour", "term", "read on"))  # fmt: skip
+    for name, each in lists.items():
+        say(f"{name}: {each.title}: {each.source}")

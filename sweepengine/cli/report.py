@@ -42,16 +42,16 @@ def report(
     from sweepengine.show.model_comparison import write_model_comparison
     from sweepengine.show.report import write_report
 
-    prices = record_of(ReportOptions, given).prices
+    options = record_of(ReportOptions, given)
     sources = open_sources(grids_or_dirs[0]) if len(grids_or_dirs) == 1 else ()
     say_size("report", sum(source.point_count for source in sources))
     if len(sources) > 1:
         if reference is not None or against is not None:
             raise click.UsageError("--reference and --against: expected a grid of one model")
-        write_model_comparison(sources, out, prices)
+        write_model_comparison(sources, out, options.prices, options.price_list)
         say(f"{out / 'index.html'}: written")
         return
-    if prices:
+    if options != ReportOptions():
         raise click.UsageError("--price: expected one grid of several models")
     compared = write_report(grids_or_dirs, out, reference, against)
     if compared:

@@ -38,6 +38,7 @@ def slo(
     """Find the points that meet TTFT and TPOT on devices, and the highest throughput of them."""
     from sweepengine.query.sources import open_sources
     from sweepengine.query.sql import filtered
+    from sweepengine.search.money import price_source
     from sweepengine.search.slo import find_answers
     from sweepengine.search.targets import targets_of
 
@@ -68,6 +69,7 @@ def slo(
                     "compute": options.compute_fraction,
                     "bandwidth": options.bandwidth_fraction,
                 },
+                "prices": price_source(options.price_list),
                 "answers": [answer.as_dict() for answer in answers],
             }
             for source, targets, answers in found
@@ -78,3 +80,5 @@ def slo(
         if len(found) > 1:
             say(f"model {source.model}")
         show_answers(answers, targets, source, top)
+    for text in price_source(options.price_list):
+        say(text)

@@ -165,6 +165,7 @@ def cost(
     **point : int, float or str
         Input columns, as in `evaluate`, and joint axes, as in grids:
         ``cost(layout="tp8", precision="fp8", device="h100-sxm")``. With a device it has seconds.
+        None where null stands for what the device or the serving engine decides.
 
     Returns
     -------
@@ -182,6 +183,8 @@ def cost(
         named = device if isinstance(device, Device) else str(device)
         loaded = on_devices(loaded, [named], times)
         point["device"] = loaded.device_names[0]
+    decided = (name for name, value in point.items() if value is None and name in INPUTS)
+    point |= {name: 0 for name in decided if INPUTS[name].zero}
     checked = checked_point(loaded, point)
     costs: dict[str, Any] = {**point_columns(loaded.architecture, checked)}
     refuse_overflow("point", costs)

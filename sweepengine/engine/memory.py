@@ -121,9 +121,22 @@ def residents(
 def stored(name: str, values: pl.Series) -> NDArray[np.int64]:
     """Stored integers of a column of inputs of a frame, which holds checked values."""
     column = INPUTS[name]
-    numbers = (values.to_physical() if column.choices else values.fill_null(0)).to_numpy()
-    whole: NDArray[np.int64] = np.rint(numbers * column.scale).astype(np.int64)
+    if values.null_count():
+        values = values.fill_null(0)
+    numbers = (values.to_physical() if column.choices else values).to_numpy()
+    scaled = numbers if column.scale == 1 else np.rint(numbers * column.scale)
+    whole: NDArray[np.int64] = scaled.astype(np.int64)
     return whole
+
+
+def pool_of_rows(pool: Pool, codes: Integers) -> Pool:
+    """The pool of each row, of pools of kinds of rows."""
+
+    def each(values: Any) -> Any:
+        return values[codes] if np.ndim(values) else values
+
+    groups = tuple(PageGroup(*map(each, group)) for group in pool.groups)
+    return Pool(each(pool.block_bytes), groups, each(pool.split), each(pool.feature_bytes))
 
 
 def _by_row(records: Sequence[tuple[Any, ...]], codes: Integers) -> list[Any]:
@@ -140,5 +153,5 @@ def _pools(pools: Sequence[Pool], codes: Integers) -> Pool:
     most = max(len(pool.groups) for pool in pools)
     padded = [(*pool.groups, *[NO_PAGES] * (most - len(pool.groups))) for pool in pools]
     groups = [PageGroup(*_by_row(each, codes)) for each in zip(*padded, strict=True)]
-    blocks, split = _by_row([(pool.block_bytes, pool.split) for pool in pools], codes)
-    return Pool(blocks, tuple(groups), split)
+    rest = [pool._replace(groups=()) for pool in pools]
+    return Pool(*_by_row(rest, codes))._replace(groups=tuple(groups))

@@ -11,7 +11,7 @@ from sweepengine.data.models import Model, choices_of
 from sweepengine.engine.compute import COMPILED, compute_arrays, shown_values
 from sweepengine.engine.error_columns import ERROR_COLUMNS, error_series
 from sweepengine.formulas.points import INPUTS
-from sweepengine.grid.axis_texts import Texts, texts_of_axes
+from sweepengine.grid.axis_texts import ABSENT, Texts, texts_of_axes
 from sweepengine.grid.columns import AXIS_TEXTS, TYPES
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.points import column_names
@@ -72,7 +72,8 @@ def frame_of(
 def text_series(name: str, texts: Texts) -> pl.Series:
     """A series of texts, null where no text describes a point."""
     if texts.codes.strides == (0,) and len(texts.codes):
-        return pl.Series(name, texts.names[:1]).new_from_index(0, len(texts.codes))
+        text = texts.names[0] if texts.codes[0] != ABSENT else None
+        return pl.Series(name, [text], pl.String).new_from_index(0, len(texts.codes))
     codes = pl.Series(texts.codes)
     return pl.Series(name, texts.names, pl.String).gather(codes.set(codes < 0, None))
 

@@ -74,7 +74,8 @@ def texts_of_columns(
         rows, codes = distinct(inputs)
         chosen = {c: v[rows] for c, v in zip(JOINT[name].columns, inputs, strict=True)}
         coded, texts = _coded(model, name, chosen)
-        found[name] = Texts(coded[codes], texts)
+        same = len(rows) == 1 and len(codes)
+        found[name] = Texts(np.broadcast_to(coded[0], len(codes)) if same else coded[codes], texts)
     return found
 
 

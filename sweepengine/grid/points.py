@@ -87,8 +87,7 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
     model : Model
         With the devices that `device` names, if any.
     given : mapping of str to object
-        Values by input column, or by joint axis: ``{"layout": "tp4", "batch_size": 8}``; None
-        where `Input.zero` says what null stands for.
+        Values by input column, or by joint axis: ``{"layout": "tp4", "batch_size": 8}``.
     place : str
         Name of the point in messages.
 
@@ -116,8 +115,6 @@ def checked_point(model: Model, given: Mapping[str, object], place: str = "point
             column = INPUTS[name]
             if column.choices:
                 column = column._replace(choices=choices_of(model, name))
-            if value is None and column.zero:
-                value = 0
             values[name] = checked_value(column, value, f"{place}: {name} = {value!r}")
     if "attention_heads" in sources and "key_value_heads" not in sources:
         values["key_value_heads"] = values["attention_heads"]

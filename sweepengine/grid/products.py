@@ -126,6 +126,8 @@ def distinct(columns: Sequence[Integers]) -> tuple[Integers, Integers]:
             keys *= width
             values += keys
         keys, span = values, span * width
+    if span == 1 and count:
+        return np.zeros(1, np.int64), keys
     codes, _, rows = _compressed(keys, span)
     return rows, codes
 

@@ -29,13 +29,13 @@ from sweepengine.search.engine_arguments import ENGINE_COMMANDS, Launch, launche
 from sweepengine.search.known_errors import with_errors
 from sweepengine.search.load import Load, load_of, replica_of
 from sweepengine.search.margins import margin_of
+from sweepengine.search.money import energy_notes, price_source, prices_of
 from sweepengine.search.options import DISAGGREGATED, DeployOptions
 from sweepengine.search.placements import ANY
-from sweepengine.search.plans import PLAN, ServedPlan, priced, served_plan
+from sweepengine.search.plans import PLAN, MoneyInputs, ServedPlan, priced, served_plan
 from sweepengine.search.ranking import BEST, ranked
 from sweepengine.search.reasons import Reason, reason_of
-from sweepengine.search.requests import latencies, longest_tokens, percentiles
-from sweepengine.search.targets import check_prices
+from sweepengine.search.requests import latencies, longest_tokens, mean_tokens, percentiles
 
 LEAST_CHUNK = 2_048
 """Tokens of a pass that a search tries where no plan meets the targets with the default."""
@@ -77,6 +77,7 @@ class Deployment(NamedTuple):
         options = self.options._asdict()
         del options["prices"]
         targets, serving = options.pop("targets"), options.pop("serving")
+        options["energy"] = options["energy"]._asdict()
         engine = options.pop("engine")
         return {
             "model": self.model.name,
@@ -128,6 +129,10 @@ def find_deployment(
     """
     loaded = load_model(model)
     kinds = [load_device(name) for name in devices]
+    named = [*kinds, *([load_device(options.decode_device)] if options.decode_device else [])]
+    names = [kind.name for kind in named]
+    prices = prices_of("deploy", options.prices, options.price_list, names)
+    options = options._replace(prices=prices)
     _check(options, kinds)
     found = _deployment(loaded, kinds, lengths, options)
     if found.reason is None or options.engine.chunk_tokens is not None:
@@ -156,8 +161,10 @@ def _deployment(
         for framework in options.frameworks
     ]
     found = search_plans(loaded, spaces, classes, options)
+    money = MoneyInputs(loaded, devices, options.prices, options.energy,
+                        mean_tokens(loaded, timings[0], lengths))  # fmt: skip
     plans, front = (
-        priced(frame if frame.width else pl.DataFrame(schema=_EMPTY), devices, options.prices)
+        priced(frame if frame.width else pl.DataFrame(schema=_EMPTY), money)
         for frame in found.plans
     )
     by_name = {(timing.device.name, timing.framework): timing for timing in timings}
@@ -243,7 +250,6 @@ def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
                 f"deploy: --framework {framework}: {kind.name} is a device of {kind.maker}: "
                 f"expected one of {', '.join(makers)}"
             )
-    check_prices("deploy", options.prices, names)
     missing = next((name for name in names if name not in options.prices), "")
     if options.prices and missing:
         raise InputError(f"deploy: {missing} has no price: expected --price of all or none")
@@ -282,6 +288,8 @@ def _assumed(
     if options.devices is None:
         what = "devices per replica, at most" if options.has_load else "devices"
         assumed.append(f"{what}: " + ", ".join(f"{s.limit} {s.device.name}" for s in spaces))
+    names = [space.device.name for space in spaces]
+    assumed += [*price_source(options.price_list), *energy_notes(names, options.energy)]
     if not options.precisions:
         assumed.append("formats: the checkpoint's and fp8, whose effect on quality is not modelled "
                        "(--precision checkpoint leaves it out, --precision any adds formats that "

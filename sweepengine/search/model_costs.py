@@ -14,10 +14,10 @@ from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.query.sources import Source
+from sweepengine.search.money import per_usd, prices_of
 from sweepengine.search.options import ServingAssumptions
 from sweepengine.search.placements import search_grid
 from sweepengine.search.steady_state import FITS, SECONDS_PER_DAY, served_frames
-from sweepengine.search.targets import check_prices
 
 HOURS_PER_DAY = SECONDS_PER_DAY // SECONDS_PER_HOUR
 WORKLOAD_COLUMNS = ("image_height", "image_width", "view_size", "tile_size", "crop_rows",
@@ -78,7 +78,9 @@ class ModelComparison(NamedTuple):
     sources: tuple[Source, ...]
     workloads: list[Workload]
     prices: dict[str, float]
-    """USD an hour by device, as given."""
+    """USD an hour by device."""
+    price_list: str | None
+    """Name of the shipped list that prices are of where none was given."""
     answers: tuple[int, ...]
     """Lengths of answers, tokens."""
     bases: tuple[str, ...]
@@ -94,12 +96,14 @@ class ModelComparison(NamedTuple):
         """Requests that one USD pays for on a device; None without a price."""
         if device not in self.prices:
             return None
-        return cost.rates[device].requests_per_day / (HOURS_PER_DAY * self.prices[device])
+        made = cost.rates[device].requests_per_day / HOURS_PER_DAY
+        return per_usd(self.prices[device], made)
 
 
 def compare_models(
     sources: Sequence[Source],
     prices: Mapping[str, float] = {},
+    price_list: str | None = None,
 ) -> ModelComparison:
     """Compare models on the requests of one grid.
 
@@ -113,6 +117,8 @@ def compare_models(
         Points of each model, of one grid with an axis `device`.
     prices : mapping of str to float
         USD an hour by device; a device without a price has no requests per USD.
+    price_list : str, optional
+        Shipped list that has the prices of the other devices.
 
     Raises
     ------
@@ -128,7 +134,7 @@ def compare_models(
         )
     if (points := sum(source.point_count for source in sources)) > MOST_POINTS:
         raise InputError(f"{place}: {points:,} points: expected at most {MOST_POINTS:,}")
-    check_prices(COMMAND, prices, first.device_names)
+    known = prices_of(COMMAND, prices, price_list, first.device_names)
     frames = [_measures(source) for source in sources]
     frameworks = _distinct(frames, "framework")
     if len(frameworks) > 1:
@@ -149,7 +155,8 @@ def compare_models(
     return ModelComparison(
         tuple(sources),
         workloads,
-        dict(prices),
+        known,
+        price_list,
         tuple(_distinct(frames, "decode_steps")),
         tuple(dict.fromkeys(bases)),
         SERVING,

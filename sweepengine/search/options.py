@@ -1,6 +1,5 @@
 """The records of options: what each command accepts, with defaults and help texts."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -9,6 +8,7 @@ from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.search.declarations import Option
+from sweepengine.search.money_options import EnergyOptions, PriceListName, Prices
 
 AGGREGATED, DISAGGREGATED = "aggregated", "disaggregated"
 MODES = (AGGREGATED, DISAGGREGATED)
@@ -36,10 +36,6 @@ Times = Annotated[
 Serving = Annotated[
     str,
     Option("One batch after the other, or requests that join a running batch.", choices=SERVING),
-]
-Prices = Annotated[
-    Mapping[str, float],
-    Option("Price of a device, USD an hour, such as h100-sxm=2.5.", flag="--price"),
 ]
 
 
@@ -239,6 +235,8 @@ class DeployOptions(NamedTuple):
                "lengths have timestamps.", **_PART),
     ] = 0.95  # fmt: skip
     prices: Prices = {}
+    price_list: PriceListName = None
+    energy: EnergyOptions = EnergyOptions()
 
     @property
     def has_load(self) -> bool:
@@ -293,12 +291,14 @@ class SloOptions(NamedTuple):
     ] = 1.0
     engine: EngineOptions = EngineOptions()
     prices: Prices = {}
+    price_list: PriceListName = None
 
 
 class ReportOptions(NamedTuple):
     """Options of `report` on a grid of several models."""
 
     prices: Prices = {}
+    price_list: PriceListName = None
 
 
 class CompareOptions(NamedTuple):

@@ -7,10 +7,11 @@ import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
-from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
 from sweepengine.grid.shorthand import layout_name, precision_text
+from sweepengine.search.money import joules_per_token, power_share, usd_per_million
+from sweepengine.search.money_options import EnergyOptions
 from sweepengine.search.options import AGGREGATED, DeployOptions
 from sweepengine.search.placements import Precision
 from sweepengine.search.steady_state import FORMAT_COLUMNS, LAYOUT_COLUMNS
@@ -53,7 +54,8 @@ MONEY = {
     "usd_per_hour": "USD per hour, all devices",
     "usd_per_million_tokens": "USD per million output tokens",
     "usd_per_1000_requests": "USD per 1000 requests",
-    "joules_per_token": "joules per output token at rated power: an upper bound",
+    "joules_per_token": "joules per output token at rated power, times PUE: an upper bound",
+    "measured_joules_per_token": "at the power measured by load; null where it was not measured",
 }
 
 
@@ -206,33 +208,49 @@ def aggregated(
     return plans.with_columns(*totals, devices, batch, users)
 
 
-def priced(
-    plans: pl.DataFrame, devices: Mapping[str, Device], prices: Mapping[str, float]
-) -> pl.DataFrame:
+class MoneyInputs(NamedTuple):
+    """What money and energy of plans follow from."""
+
+    model: Model
+    devices: Mapping[str, Device]
+    """By name; their rated power is in watts."""
+    prices: Mapping[str, float]
+    """USD per hour of a device, by name."""
+    energy: EnergyOptions
+    request_tokens: float
+    """Mean tokens of a request, prompt and answer."""
+
+
+def priced(plans: pl.DataFrame, of: MoneyInputs) -> pl.DataFrame:
     """Plans with the columns `MONEY`; null where a price or the power of a device is not known.
 
     Parameters
     ----------
     plans : polars.DataFrame
         With the columns `PLAN`.
-    devices : mapping of str to Device
-        By name; their rated power is in watts.
-    prices : mapping of str to float
-        USD per hour of a device, by name.
+    of : MoneyInputs
     """
-    watts = {name: device.watts for name, device in devices.items() if device.watts is not None}
+    alone = pl.col("prefill_device").is_null()
+    watts = {name: device.watts for name, device in of.devices.items() if device.watts is not None}
     known = pl.col("device").is_in(list(watts)) & (
-        pl.col("prefill_device").is_null() | pl.col("prefill_device").is_in(list(watts))
+        alone | pl.col("prefill_device").is_in(list(watts))
     )
     power = pl.when(known & pl.lit(bool(watts))).then(cost_of(watts))
-    hour = (cost_of(prices) if prices else pl.lit(None, pl.Float64)).alias("usd_per_hour")
-    second = hour / SECONDS_PER_HOUR
+    worked_off = pl.col("requests_per_s") * of.request_tokens / pl.col("devices")
+    share = pl.lit(None, pl.Float64)
+    for name, device in of.devices.items():
+        measured = power_share(device, of.model, worked_off, of.energy.idle_share)
+        if isinstance(measured, pl.Expr):
+            share = pl.when(alone & (pl.col("device") == name)).then(measured).otherwise(share)
+    hour = (cost_of(of.prices) if of.prices else pl.lit(None, pl.Float64)).alias("usd_per_hour")
     tokens = pl.when(pl.col("tokens_per_s") > 0).then(pl.col("tokens_per_s"))
+    thousand = usd_per_million(hour, pl.col("requests_per_s")) / 1e3
     return plans.with_columns(
         hour,
-        (second / tokens * 1e6).alias("usd_per_million_tokens"),
-        (second / pl.col("requests_per_s") * 1e3).alias("usd_per_1000_requests"),
-        (power / tokens).alias("joules_per_token"),
+        usd_per_million(hour, tokens).alias("usd_per_million_tokens"),
+        thousand.alias("usd_per_1000_requests"),
+        joules_per_token(power, tokens, of.energy.pue).alias("joules_per_token"),
+        joules_per_token(power * share, tokens, of.energy.pue).alias("measured_joules_per_token"),
     )
 
 

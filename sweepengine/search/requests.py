@@ -101,6 +101,14 @@ def longest_tokens(model: Model, timing: TimingTarget, lengths: Lengths) -> int:
     return max(int((f["context_tokens"] + f["decode_steps"]).max()) for f in frames)  # type: ignore[arg-type]
 
 
+def mean_tokens(model: Model, timing: TimingTarget, lengths: Lengths) -> float:
+    """Mean tokens of a request, prompt and answer."""
+    grid = search_grid(model, timing, {}, lengths)
+    frames = list(grid_frames(grid, ("context_tokens", "decode_steps")))
+    tokens = pl.concat(frames).select(pl.sum_horizontal(pl.all())).to_series().to_numpy()
+    return float(tokens @ lengths.weights)
+
+
 def latencies(
     model: Model,
     plan: ServedPlan,

@@ -12,7 +12,6 @@ from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import TimingTarget, timing_target
-from sweepengine.data.units import SECONDS_PER_HOUR
 from sweepengine.engine.memory import memory_counts
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
@@ -20,9 +19,9 @@ from sweepengine.query.sources import Source
 from sweepengine.search.declarations import checked
 from sweepengine.search.engine_settings import engine_values
 from sweepengine.search.known_errors import error_values, with_errors
+from sweepengine.search.money import prices_of, usd_per_million
 from sweepengine.search.options import LatencyTargets, SloOptions
 from sweepengine.search.targets import (
-    check_prices,
     meets_tpot,
     meets_ttft,
     pareto_front,
@@ -63,8 +62,7 @@ class Answer(NamedTuple):
         """USD per million output tokens at the best point; None without a price or tokens."""
         if self.price_per_hour is None or self.best is None or not self.best[RATE]:
             return None
-        per_token = self.price_per_hour / SECONDS_PER_HOUR / self.best[RATE]
-        return float(per_token * 1e6)
+        return float(usd_per_million(self.price_per_hour, self.best[RATE]))
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON; the device by its name."""
@@ -100,7 +98,7 @@ def find_answers(
     """
     names = [device.name for device in devices]
     checked("slo", options)
-    check_prices("slo", options.prices, names)
+    prices = prices_of("slo", options.prices, options.price_list, names)
     achievable = Achievable(options.compute_fraction, options.bandwidth_fraction)
     for device in devices:
         timed = source.loaded.device_names
@@ -119,7 +117,7 @@ def find_answers(
     answers = [
         Answer(
             timing.device,
-            price_per_hour=options.prices.get(timing.device.name),
+            price_per_hour=prices.get(timing.device.name),
             basis=basis(arch, timing, serves),
         )
         for timing in timings

@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
-from sweepengine.engine.memory import columns_of_frame, residents
+from sweepengine.engine.memory import columns_of_frame, pool_of_rows, residents, stored
 from sweepengine.formulas.kv_pages import logged, sequence_bytes, shared_bytes
 from sweepengine.formulas.memory import (
     THOUSANDTHS,
@@ -17,9 +17,11 @@ from sweepengine.formulas.memory import (
     most_at_once,
     most_sequences,
 )
+from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.tokens import ceil_div, larger
 from sweepengine.grid.lengths import Lengths
 from sweepengine.grid.points import default_values
+from sweepengine.grid.products import distinct
 from sweepengine.search.options import ServingAssumptions
 
 Floats = NDArray[np.float64]
@@ -53,14 +55,16 @@ def steady_state_memory(
         the grid states no number.
     """
     count = lengths.requests
-    inputs, counts = columns_of_frame(model, frame, default_values(model))
+    rows, codes = _alike(frame[::count])
+    batch: Any = frame["batch_size"].to_numpy()[::count].astype(np.int64)
+    kinds = frame[(rows[:, None] * count + np.arange(count)).ravel()]
+    inputs, counts = columns_of_frame(model, kinds, default_values(model))
     every: dict[str, Any] = {
         name: values.reshape(-1, count) for name, values in (inputs | counts).items()
     }
     first = {name: values[:, 0] for name, values in every.items()}
     of, pool = residents(model, first, first["weight_bytes"])
     data: Any = first["data_parallel"]
-    sequences: Any = ceil_div(first["batch_size"], data)
     common = shared_bytes(pool, every["shared_tokens"].min(axis=1))
     tokens = every["context_tokens"] + every["decode_steps"]
     features = every.get("image_features", np.zeros_like(tokens))
@@ -76,27 +80,30 @@ def steady_state_memory(
     margin = z * deviation
     whole = np.ceil(mean).astype(np.int64)
 
-    def most_of(of: Resident) -> Any:
-        """Most sequences that run at once."""
-
-        def capacity(most: Any) -> Any:
-            free = larger(divided(of, most).pool - common, 0)
-            # n sequences fit where n * mean + margin * sqrt(n) <= free.
-            root = (np.sqrt(margin * margin + 4 * mean * free) - margin) / (2 * mean)
-            spread = np.floor(root * root * ROUNDING).astype(np.int64)
-            return np.where(margin > 0, spread, free // whole)
-
-        return most_sequences(of, capacity)
+    def capacity(most: Any) -> Any:
+        """Sequences that the pool holds where at most n run at once."""
+        free = larger(divided(of, most).pool - common, 0)
+        # n sequences fit where n * mean + margin * sqrt(n) <= free.
+        root = (np.sqrt(margin * margin + 4 * mean * free) - margin) / (2 * mean)
+        spread = np.floor(root * root * ROUNDING).astype(np.int64)
+        return np.where(margin > 0, spread, free // whole)
 
     if sized:
         least = (1 - of.sequences_given) * (of.max_sequences - 1)
         of = of._replace(max_sequences=of.max_sequences - least)
-    most: Any = most_of(of)
-    longest = tokens.max(axis=1)
+    most = most_sequences(of, capacity)
+
+    def each(values: Any) -> Any:
+        """Values of candidates, of those of kinds."""
+        return values[codes] if np.ndim(values) else values
+
+    of, pool = Resident(*map(each, of)), pool_of_rows(pool, codes)
+    sequences: Any = ceil_div(batch, each(data))
+    common, longest, holds = each(common), each(tokens.max(axis=1)), each(most)
     at_once = most_at_once(of, sequences)
     memory = divided(of, at_once)
-    cache = np.ceil(sequences * mean + np.sqrt(sequences) * margin).astype(np.int64)
-    rows = len(sequences)
+    spread = np.sqrt(sequences) * each(margin)
+    cache = np.ceil(sequences * each(mean) + spread).astype(np.int64)
     columns: dict[str, Any] = {
         "device_usable_bytes": of.usable,
         "room_bytes": memory.room,
@@ -107,15 +114,25 @@ def steady_state_memory(
         "kv_pool_bytes": memory.pool,
         "kv_pool_tokens": logged(pool, memory.pool, longest, of.chunk_tokens, of.logs_by_length),
         "request_tokens": longest,
-        "sequence_bytes": whole,
+        "sequence_bytes": each(whole),
         "shared_bytes": common,
         "max_sequences": at_once,
         "chunk_tokens": of.chunk_tokens,
         "memory_share": of.memory_share / THOUSANDTHS,
-        "fits": most >= sequences,
-        "largest_batch": most * data,
+        "fits": holds >= sequences,
+        "largest_batch": holds * each(data),
     }  # fmt: skip
-    return {name: np.broadcast_to(values, rows) for name, values in columns.items()}
+    return {name: np.broadcast_to(values, len(batch)) for name, values in columns.items()}
+
+
+def _alike(candidates: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A row of each kind of candidates that differ in their batch alone, and the kind of each."""
+    columns = [
+        stored(name, candidates[name])
+        for name in candidates.columns
+        if name in INPUTS and name != "batch_size"
+    ]
+    return distinct(columns)
 
 
 def _of_sequences(

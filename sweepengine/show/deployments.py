@@ -117,6 +117,7 @@ def _show_best(best: Mapping[str, Any], model: Model, requests: pl.DataFrame) ->
             ("usd_per_million_tokens", ".4f", "USD/1M tokens"),
             ("usd_per_1000_requests", ".4f",
              "USD/1000 " + ("pages" if model.has_vision else "requests")),
+            ("measured_joules_per_token", ".3g", "J/token"),
             ("joules_per_token", ".3g", "J/token at rated power"),
         )
         if best[name] is not None

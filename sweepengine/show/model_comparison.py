@@ -24,6 +24,7 @@ from sweepengine.search.model_costs import (
     Workload,
     compare_models,
 )
+from sweepengine.search.money import price_source
 from sweepengine.show.look import COLOURS, GREY, WIDTH, Chart, figure, styled
 from sweepengine.show.rendering import drawn, render
 from sweepengine.show.report_cards import Card
@@ -48,6 +49,7 @@ def write_model_comparison(
     sources: Sequence[Source],
     out: Path,
     prices: Mapping[str, float] = {},
+    price_list: str | None = None,
 ) -> None:
     """Write `index.html`, `README.md`, `models.csv` and a chart as SVG, PNG and offline HTML.
 
@@ -59,6 +61,8 @@ def write_model_comparison(
         Directory; created if missing.
     prices : mapping of str to float
         USD an hour by device.
+    price_list : str, optional
+        Shipped list that has the prices of the other devices.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def write_model_comparison(
     require_addresses(TO_DRAW)
     folder = OutputFolder(out)
     folder.claim(("index.html", "README.md"))
-    comparison = compare_models(sources, prices)
+    comparison = compare_models(sources, prices, price_list)
     chart = flops_chart(comparison)
     tables = [costs_table(comparison, workload) for workload in comparison.workloads]
     shown = chart.drawn.to_dict()
@@ -234,7 +238,13 @@ def notes(comparison: ModelComparison) -> list[str]:
     ]
     if comparison.prices:
         given = ", ".join(f"{name} {usd:g} USD/hour" for name, usd in comparison.prices.items())
-        lines.append(f"Prices as given with --price: {given}.")
+        origin = (
+            ""
+            if comparison.price_list is None
+            else f", else of --price-list {comparison.price_list}"
+        )
+        lines.append(f"Prices as given with --price{origin}: {given}.")
+        lines += [f"{text[0].upper()}{text[1:]}." for text in price_source(comparison.price_list)]
     else:
         lines.append(f"No prices were given: --price DEVICE=USD adds {unit}s/USD.")
     return lines

@@ -129,7 +129,7 @@ def test_interrupted_import_is_one_line(part, calls, number):
     """Also where the import makes another exception of it, as those of pydantic's classes do."""
     held = (part, calls) in HELD
     code = TRAP.format(part=part, calls=calls, number=int(number), held=held)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (128 + number, "")
     assert done.stderr == "sweepengine: interrupted\n"
 

@@ -2,13 +2,21 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 
 import sweepengine as se
 from sweepengine.costs.device_memory import memory_on
+from sweepengine.data.files import known
+from sweepengine.data.speeds import on_devices
+from sweepengine.engine.compute import point_memory
+from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns
+from sweepengine.grid.columns import MEMORY
 from sweepengine.grid.files import parse_grid
 from sweepengine.grid.lengths import lengths_of
+from sweepengine.grid.plain import point_columns
+from sweepengine.grid.points import checked_point
 from sweepengine.query.sources import open_source
 from sweepengine.search.exploration import explore
 from sweepengine.search.limits_map import find_maps
@@ -155,3 +163,20 @@ def test_engine_version_of_a_grid_file_is_one_of_the_file_of_the_engine():
     assert parse_grid(grid, "g.toml").points == 2
     with pytest.raises(se.InputError, match=r'framework_version\[0\] = "0\.12": expected "newest"'):
         parse_grid(grid | {"axes": grid["axes"] | {"framework_version": ["0.12"]}}, "g.toml")
+
+
+@pytest.mark.parametrize("name", known("models"))
+def test_columns_have_what_points_have(name):
+    """Of every shipped model, without a compiler: two points at once and each alone."""
+    model = on_devices(se.load_model(name), ["h100-sxm"])
+    points = [checked_point(model, {"batch_size": batch, "decode_steps": 100}) for batch in (4, 8)]
+    inputs = {
+        column: np.array([getattr(point, column) for point in points]) for column in MEMORY_INPUTS
+    }
+    costs = [point_columns(model.architecture, point) for point in points]
+    counted = ("weight_bytes", "context_tokens", "image_features")
+    counts = {column: np.array([int(cost.get(column, 0)) for cost in costs]) for column in counted}
+    found = memory_columns(model, inputs, counts, [column.name for column in MEMORY])
+    for i, point in enumerate(points):
+        alone = point_memory(model, point, *(int(counts[column][i]) for column in counted))
+        assert {column: values[i] for column, values in found.items()} == alone
