@@ -45,7 +45,9 @@ def maps_chart(maps: Maps, width: int = PANEL_WIDTH) -> alt.TopLevelMixin:
     drawn: list[Any] = [_panel(maps, panel, width) for panel in maps.panels]
     targets = maps.options.targets
     reached = [(panel.device.name, _largest(panel, READ_AT[maps.over])) for panel in maps.panels]
-    texts = [f"batch {most:,} on {name}" if most else f"no batch on {name}" for name, most in reached]
+    texts = [
+        f"batch {most:,} on {name}" if most else f"no batch on {name}" for name, most in reached
+    ]
     title = (
         f"{maps.model.name}, {article(maps.over)} of {READ_AT[maps.over]:,} tokens: within the "
         f"targets to about {', '.join(texts)}"

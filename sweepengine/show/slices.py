@@ -38,7 +38,7 @@ class Slice(NamedTuple):
         kept = self.source.points
         for name in self.varying:  # one condition an input: each drops values of its axis
             if name not in drawn:
-                kept = kept.filter(pl.col(name) == self.point[name])
+                kept = kept.filter(pl.col(name).eq_missing(pl.lit(self.point[name])))
         return kept
 
     def text(self, drawn: Collection[str]) -> str:
@@ -64,7 +64,7 @@ def slice_of(source: Source) -> Slice:
     points, varying = source.points, _varying(source)
     for name in varying:
         values = points.select(pl.col(name).unique().sort()).pipe(source.collected)[name].to_list()
-        points = points.filter(pl.col(name) == _typical(name, values))
+        points = points.filter(pl.col(name).eq_missing(pl.lit(_typical(name, values))))
     row = points.select(source.inputs).pipe(source.collected).row(0, named=True)
     return Slice(source, varying, row)
 
@@ -81,5 +81,13 @@ def _varying(source: Source) -> tuple[str, ...]:
     names = source.inputs
     ends = [Fold(f"{name}:{how}", pl.col(name).to_physical(), how)
             for name in names for how in ("min", "max")]  # fmt: skip
+    ends += [Fold(f"{name}:{which}", of, "any") for name in names
+             for which, of in (("null", pl.col(name).is_null()),
+                               ("known", pl.col(name).is_not_null()))]  # fmt: skip
     row = folded(source, [], ends).row(0, named=True)
-    return tuple(name for name in names if row[f"{name}:min"] != row[f"{name}:max"])
+    return tuple(
+        name
+        for name in names
+        if row[f"{name}:min"] != row[f"{name}:max"]
+        or (row[f"{name}:null"] and row[f"{name}:known"])
+    )
