@@ -120,11 +120,13 @@ def line_chart(plan: Plan, frame: Frame, source: Source, note: str = "") -> Char
     parts = [text for text in texts if text]
     # Altair copies all layers whenever a chart of layers changes: what it has is given at once.
     layers[0] = layers[0].add_params(*params)
-    drawn: Any = alt.layer(*layers, width=WIDTH, height=HEIGHT)
+    drawn: Any
     if "crop_rows" in source.columns:
-        labels = _labels(curves, domain)
-        drawn = alt.layer(alt.layer(*layers), labels, width=WIDTH, height=HEIGHT)
-        drawn = drawn.resolve_axis(x="independent")
+        apart = alt.Resolve(axis={"x": "independent"})
+        both = [alt.layer(*layers), _labels(curves, domain)]
+        drawn = alt.layer(*both, width=WIDTH, height=HEIGHT, resolve=apart)
+    else:
+        drawn = alt.layer(*layers, width=WIDTH, height=HEIGHT)
     return Chart(plan.name, finding, styled(drawn, finding, "; ".join(parts)), plan.stage,
                  plan.folded)  # fmt: skip
 

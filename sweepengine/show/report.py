@@ -39,11 +39,11 @@ METHOD = (
     ("FLOPs", "A multiply-add is 2 FLOPs. Tensor cores run GEMMs and convolutions, CUDA cores "
      "element-wise work and reductions. Counts are exact integers; 1 TFLOP is 1e12 FLOPs."),
     ("Activation I/O", "Values that layers read and write, times 2 bytes; values inside fused "
-     "layers are not counted. 1 Tb is 1e12 bits."),
-    ("Arithmetic intensity", "Tensor and CUDA FLOPs per bit moved. Bits are those of activations, "
-     "and of weights and KV cache if the model's accounting counts them."),
+     "layers are not counted. 1 TB is 1e12 bytes, 1 Tb 1e12 bits, as published figures have it."),
+    ("Arithmetic intensity", "Tensor and CUDA FLOPs per byte moved, or per bit where published. "
+     "Moved are activations, and weights and KV cache if the model's accounting counts them."),
     ("Activation memory", "The peak of activations alive at once; in the published accounting, "
-     "their sum over layers. 1 GiB is 2^30 bytes."),
+     "their sum over layers. 1 GB is 1e9 bytes; 1 GiB, in published figures, 2^30 bytes."),
     ("Phases", "Vision is SAM, CLIP and projector over the global view and all tiles. Prefill is "
      "decoder and head over the context. Decode is the sum over all K steps."),
     ("Required TFLOP/s", "Vision + prefill FLOPs / TTFT; decode FLOPs / K / TPOT."),
