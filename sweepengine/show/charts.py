@@ -232,18 +232,17 @@ def fronts_drawn(
                  alt.Tooltip("user_tokens_per_s:Q", format=",.3~r"),
                  alt.Tooltip("device_tokens_per_s:Q", format=",.3~r")]
     )  # fmt: skip
-    text = alt.Text("label:N")
-    named = base.transform_filter("datum.label")
-    above = named.transform_filter("datum.above").mark_text(align="left", dx=9, dy=-7, fontSize=11)
-    below = named.transform_filter("!datum.above").mark_text(
-        align="right", dx=-9, dy=9, fontSize=11
-    )
+    labels = base.mark_text(
+        fontSize=11,
+        align=alt.ExprRef("datum.above ? 'left' : 'right'"),
+        dx=alt.ExprRef("datum.above ? 9 : -9"),
+        dy=alt.ExprRef("datum.above ? -7 : 9"),
+    ).encode(text=alt.Text("label:N"))
     layers: list[alt.Chart] = []
     if not names or rows["low"].null_count() < rows.height:
         band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.12)
         layers.append(band.encode(y=alt.Y("low:Q", title="tokens/s/device"), y2="high:Q"))
-    layers += [base.mark_line(strokeWidth=1.5), points, above.encode(text=text),
-               below.encode(text=text)]  # fmt: skip
+    layers += [base.mark_line(strokeWidth=1.5), points, labels]
     if chosen.height:
         layers.append(base.mark_point(size=260, strokeWidth=2.5).properties(data=chosen))
     if tpot_s is not None and rows.height:

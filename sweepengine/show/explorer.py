@@ -78,7 +78,7 @@ def view_of(answer: Explored) -> dict[str, Any]:
             "text": f"{used / GIGA:,.1f} of {memory['capacity'] / GIGA:,.0f} GB per device"
             + ("" if fits else ": does not fit"),
         },
-        "log": {"columns": ("as the engine's log", "", "unit"), "rows": _log_rows(answer)},
+        "log": {"columns": ("as the engine's log", "value", "unit"), "rows": _log_rows(answer)},
         "counts": {"columns": ("phase", *COUNTED), "rows": counts},
         "parts": {
             "columns": ("part of", "TTFT, ms", "TPOT, ms"),

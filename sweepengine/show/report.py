@@ -279,7 +279,7 @@ def _page(
         notes=notes,
         comparison=[(c.name, c.equal, c.different) for c in compared],
         method=METHOD,
-        provenance_columns=("", *(s.source.name for s in sections)),
+        provenance_columns=("of", *(f"grid {i + 1}" for i in range(len(sections)))),
         provenance=list(zip(PROVENANCE, *facts, strict=True)),
     )  # fmt: skip
 
