@@ -22,9 +22,9 @@ from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.figures import Figures, KeyGrowth
 from sweepengine.formulas.points import Point
 from sweepengine.grid.columns import OUTPUT_NAMES
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import load_grid, parse_grid
 from sweepengine.grid.grid import Grid
-from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand
 

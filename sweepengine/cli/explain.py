@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import as_json_option, axis_options, axis_values, options_of
-from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.points import DRAFT_COLUMNS, INPUTS
 from sweepengine.formulas.serving import SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.search.declarations import record_of
@@ -33,23 +33,30 @@ def explain(
     from sweepengine.costs.roofline import on_device
     from sweepengine.costs.time_parts import time_parts
     from sweepengine.costs.timeline import timeline
+    from sweepengine.data.acceptance import acceptance_text
     from sweepengine.data.devices import load_device
+    from sweepengine.data.drafts import with_drafts
     from sweepengine.data.models import load_model
     from sweepengine.data.speeds import timing_target
-    from sweepengine.grid.points import checked_point
+    from sweepengine.grid.points import checked_point, shown_input
     from sweepengine.search.engine_settings import engine_values
 
     options = record_of(PlaceOptions, given)
-    loaded = load_model(model)
-    point = checked_point(loaded, axis_values("explain", given), "explain")
+    loaded, values = load_model(model), axis_values("explain", given)
+    if "draft" in values:
+        loaded, (values["draft"],) = with_drafts(loaded, [values["draft"]], "explain: --draft")
+    point = checked_point(loaded, values, "explain")
     in_engine = point._replace(
         serving=SERVING.index(options.serving),
         framework=FRAMEWORKS.index(options.framework),
         **engine_values("explain", options.engine, options.framework),
     )
     total = explain_point(loaded.architecture, point)
+    drafted, accepted, draft = (shown_input(loaded, name, getattr(point, name))
+                                for name in DRAFT_COLUMNS)  # fmt: skip
+    assumed = acceptance_text(int(drafted), float(accepted), str(draft))
     inputs = {
-        name: INPUTS[name].shown(value)
+        name: shown_input(loaded, name, value)
         for name, value in point._asdict().items()
         if name in loaded.inputs
     }
@@ -62,6 +69,8 @@ def explain(
     if as_json:
         cost = total.as_dict()
         facts: dict[str, object] = {"model": loaded.name, "inputs": inputs, "cost": cost}
+        if assumed:
+            facts["assumed"] = [assumed]
         if devices:
             facts["devices"] = [one.as_dict() for one in devices]
             facts["times"] = [
@@ -70,6 +79,8 @@ def explain(
             ]
         say_json(facts)
         return
+    if assumed:
+        say(assumed)
     for one, times, of in zip(devices, timelines, parts, strict=True):
         show_roofline(one)
         show_parts(of)

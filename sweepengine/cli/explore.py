@@ -51,7 +51,8 @@ def explore(
     """Open a page with controls for model, devices and workload, and charts that follow them.
 
     MODEL is a shipped name, a TOML file, a Hugging Face config.json or a folder that holds one. The
-    page offers all shipped models, and takes a config.json that is dropped on it.
+    page offers all shipped models, and takes a config.json that is dropped on it. It has no
+    speculative decoding: fit, map, deploy and explain take drafts.
     """
     from sweepengine.data.devices import load_device
     from sweepengine.data.models import load_model

@@ -96,7 +96,7 @@ def axis_options(command: Callable[..., Any]) -> Callable[..., Any]:
         kind: Any = int if axis.spelling == "numbers" else str
         if name in INPUTS and INPUTS[name].scale > 1:
             kind = float
-        if axis.spelling == "choices":
+        if axis.spelling == "choices" and name != "draft":  # which may be a model
             kind = click.Choice(INPUTS[name].choices)
         meaning = f"{axis.meaning[0].upper()}{axis.meaning[1:]}, such as {axis.example}."
         command = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=meaning)(

@@ -46,6 +46,7 @@ def _facts(loaded: "Grid") -> dict[str, Any]:
         "fits_int64": True,
         "grid_hash": loaded.hash,
         "times": loaded.bases,
+        "assumed": loaded.assumed,
     }
 
 
@@ -64,6 +65,7 @@ def _show(loaded: "Grid", facts: dict[str, Any]) -> None:
         ("columns", f"{inputs} inputs, {facts['columns'] - inputs} outputs"),
         ("size", f"at most {facts['uncompressed_bytes']:,} bytes before compression"),
         *[("times", basis) for basis in loaded.bases],
+        *[("assumed", text) for text in loaded.assumed],
         ("overflow", "none: the largest point fits Int64"),
         ("grid hash", loaded.hash[:12]),
     ]

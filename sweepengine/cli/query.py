@@ -78,7 +78,7 @@ def query(
     else:
         transposed = [(name, *(row[i] for row in cells)) for i, name in enumerate(rows.columns)]
         print_table(title, transposed, ("column", *(f"row {i + 1}" for i in range(len(cells)))))
-    for basis in source.bases:
-        say(basis)
+    for note in (*source.bases, *source.assumed):
+        say(note)
     if rows.height > shown:
         say("... more rows: --top N prints N, --format csv writes all")

@@ -14,7 +14,7 @@ from sweepengine.formulas.architecture import (
 from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.quantities import quantities
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.counted import point_columns
 
 MOST_EFFECTS = 4
 COUNTED = "counted once"

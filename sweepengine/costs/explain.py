@@ -12,11 +12,12 @@ from sweepengine.costs.cost_lines import (
     sum_lines,
 )
 from sweepengine.costs.explain_vision import vision_lines
-from sweepengine.costs.titles import group_titles, operator_title
+from sweepengine.costs.titles import DRAFT, DRAFT_PREFILL, group_titles, operator_title
 from sweepengine.formulas import attention, layers, operators, recurrent
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.cached import read_quarters
 from sweepengine.formulas.cost import NOTHING, Cost, counted, scaled
+from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step_of
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, formats_of, layer_savings
 from sweepengine.formulas.layers import Ends, Layer
@@ -28,8 +29,9 @@ from sweepengine.formulas.layout import (
     share_of,
 )
 from sweepengine.formulas.passes import ENDS, Part, pass_of, steps_of
-from sweepengine.formulas.points import Point, tokens_of
+from sweepengine.formulas.points import Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import activated_experts, read_once
+from sweepengine.formulas.speculation import steps_of_answer
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.plain import image_of, layout_of
 
@@ -65,11 +67,12 @@ def explain(arch: Architecture, point: Point, share: Share | None = None) -> Cos
 
     Operators add up to phases, and phases to the total; integer figures add up exactly and equal
     the columns of `evaluate`. In vision, weights are counted in the global view, as tiles share its
-    pass. Activation memory is a maximum, not a sum, so the tree leaves it out.
+    pass. A draft is a part of prefill and of decode. Activation memory is a maximum, not a sum, so
+    the tree leaves it out.
     """
     image = image_of(arch, point)
     tokens = tokens_of(point, image.tokens, image.features)
-    batch, steps = ceil_div(point.batch_size, point.data_parallel), point.decode_steps
+    batch, answer = ceil_div(point.batch_size, point.data_parallel), point.decode_steps
     heads = (point.attention_heads, point.key_value_heads)
     share = share or share_of(arch, *heads, layout_of(point))
     phases = []
@@ -78,11 +81,45 @@ def explain(arch: Architecture, point: Point, share: Share | None = None) -> Cos
     rows = arch.crossed_rows(tokens.features)
     filled = pass_of(share, tokens.prefill, tokens.cached, point.attention, 0, rows)
     prefill = _Walk(arch, point, share, "prefill", batch, 1, batch * tokens.prefill)
-    phases.append(prefill.lines(filled))
-    how = (point.attention, point.latent, rows)
-    stepped = steps_of(share, arch.convention, tokens.context, steps, *how)
-    phases.append(_Walk(arch, point, share, "decode", batch, steps, batch).lines(stepped))
-    return sum_lines("total", 1, phases)
+    how, step = (point.attention, point.latent, rows), step_of(point)
+    stepped = steps_of(share, arch.convention, tokens.context, answer, *how, step)
+    steps = steps_of_answer(answer, step.accepted)
+    decode = _Walk(arch, point, share, "decode", batch, steps, batch * step.tokens)
+    lines = [prefill.lines(filled), decode.lines(stepped)]
+    if point.draft_tokens:
+        added = _draft_lines(arch, point, tokens, batch)
+        lines = [
+            sum_lines(line.name, 1, [*line.parts, more])
+            for line, more in zip(lines, added, strict=True)
+        ]
+    return sum_lines("total", 1, [*phases, *lines])
+
+
+def _draft_lines(
+    arch: Architecture, point: Point, tokens: Tokens, batch: int
+) -> tuple[CostLine, CostLine]:
+    """Lines of a draft: its prefill, and its passes of all steps.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    point : Point
+        That drafts tokens.
+    tokens : Tokens
+        Of the point.
+    batch : int
+        Sequences of a data-parallel group.
+    """
+    own, seen, step = draft_of(arch, point.draft), draft_point(arch, point), drafting_of(point)
+    share = share_of(own, seen.attention_heads, seen.key_value_heads, layout_of(seen))
+    filled = pass_of(share, tokens.prefill, tokens.cached, seen.attention, 0)
+    prefill = _Walk(own, seen, share, DRAFT_PREFILL, batch, 1, batch * tokens.prefill)
+    how = (seen.attention, seen.latent, 0)
+    stepped = steps_of(share, own.convention, tokens.context, seen.decode_steps, *how, step)
+    passes = step.passes * steps_of_answer(seen.decode_steps, step.accepted)
+    drafting = _Walk(own, seen, share, DRAFT, batch, passes, batch)
+    return prefill.lines(filled), drafting.lines(stepped)
 
 
 class _Walk(NamedTuple):
@@ -130,8 +167,9 @@ class _Walk(NamedTuple):
         kept = all_of.kv_io * size * QUARTERS
         if name != "recurrent" and group is not None:
             kept = read_quarters(group.attention, all_of.kv_io, cache)
+        fused = name == "embedding" and self.share.backbone.fused
         line = cost_line(
-            operator_title(name, group),
+            operator_title("fused" if fused else name, group),
             STATED_BY[type(part.operators)][name],
             all_of,
             self.batch,

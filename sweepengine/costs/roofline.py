@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from sweepengine.costs.device_memory import needed_bytes
 from sweepengine.costs.timeline import COMPUTE, LINKS, MEMORY, timeline
+from sweepengine.costs.titles import DRAFT_OF
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import timing_target
@@ -11,8 +12,8 @@ from sweepengine.formulas.memory import MemoryFigures
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
 from sweepengine.formulas.tokens import ceil_div
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.memory import point_figures
-from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import phases_of
 
 
@@ -59,7 +60,7 @@ def least_times(model: Model, point: Point, device: Device) -> list[StageTime]:
     for stage in phases_of(model):
         spent = dict.fromkeys((COMPUTE, MEMORY, LINKS), 0.0)
         for operator in operators:
-            if operator.stage == stage:
+            if operator.stage in (stage, DRAFT_OF.get(stage)):
                 spent[operator.bound] += operator.seconds
         bound = max(spent, key=lambda name: spent[name])
         compute, memory, links = spent.values()

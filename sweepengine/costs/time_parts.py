@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from sweepengine.costs.timeline import BOUNDS, Timeline
+from sweepengine.costs.titles import DRAFT_PREFILL, PHASES_OF_STEPS
 from sweepengine.formulas.points import tokens_of
 from sweepengine.formulas.serving import A_SECOND
 from sweepengine.formulas.tokens import ceil_div
@@ -51,13 +52,15 @@ def time_parts(times: Timeline) -> TimeParts:
 
     The kernels of a prefill and of a step are divided by what bounds each operator. Where requests
     join a running batch, the serving engine adds the rest (`formulas.serving`): waiting for other
-    prefills `b*B*p` and `B*p/K`, scheduling `s*td + q*B` and `u*B`, and what launches of a prefill
-    take beyond its kernels, first-token constants `f + k*prompt`; factors of families scale all
-    parts alike.
+    prefills `b*B*p` and `B*p/K`, scheduling `s*td + q*B` and `u*B/a`, and what launches of a
+    prefill take beyond its kernels, first-token constants `f + k*prompt`; factors of families scale
+    all parts alike.
     """
-    steps, point, seconds = times.steps, times.point, times.seconds
+    point, seconds = times.point, times.seconds
+    steps = point.decode_steps
     vision = seconds.vision
-    prefill, decode = _by_bound(times, "prefill"), _by_bound(times, "decode")
+    prefill = _by_bound(times, "prefill", DRAFT_PREFILL)
+    decode = _by_bound(times, *PHASES_OF_STEPS)
     if not times.continuous:
         step = {name: value / steps for name, value in decode.items()} if steps else {}
         return _parts({VISION: vision} | prefill, step)
@@ -75,7 +78,7 @@ def time_parts(times: Timeline) -> TimeParts:
     if steps:
         tpot = {name: engine.overlap * value / steps for name, value in decode.items()}
         tpot[OTHERS] = seconds.refill / steps
-        tpot[SCHEDULING] = engine.sequence * batch / A_SECOND
+        tpot[SCHEDULING] = engine.sequence * batch * times.steps / steps / A_SECOND
     return _parts(
         {name: engine.ttft_factor * value for name, value in ttft.items()},
         {name: engine.tpot_factor * value for name, value in tpot.items()},
@@ -87,10 +90,10 @@ def _parts(ttft: dict[str, float], tpot: dict[str, float]) -> TimeParts:
     return TimeParts(*taken)
 
 
-def _by_bound(times: Timeline, phase: str) -> dict[str, float]:
-    """Seconds of the kernels of a phase by what bounds them, in the order of `BOUNDS`."""
+def _by_bound(times: Timeline, *phases: str) -> dict[str, float]:
+    """Seconds of the kernels of phases by what bounds them, in the order of `BOUNDS`."""
     spent = dict.fromkeys(map(kernels, BOUNDS), 0.0)
     for operator in times.operators:
-        if operator.stage == phase:
+        if operator.stage in phases:
             spent[kernels(operator.bound)] += operator.seconds
     return spent

@@ -5,21 +5,35 @@ from typing import Any, NamedTuple
 
 from sweepengine.costs.cost_lines import CostLine, OperatorId
 from sweepengine.costs.explain import explain
-from sweepengine.costs.titles import group_titles, operator_title, view_titles
+from sweepengine.costs.titles import (
+    DRAFT,
+    DRAFT_PREFILL,
+    group_titles,
+    operator_title,
+    view_titles,
+)
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
 from sweepengine.data.error_classes import Case, error_class, ranges
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import TimingTarget, refuse_unjoined, speeds_of, with_figures
+from sweepengine.data.speeds import (
+    TimingTarget,
+    drafting_speeds,
+    refuse_unjoined,
+    speeds_of,
+    with_figures,
+)
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import attended_share, steps_us
+from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step_of
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
 from sweepengine.formulas.points import Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds, ServingEngine
+from sweepengine.formulas.speculation import A_TOKEN
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass, ceil_div
 from sweepengine.formulas.towers import Towers
@@ -68,8 +82,8 @@ class Timeline(NamedTuple):
     basis: str
     """What the times are based on, and how far they were off on runs like it."""
     seconds: Seconds
-    steps: int
-    """Decode steps."""
+    steps: float
+    """Decode steps: those of the answer, on average where they yield several tokens."""
     operators: list[OperatorTime]
     engine: ServingEngine
     """What the serving engine adds where requests join a running batch."""
@@ -105,6 +119,17 @@ class _Shape(NamedTuple):
     """Sequences of a data-parallel group in a step."""
     filled: float
     """Sequences of a data-parallel group in a prefill."""
+    phases: tuple[str, str] = ("prefill", "decode")
+    """Their keys."""
+
+
+def _draft_of(model: Model, shape: _Shape) -> tuple[Model, _Shape]:
+    """The draft of a point as a model, and the point as it runs there."""
+    arch, point = model.architecture, draft_point(model.architecture, shape.point)
+    own = draft_of(arch, point.draft)
+    share = all_layers_of(own, point.attention_heads, point.key_value_heads, layout_of(point))
+    shape = shape._replace(point=point, share=share, phases=(DRAFT_PREFILL, DRAFT))
+    return model._replace(architecture=own), shape
 
 
 def _shape_of(model: Model, point: Point) -> _Shape:
@@ -146,21 +171,31 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     continuous = point.serving == CONTINUOUS
     # Requests that join a running batch prefill one at a time.
     alone = point._replace(batch_size=1) if continuous else point
-    shape = _shape_of(model, point)
+    shapes = {"decode": _shape_of(model, point)}
+    shape = shapes["decode"]
     filled = _without_skipped_work(
         model, alone, shape, explain(arch, alone, shape.share).operators()
     )
-    lines = explain(arch, point, shape.share).operators() if continuous else filled
     times, ideal = _times(model, shape, speeds), _times(model, shape, peaks)
-    whole = dict.fromkeys(("vision", "prefill", "decode"), 0.0)
+    drafting = drafting_speeds(arch, point, place)
+    if drafting is not None:
+        least = drafting_speeds(arch, point, place._replace(times=ROOFLINE, rates=()))
+        assert least is not None
+        draft, shapes[DRAFT] = _draft_of(model, shape)
+        times |= _times(draft, shapes[DRAFT], drafting)
+        ideal |= _times(draft, shapes[DRAFT], least)
+        filled = _without_skipped_work(draft, alone, shapes[DRAFT], filled)
+    lines = explain(arch, point, shape.share).operators() if continuous else filled
+    whole: dict[str, float] = defaultdict(float)
     for known, us in times.items():
         whole[known.phase] += us
-    titles, views = group_titles(shape.share.groups), view_titles(arch.towers)
+    views = view_titles(arch.towers)
     operators = []
     for known, us in times.items():
         if us <= 0:
             continue
-        decode = known.phase == "decode"
+        shape = shapes[DRAFT if known.phase in (DRAFT_PREFILL, DRAFT) else "decode"]
+        titles, decode = group_titles(shape.share.groups), known.phase in shapes
         line = (lines if decode else filled).get(known)
         share = ideal[known] / us
         near = place.times == ROOFLINE or share >= FAR
@@ -172,19 +207,19 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
                 operator=_operator_title(known, shape.share),
                 seconds=us / A_SECOND,
                 of_stage=us / whole[known.phase],
-                bound=_bound(known, line, device, point if decode else alone) if near else FIXED,
+                bound=_bound(known, line, device, shape.point) if near else FIXED,
                 of_peak=share,
                 flops=0 if line is None else line.flops,
                 moved_bytes=0.0 if line is None else line.moved_bytes,
             )
         )
     engine = engine_of_point(arch, point, place)
-    seconds = timed(arch, point, speeds, engine)
+    seconds = timed(arch, point, speeds, engine, drafting)
     case = Case(point.weight_format, layout_of(point), continuous, point.batch_size == 1,
-                point.images > 0)  # fmt: skip
+                point.images > 0, speculative=point.draft_tokens > 0)  # fmt: skip
     errors = ranges(error_class(arch, place, case), seconds.ttft, seconds.tpot)
     based_on = basis(arch, place, continuous, case)
-    steps = point.decode_steps
+    steps = point.decode_steps * A_TOKEN / step_of(point).accepted
     return Timeline(arch, point, place, based_on, seconds, steps, operators, engine, errors)
 
 
@@ -196,7 +231,9 @@ def _group_title(known: OperatorId, titles: tuple[str, ...], views: tuple[str, s
 
 def _operator_title(known: OperatorId, share: Share) -> str:
     layers = known.phase != "vision" and known.group != ENDS
-    return operator_title(known.operator, share.groups[known.group] if layers else None)
+    fused = known.operator == "embedding" and share.backbone.fused
+    name = "fused" if fused else known.operator
+    return operator_title(name, share.groups[known.group] if layers else None)
 
 
 def _without_skipped_work(
@@ -206,22 +243,22 @@ def _without_skipped_work(
 
     Kernels skip masked positions, and the head computes the logits of the last position only.
     """
-    share, tokens = shape.share, shape.tokens.prefill
+    share, tokens, phase = shape.share, shape.tokens.prefill, shape.phases[0]
     reduced = dict(lines)
     for position, group in enumerate(share.groups):
-        known = OperatorId("prefill", position, "attention")
+        known = OperatorId(phase, position, "attention")
         if known in reduced:
             share_attended = attended_share(group.attention, tokens, shape.tokens.cached)
             flops = int(reduced[known].tensor_flops * share_attended)
             reduced[known] = reduced[known]._replace(tensor_flops=flops, cuda_flops=0)
-    known = OperatorId("prefill", ENDS, "head")
+    known = OperatorId(phase, ENDS, "head")
     if known in reduced:
         head = reduced[known]
         reduced[known] = head._replace(
             tensor_flops=head.tensor_flops // tokens,
             activation_io_bytes=head.activation_io_bytes // tokens,
         )
-        known = OperatorId("prefill", ENDS, "collectives")
+        known = OperatorId(phase, ENDS, "collectives")
         if known in reduced:
             batch = ceil_div(point.batch_size, share.layout.data)
             logits = share.backbone.vocabulary * (share.layout.tensor - 1)
@@ -256,15 +293,17 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
         times |= _vision_times(arch.towers, shape, speeds)
     rows = arch.crossed_rows(shape.tokens.features)
     tokens = shape.tokens
+    of_draft = shape.phases[1] == DRAFT
+    step = drafting_of(point) if of_draft else step_of(point)
     prefill = Pass(shape.filled, tokens.prefill, tokens.cached, decode=0, features=rows)
-    step = Pass(shape.batch, 1, 0, decode=1, features=rows)
-    before = cached_before(arch.convention, shape.tokens.context)
-    steps = point.decode_steps
-    for phase, work, count in (("prefill", prefill, 1), ("decode", step, steps)):
+    new = Pass(shape.batch, step.tokens, 0, decode=1, features=rows)
+    before = cached_before(arch.convention, shape.tokens.context) + point.draft_tokens
+    answer, passes = point.decode_steps, step.passes * A_TOKEN / step.accepted
+    for phase, work, count in zip(shape.phases, (prefill, new), (1, passes * answer), strict=True):
         for part in times_of(share, work, speeds):
             spent = {name: count * us for name, us in part.operators._asdict().items()}
             for name, line, span in part.lines:
-                spent[name] += steps_us(line, before, steps, span)
+                spent[name] += passes * steps_us(line, before, answer, span)
             for name, us in spent.items():
                 known = OperatorId(phase, part.group, name)
                 times[known] = part.layers * us

@@ -11,6 +11,7 @@ TITLES = {
     "mlp": "MLP",
     "head": "LM head",
     "embedding": "token embedding",
+    "fused": "token embedding and projection",
     "sam_ends": "SAM patches and neck",
     "global_blocks": "SAM blocks, global",
     "windowed_blocks": "SAM blocks, windows",
@@ -20,6 +21,11 @@ TITLES = {
     "encoder_blocks": "encoder layers",
 }
 """Titles of operators and kinds of layers; the others are titled by their field."""
+
+DRAFT_PREFILL, DRAFT = "draft prefill", "draft"
+"""Phases of a draft, parts of the model's prefill and decode."""
+DRAFT_OF = {"prefill": DRAFT_PREFILL, "decode": DRAFT}
+PHASES_OF_STEPS = ("decode", DRAFT)
 
 
 def view_titles(towers: Towers | None) -> tuple[str, str]:

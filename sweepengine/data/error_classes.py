@@ -51,6 +51,8 @@ MODES: Final = {
     "speculative": "speculative decoding",
     "disaggregated speculative": "disaggregated, speculative decoding",
 }
+MODE_NOTES: Final = {"speculative": ", accepted tokens fitted to other runs of these servers"}
+"""What predictions of a mode took from runs."""
 FACTORS, FAMILY, GENERATION, DATA_SHEET = "factors", "family", "generation", "data sheet"
 BASES: Final = {
     FACTORS: "",
@@ -124,8 +126,9 @@ class Case(NamedTuple):
     """Whether it is one request at a time."""
     images: bool = True
     """Whether its requests have images, if the model sees them."""
-    mode: str = ""
-    """One of `MODES`."""
+    disaggregated: bool = False
+    speculative: bool = False
+    """Whether its decode steps draft tokens."""
 
 
 class Recorded(NamedTuple):
@@ -153,9 +156,13 @@ def _classes() -> dict[ClassKey, Recorded]:
 
 
 @cache
-def _measured() -> frozenset[tuple[str, str]]:
-    """Kinds of models, and generations that runs of them were measured on."""
-    return frozenset((key.kind, key.generation) for key in _classes() if key.basis == FAMILY)
+def _measured(mode: str) -> frozenset[tuple[str, str]]:
+    """Kinds of models and generations of their runs in a mode, or in modes without drafts."""
+    return frozenset(
+        (key.kind, key.generation)
+        for key in _classes()
+        if key.basis == FAMILY and (key.mode == mode or "speculative" not in key.mode)
+    )
 
 
 @lru_cache(1 << 8)
@@ -171,6 +178,11 @@ def model_kind(arch: Architecture, images: bool = True) -> str:
         "vision": arch.towers is not None and images,
     }
     return [kind for kind, fits in fitting.items() if fits][-1]
+
+
+def mode_of(disaggregated: bool, speculative: bool) -> str:
+    """The mode of serving, one of `MODES`."""
+    return " ".join(["disaggregated"] * disaggregated + ["speculative"] * speculative)
 
 
 def layout_kind(layout: Layout) -> str:
@@ -206,11 +218,10 @@ def error_class(arch: Architecture, target: TimingTarget, case: Case) -> ErrorCl
     if not case.continuous:
         return _unlike("none of a static batch")
     roofline = target.times == ROOFLINE
-    aggregated = not case.mode.startswith("disaggregated")
-    known = aggregated and was_measured(arch, case.weights, target)
+    known = not case.disaggregated and was_measured(arch, case.weights, target)
     key = ClassKey(
         DATA_SHEET if roofline else FACTORS if known else FAMILY,
-        case.mode,
+        mode_of(case.disaggregated, case.speculative),
         model_kind(arch, case.images),
         target.framework,
         generation_of(target),
@@ -228,7 +239,7 @@ def closest(key: ClassKey) -> ErrorClass:
     taken to be as good as those of others: the text says how far times of generations were off that
     were left out of the fit.
     """
-    known = bool(key.generation) and (key.kind, key.generation) in _measured()
+    known = bool(key.generation) and (key.kind, key.generation) in _measured(key.mode)
     if key.basis == DATA_SHEET:
         return _of_data_sheet(key, known)
     if not known:
@@ -238,7 +249,7 @@ def closest(key: ClassKey) -> ErrorClass:
         return _unlike(f"none of {_described(key._replace(load='', layout='', generation=''))}")
     near, recorded = found
     text = f"{_errors(recorded)}: {recorded.runs:,} runs of {_described(near)}{BASES[key.basis]}"
-    return ErrorClass(text, *recorded)
+    return ErrorClass(text + MODE_NOTES.get(key.mode, ""), *recorded)
 
 
 def ranges(known: ErrorClass, ttft: float, tpot: float | None) -> dict[str, Any]:

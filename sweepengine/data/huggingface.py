@@ -340,7 +340,7 @@ class _Reader(AttentionReader):
             notes.append("text part only: vision and audio towers are not modelled")
         notes += unread_towers(self.outer)
         if any(self.part.get(key) for key in MTP_LAYERS):
-            notes.append("multi-token prediction (MTP) layers are not modelled")
+            notes.append("multi-token prediction (MTP) layers count where draft_tokens is above 0")
         if self.of("dtype")[1] == "float32":
             notes.append("stored in float32, and modelled in two bytes a value as engines run it")
         if idle_experts(self):

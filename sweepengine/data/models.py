@@ -19,6 +19,7 @@ from sweepengine.formulas.images import ONE_SIZE
 from sweepengine.formulas.layers import routed_experts, table_width
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.speculation import DRAFTS
 
 
 class Model(NamedTuple):
@@ -44,6 +45,8 @@ class Model(NamedTuple):
     """Kind of times, one of `speeds.TIMES`; empty: the default of each device."""
     file: Path | None = None
     """The file that it was read from."""
+    drafts: tuple["Model", ...] = ()
+    """Models that draft for it; `Architecture.drafts` are their numbers."""
 
     @property
     def has_vision(self) -> bool:
@@ -150,9 +153,11 @@ class Model(NamedTuple):
 
 
 def choices_of(model: Model, name: str) -> tuple[str, ...]:
-    """Names of the values of an input; for `device` the devices of the model."""
+    """Names of the values of an input; for `device` and `draft` those of the model."""
     if name == "device" and model.devices:
         return model.device_names
+    if name == "draft":
+        return (*DRAFTS, *(draft.name for draft in model.drafts))
     if name == "framework_version":
         from sweepengine.data.serving_engines.memory import version_names
 

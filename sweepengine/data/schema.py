@@ -18,7 +18,6 @@ from sweepengine.formulas.architecture import (
     Architecture,
     Attention,
     Backbone,
-    Checkpoint,
     Convention,
     Counts,
     FeedForward,
@@ -26,6 +25,7 @@ from sweepengine.formulas.architecture import (
     Recurrent,
 )
 from sweepengine.formulas.blocks import Block
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.deepseek_ocr import ocr_towers
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES

@@ -12,6 +12,7 @@ from sweepengine.data.models import Model
 from sweepengine.data.rates import RatesFile, measured_devices, rates_of, shipped_rates
 from sweepengine.data.serving_engines.memory import stated_memory
 from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.drafts import draft_of, draft_point
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, role_names, row_of
 from sweepengine.formulas.points import Point
@@ -196,6 +197,13 @@ def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
         target._replace(device=with_figures(target.device, point)),
         shapes_of(arch, point.expert_parallel > 1),
     )
+
+
+def drafting_speeds(arch: Architecture, point: Point, target: TimingTarget) -> Speeds | None:
+    """Speeds of the draft of a point; None where it drafts nothing. Parameters as `speeds_of`."""
+    if not point.draft_tokens:
+        return None
+    return speeds_of(draft_of(arch, point.draft), draft_point(arch, point), target)
 
 
 def stated_device(device: Device) -> list[Any]:

@@ -7,14 +7,14 @@ from typing import Any
 
 from sweepengine.data.models import Model
 from sweepengine.data.schema import ABSENT, EITHER
-from sweepengine.formulas.architecture import Checkpoint
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.quantities import quantities
 from sweepengine.formulas.towers import Towers
 
 KEPT_NAMES = {"backbone": "trunk", "expert_devices": "apart", "kind": "mamba"}
 """Names of numbers in hashes, which stay when the code calls a number otherwise."""
-OF_LAYOUTS = ("cache_devices",)
-"""Numbers that a layout sets and no file states."""
+DERIVED = ("cache_devices", "fused", "fused_norms")
+"""Numbers that a layout or a draft sets and no file states."""
 _NOTHING = (*ABSENT.values(), *EITHER.values(), Checkpoint())
 
 
@@ -35,8 +35,8 @@ def _numbers(part: Any) -> Any:
     return {
         KEPT_NAMES.get(name, name): _numbers(value)
         for name, value in part._asdict().items()
-        if name not in OF_LAYOUTS
-        and value is not None
+        if name not in DERIVED
+        and value not in (None, ())
         and value != left_out.get(name)
         and value not in _NOTHING
     }

@@ -6,46 +6,38 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.models import Model
-from sweepengine.data.speeds import TimingTarget, speeds_of, target_of_point
 from sweepengine.engine.error_columns import (
-    code_of,
     errors_of_axes,
     needed_seconds,
-    point_errors,
 )
 from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns, memory_counts
+from sweepengine.engine.one_point import RATE_SECONDS, point_values
 from sweepengine.engine.records import FIGURES, GROWTH
-from sweepengine.engine.tables import tabulate
+from sweepengine.engine.tables import Figured, drafts_in, tabulate, tabulate_draft
 from sweepengine.engine.threads import in_ranges
 from sweepengine.engine.times import fill_times, timed_product
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.layout import devices
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
 from sweepengine.formulas.serving import output_rate
+from sweepengine.formulas.speculation import ONE_TOKEN
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import (
     AS_IS,
     BY_NAME,
     DEVICE_MEMORY,
     ERROR_CLASS,
-    MEMORY,
     OVER_STEPS,
     PER_SEQUENCE,
     RATE,
     READ_ONCE,
     SECONDS,
     THROUGHPUT,
-    TIMED,
     Column,
 )
 from sweepengine.grid.grid import Chunk
-from sweepengine.grid.memory import point_figures
-from sweepengine.grid.plain import column_value, layout_of, workload_of
 from sweepengine.grid.points import output_names
 from sweepengine.grid.products import expand, indexed, part_of
-from sweepengine.grid.timed import timed
 
 Integers = NDArray[np.int64]
 PLAIN, COMPILED = "plain", "compiled"
@@ -53,8 +45,6 @@ _KINDS: dict[str, type[np.generic]] = {"Float64": np.float64, "Boolean": np.bool
 """Types of computed columns other than int64."""
 MAX_PLAIN_POINTS = 3_000
 """Up to this many points plain Python is faster than loading the compiler."""
-RATE_SECONDS = ("ttft_seconds", "decode_seconds")
-"""Columns of seconds that decide the rate of output tokens."""
 
 
 def backend_for(points: int) -> str:
@@ -82,12 +72,12 @@ def product_of(axes: Sequence[Axis]) -> Product:
 def fill_columns(
     arch: Architecture,
     product: Product,
-    tables: tuple[Integers, Integers, Integers],
+    tables: Figured,
     rows: int,
     columns: Sequence[str],
     workers: int = 1,
 ) -> dict[str, NDArray[Any]]:
-    """Compute output columns of the first `rows` points of a product.
+    """Compute output columns of the first `rows` points of a product, of a model or its draft.
 
     Parameters
     ----------
@@ -120,17 +110,38 @@ def fill_columns(
     whole = [name for name in varied if name not in real]
     integers = np.empty((len(whole), rows), np.int64)
     floats = np.empty((len(real), rows), np.float64)
+    one_token = [tables[0][FIGURES.index(f"step.{name}")] for name in ONE_TOKEN._fields]
+    drafted = int(any((row != one).any() for row, one in zip(one_token, ONE_TOKEN, strict=True)))
     spans = np.array(arch.spans, np.int64)
     routings = np.array(arch.routings, np.int64).reshape(-1, 2)
 
     def work(start: int, stop: int) -> None:
         fill(arch.convention, Tables(*tables), spans, routings, start, stop, product.axes,
-             product.lengths, plan, integers, floats)  # fmt: skip
+             product.lengths, plan, drafted, integers, floats)  # fmt: skip
 
     in_ranges(work, rows, workers)
     filled: dict[str, NDArray[Any]] = dict(zip([*whole, *real], [*integers, *floats], strict=True))
     filled |= same
     return {name: filled[name] for name in columns}
+
+
+def counted_columns(
+    arch: Architecture,
+    product: Product,
+    rows: int,
+    columns: Sequence[str],
+    workers: int = 1,
+) -> dict[str, NDArray[Any]]:
+    """Counts of a product, those of drafts included; parameters as those of `fill_columns`."""
+    tables = tabulate(arch, product.workloads)
+    computed = fill_columns(arch, product, tables, rows, columns, workers)
+    drafted = [name for name in columns if BY_NAME[name].drafted]
+    for draft in drafts_in(arch, product.workloads):
+        figures = tabulate_draft(arch, product.workloads, draft)
+        added = fill_columns(draft.architecture, product, figures, rows, drafted, workers)
+        for name, values in added.items():
+            computed[name] = BY_NAME[name].together(computed[name], values)
+    return computed
 
 
 def computed_columns(
@@ -146,8 +157,7 @@ def computed_columns(
     computed: dict[str, NDArray[Any]] = {}
     if counted:
         product = product_of(axes)
-        tables = tabulate(model.architecture, product.workloads)
-        computed = fill_columns(model.architecture, product, tables, rows, counted, workers)
+        computed = counted_columns(model.architecture, product, rows, counted, workers)
     if memory:
         parts = [part_of(axis, MEMORY_INPUTS) for axis in axes]
         inputs = {name: values[:rows] for name, values in expand(parts).items()}
@@ -238,63 +248,6 @@ def plain_columns(
         column.name: np.array(values, kind)
         for column, values, kind in zip(outputs, values_of, kinds, strict=True)
     }
-
-
-def point_values(model: Model, point: Point, columns: Sequence[Column]) -> list[int | float]:
-    """Values of output columns at one point, with the plain backend; texts as codes."""
-    arch = model.architecture
-    workload = workload_of(arch, point)
-    found: dict[str, Any] = {}
-    if any(c.reduction == ERROR_CLASS for c in columns):
-        found |= point_times(model, point)
-        found["error_class"] = code_of(found["error_class"])
-    elif any(c.reduction in (SECONDS, RATE) for c in columns):
-        found |= point_seconds(model, point)
-    if any(c.reduction == DEVICE_MEMORY for c in columns):
-        figures = workload.figures
-        weights, tokens = figures.weights.held_bytes, figures.tokens
-        found |= point_memory(model, point, weights, tokens.context, tokens.features)
-    return [
-        found[c.name]
-        if c.timed
-        else column_value(c, arch, workload, point.decode_steps, point.batch_size)
-        for c in columns
-    ]
-
-
-def point_memory(
-    model: Model, point: Point, weights: int, context: int, features: int
-) -> dict[str, int]:
-    """Columns of memory of one point on its device; parameters as those of `point_figures`."""
-    memory = point_figures(model, point, weights, context, features)
-    return {column.name: getattr(memory, column.figure) for column in MEMORY}
-
-
-def point_times(model: Model, point: Point) -> dict[str, Any]:
-    """Columns of seconds of one point, and of what is known of their error."""
-    target = _target(model, point)
-    seconds = _seconds(model, point, target)
-    return seconds | point_errors(model, point, target, seconds)
-
-
-def point_seconds(model: Model, point: Point) -> dict[str, float]:
-    """Seconds and output tokens per second of one point on its device, with the plain backend."""
-    return _seconds(model, point, _target(model, point))
-
-
-def _target(model: Model, point: Point) -> TimingTarget:
-    return target_of_point(model, point, devices(layout_of(point)))
-
-
-def _seconds(model: Model, point: Point, target: TimingTarget) -> dict[str, float]:
-    arch = model.architecture
-    speeds = speeds_of(arch, point, target)
-    seconds = timed(arch, point, speeds, engine_of_point(arch, point, target))
-    columns: dict[str, float] = {column.name: getattr(seconds, column.figure) for column in TIMED}
-    columns[THROUGHPUT.name] = output_rate(
-        point.batch_size, point.decode_steps, *(columns[name] for name in RATE_SECONDS)
-    )
-    return columns
 
 
 def compute_arrays(

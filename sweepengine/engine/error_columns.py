@@ -23,7 +23,7 @@ from sweepengine.grid.columns import BY_NAME, ERRORS, RANGES, TYPES
 from sweepengine.grid.products import distinct
 
 Integers = NDArray[np.int64]
-FLAGS = {"images": 1, "batch_size": 2}
+FLAGS = {"images": 1, "batch_size": 2, "draft_tokens": 1}
 """Inputs of which only matters whether they are below this number."""
 ERROR_INPUTS = ("device", "framework", "serving", "weight_format", *LAYOUT_COLUMNS, *FLAGS)
 """Inputs that decide the class of a point."""
@@ -69,6 +69,7 @@ def case_of(value: Callable[[str], int]) -> Case:
         value("serving") == CONTINUOUS,
         value("batch_size") == 1,
         value("images") > 0,
+        speculative=value("draft_tokens") > 0,
     )
 
 

@@ -9,23 +9,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweepengine.data.devices import Device, load_device
+from sweepengine.data.devices import Device
+from sweepengine.data.drafts import with_drafts
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, choices_of, load_model
 from sweepengine.data.speeds import on_devices
 from sweepengine.engine.compute import (
     MAX_PLAIN_POINTS,
     Product,
-    fill_columns,
+    counted_columns,
     of_reduction,
     plain_columns,
-    point_memory,
-    point_times,
     rate_columns,
 )
 from sweepengine.engine.error_columns import errors_of_columns
 from sweepengine.engine.memory import memory_columns
-from sweepengine.engine.tables import tabulate
+from sweepengine.engine.named import named_devices, named_drafts
+from sweepengine.engine.one_point import MEMORY_COUNTS, point_memory, point_times
 from sweepengine.engine.threads import begin, cores
 from sweepengine.engine.times import fill_times, timed_rows
 from sweepengine.engine.typed import TEXT_NAMES, frame_of, schema_of
@@ -34,14 +34,14 @@ from sweepengine.grid.axes import JOINT, MODEL_AXIS
 from sweepengine.grid.axis_texts import texts_of_columns
 from sweepengine.grid.checks import (
     RULE_COLUMNS,
-    Problem,
     check_together,
     checked_values,
     refused_input,
 )
 from sweepengine.grid.columns import DEVICE_MEMORY, ERROR_CLASS, RATE, SECONDS, TIMED
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.layout_checks import Problem
 from sweepengine.grid.limits import check_points, refuse_overflow
-from sweepengine.grid.plain import point_columns
 from sweepengine.grid.points import (
     checked_point,
     column_names,
@@ -93,7 +93,8 @@ def evaluate(
         raise InputError(f"points: expected a polars DataFrame, found {type(points).__name__}")
     if MODEL_AXIS in points.columns:
         return _of_models(points, times)
-    points, loaded = _on_devices(points, load_model(model), times)
+    points, loaded = named_drafts(points, load_model(model))
+    points, loaded = named_devices(points, loaded, times)
     if not points.height:
         _inputs(points, loaded)
         return pl.DataFrame(schema=schema_of(loaded))
@@ -134,22 +135,6 @@ def _of_models(points: pl.DataFrame, times: str) -> pl.DataFrame:
     return pl.concat(frames, how="diagonal_relaxed").sort(_ROW).drop(_ROW)
 
 
-def _on_devices(points: pl.DataFrame, model: Model, times: str) -> tuple[pl.DataFrame, Model]:
-    """The points with names of devices instead of paths, and the model with these devices."""
-    if "device" not in points.columns:
-        return points, model
-    series = points["device"]
-    if not (series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)):
-        raise InputError(f"points: device: expected names of devices; found {series.dtype}")
-    if series.null_count():
-        row = series.is_null().arg_true()[0]
-        raise InputError(f"points: device[{row}] is null: expected the name of a device")
-    names = series.cast(pl.String).unique(maintain_order=True).to_list()
-    named = {name: load_device(name).name for name in names}
-    device = series.cast(pl.String).replace(named).alias("device")
-    return points.with_columns(device), on_devices(model, names, times)
-
-
 def cost(
     model: Model | str | Path = "deepseek-ocr-3b", times: str = "", **point: object
 ) -> dict[str, Any]:
@@ -178,6 +163,9 @@ def cost(
         As `evaluate`.
     """
     loaded = load_model(model)
+    if "draft" in point:
+        draft: Any = point["draft"]
+        loaded, (point["draft"],) = with_drafts(loaded, [draft], "point: draft")
     if "device" in point:
         device = point["device"]
         named = device if isinstance(device, Device) else str(device)
@@ -189,8 +177,7 @@ def cost(
     costs: dict[str, Any] = {**point_columns(loaded.architecture, checked)}
     refuse_overflow("point", costs)
     if loaded.devices:
-        counts = ("weight_bytes", "context_tokens", "image_features")
-        costs |= point_memory(loaded, checked, *(int(costs[name]) for name in counts))
+        costs |= point_memory(loaded, checked, *(int(costs[name]) for name in MEMORY_COUNTS))
         costs |= point_times(loaded, checked)
     return {name: costs[name] for name in output_names(loaded)}
 
@@ -224,8 +211,7 @@ def _computed(
         np.stack([codes, columns["decode_steps"], columns["batch_size"]]),
         np.array([len(codes)], np.int64),
     )
-    tables = tabulate(arch, product.workloads)
-    computed = fill_columns(arch, product, tables, len(codes), counts, cores())
+    computed = counted_columns(arch, product, len(codes), counts, cores())
     if model.devices:
         computed |= memory_columns(model, columns, computed, memory)
         computed |= fill_times(model, timed_rows(dict(columns)), len(codes), seconds, cores())

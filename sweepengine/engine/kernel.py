@@ -25,11 +25,18 @@ from sweepengine.formulas.reductions import (
     PeakLines,
     activated_experts,
     cached_after,
+    cached_before,
     keys_met,
     last_keys,
     over_steps,
     read_once,
     step_bytes,
+)
+from sweepengine.formulas.speculation import (
+    DecodeStep,
+    keys_of_answer,
+    most_keys_of_answer,
+    steps_of_answer,
 )
 from sweepengine.formulas.tokens import ceil_div, seen_by
 from sweepengine.grid.columns import (
@@ -47,10 +54,11 @@ Floats = NDArray[np.float64]
 
 RUN = 512
 """Points handled together: their index arrays stay in the first-level cache."""
-CONTEXT, PREFILL_TOKENS, TABLE_ROW, TABLE_ROWS, DATA, EXPERT_GROUPS = (
+CONTEXT, PREFILL_TOKENS, TABLE_ROW, TABLE_ROWS, DATA, EXPERT_GROUPS, NEW, PASSES, ACCEPTED = (
     FIGURES.index(name)
     for name in ("tokens.context", "tokens.prefill", "weights.table_row_bytes",
-                 "weights.table_rows", "devices.data_parallel", "devices.expert_groups")
+                 "weights.table_rows", "devices.data_parallel", "devices.expert_groups",
+                 "step.tokens", "step.passes", "step.accepted")
 )  # fmt: skip
 CACHE_BYTES = GROWTH.index("counts.cache_bytes")
 PEAK = GROWTH.index(f"peak.{PeakLines._fields[0]}")
@@ -138,7 +146,7 @@ def fill_prefill(
 
 @inner
 def _locate(start: int, axes: Integers, lengths: Integers, found: Integers) -> None:
-    """Decode `found.shape[1]` linear indices from `start` on: workload, decode steps, batch size.
+    """Decode `found.shape[1]` linear indices from `start` on: workload, tokens decoded, batch size.
 
     Each axis value adds its part to the three; the last axis is fastest.
     """
@@ -180,14 +188,30 @@ def _share(tables: Tables, found: Integers) -> None:
 
 
 @inner
-def _met(convention: Convention, tables: Tables, spans: Integers, found: Integers,
+def _step(tables: Tables, row: int) -> DecodeStep:
+    """A decode step of a workload."""
+    figures = tables.figures
+    return DecodeStep(figures[NEW, row], figures[PASSES, row], figures[ACCEPTED, row])
+
+
+@inner
+def _met(convention: Convention, tables: Tables, spans: Integers, drafted: int, found: Integers,
          met: Integers) -> None:  # fmt: skip
-    """Keys that all steps of each point meet, for each span."""
+    """Keys that all passes of each point meet, for each span, and steps for tokens decoded."""
     context = tables.figures[CONTEXT]
     for kind in range(len(spans)):
         span = span_at(spans[kind])
+        if drafted:
+            for i in range(found.shape[1]):
+                row = found[0, i]
+                before = cached_before(convention, context[row])
+                met[kind, i] = keys_of_answer(before, found[1, i], span, _step(tables, row))
+        else:
+            for i in range(found.shape[1]):
+                met[kind, i] = keys_met(convention, context[found[0, i]], found[1, i], span)
+    if drafted:
         for i in range(found.shape[1]):
-            met[kind, i] = keys_met(convention, context[found[0, i]], found[1, i], span)
+            found[3, i] = steps_of_answer(found[1, i], tables.figures[ACCEPTED, found[0, i]])
 
 
 @inner
@@ -196,11 +220,12 @@ def _integer_column(
     tables: Tables,
     spans: Integers,
     plan: Integers,
+    drafted: int,
     found: Integers,
     met: Integers,
     out: Integers,
 ) -> None:
-    reduction = plan[0]
+    reduction, steps_row = plan[0], 3 if drafted else 1
     figures, context = tables.figures[plan[1]], tables.figures[CONTEXT]
     if reduction == AS_IS:
         for i in range(len(out)):
@@ -210,7 +235,7 @@ def _integer_column(
             out[i] = found[2, i] * figures[found[0, i]]
     elif reduction == OVER_STEPS:
         for i in range(len(out)):
-            out[i] = over_steps(found[1, i], figures[found[0, i]])
+            out[i] = over_steps(found[steps_row, i], figures[found[0, i]])
         for kind in range(len(spans) if plan[2] >= 0 else 0):
             growth = tables.growth[kind, plan[2]]
             for i in range(len(out)):
@@ -223,7 +248,12 @@ def _integer_column(
             held = 0
             for kind in range(len(spans)):
                 lines = lines_at(tables.growth[kind, PEAK:PEAK_END, row])
-                last = last_keys(convention, context[row], steps, span_at(spans[kind]))
+                span = span_at(spans[kind])
+                if drafted:
+                    before = cached_before(convention, context[row])
+                    last = most_keys_of_answer(before, steps, span, _step(tables, row))
+                else:
+                    last = last_keys(convention, context[row], steps, span)
                 step = step_bytes(lines, last)
                 held = larger(held, step, convention.sums_activations)
             out[i] = found[2, i] * (held + figures[row]) * min(steps, 1)
@@ -239,7 +269,7 @@ def _integer_column(
 
 @inner
 def _float_column(
-    tables: Tables, routings: Integers, plan: Integers, found: Integers, out: Floats
+    tables: Tables, routings: Integers, plan: Integers, drafted: int, found: Integers, out: Floats
 ) -> None:
     reduction, figures = plan[0], tables.figures[plan[1]]
     if reduction == READ_ONCE:
@@ -251,6 +281,8 @@ def _float_column(
     for i in range(len(out)):
         row = found[0, i]
         tokens = found[2, i] * tables.figures[PREFILL_TOKENS, row] if prefill else found[2, i]
+        if drafted and not prefill:
+            tokens *= tables.figures[NEW, row]
         if row != known_row or tokens != known_tokens:
             table_row = tables.figures[TABLE_ROW, row]
             read = read_once(figures[row], table_row, tables.figures[TABLE_ROWS, row], tokens)
@@ -259,7 +291,8 @@ def _float_column(
                 one, held = tables.experts[kind, 0, row], tables.experts[kind, 1, row]
                 read += activated_experts(held, routings[kind, 0], routings[kind, 1], met) * one
             known_row, known_tokens = row, tokens
-        out[i] = read if prefill else found[1, i] * read
+        passes = found[3, i] * tables.figures[PASSES, row] if drafted else found[1, i]
+        out[i] = read if prefill else passes * read
 
 
 @compiled("fill")
@@ -273,6 +306,7 @@ def fill(
     axes: Integers,
     lengths: Integers,
     plan: Integers,
+    drafted: int,
     integers: Integers,
     floats: Floats,
 ) -> None:
@@ -290,24 +324,26 @@ def fill(
         As `compute.product_of` makes them.
     plan : int64 array, shape (columns, 3)
         Of each column its reduction, row of figures, and row of what keys add (-1: nothing).
+    drafted : int
+        1: steps of some workload are of several passes or tokens.
     integers, floats : array, shape (columns, points)
         To be filled.
     """
-    found = np.empty((3, RUN), np.int64)
+    found = np.empty((4, RUN), np.int64)
     met = np.empty((len(spans), RUN), np.int64)
     for low in range(start, stop, RUN):
         high = min(stop, low + RUN)
         here = found[:, : high - low]
         _locate(low, axes, lengths, here)
         _share(tables, here)
-        _met(convention, tables, spans, here, met)
+        _met(convention, tables, spans, drafted, here, met)
         whole, real = 0, 0
         for column in range(len(plan)):
             if plan[column, 0] < READ_ONCE:
-                _integer_column(
-                    convention, tables, spans, plan[column], here, met, integers[whole, low:high]
-                )
+                _integer_column(convention, tables, spans, plan[column], drafted, here, met,
+                                integers[whole, low:high])  # fmt: skip
                 whole += 1
             else:
-                _float_column(tables, routings, plan[column], here, floats[real, low:high])
+                _float_column(tables, routings, plan[column], drafted, here,
+                              floats[real, low:high])  # fmt: skip
                 real += 1

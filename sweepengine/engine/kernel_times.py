@@ -28,6 +28,7 @@ from sweepengine.formulas.serving import (
     chunk_requests,
     seconds_of,
 )
+from sweepengine.formulas.speculation import A_TOKEN
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import Pass, layers_run
 from sweepengine.formulas.vision_times import blocks_of_image_us, join_of_image_us
@@ -61,6 +62,10 @@ class Row(NamedTuple):
     serving: int
     engine: int
     """Position of what the serving engine adds."""
+    verified: int
+    """New tokens of each sequence in a pass of a step."""
+    accepted: int
+    """Thousandths of tokens that a step yields."""
 
 
 row_at = reader(Row)
@@ -178,7 +183,7 @@ def fill_passes(
             prefill = 1 - decode
             one = Pass(
                 sequences=prefill * sequences + decode * row.batch,
-                tokens=prefill * row.tokens + decode,
+                tokens=prefill * row.tokens + decode * row.verified,
                 cached=prefill * row.cached,
                 decode=decode,
                 features=row.features,
@@ -196,7 +201,7 @@ def fill_passes(
         table[REFILL, i] = seen + row.batch / together * chunk
         for position in range(groups.shape[1]):
             group = group_at(groups[row.share, position])
-            lines = step_lines(group.attention, float(row.batch), rates)
+            lines = step_lines(group.attention, float(row.batch), rates, row.verified)
             for index in range(len(lines)):
                 if places[position, index] < 0:
                     continue
@@ -253,7 +258,7 @@ def fill_seconds(
             position += axes[0, value]
             steps += axes[1, value]
         row = row_at(rows[position])
-        cached = cached_before(convention, row.context)
+        cached = cached_before(convention, row.context) + row.verified - 1
         spent = steps * table[STEP, position]
         for kind in range(len(spans)):
             at = len(PASSES) + kind * LINE
@@ -261,9 +266,10 @@ def fill_seconds(
             spent += steps_us(line, cached, steps, span_at(spans[kind]))
         vision, batch = table[VISION, position], float(row.batch)
         prefill, refill = table[PREFILL, position], table[REFILL, position]
+        accepted = row.accepted / A_TOKEN
         found = seconds_of(
-            Passes(vision=vision, prefill=prefill, refill=refill, decode=spent),
-            Batch(sequences=batch, prompt=row.tokens, steps=steps),
+            Passes(vision=vision, prefill=prefill, refill=refill, decode=spent / accepted),
+            Batch(sequences=batch, prompt=row.tokens, steps=steps, accepted=accepted),
             row.serving,
             engine_at(engines[row.engine]),
         )

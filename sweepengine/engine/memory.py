@@ -90,7 +90,7 @@ def figures_of_columns(
         name: np.asarray(values, np.int64) for name, values in {**inputs, **counts}.items()
     }
     data = of["data_parallel"]
-    tokens = of["context_tokens"] + of["decode_steps"]
+    tokens = of["context_tokens"] + of["decode_steps"] + of["draft_tokens"]
     sequences = ceil_div(of["batch_size"], data)
     request = Request(tokens, of.get("image_features", 0), of["shared_tokens"])
     return memory_figures(resident, pool, request, sequences, data)

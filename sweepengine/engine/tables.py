@@ -1,6 +1,6 @@
 """The tables of a set of workloads, from compiled formulas where they are many."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from sweepengine.data.errors import InputError
 from sweepengine.engine.records import FIGURES, flat
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.figures import Phase, device_counts
+from sweepengine.formulas.drafts import changed_inputs, draft_of
+from sweepengine.formulas.figures import Phase, device_counts, in_passes
 from sweepengine.formulas.formats import cache_bits
 from sweepengine.formulas.layout import Layout, Share, share_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
 from sweepengine.formulas.reductions import more_positions
+from sweepengine.formulas.speculation import A_TOKEN, DecodeStep, drafting, verification
 from sweepengine.formulas.vision import VisionPhase, of_images
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.plain import image_of_sizes, prefill_figures, step_figures, vision_figures
@@ -21,6 +23,8 @@ from sweepengine.grid.products import distinct
 
 Integers = NDArray[np.int64]
 Columns = Mapping[str, Integers]
+Figured = tuple[Integers, Integers, Integers]
+"""Figures, what keys add, and experts of workloads."""
 FEW = 1_000
 """Figures that plain Python makes in the time that compiling their formulas would take."""
 LAYOUT_COLUMNS = AXES["layout"].columns
@@ -70,11 +74,8 @@ def tokens_by_row(arch: Architecture, columns: Columns) -> dict[str, Integers]:
     return {name: np.broadcast_to(column, len(image)) for name, column in found._asdict().items()}
 
 
-def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, Integers]:
+def tabulate(arch: Architecture, columns: Columns) -> Figured:
     """Figures of workloads, as `kernel.Tables` holds them.
-
-    Vision depends on image and attention alone, steps on heads, formats and layout alone, so each
-    is made once for those. Prefill is made for each workload.
 
     Parameters
     ----------
@@ -83,6 +84,85 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
     columns : mapping of str to int64 array, shape (W,)
         Inputs that make workloads.
     """
+    drafted, accepted = columns["draft_tokens"], columns["accepted_tokens"]
+    step: Any = verification(drafted, accepted)  # type: ignore[arg-type] # columns
+    return _tabulated(arch, columns, tokens_by_row(arch, columns), step)
+
+
+class Drafted(NamedTuple):
+    """Which rows have tokens drafted by one draft, and their inputs as it has them."""
+
+    architecture: Architecture
+    """Of the draft."""
+    rows: Integers
+    columns: dict[str, Integers]
+
+
+def drafts_in(arch: Architecture, columns: Columns) -> Iterator[Drafted]:
+    """The drafts of workloads, each with its rows and their inputs.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    columns : mapping of str to int64 array, shape (W,)
+        Inputs that make workloads.
+    """
+    drafting = columns["draft_tokens"] > 0
+    if not drafting.any():
+        return
+    for draft in np.unique(columns["draft"][drafting]).tolist():
+        rows = np.flatnonzero(drafting & (columns["draft"] == draft))
+        own = {name: values[rows] for name, values in columns.items()}
+        for name, value in changed_inputs(arch, draft).items():
+            own[name] = np.full(len(rows), value, np.int64)
+        yield Drafted(draft_of(arch, draft), rows, own)
+
+
+def tabulate_draft(arch: Architecture, columns: Columns, draft: Drafted) -> Figured:
+    """Figures of the draft of workloads; those of other rows are 0, but for tokens a step.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    columns : mapping of str to int64 array, shape (W,)
+        Inputs that make workloads.
+    draft : Drafted
+        One of `drafts_in`.
+    """
+    rows, own = draft.rows, draft.columns
+    tokens = {name: values[rows] for name, values in tokens_by_row(arch, columns).items()}
+    step: Any = drafting(own["draft_tokens"], own["accepted_tokens"])  # type: ignore[arg-type]
+    found = _tabulated(draft.architecture, own, tokens, step)
+    figures, growth, experts = (
+        np.zeros((*table.shape[:-1], len(columns["draft"])), np.int64) for table in found
+    )
+    for whole, part in zip((figures, growth, experts), found, strict=True):
+        whole[..., rows] = part
+    others = np.setdiff1d(np.arange(figures.shape[1]), rows)
+    figures[FIGURES.index("step.accepted"), others] = A_TOKEN
+    figures[FIGURES.index("devices.data_parallel"), others] = 1
+    return figures, growth, experts
+
+
+def _tabulated(arch: Architecture, columns: Columns, tokens: Columns, step: DecodeStep) -> Figured:
+    """Figures of workloads of a model or a draft.
+
+    Vision depends on image and attention alone, steps on heads, formats and layout alone, so each
+    is made once for those. Prefill is made for each workload.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model or its draft.
+    columns : mapping of str to int64 array, shape (W,)
+        Inputs that make workloads.
+    tokens : mapping of str to int64 array, shape (W,)
+        The fields of `Tokens`.
+    step : DecodeStep
+        Of each workload: columns.
+    """
     count = len(columns["attention"])
     figures = np.zeros((len(FIGURES), count), np.int64)
 
@@ -90,7 +170,9 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
         for name, row in zip(names, values, strict=True):
             figures[FIGURES.index(f"{record}.{name}")] += row[codes]
 
-    tokens, every = tokens_by_row(arch, columns), np.arange(count)
+    every = np.arange(count)
+    steps_by_row = {name: np.broadcast_to(values, count) for name, values in step._asdict().items()}
+    put("step", DecodeStep._fields, np.stack(list(steps_by_row.values())), every)
     put("tokens", Tokens._fields, np.stack(list(tokens.values())), every)
     if arch.towers is not None:
         images, codes = rows_by(columns, (*IMAGE_COLUMNS, "attention"))
@@ -102,18 +184,20 @@ def tabulate(arch: Architecture, columns: Columns) -> tuple[Integers, Integers, 
     put("prefill", Phase._fields, _prefill(arch, columns, tokens), every)
     crossed = {"crossed": arch.crossed_rows(tokens["features"])}
     names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT_COLUMNS)
-    chosen, codes = rows_by({**columns, **crossed}, (*names, "crossed"))
-    steps = [step_figures(arch, *row[:6], Layout(*row[6:-1]), row[-1]) for row in chosen]
-    for record in ("decode", "weights"):
-        parts = [step.counts if record == "decode" else step.weights for step in steps]
-        put(record, parts[0]._fields, np.array(parts, np.int64).T, codes)
+    of_step = {**columns, **crossed, **steps_by_row}
+    chosen, codes = rows_by(of_step, (*names, "crossed", "tokens", "passes"))
+    steps = [step_figures(arch, *row[:6], Layout(*row[6:-3]), *row[-3:-1]) for row in chosen]
+    in_steps = [in_passes(one.counts, row[-1]) for one, row in zip(steps, chosen, strict=True)]
+    put("decode", Phase._fields, np.array(in_steps, np.int64).T, codes)
+    weights = [one.weights for one in steps]
+    put("weights", weights[0]._fields, np.array(weights, np.int64).T, codes)
     more = more_positions(arch.backbone.positions, tokens["prefill"])  # type: ignore[arg-type]
     more = more * figures[FIGURES.index("weights.position_row_bytes")]
     put("weights", ("prefill_read_bytes",), np.stack([more]), every)
-    layouts = [device_counts(Layout(*row[6:-1])) for row in chosen]
+    layouts = [device_counts(Layout(*row[6:-3])) for row in chosen]
     put("devices", layouts[0]._fields, np.array(layouts, np.int64).T, codes)
-    growth = np.array([[flat(each) for each in step.growth] for step in steps], np.int64)
-    experts = np.array([step.expert_bytes for step in steps], np.int64).reshape(len(steps), -1, 2)
+    growth = np.array([[flat(each) for each in one.growth] for one in steps], np.int64)
+    experts = np.array([one.expert_bytes for one in steps], np.int64).reshape(len(steps), -1, 2)
 
     def by_workload(table: Integers) -> Integers:
         return np.ascontiguousarray(table.transpose(1, 2, 0)[:, :, codes])

@@ -13,6 +13,7 @@ from sweepengine.engine.records import flat
 from sweepengine.engine.tables import (
     LAYOUT_COLUMNS,
     Columns,
+    drafts_in,
     rows_by,
     shares_of,
     tokens_by_row,
@@ -23,7 +24,9 @@ from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import time_spans
 from sweepengine.formulas.layout import all_layers_of
 from sweepengine.formulas.points import IMAGE_COLUMNS, TIMED_COLUMNS, Point
+from sweepengine.formulas.seconds import Line
 from sweepengine.formulas.serving import CONTINUOUS, Seconds, ServingEngine
+from sweepengine.formulas.speculation import accepted_tokens
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import BY_NAME
@@ -79,11 +82,78 @@ class TimeTables(NamedTuple):
 
 
 def _tabulated(model: Model, columns: Columns) -> TimeTables:
-    """Vision, prefill and steps of rows."""
+    """Vision, prefill and steps of rows, those of drafts among them."""
+    refuse_untimed(int(columns["decode_context_parallel"].max(initial=1)))
+    engines, tokens = _engines(model, columns), tokens_by_row(model.architecture, columns)
+    found = _of_passes(model, columns, tokens, engines, 1 + columns["draft_tokens"])
+    for draft in drafts_in(model.architecture, columns):
+        own = model._replace(architecture=draft.architecture)
+        seen = {name: values[draft.rows] for name, values in tokens.items()}
+        one_token = np.ones(len(draft.rows), np.int64)
+        passes = _of_passes(own, draft.columns, seen, (engines[0], engines[1][draft.rows]),
+                            one_token)  # fmt: skip
+        found = _with_draft(found, passes, draft.rows, columns["draft_tokens"])
+    return found
+
+
+def _with_draft(
+    of_model: TimeTables, of_draft: TimeTables, rows: Integers, drafted: Integers
+) -> TimeTables:
+    """Tables of rows of which some have tokens drafted.
+
+    Prefills add up; a step has as many passes of the draft as tokens are drafted, and its
+    attention has lines of its own.
+
+    Parameters
+    ----------
+    of_model : TimeTables
+        Of all rows.
+    of_draft : TimeTables
+        Of those in `rows`.
+    rows : int64 array
+        Their positions.
+    drafted : int64 array
+        Tokens drafted a step, of all rows.
+    """
+    from sweepengine.engine.kernel_times import LINE, PASSES, PREFILL, REFILL, STEP
+
+    passes = drafted[rows]
+    table, added = of_model.table, of_draft.table
+    table[PREFILL, rows] += added[PREFILL]
+    table[REFILL, rows] += added[REFILL]
+    table[STEP, rows] += passes * added[STEP]
+    lines = np.zeros((len(added) - len(PASSES), table.shape[1]))
+    lines[:, rows] = added[len(PASSES) :]
+    for field, name in enumerate(Line._fields):
+        if name != "latency_keys":
+            lines[field::LINE, rows] *= passes
+    spans = np.concatenate([of_model.spans, of_draft.spans])
+    return of_model._replace(table=np.concatenate([table, lines]), spans=spans)
+
+
+def _of_passes(
+    model: Model,
+    columns: Columns,
+    tokens: Columns,
+    engines: tuple[Floats, Integers],
+    verified: Integers,
+) -> TimeTables:
+    """Vision, prefill and steps of rows of a model or a draft.
+
+    Parameters
+    ----------
+    model : Model
+        With devices.
+    columns, tokens : mapping of str to int64 array, shape (R,)
+        Inputs, and the fields of `Tokens`.
+    engines : tuple of array
+        As `_engines` returns them.
+    verified : int64 array, shape (R,)
+        New tokens of each sequence in a pass of a step.
+    """
     from sweepengine.engine.kernel_times import LINE, PASSES, Row, fill_images, fill_passes
 
     arch = model.architecture
-    refuse_untimed(int(columns["decode_context_parallel"].max(initial=1)))
     layout = np.stack([columns[name] for name in LAYOUT_COLUMNS], axis=1)
     settings, codes = distinct([columns[name] for name in RATE_COLUMNS])
     speeds = []
@@ -92,10 +162,11 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         several = layout[codes == code][:, DEVICE_FACTORS].prod(axis=1).max()
         place = target_of_point(model, point, int(several))
         speeds.append(flat(speeds_of(arch, point, place)))
-    shares, tokens = shares_of(arch, columns, all_layers_of), tokens_by_row(arch, columns)
+    shares = shares_of(arch, columns, all_layers_of)
     batch: Any = ceil_div(columns["batch_size"], columns["data_parallel"])  # type: ignore[arg-type]
     serving = columns["serving"]
-    engines, engine = _engines(model, columns)
+    constants, engine = engines
+    accepted: Any = accepted_tokens(columns["draft_tokens"], columns["accepted_tokens"])  # type: ignore[arg-type]
     by_name: dict[str, Integers] = {
         "share": shares.codes,
         "setting": codes,
@@ -107,12 +178,14 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
         "features": arch.crossed_rows(tokens["features"]),
         "serving": serving,
         "engine": engine,
+        "verified": verified,
+        "accepted": accepted,
     }
     rows = np.ascontiguousarray(np.stack([by_name[name] for name in Row._fields], axis=1), np.int64)
     spans, places = _spans(arch)
     table = np.zeros((len(PASSES) + LINE * len(spans), len(rows)), np.float64)
     if not len(rows):
-        return TimeTables(table, rows, engines, spans)
+        return TimeTables(table, rows, constants, spans)
     rates = np.array(speeds, np.float64)
     if arch.towers is not None:
         chosen, at = rows_by(columns, IMAGE_COLUMNS)
@@ -123,8 +196,8 @@ def _tabulated(model: Model, columns: Columns) -> TimeTables:
     like = (*PREFILLED, "engine", "batch")
     keys = [by_name[name] for name in reversed(like) if np.ptp(by_name[name])]
     order = np.lexsort(keys) if keys else np.arange(len(rows))
-    fill_passes(shares.around, shares.groups, places, rows, rates, engines, order, table)
-    return TimeTables(table, rows, engines, spans)
+    fill_passes(shares.around, shares.groups, places, rows, rates, constants, order, table)
+    return TimeTables(table, rows, constants, spans)
 
 
 def _engines(model: Model, columns: Columns) -> tuple[Floats, Integers]:

@@ -5,6 +5,7 @@ Each number's unit and bounds stand in its annotation; a model file holds the nu
 
 from typing import Annotated, Any, NamedTuple
 
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.cost import CountedOperator
 from sweepengine.formulas.ocr_parts import OcrParts
 from sweepengine.formulas.quantities import Channels, No, NoChannels, NoExperts, Quantity, Yes
@@ -238,6 +239,11 @@ class Backbone(NamedTuple):
     """Residual streams that AltUp predicts from one another and corrects; 0: one."""
     laurel_rank: NoChannels
     """Of the two matrices that LAuReL has beside attention; 0: none."""
+    fused: int = 0
+    """1: of a draft, whose layers take a projection of a token's row and a hidden state of the
+    model together; table and head are the model's."""
+    fused_norms: int = 0
+    """Norms of the hidden width before that projection."""
 
 
 class Convention(NamedTuple):
@@ -261,19 +267,6 @@ class Counts(NamedTuple):
     """Of each join of the vision towers."""
 
 
-class Checkpoint(NamedTuple):
-    """Formats that a checkpoint is in: its linear layers by role, activations and KV cache.
-
-    Positions among `formats.FORMAT_NAMES`; 0 is bf16.
-    """
-
-    attention: int = 0
-    mlp: int = 0
-    experts: int = 0
-    activation: int = 0
-    cache: int = 0
-
-
 class Places(NamedTuple):
     """Positions of a group's keys and entries among spans, and of its routing; -1: it has none."""
 
@@ -292,6 +285,8 @@ class Architecture(NamedTuple):
     convention: Convention
     counts: Counts
     checkpoint: Checkpoint = Checkpoint()
+    drafts: tuple["Architecture", ...] = ()
+    """Models that draft for it, beside those that follow from itself (`drafts.draft_of`)."""
 
     def __hash__(self) -> int:
         """Of the numbers that tell most models apart, as caches look it up for each point."""

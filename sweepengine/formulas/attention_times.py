@@ -176,10 +176,23 @@ def time_spans(attention: Attention) -> TimeSpans:
 
 
 @formula
-def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLines:
+def step_lines(
+    attention: Attention, sequences: float, speeds: Speeds, tokens: int = 1
+) -> StepLines:
     """Attention of a step of b sequences, as lines in the keys that it meets; us.
 
     None of cross attention, whose keys are as many in all steps (`crossed_us`).
+
+    Parameters
+    ----------
+    attention : Attention
+        A device's share.
+    sequences : float
+        b.
+    speeds : Speeds
+        Rates of the device.
+    tokens : int
+        New tokens of each sequence: those that a step verifies.
     """
     if attention.heads == 0 or attention.crossed > 0:
         return StepLines(NO_LINE, NO_LINE)
@@ -194,7 +207,7 @@ def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLi
             latency_keys=0.0,
             base=0.0,
             growth=sequences * entry * speeds.cached / speeds.decode.bytes,
-            work=2.0 * sequences * (indexed + 2.0 * heads) / speeds.attention.flops,
+            work=2.0 * sequences * tokens * (indexed + 2.0 * heads) / speeds.attention.flops,
         )
     if attention.latent > 0:
         line = latent_decode_line(
@@ -204,14 +217,18 @@ def step_lines(attention: Attention, sequences: float, speeds: Speeds) -> StepLi
             attention.rotary_width,
             speeds.cached,
             speeds.latent_decode,
+            tokens,
         )
         return StepLines(line, beside)
-    return StepLines(grouped_line(attention, sequences, speeds), beside)
+    return StepLines(grouped_line(attention, sequences, speeds, tokens), beside)
 
 
 @formula
-def grouped_line(attention: Attention, sequences: float, speeds: Speeds) -> Line:
-    """A step's attention of grouped heads, as a line in the keys that it meets; us."""
+def grouped_line(attention: Attention, sequences: float, speeds: Speeds, tokens: int) -> Line:
+    """A step's attention of grouped heads, as a line in the keys that it meets; us.
+
+    Parameters are those of `step_lines`.
+    """
     rates = speeds.decode
     if time_window(attention) > 0:
         rates = speeds.decode_window
@@ -225,6 +242,7 @@ def grouped_line(attention: Attention, sequences: float, speeds: Speeds) -> Line
         attention.key_width,
         speeds.cached,
         rates,
+        tokens,
     )
 
 
@@ -234,7 +252,8 @@ def crossed_us(attention: Attention, one: Pass, speeds: Speeds) -> float:
     if one.features == 0:
         return 0.0
     if one.decode > 0:
-        return at_keys(grouped_line(attention, one.sequences, speeds), float(one.features))
+        line = grouped_line(attention, one.sequences, speeds, one.tokens)
+        return at_keys(line, float(one.features))
     return cross_attention(
         one.sequences,
         attention.heads,

@@ -12,9 +12,12 @@ from sweepengine.formulas.cost import Cost, formula
 from sweepengine.formulas.layout import Layout, Traffic, devices, expert_groups
 from sweepengine.formulas.points import Tokens
 from sweepengine.formulas.reductions import PeakLines
+from sweepengine.formulas.speculation import DecodeStep
 
 QUARTERS = 32
 """Quarter bits of a byte."""
+_OF_ONE_PASS = ("cache_bytes", "activation_bytes")
+"""Fields of `Phase` that several passes do not add up."""
 
 
 class Phase(NamedTuple):
@@ -70,6 +73,7 @@ class Figures(NamedTuple):
     decode: Phase
     weights: Weights
     devices: Devices
+    step: DecodeStep
 
 
 class KeyGrowth(NamedTuple):
@@ -159,6 +163,14 @@ def phase_of(
         cache_bytes=cache_bytes,
         activation_bytes=activation_bytes,
     )
+
+
+def in_passes(step: Phase, passes: int) -> Phase:
+    """Counts of a step of so many passes; each pass holds as much at once, and caches the same."""
+    added = {
+        name: passes * count for name, count in step._asdict().items() if name not in _OF_ONE_PASS
+    }
+    return step._replace(**added)
 
 
 def grown(one: Phase, other: Phase) -> Phase:

@@ -312,7 +312,7 @@ def handed_on_us(backbone: Backbone, layout: Layout, rows: float, speeds: Speeds
 def end_times(
     backbone: Backbone, layout: Layout, ends: EndsHeld, one: Pass, speeds: Speeds
 ) -> EndTimes:
-    """Token table, last norm and head; an engine puts out the last position's logits alone; us.
+    """Token table, last norm and head, of whose positions a prefill needs the last alone; us.
 
     Parameters
     ----------
@@ -325,18 +325,18 @@ def end_times(
     speeds : Speeds
         Rates of the device.
     """
-    host, hidden = speeds.host, backbone.hidden
-    rows = one.sequences * one.tokens
+    host, hidden, rows = speeds.host, backbone.hidden, one.sequences * one.tokens
     launch = host.step_launch if one.decode > 0 else host.pass_launch
-    moved = 2.0 * VALUE * rows * hidden
-    narrow = backbone.table_width
+    narrow, moved = backbone.table_width, 2.0 * VALUE * rows * hidden
     table = element_wise(moved, launch, host.moved) + gemm(rows, hidden, narrow, speeds.plain)
     table += gemms_us((layer_inputs_gemm(backbone),), rows, speeds.plain)
-    table += backbone.table_norm * element_wise(moved, launch, host.moved)
-    head = gemm(one.sequences, backbone.vocabulary, table_width(backbone), speeds.plain)
-    head += gemm(one.sequences, narrow, hidden, speeds.plain) + host.head
+    table += (backbone.table_norm + backbone.fused_norms) * element_wise(moved, launch, host.moved)
+    table += gemm(rows, hidden, 2 * backbone.fused * hidden, speeds.plain)
+    logit_rows = rows if one.decode > 0 else one.sequences
+    head = gemm(logit_rows, backbone.vocabulary, table_width(backbone), speeds.plain)
+    head += gemm(logit_rows, narrow, hidden, speeds.plain) + host.head
     reduced = reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
-    logits = reduce_us(one.sequences * backbone.vocabulary * VALUE, layout.tensor, speeds)
+    logits = reduce_us(logit_rows * backbone.vocabulary * VALUE, layout.tensor, speeds)
     collapse = gemm(rows, backbone.streams, backbone.streams * hidden, speeds.plain)
     collapse += 2.0 * gemms_us((into_streams(backbone),), rows, speeds.plain)
     return EndTimes(

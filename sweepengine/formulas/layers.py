@@ -35,6 +35,7 @@ from sweepengine.formulas.operators import (
 from sweepengine.formulas.recurrent import recurrent_layer
 from sweepengine.formulas.residuals import (
     altup,
+    fused_input,
     laurel,
     layer_input,
     layer_inputs,
@@ -229,28 +230,6 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
 
 
 @formula
-def attention_peak(layer: Layer, stream: int) -> int:
-    """Values alive at once while a layer attends: the residual stream of `stream`, and its own."""
-    attending = layer.projections.activation_peak + layer.attention.activation_peak
-    beside = layer.indexer.activation_peak + layer.compressor.activation_peak
-    beside += layer.feature_keys.activation_peak
-    return stream + max(attending + beside, layer.recurrent.activation_peak)
-
-
-@formula
-def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
-    """Values alive at once in a layer's feed-forward, beside the residual stream.
-
-    A MoE layer holds the router's values beside the larger of its routed experts and the shared
-    ones, whose input stays alive for them. An eager attention module returns its probabilities
-    (`scores` values) to the layer, which holds them until it ends.
-    """
-    shared = layer.mlp.activation_peak + min(layer.routed.activation_peak, 1) * stream
-    widest = max(layer.routed.activation_peak, shared)
-    return stream + scores + layer.router.activation_peak + widest
-
-
-@formula
 def table_width(backbone: Backbone) -> int:
     """Channels of the token table and the head: the hidden width, unless they have their own."""
     return backbone.table_width if backbone.table_width > 0 else backbone.hidden
@@ -281,20 +260,23 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     tensor `2*T*h*V`; moves `T*(h+V)`, all positions' logits being written; softcap CUDA `3*T*V`;
     tied to the table it is read, but held once. Table and head of another width w stand behind
     projections: tensor `2*T*2*w*h`, `2*T*w*V`. Collapse of n streams: tensor `2*T*n*n*h`, weights
-    `n*n*h + n + 1`.
+    `n*n*h + n + 1`. A draft that shares table and head reads them, but holds neither.
     """
     hidden, vocabulary = backbone.hidden, backbone.vocabulary
     narrow, width = backbone.table_width, table_width(backbone)
-    rows = width * vocabulary
+    rows, owned = width * vocabulary, 1 - backbone.fused
     added = min(backbone.positions, 1) * tokens * hidden
     scaling = backbone.scaled_embedding * tokens * hidden + added
     projected = linear(tokens, narrow, hidden, 0)
     placed = with_weights(
         element_wise_cost(scaling, 2 * added, 0, 0, 0),
         min(tokens, backbone.positions) * hidden,
-        (vocabulary + backbone.more_rows) * width
-        + backbone.positions * hidden
-        + backbone.input_rows * backbone.input_layers * backbone.input_width,
+        owned
+        * (
+            (vocabulary + backbone.more_rows) * width
+            + backbone.positions * hidden
+            + backbone.input_rows * backbone.input_layers * backbone.input_width
+        ),
     )
     normed = hidden_norm(
         tokens, backbone.table_norm * hidden, backbone.norm_flops, backbone.table_norm_weights
@@ -308,7 +290,10 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
     collapsed = wide * backbone.streams + backbone.streams + present
     gathered = tokens * (wide + hidden) * present
     return Ends(
-        embedding=add(add(placed, normed), add(projected, layer_inputs(backbone, tokens))),
+        embedding=add(
+            add(add(placed, normed), add(projected, layer_inputs(backbone, tokens))),
+            fused_input(backbone, tokens),
+        ),
         collapse=add(
             gemm_cost(
                 2 * tokens * wide * backbone.streams,
@@ -327,7 +312,9 @@ def decoder_ends(backbone: Backbone, tokens: int) -> Ends:
             0,
         ),
         head=with_weights(
-            add(head, element_wise_cost(capped, 0, 0, 0, 0)), read, read - backbone.tied * rows
+            add(head, element_wise_cost(capped, 0, 0, 0, 0)),
+            read,
+            owned * (read - backbone.tied * rows),
         ),
     )
 

@@ -268,7 +268,7 @@ class Request(NamedTuple):
     """A request, as it lies in the pool."""
 
     tokens: int
-    """With its answer."""
+    """With its answer, and the tokens that a step drafts beyond it."""
     features: int
     """Rows that cross attention keeps of its images."""
     shared: int

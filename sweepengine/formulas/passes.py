@@ -23,8 +23,14 @@ from sweepengine.formulas.layout import (
     ends_traffic,
     layer_traffic,
 )
-from sweepengine.formulas.reductions import keys_met
+from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import NO_LINE, Line
+from sweepengine.formulas.speculation import (
+    ONE_TOKEN,
+    DecodeStep,
+    keys_of_answer,
+    steps_of_answer,
+)
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import LayerPass, Pass, layers_run, seen_by
 
@@ -125,10 +131,18 @@ def at_keys_and_entries(seen: LayerPass, keys: int, entries: int) -> LayerPass:
 
 
 @formula
-def step_of_none(flash: int, absorbed: int, features: int) -> LayerPass:
-    """A decode step that meets no key but S features: each key and entry adds to it."""
+def step_of_none(flash: int, absorbed: int, features: int, tokens: int = 1) -> LayerPass:
+    """A decode step of T new tokens that meets no key but S features: each key and entry adds.
+
+    Parameters
+    ----------
+    flash, absorbed : int
+        As `LayerPass` has them.
+    features, tokens : int
+        S, and T.
+    """
     return LayerPass(
-        tokens=1,
+        tokens=tokens,
         cached=1,
         keys=0,
         entries=0,
@@ -169,36 +183,41 @@ def steps_of(
     share: Share,
     convention: Convention,
     context: int,
-    steps: int,
+    answer: int,
     flash: int,
     absorbed: int,
     features: int = 0,
+    step: DecodeStep = ONE_TOKEN,
 ) -> tuple[Part, ...]:
-    """All parts of a model in K decode steps together, in closed form.
+    """All parts of a model in all decode passes of an answer together, in closed form.
 
-    Weights are those of one step. A count of a step is affine in the keys it meets, so K steps cost
-    K times one that meets none and, for each key that they meet in all, what a key adds.
+    Weights are those of one pass. A count of a pass is affine in the keys it meets, so n passes
+    cost n times one that meets none and, for each key that they meet in all, what a key adds.
 
     Parameters
     ----------
     share, convention : Share, Convention
         Of the busiest device, and of the accounting.
-    context, steps : int
-        Tokens that the first step finds, and K.
+    context, answer : int
+        Tokens that the first step finds, and K, those of the answer.
     flash, absorbed : int
         As `pass_of` takes them.
     features : int
         Rows of images whose keys cross attention meets in each step.
+    step : DecodeStep
+        Passes and their tokens: one of each where nothing is drafted.
     """
-    none = step_of_none(flash, absorbed, features)
-    ends = _ends(share, 1)
+    none = step_of_none(flash, absorbed, features, step.tokens)
+    before = cached_before(convention, context)
+    steps = step.passes * steps_of_answer(answer, step.accepted)
+    ends = _ends(share, step.tokens)
     found = [ends._replace(operators=Ends(*(scaled(cost, steps, 1) for cost in ends.operators)))]
     for i, group in enumerate(share.groups):
         own = group.attention
-        met = keys_met(convention, context, steps, Span(own.window, 0, 1))
+        met = keys_of_answer(before, answer, Span(own.window, 0, 1), step)
         entries = 0
         if own.stride:
-            entries = keys_met(convention, context, steps, Span(0, own.stride, own.series))
+            entries = keys_of_answer(before, answer, Span(0, own.stride, own.series), step)
         without, key, entry = (
             layer_part(group, share.backbone, share.layout, at_keys_and_entries(none, *one))
             for one in ((0, 0), (1, 0), (0, 1))
@@ -240,7 +259,7 @@ def times_of(share: Share, one: Pass, speeds: Speeds) -> tuple[TimedPart, ...]:
         layer = layer_times(group, share.backbone, share.layout, one, speeds)
         lines = StepLines(NO_LINE, NO_LINE)
         if one.decode:
-            lines = step_lines(group.attention, one.sequences, speeds)
+            lines = step_lines(group.attention, one.sequences, speeds, one.tokens)
         spans = time_spans(group.attention)
         grow = zip(("attention", "indexer"), lines, spans, strict=True)
         found.append(

@@ -6,12 +6,34 @@ from sweepengine.formulas.cached import read_quarters, share_quarters
 from sweepengine.formulas.cost import Cost, CountedOperator, formula, scaled, total
 from sweepengine.formulas.figures import QUARTERS, GroupStep, KeyGrowth, Phase, grown, phase_of
 from sweepengine.formulas.formats import Formats, layer_savings, saved_in_layer
-from sweepengine.formulas.layers import Layer, attention_peak, feed_forward_peak
+from sweepengine.formulas.layers import Layer
 from sweepengine.formulas.layout import Layout, Traffic
 from sweepengine.formulas.passes import EndsPart, LayerPart, at_keys_and_entries, layer_part
 from sweepengine.formulas.recurrent import state_values
 from sweepengine.formulas.reductions import PeakLines
 from sweepengine.formulas.tokens import LayerPass, held_tokens, layers_run
+
+
+@formula
+def attention_peak(layer: Layer, stream: int) -> int:
+    """Values alive at once while a layer attends: the residual stream of `stream`, and its own."""
+    attending = layer.projections.activation_peak + layer.attention.activation_peak
+    beside = layer.indexer.activation_peak + layer.compressor.activation_peak
+    beside += layer.feature_keys.activation_peak
+    return stream + max(attending + beside, layer.recurrent.activation_peak)
+
+
+@formula
+def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
+    """Values alive at once in a layer's feed-forward, beside the residual stream.
+
+    A MoE layer holds the router's values beside the larger of its routed experts and the shared
+    ones, whose input stays alive for them. An eager attention module returns its probabilities
+    (`scores` values) to the layer, which holds them until it ends.
+    """
+    shared = layer.mlp.activation_peak + min(layer.routed.activation_peak, 1) * stream
+    widest = max(layer.routed.activation_peak, shared)
+    return stream + scores + layer.router.activation_peak + widest
 
 
 @formula

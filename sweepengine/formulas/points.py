@@ -6,7 +6,11 @@ from sweepengine.formulas.architecture import ATTENTIONS, LATENT
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.serving import SERVING
+from sweepengine.formulas.speculation import A_TOKEN, DRAFTS
 from sweepengine.formulas.speeds import FRAMEWORKS
+
+MOST_DRAFTED = 64
+"""Most tokens that a step drafts."""
 
 
 class Input(NamedTuple):
@@ -239,6 +243,19 @@ class Point(NamedTuple):
         Input("devices", "devices of a tensor group that share the tokens of its KV cache", 1, 1,
               1024, grows=False),
     ] = 1  # fmt: skip
+    draft_tokens: Annotated[
+        int, Input("tokens", "tokens drafted a step (speculative decoding); 0: none", 0, 0,
+                   MOST_DRAFTED, grows=False)
+    ] = 0  # fmt: skip
+    accepted_tokens: Annotated[
+        int, Input("tokens", "tokens that a step yields on average, of those verified", 0, 0,
+                   (1 + MOST_DRAFTED) * A_TOKEN, scale=A_TOKEN, grows=False,
+                   zero="1 + half of draft_tokens")
+    ] = 0  # fmt: skip
+    draft: Annotated[
+        int, Input("", "what drafts tokens: the model's own MTP layer, an EAGLE head, or a model "
+                   "by name or file", 0, 0, 126, choices=DRAFTS, grows=False)
+    ] = 0  # fmt: skip
 
 
 class Tokens(NamedTuple):
@@ -292,5 +309,6 @@ WORKLOAD_COLUMNS = tuple(name for name, column in INPUTS.items() if column.workl
 """Inputs that make a workload."""
 CROP_COLUMNS = ("view_size", "tile_size", "crop_rows", "crop_cols")
 SIZE_COLUMNS = ("image_height", "image_width")
+DRAFT_COLUMNS = ("draft_tokens", "accepted_tokens", "draft")
 IMAGE_COLUMNS = (*CROP_COLUMNS, *SIZE_COLUMNS)
 """Inputs that decide what each image of a point becomes."""

@@ -20,12 +20,11 @@ from sweepengine.formulas.gemms import mlp_gemms
 from sweepengine.formulas.layers import (
     Ends,
     Layer,
-    attention_peak,
     decoder_ends,
     decoder_layer,
-    feed_forward_peak,
 )
 from sweepengine.formulas.operators import mlp, rms_norm
+from sweepengine.formulas.phases import attention_peak, feed_forward_peak
 from sweepengine.formulas.published_vision import VISION_LAYERS
 from sweepengine.formulas.tokens import LayerPass
 

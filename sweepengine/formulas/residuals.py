@@ -1,11 +1,11 @@
-"""What residual streams go through beside adding: AltUp, LAuReL, inputs of single layers.
+"""What residual streams go through beside adding: AltUp, LAuReL, inputs of layers.
 
 Source: transformers 5.23, modeling_gemma3n.py and modeling_gemma4.py (docs/decoders.md, "Inputs of
 single layers, AltUp and LAuReL").
 """
 
 from sweepengine.formulas.architecture import Backbone
-from sweepengine.formulas.cost import Cost, add, formula, gemm_cost
+from sweepengine.formulas.cost import Cost, add, formula, gemm_cost, scaled
 from sweepengine.formulas.gemms import (
     gemm_weights,
     into_streams,
@@ -13,7 +13,7 @@ from sweepengine.formulas.gemms import (
     layer_input_gemms,
     layer_inputs_gemm,
 )
-from sweepengine.formulas.operators import hidden_norm
+from sweepengine.formulas.operators import hidden_norm, linear
 
 
 @formula
@@ -91,3 +91,16 @@ def streams_around(backbone: Backbone, tokens: int) -> Cost:
     matrix = gemm.rows * gemm.columns
     moved = tokens * (min(gemm.rows, 1) * gemm.columns + 2 * gemm.rows)
     return gemm_cost(2 * tokens * matrix, 3 * tokens * gemm.rows, moved, moved, moved, matrix)
+
+
+@formula
+def fused_input(backbone: Backbone, tokens: int) -> Cost:
+    """What a draft's layers take: tensor `2*T*2*h*h`, of a token's row and a hidden state, normed.
+
+    Source: DeepSeek-V3 Technical Report, section 2.2; EAGLE (arXiv:2401.15077), section 4.1.
+    """
+    hidden, count = backbone.hidden, backbone.fused_norms
+    width = min(count, 1) * hidden
+    normed = hidden_norm(tokens, width, backbone.norm_flops, backbone.norm_weights)
+    projected = linear(tokens, 2 * backbone.fused * hidden, hidden, 0)
+    return add(projected, scaled(normed, count, count))

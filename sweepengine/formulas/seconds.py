@@ -73,16 +73,19 @@ def decode_line(
     width: float,
     value_bytes: float,
     rates: DecodeRates,
+    tokens: int = 1,
 ) -> Line:
-    """One-token attention of b sequences, n query heads, g heads of keys of h channels.
+    """Attention of b sequences with q new tokens each, n query heads, g heads of h channels.
 
-    `t0 + cs*min(s, s0) + (ct*g + cq*n)*b*h/128 + max(M, C)` at s keys: traffic
-    `M = (2*b*g*h*kb*s + 4*b*n*h)/bytes`, work `C = 4*b*n*h*s/flops`.
+    `t0 + cs*min(s, s0) + (ct*g + cq*q*n)*b*h/128 + max(M, C)` at s keys: traffic
+    `M = (2*b*g*h*kb*s + 4*b*q*n*h)/bytes`, work `C = 4*b*q*n*h*s/flops`. Kernels were measured at
+    one token; that several read the keys once is ours.
     """
     if heads <= 0.0:
         return NO_LINE
-    blocks = (rates.block * key_heads + rates.query * heads) * sequences * width / 128.0
     single = heads == key_heads
+    heads *= tokens
+    blocks = (rates.block * key_heads + rates.query * heads) * sequences * width / 128.0
     return Line(
         launch=rates.launch + blocks,
         latency=rates.latency,
@@ -101,11 +104,13 @@ def latent_decode_line(
     rotary: float,
     value_bytes: float,
     rates: LatentDecodeRates,
+    tokens: int = 1,
 ) -> Line:
-    """One-token attention over latents of c and r channels, absorbed.
+    """Attention of q new tokens a sequence over latents of c and r channels, absorbed.
 
-    `t0 + cs*min(s, s0) + max(cq*b*n + b*s*(c+r)*kb/bytes, 2*b*n*s*(2c+r)/flops)` at s keys.
+    `t0 + cs*min(s, s0) + max(cq*b*q*n + b*s*(c+r)*kb/bytes, 2*b*q*n*s*(2c+r)/flops)` at s keys.
     """
+    heads *= tokens
     return Line(
         launch=rates.launch,
         latency=rates.latency,

@@ -77,7 +77,7 @@ class Passes(NamedTuple):
     refill: float
     """Vision and prefills of all sequences of a batch, in chunks."""
     decode: float
-    """All K steps together."""
+    """All steps together."""
 
 
 class Batch(NamedTuple):
@@ -88,7 +88,9 @@ class Batch(NamedTuple):
     prompt: int
     """Tokens that the prefill of a request runs over."""
     steps: int
-    """K."""
+    """Tokens decoded, K."""
+    accepted: float = 1.0
+    """Tokens that a step yields, a."""
 
 
 @formula
@@ -105,7 +107,7 @@ def at_least(value: float, least: float) -> float:
 
 @formula
 def refilling(refill: float, batch: Batch, least: float) -> float:
-    """Prefills of all sequences of a batch, at most one pass a step, `max(B*p, min(B, K)*h)`; us.
+    """Prefills of all sequences of a batch, at most one pass a step, `max(B*p, min(B, K/a)*h)`; us.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ def refilling(refill: float, batch: Batch, least: float) -> float:
     least : float
         h.
     """
-    return max(refill, min(batch.sequences, float(batch.steps)) * least)
+    return max(refill, min(batch.sequences, batch.steps / batch.accepted) * least)
 
 
 @formula
@@ -127,12 +129,12 @@ def engine_step(step: float, sequences: float, engine: ServingEngine) -> float:
 
 @formula
 def continuous_tpot(step: float, refill: float, steps: float, engine: ServingEngine) -> float:
-    """Time between tokens, `td + B*p/K`: each slot takes in a new request once in K steps; us.
+    """Time between tokens, `td/a + B*p/K`: each slot takes in a new request once in K tokens; us.
 
     Parameters
     ----------
     step : float
-        td.
+        td/a: of a step, for each token that it yields.
     refill : float
         Prefills of all B sequences, B*p.
     steps : float
@@ -186,13 +188,13 @@ def seconds_of(passes: Passes, batch: Batch, serving: int, engine: ServingEngine
         What the serving engine adds.
     """
     first, decode, refill = passes.vision + passes.prefill, passes.decode, passes.refill
-    step = decode / batch.steps if batch.steps > 0 else 0.0
-    each = step
+    step = decode / (batch.steps / batch.accepted) if batch.steps > 0 else 0.0
+    each = step / batch.accepted
     if serving == CONTINUOUS:
         if batch.steps > 0:
             step = engine_step(step, batch.sequences, engine)
         refill = refilling(refill, batch, engine.least)
-        each = continuous_tpot(step, refill, batch.steps, engine)
+        each = continuous_tpot(step / batch.accepted, refill, batch.steps, engine)
         waited = waiting(step, refill, batch.sequences, engine)
         first = waited + taking_in(first, batch.prompt, engine)
         decode = each * batch.steps

@@ -8,19 +8,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from sweepengine.data.devices import load_device
+from sweepengine.data.drafts import with_drafts
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.models import Model, choices_of
 from sweepengine.formulas.points import INPUTS
 from sweepengine.grid.axes import AXES, JOINT, Axis
 from sweepengine.grid.checks import (
     RULE_COLUMNS,
-    Problem,
     check_together,
     checked_values,
     refused_input,
     shown,
 )
 from sweepengine.grid.grid import with_defaults
+from sweepengine.grid.layout_checks import Problem
 from sweepengine.grid.products import expand, part_of
 from sweepengine.grid.shorthand import joint_values, mode_sizes
 
@@ -168,6 +169,8 @@ def _axis(source: str, model: Model, key: str, written: object) -> Axis:
             column = column._replace(choices=choices_of(model, key))
         if key == "device":  # a path stands for the name in its file
             values = [load_device(str(value)).name for value in values]
+        if key == "draft":
+            values = list(with_drafts(model, values, place)[1])
         rows = checked_values(column, values, lambda i, value: f"{place}[{i}] = {shown(value)}")[
             :, None
         ]

@@ -6,21 +6,25 @@ text that stands before ": expected ..." in a message.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError, nearest
 from sweepengine.data.models import Model
-from sweepengine.formulas.formats import WEIGHT_FORMATS, WEIGHT_ROLES, row_of
 from sweepengine.formulas.images import image_of_size
 from sweepengine.formulas.layout import Layout
-from sweepengine.formulas.points import INPUTS, NEEDS, Input
+from sweepengine.formulas.points import DRAFT_COLUMNS, INPUTS, NEEDS, Input
 from sweepengine.formulas.views import ImageSizeError
 from sweepengine.grid.axes import AXES
+from sweepengine.grid.layout_checks import (
+    Problem,
+    draft_problem,
+    format_problem,
+    layout_problem,
+)
 from sweepengine.grid.products import bounds, distinct
-from sweepengine.grid.timed import UNTIMED
 
 Integers = NDArray[np.int64]
 Where = Callable[[int, object], str]
@@ -28,33 +32,13 @@ Where = Callable[[int, object], str]
 LAYOUT_RULE_COLUMNS = (*AXES["layout"].columns, "weight_format", *AXES["heads"].columns)
 IMAGE_RULE_COLUMNS = (*AXES["crops"].columns, *AXES["image"].columns)
 PREFIX_RULE_COLUMNS = ("shared_tokens", "prompt_tokens", "text_tokens", "images")
-RULE_COLUMNS = (LAYOUT_RULE_COLUMNS, IMAGE_RULE_COLUMNS, PREFIX_RULE_COLUMNS)
+DRAFT_RULE_COLUMNS = (*DRAFT_COLUMNS, *AXES["layout"].columns)
+RULE_COLUMNS = (
+    LAYOUT_RULE_COLUMNS, IMAGE_RULE_COLUMNS, PREFIX_RULE_COLUMNS, DRAFT_RULE_COLUMNS
+)  # fmt: skip
 """Columns that are checked together, by rule."""
 LONGEST_SHOWN = 80
 """Most characters of a value in a message."""
-
-
-class Problem(NamedTuple):
-    """A rule between columns that a row breaks; each of its values is valid alone."""
-
-    column: str
-    """The first column at fault."""
-    value: int | None
-    """Its value; None where `text` names columns and values."""
-    text: str
-    whole: int = 0
-    """Number that the value must divide, where that is the rule; else 0."""
-    row: int = 0
-
-    @property
-    def sentence(self) -> str:
-        """The problem as a sentence, without the place."""
-        return self.text if self.value is None else f"{self.column} = {self.value}: {self.text}"
-
-    @property
-    def joint_text(self) -> str:
-        """The problem as a sentence that follows a joint value."""
-        return f"expected {self.column} that divide {self.whole}" if self.whole else self.text
 
 
 def shown(value: object) -> str:
@@ -191,11 +175,13 @@ def check_together(
         _check_images(model, columns, message)
     if PREFIX_RULE_COLUMNS[0] in columns:
         _check_prefix(columns, message)
-    if LAYOUT_RULE_COLUMNS[0] in columns:
-        rows, codes = distinct([columns[name] for name in LAYOUT_RULE_COLUMNS])
+    for names, problem_of in _PROBLEMS.items():
+        if not {*names} <= columns.keys():
+            continue
+        rows, codes = distinct([columns[name] for name in names])
         for code, row in enumerate(rows.tolist()):
-            values = {name: int(columns[name][row]) for name in LAYOUT_RULE_COLUMNS}
-            if problem := _layout_rule_problem(model, values):
+            values = {name: int(columns[name][row]) for name in names}
+            if problem := problem_of(model, values):
                 first = int(np.argmax(codes == code))
                 raise InputError(message(problem._replace(row=first)))
 
@@ -262,73 +248,8 @@ def _layout_rule_problem(model: Model, values: Mapping[str, int]) -> Problem | N
     return None
 
 
-def layout_problem(model: Model, layout: Layout, heads: tuple[int, int] = (0, 0)) -> str:
-    """The rule that a layout breaks, as text; empty where it breaks none.
-
-    Parameters
-    ----------
-    model : Model
-    layout : Layout
-    heads : tuple of int
-        Attention heads and key-value heads of a point; 0 for those of the model.
-    """
-    tensor, expert, pipeline, data, context = layout
-    arch = model.architecture
-    for group in arch.groups:
-        attention = group.attention
-        queries = heads[0] or attention.heads
-        if queries % tensor:
-            return f"tensor_parallel = {tensor} does not divide {queries} attention heads"
-        grouped = 0 if attention.latent else heads[1] or attention.key_value_heads
-        if grouped and grouped % tensor and tensor % grouped:
-            return (
-                f"tensor_parallel = {tensor} neither divides {grouped} key-value heads "
-                "nor is a multiple of them"
-            )
-        if group.recurrent.heads % tensor:
-            return f"tensor_parallel = {tensor} does not divide {group.recurrent.heads} state heads"
-    layers = sum(group.layers for group in arch.groups)
-    if pipeline > layers:
-        return f"pipeline_parallel = {pipeline} is more than {layers} layers"
-    if context > 1 and (text := _context_problem(model, layout, heads)):
-        return f"decode_context_parallel = {context}: {text}"
-    if expert == 1:
-        return ""
-    most = max((experts for experts, _ in arch.routings), default=0)
-    if not most:
-        return f"expert_parallel = {expert}: expected 1, the model has no routed experts"
-    if expert > most:
-        return f"expert_parallel = {expert} is more than {most} experts"
-    if tensor % expert and (expert % tensor or (tensor * data) % expert):
-        return (
-            f"expert_parallel = {expert}: expected a divisor of tensor_parallel = {tensor}, or a "
-            f"multiple of it that divides tensor_parallel x data_parallel = {tensor * data}"
-        )
-    return ""
-
-
-def _context_problem(model: Model, layout: Layout, heads: tuple[int, int]) -> str:
-    """Why devices cannot share the tokens of a KV cache, as vLLM has it; empty where they can."""
-    for group in model.architecture.groups:
-        attention = group.attention
-        if attention.window or attention.stride or attention.index_heads or group.recurrent.heads:
-            return (
-                "expected 1 for a model with windows, compressed entries, indexers or "
-                "recurrent layers"
-            )
-        grouped = 1 if attention.latent else heads[1] or attention.key_value_heads
-        replicas = max(layout.tensor // max(grouped, 1), 1)
-        if replicas % layout.decode_context:
-            what = "a latent" if attention.latent else "a key-value head"
-            return f"expected a divisor of {replicas}, the devices that hold {what}"
-    return UNTIMED if model.devices else ""
-
-
-def format_problem(model: Model, weights: int) -> str:
-    """Why a weight format is not valid for a model; empty where it is."""
-    name = WEIGHT_FORMATS[weights]
-    covers = WEIGHT_ROLES if name == "checkpoint" else row_of(name).get("covers", WEIGHT_ROLES)
-    moe = any(experts for experts, _ in model.architecture.routings)
-    if set(covers) == {"experts"} and not moe:
-        return f'weight_format = "{name}" applies to routed experts: the model has none'
-    return ""
+_PROBLEMS: Final = {
+    LAYOUT_RULE_COLUMNS: _layout_rule_problem,
+    DRAFT_RULE_COLUMNS: draft_problem,
+}
+"""The rule that columns follow, of rows that differ in them."""

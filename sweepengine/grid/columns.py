@@ -4,9 +4,10 @@ Columns are declared only here. Schema, kernel, Arrow metadata, plain Python, li
 documentation read these declarations.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.tokens import larger
 from sweepengine.grid.axes import JOINT
 
 SCHEMA_VERSION: Final = 4
@@ -76,6 +77,17 @@ class Column(NamedTuple):
     """Whether only models that see images have it."""
     timed: bool = False
     """Whether only points on a device have it."""
+
+    @property
+    def drafted(self) -> bool:
+        """Whether a draft adds to it: not to tokens, devices and vision."""
+        return self.figure.split(".")[0] in ("prefill", "decode", "weights")
+
+    def together(self, of_model: Any, of_draft: Any) -> Any:
+        """Values of a model and its draft together: sums; the larger activations of the two."""
+        if self.figure.endswith(".activation_bytes"):
+            return larger(of_model, of_draft)
+        return of_model + of_draft
 
 
 def _phase(

@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sweepengine.data.drafts import with_drafts
 from sweepengine.data.errors import InputError, from_validation, nearest
 from sweepengine.data.files import exists, read_toml
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import on_devices
 from sweepengine.data.texts import Name, Text
 from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.speculation import DRAFTS
 from sweepengine.grid.axes import AXES, MODEL_AXIS
 from sweepengine.grid.axis_values import listed, read_axes
 from sweepengine.grid.grid import Grid, Targets, with_lengths
@@ -179,7 +181,7 @@ def _grid_of(
     report = phases if file.report is None else file.report
     if not report or not set(report) <= set(phases):
         raise InputError(f"{source}: report: expected some of {', '.join(phases)}")
-    model = _timed(source, model, file)
+    model = _timed(source, _drafted(source, model, file), file)
     axes = read_axes(source, model, written)
     grid = Grid(file.name, model, axes, source, report, file.description, file.targets,
                 cost=file.cost or "")  # fmt: skip
@@ -187,6 +189,13 @@ def _grid_of(
         return grid
     lengths = f"{source}: lengths"
     return with_lengths(grid, lengths_of(lengths, model, rows_of(lengths, file.lengths)))
+
+
+def _drafted(source: str, model: Model, file: GridFile) -> Model:
+    """The model with the models of the axis `draft`, if there is one."""
+    place = f"{source}: axes.draft"
+    drafted, _ = with_drafts(model, listed(place, file.axes.get("draft", list(DRAFTS))), place)
+    return drafted
 
 
 def _timed(source: str, model: Model, file: GridFile) -> Model:

@@ -4,12 +4,14 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
 
+from sweepengine.data.acceptance import acceptance_texts
 from sweepengine.data.basis import basis
 from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
@@ -17,7 +19,7 @@ from sweepengine.data.family_factors import stated_factors
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import stated_device, timing_target
 from sweepengine.data.stated import stated
-from sweepengine.formulas.points import INPUT_NAMES, INPUTS, Point
+from sweepengine.formulas.points import DRAFT_COLUMNS, INPUT_NAMES, INPUTS, Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import AXES, Axis
@@ -79,13 +81,26 @@ class Grid(NamedTuple):
         values = {name: a.values[:, i] for a in self.axes for i, name in enumerate(a.columns)}
         arch, times = self.model.architecture, self.model.times or None
         continuous = CONTINUOUS in values["serving"]
-        case = Case(images=bool(values["images"].any()))
+        images = bool(values["images"].any())
         bases = [
-            basis(arch, timing_target(device, FRAMEWORKS[code], times), continuous, case)
+            basis(
+                arch,
+                timing_target(device, FRAMEWORKS[code], times),
+                continuous,
+                Case(images=images, speculative=drafts),
+            )
             for device in self.model.devices
             for code in dict.fromkeys(values["framework"].tolist())
+            for drafts in dict.fromkeys((values["draft_tokens"] > 0).tolist())
         ]
         return tuple(dict.fromkeys(bases))
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What its points assume of tokens that drafts have accepted."""
+        values = {name: a.values[:, i] for a in self.axes for i, name in enumerate(a.columns)}
+        distinct = (np.unique(values[name]).tolist() for name in DRAFT_COLUMNS)
+        return acceptance_texts(self.model, product(*distinct))
 
     @property
     def point(self) -> Point:

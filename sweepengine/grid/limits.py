@@ -20,7 +20,8 @@ from sweepengine.formulas.points import (
 from sweepengine.formulas.views import NO_IMAGE, ImageViews, View
 from sweepengine.grid.axes import Axis
 from sweepengine.grid.columns import DTYPES, OUTPUT_NAMES, OUTPUTS, Column
-from sweepengine.grid.plain import image_of_sizes, point_columns
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.plain import image_of_sizes
 from sweepengine.grid.products import bounds, distinct, expand, part_of
 
 Integers = NDArray[np.int64]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sweepengine.data.models import Model
 from sweepengine.data.serving_engines.memory import settings_of, version_names, version_of
 from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.drafts import draft_layout, draft_of
 from sweepengine.formulas.formats import cache_bits
 from sweepengine.formulas.kv_pages import Pool, pages_of
 from sweepengine.formulas.layout import Layout, share_of
@@ -25,7 +26,7 @@ from sweepengine.grid.axes import AXES
 
 RESIDENT_COLUMNS = ("device", "device_memory_gb", "framework", "framework_version",
                     "memory_share", "max_sequences", "chunk_tokens", *AXES["layout"].columns,
-                    *AXES["heads"].columns, "cache_format")  # fmt: skip
+                    *AXES["heads"].columns, "cache_format", "draft_tokens", "draft")  # fmt: skip
 """Inputs that decide what a device holds beside weights and the KV cache of requests."""
 MAX_CACHED = 1 << 14
 
@@ -63,8 +64,8 @@ def placed(model: Model, values: tuple[int, ...]) -> Placed:
         FRAMEWORKS[framework],
         version_names()[version],
         EngineSettings(*given[:3]),
-        Layout(*given[3:-3]),
-        *given[-3:],
+        Layout(*given[3:-5]),
+        *given[-5:],
     )
 
 
@@ -81,25 +82,34 @@ def _placed(
     heads: int,
     key_value_heads: int,
     cache: int,
+    drafted: int,
+    draft: int,
 ) -> Placed:
-    """As `placed`, from values that a cache can take; `cache` is a code of `cache_format`."""
+    """As `placed`, from values that a cache can take; `cache` is a code of `cache_format`.
+
+    Layers of a draft have KV cache in the same pool, and CUDA graphs.
+    """
     engine = version_of(framework, version)
     settings = settings_of(engine, device, usable, layout, given)
     share, size = share_of(arch, heads, key_value_heads, layout), arch.convention.dtype_bytes
+    groups = share.groups
+    if drafted:
+        own = draft_of(arch, draft)
+        groups += share_of(own, 0, 0, draft_layout(arch, draft, layout)).groups
     memory = engine.memory
     resident = Resident(
         usable=usable,
         weights=0,
         runtime=runtime_bytes(memory, layout.tensor * layout.data, link),
         forward_rate=forward_rate(memory, share, size),
-        layers=sum(group.layers for group in share.groups),
+        layers=sum(group.layers for group in groups),
         vocabulary=arch.backbone.vocabulary,
         sequences_given=int(given.max_sequences > 0),
         **settings._asdict(),
         **{name: getattr(memory, name) for name in Resident._fields if hasattr(memory, name)},
     )
-    return Placed(resident, pages_of(share.groups, cache_bits(arch, cache), size,
-                                     memory.page_tokens))  # fmt: skip
+    bits = cache_bits(arch, cache)
+    return Placed(resident, pages_of(groups, bits, size, memory.page_tokens))
 
 
 def point_figures(
@@ -122,7 +132,7 @@ def point_figures(
         found.resident._replace(weights=weights),
         found.pool,
         Request(
-            context + point.decode_steps,
+            context + point.decode_steps + point.draft_tokens,
             model.architecture.crossed_rows(features),
             point.shared_tokens,
         ),

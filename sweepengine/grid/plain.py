@@ -10,6 +10,7 @@ from sweepengine.formulas import reductions
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.cost import total
 from sweepengine.formulas.crops import crop_views, crops_of_image
+from sweepengine.formulas.drafts import step_of
 from sweepengine.formulas.figures import (
     NO_GROWTH,
     NO_PHASE,
@@ -29,6 +30,11 @@ from sweepengine.formulas.layout import WHOLE, Layout, share_of
 from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
 from sweepengine.formulas.phases import ends_phase, group_phase, group_step
 from sweepengine.formulas.points import IMAGE_COLUMNS, Point, tokens_of
+from sweepengine.formulas.speculation import (
+    keys_of_answer,
+    most_keys_of_answer,
+    steps_of_answer,
+)
 from sweepengine.formulas.tokens import ceil_div, seen_by
 from sweepengine.formulas.towers import Towers
 from sweepengine.formulas.views import NO_IMAGE, ImageViews
@@ -83,8 +89,9 @@ def step_figures(
     cache: int = 0,
     layout: Layout = WHOLE,
     features: int = 0,
+    tokens: int = 1,
 ) -> Steps:
-    """Decode steps of one sequence on one device.
+    """Passes of decode steps of one sequence on one device.
 
     Parameters
     ----------
@@ -96,19 +103,21 @@ def step_figures(
     layout : Layout
     features : int
         Rows of images whose keys cross attention meets.
+    tokens : int
+        New tokens of a pass.
     """
     sums, convention, counts = arch.convention.sums_activations, arch.convention, arch.counts
     size, spans = convention.dtype_bytes, arch.spans
     share = share_of(arch, heads, key_value_heads, layout)
     formats, bits = formats_of(arch, weights), cache_bits(arch, cache)
-    ends = ends_part(share.backbone, share.layout, share.ends, 1)
+    ends = ends_part(share.backbone, share.layout, share.ends, tokens)
     step_counts = ends_phase(convention, counts.ends, ends, 1)
     at_ends = total(ends.operators, counts.ends)
     read, held = at_ends.weight_io * size, at_ends.weights * size
     filling = read
     growth = [NO_GROWTH] * len(spans)
     experts = [0] * len(arch.routings)
-    none = step_of_none(flash, absorbed, features)
+    none = step_of_none(flash, absorbed, features, tokens)
     for group, places in zip(share.groups, arch.places, strict=True):
         step = group_step(
             convention, counts.layer, group, share.backbone, layout, none, formats, bits
@@ -228,7 +237,10 @@ def workload_of(arch: Architecture, point: Point, image: ImageViews | None = Non
     seen = of_images(vision_figures(arch, image, point.attention), point.images)
     tokens = tokens_of(point, image.tokens, image.features)
     rows = arch.crossed_rows(tokens.features)
-    steps = step_figures(arch, *heads, point.latent, point.weight_format, cache, layout, rows)
+    step = step_of(point)
+    steps = step_figures(
+        arch, *heads, point.latent, point.weight_format, cache, layout, rows, step.tokens
+    )
     filled = prefill_figures(arch, tokens.prefill, tokens.cached, *heads, cache, layout, rows)
     weights = steps.weights
     positions = reductions.more_positions(arch.backbone.positions, tokens.prefill)
@@ -237,12 +249,14 @@ def workload_of(arch: Architecture, point: Point, image: ImageViews | None = Non
         vision_read_bytes=seen.read_bytes,
         prefill_read_bytes=weights.prefill_read_bytes + positions * weights.position_row_bytes,
     )
-    figures = Figures(tokens, seen.counts, filled, steps.counts, weights, device_counts(layout))
+    figures = Figures(
+        tokens, seen.counts, filled, steps.counts, weights, device_counts(layout), step
+    )
     return Workload(figures, steps.growth, steps.expert_bytes, arch.spans)
 
 
 def column_value(
-    column: Column, arch: Architecture, workload: Workload, steps: int, batch: int
+    column: Column, arch: Architecture, workload: Workload, answer: int, batch: int
 ) -> int | float:
     """Value of one column of counts, by its reduction.
 
@@ -252,10 +266,10 @@ def column_value(
     arch : Architecture
     workload : Workload
         Of the point.
-    steps, batch : int
-        Decode steps, and sequences on all devices.
+    answer, batch : int
+        Tokens decoded, and sequences on all devices.
     """
-    figures, convention = workload.figures, arch.convention
+    figures, convention, step = workload.figures, arch.convention, workload.figures.step
     reduction, (record, field) = column.reduction, PATHS[column.figure]
     value: int = getattr(getattr(figures, record), field)
     if reduction == columns.AS_IS:
@@ -266,15 +280,17 @@ def column_value(
     if reduction == columns.PER_SEQUENCE:
         return local * value
     context, spans = figures.tokens.context, workload.spans
+    before = reductions.cached_before(convention, context)
+    steps = steps_of_answer(answer, step.accepted)
     if reduction == columns.OVER_STEPS:
         summed = reductions.over_steps(steps, value)
         for more, span in zip(workload.growth, spans, strict=True):
-            met = reductions.keys_met(convention, context, steps, span)
+            met = keys_of_answer(before, answer, span, step)
             summed += met * getattr(more.counts, field)
         return local * summed
     if reduction == columns.LAST_STEP:
         lines = [
-            reductions.step_bytes(more.peak, reductions.last_keys(convention, context, steps, span))
+            reductions.step_bytes(more.peak, most_keys_of_answer(before, answer, span, step))
             for more, span in zip(workload.growth, spans, strict=True)
         ]
         sums = convention.sums_activations
@@ -282,11 +298,11 @@ def column_value(
         return local * (grown + value) * min(steps, 1)
     if reduction == columns.CACHE_AFTER:
         return local * value + local * sum(
-            more.counts.cache_bytes * reductions.cached_after(convention, context, steps, span)
+            more.counts.cache_bytes * reductions.cached_after(convention, context, answer, span)
             for more, span in zip(workload.growth, spans, strict=True)
         )
     prefill = reduction == columns.PREFILL_READS
-    tokens = local * figures.tokens.prefill if prefill else local
+    tokens = local * (figures.tokens.prefill if prefill else step.tokens)
     weights = figures.weights
     read = reductions.read_once(value, weights.table_row_bytes, weights.table_rows, tokens)
     met = tokens * figures.devices.expert_groups
@@ -294,23 +310,4 @@ def column_value(
         arch.routings, workload.expert_bytes, strict=True
     ):
         read += reductions.activated_experts(held_experts, *routing, met) * expert_bytes
-    return read if prefill else steps * read
-
-
-def point_columns(
-    arch: Architecture, point: Point, image: ImageViews | None = None
-) -> dict[str, int | float]:
-    """All columns of counts of one point.
-
-    Parameters
-    ----------
-    arch : Architecture
-    point : Point
-    image : ImageViews, optional
-        Replaces that of the point, for upper bounds over many points.
-    """
-    workload = workload_of(arch, point, image)
-    return {
-        column.name: column_value(column, arch, workload, point.decode_steps, point.batch_size)
-        for column in OUTPUTS
-    }
+    return read if prefill else steps * step.passes * read

@@ -12,13 +12,13 @@ from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import JOINT
 from sweepengine.grid.checks import (
     RULE_COLUMNS,
-    Problem,
     check_together,
     checked_value,
     refused_input,
     shown,
 )
 from sweepengine.grid.columns import AXIS_TEXTS, DEVICE_OUTPUTS, OUTPUTS, PHASES, RANGES
+from sweepengine.grid.layout_checks import Problem
 from sweepengine.grid.shorthand import joint_values
 
 
@@ -40,6 +40,12 @@ def default_values(model: Model) -> dict[str, int]:
     values["cache_format"] = own_cache(model.architecture)
     values["attention_heads"], values["key_value_heads"] = model.heads
     return values
+
+
+def shown_input(model: Model, name: str, value: int) -> int | float | str:
+    """The value that a stored input of a model stands for; a choice by its name."""
+    column = INPUTS[name]
+    return choices_of(model, name)[value] if column.choices else column.shown(value)
 
 
 def output_names(model: Model) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from sweepengine.data.errors import InputError
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.attention_times import steps_us
+from sweepengine.formulas.drafts import draft_of, draft_point
+from sweepengine.formulas.drafts import step_of as step_at
 from sweepengine.formulas.layer_times import summed
 from sweepengine.formulas.layout import Layout, all_layers_of
 from sweepengine.formulas.passes import times_of
@@ -21,6 +23,7 @@ from sweepengine.formulas.serving import (
     chunk_requests,
     seconds_of,
 )
+from sweepengine.formulas.speculation import A_TOKEN
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import Pass, ceil_div
 from sweepengine.formulas.vision_times import vision_us
@@ -76,8 +79,9 @@ def step_of(
     sequences: float,
     speeds: Speeds,
     features: int = 0,
+    tokens: int = 1,
 ) -> Step:
-    """A decode step of b sequences; parameters as those of `prefill_us`.
+    """A pass of a decode step of b sequences; parameters as those of `prefill_us`.
 
     Parameters
     ----------
@@ -87,10 +91,12 @@ def step_of(
         b.
     features : int
         Rows of images that cross attention of each sequence meets.
+    tokens : int
+        New tokens of each sequence.
     """
-    token = Pass(sequences=sequences, tokens=1, cached=0, decode=1, features=features)
+    new = Pass(sequences=sequences, tokens=tokens, cached=0, decode=1, features=features)
     fixed, lines = 0.0, []
-    for part in times_of(all_layers_of(arch, *heads, layout), token, speeds):
+    for part in times_of(all_layers_of(arch, *heads, layout), new, speeds):
         fixed += part.layers * summed(part.operators)
         lines += [(line, span, part.layers) for _, line, span in part.lines]
     return Step(fixed, tuple(lines))
@@ -108,7 +114,13 @@ def refuse_untimed(sharing: int) -> None:
         raise InputError(f"decode_context_parallel = {sharing}: {UNTIMED}")
 
 
-def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngine) -> Seconds:
+def timed(
+    arch: Architecture,
+    point: Point,
+    speeds: Speeds,
+    engine: ServingEngine,
+    drafting: Speeds | None = None,
+) -> Seconds:
     """Times of one point, as the kernel computes them.
 
     Parameters
@@ -119,6 +131,8 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
         Rates of its device, serving engine and formats.
     engine : ServingEngine
         What the serving engine adds.
+    drafting : Speeds, optional
+        Rates of the draft of a point that drafts tokens.
 
     Raises
     ------
@@ -147,8 +161,21 @@ def timed(arch: Architecture, point: Point, speeds: Speeds, engine: ServingEngin
     refill = batch / prefilled * vision + batch / together * prefill_of(together)
     steps = point.decode_steps
     before = cached_before(arch.convention, tokens.context)
-    step = step_of(arch, heads, layout, batch, speeds, rows)
-    decode = step.total(before, steps)
-    passes = Passes(vision, prefill, refill, decode)
-    running = Batch(batch, tokens.prefill, steps)
+    drafted, accepted = point.draft_tokens, step_at(point).accepted / A_TOKEN
+    step = step_of(arch, heads, layout, batch, speeds, rows, 1 + drafted)
+    decode = step.total(before + drafted, steps)
+    if drafting is not None:
+        own, seen = draft_of(arch, point.draft), draft_point(arch, point)
+        own_heads, on = (seen.attention_heads, seen.key_value_heads), layout_of(seen)
+
+        def draft_prefill(sequences: float) -> float:
+            new = Pass(sequences, tokens.prefill, tokens.cached, decode=0)
+            return prefill_us(own, own_heads, on, new, drafting)
+
+        prefill += draft_prefill(prefilled)
+        refill += batch / together * draft_prefill(together)
+        one = step_of(own, own_heads, on, batch, drafting)
+        decode += drafted * one.total(before + drafted, steps)
+    passes = Passes(vision, prefill, refill, decode / accepted)
+    running = Batch(batch, tokens.prefill, steps, accepted)
     return seconds_of(passes, running, point.serving, engine)

@@ -8,13 +8,17 @@ import polars as pl
 
 from sweepengine.costs import metrics
 from sweepengine.costs.timeline import timeline
+from sweepengine.costs.titles import DRAFT_PREFILL, PHASES_OF_STEPS
+from sweepengine.data.acceptance import acceptance_text
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_device
+from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, on_devices, timing_target
 from sweepengine.engine.frames import evaluate
+from sweepengine.engine.named import drafts_of, named_drafts
 from sweepengine.grid.points import checked_point, phases_of
 from sweepengine.measured.benchmark_files import TOKENS
 from sweepengine.measured.calibrated import Calibration, calibrate
@@ -100,7 +104,9 @@ def find_comparison(
     table = served(table, options)
     loaded = loaded or load_model(model_of(table))
     timing = timing_target(kind, options.framework, options.times)
-    points = points_of(table, loaded, device, options)
+    points, loaded = named_drafts(points_of(table, loaded, device, options), loaded)
+    drafts = drafts_of(points)
+    case = Case(speculative=bool(drafts))
     try:
         costs = evaluate(points, loaded, options.times or "")
     except InputError as error:
@@ -116,8 +122,8 @@ def find_comparison(
         gap=_gap(points, joined, timed, timing),
         warnings=(*_sparse(kind), *_reported(joined)),
         calibration=calibrate(table.source, joined) if options.calibrate else None,
-        basis=basis(loaded.architecture, timing, table.continuous),
-        assumed=table.assumed,
+        basis=basis(loaded.architecture, timing, table.continuous, case),
+        assumed=(*table.assumed, *(acceptance_text(*draft) for draft in drafts)),
     )
 
 
@@ -281,14 +287,14 @@ def _gap(
 
 def _times_of(run: Mapping[str, Any]) -> dict[str, tuple[float, float, tuple[str, ...]]]:
     """Measured and predicted seconds of a run by phase or "whole", and the phases they span."""
-    steps, before = run["decode_steps"], ("vision", "prefill")
+    steps, before = run["decode_steps"], ("vision", "prefill", DRAFT_PREFILL)
     times: dict[str, tuple[float, float, tuple[str, ...]]] = {}
     if run["measured_ttft_s"]:
         times["prefill"] = (run["measured_ttft_s"], run["predicted_ttft_s"], before)
     if run["measured_tpot_s"] and steps:
         spent = (run["measured_tpot_s"] * steps, run["predicted_tpot_s"] * steps)
-        times["decode"] = (*spent, ("decode",))
+        times["decode"] = (*spent, PHASES_OF_STEPS)
     if not times and run["measured_whole_s"]:
         whole = run["measured_whole_s"], run["predicted_whole_s"]
-        times["whole"] = (*whole, (*before, "decode"))
+        times["whole"] = (*whole, (*before, *PHASES_OF_STEPS))
     return times

@@ -31,6 +31,7 @@ def joined(sources: Sequence[Source]) -> Source:
         widened=partial(_stacked, sources, wide=True),
         pieces=partial(_pieces, sources),
         bases=tuple(dict.fromkeys(basis for source in sources for basis in source.bases)),
+        assumed=tuple(dict.fromkeys(text for source in sources for text in source.assumed)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from sweepengine.data.devices import Device, device_of, load_device
+from sweepengine.data.drafts import with_drafts
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, build
 from sweepengine.data.speeds import on_devices
@@ -54,6 +55,8 @@ class Source(NamedTuple):
     the condition needs wide integers."""
     bases: tuple[str, ...] = ()
     """What its times are based on, with their expected errors; empty: it has no times."""
+    assumed: tuple[str, ...] = ()
+    """What its points assume of tokens that drafts have accepted."""
     chosen: tuple[pl.Expr | None, bool] = (None, False)
     """Condition on its points, and whether it needs wide integers."""
 
@@ -148,6 +151,8 @@ def _open_dataset(place: str | Path) -> Source:
     manifest = read_manifest(storage)
     path = f"{place}/{manifest_name(storage.names())}"
     loaded = build(manifest.model_data, f"{path}: model_data")
+    drafts = [build(data, f"{path}: drafts") for data in manifest.drafts]
+    loaded, _ = with_drafts(loaded, drafts, f"{path}: drafts")
     if manifest.devices:
         try:
             stated = [device_of(data, f"{path}: device_data") for data in manifest.device_data]
@@ -202,6 +207,7 @@ def _open_dataset(place: str | Path) -> Source:
         widened=partial(scanned, manifest.files, True),
         pieces=pieces,
         bases=manifest.bases,
+        assumed=manifest.assumed,
     )
 
 
@@ -223,4 +229,5 @@ def _of_grid(grid: Grid) -> Source:
         widened=partial(scan, grid, wide=True),
         pieces=partial(grid_frames, grid),
         bases=grid.bases,
+        assumed=grid.assumed,
     )

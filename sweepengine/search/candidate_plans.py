@@ -32,6 +32,7 @@ from sweepengine.search.placements import (
 )
 from sweepengine.search.plans import KeptPlans, aggregated
 from sweepengine.search.reasons import Tally
+from sweepengine.search.speculation import Speculation, drafting_columns, drafting_layouts
 from sweepengine.search.steady_state import FITS, served_frames
 
 
@@ -46,9 +47,12 @@ class Space(NamedTuple):
     """Most devices of one replica or worker."""
     alone: bool
     """Whether aggregated plans run on it, and prefill workers."""
+    speculation: Speculation
 
 
-def space_of(model: Model, device: Device, options: DeployOptions, alone: bool) -> Space:
+def space_of(
+    model: Model, device: Device, options: DeployOptions, alone: bool, speculation: Speculation
+) -> Space:
     """What a search tries on a device.
 
     Parameters
@@ -58,6 +62,8 @@ def space_of(model: Model, device: Device, options: DeployOptions, alone: bool) 
     options : DeployOptions
     alone : bool
         Whether aggregated plans run on it; False for a device of decode workers.
+    speculation : Speculation
+        What drafts tokens, and how many.
 
     Raises
     ------
@@ -82,7 +88,8 @@ def space_of(model: Model, device: Device, options: DeployOptions, alone: bool) 
         timing = timing_target(device, options.frameworks[0], options.times)
         limit = max(group_limit(model, timing, options.engine, names), *map(devices_of, chosen), 1)
     layouts = chosen or layouts_of(model, limit if device.links else 1)
-    return Space(device, formats, tuple(layouts), limit, alone)
+    layouts = drafting_layouts(model, speculation, layouts)
+    return Space(device, formats, tuple(layouts), limit, alone, speculation)
 
 
 class Found(NamedTuple):
@@ -165,7 +172,7 @@ def _swept(
     if not options.has_load:
         needs = needs._replace(devices=space.limit)
     layouts = [layout for layout in space.layouts if runs_layout(timing.framework, layout)]
-    axes = {"precision": list(space.precisions), "layout": layouts,
+    axes = {**space.speculation.axes, "precision": list(space.precisions), "layout": layouts,
             "batch_size": batches_of(options.most_batch, classes)}  # fmt: skip
     plans, tally, workers = found.plans, found.tally, Workers()
     candidates, points = found.candidates, found.points
@@ -175,7 +182,8 @@ def _swept(
         points += grid.points
         for frame in served_frames(grid, timing, options.serving, sized=True):
             rows = frame.filter(pl.col("devices") <= space.limit).with_columns(
-                pl.lit(value).alias(name) for name, value in named.items()
+                *(pl.lit(value).alias(name) for name, value in named.items()),
+                *drafting_columns(grid, frame.columns),
             )
             candidates += rows.height
             fitting = rows.filter(FITS)

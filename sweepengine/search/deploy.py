@@ -36,9 +36,12 @@ from sweepengine.search.plans import PLAN, MoneyInputs, ServedPlan, priced, serv
 from sweepengine.search.ranking import BEST, ranked
 from sweepengine.search.reasons import Reason, reason_of
 from sweepengine.search.requests import latencies, longest_tokens, mean_tokens, percentiles
+from sweepengine.search.speculation import Speculation, speculating
 
 LEAST_CHUNK = 2_048
 """Tokens of a pass that a search tries where no plan meets the targets with the default."""
+DRAFTED = (0, 1, 2, 3)
+"""Tokens drafted a step that a search tries where a draft is named alone."""
 
 
 class Deployment(NamedTuple):
@@ -78,11 +81,11 @@ class Deployment(NamedTuple):
         del options["prices"]
         targets, serving = options.pop("targets"), options.pop("serving")
         options["energy"] = options["energy"]._asdict()
-        engine = options.pop("engine")
+        engine, speculation = options.pop("engine"), options.pop("speculation")
         return {
             "model": self.model.name,
             "asked": {"targets": targets._asdict()} | options
-            | {"setting": serving._asdict() | engine._asdict()},
+            | {"setting": serving._asdict() | engine._asdict() | speculation._asdict()},
             "candidates": self.candidates,
             "points": self.points,
             "best": self.best,
@@ -127,18 +130,18 @@ def find_deployment(
     InputError
         When an option is not valid.
     """
-    loaded = load_model(model)
     kinds = [load_device(name) for name in devices]
     named = [*kinds, *([load_device(options.decode_device)] if options.decode_device else [])]
     names = [kind.name for kind in named]
     prices = prices_of("deploy", options.prices, options.price_list, names)
     options = options._replace(prices=prices)
     _check(options, kinds)
-    found = _deployment(loaded, kinds, lengths, options)
+    loaded, speculation = speculating("deploy", load_model(model), options.speculation, DRAFTED)
+    found = _deployment(loaded, kinds, lengths, options, speculation)
     if found.reason is None or options.engine.chunk_tokens is not None:
         return found
     engine = options.engine._replace(chunk_tokens=LEAST_CHUNK)
-    shorter = _deployment(loaded, kinds, lengths, options._replace(engine=engine))
+    shorter = _deployment(loaded, kinds, lengths, options._replace(engine=engine), speculation)
     if shorter.reason is not None:
         return found
     said = f"passes of {LEAST_CHUNK:,} tokens: no plan meets the targets with the engine's default"
@@ -146,14 +149,18 @@ def find_deployment(
 
 
 def _deployment(
-    loaded: Model, kinds: Sequence[Device], lengths: Lengths, options: DeployOptions
+    loaded: Model,
+    kinds: Sequence[Device],
+    lengths: Lengths,
+    options: DeployOptions,
+    speculation: Speculation,
 ) -> Deployment:
     """As `find_deployment`, with the chunk of the options or the default of the serving engine."""
     classes = condensed(lengths)
-    spaces = [space_of(loaded, device, options, True) for device in kinds]
+    spaces = [space_of(loaded, device, options, True, speculation) for device in kinds]
     if options.decode_device is not None:
         decode = load_device(options.decode_device)
-        spaces.append(space_of(loaded, decode, options, False))
+        spaces.append(space_of(loaded, decode, options, False, speculation))
     devices = {space.device.name: space.device for space in spaces}
     timings = [
         timing_target(device, framework, options.times)
@@ -182,7 +189,7 @@ def _deployment(
         def prepared(row: Mapping[str, Any]) -> tuple[ServedPlan, list[TimingTarget]]:
             names = [row["device"], row["prefill_device"] or row["device"]]
             targets = [timing_target(devices[n], row["framework"], options.times) for n in names]
-            return served_plan(row, layouts), targets
+            return served_plan(row, layouts, speculation.axes), targets
 
         plan, (timing, prefill) = prepared(best)
         each = latencies(loaded, plan, timing, lengths, options.serving, options.engine, prefill)
@@ -211,8 +218,15 @@ def _deployment(
         front=front.sort("user_tokens_per_s", descending=True),
         requests=requests,
         launches=tuple(commands),
-        bases=tuple(dict.fromkeys(b for t in timings for b in _bases(loaded, t, options))),
-        assumed=_assumed(options, lengths, classes, spaces, timings[0]),
+        bases=tuple(
+            dict.fromkeys(
+                b
+                for t in timings
+                for k in speculation.drafted
+                for b in _bases(loaded, t, options, k)
+            )
+        ),
+        assumed=(*_assumed(options, lengths, classes, spaces, timings[0]), *speculation.notes),
         load=load,
     )
 
@@ -255,10 +269,11 @@ def _check(options: DeployOptions, kinds: Sequence[Device]) -> None:
         raise InputError(f"deploy: {missing} has no price: expected --price of all or none")
 
 
-def _bases(model: Model, timing: TimingTarget, options: DeployOptions) -> list[str]:
-    bases = [basis(model.architecture, timing, True)]
+def _bases(model: Model, timing: TimingTarget, options: DeployOptions, drafted: int) -> list[str]:
+    speculative = Case(speculative=drafted > 0)
+    bases = [basis(model.architecture, timing, True, speculative)]
     if DISAGGREGATED in options.modes and timing.times != ROOFLINE:
-        known = error_class(model.architecture, timing, Case(mode=DISAGGREGATED))
+        known = error_class(model.architecture, timing, speculative._replace(disaggregated=True))
         bases.append(
             f"disaggregated: {known.text}; prefill workers are modelled as queues, busy at most "
             f"{MAX_BUSY:.0%} of the time"

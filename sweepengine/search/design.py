@@ -10,6 +10,7 @@ import polars as pl
 
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import GIGA, TERA, Device
+from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.points import INPUTS
@@ -71,6 +72,8 @@ class Designs(NamedTuple):
     sensitivity: list[Doubled]
     """Of `best_value`; sorted by throughput gain per cost, highest first."""
     basis: str
+    assumed: tuple[str, ...]
+    """What points assume of tokens that drafts have accepted."""
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON."""
@@ -85,6 +88,7 @@ class Designs(NamedTuple):
             "best_value": self.best_value,
             "sensitivity": [doubled._asdict() for doubled in self.sensitivity],
             "basis": self.basis,
+            "assumed": self.assumed,
         }
 
 
@@ -125,7 +129,8 @@ def find_designs(
         cheapest=cheapest.row(0, named=True) if cheapest.height else None,
         best_value=best,
         sensitivity=_sensitivity(grid, device, targets, serving, best) if best else [],
-        basis=basis(grid.model.architecture, timing, True),
+        basis=basis(grid.model.architecture, timing, True, Case(speculative=bool(grid.assumed))),
+        assumed=grid.assumed,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sweepengine.formulas.serving import queued
 from sweepengine.search.options import DISAGGREGATED, DeployOptions
-from sweepengine.search.plans import KEY, PLAN, spelled_layouts
+from sweepengine.search.plans import PLAN, SHARED, spelled_layouts
 from sweepengine.search.steady_state import LAYOUT_COLUMNS
 
 MAX_BUSY = 0.8
@@ -49,14 +49,14 @@ class Workers(NamedTuple):
         spanned = (pl.col("devices").cast(pl.Int64) + node - 1) // node
         fitting = fitting.with_columns(group_nodes=spanned)
         ranks = pl.col("data_parallel") / pl.col("prefill_s")
-        once = fitting.group_by(*KEY, *LAYOUT_COLUMNS, maintain_order=True).first()
-        prefill = once.select(*KEY, *LAYOUT_COLUMNS, "devices", "memory_bytes", "group_nodes",
+        once = fitting.group_by(*SHARED, *LAYOUT_COLUMNS, maintain_order=True).first()
+        prefill = once.select(*SHARED, *LAYOUT_COLUMNS, "devices", "memory_bytes", "group_nodes",
                               "prefill_s", "prefill_square_s2", rate=ranks,
                               seconds="prefill_share_s")  # fmt: skip
-        decode = fitting.select(*KEY, *LAYOUT_COLUMNS, "devices", "memory_bytes", "group_nodes",
-                                "batch_size", "max_sequences", "chunk_tokens",
-                                rate=pl.col("batch_size") / (pl.col("step_s") * output),
-                                seconds="step_s")  # fmt: skip
+        decode = fitting.select(*SHARED, *LAYOUT_COLUMNS, "devices", "memory_bytes", "group_nodes",
+                                "batch_size", "max_sequences", "chunk_tokens", "step_s",
+                                rate=pl.col("batch_size") / (pl.col("token_s") * output),
+                                seconds="token_s")  # fmt: skip
         return Workers(*(
             _undominated(pl.concat([frame for frame in pair if frame.width]))
             for pair in ((self.prefill, prefill), (self.decode, decode))
@@ -65,7 +65,7 @@ class Workers(NamedTuple):
 
 def _undominated(frame: pl.DataFrame) -> pl.DataFrame:
     """Workers that no other of the same key and size beats in both time and rate."""
-    size = [*KEY, "devices"]
+    size = [*SHARED, "devices"]
     ordered = frame.sort("seconds", pl.col("rate").neg(), maintain_order=True)
     before = pl.col("rate").cum_max().shift(1).over(size)
     return ordered.filter(before.is_null() | (pl.col("rate") > before))
@@ -106,7 +106,7 @@ def combined(
     if not prefill.height or not decode.height:
         return pl.DataFrame(), 0
     plans, count = [pl.DataFrame()], 0
-    shared = KEY[1:]
+    shared = SHARED[1:]
     decode_workers = decode.partition_by(shared, as_dict=True)
     for key, workers in prefill.partition_by(shared, as_dict=True).items():
         if (others := decode_workers.get(key)) is not None:
@@ -124,6 +124,7 @@ def _of_one_key(
     prefill_devices, prefill_rate = _sizes(prefill)
     decode_devices, decode_rate = _sizes(decode)
     sustained = MAX_BUSY * prefill_rate
+    yielded = (decode["step_s"] / decode["seconds"]).to_numpy()
     kinds = len(prefill), len(decode)
     one_type = prefill["device"][0] == decode["device"][0]
     if options.has_load:
@@ -131,7 +132,8 @@ def _of_one_key(
         need = options.rate
         if options.users is not None:  # without a wait, which only lowers the rate of so many users
             steps = decode["seconds"].to_numpy()[d]
-            need = options.users / (prefill["prefill_s"].to_numpy()[p] + steps * (1 + output))
+            spent = steps * (yielded[d] + output)
+            need = options.users / (prefill["prefill_s"].to_numpy()[p] + spent)
         x = np.ceil(need / sustained[p] * ROUNDING).astype(np.int64) + extra
         y = np.ceil(need / decode_rate[d] * ROUNDING).astype(np.int64)
     else:
@@ -151,13 +153,13 @@ def _of_one_key(
     seconds, squares = (prefills[name].to_numpy() for name in ("prefill_s", "prefill_square_s2"))
     waited = queued(seconds, squares, busy)
     steps = decodes["seconds"].to_numpy()
-    ttft = prefills["seconds"].to_numpy() + waited + steps
+    ttft = prefills["seconds"].to_numpy() + waited + decodes["step_s"].to_numpy()
     memory, nodes = (
         np.maximum(prefills[name].to_numpy(), decodes[name].to_numpy())
         for name in ("memory_bytes", "group_nodes")
     )
     settings = ("max_sequences", "chunk_tokens")
-    plans = decodes.select(*KEY, "batch_size", *settings).with_columns(
+    plans = decodes.select(*SHARED, "batch_size", *settings).with_columns(
         pl.lit(DISAGGREGATED).alias("mode"),
         pl.col("batch_size").cast(pl.Int64),
         spelled_layouts(decode)[d],
@@ -168,7 +170,7 @@ def _of_one_key(
         pl.Series("prefill_devices", x * prefill_devices[p]),
         pl.Series("devices", used),
         pl.Series("group_nodes", nodes),
-        pl.Series("users", requests * (seconds + waited + steps * (1 + output))),
+        pl.Series("users", requests * (seconds + waited + steps * (yielded[d] + output))),
         pl.Series("requests_per_s", requests),
         pl.Series("tokens_per_s", requests * output),
         pl.Series("device_tokens_per_s", requests * output / used),

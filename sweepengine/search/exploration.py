@@ -14,14 +14,14 @@ from sweepengine.data.errors import InputError, printable
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import timing_target
 from sweepengine.engine.frames import cost
-from sweepengine.formulas.points import INPUTS, Point, tokens_of
+from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.formulas.tokens import ceil_div
-from sweepengine.grid.checks import format_problem, layout_problem
+from sweepengine.grid.layout_checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths, lengths_of
 from sweepengine.grid.plain import image_of
-from sweepengine.grid.points import checked_point
+from sweepengine.grid.points import checked_point, shown_input
 from sweepengine.grid.shorthand import read_layout, read_precision
 from sweepengine.search.fit import Card, fewest, find_fit, within_nodes
 from sweepengine.search.known_errors import with_errors
@@ -202,7 +202,7 @@ def explore(
         (layout,) = spelled_layouts(fewest(rows))
     point = _point(timed, state, lengths, layout)
     inputs = {
-        name: INPUTS[name].shown(value)
+        name: shown_input(loaded, name, value)
         for name, value in point._asdict().items()
         if name in loaded.inputs
     }

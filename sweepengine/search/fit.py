@@ -36,6 +36,7 @@ from sweepengine.search.placements import (
 )
 from sweepengine.search.plans import ServedPlan
 from sweepengine.search.requests import latencies, percentiles
+from sweepengine.search.speculation import Speculation, drafting_layouts, speculating
 from sweepengine.search.steady_state import FITS, LAYOUT_COLUMNS, SECONDS_PER_DAY, served_frames
 
 CONTEXTS = (2_048, 8_192, 32_768, 131_072)
@@ -92,6 +93,8 @@ class Fit(NamedTuple):
     cards: list[Card]
     formats: str
     """Assumed formats."""
+    notes: tuple[str, ...]
+    """What is assumed of speculative decoding."""
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for JSON."""
@@ -99,6 +102,7 @@ class Fit(NamedTuple):
             "model": self.model.name,
             "parameters": self.model.parameter_count,
             "formats": self.formats,
+            "assumed": self.notes,
             "requests": {
                 "distinct": self.lengths.requests,
                 "decode_steps": self.lengths.mean("decode_steps", self.model),
@@ -106,7 +110,9 @@ class Fit(NamedTuple):
             "targets": self.options.targets._asdict(),
             "users": self.options.users,
             "rate": self.options.rate,
-            "setting": self.options.serving._asdict() | self.options.engine._asdict(),
+            "setting": self.options.serving._asdict()
+            | self.options.engine._asdict()
+            | self.options.speculation._asdict(),
             "cards": [card.as_dict() for card in self.cards],
         }
 
@@ -134,8 +140,11 @@ def find_fit(
     InputError
         When an option is not valid.
     """
-    loaded = load_model(model)
     checked("fit", options)
+    drafting = options.speculation
+    if drafting.draft is not None and drafting.draft_tokens is None:
+        options = options._replace(speculation=drafting._replace(draft_tokens=1))
+    loaded, speculation = speculating("fit", load_model(model), options.speculation)
     if not devices:
         raise InputError("fit: expected at least one device")
     (precision,) = read_precisions("fit", loaded, [options.precision])
@@ -143,10 +152,10 @@ def find_fit(
     cards = []
     for device in map(load_device, devices):
         timing = timing_target(device, options.framework, options.times)
-        cards.append(_card(loaded, timing, layouts, precision, lengths, options))
+        cards.append(_card(loaded, timing, layouts, precision, lengths, options, speculation))
     assumed = formats_text(loaded.architecture)
     formats = f"checkpoint: {assumed}" if options.precision == OWN else options.precision
-    return Fit(loaded, lengths, options, cards, formats)
+    return Fit(loaded, lengths, options, cards, formats, speculation.notes)
 
 
 def _card(
@@ -156,18 +165,22 @@ def _card(
     precision: Precision,
     lengths: Lengths,
     options: FitOptions,
+    speculation: Speculation,
 ) -> Card:
     """The card of one timing target, in the layout that fits on the fewest devices."""
     serving, engine = options.serving, options.engine
+    (drafted,) = speculation.drafted
 
     def swept(axes: Mapping[str, Any], of: Lengths, sized: bool) -> pl.DataFrame:
-        grid = search_grid(model, timing, {"precision": precision, **axes}, of, "fit", engine)
+        every = {"precision": precision, **speculation.axes, **axes}
+        grid = search_grid(model, timing, every, of, "fit", engine)
         return pl.concat(served_frames(grid, timing, serving, sized))
 
     device, contexts = timing.device, _contexts(model)
     if layouts is None:
         limit = group_limit(model, timing, engine)
         layouts = within_nodes(layouts_of(model, limit, simple=True), device)
+        layouts = drafting_layouts(model, speculation, layouts)
     one = {"layout": layouts, "batch_size": 1}
     rows, sized = fewest(swept(one, lengths, False)), False
     if engine.max_sequences is None and not (rows["fits"][0] and rows["devices"][0] == 1):
@@ -193,11 +206,12 @@ def _card(
     shown |= {found.batch, rows.filter(MEETS)["batch_size"].max() or 1}  # type: ignore[arg-type]
     rows = rows.filter(pl.col("batch_size").is_in(list(shown)))
     rows = rows.with_columns(requests_per_day=pl.col("requests_per_s") * SECONDS_PER_DAY)
-    rows = with_errors(rows, model, lambda _: timing)
+    rows = with_errors(rows, model, lambda _: timing, {"draft_tokens": drafted})
     answered = rows.row(by_predicate=pl.col("batch_size") == found.batch, named=True)
     plan = ServedPlan(layout, precision, found.batch, int(answered["devices"]),
-                      answered["requests_per_s"])  # fmt: skip
+                      answered["requests_per_s"], speculation=speculation.axes)  # fmt: skip
     axes = {"precision": precision, "layout": layout, "batch_size": plan.batch_size}
+    axes |= speculation.axes
     grid = search_grid(model, timing, axes, condensed(lengths, 1), "fit", engine)
     return Card(
         device=device,
@@ -208,7 +222,9 @@ def _card(
         largest=largest,
         parts=time_parts(timeline(grid.model, grid.point, timing)),
         requests=percentiles(latencies(model, plan, timing, lengths, serving, engine), lengths),
-        basis=basis(model.architecture, timing, True, Case(precision[0], layout)),
+        basis=basis(
+            model.architecture, timing, True, Case(precision[0], layout, speculative=drafted > 0)
+        ),
         sized=sized,
     )
 

@@ -31,7 +31,8 @@ def with_errors(
     ----------
     frame : polars.DataFrame
         With `ttft_s`, `tpot_s`, `batch_size` and `weight_format`; a column `layout` or those of a
-        layout; and `serving`, `images` and `mode` where these are not continuous, 1 and aggregated.
+        layout; and `serving`, `images`, `mode` and `draft_tokens` where these are not continuous,
+        1, aggregated and 0.
     model : Model
     timing_of : callable
         Timing target of a row.
@@ -52,6 +53,7 @@ def error_values(row: Mapping[str, Any], model: Model, timing: TimingTarget) -> 
         row.get("serving", SERVING[CONTINUOUS]) == SERVING[CONTINUOUS],
         row["batch_size"] == 1,
         row.get("images", 1) > 0,
-        DISAGGREGATED if row.get("mode") == DISAGGREGATED else "",
+        row.get("mode") == DISAGGREGATED,
+        row.get("draft_tokens", 0) > 0,
     )
     return ranges(error_class(model.architecture, timing, case), row["ttft_s"], row["tpot_s"])

@@ -27,6 +27,7 @@ from sweepengine.search.known_errors import error_values
 from sweepengine.search.options import MapOptions
 from sweepengine.search.placements import read_layouts, read_precisions, search_grid
 from sweepengine.search.plans import spelled_layouts
+from sweepengine.search.speculation import speculating
 from sweepengine.search.steady_state import FITS, SECONDS_PER_DAY, served_frames
 from sweepengine.search.targets import meets_tpot, meets_ttft
 
@@ -78,6 +79,8 @@ class Maps(NamedTuple):
     unit: str
     """Unit of the throughput."""
     panels: list[LimitsMap]
+    notes: tuple[str, ...] = ()
+    """What is assumed of speculative decoding."""
 
 
 def find_maps(
@@ -103,8 +106,8 @@ def find_maps(
     InputError
         When an option is not valid.
     """
-    loaded = load_model(model)
     checked("map", options)
+    loaded, speculation = speculating("map", load_model(model), options.speculation)
     over = options.over or ("answer" if loaded.has_vision else "prompt")
     column = OVER[over][loaded.has_vision]
     if lengths.requests != 1 or column in lengths.columns:
@@ -121,6 +124,7 @@ def find_maps(
     first = SHORTEST if longest > SHORTEST else 1
     values, batches = _spaced(first, longest, side), _spaced(1, options.most_batch, side)
     axes = {
+        **speculation.axes,
         "precision": list(read_precisions("map", loaded, [options.precision])),
         "layout": read_layouts("map", loaded, [options.layout]),
         "batch_size": batches,
@@ -131,7 +135,8 @@ def find_maps(
         timing = timing_target(device, options.framework, options.times)
         grid = search_grid(loaded, timing, axes, lengths, "map", options.engine)
         panels.append(_panel(grid, timing, column, options))
-    return Maps(loaded, options, over, "pages a day" if loaded.has_vision else "tokens/s", panels)
+    throughput = "pages a day" if loaded.has_vision else "tokens/s"
+    return Maps(loaded, options, over, throughput, panels, speculation.notes)
 
 
 def _spaced(first: int, last: int, count: float) -> NDArray[np.int64]:
@@ -179,8 +184,10 @@ def _panel(grid: Grid, timing: TimingTarget, column: str, options: MapOptions) -
         best = top.select(shown).row(0, named=True)
         best["length"] = best.pop(column)
         best["layout"] = spelled_layouts(top)[0]
-        best |= error_values(top.row(0, named=True), grid.model, timing)
-    known = Case(grid.point.weight_format, layout_of(grid.point))
+        drafted = {"draft_tokens": grid.point.draft_tokens}
+        best |= error_values(drafted | top.row(0, named=True), grid.model, timing)
+    point = grid.point
+    known = Case(point.weight_format, layout_of(point), speculative=point.draft_tokens > 0)
     shape = (len(batches), len(values))
     return LimitsMap(timing.device, values, batches, np.concatenate(stops).reshape(shape),
                      np.concatenate(made).reshape(shape), best,

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from sweepengine.formulas.formats import OWN
-from sweepengine.formulas.points import INPUTS
+from sweepengine.formulas.points import INPUTS, MOST_DRAFTED
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
+from sweepengine.formulas.speculation import DRAFTS
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.search.declarations import Option
 from sweepengine.search.money_options import EnergyOptions, PriceListName, Prices
@@ -106,6 +107,25 @@ class EngineOptions(NamedTuple):
     ] = None  # fmt: skip
 
 
+class SpeculationOptions(NamedTuple):
+    """Speculative decoding: what drafts tokens, and how many of them are accepted."""
+
+    draft: Annotated[
+        str | None,
+        Option("What drafts tokens: mtp, eagle, or a model by name or file.", shown=DRAFTS[0]),
+    ] = None
+    draft_tokens: Annotated[
+        int | None,
+        Option("Tokens drafted a step.", shown="none; with a draft 1, deploy tries 0 to 3",
+               least=0, most=MOST_DRAFTED),
+    ] = None  # fmt: skip
+    accepted_tokens: Annotated[
+        float | None,
+        Option("Tokens that a step yields on average, of those verified.",
+               shown="1 + half of those drafted", least=1, most=1 + MOST_DRAFTED),
+    ] = None  # fmt: skip
+
+
 class RequestOptions(NamedTuple):
     """How long requests are: a file of many, or one."""
 
@@ -160,6 +180,7 @@ class FitOptions(NamedTuple):
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
     engine: EngineOptions = EngineOptions()
+    speculation: SpeculationOptions = SpeculationOptions()
 
 
 class DeployOptions(NamedTuple):
@@ -234,6 +255,7 @@ class DeployOptions(NamedTuple):
         Option("Share of requests that must be within both targets, hour by hour, where the "
                "lengths have timestamps.", **_PART),
     ] = 0.95  # fmt: skip
+    speculation: SpeculationOptions = SpeculationOptions()
     prices: Prices = {}
     price_list: PriceListName = None
     energy: EnergyOptions = EnergyOptions()
@@ -266,6 +288,7 @@ class MapOptions(NamedTuple):
     times: Times = None
     serving: ServingAssumptions = ServingAssumptions()
     engine: EngineOptions = EngineOptions()
+    speculation: SpeculationOptions = SpeculationOptions()
 
 
 class PlaceOptions(NamedTuple):

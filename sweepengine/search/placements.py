@@ -6,7 +6,7 @@ from typing import Any
 from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget
-from sweepengine.engine.compute import point_values
+from sweepengine.engine.one_point import point_values
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, OWN, row_of
 from sweepengine.formulas.layout import Layout, devices
 from sweepengine.formulas.memory import THOUSANDTHS
@@ -14,9 +14,9 @@ from sweepengine.formulas.points import Point
 from sweepengine.formulas.serving import CONTINUOUS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.checks import format_problem, layout_problem
 from sweepengine.grid.columns import BY_NAME
 from sweepengine.grid.grid import Grid, grid_of, with_lengths
+from sweepengine.grid.layout_checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths
 from sweepengine.grid.plain import layout_of
 from sweepengine.grid.points import checked_point, default_values

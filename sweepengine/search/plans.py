@@ -17,7 +17,9 @@ from sweepengine.search.placements import Precision
 from sweepengine.search.steady_state import FORMAT_COLUMNS, LAYOUT_COLUMNS
 from sweepengine.search.targets import meets_tpot, meets_ttft, pareto_front
 
-KEY = ("device", "framework", *FORMAT_COLUMNS)
+KEY = ("device", "framework", *FORMAT_COLUMNS, "draft")
+"""Inputs of which each combination keeps its best plan."""
+SHARED = (*KEY, "draft_tokens", "accepted_tokens")
 """Inputs that replicas of a plan share, and its decode workers."""
 FRONT_OF = ("mode", "device", "framework")
 """Of whose values each has a Pareto front of its own."""
@@ -32,6 +34,9 @@ PLAN = {
     "batch_size": "most concurrent sequences of each of those",
     "max_sequences": "most sequences that a data-parallel group is set to run at once",
     "chunk_tokens": "most tokens of a pass that the serving engine is set to",
+    "draft": "what drafts tokens: mtp, eagle, a model, or none",
+    "draft_tokens": "tokens drafted a step; 0: no speculative decoding",
+    "accepted_tokens": "tokens that a step yields on average",
     "replicas": "replicas, or decode workers",
     "prefill_device": "device type of a prefill worker; null where aggregated",
     "prefill_layout": "of a prefill worker; null where aggregated",
@@ -142,16 +147,36 @@ class ServedPlan(NamedTuple):
     prefill_groups: int = 0
     chunk_tokens: int = 0
     """0: the engine's default."""
+    speculation: Mapping[str, Any] = {}
+    """Stored values of the axes of speculative decoding."""
+
+    @property
+    def draft_tokens(self) -> int:
+        """Tokens drafted a step."""
+        return int(self.speculation.get("draft_tokens", [0])[0])
 
 
-def served_plan(plan: Mapping[str, Any], layouts: Mapping[str, Layout]) -> ServedPlan:
-    """The values of a row of `PLAN`; `layouts` are those of the search, by name."""
+def served_plan(
+    plan: Mapping[str, Any], layouts: Mapping[str, Layout], speculation: Mapping[str, Any]
+) -> ServedPlan:
+    """The values of a row of `PLAN`.
+
+    Parameters
+    ----------
+    plan : mapping of str to object
+    layouts : mapping of str to Layout
+        Of the search, by name.
+    speculation : mapping of str to list of int
+        Axes of the search; the plan has one of the numbers of drafted tokens.
+    """
+    if speculation:
+        speculation = {**speculation, "draft_tokens": [plan["draft_tokens"]]}
     formats = zip(FORMAT_COLUMNS, (WEIGHT_FORMATS, FORMAT_NAMES, CACHE_FORMATS), strict=True)
     weights, activations, cache = (codes.index(str(plan[name])) for name, codes in formats)
     return ServedPlan(
         layouts[plan["layout"]], (weights, activations, cache), plan["batch_size"],
         plan["devices"], plan["requests_per_s"], layouts.get(plan["prefill_layout"]),
-        plan["prefill_groups"], plan["chunk_tokens"],
+        plan["prefill_groups"], plan["chunk_tokens"], speculation,
     )  # fmt: skip
 
 

@@ -71,8 +71,8 @@ def ranked(
 
     Of the plans of a basis and a serving engine, those whose figure lies within the margin of the
     best one are ties, and the simplest of them is taken: aggregated before disaggregated, then
-    fewer nodes, then fewer formats that are not the checkpoint's. Plans of measured times come
-    before those of borrowed rates and of data sheets.
+    fewer nodes, then without a draft, then fewer formats that are not the checkpoint's. Plans of
+    measured times come before those of borrowed rates and of data sheets.
 
     Parameters
     ----------
@@ -103,10 +103,10 @@ def ranked(
     def error(row: Row) -> float:
         return margin_of(timings[row["device"], row["framework"]], row["mode"], options).rate
 
-    def complexity(row: Row) -> tuple[bool, int, int]:
-        """What makes a plan harder to run: two kinds of workers, nodes, formats to convert to."""
+    def complexity(row: Row) -> tuple[bool, int, bool, int]:
+        """What makes a plan harder to run: kinds of workers, nodes, a draft, other formats."""
         formats = (row["weight_format"] != OWN) + (row["cache_format"] != own_cache)
-        return row["mode"] != AGGREGATED, row["nodes"], formats
+        return row["mode"] != AGGREGATED, row["nodes"], row["draft_tokens"] > 0, formats
 
     def simplest(group: list[Row]) -> list[Row]:
         """Those within the margin of the first, the simplest first."""

@@ -143,7 +143,8 @@ def latencies(
     def swept(
         layout: Layout, batch: int, on: TimingTarget
     ) -> tuple[dict[str, Any], pl.DataFrame, ServingEngine]:
-        axes = {"precision": plan.precision, "layout": layout, "batch_size": batch}
+        axes = {**plan.speculation, "precision": plan.precision, "layout": layout,
+                "batch_size": batch}  # fmt: skip
         grid = search_grid(model, on, axes, lengths, "deploy", engine)
         frame = pl.concat(swept_frames(grid, ("decode_kv_cache_bytes",)))
         (measures,) = steady_states(grid, frame, on, serving).to_dicts()
@@ -157,7 +158,7 @@ def latencies(
         rate = plan.prefill_groups * worker["data_parallel"] / worker["prefill_s"]
         busy = plan.requests_per_s / rate
         waited = queued(worker["prefill_s"], worker["prefill_square_s2"], busy)
-        ttft, tpot = prefill + waited + measures["step_s"], measures["step_s"]
+        ttft, tpot = prefill + waited + measures["step_s"], measures["token_s"]
     else:
         prefill = _prefill_seconds(each)
         arrays = {
@@ -167,7 +168,7 @@ def latencies(
         ttft = prompted + (measures["ttft_mean_s"] - float(prompted @ lengths.weights))
         tpot = measures["tpot_s"] or 0.0
     # A request's share of the devices follows from its prefill and its share of decode steps.
-    occupied = prefill + steps * measures["step_s"] / plan.batch_size
+    occupied = prefill + steps * measures["token_s"] / plan.batch_size
     mean_seconds = plan.devices / plan.requests_per_s
     occupied = occupied * (mean_seconds / float(occupied @ lengths.weights))
     sequences = -(-plan.batch_size // int(measures["data_parallel"]))

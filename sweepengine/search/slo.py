@@ -10,6 +10,7 @@ from sweepengine.costs.device_memory import memory_on
 from sweepengine.costs.device_times import AT_PEAK, MEASURES, Achievable, slowed, times_on
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device
+from sweepengine.data.error_classes import Case
 from sweepengine.data.errors import InputError
 from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.engine.memory import memory_counts
@@ -56,6 +57,8 @@ class Answer(NamedTuple):
     """USD per hour of the device."""
     basis: str = ""
     """Source of the times, and their expected error."""
+    assumed: tuple[str, ...] = ()
+    """What points assume of tokens that drafts have accepted."""
 
     @property
     def usd_per_million_tokens(self) -> float | None:
@@ -118,7 +121,8 @@ def find_answers(
         Answer(
             timing.device,
             price_per_hour=prices.get(timing.device.name),
-            basis=basis(arch, timing, serves),
+            basis=basis(arch, timing, serves, Case(speculative=bool(source.assumed))),
+            assumed=source.assumed,
         )
         for timing in timings
     ]

@@ -66,7 +66,7 @@ def steady_state_memory(
     of, pool = residents(model, first, first["weight_bytes"])
     data: Any = first["data_parallel"]
     common = shared_bytes(pool, every["shared_tokens"].min(axis=1))
-    tokens = every["context_tokens"] + every["decode_steps"]
+    tokens = every["context_tokens"] + every["decode_steps"] + every["draft_tokens"]
     features = every.get("image_features", np.zeros_like(tokens))
     kept = np.stack(
         [

@@ -18,6 +18,7 @@ from sweepengine.engine.lazy import CHUNK_ROWS, grid_frames
 from sweepengine.engine.memory import MEMORY_INPUTS
 from sweepengine.formulas.formats import WEIGHT_FORMATS
 from sweepengine.formulas.serving import A_SECOND, ServingEngine, taking_in, waiting
+from sweepengine.formulas.speculation import A_TOKEN, accepted_tokens
 from sweepengine.grid.axes import AXES
 from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, quantile
@@ -32,6 +33,7 @@ STEADY_STATE_COLUMNS = {
     "ttft_mean_s": "mean TTFT, seconds",
     "tpot_s": "mean seconds per further token; null where nothing is decoded",
     "step_s": "seconds of a decode step without prefills",
+    "token_s": "of them for each token that the step yields",
     "prefill_s": "mean seconds of a request's vision and prefill",
     "prefill_square_s2": "mean of its square, square seconds",
     "prefill_share_s": "its percentile `ServingAssumptions.share`, seconds",
@@ -65,6 +67,8 @@ NULLABLE = ("tpot_s", "user_tokens_per_s")
 WEIGHT_FORMAT = "weight_format"
 LENGTH_COLUMNS = ("decode_steps", "cached_tokens", "shared_tokens")
 LAYOUT_COLUMNS, FORMAT_COLUMNS = AXES["layout"].columns, AXES["precision"].columns
+_OF_STEPS = ("draft_tokens", "accepted_tokens")
+"""Inputs that decide how many tokens a step yields."""
 _SWEPT = ("image_features", "context_tokens", "weight_bytes", "devices", "vision_seconds",
           "prefill_seconds", "step_seconds", "refill_seconds")  # fmt: skip
 
@@ -110,7 +114,7 @@ def swept_frames(grid: Grid, more: tuple[str, ...] = ()) -> Iterator[pl.DataFram
     outputs = tuple(name for name in (*_SWEPT, *more) if name in output_names(grid.model))
     grid.check(outputs)
     held = (name for name in MEMORY_INPUTS if name in grid.model.inputs)
-    inputs = (*_varied(grid), *LENGTH_COLUMNS, *held)
+    inputs = (*_varied(grid), *LENGTH_COLUMNS, *_OF_STEPS, *held)
     frames = grid_frames(grid, (*dict.fromkeys(inputs), *outputs))
     count = grid.lengths.requests
     return _whole(frames, count) if count > CHUNK_ROWS else frames
@@ -154,7 +158,7 @@ def steady_states(
     arrays = {
         name: frame[name].to_numpy().reshape(-1, count)
         for name in frame.columns
-        if name in (*_SWEPT, *LENGTH_COLUMNS, "batch_size", "data_parallel")
+        if name in (*_SWEPT, *LENGTH_COLUMNS, *_OF_STEPS, "batch_size", "data_parallel")
     }
     engine = engine_of_candidates(grid, frame[::count], timing)
     computed = _measured(arrays, lengths, engine, serving)
@@ -225,6 +229,13 @@ def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]
             kept = [joined[count:]] if len(joined) > count else []
 
 
+def accepted_by_step(of: Mapping[str, NDArray[Any]]) -> Floats:
+    """Tokens that a step of each candidate yields, shape (N,); `of` are columns of a sweep."""
+    drafted, accepted = (np.nan_to_num(of[name][:, 0].astype(np.float64)) for name in _OF_STEPS)
+    stored: Any = accepted_tokens(drafted, accepted * A_TOKEN)  # type: ignore[arg-type] # columns
+    return np.asarray(stored / A_TOKEN)
+
+
 def _measured(
     of: dict[str, NDArray[Any]],
     lengths: Lengths,
@@ -252,7 +263,8 @@ def _measured(
     refill = of["refill_seconds"] @ weights
     with np.errstate(divide="ignore", invalid="ignore"):
         step = np.where(output > 0, (of["step_seconds"] * steps) @ weights / output, 0.0)
-        tpot = step + engine.tpot_factor * refill / output
+        token = step / accepted_by_step(of)
+        tpot = token + engine.tpot_factor * refill / output
     tpot = np.where(output > 0, tpot, np.nan)
     raw = step / engine.tpot_factor * A_SECOND
     waited = waiting(raw, refill * A_SECOND, sequences, engine) / A_SECOND  # type: ignore[arg-type]
@@ -269,6 +281,7 @@ def _measured(
         "ttft_mean_s": mean,
         "tpot_s": tpot,
         "step_s": step,
+        "token_s": token,
         "prefill_s": prefill,
         "prefill_square_s2": alone * alone @ weights,
         "prefill_share_s": longest,

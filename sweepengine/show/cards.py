@@ -17,7 +17,7 @@ from sweepengine.grid.shorthand import images_text
 from sweepengine.search.concurrency import MEETS
 from sweepengine.search.declarations import declared
 from sweepengine.search.fit import Card, Fit
-from sweepengine.search.options import EngineOptions, FitOptions
+from sweepengine.search.options import FitOptions
 from sweepengine.show.terminal import four_digits, print_table, say
 
 LENGTH_TITLES = {"prompt_tokens": "prompt tokens", "text_tokens": "text tokens",
@@ -58,6 +58,8 @@ def show_fit(fitted: Fit, named: str) -> None:
     checkpoint = f"checkpoint: {checkpoint_text(model.architecture)}"
     formats = checkpoint if options.precision == OWN else options.precision
     _say(f"{formats}; {engines_text(fitted.cards)}")
+    for note in fitted.notes:
+        _say(note)
     mean = " (a request of mean lengths)" if fitted.lengths.requests > 1 else ""
     say(f"verify{mean}: {verifying(fitted, named)}")
     if named.endswith(".json") or "/" in named:
@@ -275,9 +277,10 @@ def verifying(fitted: Fit, named: str) -> str:
     if fitted.options.precision != OWN:
         words.append(f"--precision {fitted.options.precision}")
     words += [
-        f"{field.flag} {getattr(fitted.options.engine, field.name)}"
-        for field in declared(EngineOptions)
-        if getattr(fitted.options.engine, field.name) is not None
+        f"{field.flag} {getattr(of, field.name)}"
+        for of in (fitted.options.engine, fitted.options.speculation)
+        for field in declared(type(of))
+        if getattr(of, field.name) is not None
     ]
     if card.sized:
         words.append(f"--max-num-seqs {int(card.answered['max_sequences'])}")

@@ -9,7 +9,7 @@ import polars as pl
 from sweepengine.data.devices import GIGA
 from sweepengine.data.models import Model
 from sweepengine.search.deploy import Deployment
-from sweepengine.search.engine_arguments import SERVE, UNKNOWN, Launch
+from sweepengine.search.engine_arguments import SERVE, UNKNOWN, UNKNOWN_DRAFT, Launch
 from sweepengine.search.options import DeployOptions
 from sweepengine.search.plans import FRONT_OF, precision_of
 from sweepengine.search.ranking import BASES, TIE
@@ -99,7 +99,8 @@ def _show_plans(deployment: Deployment, top: int) -> None:
         print_table(f"{TITLES[basis]}{shown}", rows, titles)
         if TIE in of_basis["standing"]:
             say("tie: within the errors of the best of its serving engine; of these the simplest "
-                "is taken: aggregated, fewer nodes, fewer formats to convert to")  # fmt: skip
+                "is taken: aggregated, fewer nodes, no draft, fewer formats to "
+                "convert to")  # fmt: skip
 
 
 def _show_best(best: Mapping[str, Any], model: Model, requests: pl.DataFrame) -> None:
@@ -155,9 +156,11 @@ def _show_launch(launch: Launch) -> None:
         say(shell_words([*named, *process.words]))
     if launch.config:
         say(f"# --config FILE, which holds {json.dumps(launch.config)}")
+    places = ((launch.checkpoint, UNKNOWN), (launch.draft, UNKNOWN_DRAFT))
+    marks = {place.note: mark for place, mark in places if not place.path}
     for note in launch.notes:
-        unknown = note == launch.checkpoint.note and not launch.checkpoint.path
-        say(f"# {UNKNOWN}: {note}" if unknown else f"# {note}")
+        mark = marks.get(note, "")
+        say(f"# {mark}: {note}" if mark else f"# {note}")
 
 
 def fronts_of(front: pl.DataFrame) -> dict[str, pl.DataFrame]:

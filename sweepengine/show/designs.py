@@ -13,6 +13,7 @@ def show_designs(answer: Designs) -> None:
         f"TPOT {targets.tpot_s * 1000:g} ms")  # fmt: skip
     say(f"cost of a device: {grid.cost}")
     basis = f"rates scale with the figures of the device: {answer.basis}"
+    basis = "\n".join([basis, *answer.assumed])
     if answer.cheapest is None or answer.best_value is None:
         say("no design of the grid meets the targets")
         say(basis)

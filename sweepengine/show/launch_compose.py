@@ -6,7 +6,7 @@ from typing import Any
 
 from sweepengine.data.errors import InputError
 from sweepengine.search.deploy import Deployment
-from sweepengine.search.engine_arguments import Launch
+from sweepengine.search.engine_arguments import UNKNOWN_DRAFT, Launch
 from sweepengine.search.servers import Server, nodes_used, placed, process_of, router_of
 from sweepengine.show.plan_texts import headline
 from sweepengine.show.yaml_text import yaml_text
@@ -19,6 +19,12 @@ def _host(server: Server, rank: int) -> str:
     """The name of a service is that of its host."""
     assert rank == 0
     return server.name
+
+
+def _with_draft(text: str, launch: Launch) -> str:
+    """A text in which a draft whose place is unknown is a variable that must be set."""
+    note = json.dumps(launch.draft.note)[1:-1]
+    return text.replace(UNKNOWN_DRAFT, f"${{{UNKNOWN_DRAFT}:?{note}}}")
 
 
 def launch_compose(deployment: Deployment, launches: Sequence[Launch]) -> str:
@@ -43,7 +49,9 @@ def launch_compose(deployment: Deployment, launches: Sequence[Launch]) -> str:
         )
     services = {server.name: _service(server) for server in servers}
     configs = {
-        f"{server.name}-config": {"content": yaml_text(server.launch.config)}
+        f"{server.name}-config": {
+            "content": _with_draft(yaml_text(server.launch.config), server.launch)
+        }
         for server in servers
         if server.launch.config
     }
@@ -78,11 +86,11 @@ def _service(server: Server) -> dict[str, Any]:
     launch, process = server.launch, process_of(server, 0, _host)
     words = list(process.words)
     model = words.index(launch.arguments[len(launch.rules["model"])])
-    volumes = [f"~/.cache/huggingface:{CACHE}"]
-    if launch.checkpoint.path.startswith("/"):
-        volumes = [f"{launch.checkpoint.path}:{launch.checkpoint.path}:ro"]
-    elif not launch.checkpoint.path:
+    volumes = [f"~/.cache/huggingface:{CACHE}"] if launch.downloads else []
+    volumes += [f"{folder}:{folder}:ro" for folder in launch.folders]
+    if not launch.checkpoint.path:
         words[model] = "${MODEL:?" + json.dumps(launch.checkpoint.note)[1:-1] + "}"
+    words = [_with_draft(word, launch) for word in words]
     reserved = {"driver": "nvidia", "device_ids": [f"{n}" for n in server.devices_a_node],
                 "capabilities": ["gpu"]}  # fmt: skip
     service: dict[str, Any] = {

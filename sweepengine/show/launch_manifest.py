@@ -8,7 +8,14 @@ from typing import Any, Final
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import shipped_table
 from sweepengine.search.deploy import Deployment
-from sweepengine.search.engine_arguments import SERVE, UNKNOWN, Launch, of_role, read_rows
+from sweepengine.search.engine_arguments import (
+    SERVE,
+    UNKNOWN,
+    UNKNOWN_DRAFT,
+    Launch,
+    added_rows,
+    read_rows,
+)
 from sweepengine.search.servers import FIRST_PORTS
 from sweepengine.show.plan_texts import headline
 from sweepengine.show.yaml_text import yaml_text
@@ -29,13 +36,18 @@ def launch_manifest(deployment: Deployment, launches: Sequence[Launch]) -> str:
     Raises
     ------
     InputError
-        When it is not known where the checkpoint is.
+        When it is not known where the checkpoint is, or that of the draft.
     """
     first = launches[0]
     if not first.checkpoint.path:
         raise InputError(
             f"deploy: --manifest: {UNKNOWN}: expected {first.checkpoint.note}; a folder with "
             "config.json and weights is a checkpoint"
+        )
+    if first.draft_unknown:
+        raise InputError(
+            f"deploy: --manifest: {UNKNOWN_DRAFT}: expected {first.draft.note}: --script takes it "
+            "from the environment"
         )
     name = re.sub(r"[^a-z0-9]+", "-", f"{deployment.model.name}-{first.engine}".lower()).strip("-")
     image = DYNAMO[first.engine]["image"]
@@ -73,11 +85,11 @@ def _component(launch: Launch) -> dict[str, Any]:
         "resources": {"limits": {GPU: f"{launch.devices // nodes}"}},
     }
     pod: dict[str, Any] = {"containers": [container]}
-    path = launch.checkpoint.path
-    if path.startswith("/"):
-        container["volumeMounts"] = [{"name": "checkpoint", "mountPath": path}]
-        pod["volumes"] = [{"name": "checkpoint", "hostPath": {"path": path}}]
-    else:
+    if launch.folders:
+        named = list(zip(("checkpoint", "draft"), launch.folders, strict=False))
+        container["volumeMounts"] = [{"name": name, "mountPath": path} for name, path in named]
+        pod["volumes"] = [{"name": name, "hostPath": {"path": path}} for name, path in named]
+    if launch.downloads:
         container["envFrom"] = [{"secretRef": {"name": DYNAMO["secret"]}}]
     component: dict[str, Any] = {
         "name": "worker" if launch.role == SERVE else launch.role,
@@ -93,7 +105,7 @@ def _component(launch: Launch) -> dict[str, Any]:
 def worker_arguments(launch: Launch) -> list[str]:
     """Arguments of Dynamo's worker; ports are those of a pod's only server."""
     rules, engine = DYNAMO[launch.engine], launch.rules
-    own = of_role(engine, launch.role)
+    own = added_rows(engine, launch.role, launch.settings)
     if "arguments" in rules:
         rows = [*rules["arguments"], *(row for row in own if "key" in row)]
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sweepengine.data.errors import printable
 from sweepengine.search.deploy import Deployment
-from sweepengine.search.engine_arguments import Launch
+from sweepengine.search.engine_arguments import UNKNOWN_DRAFT, Launch
 from sweepengine.search.servers import (
     ROUTER_PORT,
     Process,
@@ -35,10 +35,17 @@ def _with_hosts(text: str) -> str:
     return re.sub("@HOST([0-9]+)@", r"${HOSTS[\1]}", text)
 
 
+def _with_draft(quoted: str) -> str:
+    """A quoted word in which a draft whose place is unknown is a variable of the script."""
+    inside = f"'\"${UNKNOWN_DRAFT}\"'"
+    return quoted.replace(UNKNOWN_DRAFT, inside if quoted[0] == "'" else f'"${UNKNOWN_DRAFT}"')
+
+
 def _shell(words: Sequence[str], model: str) -> str:
-    """A command line in which hosts and the model are variables."""
+    """A command line in which hosts, the model and an unknown draft are variables."""
     return " ".join(
-        '"$MODEL"' if word == model else _with_hosts(shlex.quote(word)) for word in words
+        '"$MODEL"' if word == model else _with_draft(_with_hosts(shlex.quote(word)))
+        for word in words
     )
 
 
@@ -65,12 +72,14 @@ def launch_script(deployment: Deployment, launches: Sequence[Launch]) -> str:
     path = f":-{shlex.quote(model)}"
     if not first.checkpoint.path:
         path = f":?{shlex.quote(f'expected {printable(first.checkpoint.note)}')}"
+    draft = f":?{shlex.quote(f'expected {printable(first.draft.note)}')}"
     lines = [
         "#!/usr/bin/env bash",
         *(f"# {line}" for line in headline(deployment, launches)),
         *(f"# {line}" for line in _usage(servers, nodes)),
         "set -euo pipefail",
         f"MODEL=${{MODEL{path}}}",
+        *([f"{UNKNOWN_DRAFT}=${{{UNKNOWN_DRAFT}{draft}}}"] if first.draft_unknown else []),
         "read -ra HOSTS <<< \"${HOSTS:-127.0.0.1}\"",
         "NODE=${NODE:-0}",
         f'[ "${{#HOSTS[@]}}" -eq {nodes} ] || {{ echo "expected HOSTS of {nodes} nodes" >&2; '
@@ -127,6 +136,6 @@ def _started(server: Server, process: Process, model: str) -> list[str]:
 
 
 def _file(name: str, text: str) -> list[str]:
-    """Lines that write a configuration file, whose hosts are variables."""
-    text = _with_hosts(text)
+    """Lines that write a configuration file, whose hosts and unknown draft are variables."""
+    text = _with_hosts(text).replace(UNKNOWN_DRAFT, f"${UNKNOWN_DRAFT}")
     return [f'    cat > "$FILES/{name}.yaml" <<END', *text.rstrip("\n").split("\n"), "END"]

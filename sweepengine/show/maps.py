@@ -45,6 +45,8 @@ def show_maps(maps: Maps) -> None:
         say()
         say(picture(panel))
         say(panel.basis)
+    for note in maps.notes:
+        say(note)
 
 
 def picture(panel: LimitsMap) -> str:

@@ -6,6 +6,7 @@ import altair as alt
 import polars as pl
 
 from sweepengine.costs.timeline import BOUNDS, OperatorTime, Timeline
+from sweepengine.costs.titles import PHASES_OF_STEPS
 from sweepengine.data.devices import TERA
 from sweepengine.show.look import (
     BLUE,
@@ -82,7 +83,7 @@ def operators_bars(times: Timeline) -> alt.TopLevelMixin:
     panels = []
     for stage in dict.fromkeys(time.stage for time in times.operators):
         of_stage = [time for time in times.operators if time.stage == stage]
-        rows = bars_of(of_stage, max(times.steps, 1) if stage == "decode" else 1)
+        rows = bars_of(of_stage, max(times.steps, 1) if stage in PHASES_OF_STEPS else 1)
         base = alt.Chart(rows).encode(
             y=alt.Y("operator:N", sort=None, title=None, axis=LABELS),
             x=alt.X("ms:Q", title=None, axis=alt.Axis(gridOpacity=0.4)),
@@ -98,7 +99,7 @@ def operators_bars(times: Timeline) -> alt.TopLevelMixin:
             text=alt.Text("ms:Q", format=".3~g")
         )
         total = figure(float(rows["ms"].sum()))
-        unit = "step" if stage == "decode" else "request" if times.continuous else "batch"
+        unit = "step" if stage in PHASES_OF_STEPS else "request" if times.continuous else "batch"
         title = alt.TitleParams(f"{stage}: {total} ms per {unit}", fontSize=12, anchor="start")
         panel = alt.layer(bars, text).properties(width=WIDTH - 130, height=16 * rows.height)
         panels.append(panel.properties(title=title, name=stage))
@@ -106,7 +107,7 @@ def operators_bars(times: Timeline) -> alt.TopLevelMixin:
     return styled(drawn, "Time by operator, ms", times.place.device.name)
 
 
-def bars_of(operators: Sequence[OperatorTime], passes: int) -> pl.DataFrame:
+def bars_of(operators: Sequence[OperatorTime], passes: float) -> pl.DataFrame:
     """Return the longest operators, and the others as one; milliseconds per pass."""
     by_name: dict[str, list[OperatorTime]] = {}
     for time in sorted(operators, key=lambda time: -time.seconds):

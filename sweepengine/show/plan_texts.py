@@ -18,14 +18,17 @@ def counted(number: int, what: str) -> str:
 
 def arrangement(plan: Mapping[str, Any]) -> str:
     """Describe the replicas or workers of a plan."""
+    drafted = plan["draft_tokens"]
+    speculation = f", {drafted} drafted by {plan['draft']}" if drafted else ""
     if plan["mode"] == DISAGGREGATED:
         on = plan["prefill_device"]
         where = f" on {on}" if on != plan["device"] else ""
         return (
             f"{plan['prefill_groups']} x {plan['prefill_layout']} prefill{where}, "
             f"{plan['replicas']} x {plan['layout']} decode at batch {plan['batch_size']}"
+            f"{speculation}"
         )
-    return f"{plan['replicas']} x {plan['layout']}, batch {plan['batch_size']}"
+    return f"{plan['replicas']} x {plan['layout']}, batch {plan['batch_size']}{speculation}"
 
 
 def devices_text(plan: Mapping[str, Any]) -> str:

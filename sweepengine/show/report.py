@@ -251,6 +251,7 @@ def _page(
         for section in sections
         if not section.tables
     ]
+    notes += [f"{s.source.name}: {text}." for s in sections for text in s.source.assumed]
     if pair is not None:
         tables = [*accountings_tables(pair), *tables]
     names = ", ".join(dict.fromkeys(section.source.model for section in sections))

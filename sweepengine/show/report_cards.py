@@ -138,7 +138,7 @@ def _meets(verdict: Verdict) -> Card:
     title = f"Within {goal}" + (" (assumed: the grid has no targets)" if verdict.assumed else "")
     if verdict.problem:
         return Card(title, [("", verdict.problem)])
-    notes = "; ".join(dict.fromkeys(answer.basis for answer in answers))
+    notes = "; ".join(dict.fromkeys(note for a in answers for note in (a.basis, *a.assumed)))
     ordered = sorted(answers, key=lambda answer: -((answer.best or {}).get(RATE) or 0.0))
     return Card(title, [], notes, VERDICT_COLUMNS, [_answer_row(answer) for answer in ordered])
 

@@ -21,6 +21,7 @@ SIDE = 380
 EVIDENCE, WHEEL = "evidence", "wheel"
 """Names of the charts of runs; the second is a collection."""
 BANDS = (0.9, 0.5)
+INCLUDED = ", disaggregated and speculative ones included"
 DIGITS = 3
 """Significant digits of times, which keep files small."""
 
@@ -48,10 +49,7 @@ def _evidence(runs: Sequence["JudgedRun"]) -> alt.TopLevelMixin:
     shown = [title for title in COLLECTIONS.values() if title in set(frame["group"])]
     panels = [_panel(frame.filter(time=what.upper()), what.upper(), shown, BANDS)
               for what in TIMES]  # fmt: skip
-    note = (
-        f"{len(runs):,} held-out runs, disaggregated ones included; dashed: equal; "
-        "bands: half and 90 % of the runs"
-    )
+    note = f"{len(runs):,} held-out runs{INCLUDED}; dashed: equal; bands: half and 90 % of the runs"
     drawn = alt.HConcatChart(hconcat=panels)
     return styled(drawn, f"Predicted against measured: {_medians(frame)}", note)
 
@@ -98,7 +96,7 @@ def _scatter(collection: str, runs: Sequence["JudgedRun"]) -> alt.TopLevelMixin:
     engines = list(ENGINE_TITLES.values())
     panels = [_panel(frame.filter(time=what.upper()), what.upper(), engines) for what in TIMES]
     drawn = alt.HConcatChart(hconcat=panels)
-    note = f"{len(runs):,} held-out runs, disaggregated ones included; dashed: equal"
+    note = f"{len(runs):,} held-out runs{INCLUDED}; dashed: equal"
     return styled(drawn, f"{COLLECTIONS[collection]}: {_medians(frame)}", note)
 
 

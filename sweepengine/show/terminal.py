@@ -194,8 +194,8 @@ def show_answers(
         for answer in answers
         if (price := answer.usd_per_million_tokens) is not None
     ]
-    for answer in answers:
-        say(answer.basis)
+    for note in dict.fromkeys(note for a in answers for note in (a.basis, *a.assumed)):
+        say(note)
     if priced:
         price, name = min(priced)
         say(f"cheapest: {name}, {price:.4f} USD per million tokens")
@@ -251,6 +251,8 @@ def point_text(point: dict[str, object]) -> str:
         texts.append(f"weights {point['weight_format']}, GEMMs {point['activation_format']}")
     if point.get("cache_format", "bf16") != "bf16":
         texts.append(f"KV cache {point['cache_format']}")
+    if point.get("draft_tokens"):
+        texts.append(f"{point['draft_tokens']} drafted by {point.get('draft', 'mtp')}")
     texts += [
         f"{value:,g} {unit}"
         for column, unit in (("device_tensor_tflops", "TFLOP/s"), ("device_bandwidth_gbs", "GB/s"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sweepengine.costs.titles import PHASES_OF_STEPS
 from sweepengine.show.terminal import four_digits, print_table, say
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def limits_text(parts: "TimeParts") -> str:
 
 def show_timeline(times: "Timeline") -> None:
     """Print microseconds of each operator in a pass, its bound, and its share of the peak."""
-    passes = {"decode": max(times.steps, 1)}
-    names = {"decode": "step"}
+    passes = dict.fromkeys(PHASES_OF_STEPS, max(times.steps, 1))
+    names = {"decode": "step", "draft": "draft of a step"}
     rows = [
         (
             ": ".join(filter(None, (names.get(time.stage, time.stage), time.group))),

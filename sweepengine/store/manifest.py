@@ -78,10 +78,14 @@ class Manifest(BaseModel):
     """Devices of the times."""
     device_data: tuple[dict[str, Any], ...] = ()
     """Content of their files, in the same order; earlier versions name shipped devices alone."""
+    drafts: tuple[dict[str, Any], ...] = ()
+    """Content of the files of models that draft for it."""
     times: str = ""
     """One of `speeds.TIMES`; empty: silicon where a device has rates."""
     bases: tuple[Text, ...] = ()
     """Sources of the times, and their expected errors."""
+    assumed: tuple[Text, ...] = ()
+    """What points assume of tokens that drafts have accepted."""
     error_ranges: dict[Text, tuple[float | None, ...]] = {}
     """By `error_class` of its points: factors that make `columns.RANGES` of times."""
     complete: Annotated[bool, Field(strict=True)]

@@ -208,9 +208,11 @@ def _manifest(grid: Grid, points: int) -> Manifest:
         targets=grid.targets,
         report=grid.report,
         devices=grid.model.device_names,
+        drafts=tuple(draft.data for draft in grid.model.drafts),
         device_data=tuple(device.data for device in grid.model.devices),
         times=grid.model.times,
         bases=grid.bases,
+        assumed=grid.assumed,
         error_ranges=factors_of_axes(grid.model, grid.axes) if grid.model.devices else {},
         complete=False,
     )

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
 from sweepengine.data.outputs import write_text
-from sweepengine.formulas.architecture import Architecture, Checkpoint
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.validation.configs import Comparison, measure
 from sweepengine.validation.counters import Figure
 from sweepengine.validation.measured_operators import silicon_folder

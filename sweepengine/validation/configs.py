@@ -27,13 +27,15 @@ from sweepengine.data.configs import PARTS, families
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
-from sweepengine.formulas.architecture import EAGER, Architecture, Checkpoint
+from sweepengine.formulas.architecture import EAGER, Architecture
 from sweepengine.formulas.attention import cached_values
 from sweepengine.formulas.cached import token_quarters
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import NO_IMAGE
-from sweepengine.grid.plain import image_of_sizes, point_columns
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.plain import image_of_sizes
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor

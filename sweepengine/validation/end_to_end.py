@@ -9,7 +9,8 @@ from sweepengine.data.models import Model
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.published import own_heads
-from sweepengine.grid.plain import point_columns, step_figures
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.plain import step_figures
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.references import (
     DecoderReference,

@@ -21,6 +21,7 @@ from sweepengine.data.error_classes import (
     Figures,
     Recorded,
     layout_kind,
+    mode_of,
     relaxed,
 )
 from sweepengine.grid.shorthand import read_layout
@@ -39,10 +40,9 @@ COARSE = (GENERATION, DATA_SHEET)
 
 def key_of(run: JudgedRun) -> ClassKey:
     """The class of a run, before anything is left out."""
-    modes = {"disaggregated": run.disaggregated, "speculative": run.speculative}
     key = ClassKey(
         run.basis,
-        " ".join(mode for mode, is_so in modes.items() if is_so),
+        mode_of(run.disaggregated, run.speculative),
         run.kind,
         run.engine,
         load_device(run.device).generation,

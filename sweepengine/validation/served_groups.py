@@ -8,13 +8,15 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, speeds_of, timing_target
+from sweepengine.formulas.drafts import draft_layout, draft_of
 from sweepengine.formulas.formats import FORMAT_NAMES
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.speculation import DRAFTS, MTP
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass
 from sweepengine.formulas.vision_times import vision_us
-from sweepengine.grid.checks import layout_problem
+from sweepengine.grid.layout_checks import layout_problem
 from sweepengine.grid.plain import image_of, step_figures
 from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import prefill_us, step_of
@@ -49,6 +51,10 @@ def _config(path: str, precision: str | None) -> str:
     if base in known("models"):
         return base
     raise InputError("no config for the model")
+
+
+MTP_LAYER = DRAFTS.index(MTP)
+"""Code of the model's own draft."""
 
 
 class Server(NamedTuple):
@@ -145,6 +151,32 @@ class ServedGroup(NamedTuple):
         speeds = speeds._replace(host=speeds.host._replace(step_launch=launch))
         step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), speeds)
         return step.total(tokens, output) / output
+
+    def drafted_prefill(self, tokens: int, requests: float = 1.0) -> float:
+        """As `prefill`, with the prefills of the model's MTP layer."""
+        arch, speeds = self.model.architecture, self.speeds
+        own, on = draft_of(arch, MTP_LAYER), draft_layout(arch, MTP_LAYER, self.layout)
+        passed = prefill_us(own, (0, 0), on, Pass(requests, tokens, 0, decode=0), speeds)
+        return self.prefill(tokens, requests) + passed
+
+    def speculative_step(
+        self, batch: float, tokens: int, output: int, launch: float, drafted: int
+    ) -> float:
+        """Mean time of a step that the MTP layer drafts tokens for, us.
+
+        Parameters
+        ----------
+        batch, tokens, output, launch : as `step`
+        drafted : int
+            Tokens drafted a step.
+        """
+        arch = self.model.architecture
+        speeds = self.speeds._replace(host=self.speeds.host._replace(step_launch=launch))
+        own, on = draft_of(arch, MTP_LAYER), draft_layout(arch, MTP_LAYER, self.layout)
+        verified = step_of(arch, (0, 0), self.layout, batch, speeds, tokens=1 + drafted)
+        passed = step_of(own, (0, 0), on, batch, speeds)
+        spent = verified.total(tokens + drafted, output)
+        return (spent + drafted * passed.total(tokens + drafted, output)) / output
 
 
 def group_of(server: Server, target: TimingTarget, workers: Workers) -> ServedGroup:

@@ -122,26 +122,42 @@ def read_served(path: Path | None = None) -> ReadRows:
     InputError
         When the extra `silicon` is not installed.
     """
+    rows, reasons = [], Counter[str]()
+    measurements = measurements_of(path)
+    for same in measurements:
+        if drafting_fact(same) is not None:
+            reasons[SPECULATIVE] += 1
+            continue
+        try:
+            rows.append(row_of(same))
+        except InputError as error:
+            reasons[str(error)] += 1
+    return ReadRows(rows, reasons, sum(len(same) - 1 for same in measurements))
+
+
+def measurements_of(path: Path | None) -> list[list[dict[str, Any]]]:
+    """Rows of the file by measurement."""
     table = pl.read_csv(path or shipped_tables() / FILE, infer_schema_length=None)
     measurements: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for raw in table.iter_rows(named=True):
         times = (f"{raw[f'silicon_{name}_ms']:.{DIGITS}g}" for name in ("ttft", "tpot"))
         measurements.setdefault((*times, raw["isl"], raw["osl"]), []).append(raw)
-    rows, reasons = [], Counter[str]()
-    for same in measurements.values():
-        try:
-            rows.append(_row(same))
-        except InputError as error:
-            reasons[str(error)] += 1
-    return ReadRows(rows, reasons, len(table) - len(measurements))
+    return list(measurements.values())
 
 
-def _row(same: list[dict[str, Any]]) -> ServedRow:
+def drafting_fact(same: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The fact by which a measurement of aggregated serving decodes speculatively, if any."""
+    if same[0]["mode"] != "agg":
+        return None
+    return next(
+        (fact for fact in _FACTS["speculative"] for one in same if _matches(fact, one)), None
+    )
+
+
+def row_of(same: list[dict[str, Any]]) -> ServedRow:
     """The measurement that these rows of the file are of."""
     raw = same[0]
     if raw["mode"] == "agg":
-        if any(_matches(fact, one) for fact in _FACTS["speculative"] for one in same):
-            raise InputError(SPECULATIVE)
         workers = Workers(1, _layout(raw, ""))
         return served_row(raw, workers, workers)
     return served_row(raw, *_workers(same))

@@ -36,6 +36,7 @@ from sweepengine.validation.measured_steps import STEPS_TABLE, StepCase, measure
 from sweepengine.validation.published_throughputs import Throughput, throughputs
 from sweepengine.validation.real_runs import real_rows
 from sweepengine.validation.served import Rows, as_frame, errors_by, read_rows
+from sweepengine.validation.served_speculation import speculative_runs
 from sweepengine.validation.wheel_runs import wheel_runs
 
 ERROR_TABLE = error_table()
@@ -101,14 +102,15 @@ class Silicon(NamedTuple):
 
     @property
     def known(self) -> Recorded:
-        """Errors of the held-out rows of aggregated serving, as predicted by default."""
+        """Errors of the held-out rows of aggregated serving without drafts, as by default."""
         wheel = [run for run in self.runs if run.judging and run.collection == "wheel"]
-        return recorded_of([run for run in wheel if not run.disaggregated])
+        return recorded_of([r for r in wheel if not (r.disaggregated or r.speculative)])
 
     @property
     def left_out(self) -> Recorded:
         """Errors of those of them that have a factor, with their family left out of the fit."""
-        return recorded_of([run for run in self.variants if run.basis == FAMILY])
+        own = [run for run in self.variants if run.basis == FAMILY and not run.speculative]
+        return recorded_of(own)
 
     def operators_by_kind(self) -> list[dict[str, Any]]:
         """Errors of operators by serving engine, kind and format, means over devices, %."""
@@ -228,16 +230,17 @@ def measure() -> Silicon:
 def judged(operators: list[OperatorErrors], published: list[Throughput]) -> Silicon:
     """All comparisons with measured passes and servers, beside these."""
     rows = read_rows()
-    wheel = wheel_runs(rows)
-    runs = (*wheel.runs, *real_rows())
+    wheel, speculative = wheel_runs(rows), speculative_runs()
+    runs = (*wheel.runs, *speculative.runs, *real_rows())
+    variants = (*wheel.variants, *speculative.variants)
     return Silicon(
         operators,
         measured_steps(),
         rows,
         published,
         runs,
-        wheel.variants,
-        classes_of((*runs, *wheel.variants)),
+        variants,
+        classes_of((*runs, *variants)),
         collections_of(runs),
     )
 

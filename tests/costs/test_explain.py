@@ -7,8 +7,8 @@ from sweepengine.costs.cost_lines import COUNTS
 from sweepengine.costs.explain import explain
 from sweepengine.data.models import load_model
 from sweepengine.grid.columns import PHASES
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import parse_grid
-from sweepengine.grid.plain import point_columns
 from tests.conftest import MODELS
 from tests.points import points
 

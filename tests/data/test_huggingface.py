@@ -14,10 +14,10 @@ from sweepengine.data.files import known
 from sweepengine.data.models import load_model
 from sweepengine.engine import tables
 from sweepengine.engine.compute import COMPILED, compute_arrays
-from sweepengine.formulas.architecture import Checkpoint
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.points import Point
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import parse_grid
-from sweepengine.grid.plain import point_columns
 from tests.data.configs import FIGURES, all_configs, part_of
 
 CONFIGS = all_configs()

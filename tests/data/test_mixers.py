@@ -16,7 +16,7 @@ from sweepengine.data.stated import stated
 from sweepengine.formulas.architecture import EAGER, MIXERS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.recurrent import state_values
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.counted import point_columns
 from tests.data.configs import write
 
 CHECKED = {

@@ -15,8 +15,8 @@ from sweepengine.data.models import load_model
 from sweepengine.formulas.attention import attention_core, cached_values
 from sweepengine.formulas.layers import decoder_ends
 from sweepengine.formulas.points import Point
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import parse_grid
-from sweepengine.grid.plain import point_columns
 from sweepengine.validation.decoders import READ, decoder_types, no_decoders
 from tests.data.configs import all_configs, write
 from tests.data.test_huggingface import compare

@@ -13,8 +13,8 @@ from sweepengine.engine.typed import compute_chunk
 from sweepengine.formulas.architecture import ATTENTIONS, FLASH, MIXERS
 from sweepengine.formulas.points import INPUT_NAMES, Point
 from sweepengine.grid.columns import OUTPUT_NAMES
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import parse_grid
-from sweepengine.grid.plain import point_columns
 from tests.conftest import MODELS
 from tests.points import CROPS, HEADS, points
 

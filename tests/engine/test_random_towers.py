@@ -12,7 +12,8 @@ from sweepengine.formulas.architecture import ATTENTIONS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import ImageViews, View
 from sweepengine.grid.columns import OUTPUT_NAMES
-from sweepengine.grid.plain import point_columns, vision_figures
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.plain import vision_figures
 
 TEXT = load_model("qwen3-8b").data
 RULES = [

@@ -4,8 +4,8 @@ import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.formulas.points import Point
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import load_grid
-from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
 
 STEPS = 100

@@ -5,15 +5,14 @@ from sweepengine.data.models import load_model
 from sweepengine.formulas.cost import add, scaled, total
 from sweepengine.formulas.crops import crop_views
 from sweepengine.formulas.layers import (
-    attention_peak,
     decoder_ends,
     decoder_layer,
 )
 from sweepengine.formulas.layout import share_of
-from sweepengine.formulas.phases import other_peak
+from sweepengine.formulas.phases import attention_peak, other_peak
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.reductions import activated_experts
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.counted import point_columns
 from tests.points import layer_pass, points
 
 RELEASED = load_model("deepseek-ocr-3b").architecture

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweepengine.data.models import load_model
-from sweepengine.formulas.architecture import Checkpoint, Recurrent
+from sweepengine.formulas.architecture import Recurrent
 from sweepengine.formulas.attention import projections
+from sweepengine.formulas.checkpoint import Checkpoint
 from sweepengine.formulas.formats import (
     BY_NAME,
     CACHE_FORMATS,
@@ -26,7 +27,7 @@ from sweepengine.formulas.formats import (
 )
 from sweepengine.formulas.gemms import Gemm, mlp_gemms
 from sweepengine.formulas.points import Point
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.counted import point_columns
 
 
 def weight_bytes(name, weights):

@@ -24,8 +24,8 @@ from sweepengine.formulas.layout import (
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.reductions import activated_experts
-from sweepengine.grid.checks import layout_problem
-from sweepengine.grid.plain import point_columns
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.layout_checks import layout_problem
 
 TWO = Layout(2, 1, 1, 1)
 DECODERS = ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-20b", "gemma-3-27b",

@@ -20,7 +20,8 @@ from sweepengine.formulas.operators import norm, residual_add
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.published import PUBLISHED_LAYERS
 from sweepengine.formulas.views import View
-from sweepengine.grid.plain import image_of, point_columns, vision_figures
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.plain import image_of, vision_figures
 from tests.conftest import MODELS
 
 

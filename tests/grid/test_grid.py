@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 import sweepengine as se
 from sweepengine import metrics
 from sweepengine.data.errors import InputError
+from sweepengine.grid.counted import point_columns
 from sweepengine.grid.files import load_grid, load_grids, parse_grid, shipped_grids
-from sweepengine.grid.plain import point_columns
 from sweepengine.grid.products import expand
 
 

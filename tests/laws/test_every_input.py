@@ -42,6 +42,9 @@ OTHERS = {
     "memory_share": (0.5, 0.97),
     "framework_version": ("0.8", "0.17"),
     "shared_tokens": (3, 9),
+    "draft_tokens": (1, 5),
+    "accepted_tokens": (1.0, 2.625),
+    "draft": ("mtp", "eagle"),
     "decode_context_parallel": (),  # no device times it, see below
 }
 """Values of inputs for which not every other one is valid."""
@@ -55,6 +58,8 @@ BESIDE = {
     "expert_parallel": {"data_parallel": 4},
     "attention_heads": {"key_value_heads": 2},
     "key_value_heads": {"attention_heads": 8},
+    "accepted_tokens": {"draft_tokens": 3},
+    "draft": {"draft_tokens": 2},
 }
 """What must be given with an input, or lets it matter."""
 

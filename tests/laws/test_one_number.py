@@ -7,13 +7,14 @@ import pytest
 
 import sweepengine as se
 from sweepengine.costs.device_memory import memory_on
+from sweepengine.formulas.points import DRAFT_COLUMNS
 from sweepengine.grid.files import load_grid
 from sweepengine.grid.lengths import lengths_of
 from sweepengine.query.sources import open_source
 from sweepengine.search import exploration
 from sweepengine.search.design import find_designs
 from sweepengine.search.limits_map import find_maps
-from sweepengine.search.options import LatencyTargets, MapOptions, SloOptions
+from sweepengine.search.options import LatencyTargets, MapOptions, SloOptions, SpeculationOptions
 from sweepengine.search.slo import find_answers
 from sweepengine.show.explorer import view_of
 from sweepengine.show.report_cards import cards_of
@@ -22,14 +23,22 @@ EASY = LatencyTargets(1e6, 1e6)
 SAME = {"rel": 1e-9}
 TEXT, PAGE = {"prompt": 3000, "answer": 200}, {"crops": "2x3", "answer": 300}
 IMAGE = {"image": "1024x768", "prompt": 60, "answer": 100}
+PLAIN = {}
+MTP = {"draft": "mtp", "draft_tokens": 1, "accepted_tokens": 1.85}
+EAGLE = {"draft": "eagle", "draft_tokens": 3}
+SMALL = {"draft": "llama-3.1-8b", "draft_tokens": 4, "accepted_tokens": 3.125}
 LOADS = [
-    ("llama-3.1-8b", "tp1", "checkpoint", 16, TEXT),
-    ("llama-3.1-8b", "tp2", "fp8-kv8", 64, {"prompt": 200, "answer": 900}),
-    ("gpt-oss-20b", "tp1", "checkpoint", 8, {"prompt": 9000, "answer": 50}),
-    ("qwen3-30b-a3b", "tp8-ep8", "checkpoint", 32, TEXT),
-    ("deepseek-v3", "tp8", "checkpoint", 4, TEXT),
-    ("deepseek-ocr-3b", "tp1", "checkpoint", 12, PAGE),
-    ("qwen3-vl-8b", "tp1", "checkpoint", 2, IMAGE),
+    ("llama-3.1-8b", "tp1", "checkpoint", 16, TEXT, PLAIN),
+    ("llama-3.1-8b", "tp2", "fp8-kv8", 64, {"prompt": 200, "answer": 900}, PLAIN),
+    ("llama-3.1-8b", "tp1", "fp8-kv8", 16, TEXT, EAGLE),
+    ("llama-3.1-70b", "tp8", "checkpoint", 24, TEXT, SMALL),
+    ("gpt-oss-20b", "tp1", "checkpoint", 8, {"prompt": 9000, "answer": 50}, PLAIN),
+    ("qwen3-30b-a3b", "tp8-ep8", "checkpoint", 32, TEXT, PLAIN),
+    ("deepseek-v3", "tp8", "checkpoint", 4, TEXT, PLAIN),
+    ("deepseek-v3", "tp8-ep8", "checkpoint", 4, TEXT, MTP),
+    ("deepseek-ocr-3b", "tp1", "checkpoint", 12, PAGE, PLAIN),
+    ("deepseek-ocr-3b", "tp1", "checkpoint", 12, PAGE, MTP),
+    ("qwen3-vl-8b", "tp1", "checkpoint", 2, IMAGE, PLAIN),
 ]
 PLACES = [("h100-sxm", "vllm"), ("h100-sxm", "trtllm"), ("b200", "sglang"), ("l4", "vllm"),
           ("h200", "vllm"), ("mi300x", "vllm")]  # fmt: skip
@@ -47,11 +56,22 @@ def numbers(ttft, tpot, rate):
     return pytest.approx((ttft, tpot, rate), **SAME)
 
 
-@pytest.fixture(params=POINTS, ids=lambda p: f"{p[0][0]}-{p[0][1]}-{p[0][3]}-{p[1][0]}-{p[1][1]}")
+def titled(point):
+    (name, layout, _, batch, _, draft), place = point
+    return "-".join([name, layout, f"{batch}", *place, *filter(None, [draft.get("draft")])])
+
+
+def drafting(inputs):
+    """Those of some inputs that speculative decoding has."""
+    return {name: inputs[name] for name in DRAFT_COLUMNS if name in inputs}
+
+
+@pytest.fixture(params=POINTS, ids=titled)
 def point(request):
-    (name, layout, precision, batch, load), (device, framework) = request.param
+    (name, layout, precision, batch, load, draft), (device, framework) = request.param
     model, kind = se.load_model(name), se.load_device(device)
     inputs = {"layout": layout, "precision": precision, "batch_size": batch} | named(load, model)
+    inputs |= draft
     cost = se.cost(name, device=device, framework=framework, **inputs)
     whole = cost["ttft_seconds"] + cost["decode_seconds"]
     rate = batch * load["answer"] / whole / cost["devices"]
@@ -85,7 +105,7 @@ def test_searches_and_frames_say_what_a_point_says(point, grid):
         assert scanned[name] == cost[name], name
 
     rows = se.fit(model, kind, load, layout=layout, precision=precision, framework=framework,
-                  users=batch, ttft=1e6, tpot=1e6)  # fmt: skip
+                  users=batch, ttft=1e6, tpot=1e6, **drafting(inputs))  # fmt: skip
     if cost["fits"]:
         (row,) = rows.filter(pl.col("batch_size") == batch).to_dicts()
         assert (row["ttft_s"], row["tpot_s"], row["device_tokens_per_s"]) == wanted
@@ -139,8 +159,8 @@ def test_explain_and_the_explorer_say_what_a_point_says(point, command, monkeypa
         cost[name] for name in ("kv_pool_tokens", "fits", "largest_batch")
     )
 
-    if "image" in load:
-        return  # the page offers other images
+    if "image" in load or drafting(inputs):
+        return  # the page offers other images, and no drafts
     monkeypatch.setattr(exploration, "MAP_CELLS", 100)
     monkeypatch.setattr(exploration, "FRONT_BATCHES", (1,))
     chosen = {"layout": inputs["layout"], "precision": inputs["precision"],
@@ -161,9 +181,11 @@ def test_deploy_map_and_design_say_what_a_point_says(point, grid):
     if cost["fits"]:
         plans = se.deploy(model, kind, load, layouts=[layout], precisions=[precision],
                           most_batch=batch, ttft=1e6, tpot=1e6, devices=cost["devices"],
-                          modes=["aggregated"], frameworks=[framework])  # fmt: skip
+                          modes=["aggregated"], frameworks=[framework],
+                          **drafting(inputs))  # fmt: skip
         (plan,) = plans.to_dicts()
         settings = {name: plan[name] for name in ("chunk_tokens", "max_sequences")}
+        settings |= drafting(inputs)
         own = se.cost(model, **where, **named(load, model), batch_size=plan["batch_size"],
                       **settings)  # fmt: skip
         tokens = plan["batch_size"] * load["answer"] / own["devices"]
@@ -173,12 +195,13 @@ def test_deploy_map_and_design_say_what_a_point_says(point, grid):
         assert own["fits"]
 
     fixed = {name: value for name, value in load.items() if name != "answer"}
-    options = MapOptions(EASY, "answer", 64, 4, 100, layout, precision, framework)
+    options = MapOptions(EASY, "answer", 64, 4, 100, layout, precision, framework,
+                         speculation=SpeculationOptions(**drafting(inputs)))  # fmt: skip
     lengths = lengths_of("t", model, {name: [value] for name, value in fixed.items()})
     ((panel),) = find_maps(model, [kind], lengths, options).panels
     if panel.best is not None:
         at = named(fixed | {"answer": panel.best["length"]}, model)
-        own = se.cost(model, **where, **at, batch_size=panel.best["batch_size"])
+        own = se.cost(model, **where, **at, batch_size=panel.best["batch_size"], **drafting(inputs))
         assert (panel.best["ttft_s"], panel.best["tpot_s"]) == pytest.approx(
             (own["ttft_seconds"], own["tpot_seconds"]), **SAME)  # fmt: skip
         assert own["fits"]

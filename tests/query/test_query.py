@@ -43,7 +43,7 @@ def test_dataset_answers_as_its_grid_does(command, tmp_path):
 def test_table_of_all_columns_is_turned_on_its_side(command):
     lines = command("query", "modes", "--top", "2").stdout.splitlines()
     assert lines[1].split() == ["column", "row", "1", "row", "2"]
-    assert len(lines) == 2 + 63
+    assert len(lines) == 2 + 66
 
 
 BAD = {

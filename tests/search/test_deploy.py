@@ -230,7 +230,7 @@ def test_percentiles_are_of_all_lengths_and_share_the_devices():
     assert rows["ttft_s"][-1] == pytest.approx(single["ttft_mean_s"])
     split = found_of(MIX, devices=6, modes=("disaggregated",))
     assert split.requests["ttft_s"][2] == pytest.approx(split.best["ttft_s"])
-    plan = served_plan(best, {best["layout"]: read_layout(best["layout"])})
+    plan = served_plan(best, {best["layout"]: read_layout(best["layout"])}, {})
     each = latencies(model, plan, timing_target(load_device(DEVICE)), lengths, ASSUMED)
     again = percentiles(each, lengths)
     assert again.equals(rows)

@@ -12,7 +12,8 @@ from sweepengine.formulas.deepseek_ocr import ocr_towers
 from sweepengine.formulas.ocr_parts import Encoder
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import Point
-from sweepengine.grid.plain import point_columns, vision_figures
+from sweepengine.grid.counted import point_columns
+from sweepengine.grid.plain import vision_figures
 from sweepengine.validation.counters import counted_flops, parameters
 from sweepengine.validation.references import DecoderReference, QueriedReference, VisionReference
 
