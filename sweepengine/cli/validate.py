@@ -93,12 +93,12 @@ def _silicon(page: Path | None) -> tuple[dict[str, Any], bool]:
         from sweepengine.validation.silicon import measure
     from sweepengine.show.rendering import save_chart
     from sweepengine.show.silicon import as_markdown, show_silicon
-    from sweepengine.show.silicon_chart import charts
+    from sweepengine.show.silicon_chart import charts, titles
 
     errors = measure()
     show_silicon(errors)
-    drawn = charts(errors.runs)
-    _write_page(page, as_markdown(errors, list(drawn)))
+    drawn = charts(errors)
+    _write_page(page, as_markdown(errors, titles(drawn)))
     if page is not None:
         for name, chart in drawn.items():
             save_chart(chart, page.with_name(f"{name}.svg"))

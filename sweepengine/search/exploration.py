@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sweepengine.costs.engine_starts import LoggedMemory, logged_memory, start_of
 from sweepengine.costs.time_parts import TimeParts, time_parts
 from sweepengine.costs.timeline import Timeline, timeline
 from sweepengine.data.devices import Device, load_device
@@ -13,17 +14,19 @@ from sweepengine.data.errors import InputError, printable
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import timing_target
 from sweepengine.engine.frames import cost
-from sweepengine.formulas.points import Point
+from sweepengine.formulas.points import Point, tokens_of
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, TIMES
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.layout_checks import format_problem, layout_problem
 from sweepengine.grid.lengths import Lengths, lengths_of
+from sweepengine.grid.plain import image_of
 from sweepengine.grid.points import checked_point, shown_input
 from sweepengine.grid.shorthand import read_layout, read_precision
-from sweepengine.search.fit import fewest, within_nodes
+from sweepengine.search.fit import Card, fewest, find_fit, within_nodes
+from sweepengine.search.known_errors import with_errors
 from sweepengine.search.limits_map import Maps, find_maps
-from sweepengine.search.options import EngineOptions, LatencyTargets, MapOptions
+from sweepengine.search.options import EngineOptions, FitOptions, LatencyTargets, MapOptions
 from sweepengine.search.placements import (
     group_limit,
     layouts_of,
@@ -43,10 +46,11 @@ OFFERED_PRECISIONS = ("checkpoint", "checkpoint-kv8", "bf16", "fp8", "fp8-kv8", 
                       "mxfp4", "nvfp4", "nvfp4-kv8")  # fmt: skip
 """Layouts and precisions that controls offer, where they are valid for the model."""
 OFFERED_CROPS = ("none", "1x2", "2x2", "2x3", "3x3", "3x4", "4x4", "4x5", "5x5")
-OFFERED_IMAGES = ("1024x1024", "2339x1654", "3300x2550", "1080x1920")
-"""Height x width: also a4@200dpi, letter@300dpi, a screen."""
+OFFERED_IMAGES = ("512x512", "1024x1024", "2339x1654", "3300x2550", "1080x1920", "2160x3840")
+"""Height x width: also a4@200dpi, letter@300dpi, screens."""
+OFFERED_COUNTS = ("0", "1", "2", "4", "8", "16")
 FRONT_BATCHES = tuple(1 << power for power in range(11))
-MAP_CELLS = 1_600
+MAP_CELLS = 8_100
 
 
 class Control(NamedTuple):
@@ -95,9 +99,11 @@ def controls_of(model: Model) -> list[Control]:
     if model.has["crops"]:
         controls.append(Control("crops", "crops", "2x3", OFFERED_CROPS))
     elif model.has["image"]:
-        controls.append(Control("image", "image, pixels", OFFERED_IMAGES[1], OFFERED_IMAGES))
+        controls.append(
+            Control("image", "image, height x width", OFFERED_IMAGES[2], OFFERED_IMAGES)
+        )
     if model.has_vision:
-        controls.append(Control("images", "images", "1", ("0", "1", "2", "4", "8")))
+        controls.append(Control("images", "images a request", "1", OFFERED_COUNTS))
     controls += [
         Control("prompt", "prompt, tokens", "10" if model.has_vision else "4000"),
         Control("cached", "cached prefix, tokens", "0"),
@@ -137,8 +143,16 @@ class Explored(NamedTuple):
     times: Timeline
     parts: TimeParts
     """Of its TTFT and TPOT."""
+    missed: tuple[str, ...]
+    """What keeps the point from the targets: memory, TTFT or TPOT; empty if it meets them."""
+    card: Card | None
+    """What `fit` answers for these requests in this layout; None where the controls choose what
+    `fit` does not: eager attention, other heads or static batches."""
+    logged: LoggedMemory
+    """What the serving engine's log prints when it starts."""
     front: pl.DataFrame
-    """Pareto front of batch sizes, layouts and formats that fit and meet the TTFT."""
+    """Pareto front of batch sizes, layouts and formats that fit and meet the TTFT, with the columns
+    `grid.columns.ERRORS`."""
     maps: Maps
 
 
@@ -210,6 +224,7 @@ def explore(
                    "batch_size": FRONT_BATCHES})  # fmt: skip
     rows = rows.filter(FITS, meets_ttft(targets))
     front = pareto_front(rows.with_columns(spelled_layouts(rows)))
+    front = with_errors(front, loaded, lambda _: timing)
     over = "answer" if loaded.has_vision else "prompt"
     fixed = {name: value for name, value in request.items() if name != over}
     mapped = MapOptions(targets, over, cells=MAP_CELLS, layout=layout, precision=state["precision"],
@@ -227,8 +242,49 @@ def explore(
         device_tokens_per_s=throughput,
         times=line,
         parts=time_parts(line),
+        missed=_missed(costs, targets),
+        card=_card(loaded, kind, state, lengths, layout, targets),
+        logged=_logged(loaded, kind, point, timing.framework),
         front=front,
         maps=maps,
+    )
+
+
+def _missed(costs: Mapping[str, int | float], targets: LatencyTargets) -> tuple[str, ...]:
+    """What keeps a point from the targets."""
+    checks = {
+        "memory": bool(costs["fits"]),
+        "TTFT": costs["ttft_seconds"] <= targets.ttft_s,
+        "TPOT": costs["tpot_seconds"] <= targets.tpot_s,
+    }
+    return tuple(name for name, met in checks.items() if not met)
+
+
+def _card(
+    model: Model,
+    device: Device,
+    state: Mapping[str, str],
+    lengths: Lengths,
+    layout: str,
+    targets: LatencyTargets,
+) -> Card | None:
+    """What `fit` answers, where it can be asked what the controls say."""
+    usual = {"attention": "flash", "serving": SERVING[CONTINUOUS]}
+    if model.has["heads"]:
+        usual["heads"] = "/".join(map(str, model.heads))
+    if any(state[name] != value for name, value in usual.items()):
+        return None
+    options = FitOptions(targets, layout=layout, precision=state["precision"],
+                         framework=state["framework"], times=state["times"])  # fmt: skip
+    return find_fit(model, [device], lengths, options).cards[0]
+
+
+def _logged(model: Model, device: Device, point: Point, framework: str) -> LoggedMemory:
+    """Memory at the start, with requests as long as the point's with its answer."""
+    whole = image_of(model.architecture, point)
+    tokens = tokens_of(point, whole.tokens, whole.features).context + point.decode_steps
+    return logged_memory(
+        start_of(model, device, point, {"framework": FRAMEWORKS.index(framework)}, tokens)
     )
 
 

@@ -94,7 +94,7 @@ def _rows(fitted: Fit, cards: Sequence[Card]) -> list[tuple[str, ...]]:
     """Rows of a table with a column for each card."""
     model, longest = fitted.model, int(_row(cards[0])["request_tokens"])
     rows: list[tuple[str, ...]] = [("devices", *map(_devices, cards))]
-    rows += [("within the targets?", *map(_verdict, cards))]
+    rows += [("within the targets?", *map(verdict_text, cards))]
     throughput = "pages/day" if model.has_vision else "output tokens/s"
     rows += [(throughput, *(_throughput(card, model) for card in cards))]
     rows += [("batch: TTFT, TPOT ms", *("* meets the targets" for _ in cards))]
@@ -122,7 +122,8 @@ def _rows(fitted: Fit, cards: Sequence[Card]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _verdict(card: Card) -> str:
+def verdict_text(card: Card) -> str:
+    """Say whether a replica meets the targets, and with how many requests at once."""
     found = card.verdict
     return f"yes, {found.batch:,} at once" if found.yes else f"no: {found.reason}"
 

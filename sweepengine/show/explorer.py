@@ -20,9 +20,12 @@ from sweepengine.data.devices import GIGA
 from sweepengine.data.errors import InputError, printable
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
+from sweepengine.formulas.memory import GIB
 from sweepengine.grid.points import phases_of
 from sweepengine.search.exploration import Control, Explored, controls_of, explore
-from sweepengine.show.charts import fronts_drawn
+from sweepengine.search.plans import precision_of
+from sweepengine.show.cards import verdict_text
+from sweepengine.show.charts import FRONT, fronts_drawn, labelled_front
 from sweepengine.show.map_chart import maps_chart
 from sweepengine.show.operators_chart import WIDTH, operators_bars, operators_roofline
 from sweepengine.show.rendering import render
@@ -30,20 +33,17 @@ from sweepengine.show.rendering import render
 TITLE = "What does it cost?"
 MOST_VIEWS = 5_000
 """Most views in an export."""
-FRONT_COLUMNS = (
-    "user_tokens_per_s",
-    "device_tokens_per_s",
-    "batch_size",
-    "layout",
-    "weight_format",
-)
 
 
 def view_of(answer: Explored) -> dict[str, Any]:
     """Return what a page shows of one device, for JSON."""
     model, memory, cost = answer.model, answer.memory, answer.cost
     used, fits = sum(memory[name] for name in MEMORY_TITLES), bool(cost["fits"])
+    meets = "yes" if not answer.missed else f"no: {', '.join(answer.missed)}"
     figures = [
+        ("meets", f"batch {cost_batch(answer):,} within the targets?", meets, meets),
+        *([("verdict", "a replica, within the targets?", verdict_text(answer.card),
+            verdict_text(answer.card))] if answer.card else []),
         ("ttft", "TTFT", cost["ttft_seconds"], f"{cost['ttft_seconds'] * 1000:,.4g} ms"),
         ("tpot", "TPOT", cost["tpot_seconds"], f"{cost['tpot_seconds'] * 1000:,.4g} ms"),
         ("rate", "output tokens/s/device", answer.device_tokens_per_s,
@@ -78,6 +78,7 @@ def view_of(answer: Explored) -> dict[str, Any]:
             "text": f"{used / GIGA:,.1f} of {memory['capacity'] / GIGA:,.0f} GB per device"
             + ("" if fits else ": does not fit"),
         },
+        "log": {"columns": ("as the engine's log", "value", "unit"), "rows": _log_rows(answer)},
         "counts": {"columns": ("phase", *COUNTED), "rows": counts},
         "parts": {
             "columns": ("part of", "TTFT, ms", "TPOT, ms"),
@@ -111,9 +112,32 @@ COUNTED = {
 """Columns of the table of counts: title, output column of a phase, and unit."""
 
 
+def cost_batch(answer: Explored) -> int:
+    """Return the batch size of a view."""
+    return int(answer.inputs["batch_size"])
+
+
+def _log_rows(answer: Explored) -> list[tuple[str, str, str]]:
+    """Return the memory of a device at the start of the serving engine, as its log prints it."""
+    memory = answer.logged
+    return [
+        ("model weights", f"{memory.weight_bytes / GIB:,.2f}", "GiB"),
+        ("activations of the profile run", f"{memory.activation_bytes / GIB:,.2f}", "GiB"),
+        ("CUDA graphs", f"{memory.graph_bytes / GIB:,.2f}", "GiB"),
+        ("available for the KV cache", f"{memory.pool_bytes / GIB:,.2f}", "GiB"),
+        ("KV cache size", f"{memory.pool_tokens:,}", "tokens"),
+        ("concurrency at this length", f"{memory.requests:,.2f}", "requests"),
+    ]
+
+
 def _front(answer: Explored) -> list[dict[str, Any]]:
-    rows = answer.front.select(FRONT_COLUMNS).with_columns(pl.col("weight_format").cast(pl.String))
-    return [{"device": answer.device.name} | row for row in rows.to_dicts()]
+    """Return the points of the front as `charts.fronts_drawn` takes them."""
+    if not answer.front.height:
+        return []
+    laid = [f"{plan['layout']} {precision_of(plan, answer.model)}"
+            for plan in answer.front.iter_rows(named=True)]  # fmt: skip
+    front = answer.front.with_columns(laid=pl.Series(laid))
+    return labelled_front(answer.device.name, front).to_dicts()
 
 
 def page(models: Mapping[str, str], devices: Sequence[str], start: Mapping[str, Any],
@@ -131,11 +155,9 @@ def page(models: Mapping[str, str], devices: Sequence[str], start: Mapping[str, 
     views : str
         Views made by `exported`; empty: the page asks a server.
     """
-    schema = {"device": pl.String, "user_tokens_per_s": pl.Float64,
-              "device_tokens_per_s": pl.Float64, "batch_size": pl.Int64}  # fmt: skip
     note = "Batches, layouts and formats that fit and meet the TTFT; requests join a running batch"
     front = fronts_drawn(
-        pl.DataFrame(schema=schema), [], "Pareto front: latency against throughput", note
+        pl.DataFrame(schema=FRONT), [], "Pareto front: latency against throughput", note
     ).to_dict()
     facts = {"models": models, "devices": list(devices), "start": start, "front": front,
              "exported": bool(views)}  # fmt: skip

@@ -1,5 +1,6 @@
 """Layouts and formats compared on a device: memory, what fits, and rates."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -9,7 +10,7 @@ from sweepengine.costs.device_times import times_on
 from sweepengine.data.devices import Device
 from sweepengine.data.speeds import timing_target
 from sweepengine.grid.axes import AXES
-from sweepengine.grid.shorthand import layout_text
+from sweepengine.grid.shorthand import layout_text, precision_text
 from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
 from sweepengine.show.tables import Table
@@ -29,6 +30,13 @@ def layout_name(row: dict[str, Any]) -> str:
     """Describe a layout with its formats."""
     formats = "weights {weight_format}, GEMMs {activation_format}, KV cache {cache_format}"
     return f"{layout_text(row) or 'one device'}, {formats.format(**row)}"
+
+
+def layout_label(source: Source, row: Mapping[str, Any]) -> str:
+    """Return the layout and precision of a row of inputs, as the axes spell them: "tp4 fp8-kv8"."""
+    formats = (str(row[name]) for name in PRECISION_COLUMNS)
+    precision = precision_text(source.loaded.architecture, *formats)
+    return f"{layout_text(row) or 'tp1'} {precision}"
 
 
 def layout_table(source: Source, device: Device) -> Table | None:
@@ -58,7 +66,7 @@ def layout_table(source: Source, device: Device) -> Table | None:
             Fold("rate", pl.when(fits).then(rate), "max"),
         ],
     )
-    columns = ("layout", "weights", "products", "cache", "devices", "weights, GB",
+    columns = ("layout", "weights", "GEMMs", "KV cache", "devices", "weights, GB",
                "memory, GB", f"fit {device.name}", "tokens/s/user, at most",
                "tokens/s/device, at most")  # fmt: skip
     cells = [
@@ -75,4 +83,4 @@ def layout_table(source: Source, device: Device) -> Table | None:
         for row in rows.iter_rows(named=True)
     ]
     title = f"Layouts and formats: memory and rates on {device.name}"
-    return Table("layouts", title, columns, cells, 6)
+    return Table(f"layouts-{device.name}", title, columns, cells, 6)

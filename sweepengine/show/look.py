@@ -8,17 +8,20 @@ import altair as alt
 import polars as pl
 
 from sweepengine.query.sources import Source
+from sweepengine.show.terminal import evenly
 
 WIDTH, HEIGHT = 920, 340
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, VERMILION, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#D55E00", "#555555",
 )  # fmt: skip
 """The palette of Okabe and Ito, which colour-blind readers can tell apart."""
+SERIES = (BLUE, VERMILION, GREEN, ORANGE, SKY, PINK, GREY, "#000000")
+"""Colours of lines and parts without colours of their own, in their order."""
 COLOURS = {
     "flash": BLUE, "eager": VERMILION, "eager and flash": BLUE, "measured by torch": GREEN,
     "tensor cores": BLUE, "CUDA cores": VERMILION, "vision": BLUE, "decoder": GREEN,
     "LM head": VERMILION, "after prefill": BLUE, "after decoding": VERMILION, "prefill": ORANGE,
-    "decode": VERMILION,
+    "decode": VERMILION, "sum of both": GREEN,
 }  # fmt: skip
 """Colours of curves by title."""
 PHASE_TOOLTIP = alt.Tooltip("stage:N", title="phase")
@@ -32,6 +35,8 @@ class Chart(NamedTuple):
     drawn: alt.TopLevelMixin
     stage: str = ""
     """Phase that it shows; empty: all."""
+    folded: bool = False
+    """Whether a page shows it on demand."""
 
 
 def styled(
@@ -57,6 +62,7 @@ def styled(
         view=alt.ViewConfig(stroke=None),
         axis=alt.AxisConfig(labelFontSize=11, titleFontSize=12, titleFontWeight="normal"),
         legend=alt.LegendConfig(labelFontSize=11, symbolStrokeWidth=2, symbolOpacity=1),
+        header=alt.HeaderConfig(labelFontSize=11, titleFontSize=12),
     )
     styled_chart: alt.TopLevelMixin = drawn.properties(title=shown, padding=12, config=look)
     return styled_chart
@@ -71,6 +77,11 @@ def title_of(specification: Mapping[str, Any]) -> str:
 def note_of(source: Source) -> str:
     """Name the source of a chart's points."""
     return f"Model {source.model}, grid {source.name}, {source.point_count:,} points"
+
+
+def evenly_spaced(values: pl.Series, most: int) -> pl.Series:
+    """Return at most `most` values, evenly spaced, with the first and the last."""
+    return values.gather(evenly(len(values), most))
 
 
 def figure(value: float) -> str:

@@ -1,7 +1,7 @@
 """Limits maps as charts: batch against length, coloured by the limiting factor."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,14 +9,15 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from sweepengine.data.files import known
-from sweepengine.data.models import load_model
-from sweepengine.data.stated import stated
+from sweepengine.data.devices import Device
+from sweepengine.data.errors import InputError
 from sweepengine.formulas.points import IMAGE_COLUMNS
 from sweepengine.grid.lengths import lengths_of
+from sweepengine.grid.shorthand import layout_text, precision_text
 from sweepengine.query.sources import Source
-from sweepengine.search.limits_map import MEMORY, STOPS, LimitsMap, Maps, find_maps
+from sweepengine.search.limits_map import MEMORY, SERVES, STOPS, LimitsMap, Maps, find_maps
 from sweepengine.search.options import LatencyTargets, MapOptions
+from sweepengine.show.layouts import LAYOUT_COLUMNS, PRECISION_COLUMNS
 from sweepengine.show.look import BLUE, GREY, ORANGE, PINK, Chart, figure, styled, title_of
 from sweepengine.show.maps import article
 
@@ -27,6 +28,8 @@ BANDS = 90
 PANEL_WIDTH = 420
 OVERLAP = 1.02
 MOST_CONTOURS = 6
+READ_AT = {"prompt": 4_000, "answer": 1_000}
+"""Length at which the title of a map says the largest batch, by what varies."""
 REPORT_CELLS = 10_000
 """Points of a panel of a report."""
 LENGTH_COLUMNS = (*IMAGE_COLUMNS, "text_tokens", "cached_tokens")
@@ -41,14 +44,14 @@ def maps_chart(maps: Maps, width: int = PANEL_WIDTH) -> alt.TopLevelMixin:
     """
     drawn: list[Any] = [_panel(maps, panel, width) for panel in maps.panels]
     targets = maps.options.targets
-    best = max((panel for panel in maps.panels if panel.best), key=_throughput, default=None)
-    title = f"No batch and length of {maps.model.name} meets the targets"
-    if best is not None and best.best is not None:
-        title = (
-            f"{maps.model.name}: highest throughput within targets on {best.device.name}, "
-            f"{figure(_throughput(best))} tokens/s/device at batch {best.best['batch_size']} and "
-            f"{best.best['length']:,} tokens"
-        )
+    reached = [(panel.device.name, _largest(panel, READ_AT[maps.over])) for panel in maps.panels]
+    texts = [
+        f"batch {most:,} on {name}" if most else f"no batch on {name}" for name, most in reached
+    ]
+    title = (
+        f"{maps.model.name}, {article(maps.over)} of {READ_AT[maps.over]:,} tokens: within the "
+        f"targets to about {', '.join(texts)}"
+    )
     points = sum(panel.stops.size for panel in maps.panels)
     note = (
         f"TTFT {targets.ttft_s:g} s, TPOT {targets.tpot_s * 1000:g} ms; {points:,} points; "
@@ -58,15 +61,18 @@ def maps_chart(maps: Maps, width: int = PANEL_WIDTH) -> alt.TopLevelMixin:
     return styled(joined, title, note, len(drawn) * width)
 
 
-def _throughput(panel: LimitsMap) -> float:
-    return float(panel.best["device_tokens_per_s"]) if panel.best else 0.0
+def _largest(panel: LimitsMap, length: int) -> int:
+    """Return the largest batch within the targets at the mapped length nearest to a length."""
+    column = int(np.abs(np.log(panel.lengths / length)).argmin())
+    within = panel.batches[panel.stops[:, column] == SERVES]
+    return int(within.max()) if len(within) else 0
 
 
 def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
     lengths, batches = panel.lengths, panel.batches
     x = alt.X("from:Q", title=f"tokens of {article(maps.over)}",
               scale=alt.Scale(type="log", domain=[int(lengths[0]), int(lengths[-1])], nice=False),
-              axis=alt.Axis(format="~s", grid=False, tickCount=5))  # fmt: skip
+              axis=alt.Axis(format="~s", grid=False, tickCount=5, labelOverlap=True))  # fmt: skip
     y = alt.Y("low:Q", title="batch size (B)",
               scale=alt.Scale(type="log", base=2, domain=[1, int(batches[-1])], nice=False),
               axis=alt.Axis(format=",d", grid=False))  # fmt: skip
@@ -95,7 +101,7 @@ def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
             text=pl.Series([figure(v) for v in ends["level"]], dtype=pl.String)
         )
         layers.append(
-            alt.Chart(text).mark_text(color=BLUE, fontSize=10, align="right", dx=-3, dy=9).encode(
+            alt.Chart(text).mark_text(color=BLUE, fontSize=11, align="right", dx=-3, dy=9).encode(
                 x="length:Q", y="batch:Q", text="text:N"
             )
         )  # fmt: skip
@@ -167,22 +173,40 @@ def contours(panel: LimitsMap) -> list[dict[str, float]]:
     return points
 
 
-def report_map(source: Source, devices: Sequence[str]) -> Chart | None:
-    """Draw the map of a source with both targets, for requests like its first point.
+def report_map(
+    source: Source, point: Mapping[str, Any], devices: Sequence[Device], targets: LatencyTargets
+) -> Chart | None:
+    """Draw the map of a source for requests like a point of it, in its layout and formats.
 
-    None if a target is missing, the model is not shipped, or its accounting adds activations up
-    over layers, which no device would hold.
+    Parameters
+    ----------
+    source : Source
+    point : mapping
+        All inputs of the point.
+    devices : sequence of Device
+    targets : LatencyTargets
+
+    Returns
+    -------
+    Chart or None
+        None where no device can run the point: its layout needs links.
     """
-    targets, model = source.targets, source.loaded
-    if targets.ttft_s is None or targets.tpot_s is None or source.model not in known("models"):
+    model = source.loaded
+    drawn_over = "answer" if model.has_vision else "prompt"
+    fixed = (*LENGTH_COLUMNS, *(() if model.has_vision else ("decode_steps",)))
+    names = [name for name in fixed if name in source.inputs]
+    lengths = lengths_of(source.place, model, {name: [point[name]] for name in names})
+    laid = {name: point[name] for name in (*LAYOUT_COLUMNS, *PRECISION_COLUMNS)}
+    layout, precision = (
+        layout_text(laid) or "tp1",
+        precision_text(model.architecture, *(str(laid[name]) for name in PRECISION_COLUMNS)),
+    )
+    options = MapOptions(
+        targets, drawn_over, cells=REPORT_CELLS, layout=layout, precision=precision
+    )
+    try:
+        maps = find_maps(model, devices, lengths, options)
+    except InputError:
         return None
-    if model.architecture.convention.sums_activations:
-        return None
-    if stated(load_model(source.model)) != stated(model):
-        return None
-    names = [name for name in LENGTH_COLUMNS if name in source.inputs]
-    first = source.points.select(names).head(1).pipe(source.collected).to_dict(as_series=False)
-    lengths = lengths_of(source.place, model, first)
-    options = MapOptions(LatencyTargets(targets.ttft_s, targets.tpot_s), cells=REPORT_CELLS)
-    drawn = maps_chart(find_maps(model, devices, lengths, options))
-    return Chart("limits", title_of(drawn.to_dict()), drawn)
+    drawn = maps_chart(maps)
+    return Chart("limits", title_of(drawn.to_dict()), drawn, "times")

@@ -304,9 +304,8 @@ def _page(comparison: ModelComparison, chart: Chart, tables: Sequence[Table]) ->
     return render(
         "report.html",
         charts=[(chart.name, chart.drawn.to_dict())],
-        titles={chart.name: chart.title},
         cards=cards,
-        stages=[("model", f"FLOPs of a {unit_of(comparison)}", [chart.name])],
+        stages=[("model", f"FLOPs of a {unit_of(comparison)}", [chart], [])],
         title=_title(comparison),
         description=comparison.sources[0].description,
         tables=tables,

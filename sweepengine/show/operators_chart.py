@@ -53,7 +53,7 @@ def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
             for x in (low, peak / device.bytes_per_s, high)
         ]
     )
-    x = alt.X("intensity:Q", title="FLOP/byte", axis=alt.Axis(format="~s", gridOpacity=0.4),
+    x = alt.X("intensity:Q", title="FLOP/byte", axis=alt.Axis(format=",~g", gridOpacity=0.4),
               scale=alt.Scale(type="log", domain=[low, high], nice=False))  # fmt: skip
     y = alt.Y("rate:Q", title="TFLOP/s", axis=alt.Axis(format=",~g", gridOpacity=0.4),
               scale=alt.Scale(type="log"))  # fmt: skip
@@ -61,7 +61,7 @@ def operators_roofline(times: Timeline) -> alt.TopLevelMixin:
         x=x, y=y, detail="peak:N"
     )  # fmt: skip
     names = alt.Chart(roofs.filter(pl.col("intensity") == high)).mark_text(
-        align="right", dy=-6, fontSize=10, color=GREY
+        align="right", dy=-6, fontSize=11, color=GREY
     ).encode(x="intensity:Q", y="rate:Q", text="peak:N")  # fmt: skip
     stages = list(dict.fromkeys(dots["stage"]))
     marks = alt.Chart(dots).mark_point(filled=True, opacity=0.8).encode(
@@ -95,14 +95,14 @@ def operators_bars(times: Timeline) -> alt.TopLevelMixin:
             tooltip=["operator", alt.Tooltip("ms:Q", format=".4~g"),
                      alt.Tooltip("share:Q", format=".1%"), "bound"],
         )  # fmt: skip
-        text = base.mark_text(align="left", dx=3, fontSize=10, color=GREY).encode(
+        text = base.mark_text(align="left", dx=3, fontSize=11, color=GREY).encode(
             text=alt.Text("ms:Q", format=".3~g")
         )
         total = figure(float(rows["ms"].sum()))
         unit = "step" if stage in PHASES_OF_STEPS else "request" if times.continuous else "batch"
         title = alt.TitleParams(f"{stage}: {total} ms per {unit}", fontSize=12, anchor="start")
         panel = alt.layer(bars, text).properties(width=WIDTH - 130, height=16 * rows.height)
-        panels.append(panel.properties(title=title))
+        panels.append(panel.properties(title=title, name=stage))
     drawn = alt.VConcatChart(vconcat=panels).resolve_scale(color="shared")
     return styled(drawn, "Time by operator, ms", times.place.device.name)
 

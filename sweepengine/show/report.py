@@ -4,29 +4,23 @@ import platform
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import altair as alt
 import polars as pl
 
-from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
+from sweepengine.data.files import read_toml
 from sweepengine.data.machine import TO_DRAW, require_addresses
-from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
 from sweepengine.data.outputs import KINDS, OutputFolder, file_stem
 from sweepengine.engine import progress
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.query.sources import Source, open_source
-from sweepengine.show.charts import heat_map, parameters_chart, weight_traffic_chart
-from sweepengine.show.curves import chart_frame, line_chart
-from sweepengine.show.layouts import layout_table
 from sweepengine.show.look import Chart
-from sweepengine.show.map_chart import report_map
-from sweepengine.show.plans import plans
 from sweepengine.show.rendering import drawn, render
-from sweepengine.show.report_cards import Card, cards_of
-from sweepengine.show.roofline_chart import roofline_chart
+from sweepengine.show.report_cards import Card
+from sweepengine.show.report_sections import Section, section_of
 from sweepengine.show.side_by_side import (
     Accountings,
     accountings_page,
@@ -36,23 +30,21 @@ from sweepengine.show.side_by_side import (
 from sweepengine.show.tables import (
     MOST_ROWS,
     Comparison,
-    Table,
     compare,
     csv_text,
     markdown,
     markdown_text,
-    stage_tables,
 )
 
 METHOD = (
     ("FLOPs", "A multiply-add is 2 FLOPs. Tensor cores run GEMMs and convolutions, CUDA cores "
      "element-wise work and reductions. Counts are exact integers; 1 TFLOP is 1e12 FLOPs."),
     ("Activation I/O", "Values that layers read and write, times 2 bytes; values inside fused "
-     "layers are not counted. 1 Tb is 1e12 bits."),
-    ("Arithmetic intensity", "Tensor and CUDA FLOPs per bit moved. Bits are those of activations, "
-     "and of weights and KV cache if the model's accounting counts them."),
+     "layers are not counted. 1 TB is 1e12 bytes, 1 Tb 1e12 bits, as published figures have it."),
+    ("Arithmetic intensity", "Tensor and CUDA FLOPs per byte moved, or per bit where published. "
+     "Moved are activations, and weights and KV cache if the model's accounting counts them."),
     ("Activation memory", "The peak of activations alive at once; in the published accounting, "
-     "their sum over layers. 1 GiB is 2^30 bytes."),
+     "their sum over layers. 1 GB is 1e9 bytes; 1 GiB, in published figures, 2^30 bytes."),
     ("Phases", "Vision is SAM, CLIP and projector over the global view and all tiles. Prefill is "
      "decoder and head over the context. Decode is the sum over all K steps."),
     ("Required TFLOP/s", "Vision + prefill FLOPs / TTFT; decode FLOPs / K / TPOT."),
@@ -62,21 +54,14 @@ METHOD = (
     ("Measured by torch", "FLOPs that torch counts in modules of transformers with the shapes of "
      "the released model; `sweepengine validate` repeats the measurement."),
 )  # fmt: skip
-ROOFLINE_DEVICE = "h100-sxm"
-MAP_DEVICES = ("a100-40gb", ROOFLINE_DEVICE)
-"""Devices of the limits map."""
+MOST_OPEN = 20
+"""Most charts that a page shows at once; the others are drawn on demand."""
+NOTES = "notes.toml"
+"""File of a reference with a sentence for charts, by name."""
 
 
-class Section(NamedTuple):
-    """Charts, tables and cards of one source."""
-
-    source: Source
-    charts: list[Chart]
-    tables: list[Table]
-    cards: list[Card]
-
-
-STAGES = {"vision": "Vision", "prefill": "Prefill", "decode": "Decode", "": "Model and devices"}
+STAGES = {"times": "Times and throughput", "vision": "Vision", "prefill": "Prefill",
+          "decode": "Decode", "": "Model and devices"}  # fmt: skip
 """Headings of the charts of a page, by phase."""
 
 
@@ -98,9 +83,11 @@ def write_report(
     out : Path
         Directory; created if missing.
     reference : Path, optional
-        Directory of published tables to compare with, ``NAME.csv`` for each table.
+        Directory of published tables to compare with, ``NAME.csv`` for each table. A file
+        `NOTES` in it may have a sentence for charts, by their names.
     against : str, optional
-        Another accounting of the model, to compare with that of the first source.
+        Another accounting of the model, to compare with that of the first source. Its FLOPs are
+        drawn in the charts of FLOPs.
 
     Returns
     -------
@@ -123,7 +110,8 @@ def write_report(
             f"most {MOST_ROWS:,}, as larger grids have no tables"
         )
     other = None if against is None else load_model(against)
-    sections = _named([_section(source) for source in sources])
+    notes = {} if reference is None else _notes(reference / NOTES)
+    sections = _named([section_of(source, other, notes) for source in sources])
     tables = [table for section in sections for table in section.tables]
     compared = [compare(table, reference) for table in tables] if reference else []
     pair = None if other is None else compare_accountings(sections[0].source, other)
@@ -149,31 +137,12 @@ def write_report(
     return compared
 
 
-def _section(source: Source) -> Section:
-    model = source.loaded
-    chosen = plans(source, model)
-    frame = chart_frame(source, chosen)
-    measured = measured_stages()
-    device = load_device(ROOFLINE_DEVICE)
-    charts = [line_chart(plan, frame, measured, source) for plan in chosen]
-    roofs = [load_device(name) for name in ("b200", ROOFLINE_DEVICE, "mi300x", "a100-80gb",
-                                            "l40s", "rtx-5090", "h20")]  # fmt: skip
-    charts += [
-        parameters_chart(source, model),
-        roofline_chart(source, roofs, device),
-        weight_traffic_chart(source, model),
-        heat_map(source, device),
-        report_map(source, MAP_DEVICES),
-    ]
-    cards = cards_of(source, [load_device(name) for name in MAP_DEVICES], device)
-    layouts = layout_table(source, device)
-    tables = [] if layouts is None else [layouts]
-    if source.point_count <= MOST_ROWS:
-        points = source.points.pipe(source.collected)
-        for stage in source.stages:
-            ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
-            tables += stage_tables(points, stage, ttft, tpot)
-    return Section(source, [chart for chart in charts if chart is not None], tables, cards)
+def _arranged(sections: list[Section]) -> list[Chart]:
+    """Return all charts in the order of a page; those beyond `MOST_OPEN` are folded."""
+    charts = [chart for section in sections for chart in section.charts]
+    charts.sort(key=lambda chart: (list(STAGES).index(chart.stage), chart.folded))
+    shown = count()
+    return [chart._replace(folded=chart.folded or next(shown) >= MOST_OPEN) for chart in charts]
 
 
 def _named(sections: list[Section]) -> list[Section]:
@@ -193,13 +162,16 @@ def _named(sections: list[Section]) -> list[Section]:
         return chosen
 
     renamed = []
+    several = len({source.grid_hash for source, *_ in sections}) > 1
     for source, charts, tables, cards in sections:
+        if several:
+            cards = [card._replace(title=f"{source.name}: {card.title}") for card in cards]
         kept = []
         again = ("cards", source.grid_hash) in shown
         shown.add(("cards", source.grid_hash))
         for chart in charts:
-            of = {"parameters": source.model, "roofline": source.grid_hash,
-                  "limits": source.model}.get(chart.name)  # fmt: skip
+            of = {"parameters": source.model, "weights_by_phase": source.model,
+                  "roofline": source.grid_hash, "limits": source.model}.get(chart.name)  # fmt: skip
             if of is None or (chart.name, of) not in shown:
                 shown.add((chart.name, of or ""))
                 kept.append(chart._replace(name=distinct("chart ", chart.name, source)))
@@ -208,6 +180,17 @@ def _named(sections: list[Section]) -> list[Section]:
         ]
         renamed.append(Section(source, kept, own_tables, [] if again else cards))
     return renamed
+
+
+def _notes(path: Path) -> dict[str, str]:
+    """Return sentences by name of the chart; none without the file."""
+    if not path.exists():
+        return {}
+    notes = read_toml(path)
+    wrong = next((name for name, text in notes.items() if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise InputError(f"{path}: {wrong}: expected a text")
+    return notes
 
 
 def _sentence(text: str) -> str:
@@ -275,16 +258,24 @@ def _page(
     if pair is not None:
         tables = [*accountings_tables(pair), *tables]
     names = ", ".join(dict.fromkeys(section.source.model for section in sections))
+    charts = _arranged(sections)
+    headed = [(stage, heading, [c for c in charts if c.stage == stage])
+              for stage, heading in STAGES.items()]  # fmt: skip
+    facts = [
+        (s.source.name, s.source.grid_hash, s.source.model, f"{s.source.point_count:,}",
+         s.source.engine_version, f"{SCHEMA_VERSION}", platform.python_version(), pl.__version__,
+         alt.__version__)
+        for s in sections
+    ]  # fmt: skip
     return render(
         "report.html",
         charts=list(specifications.items()),
-        titles={c.name: c.title for section in sections for c in section.charts},
-        cards=[card for section in sections for card in section.cards],
+        cards=[*_equal_cells(compared), *(card for section in sections for card in section.cards)],
         stages=[
-            (stage or "model", heading, names_of_stage)
-            for stage, heading in STAGES.items()
-            if (names_of_stage := [c.name for section in sections for c in section.charts
-                          if c.stage == stage])
+            (stage or "model", heading, [c for c in of_stage if not c.folded],
+             [c for c in of_stage if c.folded])
+            for stage, heading, of_stage in headed
+            if of_stage
         ],
         title=f"What {names} costs",
         description=" ".join(dict.fromkeys(_sentence(s.source.description) for s in sections)),
@@ -292,12 +283,21 @@ def _page(
         notes=notes,
         comparison=[(c.name, c.equal, c.different) for c in compared],
         method=METHOD,
-        provenance_columns=("grid", "grid hash", "model", "points", "sweepengine",
-                            "schema", "Python", "polars", "altair"),
-        provenance=[
-            (s.source.name, s.source.grid_hash, s.source.model, f"{s.source.point_count:,}",
-             s.source.engine_version, SCHEMA_VERSION, platform.python_version(), pl.__version__,
-             alt.__version__)
-            for s in sections
-        ],
+        provenance_columns=("of", *(f"grid {i + 1}" for i in range(len(sections)))),
+        provenance=list(zip(PROVENANCE, *facts, strict=True)),
     )  # fmt: skip
+
+
+PROVENANCE = ("grid", "grid hash", "model", "points", "sweepengine", "schema", "Python", "polars",
+              "altair")  # fmt: skip
+
+
+def _equal_cells(compared: list[Comparison]) -> list[Card]:
+    """Return the card of the published tables, if there is a comparison."""
+    if not compared:
+        return []
+    equal = sum(c.equal for c in compared)
+    total = equal + sum(c.different for c in compared)
+    lines = [(c.name, f"{c.equal} of {c.equal + c.different} equal") for c in compared]
+    note = "every printed digit counts"
+    return [Card(f"Published tables: {equal} of {total} cells equal", lines, note)]

@@ -1,6 +1,6 @@
 """The cards at the top of a report: needs of a model, answers of devices, and bounds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -11,8 +11,11 @@ from sweepengine.data.errors import InputError
 from sweepengine.query.folds import Fold, folded
 from sweepengine.query.sources import Source
 from sweepengine.search.options import LatencyTargets
-from sweepengine.search.slo import Answer, find_answers
+from sweepengine.search.slo import RATE, Answer, find_answers
+from sweepengine.show.charts import phase_weights
 from sweepengine.show.look import figure
+from sweepengine.show.plans import units_of
+from sweepengine.show.slices import Slice
 from sweepengine.show.terminal import point_text
 
 
@@ -23,22 +26,39 @@ class Card(NamedTuple):
     lines: list[tuple[str, str]]
     """Title and text of each line."""
     note: str = ""
+    columns: tuple[str, ...] = ()
+    """Titles of the columns of a card that is a table; empty: it has lines."""
+    rows: Sequence[tuple[str, ...]] = ()
 
 
-def cards_of(source: Source, devices: Sequence[Device], at: Device) -> list[Card]:
-    """Return the cards of a source.
+class Verdict(NamedTuple):
+    """Answers of devices to latency targets."""
+
+    targets: LatencyTargets
+    assumed: bool
+    """Whether the targets are the defaults, as the grid has none."""
+    answers: list[Answer]
+    problem: str = ""
+    """Why there are no answers."""
+
+
+def cards_of(shown: Slice, verdict: Verdict | None, at: Device) -> list[Card]:
+    """Return the cards of a source, the verdict of its devices first.
 
     Parameters
     ----------
-    source : Source
-    devices : sequence of Device
-        Devices that answer the targets.
+    shown : Slice
+    verdict : Verdict or None
+        None where the accounting has no weights: then the required rates come first.
     at : Device
         Device whose roofline bounds the phases.
     """
-    summed = source.loaded.architecture.convention.sums_activations
-    answers = _required(source) if summed else _meets(source, devices)
-    return [card for card in (_needs(source), answers, _bounds(source, at)) if card.lines]
+    source = shown.source
+    if verdict is None:
+        cards = [_required(source), _needs(source)]
+    else:
+        cards = [_meets(verdict), _needs(source), _bounds(shown, at)]
+    return [card for card in cards if card.lines or card.rows]
 
 
 def _span(low: Any, high: Any, unit: str) -> str:
@@ -73,6 +93,10 @@ def _needs(source: Source) -> Card:
             ("parameters", f"{model.parameter_count / 1e9:,.2f} billion"),
             ("KV cache per token", f"{model.kv_bytes_per_token:,} bytes"),
         ]
+    else:
+        unit = units_of(model).memory
+        lines = [(f"weights, {name}", f"{weight:.4f} {unit}")
+                 for name, weight in phase_weights(model).items()]  # fmt: skip
     note = f"{source.point_count:,} points of {source.name}; each point is a whole batch"
     return Card(f"Needs of {model.name}", lines + _spans(source, of), note)
 
@@ -93,32 +117,56 @@ def _required(source: Source) -> Card:
                 "this accounting has no weights, so memory of devices is not checked")  # fmt: skip
 
 
-def _meets(source: Source, devices: Sequence[Device]) -> Card:
+def verdict_of(source: Source, devices: Sequence[Device]) -> Verdict | None:
+    """Return the answers of devices; None for an accounting without weights."""
+    if source.loaded.architecture.convention.sums_activations:
+        return None
     ttft, tpot = source.targets.ttft_s, source.targets.tpot_s
-    title = "Highest throughput"
-    if ttft is None or tpot is None:
-        return Card(title, [])
+    targets = LatencyTargets()
+    assumed = ttft is None and tpot is None
+    targets = LatencyTargets(targets.ttft_s if ttft is None else ttft,
+                             targets.tpot_s if tpot is None else tpot)  # fmt: skip
     try:
-        answers = find_answers(source, devices, LatencyTargets(ttft, tpot))
-    except InputError as error:  # points state their devices, or need links that one lacks
-        return Card(title, [("", str(error).removeprefix("slo: "))])
+        return Verdict(targets, assumed, find_answers(source, devices, targets))
+    except InputError as error:  # points need links that a device lacks
+        return Verdict(targets, assumed, [], str(error).removeprefix("slo: "))
+
+
+def _meets(verdict: Verdict) -> Card:
+    targets, answers = verdict.targets, verdict.answers
+    goal = f"TTFT {targets.ttft_s:g} s and TPOT {targets.tpot_s * 1000:g} ms"
+    title = f"Within {goal}" + (" (assumed: the grid has no targets)" if verdict.assumed else "")
+    if verdict.problem:
+        return Card(title, [("", verdict.problem)])
     notes = "; ".join(dict.fromkeys(note for a in answers for note in (a.basis, *a.assumed)))
-    lines = [(answer.device.name, _answer_text(answer)) for answer in answers]
-    return Card(f"{title} within TTFT {ttft:g} s and TPOT {tpot * 1000:g} ms", lines, notes)
+    ordered = sorted(answers, key=lambda answer: -((answer.best or {}).get(RATE) or 0.0))
+    return Card(title, [], notes, VERDICT_COLUMNS, [_answer_row(answer) for answer in ordered])
 
 
-def _answer_text(answer: Answer) -> str:
-    if answer.best is None:
-        return f"none of {answer.points:,} points; {answer.fitting:,} fit in memory"
-    rate = answer.best["device_tokens_per_s"] or 0.0
-    return (
-        f"{answer.meeting:,} of {answer.points:,} points; {rate:,.0f} tokens/s/device "
-        f"at {point_text(answer.best)}"
-    )
+VERDICT_COLUMNS = ("device", "within the targets?", "tokens/s/device", "at", "TTFT, ms", "TPOT, ms",
+                   "points that meet both")  # fmt: skip
 
 
-def _bounds(source: Source, at: Device) -> Card:
-    folds = []
+def _answer_row(answer: Answer) -> tuple[str, ...]:
+    best, name = answer.best, answer.device.name
+    counted = f"{answer.meeting:,} of {answer.points:,}"
+    if best is None:
+        return name, f"no; {answer.fitting:,} fit in memory", "", "", "", "", counted
+    tpot = "" if best["tpot_s"] is None else _milliseconds(best, "tpot")
+    rate, at = figure(best[RATE] or 0.0), point_text(best)
+    return name, "yes", rate, at, _milliseconds(best, "ttft"), tpot, counted
+
+
+def _milliseconds(best: Mapping[str, Any], time: str) -> str:
+    """Format a time with the range that holds 90 % of measured runs like it, where there is one."""
+    low, high = (best[f"{time}_{end}_seconds"] for end in ("low", "high"))
+    span = "" if low is None else f" ({figure(low * 1000)} to {figure(high * 1000)})"
+    return f"{figure(best[f'{time}_s'] * 1000)}{span}"
+
+
+def _bounds(shown: Slice, at: Device) -> Card:
+    source, folds = shown.source, []
+    same = [pl.col(name) == shown.point[name] for name in ("attention",) if shown.varies(name)]
     for stage in source.stages_there:
         runs = pl.col("decode_steps") > 0 if stage == "decode" else pl.lit(True)
         bound, intensity = metrics.bound(at, stage), metrics.arithmetic_intensity((stage,))
@@ -128,7 +176,7 @@ def _bounds(source: Source, at: Device) -> Card:
         ]
         folds += [Fold(f"{stage}:{how}", pl.when(runs).then(intensity), how)
                   for how in ("min", "max")]  # fmt: skip
-    row = folded(source, [], folds).row(0, named=True)
+    row = folded(source, [], folds, same[0] if same else None).row(0, named=True)
     lines = []
     for stage in source.stages_there:
         counted = {roof: row[f"{stage}:{roof}"] for roof in metrics.BOUNDS}
@@ -140,5 +188,7 @@ def _bounds(source: Source, at: Device) -> Card:
         span = _span(row[f"{stage}:min"], row[f"{stage}:max"], "FLOP/byte")
         lines.append((stage, f"{parts}; {span}"))
     ridge = at.tensor_flops_per_s / at.bytes_per_s
+    held = shown.text(set(shown.varying) - {"attention"})
     note = f"shares of points at the peaks of the data sheet; ridge at {ridge:,.0f} FLOP/byte"
+    note += f"; {held}" if held else ""
     return Card(f"Bound on {at.name}", lines, note)

@@ -52,7 +52,8 @@ def compare_accountings(source: Source, first: Model) -> Accountings:
     workloads = []
     for row in chosen:
         name = f"{row['crop_rows']}x{row['crop_cols']}" if tiles else _workload(row)
-        workloads.append((name, checked_point(first, row)))
+        given = {column: value for column, value in row.items() if value is not None}
+        workloads.append((name, checked_point(first, given)))
     compared = [f for name, point in workloads for f in figures(first, second, name, point)]
     middle = workloads[1]
     return Accountings(first, second, compared, causes(first, second, *middle), middle[0])

@@ -1,11 +1,10 @@
 """Errors of predicted times against measurements, as tables: in a terminal and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sweepengine.data.error_classes import (
     BASES,
-    COLLECTIONS,
     ENGINE_TITLES,
     KINDS,
     LAYOUT_KINDS,
@@ -38,8 +37,15 @@ ERROR_KEYS = tuple(
 )
 
 
-def tables(silicon: "Silicon") -> list[Table]:
-    """Return all tables; errors are in percent."""
+PAGE_NOTE = "An error is |predicted / measured - 1|; `make silicon` writes this page."
+MOST_SHOWN = 24
+"""Rows of the longest table that a page shows at once."""
+OPERATORS = "operators"
+"""Name of the chart of operators."""
+
+
+def groups(silicon: "Silicon") -> dict[str, list[Table]]:
+    """Return all tables by what they are of; errors are in percent."""
     operators: list[tuple[str, ...]] = [
         (
             row["kind"],
@@ -57,45 +63,38 @@ def tables(silicon: "Silicon") -> list[Table]:
         for e in sorted(silicon.operators, key=lambda e: (e.device, FRAMEWORKS.index(e.framework)))
     ]  # fmt: skip
     errors = ("median", "90th percentile", "data sheet median", "90th percentile")
-    result: list[Table] = [
-        _collections(silicon),
-        _classes(silicon),
-        (
-            "Operators: errors on held-out rows in %, means over devices",
-            ("operator", "format", "framework", "devices", "rows", *errors),
-            operators,
-        ),
-        (
-            "Steps: errors against the sum of measured operators in %",
-            ("model", "phase", "cases", "median", "90th percentile"),
-            _steps(silicon),
-        ),
-    ]
+    servers = [_collections(silicon)]
     for names in ((), ("engine",), ("engine", "system"), ("engine", "model", "precision")):
         title = f"Serving, held-out rows{', by ' + ', '.join(names) if names else ''}: errors in %"
         errors_of = sorted(silicon.served_errors(*names), key=_engine_first)
         rows = [_serving_row(errors, names) for errors in errors_of]
-        result.append((title, (*names, *SERVING_COLUMNS), rows))
-    result.append(
-        (
-            "Serving, held-out rows, with rows that queue for a full engine: errors in %",
-            SERVING_COLUMNS,
-            [_serving_row(silicon.served_errors(full=True)[0], ())],
-        )
-    )
+        servers.append((title, (*names, *SERVING_COLUMNS), rows))
+    full = "Serving, held-out rows, with rows that queue for a full engine: errors in %"
+    servers.append((full, SERVING_COLUMNS, [_serving_row(silicon.served_errors(full=True)[0], ())]))
     reasons: list[tuple[str, ...]]
     reasons = [(reason, f"{count:,}") for reason, count in silicon.served.reasons.most_common()]
     reasons.append(("duplicate measurement", f"{silicon.served.doubles:,}"))
-    result.append(("Rows that are not predicted", ("reason", "rows"), reasons))
+    servers.append(("Rows that are not predicted", ("reason", "rows"), reasons))
+    servers.append(_classes(silicon))
     published: list[tuple[str, ...]] = [
         (t.what, t.unit, f"{t.published:,.0f}", f"{t.ours:,.0f}", f"{t.ratio:.2f}", t.source)
         for t in silicon.published
     ]
-    columns: tuple[str, ...] = ("published", "unit", "theirs", "predicted", "ratio", "source")
-    result.append(("Published throughputs, not used in any fit", columns, published))
-    columns = ("device", "framework", "operator", "format", "rows", *errors)
-    result.append(("Operators, by device: errors in %", columns, single))
-    return result
+    return {
+        "Servers": servers,
+        "Operators": [
+            ("Operators: errors on held-out rows in %, means over devices",
+             ("operator", "format", "framework", "devices", "rows", *errors), operators),
+            ("Steps: errors against the sum of measured operators in %",
+             ("model", "phase", "cases", "median", "90th percentile"), _steps(silicon)),
+            ("Operators, by device: errors in %",
+             ("device", "framework", "operator", "format", "rows", *errors), single),
+        ],
+        "Public pages": [
+            ("Published throughputs, not used in any fit",
+             ("published", "unit", "theirs", "predicted", "ratio", "source"), published),
+        ],
+    }  # fmt: skip
 
 
 def _engine_first(row: dict[str, Any]) -> int:
@@ -189,28 +188,50 @@ def _serving_row(errors: dict[str, Any], names: tuple[str, ...]) -> tuple[str, .
 
 def show_silicon(silicon: "Silicon") -> None:
     """Print every table, and the errors that are worse than recorded."""
-    for title, columns, rows in tables(silicon):
-        print_table(title, rows, columns)
-        say()
+    for of_group in groups(silicon).values():
+        for title, columns, rows in of_group:
+            print_table(title, rows, columns)
+            say()
     say(summary(silicon))
     for problem in silicon.problems:
         say(f"worse than recorded: {problem}")
     say(f"{len(silicon.problems)} errors worse than recorded by more than a percentage point")
 
 
-def as_markdown(silicon: "Silicon", charts: Sequence[str]) -> str:
-    """Write a page: charts, a sentence and the tables.
+def as_markdown(silicon: "Silicon", charts: Mapping[str, str]) -> str:
+    """Write a page: a sentence, then charts and tables by what they are of.
 
     Parameters
     ----------
     silicon : Silicon
-    charts : sequence of str
-        Names of collections whose chart lies beside the page.
+    charts : mapping of str to str
+        Title of each chart that lies beside the page, by name; `silicon_chart.OPERATORS` stands
+        with the operators, the others with the servers.
     """
-    pictures = "\n\n".join(f"![{COLLECTIONS[name]}]({name}.svg)" for name in charts)
-    note = "An error is |predicted / measured - 1|; `make silicon` writes this page."
-    opening = f"{pictures}\n\n{summary(silicon)} {note}"
-    return page_of("Predicted times against measurements", opening, tables(silicon))
+    lines = ["# Predicted times against measurements", "", summary(silicon) + " " + PAGE_NOTE]
+    for group, of_group in groups(silicon).items():
+        lines += ["", f"## {group}"]
+        for name, title in charts.items():
+            if (name == OPERATORS) == (group == "Operators") and group != "Public pages":
+                lines += ["", f"![{title}]({name}.svg)"]
+        for table in of_group:
+            lines += ["", *_folded(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _folded(table: Table) -> list[str]:
+    """A table in Markdown; a long one opens on demand."""
+    title, _, rows = table
+    if len(rows) <= MOST_SHOWN:
+        return [f"### {title}", "", *_lines(table)]
+    summary = f"<details><summary>{title} ({len(rows):,} rows)</summary>"
+    return [summary, "", *_lines(table), "", "</details>"]
+
+
+def _lines(table: Table) -> list[str]:
+    _, columns, rows = table
+    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return head + [f"| {' | '.join(row)} |" for row in rows]
 
 
 def page_of(title: str, note: str, shown: list[Table]) -> str:
@@ -223,13 +244,6 @@ def page_of(title: str, note: str, shown: list[Table]) -> str:
     shown : list of Table
     """
     lines = [f"# {title}", "", note]
-    for heading, columns, rows in shown:
-        lines += [
-            "",
-            f"## {heading}",
-            "",
-            f"| {' | '.join(columns)} |",
-            "|---" * len(columns) + "|",
-        ]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
+    for table in shown:
+        lines += ["", f"## {table[0]}", "", *_lines(table)]
     return "\n".join(lines) + "\n"

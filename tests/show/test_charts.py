@@ -1,4 +1,6 @@
 import itertools
+import json
+import re
 from functools import cache
 
 import polars as pl
@@ -9,13 +11,16 @@ from sweepengine import metrics
 from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
 from sweepengine.query.sources import open_source
-from sweepengine.show.charts import heat_map, weight_traffic_chart
-from sweepengine.show.curves import chart_frame, line_chart
+from sweepengine.search.options import LatencyTargets
+from sweepengine.show.charts import weight_traffic_chart
+from sweepengine.show.curve_points import chart_frame
+from sweepengine.show.curves import LABEL_WIDTH, line_chart
+from sweepengine.show.heat_maps import heat_maps
 from sweepengine.show.plans import plans
 from sweepengine.show.rendering import save_chart
 from sweepengine.show.report import write_report
 from sweepengine.show.roofline_chart import roofline_chart
-from sweepengine.show.tables import MOST_ROWS
+from sweepengine.show.slices import slice_of
 
 pytestmark = pytest.mark.slow
 
@@ -33,12 +38,17 @@ PUBLISHED = {
 
 
 @cache
-def drawn(place):
+def drawn(place, against=None):
     """Charts of a shipped grid by name."""
     source = open_source(place)
     chosen = plans(source, load_model(source.model))
-    frame = chart_frame(source, chosen)
-    return {plan.name: line_chart(plan, frame, measured_stages(), source) for plan in chosen}
+    other = against and load_model(against)
+    frame = chart_frame(slice_of(source), chosen, measured_stages(), other)
+    return {plan.name: line_chart(plan, frame, source) for plan in chosen}
+
+
+def subtitle(chart):
+    return chart.drawn.to_dict()["title"]["subtitle"]
 
 
 def data_of(chart):
@@ -95,7 +105,8 @@ def test_required_rates_in_charts_are_those_of_the_published_table(root):
     with (root / "tests/data/reference/ttft.csv").open() as file:
         published = {f"{r['crop_rows']}x{r['crop_cols']}": r for r in csv.DictReader(file)}
     rows = data_of(drawn("published-prefill")["required_for_ttft"])
-    assert {row["crops"]: f"{row['value']:.3f}" for row in rows} == {
+    ours = [row for row in rows if row["curve"] == "eager and flash"]
+    assert {row["crops"]: f"{row['value']:.3f}" for row in ours} == {
         crops: row["required_tflops_per_s"] for crops, row in published.items()
     }
 
@@ -110,39 +121,65 @@ def test_torch_is_beside_the_formulas_and_the_released_model_equals_it():
     assert "tensor FLOPs within" in published.title
 
 
+def test_the_released_model_is_drawn_at_every_image_and_equals_torch_where_that_ran():
+    grids = {"vision_flops": "published-vision", "vision_prefill_flops": "published-prefill",
+             "required_for_ttft": "published-prefill", "decode_flops": "published-decode",
+             "decode_flops_per_step": "published-decode",
+             "required_for_tpot": "published-decode"}  # fmt: skip
+    points = se.scan("released").filter(pl_flash()).collect()
+    for name, grid in grids.items():
+        chart = drawn(grid, "deepseek-ocr-3b")[name]
+        curve = [row for row in data_of(chart) if row["curve"] == "deepseek-ocr-3b"]
+        assert len(curve) == 53
+        assert re.search(r"torch counts the same in (\d+) of \1 runs", subtitle(chart))
+    both = points["vision_tensor_flops"] + points["prefill_tensor_flops"]
+    wanted = sorted(both / 1e12)  # a TTFT of a second
+    found = [row["value"] for row in data_of(drawn("published-prefill", "deepseek-ocr-3b")[
+        "required_for_ttft"]) if row["curve"] == "deepseek-ocr-3b"]  # fmt: skip
+    assert sorted(found) == pytest.approx(wanted, rel=1e-12)
+
+
 def test_labels_of_crop_grids_do_not_overlap():
     specification = drawn("published-vision")["vision_flops"].drawn.to_dict()
-    rows = next(rows for rows in specification["datasets"].values() if "line" in rows[0])
-    assert len({row["crops"] for row in rows}) == len(rows) == 53
-    domain = specification["vconcat"][1]["encoding"]["x"]["scale"]["domain"]
-    pixels = specification["vconcat"][1]["width"] / (domain[1] - domain[0])
-    for _, line in itertools.groupby(sorted(rows, key=lambda r: (r["line"], r["tokens"])),
-                                     key=lambda r: r["line"]):  # fmt: skip
-        boxes = [(r["tokens"] * pixels, 5 * len(r["crops"])) for r in line]
-        for (left, one), (right, other) in itertools.pairwise(boxes):
-            assert right - left > (one + other) / 2
+    x = specification["layer"][1]["encoding"]["x"]
+    (low, high), pixels = x["scale"]["domain"], specification["width"]
+    shown = json.loads(x["axis"]["labelExpr"].removesuffix("[datum.value]"))
+    grids = [grid for text in shown.values() for grid in text.split(", ")]
+    assert len(set(grids)) == len(grids) == 53
+    assert [float(tokens) for tokens in shown] == x["axis"]["values"]
+    for left, right in itertools.pairwise(x["axis"]["values"]):
+        assert (right - left) * pixels / (high - low) >= LABEL_WIDTH
 
 
-def test_large_grids_are_aggregated_and_no_point_is_left_out(root, grid_file):
+def test_no_line_joins_images_of_different_families():
+    chart = drawn("modes")["vision_flops"]
+    rows = next(rows for rows in chart.drawn.to_dict()["datasets"].values() if len(rows) > 20)
+    families = {row["family"] for row in rows}
+    assert families == {"no tiles", "tiles of 640 px", "tiles of 1024 px"}
+    lines = [layer for layer in chart.drawn.to_dict()["layer"][0]["layer"]
+             if layer["mark"]["type"] == "line"]  # fmt: skip
+    assert [layer["encoding"]["detail"]["field"] for layer in lines] == ["family"]
+
+
+def test_a_chart_holds_every_input_that_it_does_not_draw(root, grid_file):
     text = (root / "grids" / "capacity.toml").read_text()
-    part = grid_file(text.replace("max = 29", "max = 5"))
-    source = open_source(str(part))
-    assert source.point_count > MOST_ROWS
-    model = load_model(source.model)
-    plan = next(plan for plan in plans(source, model) if plan.name == "decode_flops")
-    frame = chart_frame(source, [plan])
-    assert frame.height == 2 * 6
-    most = se.scan(part).select(metrics.flops(["decode"]).max() / 1e12).collect().item()
-    assert frame["decode_flops:0:max"].max() == pytest.approx(most, rel=1e-12)
-    chart = heat_map(source, se.load_device("h100-sxm"))
-    cells = next(iter(chart.drawn.to_dict()["datasets"].values()))
-    assert len(cells) <= 48 * 9
-    assert "bins" in chart.drawn.to_dict()["title"]["subtitle"]
+    source = open_source(str(grid_file(text.replace("max = 29", "max = 5"))))
+    shown = slice_of(source)
+    plan = next(plan for plan in plans(source, source.loaded) if plan.name == "decode_flops")
+    rows = chart_frame(shown, [plan], measured_stages()).rows
+    assert rows.height == 2 * 6  # attentions x images
+    held = {name: shown.point[name] for name in ("batch_size", "decode_steps", "key_value_heads")}
+    assert held == {"batch_size": 1, "decode_steps": 13_010, "key_value_heads": 1}
+    points = se.evaluate(rows.select(source.inputs), source.loaded)
+    assert (rows["decode_flops:0"] * 1e12).to_list() == pytest.approx(
+        points.select(metrics.flops(["decode"])).to_series().to_list(), rel=1e-12
+    )
+    assert rows.select(pl.struct("tokens", "attention").n_unique()).item() == rows.height
 
 
-def test_heat_map_holds_the_mean_time_of_its_cells():
+def test_cells_of_a_heat_map_are_points_and_grow_with_the_batch():
     source, device = open_source("serving"), se.load_device("h100-sxm")
-    chart = heat_map(source, device)
+    (chart,) = heat_maps(slice_of(source), [device], LatencyTargets(1.0, 0.005))
     cells = next(iter(chart.drawn.to_dict()["datasets"].values()))
     wanted = {
         (row["decode_steps"], row["batch_size"]): row["tpot_seconds"] * 1000
@@ -156,7 +193,10 @@ def test_heat_map_holds_the_mean_time_of_its_cells():
     found = {(cell["decode_steps"], cell["batch_size"]): cell["tpot_ms"] for cell in cells}
     assert found == pytest.approx({key: wanted[key] for key in found}, rel=1e-12)
     assert len(found) > 200
-    assert heat_map(open_source("released"), device) is None
+    for steps in {key[0] for key in found}:
+        of_steps = [found[key] for key in sorted(found) if key[0] == steps]
+        assert of_steps == sorted(of_steps)
+    assert heat_maps(slice_of(open_source("released")), [device], LatencyTargets()) == []
 
 
 def test_weight_traffic_of_layouts_is_that_of_the_first(grid_file):
@@ -170,7 +210,7 @@ batch_size = [1, 64]
 prompt_tokens = [1000]
 decode_steps = [10]
 """)
-    chart = weight_traffic_chart(open_source(str(place)), load_model("deepseek-v3"))
+    chart = weight_traffic_chart(slice_of(open_source(str(place))))
     rows = next(iter(chart.drawn.to_dict()["datasets"].values()))
     wanted = [
         se.cost(
@@ -184,20 +224,31 @@ decode_steps = [10]
     assert [row["experts"] for row in rows] == pytest.approx(
         [16 * (1 - (1 - 8 / 256) ** 8), 16 * (1 - (1 - 8 / 256) ** 64)], rel=1e-12
     )
-    assert (
-        "tp2-ep16-dp8, weights checkpoint, GEMMs fp8, KV cache bf16"
-        in (chart.drawn.to_dict()["title"]["subtitle"])
-    )
+    assert subtitle(chart).endswith("; at tp2-ep16-dp8 checkpoint")
 
 
-def test_no_point_stands_above_its_roof():
+def test_no_point_stands_above_the_roof_of_its_format(grid_file):
     device = se.load_device("h100-sxm")
-    chart = roofline_chart(open_source("serving"), [device], device)
-    specification = chart.drawn.to_dict()
-    dots = next(rows for rows in specification["datasets"].values() if "stage" in rows[0])
-    for dot in dots:
-        roof = min(device.bytes_per_s * dot["intensity"], device.tensor_flops_per_s) / 1e12
-        assert dot["rate"] <= roof * (1 + 1e-9)
+    place = grid_file("""
+name = "formats"
+description = "two formats"
+model = "qwen3-8b"
+[axes]
+precision = ["bf16", "fp8"]
+batch_size = [1, 64]
+prompt_tokens = [100, 4000]
+decode_steps = [10]
+""")
+    for source in (open_source("serving"), open_source(str(place))):
+        specification = roofline_chart(slice_of(source), [device], device).drawn.to_dict()
+        dots = next(rows for rows in specification["datasets"].values() if "stage" in rows[0])
+        roofs = next(rows for rows in specification["datasets"].values() if "at" in rows[0])
+        for dot in dots:
+            peak = device.peaks.get(dot["format"], device.tensor_flops_per_s)
+            roof = min(device.bytes_per_s * dot["intensity"], peak) / 1e12
+            assert dot["rate"] <= roof * (1 + 1e-9)
+    assert {roof["device"] for roof in roofs} == {"h100-sxm", "h100-sxm fp8"}
+    assert max(dot["rate"] for dot in dots) > device.tensor_flops_per_s / 1e12
 
 
 def test_shipped_measurements_equal_the_formulas_and_torch():
@@ -233,15 +284,16 @@ def test_other_file_names_are_refused(tmp_path):
 
 
 def test_report_of_the_published_grids_holds_every_chart(published_report):
-    names = set().union(*PUBLISHED.values(), {"parameters", "roofline"})
+    names = set().union(*PUBLISHED.values(), {"weights_by_phase", "roofline"})
     files = {path.name for path in (published_report[0] / "charts").iterdir()}
     assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "html")}
 
 
-def test_report_writes_every_chart_in_three_formats(grid_file, tmp_path):
+def test_report_writes_every_chart_in_three_formats(grid_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweepengine.show.report_sections._device_charts", lambda *_: [])
     grid = grid_file('name = "g"\nreport = ["vision"]\n[axes]\ncrops = ["1x2", "2x3"]\n')
     write_report([str(grid)], tmp_path / "out")
-    names = PUBLISHED["published-vision"] | {"parameters", "roofline"}
+    names = PUBLISHED["published-vision"]
     files = {path.name for path in (tmp_path / "out" / "charts").iterdir()}
     assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "png", "html")}
     for path in (tmp_path / "out" / "charts").glob("*.png"):

@@ -30,7 +30,8 @@ def test_costs_of_a_view_are_those_of_cost_at_the_inputs_it_says(model, device, 
     assert found.inputs["batch_size"] == int(asked.get("batch", 8))
     view = view_of(found)
     json.dumps(view)
-    assert view["figures"][0]["value"] == found.cost["ttft_seconds"]
+    values = {one["name"]: one["value"] for one in view["figures"]}
+    assert values["ttft"] == found.cost["ttft_seconds"]
     assert {row[0] for row in view["counts"]["rows"]} <= {"vision", "prefill", "decode"}
     assert sum(found.parts.ttft.values()) == pytest.approx(found.cost["ttft_seconds"], rel=1e-9)
     assert sum(found.parts.tpot.values()) == pytest.approx(found.cost["tpot_seconds"], rel=1e-9)
@@ -45,6 +46,38 @@ def test_layout_of_a_large_model_is_that_of_fewest_devices():
     assert found.state["layout"] == FEWEST
     assert found.layout == se.fit("deepseek-v3", "h200")["layout"][0]
     assert found.memory["weights"] < found.memory["capacity"]
+
+
+@pytest.mark.parametrize("device", ["h100-sxm", "l4"])
+def test_a_view_has_the_verdict_and_the_times_of_fit(device):
+    request = {"prompt": 4000, "answer": 500}
+    card = se.fit("llama-3.1-8b", device, request)
+    found = explore("llama-3.1-8b", device, {"batch": str(card["batch_size"].max())})
+    (verdict,) = [one for one in view_of(found)["figures"] if one["name"] == "verdict"]
+    assert found.card.verdict.yes is (device == "h100-sxm")
+    said = {"h100-sxm": "yes, 99 at once", "l4": "no: TPOT 59.8 ms at 1"}
+    assert verdict["text"] == said[device]
+    row = found.card.answered
+    again = explore("llama-3.1-8b", device, {"batch": str(row["batch_size"])})
+    assert again.cost["ttft_seconds"] == pytest.approx(row["ttft_s"], rel=1e-12)
+    assert again.cost["tpot_seconds"] == pytest.approx(row["tpot_s"], rel=1e-12)
+    assert again.missed == (() if device == "h100-sxm" else ("TPOT",))
+    assert again.logged.pool_tokens == again.cost["kv_pool_tokens"]
+
+
+def test_controls_that_fit_does_not_have_leave_its_verdict_out():
+    found = explore("llama-3.1-8b", "h100-sxm", {"attention": "eager"})
+    assert found.card is None
+    assert {one["name"] for one in view_of(found)["figures"]} >= {"meets", "ttft"}
+    assert "verdict" not in {one["name"] for one in view_of(found)["figures"]}
+
+
+def test_points_of_a_front_name_layout_and_format_where_these_change():
+    front = view_of(explore("llama-3.1-8b", "h100-sxm", {}))["front"]
+    laid = [row["laid"] for row in front]
+    assert re.fullmatch(r"tp\d \S+", laid[0])
+    changed = [i == 0 or laid[i] != laid[i - 1] for i in range(len(laid))]
+    assert [bool(row["label"]) for row in front] == changed
 
 
 def test_front_has_only_points_that_no_other_beats():
