@@ -40,6 +40,7 @@ from sweepengine.formulas.towers import Towers
 from sweepengine.formulas.views import ImageViews
 from sweepengine.formulas.vision_times import blocks_us, join_us
 from sweepengine.grid.plain import image_of, layout_of
+from sweepengine.grid.points import default_values
 from sweepengine.grid.timed import timed
 
 COMPUTE, MEMORY, LINKS, FIXED = BOUNDS = ("compute", "memory", "links", "fixed costs")
@@ -218,17 +219,18 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
     case = Case(point.weight_format, layout_of(point), continuous, point.batch_size == 1,
                 point.images > 0, speculative=point.draft_tokens > 0)  # fmt: skip
     errors = ranges(error_class(arch, place, case), seconds.ttft, seconds.tpot)
-    based_on = basis(arch, place, continuous, case) + _unlike_times(point)
+    based_on = basis(arch, place, continuous, case) + _unlike_times(model, point)
     steps = point.decode_steps * A_TOKEN / step_of(point).accepted
     return Timeline(arch, point, place, based_on, seconds, steps, operators, engine, errors)
 
 
-def _unlike_times(point: Point) -> str:
+def _unlike_times(model: Model, point: Point) -> str:
     """Return a remark on choices of a point that change its counts and not its times."""
+    own = default_values(model)
     unlike = [
         f"{name} = {INPUTS[name].shown(value)}"
         for name in ("attention", "latent")
-        if (value := getattr(point, name)) != INPUTS[name].default
+        if (value := getattr(point, name)) != own[name]
     ]
     said = f"; {' and '.join(unlike)} changes counts alone: times are of fused kernels"
     return said if unlike else ""
