@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from sweepengine.data.devices import Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget
-from sweepengine.engine.frames import seconds_of_points
+from sweepengine.engine.frames import seconds_of_columns
+from sweepengine.engine.memory import stored
 from sweepengine.formulas.points import INPUTS, TIMED_COLUMNS
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
+from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.points import default_values
 
 MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s")
@@ -74,24 +77,26 @@ def times_on(
         One of `SERVING`, of points that state none.
     """
     timed = model._replace(devices=(timing.device,), times=timing.times)
-    stated = {
-        name: INPUTS[name].shown(value)
-        for name, value in settings.items()
-        if value and name in TIMED_COLUMNS
-    }
-    stated |= {"framework": timing.framework, "serving": serving}
     given = [name for name in timed.inputs if name in columns and name != "device"]
-    added = {"device": timing.device.name} | {
-        name: value for name, value in stated.items() if name not in given
+    fixed = default_values(timed) | {
+        name: value for name, value in settings.items() if value and name in TIMED_COLUMNS
     }
-    steps = default_values(timed)["decode_steps"]
+    fixed |= {
+        "device": 0,
+        "framework": FRAMEWORKS.index(timing.framework),
+        "serving": SERVING.index(serving),
+    }
+    steps = fixed["decode_steps"]
 
     def times(points: pl.Series) -> pl.Series:
         frame = points.struct.unnest()
-        inputs = frame.select(given).with_columns(
-            pl.lit(value).alias(name) for name, value in added.items()
-        )
-        seconds = seconds_of_points(inputs, timed)
+        columns = {
+            name: stored(name, frame[name])
+            if name in given
+            else np.broadcast_to(np.int64(fixed[name]), frame.height)
+            for name in INPUTS
+        }
+        seconds = seconds_of_columns(columns, timed)
         count = pl.col("decode_steps") if "decode_steps" in columns else pl.lit(steps)
         batch = pl.col("batch_size") if "batch_size" in columns else pl.lit(1)
         tpot = pl.when(count > 0).then("tpot_seconds")

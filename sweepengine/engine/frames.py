@@ -220,14 +220,22 @@ def _computed(
     return computed
 
 
-def seconds_of_points(points: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """Columns of seconds of points that have all inputs of a model with devices, in order."""
+def seconds_of_columns(columns: Mapping[str, Integers], model: Model) -> pl.DataFrame:
+    """Columns of seconds of N points.
+
+    Parameters
+    ----------
+    columns : mapping of str to int64 array, shape (N,)
+        Every input, checked.
+    model : Model
+        With devices.
+    """
     names = [column.name for column in TIMED if column.name in output_names(model)]
-    columns = _inputs(points, model)
-    if len(points) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
+    count = len(columns["batch_size"])
+    if count <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
         seconds = plain_columns(model, dict(columns), names)
     else:
-        seconds = fill_times(model, timed_rows(dict(columns)), len(points), names, cores())
+        seconds = fill_times(model, timed_rows(dict(columns)), count, names, cores())
     return pl.DataFrame({name: seconds[name] for name in names})
 
 

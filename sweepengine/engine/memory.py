@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
 from sweepengine.formulas.kv_pages import NO_PAGES, PageGroup, Pool
-from sweepengine.formulas.memory import MemoryFigures, Request, Resident, memory_figures
+from sweepengine.formulas.memory import (
+    MemoryFigures,
+    Request,
+    Resident,
+    memory_figures,
+    most_requests,
+)
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.columns import BY_NAME
@@ -93,7 +99,11 @@ def figures_of_columns(
     tokens = of["context_tokens"] + of["decode_steps"] + of["draft_tokens"]
     sequences = ceil_div(of["batch_size"], data)
     request = Request(tokens, of.get("image_features", 0), of["shared_tokens"])
-    return memory_figures(resident, pool, request, sequences, data)
+    alike = [np.asarray(inputs[name], np.int64) for name in RESIDENT_COLUMNS]
+    rows, codes = distinct([*alike, *np.broadcast_arrays(of["weight_bytes"], *request)])
+    each: Any = most_requests(_at(resident, rows), pool_of_rows(pool, rows), _at(request, rows))
+    most: Any = each[codes] if np.ndim(each) else each
+    return memory_figures(resident, pool, request, sequences, data, most)
 
 
 def residents(
@@ -127,6 +137,11 @@ def stored(name: str, values: pl.Series) -> NDArray[np.int64]:
     scaled = numbers if column.scale == 1 else np.rint(numbers * column.scale)
     whole: NDArray[np.int64] = scaled.astype(np.int64)
     return whole
+
+
+def _at(record: Any, rows: Integers) -> Any:
+    """Some rows of a record of columns and of numbers."""
+    return type(record)(*(values[rows] if np.ndim(values) else values for values in record))
 
 
 def pool_of_rows(pool: Pool, codes: Integers) -> Pool:

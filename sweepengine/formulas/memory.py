@@ -275,8 +275,20 @@ class Request(NamedTuple):
     """Tokens that all requests share."""
 
 
+def most_requests(of: Resident, pool: Pool, request: Request) -> int:
+    """Most sequences of a data-parallel group that run at once; numbers, or a column each.
+
+    Parameters
+    ----------
+    of, pool, request : as `memory_figures`
+    """
+    common = shared_bytes(pool, request.shared)
+    each = larger(sequence_bytes(pool, request.tokens, request.features) - common, 1)
+    return most_sequences(of, lambda most: sequences_in(of, each, common, most))
+
+
 def memory_figures(
-    of: Resident, pool: Pool, request: Request, sequences: int, groups: int
+    of: Resident, pool: Pool, request: Request, sequences: int, groups: int, most: int
 ) -> MemoryFigures:
     """What a device holds: numbers, or a column each.
 
@@ -291,12 +303,13 @@ def memory_figures(
         Of a data-parallel group.
     groups : int
         Data-parallel groups.
+    most : int
+        `most_requests` of the same.
     """
     tokens = request.tokens
     common = shared_bytes(pool, request.shared)
     each = larger(sequence_bytes(pool, tokens, request.features) - common, 1)
     memory = divided(of, most_at_once(of, sequences))
-    most = most_sequences(of, lambda most: sequences_in(of, each, common, most))
     return MemoryFigures(
         usable_bytes=of.usable,
         room_bytes=memory.room,

@@ -17,6 +17,7 @@ from sweepengine.formulas.memory import (
     Resident,
     forward_rate,
     memory_figures,
+    most_requests,
     runtime_bytes,
 )
 from sweepengine.formulas.points import Point
@@ -128,14 +129,12 @@ def point_figures(
         Tokens of a request before its answer, and features of its images.
     """
     found = placed(model, tuple(getattr(point, name) for name in RESIDENT_COLUMNS))
-    return memory_figures(
-        found.resident._replace(weights=weights),
-        found.pool,
-        Request(
-            context + point.decode_steps + point.draft_tokens,
-            model.architecture.crossed_rows(features),
-            point.shared_tokens,
-        ),
-        ceil_div(point.batch_size, point.data_parallel),
-        point.data_parallel,
+    resident = found.resident._replace(weights=weights)
+    request = Request(
+        context + point.decode_steps + point.draft_tokens,
+        model.architecture.crossed_rows(features),
+        point.shared_tokens,
     )
+    sequences = ceil_div(point.batch_size, point.data_parallel)
+    most = most_requests(resident, found.pool, request)
+    return memory_figures(resident, found.pool, request, sequences, point.data_parallel, most)

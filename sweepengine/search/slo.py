@@ -197,7 +197,8 @@ def _add(answer: Answer, targets: LatencyTargets, shown: pl.DataFrame) -> Answer
     meeting = in_ttft.filter(meets_tpot(targets))
     candidates = [answer.best] if answer.best else []
     if meeting.height:
-        candidates += meeting.sort(_PREFER, descending=True, maintain_order=True).head(1).to_dicts()
+        highest = meeting.filter(pl.col(RATE) == pl.col(RATE).max())
+        candidates += highest.sort(_PREFER, descending=True, maintain_order=True).head(1).to_dicts()
     best = reduce(_better, candidates) if candidates else None
     largest = max(answer.largest_batch, int(meeting["batch_size"].max() or 0))  # type: ignore[arg-type]
     return answer._replace(

@@ -7,6 +7,8 @@ import polars as pl
 from sweepengine.data.errors import InputError
 from sweepengine.search.options import GridTargets, LatencyTargets
 
+_ROW = "row of a point"
+
 
 def meets_ttft(targets: LatencyTargets) -> pl.Expr:
     """Whether the column `ttft_s` meets its target."""
@@ -30,12 +32,15 @@ def pareto_front(points: pl.DataFrame, each: Sequence[str] = ()) -> pl.DataFrame
         Columns of whose values each has a front of its own.
     """
     user, device = "user_tokens_per_s", "device_tokens_per_s"
-    ordered = points.filter(pl.col(user).is_not_null()).sort(
-        [user, device], descending=True, maintain_order=True
+    ordered = (
+        points.select(user, device, *each)
+        .with_row_index(_ROW)
+        .filter(pl.col(user).is_not_null())
+        .sort([user, device], descending=True, maintain_order=True)
     )
     before = pl.col(device).cum_max().shift(1)
     before = before.over(*each) if each else before
-    return ordered.filter(before.is_null() | (pl.col(device) > before))
+    return points[ordered.filter(before.is_null() | (pl.col(device) > before))[_ROW]]
 
 
 def targets_of(

@@ -17,7 +17,9 @@ from sweepengine.search.limits_map import find_maps
 from sweepengine.search.options import LatencyTargets, MapOptions, SloOptions, SpeculationOptions
 from sweepengine.search.slo import find_answers
 from sweepengine.show.explorer import view_of
-from sweepengine.show.report_cards import cards_of
+from sweepengine.show.look import figure
+from sweepengine.show.report_cards import cards_of, verdict_of
+from sweepengine.show.slices import slice_of
 
 EASY = LatencyTargets(1e6, 1e6)
 SAME = {"rel": 1e-9}
@@ -125,12 +127,14 @@ def test_searches_and_frames_say_what_a_point_says(point, grid):
         held = source.points.select(memory_on(source.loaded, kind, source.columns)).collect()
         figures = held.to_series().struct.unnest().row(0, named=True)
         assert figures["fits"] == cost["fits"]
-        (card,) = [c for c in cards_of(source, [kind], kind) if c.title.startswith("Highest")]
-        ((device, text),) = card.lines
-        assert device == kind.name
-        assert ("none of 1 points" in text) != cost["fits"]
-        if cost["fits"]:
-            assert f"; {best['device_tokens_per_s']:,.0f} tokens/s/device" in text
+        verdict = verdict_of(source, [kind])
+        (row,) = cards_of(slice_of(source), verdict, kind)[0].rows
+        limits, served = verdict.targets, (cost["ttft_seconds"], cost["tpot_seconds"])
+        meets = cost["fits"] and served[0] <= limits.ttft_s and served[1] <= limits.tpot_s
+        assert row[:2] == (kind.name, "yes" if meets else f"no; {cost['fits']:d} fit in memory")
+        if meets:
+            shown = [figure(value) for value in (rate, served[0] * 1000, served[1] * 1000)]
+            assert [row[2], row[4].split()[0], row[5].split()[0]] == shown
 
     runs = pl.DataFrame({name: [value] for name, value in inputs.items()} | {
         "serving": ["continuous"], "ttft_ms": [1.0]})  # fmt: skip
