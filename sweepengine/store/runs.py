@@ -123,7 +123,7 @@ def run(
 
 def datasets_of(place: str | Path) -> tuple[str | Path, ...]:
     """The dataset of a place, or those that a run of a grid of several models wrote there."""
-    if "://" in str(place) or _is_dataset(place):
+    if not str(place) or "://" in str(place) or _is_dataset(place):
         return (place,)
     return tuple(_inside(place)) or (place,)
 

@@ -185,7 +185,8 @@ def storage() -> Iterator[Attack]:
     yield Attack("storage", "long", ["run", "g.toml", "--out", "x" * 5000], says="name too long")
     yield Attack("storage", "no grid", ["query", "nope"], says="does not exist")
     yield Attack("storage", "empty grid", ["query", ""], says="expected a directory")
-    yield Attack("storage", "dot", ["query", "."], says="not a dataset")
+    yield Attack("storage", "dot", ["query", ".", "--select", "count()"], {}, (0,))  # of datasets
+    yield Attack("storage", "folder", ["query", "f"], {"f/x": "x"}, says="not a dataset")
     yield Attack("storage", "device", ["query", "/dev/zero"], says="regular file")
     yield Attack(
         "storage", "file uri", ["run", "g.toml", "--out", "file:///proc/nope"], says="/proc"
