@@ -354,7 +354,7 @@ def datasets() -> Iterator[Attack]:
     yield Attack("datasets", "a stray copy", ["query", "data", "--select", "count(*) AS n", "--format",
                  "json"], {"data/points-copy.parquet": b"PAR1"}, (0,), output='"n":24')  # fmt: skip
     yield Attack("datasets", "foreign manifest stays", ["run", "g.toml", "--out", "other", "--overwrite"],
-                 {"other/manifest.json": '{"name": "an app"}'}, says="not a dataset's")  # fmt: skip
+                 {"other/manifest.json": '{"name": "an app"}'}, says="no run wrote it")  # fmt: skip
     yield Attack("datasets", "foreign points stay", ["run", "g.toml", "--out", "data", "--overwrite"],
                  {"data/points-mine.parquet": b"precious"}, (0,),
                  leaves=["data/points-0", "data/_manifest.parquet"])  # fmt: skip
