@@ -138,8 +138,8 @@ class ConfigValues:
         A list with an entry for each layer is read where all its entries are equal.
         """
         key, value = self.of(number)
-        if isinstance(value, list) and value and all(entry == value[0] for entry in value):
-            value = value[0]
+        if isinstance(value, list) and number != "layers" and len(value) == self.size("layers"):
+            value = value[0] if all(entry == value[0] for entry in value) else value
         return self.whole(key, value, least)
 
     def number(self, key: str, least: int = 1) -> int:
