@@ -32,6 +32,8 @@ if (
     # As in the background of a script, where commands that tests start would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ.pop("COLUMNS", None)  # commands write as into a pipe, however wide the terminal is
+
 MODELS = ("deepseek-ocr-3b", "deepseek-ocr-3b-modelmeter")
 
 

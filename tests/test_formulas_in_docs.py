@@ -258,11 +258,11 @@ def test_formulas_of_compressors_and_hyper_connections_are_what_is_counted():
 
 
 RESIDUALS = [
-    ("layer_inputs", "with a\ntable of `v*n*p` weights beside:"),
+    ("layer_inputs", "with a\ntable of `v*n*p` weights in addition:"),
     ("layer_input", "normed\nand added:"),
     ("altup", "its output corrects all:"),
     ("streams_around", "Each of both is"),
-    ("laurel", "beside attention, normed and added:"),
+    ("laurel", "parallel to attention, normed and added:"),
 ]
 """Functions of `formulas/residuals.py`, and the sentence before the formulas of each."""
 
