@@ -32,7 +32,7 @@ class Number(click.ParamType[int | float]):
         self.name = "integer" if kind is int else "float"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int | float:
-        """Return the number; a text that is none ends the command with one line."""
+        """Return the number; other text ends the command with one line."""
         try:
             return self.kind(value)
         except ValueError:

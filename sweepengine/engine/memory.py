@@ -101,8 +101,10 @@ def figures_of_columns(
     request = Request(tokens, of.get("image_features", 0), of["shared_tokens"])
     alike = [np.asarray(inputs[name], np.int64) for name in RESIDENT_COLUMNS]
     rows, codes = distinct([*alike, *np.broadcast_arrays(of["weight_bytes"], *request)])
-    each: Any = most_requests(_at(resident, rows), pool_of_rows(pool, rows), _at(request, rows))
-    most: Any = each[codes] if np.ndim(each) else each
+    each: Any = most_requests(
+        record_of_rows(resident, rows), pool_of_rows(pool, rows), record_of_rows(request, rows)
+    )
+    most: Any = of_rows(each, codes)
     return memory_figures(resident, pool, request, sequences, data, most)
 
 
@@ -139,19 +141,25 @@ def stored(name: str, values: pl.Series) -> NDArray[np.int64]:
     return whole
 
 
-def _at(record: Any, rows: Integers) -> Any:
+def of_rows(values: Any, rows: Integers) -> Any:
+    """Some rows of a column; a number, which is that of all rows, as it is."""
+    return values[rows] if np.ndim(values) else values
+
+
+def record_of_rows(record: Any, rows: Integers) -> Any:
     """Some rows of a record of columns and of numbers."""
-    return type(record)(*(values[rows] if np.ndim(values) else values for values in record))
+    return type(record)(*(of_rows(values, rows) for values in record))
 
 
-def pool_of_rows(pool: Pool, codes: Integers) -> Pool:
-    """The pool of each row, of pools of kinds of rows."""
-
-    def each(values: Any) -> Any:
-        return values[codes] if np.ndim(values) else values
-
-    groups = tuple(PageGroup(*map(each, group)) for group in pool.groups)
-    return Pool(each(pool.block_bytes), groups, each(pool.split), each(pool.feature_bytes))
+def pool_of_rows(pool: Pool, rows: Integers) -> Pool:
+    """Some rows of a pool."""
+    groups = tuple(record_of_rows(group, rows) for group in pool.groups)
+    return Pool(
+        of_rows(pool.block_bytes, rows),
+        groups,
+        of_rows(pool.split, rows),
+        of_rows(pool.feature_bytes, rows),
+    )
 
 
 def _by_row(records: Sequence[tuple[Any, ...]], codes: Integers) -> list[Any]:

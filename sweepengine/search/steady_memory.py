@@ -8,11 +8,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweepengine.data.models import Model
-from sweepengine.engine.memory import columns_of_frame, pool_of_rows, residents, stored
+from sweepengine.engine.memory import (
+    columns_of_frame,
+    of_rows,
+    pool_of_rows,
+    record_of_rows,
+    residents,
+    stored,
+)
 from sweepengine.formulas.kv_pages import logged, sequence_bytes, shared_bytes
 from sweepengine.formulas.memory import (
     THOUSANDTHS,
-    Resident,
     divided,
     most_at_once,
     most_sequences,
@@ -95,9 +101,9 @@ def steady_state_memory(
 
     def each(values: Any) -> Any:
         """Values of candidates, of those of kinds."""
-        return values[codes] if np.ndim(values) else values
+        return of_rows(values, codes)
 
-    of, pool = Resident(*map(each, of)), pool_of_rows(pool, codes)
+    of, pool = record_of_rows(of, codes), pool_of_rows(pool, codes)
     sequences: Any = ceil_div(batch, each(data))
     common, longest, holds = each(common), each(tokens.max(axis=1)), each(most)
     at_once = most_at_once(of, sequences)
