@@ -2,8 +2,20 @@
 
 from sweepengine.data.error_classes import Case, error_class
 from sweepengine.data.speeds import TimingTarget
-from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.architecture import (
+    GATED_DELTA_NET,
+    KIMI_DELTA_ATTENTION,
+    MAMBA_2,
+    Architecture,
+)
 from sweepengine.formulas.speeds import ROOFLINE
+
+MEASURED_MIXERS = {
+    GATED_DELTA_NET: ("delta-chunks", "state-step"),
+    KIMI_DELTA_ATTENTION: ("kimi-chunks", "state-step"),
+    MAMBA_2: ("convolution",),
+}
+"""Kinds of operators that tables hold of a recurrent mixer."""
 
 
 def kinds_of(arch: Architecture) -> tuple[str, ...]:
@@ -15,7 +27,10 @@ def kinds_of(arch: Architecture) -> tuple[str, ...]:
         kinds += ["latent-decode", "latent-prefill"]
     if any(attention.heads and not attention.latent for attention in arch.attentions):
         kinds += ["decode", "prefill"]
-    return tuple(kinds)
+    mixers = {group.recurrent.kind for group in arch.groups if group.recurrent.heads}
+    for kind in sorted(mixers & set(MEASURED_MIXERS)):
+        kinds += MEASURED_MIXERS[kind]
+    return tuple(dict.fromkeys(kinds))
 
 
 def operator_error(arch: Architecture, target: TimingTarget) -> float:

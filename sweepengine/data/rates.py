@@ -33,11 +33,18 @@ FORMS: dict[str, type] = {
     "mixture": operator_rates.MoeRates,
     "latent-decode": operator_rates.LatentDecodeRates,
     "latent-prefill": operator_rates.LatentPrefillRates,
+    "convolution": operator_rates.ConvolutionRates,
+    "convolution-step": operator_rates.ConvolutionRates,
+    "delta-chunks": operator_rates.ChunkRates,
+    "kimi-chunks": operator_rates.ChunkRates,
+    "state-step": operator_rates.StateRates,
     "all-reduce": operator_rates.AllReduceRates,
     "nccl": operator_rates.AllReduceRates,
 }
 """Kind of operator, a section of a rates file, to the record of its rates."""
 A_MICROSECOND = 1e-6
+_ONE = ("activations", "warm_bytes", "resident_bytes")
+"""Rates of no data-sheet figure that are 1 at the peaks; others are 0."""
 
 
 class RatesFile(BaseModel):
@@ -255,6 +262,6 @@ def ideal(form: type) -> dict[str, float]:
     """Rates of the data sheet: peaks reached, no launch time, everything overlapped."""
     figures = dict.fromkeys(fields_of(form), 0.0)
     for name, rate in fields_of(form).items():
-        if rate.of in (PEAK, BANDWIDTH, LINK) or name in ("activations", "warm_bytes"):
+        if rate.of in (PEAK, BANDWIDTH, LINK) or name in _ONE:
             figures[name] = 1.0
     return figures | {n: v for n, v in {"wide": 1.125, "wider": 1.25}.items() if n in figures}

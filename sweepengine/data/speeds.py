@@ -33,6 +33,7 @@ BF16 = FORMAT_NAMES[0]
 _ATTENTION_KINDS = ("decode", "decode_wide", "decode_window", "prefill", "prefill_wide",
                     "prefill_window", "latent_decode", "latent_prefill")  # fmt: skip
 """Fields of `Speeds` whose rates depend on the format of the KV cache."""
+_RECURRENT_KINDS = ("convolution", "convolution_step", "delta_chunks", "kimi_chunks", "state_step")
 
 
 class TimingTarget(NamedTuple):
@@ -272,6 +273,7 @@ def _resolved(
         encoder=unquantised("encoder"),
         experts=few,
         experts_many=many,
+        **{name: unquantised(name.replace("_", "-")) for name in _RECURRENT_KINDS},
         reduce=unquantised("all-reduce"),
         nccl=unquantised("nccl"),
         host=serving_engines.host_of(device, target.framework, target.times, serving),

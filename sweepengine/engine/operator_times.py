@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.engine.compiled import compiled, inner
-from sweepengine.formulas import operator_rates, seconds
+from sweepengine.formulas import operator_rates, recurrent_times, seconds
 
 Floats = NDArray[np.float64]
 
@@ -81,6 +81,27 @@ def _latent_prefill(shapes: Floats, rates: operator_rates.LatentPrefillRates, ou
 
 
 @compiled("operators")
+def _convolution(shapes: Floats, rates: operator_rates.ConvolutionRates, out: Floats) -> None:
+    for i in range(len(out)):
+        sequences, tokens, channels, taps = shapes[i]
+        out[i] = recurrent_times.convolution(sequences, tokens, channels, taps, rates)
+
+
+@compiled("operators")
+def _chunks(shapes: Floats, rates: operator_rates.ChunkRates, out: Floats) -> None:
+    for i in range(len(out)):
+        sequences, tokens, work, channels, state = shapes[i]
+        out[i] = recurrent_times.chunked_scan(sequences, tokens, work, channels, state, rates)
+
+
+@compiled("operators")
+def _state(shapes: Floats, rates: operator_rates.StateRates, out: Floats) -> None:
+    for i in range(len(out)):
+        sequences, tokens, state = shapes[i]
+        out[i] = recurrent_times.state_step(sequences, tokens, state, rates)
+
+
+@compiled("operators")
 def _reduce(shapes: Floats, rates: operator_rates.AllReduceRates, out: Floats) -> None:
     for i in range(len(out)):
         sent, devices = shapes[i]
@@ -95,6 +116,9 @@ _LOOPS = {
     operator_rates.MoeRates: _moe,
     operator_rates.LatentDecodeRates: _latent_decode,
     operator_rates.LatentPrefillRates: _latent_prefill,
+    operator_rates.ConvolutionRates: _convolution,
+    operator_rates.ChunkRates: _chunks,
+    operator_rates.StateRates: _state,
     operator_rates.AllReduceRates: _reduce,
 }
 """Loop over shapes by kind of rates; `validation.measured_operators` declares their columns."""

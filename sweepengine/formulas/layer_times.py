@@ -8,7 +8,7 @@ residual adds into the norms. Times are in microseconds, of the busiest device.
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Backbone, FeedForward, Group, Recurrent
+from sweepengine.formulas.architecture import Backbone, FeedForward, Group
 from sweepengine.formulas.attention import own_heads
 from sweepengine.formulas.attention_times import (
     attended_us,
@@ -20,7 +20,6 @@ from sweepengine.formulas.attention_times import (
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.gemms import (
     compressor_gemm,
-    convolved_width,
     feature_gemms,
     gemms_us,
     into_streams,
@@ -28,12 +27,11 @@ from sweepengine.formulas.gemms import (
     layer_input_gemms,
     layer_inputs_gemm,
     mlp_gemms,
-    recurrent_gemms,
     stream_gemm,
 )
 from sweepengine.formulas.layers import table_width
 from sweepengine.formulas.layout import EndsHeld, Layout, branches_of, expert_groups
-from sweepengine.formulas.recurrent import state_values
+from sweepengine.formulas.recurrent_times import recurrent_us
 from sweepengine.formulas.reductions import activated_experts
 from sweepengine.formulas.seconds import all_reduce, element_wise, gemm, moe
 from sweepengine.formulas.speeds import VALUE, Speeds
@@ -118,35 +116,6 @@ def routed_us(
     if forward.expert_latent > 0:
         found += gemm(rows, outer, hidden, speeds.mlp) + gemm(rows, hidden, outer, speeds.mlp)
     return found
-
-
-@formula
-def recurrent_us(
-    recurrent: Recurrent, hidden: int, one: Pass, launch: float, speeds: Speeds
-) -> float:
-    """Recurrent mixer, us: its GEMMs, its state and channels moved; chunks are not measured.
-
-    Parameters
-    ----------
-    recurrent : Recurrent
-        A device's share.
-    hidden : int
-        h.
-    one : Pass
-        What runs through it.
-    launch : float
-        Of an element-wise kernel, us.
-    speeds : Speeds
-        Rates of the device.
-    """
-    if recurrent.heads == 0:
-        return 0.0
-    rows = one.sequences * one.tokens
-    inner = recurrent.heads * recurrent.value_width
-    found = gemms_us(recurrent_gemms(recurrent, hidden), rows, speeds.attention)
-    state = 2.0 * one.sequences * state_values(recurrent) * VALUE
-    moved = state + 3.0 * rows * (convolved_width(recurrent) + inner) * VALUE
-    return found + element_wise(moved, 2.0 * launch, speeds.host.moved)
 
 
 @formula

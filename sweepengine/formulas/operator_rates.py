@@ -29,6 +29,8 @@ _Bytes = Annotated[float, Rate("byte/us", 0.85, BANDWIDTH, 0.05, 1.3)]
 _Share = Annotated[float, Rate("", 0.3, most=1)]
 _WarmShare = Annotated[float, Rate("", 0.3, most=0.99)]
 _WarmBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1e9)]
+_Resident = Annotated[float, Rate("", 0.5, most=0.99)]
+_ResidentBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1e9)]
 _Moves = Annotated[float, Rate("us a byte", 0.3, A_BYTE, most=20)]
 _WeightBytes = Annotated[float, Rate("byte a weight", 0)]
 
@@ -145,6 +147,44 @@ class LatentPrefillRates(NamedTuple):
     pad: Annotated[float, Rate("tokens", 200.0, most=5e3)]
     flops: _Flops
     bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.02, 20)]
+
+
+class ConvolutionRates(NamedTuple):
+    """Rates of `recurrent_times.convolution`."""
+
+    launch: _Launch
+    latency: Annotated[float, Rate("us a token", 0.1, most=5)]
+    latency_tokens: Annotated[float, Rate("tokens", 10.0, least=1, most=512)]
+    """Tokens that one block goes through."""
+    block: Annotated[float, Rate("us a channel", 1e-4, A_PROCESSOR, most=5)]
+    bytes: _Bytes
+    resident: _Resident
+    """Share of the traffic that the L2 cache holds of what the kernel before wrote."""
+    resident_bytes: _ResidentBytes
+
+
+class ChunkRates(NamedTuple):
+    """Rates of `recurrent_times.chunked_scan`."""
+
+    launch: _Launch
+    """Of all its kernels."""
+    latency: Annotated[float, Rate("us a token", 0.03, most=5)]
+    flops: Annotated[float, Rate("FLOP/us", 0.1, PEAK, 0.001, 20)]
+    activations: Annotated[float, Rate("", 4.0, most=50)]
+    """Times that keys, queries, values and outputs are moved, between kernels too."""
+    bytes: _Bytes
+    overlap: Annotated[float, Rate("", 0.3, most=1)]
+    resident: _Resident
+    resident_bytes: _ResidentBytes
+
+
+class StateRates(NamedTuple):
+    """Rates of `recurrent_times.state_step`."""
+
+    launch: _Launch
+    bytes: _Bytes
+    warm: _WarmShare
+    warm_bytes: _WarmBytes
 
 
 class AllReduceRates(NamedTuple):

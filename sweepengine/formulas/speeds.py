@@ -65,6 +65,13 @@ class Speeds(NamedTuple):
     """Beyond."""
     latent_decode: operator_rates.LatentDecodeRates
     latent_prefill: operator_rates.LatentPrefillRates
+    convolution: operator_rates.ConvolutionRates
+    convolution_step: operator_rates.ConvolutionRates
+    delta_chunks: operator_rates.ChunkRates
+    """Of a gated delta net."""
+    kimi_chunks: operator_rates.ChunkRates
+    """Of Kimi delta attention."""
+    state_step: operator_rates.StateRates
     reduce: operator_rates.AllReduceRates
     """The framework's own all-reduce."""
     nccl: operator_rates.AllReduceRates

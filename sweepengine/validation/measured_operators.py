@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.serving_engines import order_of
+from sweepengine.validation.recurrent_tables import (
+    convolved,
+    delta_chunks,
+    kimi_chunks,
+    stepped,
+)
 
 Floats = NDArray[np.float64]
 MICROSECONDS = 1e3
@@ -35,6 +41,8 @@ MAX_QUERIES_PER_KEY = 16
 """Largest number of query heads per key head in any model; more use other kernels."""
 MIN_ROWS = 60
 """Least number of rows of a fit."""
+MIN_SHAPES = 30
+"""Least number of distinct shapes of a fit."""
 LOW_LATENCY = "min_latency"
 """Part of the names of kernels that a serving engine runs wherever they are faster."""
 ALL_KERNELS = "all"
@@ -49,21 +57,25 @@ class Kind(NamedTuple):
     operator: str
     """Folder of its table."""
     table: str
-    columns: tuple[str, ...]
-    """Columns of its shape; the median is taken over rows of one shape."""
     shaped: Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]
-    """Numbers that the formula takes, from these columns."""
+    """Numbers that the formula takes, from rows; the median is taken over rows of one shape."""
     of_format: pl.Expr
     rows: pl.Expr
     """Filter for the rows of this kind."""
     borrowed: str = ""
     """Serving engine whose table is used for engines without one."""
+    instead: tuple[tuple[str, str], ...] = ()
+    """Serving engines with another table, and its name."""
     key: tuple[int, ...] = ()
     """Positions in a shape of what decides the kernel; empty: kernels are not told apart."""
     split: int = -1
     """Position of the number of devices that experts are spread over; negative: none."""
     many: tuple[int, int] | None = None
     """Positions of the tokens and the experts of a MoE kernel."""
+
+    def table_of(self, framework: str) -> str:
+        """Name of the table of a serving engine."""
+        return dict(self.instead).get(framework, self.table)
 
 
 def _plain(*names: str) -> Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]:
@@ -80,8 +92,6 @@ _KEY_HEADS = (
     pl.when(pl.col("num_key_value_heads") > 0).then("num_key_value_heads").otherwise(_HEADS)
 )
 _SIZE = pl.when(pl.col("kv_cache_dtype") == "fp8").then(1.0).otherwise(2.0)
-_ATTENDED = ("batch_size", "num_heads", "num_key_value_heads", "head_dim", "isl", "step",
-             "window_size")  # fmt: skip
 _NARROW = (pl.col("window_size") == 0) & (pl.col("head_dim") <= 128)
 _WIDE = (pl.col("window_size") == 0) & (pl.col("head_dim") > 128)
 _WINDOW = pl.col("window_size") > 0
@@ -91,10 +101,11 @@ _REAL = (_HEADS <= MAX_QUERIES_PER_KEY * _KEY_HEADS) & (pl.col("attn_dtype") == 
 def _attention(phase: str, name: str, keys: pl.Expr, rows: pl.Expr) -> Kind:
     numbers = [pl.col("batch_size"), _HEADS, _KEY_HEADS, pl.col("head_dim"), keys,
                pl.col("window_size"), _SIZE]  # fmt: skip
-    return Kind(name, "attention", f"{phase}_attention", _ATTENDED, lambda _: [*numbers],
-                _CACHE_FORMAT, rows & _REAL, key=(3,))  # fmt: skip
+    return Kind(name, "attention", f"{phase}_attention", lambda _: [*numbers], _CACHE_FORMAT,
+                rows & _REAL, key=(3,))  # fmt: skip
 
 
+_CONVOLVED = pl.col("kernel_source").str.contains("conv1d")
 _DECODE_KEYS, _PREFILL_KEYS = pl.col("isl") + pl.col("step"), pl.col("isl")
 _PLAIN_EXPERTS = (pl.col("topk") == 22) | (pl.col("hidden_size") == 2688)
 """Rows of Nemotron, whose experts have no gate."""
@@ -102,7 +113,7 @@ _MATRICES = pl.when(_PLAIN_EXPERTS).then(2.0).otherwise(3.0)
 _MOE = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size",
         "moe_ep_size")  # fmt: skip
 KINDS = (
-    Kind("gemm", "gemm", "gemm", ("m", "n", "k"), _plain("m", "n", "k"),
+    Kind("gemm", "gemm", "gemm", _plain("m", "n", "k"),
          _named("gemm_dtype"), pl.lit(True)),
     _attention("generation", "decode", _DECODE_KEYS, _NARROW),
     _attention("generation", "decode-wide", _DECODE_KEYS, _WIDE),
@@ -111,26 +122,32 @@ KINDS = (
     _attention("context", "prefill-wide", _PREFILL_KEYS, _WIDE),
     _attention("context", "prefill-window", _PREFILL_KEYS, _WINDOW),
     Kind("encoder", "encoder_attention", "encoder_attention",
-         ("batch_size", "num_heads", "head_dim", "isl"),
          _plain("batch_size", "num_heads", "head_dim", "isl"), _named("attn_dtype"),
          pl.lit(True)),
-    Kind("mixture", "moe", "moe", _MOE,
+    Kind("mixture", "moe", "moe",
          lambda rows: [*map(pl.col, _MOE), _MATRICES,
                        (pl.col("distribution") == "balanced").cast(pl.Float64)],
          _named("moe_dtype"), pl.lit(True), key=(1, 2, 3, 4), split=6, many=(0, 4)),
     Kind("latent-decode", "mla", "generation_mla",
-         ("num_heads", "batch_size", "isl", "step"),
          lambda _: [pl.col("batch_size"), _HEADS, _DECODE_KEYS, _SIZE],
          _CACHE_FORMAT, pl.lit(True), "trtllm"),
     Kind("latent-prefill", "mla", "context_mla",
-         ("num_heads", "batch_size", "isl"),
          lambda _: [pl.col("batch_size"), _HEADS, pl.col("isl")],
          _CACHE_FORMAT, pl.lit(True), "trtllm"),
+    Kind("convolution", "linear_attention", "gdn", convolved, pl.lit("bf16"),
+         _CONVOLVED & (pl.col("phase") == "context"), instead=(("trtllm", "mamba2"),)),
+    Kind("convolution-step", "linear_attention", "gdn", convolved, pl.lit("bf16"),
+         _CONVOLVED & (pl.col("phase") == "generation"), instead=(("trtllm", "mamba2"),)),
+    Kind("delta-chunks", "linear_attention", "gdn", delta_chunks, pl.lit("bf16"),
+         ~_CONVOLVED & (pl.col("phase") == "context")),
+    Kind("kimi-chunks", "kda", "kda", kimi_chunks, pl.lit("bf16"),
+         ~_CONVOLVED & (pl.col("phase") == "context")),
+    Kind("state-step", "linear_attention", "gdn", stepped, pl.lit("bf16"),
+         ~_CONVOLVED & (pl.col("phase") == "generation")),
     Kind("all-reduce", "comm", "custom_allreduce",
-         ("message_size", "num_gpus"),
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],
          _named("allreduce_dtype"), ~pl.col("kernel_source").str.contains("eager")),
-    Kind("nccl", "comm", "nccl", ("message_size", "num_gpus"),
+    Kind("nccl", "comm", "nccl",
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")], _named("nccl_dtype"),
          pl.col("op_name") == "all_reduce"),
 )  # fmt: skip
@@ -163,12 +180,13 @@ class Tables(NamedTuple):
         A version with fewer than half the rows of the largest one is skipped as incomplete.
         """
         if not self.system:
-            paths = sorted(self.folder.rglob(f"{kind.table}_perf.*"))
+            paths = sorted(self.folder.rglob(f"{kind.table_of(framework)}_perf.*"))
             return (paths[0], "own") if paths else None
         of_nccl = "nccl" if kind.name == "nccl" else framework
         home = self.folder / "data" / self.system / kind.operator / of_nccl
         tables = sorted(
-            home.glob(f"*/{kind.table}_perf.parquet"), key=lambda p: order_of(p.parent.name)
+            home.glob(f"*/{kind.table_of(framework)}_perf.parquet"),
+            key=lambda p: order_of(p.parent.name),
         )
         if not tables and kind.borrowed and framework != kind.borrowed:
             return self.find(kind, kind.borrowed)
@@ -217,13 +235,14 @@ class Tables(NamedTuple):
             raise InputError(f"{path}: column {missing}: required for {kind.name}") from None
         except pl.exceptions.PolarsError as error:
             raise InputError(f"{path}: {' '.join(str(error).split())}") from None
-        return {
+        found = {
             str(name): _measured(kind, part, names, version)
             for (name,), part in shaped.sort("rates_format", *names).partition_by(
                 "rates_format", as_dict=True
             ).items()
             if part.height >= MIN_ROWS
         }  # fmt: skip
+        return {name: one for name, one in found.items() if len(one.shapes) >= MIN_SHAPES}
 
 
 def _measured(kind: Kind, rows: pl.DataFrame, names: list[str], version: str) -> Measured:

@@ -5,11 +5,14 @@ import pytest
 from sweepengine.data.models import load_model
 from sweepengine.formulas.attention_times import step_lines
 from sweepengine.formulas.blocks import block, join_cost
+from sweepengine.formulas.gemms import convolved_width
 from sweepengine.formulas.layer_times import end_times, layer_times
 from sweepengine.formulas.layers import decoder_ends, decoder_layer, ends_on_device
 from sweepengine.formulas.layout import WHOLE, EndsHeld, Layout, share_of
 from sweepengine.formulas.operator_rates import (
     AllReduceRates,
+    ChunkRates,
+    ConvolutionRates,
     DecodeRates,
     EncoderRates,
     GemmRates,
@@ -17,7 +20,9 @@ from sweepengine.formulas.operator_rates import (
     LatentPrefillRates,
     MoeRates,
     PrefillRates,
+    StateRates,
 )
+from sweepengine.formulas.recurrent import convolved_columns
 from sweepengine.formulas.seconds import at_keys
 from sweepengine.formulas.speeds import Host, Speeds, Wires
 from sweepengine.formulas.tokens import Pass
@@ -28,13 +33,15 @@ from tests.points import layer_pass
 FREE = 1e300
 """Byte/us of what is to cost nothing."""
 
+ONES = ("warm_bytes", "resident_bytes", "wide", "wider")
+
 
 def rates(form, **figures):
     """Rates that count FLOPs alone."""
     plain = dict.fromkeys(form._fields, 0.0)
     plain |= {name: FREE for name in ("bytes", "two", "four", "more") if name in plain}
     plain |= {"flops": 1.0} if "flops" in plain else {}
-    plain |= {name: 1.0 for name in ("warm_bytes", "wide", "wider") if name in plain}
+    plain |= {name: 1.0 for name in ONES if name in plain}
     return form(**(plain | figures))
 
 
@@ -47,6 +54,9 @@ COUNTING = Speeds(
     experts_many=rates(MoeRates),
     latent_decode=rates(LatentDecodeRates),
     latent_prefill=rates(LatentPrefillRates),
+    **{name: rates(ConvolutionRates) for name in ("convolution", "convolution_step")},
+    **{name: rates(ChunkRates) for name in ("delta_chunks", "kimi_chunks")},
+    state_step=rates(StateRates),
     reduce=rates(AllReduceRates),
     nccl=rates(AllReduceRates),
     host=Host(step_launch=0.0, pass_launch=0.0, head=0.0, moved=FREE, effective_experts=1.0),
@@ -109,6 +119,21 @@ def test_attention_of_a_prefill_is_half_of_the_square(model):
     one = Pass(sequences=1.0, tokens=tokens, cached=0, decode=0)
     timed = layer_times(group, arch.backbone, WHOLE, one, speeds)
     assert timed.attention == pytest.approx(counted.tensor_flops / 2, rel=1e-9)
+
+
+def test_chunks_of_a_recurrent_mixer_are_those_that_are_counted():
+    """A short convolution moves channels: its FLOPs take no time of their own."""
+    arch = load_model("qwen3.5-9b").architecture
+    group = next(group for group in arch.groups if group.recurrent.heads)
+    mixer = group.recurrent
+    for tokens, decode in ((100, 0), (128, 0), (1, 1)):
+        seen = layer_pass(tokens, tokens, cached=decode)
+        counted = decoder_layer(group, arch.backbone, seen).recurrent.tensor_flops
+        columns = convolved_columns(mixer, tokens, decode)
+        counted -= 2 * mixer.convolution * convolved_width(mixer) * columns
+        one = Pass(sequences=3.0, tokens=tokens, cached=decode, decode=decode)
+        timed = layer_times(group, arch.backbone, WHOLE, one, COUNTING)
+        assert timed.recurrent == pytest.approx(3 * counted, rel=1e-9)
 
 
 def test_head_is_of_the_last_position_alone():
