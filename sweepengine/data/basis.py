@@ -8,6 +8,7 @@ from sweepengine.formulas.architecture import (
     MAMBA_2,
     Architecture,
 )
+from sweepengine.formulas.sparse_times import chooses
 from sweepengine.formulas.speeds import ROOFLINE
 
 MEASURED_MIXERS = {
@@ -27,6 +28,8 @@ def kinds_of(arch: Architecture) -> tuple[str, ...]:
         kinds += ["latent-decode", "latent-prefill"]
     if any(attention.heads and not attention.latent for attention in arch.attentions):
         kinds += ["decode", "prefill"]
+    if any(chooses(attention) for attention in arch.attentions):
+        kinds += ["index-logits", "index-step", "top-k", "sparse-prefill"]
     mixers = {group.recurrent.kind for group in arch.groups if group.recurrent.heads}
     for kind in sorted(mixers & set(MEASURED_MIXERS)):
         kinds += MEASURED_MIXERS[kind]

@@ -30,10 +30,14 @@ MILLI = 1000.0
 STEADY, BURSTS = "steady", "bursts"
 """Kinds of load: far more requests than run at once, or few, which arrive in waves."""
 BF16 = FORMAT_NAMES[0]
+FP8 = "fp8"
 _ATTENTION_KINDS = ("decode", "decode_wide", "decode_window", "prefill", "prefill_wide",
                     "prefill_window", "latent_decode", "latent_prefill")  # fmt: skip
 """Fields of `Speeds` whose rates depend on the format of the KV cache."""
-_RECURRENT_KINDS = ("convolution", "convolution_step", "delta_chunks", "kimi_chunks", "state_step")
+_PLAIN_KINDS = ("convolution", "convolution_step", "delta_chunks", "kimi_chunks", "state_step",
+                "sparse_prefill", "top_k")  # fmt: skip
+_INDEX_KINDS = ("index_logits", "index_step")
+"""Fields of `Speeds` whose kernels score keys in fp8."""
 
 
 class TimingTarget(NamedTuple):
@@ -273,7 +277,11 @@ def _resolved(
         encoder=unquantised("encoder"),
         experts=few,
         experts_many=many,
-        **{name: unquantised(name.replace("_", "-")) for name in _RECURRENT_KINDS},
+        **{name: unquantised(name.replace("_", "-")) for name in _PLAIN_KINDS},
+        **{
+            name: kernels.speeds(name.replace("_", "-"), (FP8,), FP8, FP8)[0]
+            for name in _INDEX_KINDS
+        },
         reduce=unquantised("all-reduce"),
         nccl=unquantised("nccl"),
         host=serving_engines.host_of(device, target.framework, target.times, serving),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepengine.engine.compiled import compiled, inner
-from sweepengine.formulas import operator_rates, recurrent_times, seconds
+from sweepengine.formulas import operator_rates, recurrent_times, seconds, sparse_times
 
 Floats = NDArray[np.float64]
 
@@ -102,6 +102,37 @@ def _state(shapes: Floats, rates: operator_rates.StateRates, out: Floats) -> Non
 
 
 @compiled("operators")
+def _index(shapes: Floats, rates: operator_rates.IndexRates, out: Floats) -> None:
+    for i in range(len(out)):
+        sequences, tokens, cached, heads, width = shapes[i]
+        out[i] = sparse_times.index_logits(sequences, tokens, cached, heads, width, rates)
+
+
+@compiled("operators")
+def _index_step(shapes: Floats, rates: operator_rates.IndexStepRates, out: Floats) -> None:
+    for i in range(len(out)):
+        sequences, tokens, keys, heads, width = shapes[i]
+        line = sparse_times.index_step_line(sequences, tokens, heads, width, rates)
+        out[i] = seconds.at_keys(line, keys)
+
+
+@compiled("operators")
+def _top_k(shapes: Floats, rates: operator_rates.TopKRates, out: Floats) -> None:
+    for i in range(len(out)):
+        sequences, tokens, cached, chosen = shapes[i]
+        out[i] = sparse_times.top_k(sequences, tokens, cached, chosen, rates)
+
+
+@compiled("operators")
+def _sparse(shapes: Floats, rates: operator_rates.SparseRates, out: Floats) -> None:
+    for i in range(len(out)):
+        sequences, tokens, heads, chosen, latent, rotary = shapes[i]
+        out[i] = sparse_times.sparse_prefill(
+            sequences, tokens, heads, chosen, latent, rotary, rates
+        )
+
+
+@compiled("operators")
 def _reduce(shapes: Floats, rates: operator_rates.AllReduceRates, out: Floats) -> None:
     for i in range(len(out)):
         sent, devices = shapes[i]
@@ -116,6 +147,10 @@ _LOOPS = {
     operator_rates.MoeRates: _moe,
     operator_rates.LatentDecodeRates: _latent_decode,
     operator_rates.LatentPrefillRates: _latent_prefill,
+    operator_rates.IndexRates: _index,
+    operator_rates.IndexStepRates: _index_step,
+    operator_rates.TopKRates: _top_k,
+    operator_rates.SparseRates: _sparse,
     operator_rates.ConvolutionRates: _convolution,
     operator_rates.ChunkRates: _chunks,
     operator_rates.StateRates: _state,

@@ -29,6 +29,13 @@ from sweepengine.formulas.seconds import (
     prefill_attention,
     up_to,
 )
+from sweepengine.formulas.sparse_times import (
+    chooses,
+    choosing_line,
+    choosing_us,
+    chosen_us,
+    is_sparse,
+)
 from sweepengine.formulas.speeds import Speeds
 from sweepengine.formulas.tokens import Pass, entries_of_pass, keys_of_pass
 
@@ -96,6 +103,8 @@ def attended_us(
     """Attention of a prefill."""
     if attention.heads == 0:
         return 0.0
+    if is_sparse(attention, tokens, cached) > 0:
+        return chosen_us(attention, sequences, tokens, speeds)
     if attention.latent > 0:
         return latent_prefill(
             sequences,
@@ -146,7 +155,13 @@ def attended_share(attention: Attention, tokens: int, cached: int) -> float:
 def index_scores(
     attention: Attention, sequences: float, tokens: int, cached: int, speeds: Speeds
 ) -> float:
-    """Scores of an indexer in a prefill, at the rate of its GEMMs; us."""
+    """Scores of an indexer in a prefill, and its choice; us.
+
+    Of compressed entries or blocks of keys, whose choice no table measured, the scores alone, at
+    the rate of the indexer's GEMMs.
+    """
+    if chooses(attention) > 0:
+        return choosing_us(attention, sequences, tokens, cached, speeds)
     met = cached + tokens / 2.0
     stride = max(attention.stride, 1)
     flops = 2.0 * sequences * tokens * met / stride * attention.index_heads * attention.index_width
@@ -197,8 +212,10 @@ def step_lines(
     if attention.heads == 0 or attention.crossed > 0:
         return StepLines(NO_LINE, NO_LINE)
     beside = NO_LINE
+    if chooses(attention) > 0:
+        beside = choosing_line(attention, sequences, tokens, speeds)
     indexed = attention.index_heads * attention.index_width
-    if indexed > 0 or attention.stride > 0:
+    if chooses(attention) == 0 and (indexed > 0 or attention.stride > 0):
         entry = entry_values(attention) if attention.stride > 0 else attention.index_width
         heads = attention.heads * attention.key_width * min(attention.stride, 1)
         beside = Line(

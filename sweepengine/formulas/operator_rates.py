@@ -173,7 +173,7 @@ class ChunkRates(NamedTuple):
     activations: Annotated[float, Rate("", 4.0, most=50)]
     """Times that keys, queries, values and outputs are moved, between kernels too."""
     bytes: _Bytes
-    overlap: Annotated[float, Rate("", 0.3, most=1)]
+    overlap: _Share
     resident: _Resident
     resident_bytes: _ResidentBytes
 
@@ -185,6 +185,44 @@ class StateRates(NamedTuple):
     bytes: _Bytes
     warm: _WarmShare
     warm_bytes: _WarmBytes
+
+
+class IndexRates(NamedTuple):
+    """Rates of `sparse_times.index_logits`."""
+
+    launch: _Launch
+    latency: Annotated[float, Rate("us a key", 0.003, most=0.2)]
+    pad: Annotated[float, Rate("tokens", 400.0, most=5e3)]
+    flops: _Flops
+    overlap: _Share
+
+
+class IndexStepRates(NamedTuple):
+    """Rates of `sparse_times.index_step_line`."""
+
+    launch: _Launch
+    query: Annotated[float, Rate("us a token", 0.5, A_PROCESSOR, most=20)]
+    flops: _Flops
+    bytes: _Bytes
+
+
+class TopKRates(NamedTuple):
+    """Rates of `sparse_times.top_k`."""
+
+    launch: _Launch
+    latency: Annotated[float, Rate("us a key", 0.0003, most=0.02)]
+    row: Annotated[float, Rate("us a token", 3.0, A_PROCESSOR, most=50)]
+    bytes: Annotated[float, Rate("byte/us", 0.3, BANDWIDTH, 0.01, 1.3)]
+    overlap: _Share
+
+
+class SparseRates(NamedTuple):
+    """Rates of `sparse_times.sparse_prefill`."""
+
+    launch: _Launch
+    """Of a wave of blocks."""
+    flops: _Flops
+    overlap: _Share
 
 
 class AllReduceRates(NamedTuple):

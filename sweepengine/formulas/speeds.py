@@ -65,6 +65,11 @@ class Speeds(NamedTuple):
     """Beyond."""
     latent_decode: operator_rates.LatentDecodeRates
     latent_prefill: operator_rates.LatentPrefillRates
+    index_logits: operator_rates.IndexRates
+    """Of sparse attention's indexer in a prefill."""
+    index_step: operator_rates.IndexStepRates
+    top_k: operator_rates.TopKRates
+    sparse_prefill: operator_rates.SparseRates
     convolution: operator_rates.ConvolutionRates
     convolution_step: operator_rates.ConvolutionRates
     delta_chunks: operator_rates.ChunkRates

@@ -16,12 +16,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.serving_engines import order_of
-from sweepengine.validation.recurrent_tables import (
-    convolved,
-    delta_chunks,
-    kimi_chunks,
-    stepped,
-)
+from sweepengine.validation import recurrent_tables, sparse_tables
 
 Floats = NDArray[np.float64]
 MICROSECONDS = 1e3
@@ -134,15 +129,23 @@ KINDS = (
     Kind("latent-prefill", "mla", "context_mla",
          lambda _: [pl.col("batch_size"), _HEADS, pl.col("isl")],
          _CACHE_FORMAT, pl.lit(True), "trtllm"),
-    Kind("convolution", "linear_attention", "gdn", convolved, pl.lit("bf16"),
+    Kind("index-logits", "sparse_attention", "glm5_mqa_logits_module", sparse_tables.scored,
+         pl.lit("fp8"), pl.lit(True)),
+    Kind("index-step", "sparse_attention", "dsv4_paged_mqa_logits_module",
+         sparse_tables.scored_step, pl.lit("fp8"), sparse_tables.STEP),
+    Kind("top-k", "sparse_attention", "glm5_topk_module", sparse_tables.chosen, pl.lit("bf16"),
+         sparse_tables.CHOOSING),
+    Kind("sparse-prefill", "sparse_attention", "glm5_dsa_attn_module", sparse_tables.attended,
+         pl.lit("bf16"), pl.lit(True)),
+    Kind("convolution", "linear_attention", "gdn", recurrent_tables.convolved, pl.lit("bf16"),
          _CONVOLVED & (pl.col("phase") == "context"), instead=(("trtllm", "mamba2"),)),
-    Kind("convolution-step", "linear_attention", "gdn", convolved, pl.lit("bf16"),
+    Kind("convolution-step", "linear_attention", "gdn", recurrent_tables.convolved, pl.lit("bf16"),
          _CONVOLVED & (pl.col("phase") == "generation"), instead=(("trtllm", "mamba2"),)),
-    Kind("delta-chunks", "linear_attention", "gdn", delta_chunks, pl.lit("bf16"),
+    Kind("delta-chunks", "linear_attention", "gdn", recurrent_tables.delta_chunks, pl.lit("bf16"),
          ~_CONVOLVED & (pl.col("phase") == "context")),
-    Kind("kimi-chunks", "kda", "kda", kimi_chunks, pl.lit("bf16"),
+    Kind("kimi-chunks", "kda", "kda", recurrent_tables.kimi_chunks, pl.lit("bf16"),
          ~_CONVOLVED & (pl.col("phase") == "context")),
-    Kind("state-step", "linear_attention", "gdn", stepped, pl.lit("bf16"),
+    Kind("state-step", "linear_attention", "gdn", recurrent_tables.stepped, pl.lit("bf16"),
          ~_CONVOLVED & (pl.col("phase") == "generation")),
     Kind("all-reduce", "comm", "custom_allreduce",
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],

@@ -16,11 +16,15 @@ from sweepengine.formulas.operator_rates import (
     DecodeRates,
     EncoderRates,
     GemmRates,
+    IndexRates,
+    IndexStepRates,
     LatentDecodeRates,
     LatentPrefillRates,
     MoeRates,
     PrefillRates,
+    SparseRates,
     StateRates,
+    TopKRates,
 )
 from sweepengine.formulas.recurrent import convolved_columns
 from sweepengine.formulas.seconds import at_keys
@@ -57,6 +61,10 @@ COUNTING = Speeds(
     **{name: rates(ConvolutionRates) for name in ("convolution", "convolution_step")},
     **{name: rates(ChunkRates) for name in ("delta_chunks", "kimi_chunks")},
     state_step=rates(StateRates),
+    index_logits=rates(IndexRates),
+    index_step=rates(IndexStepRates),
+    top_k=rates(TopKRates),
+    sparse_prefill=rates(SparseRates),
     reduce=rates(AllReduceRates),
     nccl=rates(AllReduceRates),
     host=Host(step_launch=0.0, pass_launch=0.0, head=0.0, moved=FREE, effective_experts=1.0),
