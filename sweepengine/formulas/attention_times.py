@@ -103,7 +103,7 @@ def attended_us(
     """Attention of a prefill."""
     if attention.heads == 0:
         return 0.0
-    if is_sparse(attention, tokens, cached) > 0:
+    if is_sparse(attention, tokens, cached, speeds.host.dense_prefills) > 0:
         return chosen_us(attention, sequences, tokens, speeds)
     if attention.latent > 0:
         return latent_prefill(

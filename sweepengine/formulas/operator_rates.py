@@ -12,7 +12,7 @@ A_BYTE, A_PROCESSOR = "1/bandwidth", "1/multiprocessors"
 
 
 class Rate(NamedTuple):
-    """What a figure of a form is."""
+    """What a figure of a form is; not fitted where `least` and `most` are alike."""
 
     unit: str
     start: float
@@ -221,6 +221,8 @@ class SparseRates(NamedTuple):
 
     launch: _Launch
     """Of a wave of blocks."""
+    block: Annotated[float, Rate("heads", 64.0, least=64, most=64)]
+    """Query heads that a block works on: fewer are filled up."""
     flops: _Flops
     overlap: _Share
 

@@ -17,8 +17,6 @@ from sweepengine.formulas.speeds import Speeds
 
 SCORE = 4.0
 """Bytes of a score."""
-HEADS_A_BLOCK = 64.0
-"""Query heads that a block of the prefill kernel works on: fewer are filled up."""
 
 
 @formula
@@ -28,13 +26,20 @@ def chooses(attention: Attention) -> int:
 
 
 @formula
-def is_sparse(attention: Attention, tokens: int, cached: int) -> int:
-    """1 where a prefill meets more keys than its indexer chooses: engines run it dense up to there.
+def is_sparse(attention: Attention, tokens: int, cached: int, dense: int) -> int:
+    """1 where a prefill attends to chosen keys alone.
 
-    Source: SGLang 0.5.14 and TensorRT-LLM 1.3, whose tables are dense up to there; vLLM 0.24 always
-    chooses, at little cost.
+    Parameters
+    ----------
+    attention : Attention
+        A device's share.
+    tokens, cached : int
+        New tokens of each sequence, and those before them.
+    dense : int
+        1: a serving engine chooses none where a prefill meets no more keys than are chosen.
     """
-    return chooses(attention) if cached + tokens > attention.index_keys else 0
+    chosen = attention.index_keys * dense
+    return chooses(attention) if cached + tokens > chosen else 0
 
 
 @formula
@@ -80,10 +85,10 @@ def sparse_prefill(
 ) -> float:
     """Attention of s tokens of each of b sequences to k chosen latents each, absorbed, us.
 
-    `max(t0, C) + g*min(t0, C)`, `C = 2*b*s*max(n, 64)*k*(2c+r)/flops`: a wave of blocks takes t0,
-    and a token costs k keys and 64 heads where it has fewer.
+    `max(t0, C) + g*min(t0, C)`, `C = 2*b*s*max(n, n0)*k*(2c+r)/flops`: a wave of blocks takes t0,
+    and a token costs k keys however few it meets, and n0 heads where it has fewer.
     """
-    filled = max(heads, HEADS_A_BLOCK)
+    filled = max(heads, rates.block)
     work = 2.0 * sequences * tokens * filled * chosen * (2.0 * latent + rotary) / rates.flops
     return max(rates.launch, work) + rates.overlap * min(rates.launch, work)
 
@@ -107,7 +112,7 @@ def choosing_us(
     attention: Attention, sequences: float, tokens: int, cached: int, speeds: Speeds
 ) -> float:
     """Scores and choice of an indexer in a prefill, us; 0 where attention is dense."""
-    if is_sparse(attention, tokens, cached) == 0:
+    if is_sparse(attention, tokens, cached, speeds.host.dense_prefills) == 0:
         return 0.0
     heads, width = attention.index_heads, attention.index_width
     scored = index_logits(sequences, tokens, cached, heads, width, speeds.index_logits)

@@ -28,6 +28,8 @@ class Host(NamedTuple):
     effective_experts: float
     """Tokens at random that activate as many experts as one token does in serving, where the
     tokens of a text go to like experts."""
+    dense_prefills: int
+    """1: sparse attention is dense in prefills that meet no more keys than are chosen."""
 
 
 class Wires(NamedTuple):

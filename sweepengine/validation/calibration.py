@@ -235,7 +235,7 @@ def _dispatch(
 def _searched(units: Units, name: str, shapes: Floats, times: Floats) -> Rates:
     """The best rates of one kernel, of all starting points."""
     free = {n: r for n, r in fields_of(units.form).items() if n != "weight_bytes"}
-    fixed: dict[str, float] = {}
+    fixed = {n: r.start for n, r in free.items() if r.least == r.most}
     if units.form.__name__ == "GemmRates" and name == "bf16":
         fixed = {"quantise": 0.0, "quantise_pad": 0.0}
     names = [n for n in free if n not in fixed]

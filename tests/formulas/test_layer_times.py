@@ -67,7 +67,14 @@ COUNTING = Speeds(
     sparse_prefill=rates(SparseRates),
     reduce=rates(AllReduceRates),
     nccl=rates(AllReduceRates),
-    host=Host(step_launch=0.0, pass_launch=0.0, head=0.0, moved=FREE, effective_experts=1.0),
+    host=Host(
+        step_launch=0.0,
+        pass_launch=0.0,
+        head=0.0,
+        moved=FREE,
+        effective_experts=1.0,
+        dense_prefills=0,
+    ),
     wires=Wires(node=8, link=FREE, network=FREE, latency=0.0, network_latency=0.0),
     cached=2.0,
 )

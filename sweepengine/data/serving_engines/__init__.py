@@ -124,6 +124,7 @@ def host_of(device: Device, framework: str, times: str, serving: int) -> Host:
             head=0.0,
             moved=bandwidth,
             effective_experts=constants["effective_experts"],
+            dense_prefills=int(constants["dense_prefills"]),
         )
     launch = constants["step_launch_us"]
     if serving == CONTINUOUS:
@@ -134,6 +135,7 @@ def host_of(device: Device, framework: str, times: str, serving: int) -> Host:
         head=constants["head_us"],
         moved=constants["moved"] * bandwidth,
         effective_experts=constants["effective_experts"],
+        dense_prefills=int(constants["dense_prefills"]),
     )
 
 
