@@ -42,6 +42,8 @@ FORMS: dict[str, type] = {
     "delta-chunks": operator_rates.ChunkRates,
     "kimi-chunks": operator_rates.ChunkRates,
     "state-step": operator_rates.StateRates,
+    "exchange": operator_rates.ExchangeRates,
+    "exchange-many": operator_rates.ExchangeRates,
     "all-reduce": operator_rates.AllReduceRates,
     "nccl": operator_rates.AllReduceRates,
 }

@@ -15,6 +15,7 @@ from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.drafts import draft_of, draft_point
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, role_names, row_of
+from sweepengine.formulas.operator_rates import ExchangeRates
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.speeds import (
     FRAMEWORKS,
@@ -31,6 +32,8 @@ STEADY, BURSTS = "steady", "bursts"
 """Kinds of load: far more requests than run at once, or few, which arrive in waves."""
 BF16 = FORMAT_NAMES[0]
 FP8 = "fp8"
+EXCHANGED = 0.7
+"""Share of the links that an exchange reaches on devices without measured ones."""
 _ATTENTION_KINDS = ("decode", "decode_wide", "decode_window", "prefill", "prefill_wide",
                     "prefill_window", "latent_decode", "latent_prefill")  # fmt: skip
 """Fields of `Speeds` whose rates depend on the format of the KV cache."""
@@ -268,6 +271,14 @@ def _resolved(
     def unquantised(kind: str, names: tuple[str, ...] = (BF16,)) -> Any:
         return kernels.speeds(kind, names, BF16, BF16)[0]
 
+    wires = serving_engines.wires_of(device, target.times)
+
+    def exchanging(kind: str) -> ExchangeRates:
+        rates: ExchangeRates = unquantised(kind)
+        if rates.launch == 0.0 and wires.latency > 0.0:
+            return ExchangeRates(launch=wires.latency, link=EXCHANGED * wires.link)
+        return rates
+
     cache_names = ("bf16",) if CACHE_FORMATS[cache] in ("bf16", "fp16") else ("fp8", "bf16")
     few, many = quantised("mixture", experts)
     return Speeds(
@@ -282,10 +293,12 @@ def _resolved(
             name: kernels.speeds(name.replace("_", "-"), (FP8,), FP8, FP8)[0]
             for name in _INDEX_KINDS
         },
+        exchange=exchanging("exchange"),
+        exchange_many=exchanging("exchange-many"),
         reduce=unquantised("all-reduce"),
         nccl=unquantised("nccl"),
         host=serving_engines.host_of(device, target.framework, target.times, serving),
-        wires=serving_engines.wires_of(device, target.times),
+        wires=wires,
         cached=cache_bits(arch, cache) / QUARTERS,
         **{name: unquantised(name.replace("_", "-"), cache_names) for name in _ATTENTION_KINDS},
     )

@@ -133,6 +133,13 @@ def _sparse(shapes: Floats, rates: operator_rates.SparseRates, out: Floats) -> N
 
 
 @compiled("operators")
+def _exchange(shapes: Floats, rates: operator_rates.ExchangeRates, out: Floats) -> None:
+    for i in range(len(out)):
+        tokens, hidden, chosen, ranks = shapes[i]
+        out[i] = seconds.exchange(tokens, hidden, chosen, ranks, rates)
+
+
+@compiled("operators")
 def _reduce(shapes: Floats, rates: operator_rates.AllReduceRates, out: Floats) -> None:
     for i in range(len(out)):
         sent, devices = shapes[i]
@@ -154,6 +161,7 @@ _LOOPS = {
     operator_rates.ConvolutionRates: _convolution,
     operator_rates.ChunkRates: _chunks,
     operator_rates.StateRates: _state,
+    operator_rates.ExchangeRates: _exchange,
     operator_rates.AllReduceRates: _reduce,
 }
 """Loop over shapes by kind of rates; `validation.measured_operators` declares their columns."""

@@ -33,7 +33,7 @@ from sweepengine.formulas.layers import table_width
 from sweepengine.formulas.layout import EndsHeld, Layout, branches_of, expert_groups
 from sweepengine.formulas.recurrent_times import recurrent_us
 from sweepengine.formulas.reductions import activated_experts
-from sweepengine.formulas.seconds import all_reduce, element_wise, gemm, moe
+from sweepengine.formulas.seconds import all_reduce, element_wise, exchange, gemm, moe
 from sweepengine.formulas.speeds import VALUE, Speeds
 from sweepengine.formulas.tokens import Pass, ceil_div
 
@@ -135,28 +135,42 @@ def reduce_us(sent: float, devices: int, speeds: Speeds) -> float:
 
 @formula
 def exchange_us(
-    forward: FeedForward, hidden: int, rows: float, layout: Layout, speeds: Speeds
+    forward: FeedForward, hidden: int, rows: float, layout: Layout, decode: int, speeds: Speeds
 ) -> float:
     """To experts of other tensor groups and back, us: the faster of two exchanges.
 
-    An all-reduce of all groups' tokens, or `20 us + rows*pairs*h*3/(p*0.7*link)`: dispatch in one
-    byte a value, combine in two, `pairs = min(k, G-1)`, p devices a tensor group. Over N nodes a
-    token crosses the network once for each other node that has one of its experts,
-    `(N-1)*(1 - (1-1/N)^k)` at random.
+    An all-reduce of all groups' tokens, or `seconds.exchange` of a device's part of its group's
+    tokens. Over N nodes a token crosses the network once for each other node that has one of its
+    experts, `(N-1)*(1 - (1-1/N)^k)` at random, at 0.7 of the network's rate.
     Source: docs/times.md, "Exchange with experts elsewhere"; the crossing of nodes is ours.
+
+    Parameters
+    ----------
+    forward : FeedForward
+        A device's share.
+    hidden : int
+        h.
+    rows : float
+        Tokens of all sequences of one tensor group.
+    layout : Layout
+        How the model lies on devices.
+    decode : int
+        1: kernels of steps run; 0: those of prefills.
+    speeds : Speeds
+        Rates of the device.
     """
     groups = expert_groups(layout)
     if groups == 1 or forward.experts == 0:
         return 0.0
     wires, chosen = speeds.wires, forward.experts_per_token
-    sent = rows * hidden * 3.0 / layout.tensor
+    rates = speeds.exchange if decode > 0 else speeds.exchange_many
+    own = rows / layout.tensor
     if layout.expert > wires.node:
         nodes = ceil_div(layout.expert, wires.node)
         idle: float = (1.0 - 1.0 / nodes) ** float(chosen)
-        crossed = (nodes - 1.0) * (1.0 - idle)
-        moved = sent * crossed / (0.7 * wires.network)
-        return wires.latency + wires.network_latency + moved
-    exchanged = wires.latency + sent * min(chosen, groups - 1) / (0.7 * wires.link)
+        moved = own * hidden * 3.0 * (nodes - 1.0) * (1.0 - idle) / (0.7 * wires.network)
+        return rates.launch + wires.network_latency + moved
+    exchanged = exchange(own, hidden, chosen, groups, rates)
     whole = rows * groups * hidden * VALUE
     return min(exchanged, reduce_us(whole, layout.expert, speeds))
 
@@ -220,7 +234,7 @@ def layer_times(
     norms += element_wise(2.0 * VALUE * rows * inner, launch, host.moved)
     expanded = 0.0 if one.decode > 0 else rows + sequences * cached
     reduced = branches_of(group) * reduce_us(rows * hidden * VALUE, layout.tensor, speeds)
-    exchanged = exchange_us(forward, hidden, rows, layout, speeds)
+    exchanged = exchange_us(forward, hidden, rows, layout, one.decode, speeds)
     mixed = VALUE * rows * (3 * backbone.streams + 2) * hidden * min(backbone.streams, 1)
     streamed = 2.0 * gemms_us((stream_gemm(backbone),), rows, speeds.plain)
     streamed += 2.0 * element_wise(mixed, launch, host.moved)

@@ -238,3 +238,11 @@ class AllReduceRates(NamedTuple):
     more: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 3)]
     ramp: Annotated[float, Rate("us a byte", 1.0, "1/link", most=100)]
     ramp_bytes: Annotated[float, Rate("byte", 1e6, least=1e3, most=1e9)]
+
+
+class ExchangeRates(NamedTuple):
+    """Rates of `seconds.exchange`."""
+
+    launch: Annotated[float, Rate("us", 50.0, least=0.2, most=2000)]
+    """Of dispatch and combine together."""
+    link: Annotated[float, Rate("byte/us", 0.5, LINK, 0.01, 3)]

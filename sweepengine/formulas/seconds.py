@@ -12,6 +12,7 @@ from sweepengine.formulas.operator_rates import (
     AllReduceRates,
     DecodeRates,
     EncoderRates,
+    ExchangeRates,
     GemmRates,
     LatentDecodeRates,
     LatentPrefillRates,
@@ -321,6 +322,14 @@ def all_reduce(sent: float, devices: float, rates: AllReduceRates) -> float:
     return rates.launch + rates.device * devices + around + rates.ramp * min(
         sent, rates.ramp_bytes
     )  # fmt: skip
+
+
+@formula
+def exchange(
+    tokens: float, hidden: float, chosen: float, ranks: float, rates: ExchangeRates
+) -> float:
+    """T tokens of each of G ranks to k experts and back, us: `t0 + T*h*3*min(k, G-1)/link`."""
+    return rates.launch + tokens * hidden * 3.0 * min(chosen, ranks - 1.0) / rates.link
 
 
 @formula

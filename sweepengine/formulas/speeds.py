@@ -79,6 +79,10 @@ class Speeds(NamedTuple):
     kimi_chunks: operator_rates.ChunkRates
     """Of Kimi delta attention."""
     state_step: operator_rates.StateRates
+    exchange: operator_rates.ExchangeRates
+    """Of tokens with experts of other devices in a step."""
+    exchange_many: operator_rates.ExchangeRates
+    """In a prefill."""
     reduce: operator_rates.AllReduceRates
     """The framework's own all-reduce."""
     nccl: operator_rates.AllReduceRates

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.serving_engines import order_of
-from sweepengine.validation import recurrent_tables, sparse_tables
+from sweepengine.validation import exchange_tables, recurrent_tables, sparse_tables
 
 Floats = NDArray[np.float64]
 MICROSECONDS = 1e3
@@ -61,6 +61,8 @@ class Kind(NamedTuple):
     """Serving engine whose table is used for engines without one."""
     instead: tuple[tuple[str, str], ...] = ()
     """Serving engines with another table, and its name."""
+    prepared: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    """Makes rows of shapes and latencies of a table that is laid out in another way."""
     key: tuple[int, ...] = ()
     """Positions in a shape of what decides the kernel; empty: kernels are not told apart."""
     split: int = -1
@@ -101,6 +103,15 @@ def _attention(phase: str, name: str, keys: pl.Expr, rows: pl.Expr) -> Kind:
 
 
 _CONVOLVED = pl.col("kernel_source").str.contains("conv1d")
+
+
+def _exchange(name: str, table: str, backend: str) -> Kind:
+    others = (("vllm", "moe_a2a"), ("trtllm", "moe_a2a"))
+    return Kind(name, "comm", table, _plain("num_tokens", "hidden_size", "topk", "ep_size"),
+                pl.lit("bf16"), pl.lit(True), instead=others,
+                prepared=exchange_tables.exchanged(backend))  # fmt: skip
+
+
 _DECODE_KEYS, _PREFILL_KEYS = pl.col("isl") + pl.col("step"), pl.col("isl")
 _PLAIN_EXPERTS = (pl.col("topk") == 22) | (pl.col("hidden_size") == 2688)
 """Rows of Nemotron, whose experts have no gate."""
@@ -147,6 +158,8 @@ KINDS = (
          ~_CONVOLVED & (pl.col("phase") == "context")),
     Kind("state-step", "linear_attention", "gdn", recurrent_tables.stepped, pl.lit("bf16"),
          ~_CONVOLVED & (pl.col("phase") == "generation")),
+    _exchange("exchange", "wideep_deepep_ll", "ll"),
+    _exchange("exchange-many", "wideep_deepep_normal", "ht"),
     Kind("all-reduce", "comm", "custom_allreduce",
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],
          _named("allreduce_dtype"), ~pl.col("kernel_source").str.contains("eager")),
@@ -215,6 +228,8 @@ class Tables(NamedTuple):
             table = reader(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        if kind.prepared is not None:
+            table = kind.prepared(table)
         for name, value in (("window_size", 0), ("step", 0), ("kernel_source", ALL_KERNELS)):
             if name not in table.columns:
                 table = table.with_columns(pl.lit(value).alias(name))

@@ -153,6 +153,19 @@ def test_kinds_of_operators_follow_the_model():
     assert kinds_of(se.load_model("deepseek-v3").architecture) == (
         "gemm", "mixture", "latent-decode", "latent-prefill",
     )  # fmt: skip
+    assert kinds_of(se.load_model("qwen3.5-9b").architecture) == (
+        "gemm", "decode", "prefill", "delta-chunks", "state-step",
+    )  # fmt: skip
+
+
+def test_exchanges_take_measured_rates_or_a_part_of_the_links():
+    measured = speeds("h200", "sglang", model="deepseek-v3")
+    assert measured.exchange.launch < measured.exchange_many.launch
+    assumed = speeds("l40s", "sglang", model="deepseek-v3")
+    assert assumed.exchange == assumed.exchange_many
+    assert assumed.exchange == (20.0, pytest.approx(0.7 * assumed.wires.link))
+    ideal = speeds("h200", times="roofline", model="deepseek-v3")
+    assert ideal.exchange == (0.0, pytest.approx(ideal.wires.link))
 
 
 BAD = {

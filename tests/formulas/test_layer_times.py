@@ -15,6 +15,7 @@ from sweepengine.formulas.operator_rates import (
     ConvolutionRates,
     DecodeRates,
     EncoderRates,
+    ExchangeRates,
     GemmRates,
     IndexRates,
     IndexStepRates,
@@ -43,7 +44,7 @@ ONES = ("warm_bytes", "resident_bytes", "wide", "wider")
 def rates(form, **figures):
     """Rates that count FLOPs alone."""
     plain = dict.fromkeys(form._fields, 0.0)
-    plain |= {name: FREE for name in ("bytes", "two", "four", "more") if name in plain}
+    plain |= {name: FREE for name in ("bytes", "two", "four", "more", "link") if name in plain}
     plain |= {"flops": 1.0} if "flops" in plain else {}
     plain |= {name: 1.0 for name in ONES if name in plain}
     return form(**(plain | figures))
@@ -65,6 +66,8 @@ COUNTING = Speeds(
     index_step=rates(IndexStepRates),
     top_k=rates(TopKRates),
     sparse_prefill=rates(SparseRates),
+    exchange=rates(ExchangeRates),
+    exchange_many=rates(ExchangeRates),
     reduce=rates(AllReduceRates),
     nccl=rates(AllReduceRates),
     host=Host(

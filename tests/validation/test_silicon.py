@@ -33,6 +33,12 @@ BARS = {  # what first prototypes of the forms reached, %; one point more is all
     ("prefill-window", "bf16", "sglang"): 16.4,
     ("decode-wide", "bf16", "sglang"): 7.1,
     ("nccl", "bf16", "vllm"): 5.2,
+    ("delta-chunks", "bf16", "vllm"): 5.1,
+    ("delta-chunks", "bf16", "trtllm"): 6.0,
+    ("delta-chunks", "bf16", "sglang"): 9.2,
+    ("state-step", "bf16", "vllm"): 1.9,
+    ("state-step", "bf16", "sglang"): 2.0,
+    ("convolution", "bf16", "vllm"): 2.8,
 }
 SKEWED = "a100-80gb"
 """Its mixtures were measured with tokens that favour experts alone."""
