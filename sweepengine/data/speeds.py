@@ -38,7 +38,7 @@ _ATTENTION_KINDS = ("decode", "decode_wide", "decode_window", "prefill", "prefil
                     "prefill_window", "latent_decode", "latent_prefill")  # fmt: skip
 """Fields of `Speeds` whose rates depend on the format of the KV cache."""
 _PLAIN_KINDS = ("convolution", "convolution_step", "delta_chunks", "kimi_chunks", "state_step",
-                "sparse_prefill", "top_k")  # fmt: skip
+                "top_k")  # fmt: skip
 _INDEX_KINDS = ("index_logits", "index_step")
 """Fields of `Speeds` whose kernels score keys in fp8."""
 
@@ -280,6 +280,7 @@ def _resolved(
         return rates
 
     cache_names = ("bf16",) if CACHE_FORMATS[cache] in ("bf16", "fp16") else ("fp8", "bf16")
+    chosen = kernels.taken("sparse-prefill", cache_names)[0] or BF16
     few, many = quantised("mixture", experts)
     return Speeds(
         attention=quantised("gemm", attention)[0],
@@ -293,6 +294,7 @@ def _resolved(
             name: kernels.speeds(name.replace("_", "-"), (FP8,), FP8, FP8)[0]
             for name in _INDEX_KINDS
         },
+        sparse_prefill=kernels.speeds("sparse-prefill", (chosen,), chosen, chosen)[0],
         exchange=exchanging("exchange"),
         exchange_many=exchanging("exchange-many"),
         reduce=unquantised("all-reduce"),

@@ -5,6 +5,7 @@ latency kernels run in steps, those of high throughput in prefills.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 
@@ -35,7 +36,7 @@ def _of_sglang(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def exchanged(backend: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+def exchanged(backend: str) -> Callable[[pl.DataFrame, Path], pl.DataFrame]:
     """Rows of tokens, hidden width, experts a token, ranks and latency, from any of the tables.
 
     Parameters
@@ -44,7 +45,7 @@ def exchanged(backend: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
         End of the name of the kernels in tables that hold both kinds: "ll" or "ht".
     """
 
-    def prepared(table: pl.DataFrame) -> pl.DataFrame:
+    def prepared(table: pl.DataFrame, _: Path) -> pl.DataFrame:
         if "num_token" in table.columns:
             return _of_sglang(table)
         rows = table.filter(pl.col("comm_backend").str.ends_with(f"_{backend}"))

@@ -61,8 +61,8 @@ class Kind(NamedTuple):
     """Serving engine whose table is used for engines without one."""
     instead: tuple[tuple[str, str], ...] = ()
     """Serving engines with another table, and its name."""
-    prepared: Callable[[pl.DataFrame], pl.DataFrame] | None = None
-    """Makes rows of shapes and latencies of a table that is laid out in another way."""
+    prepared: Callable[[pl.DataFrame, Path], pl.DataFrame] | None = None
+    """Makes rows of shapes and latencies of a table, in a folder, that is laid out otherwise."""
     key: tuple[int, ...] = ()
     """Positions in a shape of what decides the kernel; empty: kernels are not told apart."""
     split: int = -1
@@ -147,7 +147,8 @@ KINDS = (
     Kind("top-k", "sparse_attention", "glm5_topk_module", sparse_tables.chosen, pl.lit("bf16"),
          sparse_tables.CHOOSING),
     Kind("sparse-prefill", "sparse_attention", "glm5_dsa_attn_module", sparse_tables.attended,
-         pl.lit("bf16"), pl.lit(True)),
+         _CACHE_FORMAT, pl.lit(True),
+         prepared=sparse_tables.with_fp8_cache),
     Kind("convolution", "linear_attention", "gdn", recurrent_tables.convolved, pl.lit("bf16"),
          _CONVOLVED & (pl.col("phase") == "context"), instead=(("trtllm", "mamba2"),)),
     Kind("convolution-step", "linear_attention", "gdn", recurrent_tables.convolved, pl.lit("bf16"),
@@ -229,7 +230,7 @@ class Tables(NamedTuple):
         except (OSError, pl.exceptions.PolarsError) as error:
             raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
         if kind.prepared is not None:
-            table = kind.prepared(table)
+            table = kind.prepared(table, path.parent)
         for name, value in (("window_size", 0), ("step", 0), ("kernel_source", ALL_KERNELS)):
             if name not in table.columns:
                 table = table.with_columns(pl.lit(value).alias(name))

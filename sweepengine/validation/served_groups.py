@@ -12,6 +12,7 @@ from sweepengine.formulas.drafts import draft_layout, draft_of
 from sweepengine.formulas.formats import FORMAT_NAMES
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import Point
+from sweepengine.formulas.sparse_times import chooses
 from sweepengine.formulas.speculation import DRAFTS, MTP
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass
@@ -86,11 +87,15 @@ def _formats(row: ServedRow, model: Model) -> dict[str, str]:
     """Formats of a row: those of the checkpoint if it is quantised, else those of the row."""
     quantised = row.weights != ""
     plain = any(name in (row.engine, row.model) or name in row.path for name in UNQUANTISED_CACHE)
+    blackwell = row.system.startswith(("b", "gb"))
+    sparse = any(chooses(attention) for attention in model.architecture.attentions)
+    if row.engine == "sglang" and sparse and blackwell:
+        plain = False  # its default for sparse attention there
     formats = {"cache_format": "fp8" if quantised and not plain else "bf16"}
     checkpoint = model.architecture.checkpoint
     if any(checkpoint[:3]):
         formats["activation_format"] = FORMAT_NAMES[checkpoint.activation]
-        if FORMAT_NAMES[checkpoint.experts] == "mxfp4" and row.system.startswith(("b", "gb")):
+        if FORMAT_NAMES[checkpoint.experts] == "mxfp4" and blackwell:
             formats["activation_format"] = "fp8"  # kernels of Blackwell for mxfp4 weights
     elif quantised:
         mixed = row.expert_weights == "fp8_block"
