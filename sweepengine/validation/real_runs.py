@@ -38,6 +38,8 @@ class PublicRun(NamedTuple):
     speculative: bool
     again: bool
     """Whether the row is one of the extra `silicon` too."""
+    at_once: float = 0.0
+    """Requests of a rank that arrive together; 0: the client limits them."""
 
     @property
     def architecture(self) -> Architecture:
@@ -108,7 +110,10 @@ def _of_page(cells: dict[str, Any]) -> PublicRun:
         measured_ttft=cells["ttft_median_ms"] or cells["ttft_mean_ms"],
     )
     server = Server(model, inputs)
-    return PublicRun(row, server, cells["chunk_tokens"] or 0, cells["draft_tokens"] > 0, False)
+    at_once = cells["requests"] / workers.layout.data if bursts else 0.0
+    return PublicRun(
+        row, server, cells["chunk_tokens"] or 0, cells["draft_tokens"] > 0, False, at_once
+    )
 
 
 def _of_inferencex(cells: dict[str, Any]) -> PublicRun:
@@ -154,7 +159,7 @@ def read_public() -> PublicRuns:
         try:
             if run.again:
                 raise InputError(AGAIN)
-            served = predicted_row(run.row, run.server, run.chunk)
+            served = predicted_row(run.row, run.server, run.chunk, run.at_once)
             if served.full and served.load == STEADY:
                 raise InputError(ABOVE_LIMIT)
             found.runs.append((run, served))

@@ -145,7 +145,7 @@ def read_rows(path: Path | None = None) -> Rows:
     return Rows(predicted, reasons, read.doubles)
 
 
-def predicted_row(row: ServedRow, server: Server, chunk: int = 0) -> Served:
+def predicted_row(row: ServedRow, server: Server, chunk: int = 0, at_once: float = 0.0) -> Served:
     """A row with its predicted times.
 
     Parameters
@@ -155,6 +155,9 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0) -> Served:
         What it serves.
     chunk : int
         Tokens of a pass of prefills; 0: the serving engine's.
+    at_once : float
+        Requests of a rank that arrive together, of which the median one waits for the prefills of
+        half; 0: requests arrive in waves.
 
     Raises
     ------
@@ -164,6 +167,8 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0) -> Served:
     target = target_of(row.system, row.engine)
     engine = serving_engine(row.engine, row.load, row.settings)
     engine = engine._replace(chunk=chunk or engine.chunk)
+    if at_once:
+        engine = engine._replace(burst=at_once / 2 / row.batch)
     constants, tokens, output = ENGINES[row.engine], row.prompt, row.output
     mean = mean_over_median(row)
     first, then = (group_of(server, target, workers) for workers in (row.prefill, row.decode))
