@@ -43,7 +43,6 @@ FORMS: dict[str, type] = {
     "kimi-chunks": operator_rates.ChunkRates,
     "state-step": operator_rates.StateRates,
     "exchange": operator_rates.ExchangeRates,
-    "exchange-many": operator_rates.ExchangeRates,
     "all-reduce": operator_rates.AllReduceRates,
     "nccl": operator_rates.AllReduceRates,
 }

@@ -33,7 +33,7 @@ STEADY, BURSTS = "steady", "bursts"
 BF16 = FORMAT_NAMES[0]
 FP8 = "fp8"
 EXCHANGED = 0.7
-"""Share of the links that an exchange reaches on devices without measured ones."""
+"""Share of the links that an exchange reaches in steps, and on devices without measured ones."""
 _ATTENTION_KINDS = ("decode", "decode_wide", "decode_window", "prefill", "prefill_wide",
                     "prefill_window", "latent_decode", "latent_prefill")  # fmt: skip
 """Fields of `Speeds` whose rates depend on the format of the KV cache."""
@@ -273,12 +273,11 @@ def _resolved(
 
     wires = serving_engines.wires_of(device, target.times)
 
-    def exchanging(kind: str) -> ExchangeRates:
-        rates: ExchangeRates = unquantised(kind)
-        if rates.launch == 0.0 and wires.latency > 0.0:
-            return ExchangeRates(launch=wires.latency, link=EXCHANGED * wires.link)
-        return rates
-
+    exchange, assumed = unquantised("exchange"), ExchangeRates(wires.latency, wires.link)
+    if wires.latency > 0.0:
+        assumed = ExchangeRates(launch=wires.latency, link=EXCHANGED * wires.link)
+    if exchange.launch == 0.0:
+        exchange = assumed
     cache_names = ("bf16",) if CACHE_FORMATS[cache] in ("bf16", "fp16") else ("fp8", "bf16")
     chosen = kernels.taken("sparse-prefill", cache_names)[0] or BF16
     few, many = quantised("mixture", experts)
@@ -295,8 +294,8 @@ def _resolved(
             for name in _INDEX_KINDS
         },
         sparse_prefill=kernels.speeds("sparse-prefill", (chosen,), chosen, chosen)[0],
-        exchange=exchanging("exchange"),
-        exchange_many=exchanging("exchange-many"),
+        exchange=exchange,
+        exchange_step=assumed,
         reduce=unquantised("all-reduce"),
         nccl=unquantised("nccl"),
         host=serving_engines.host_of(device, target.framework, target.times, serving),

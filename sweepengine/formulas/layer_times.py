@@ -163,7 +163,7 @@ def exchange_us(
     if groups == 1 or forward.experts == 0:
         return 0.0
     wires, chosen = speeds.wires, forward.experts_per_token
-    rates = speeds.exchange if decode > 0 else speeds.exchange_many
+    rates = speeds.exchange_step if decode > 0 else speeds.exchange
     own = rows / layout.tensor
     if layout.expert > wires.node:
         nodes = ceil_div(layout.expert, wires.node)

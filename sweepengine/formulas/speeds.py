@@ -80,9 +80,9 @@ class Speeds(NamedTuple):
     """Of Kimi delta attention."""
     state_step: operator_rates.StateRates
     exchange: operator_rates.ExchangeRates
-    """Of tokens with experts of other devices in a step."""
-    exchange_many: operator_rates.ExchangeRates
-    """In a prefill."""
+    """Of tokens with experts of other devices in a prefill."""
+    exchange_step: operator_rates.ExchangeRates
+    """In a step, as assumed for all devices."""
     reduce: operator_rates.AllReduceRates
     """The framework's own all-reduce."""
     nccl: operator_rates.AllReduceRates

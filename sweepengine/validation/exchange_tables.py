@@ -1,10 +1,9 @@
 """Tables of exchanges between devices that hold experts: dispatch and combine of one node together.
 
-SGLang's tables state both in microseconds a row, those of vLLM and TensorRT-LLM a row each. Low
-latency kernels run in steps, those of high throughput in prefills.
+SGLang's table states both in microseconds a row, those of vLLM and TensorRT-LLM a row each. Kernels
+are those of high throughput, which run in prefills.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -19,41 +18,26 @@ _PRECISIONS = ("default", "fp8", "bfloat16")
 
 
 def _of_sglang(table: pl.DataFrame) -> pl.DataFrame:
-    if "dispatch_avg_t_us" in table.columns:
-        total = pl.col("dispatch_avg_t_us") + pl.col("combine_avg_t_us")
-    else:
-        table = table.filter((pl.col("dispatch_sms") == SMS) & (pl.col("combine_sms") == SMS))
-        parts = [f"{way}_{part}_us" for way in ("dispatch", "combine")
-                 for part in ("transmit", "notify")]  # fmt: skip
-        total = pl.sum_horizontal(parts)
+    defaults = (pl.col("dispatch_sms") == SMS) & (pl.col("combine_sms") == SMS)
+    parts = [f"{way}_{part}_us" for way in ("dispatch", "combine")
+             for part in ("transmit", "notify")]  # fmt: skip
     ranks = pl.when(pl.col("device").str.contains("GB")).then(4).otherwise(8)
-    return table.filter(pl.col("node_num") == 1).select(
+    return table.filter(defaults & (pl.col("node_num") == 1)).select(
         pl.col("num_token").alias("num_tokens"),
         "hidden_size",
         pl.col("num_topk").alias("topk"),
         ranks.alias("ep_size"),
-        (total * MILLI).alias("latency"),
+        (pl.sum_horizontal(parts) * MILLI).alias("latency"),
     )
 
 
-def exchanged(backend: str) -> Callable[[pl.DataFrame, Path], pl.DataFrame]:
-    """Rows of tokens, hidden width, experts a token, ranks and latency, from any of the tables.
-
-    Parameters
-    ----------
-    backend : str
-        End of the name of the kernels in tables that hold both kinds: "ll" or "ht".
-    """
-
-    def prepared(table: pl.DataFrame, _: Path) -> pl.DataFrame:
-        if "num_token" in table.columns:
-            return _of_sglang(table)
-        rows = table.filter(pl.col("comm_backend").str.ends_with(f"_{backend}"))
-        known = rows["comm_dtype"].unique().to_list()
-        precision = next(name for name in _PRECISIONS if name in known)
-        rows = rows.filter(pl.col("comm_dtype") == precision)
-        ways = rows.group_by(*_COLUMNS, "phase").agg(pl.median("latency"))
-        both = ways.group_by(_COLUMNS).agg(pl.sum("latency") * MILLI, pl.len())
-        return both.filter(pl.col("len") == 2).select(*_COLUMNS, "latency").sort(_COLUMNS)
-
-    return prepared
+def exchanged(table: pl.DataFrame, _: Path) -> pl.DataFrame:
+    """Rows of tokens, hidden width, experts a token, ranks and latency, from any of the tables."""
+    if "num_token" in table.columns:
+        return _of_sglang(table)
+    rows = table.filter(pl.col("comm_backend").str.ends_with("_ht"))
+    known = rows["comm_dtype"].unique().to_list()
+    rows = rows.filter(pl.col("comm_dtype") == next(name for name in _PRECISIONS if name in known))
+    ways = rows.group_by(*_COLUMNS, "phase").agg(pl.median("latency"))
+    both = ways.group_by(_COLUMNS).agg(pl.sum("latency") * MILLI, pl.len())
+    return both.filter(pl.col("len") == 2).select(*_COLUMNS, "latency").sort(_COLUMNS)

@@ -105,13 +105,6 @@ def _attention(phase: str, name: str, keys: pl.Expr, rows: pl.Expr) -> Kind:
 _CONVOLVED = pl.col("kernel_source").str.contains("conv1d")
 
 
-def _exchange(name: str, table: str, backend: str) -> Kind:
-    others = (("vllm", "moe_a2a"), ("trtllm", "moe_a2a"))
-    return Kind(name, "comm", table, _plain("num_tokens", "hidden_size", "topk", "ep_size"),
-                pl.lit("bf16"), pl.lit(True), instead=others,
-                prepared=exchange_tables.exchanged(backend))  # fmt: skip
-
-
 _DECODE_KEYS, _PREFILL_KEYS = pl.col("isl") + pl.col("step"), pl.col("isl")
 _PLAIN_EXPERTS = (pl.col("topk") == 22) | (pl.col("hidden_size") == 2688)
 """Rows of Nemotron, whose experts have no gate."""
@@ -159,8 +152,10 @@ KINDS = (
          ~_CONVOLVED & (pl.col("phase") == "context")),
     Kind("state-step", "linear_attention", "gdn", recurrent_tables.stepped, pl.lit("bf16"),
          ~_CONVOLVED & (pl.col("phase") == "generation")),
-    _exchange("exchange", "wideep_deepep_ll", "ll"),
-    _exchange("exchange-many", "wideep_deepep_normal", "ht"),
+    Kind("exchange", "comm", "wideep_deepep_normal",
+         _plain("num_tokens", "hidden_size", "topk", "ep_size"), pl.lit("bf16"), pl.lit(True),
+         instead=(("vllm", "moe_a2a"), ("trtllm", "moe_a2a")),
+         prepared=exchange_tables.exchanged),
     Kind("all-reduce", "comm", "custom_allreduce",
          lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],
          _named("allreduce_dtype"), ~pl.col("kernel_source").str.contains("eager")),
