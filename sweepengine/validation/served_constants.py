@@ -101,10 +101,9 @@ def _design(
     nothing : ServingEngine
         With all of them 0.
     """
-    return np.array([
-        [of(row, nothing._replace(**{field: 1.0})) - of(row, nothing) for field in fields]
-        for row in rows
-    ])  # fmt: skip
+    engines = [nothing._replace(**{field: 1.0}) for field in fields]
+    base = np.array([of(row, nothing) for row in rows])
+    return np.array([[of(row, engine) for engine in engines] for row in rows]) - base[:, None]
 
 
 def _rounded(value: float) -> float:

@@ -1,5 +1,11 @@
-"""Runs every attack: `make attack`; with words, those whose group or name holds one of them."""
+"""Runs every attack: `make attack`; with words, those whose group or name holds one of them.
 
+    python -m tests.attacks [--part K/N] [--at-once N] [WORD...]
+
+A part takes every Nth attack, from the Kth on, so that all parts take about as long.
+"""
+
+import argparse
 import os
 import sys
 import tempfile
@@ -12,13 +18,33 @@ from tests.attacks.cases import attacks
 from tests.attacks.second_cases import second_attacks
 
 
+def part(text: str) -> slice:
+    """Every Nth attack, from the Kth on, of "K/N"."""
+    first, _, each = text.partition("/")
+    if not 1 <= int(first) <= int(each):
+        raise ValueError(text)
+    return slice(int(first) - 1, None, int(each))
+
+
 def main() -> None:
     """Run them, say what failed, and exit with 1 where something did."""
-    words = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--part", type=part, default=slice(None))
+    parser.add_argument("--at-once", type=int, default=os.cpu_count())
+    options = parser.parse_args()
     every = [*attacks(), *second_attacks()]
-    chosen = [a for a in every if not words or any(w in f"{a.group} {a.name}" for w in words)]
+    chosen = [
+        attack
+        for attack in every
+        if not options.words
+        or any(word in f"{attack.group} {attack.name}" for word in options.words)
+    ][options.part]
     began, failures = time.perf_counter(), 0
-    with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        ThreadPoolExecutor(options.at_once) as pool,
+    ):
         prepared = Path(home) / "prepared"
         prepared.mkdir()
         prepare(prepared)

@@ -1,8 +1,10 @@
 """Configs for tests: figures of public ones that no package ships, and those that one does."""
 
 import json
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from sweepengine.data.configs import families, uncovered
 
@@ -104,17 +106,20 @@ def shipped():
     return found
 
 
+@cache
 def whole_configs():
-    """Every config by name, with its towers."""
-    return FIGURES | shipped()
+    """Every config by name, with its towers; a test that changes one changes a copy."""
+    return MappingProxyType(FIGURES | shipped())
 
 
+@cache
 def all_configs():
     """Every config by name, without its towers, which have tests of their own."""
-    return {
+    configs = {
         name: {key: value for key, value in config.items() if key not in TOWERS}
         for name, config in whole_configs().items()
     }
+    return MappingProxyType(configs)
 
 
 def part_of(config):
@@ -151,6 +156,7 @@ def shortened(config):
     return config
 
 
+@cache
 def covered():
     """One config of each family that is read, by the family."""
     tables = families()
