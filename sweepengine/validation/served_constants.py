@@ -102,8 +102,9 @@ def _design(
         With all of them 0.
     """
     engines = [nothing._replace(**{field: 1.0}) for field in fields]
-    base = np.array([of(row, nothing) for row in rows])
-    return np.array([[of(row, engine) for engine in engines] for row in rows]) - base[:, None]
+    base: Floats = np.array([[of(row, nothing)] for row in rows])
+    predicted: Floats = np.array([[of(row, engine) for engine in engines] for row in rows])
+    return predicted - base
 
 
 def _rounded(value: float) -> float:
