@@ -1,8 +1,10 @@
 """Runs every attack: `make attack`; with words, those whose group or name holds one of them.
 
-    python -m tests.attacks [--part K/N] [--at-once N] [WORD...]
+    python -m tests.attacks [--part K/N] [--at-once N | --within] [WORD...]
 
-A part takes every Nth attack, from the Kth on, so that all parts take about as long.
+A part takes every Nth attack, from the Kth on, so that all parts take about as long. With
+`--within`, commands run within this process where the attack needs none of its own, which is much
+faster.
 """
 
 import argparse
@@ -13,17 +15,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.attacks.attack import Attack, fresh, outcome, prepare
+from tests.attacks.attack import Attack, cheapest, fresh, in_own_process, outcome, prepare
 from tests.attacks.cases import attacks
 from tests.attacks.second_cases import second_attacks
-
-
-def part(text: str) -> slice:
-    """Every Nth attack, from the Kth on, of "K/N"."""
-    first, _, each = text.partition("/")
-    if not 1 <= int(first) <= int(each):
-        raise ValueError(text)
-    return slice(int(first) - 1, None, int(each))
+from tests.attacks.third_cases import third_attacks
+from tests.parts import part
 
 
 def main() -> None:
@@ -32,8 +28,9 @@ def main() -> None:
     parser.add_argument("words", nargs="*")
     parser.add_argument("--part", type=part, default=slice(None))
     parser.add_argument("--at-once", type=int, default=os.cpu_count())
+    parser.add_argument("--within", action="store_true")
     options = parser.parse_args()
-    every = [*attacks(), *second_attacks()]
+    every = [*attacks(), *second_attacks(), *third_attacks()]
     chosen = [
         attack
         for attack in every
@@ -51,9 +48,11 @@ def main() -> None:
 
         def run(numbered: tuple[int, Attack]) -> str:
             number, attack = numbered
-            return outcome(attack, fresh(prepared, Path(home) / str(number)))
+            folder = fresh(prepared, Path(home) / str(number))
+            return outcome(attack, folder, cheapest if options.within else in_own_process)
 
-        for attack, problem in zip(chosen, pool.map(run, enumerate(chosen)), strict=True):
+        several = map if options.within else pool.map  # signals come to the main thread alone
+        for attack, problem in zip(chosen, several(run, enumerate(chosen)), strict=True):
             if problem:
                 failures += 1
                 print(f"{attack.group}: {attack.name}: {problem}", flush=True)
