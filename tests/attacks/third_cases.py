@@ -201,7 +201,6 @@ def selves() -> Iterator[Attack]:
         "draft that is a device": (["fit", "llama-3.1-8b", "--device", "l4", "--draft", "l4"], {}),
         "chart over its model": (["deploy", "config.json", "--device", "l4", "--chart", "config.json"], {}),
         "script over its model": (["deploy", "config.json", "--device", "l4", "--script", "config.json"], {}),
-        "report into its dataset": (["report", "data", "--out", "data"], {}),
         "run into its own grid": (["run", "g.toml", "--out", "g.toml"], {}),
         "points as a grid": (["plan", "data/_manifest.parquet"], {}),
         "dataset of a dataset": (["query", "data/data"], {}),
