@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._decomp import get_decompositions
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 
 class Figure(NamedTuple):
@@ -37,7 +37,8 @@ class _Remembered(TorchDispatchMode):
 
     There a result is its shape, strides and type, which follow from those of the arguments. torch
     computes them in Python for most element-wise operations; the layers of a model are alike.
-    Results that are views of arguments, or arguments that are changed, are left to torch.
+    Results that are views of arguments, arguments that are changed, and what torch counts are left
+    to torch.
     """
 
     results: ClassVar[dict[Any, tuple[torch.Size, tuple[int, ...], torch.dtype]]] = {}
@@ -47,7 +48,7 @@ class _Remembered(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        if not _makes_a_tensor(func):
+        if not _makes_a_tensor_alone(func):
             return func(*args, **named)
         try:
             key = (func, *map(_facts, args), *((name, _facts(named[name])) for name in named))
@@ -64,11 +65,15 @@ class _Remembered(TorchDispatchMode):
 
 
 @cache
-def _makes_a_tensor(func: Any) -> bool:
-    """Whether an operation returns one new tensor and changes no argument."""
+def _makes_a_tensor_alone(func: Any) -> bool:
+    """Whether an operation returns one new tensor, changes no argument and counts no FLOPs."""
     schema = func._schema
     returns = [(str(one.type), one.alias_info) for one in schema.returns]
-    return not schema.is_mutable and returns == [("Tensor", None)]
+    composed = torch._C._dispatch_has_kernel_for_dispatch_key(
+        func.name(), "CompositeImplicitAutograd"
+    )
+    counted = composed or func.overloadpacket in flop_registry
+    return not counted and not schema.is_mutable and returns == [("Tensor", None)]
 
 
 def _facts(argument: Any) -> Any:
@@ -90,7 +95,7 @@ def _facts(argument: Any) -> Any:
 
 def counted_flops(call: Callable[[], object]) -> int:
     """FLOPs of a call by torch's counter: GEMMs and convolutions."""
-    with torch.no_grad(), _Remembered(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Remembered():
         call()
     return int(counter.get_total_flops())
 
