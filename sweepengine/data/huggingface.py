@@ -21,7 +21,7 @@ from sweepengine.data.plain_layers import with_plain_layers
 from sweepengine.data.preprocessors import PREPROCESSOR, read_preprocessor
 from sweepengine.data.quantization import Quantized, read_quantization
 from sweepengine.data.quantized_groups import UnknownFormatError
-from sweepengine.data.sizes import block_norms, ends, idle_experts, mlp_width
+from sweepengine.data.sizes import block_norms, ends, expert_widths, idle_experts, mlp_width
 from sweepengine.data.tied import tied_head
 from sweepengine.data.towers import TowerReading, unread_towers, vision_section
 
@@ -266,7 +266,7 @@ class _Reader(AttentionReader):
 
     def _experts(self) -> Config:
         self.of("width")  # the width of dense layers, which this model may not have
-        width = self.size("expert_width")
+        width, for_images = expert_widths(self)
         latent = (
             self.value("moe_latent_size")
             if "moe_latent_size" in self.family.get("keys", ())
@@ -278,6 +278,7 @@ class _Reader(AttentionReader):
             "experts_per_token": self.size("experts_per_token"),
             "idle_experts": idle_experts(self),
             "expert_width": width,
+            "image_width": for_images,
             "router_flops": self.family.get("router_flops", 6),
             "shared_gate": self.switch("shared_gate"),
             "router_norm": self.switch("router_norm"),
