@@ -62,11 +62,16 @@ def _extended(base: Table, table: Table) -> Table:
 
 
 def family_row(config: Table) -> Table | None:
-    """The row of a config.json: of its type and tower, its type and architecture, or its type."""
+    """The row of a config.json: of its type and tower, its type and architecture, or its type.
+
+    A tower is known by its type, or by its `model_name`.
+    """
     tower = config.get("vision_config")
     kind = config.get("model_type")
     architectures = config.get("architectures")
-    names = [tower.get("model_type")] if isinstance(tower, dict) else []
+    names = []
+    if isinstance(tower, dict):
+        names = [tower.get("model_type"), tower.get("model_name")]
     names += architectures if isinstance(architectures, list) else []
     rows = family_rows()
     tried = [*(f"{kind}/{name}" for name in names), str(kind)]

@@ -232,6 +232,17 @@ def _inverse(values: TowerValues, path: str) -> int:
     return whole
 
 
+def _times_width(values: TowerValues, path: str) -> int:
+    """Width of the blocks times a ratio, rounded down."""
+    ratio = values.value(path)
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio < LARGEST:
+        raise values.wrong(path, "a number above 0, such as 4")
+    width = int(values.number("d") * ratio)
+    if not 1 <= width < LARGEST:
+        raise values.wrong(path, "a ratio that gives a width of at least 1")
+    return width
+
+
 def _root(values: TowerValues, path: str) -> int:
     """Edge of a square of so many rows."""
     value = values.whole(path)
@@ -284,6 +295,7 @@ FUNCTIONS: dict[str, Callable[[TowerValues, str], int]] = {
     "halvings": _halvings,
     "inverse": _inverse,
     "root": _root,
+    "times_width": _times_width,
     "taken": _taken,
     "class_rows": _class_rows,
     "gated": _chosen("gated"),

@@ -146,6 +146,21 @@ def _anyres(rule: ImageRule, height: int, width: int) -> ImageViews:
     return ImageViews(view, NO_VIEWS, features, features + rule.ends)
 
 
+def _candidate_tiles(rule: ImageRule, height: int, width: int) -> ImageViews:
+    """Tiles of the best of the allowed sizes, and the whole image; newlines end rows of features.
+
+    The grid of a view is padded to whole features. A separator stands between the whole image and
+    its tiles, whose rows run across all of them. Sizes are width and height. Source: DeepSeek-VL2,
+    `processing_deepseek_vl_v2.py` and `modeling_deepseek_vl_v2.py`.
+    """
+    sizes = tuple((high, wide) for wide, high in rule.pinpoints)
+    high, wide = _best_pinpoint(rule._replace(pinpoints=sizes), height, width)
+    edge = rule.tile // rule.patch
+    down, across, each = high // rule.tile, wide // rule.tile, ceil_div(edge, rule.merge)
+    features = each * (each + 1) + 1 + down * each * (across * each + 1)
+    return ImageViews(View(1 + down * across, edge, edge), NO_VIEWS, features, features)
+
+
 def _rescaled(height: int, width: int, longest: int) -> tuple[int, int]:
     """Edges with the longer one exactly `longest`, the other in proportion, at least 1."""
     aspect = width / height
@@ -201,6 +216,7 @@ TILED_IMAGES = {
     "least_upscaling": _least_upscaling,
     "best_fit": _best_fit,
     "anyres": _anyres,
+    "candidate_tiles": _candidate_tiles,
     "split_longest": _split_longest,
     "joint_tiles": _joint_tiles,
     "deepseek_ocr": _deepseek_ocr,

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 
+from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from sweepengine.data.configs import families
@@ -56,21 +57,22 @@ def small(config):
 def turned(config):
     """The same config with sections of rotary angles that fit its heads, as transformers needs.
 
-    They change no cost; without them it cannot run a decoder whose heads have another width. The
-    width is stated, as it follows from others where the config has none.
+    They change no cost; without them it cannot run a decoder whose heads have another width.
     """
     part = copy.deepcopy(part_of(config))
     angles, heads = part.get("rope_parameters"), part.get("num_attention_heads")
     kind = config["model_type"]
     if kind not in SECTIONED or type(heads) is not int or heads < 1:
         return config
-    width = part.get("head_dim") or part["hidden_size"] // heads
+    default = getattr(CONFIG_MAPPING[part.get("model_type", kind)](), "head_dim", None)
+    width = part.get("head_dim", default) or part["hidden_size"] // heads
     angles = angles if isinstance(angles, dict) else {}
     half = -(-int(width * angles.get("partial_rotary_factor", 1)) // 2)
     each, count = half // SECTIONED[kind], SECTIONED[kind]
     sections = [half - (count - 1) * each, *[each] * (count - 1)]
     part["rope_parameters"] = {**ANGLES, **angles, "mrope_section": sections}
-    part["head_dim"] = width
+    if "head_dim" in part:  # of HunyuanOCR null follows from others, which its class does not say
+        part["head_dim"] = width
     return {**config, "text_config": part} if "text_config" in config else part
 
 
