@@ -137,13 +137,38 @@ def _anyres(rule: ImageRule, height: int, width: int) -> ImageViews:
         rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
     else:
         columns -= (columns - int(round(width * (rows / height), 7))) // 2 * 2
+    return _with_newlines(rule, down * across, rows, columns)
+
+
+def _with_newlines(rule: ImageRule, tiles: int, rows: int, columns: int) -> ImageViews:
+    """Features of the whole image, and of its tiles, shrunk and with a newline behind each row.
+
+    Parameters
+    ----------
+    rule : ImageRule
+        Of the model.
+    tiles : int
+        Beside the whole image.
+    rows, columns : int
+        Of features of all tiles together.
+    """
+    edge = rule.tile // rule.patch
     if rule.most:
         ratio = math.sqrt(rows * columns / (rule.most * edge**2))
         if ratio > OVERSIZE:
             rows, columns = int(rows // ratio), int(columns // ratio)
     features = edge**2 + rows * columns + rows
-    view = View(1 + down * across, edge, edge)
-    return ImageViews(view, NO_VIEWS, features, features + rule.ends)
+    return ImageViews(View(1 + tiles, edge, edge), NO_VIEWS, features, features + rule.ends)
+
+
+def _stretched_anyres(rule: ImageRule, height: int, width: int) -> ImageViews:
+    """As `anyres`, of an image that is stretched to the pinpoint, so that nothing is padding.
+
+    Source: MinerU 2, `vlm_sglang_model/image_processor.py` and `model.py`.
+    """
+    high, wide = _best_pinpoint(rule, height, width)
+    edge, down, across = rule.tile // rule.patch, high // rule.tile, wide // rule.tile
+    return _with_newlines(rule, down * across, edge * down, edge * across)
 
 
 def _candidate_tiles(rule: ImageRule, height: int, width: int) -> ImageViews:
@@ -216,6 +241,7 @@ TILED_IMAGES = {
     "least_upscaling": _least_upscaling,
     "best_fit": _best_fit,
     "anyres": _anyres,
+    "stretched_anyres": _stretched_anyres,
     "candidate_tiles": _candidate_tiles,
     "split_longest": _split_longest,
     "joint_tiles": _joint_tiles,

@@ -84,3 +84,59 @@ def test_other_encoders_of_the_same_type_are_read_as_text_alone(name):
     reading, model = read({**VL2_TINY, "vision_config": {**SIGLIP, "model_name": name}})
     assert model.architecture.towers is None
     assert "vision tower of vision is not modelled" in reading.notes
+
+
+MINERU_2 = {
+    "model_type": "mineru2_qwen", "hidden_size": 896, "intermediate_size": 4864,
+    "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+    "vocab_size": 151936, "tie_word_embeddings": True, "use_sliding_window": False,
+    "image_aspect_ratio": "square_anyres_max_9", "image_grid_pinpoints": "(1x1),...,(4x4)",
+    "mm_hidden_size": 1152, "mm_patch_merge_type": "spatial_unpad",
+    "mm_projector_type": "mlp2x_gelu", "mm_vision_select_feature": "full",
+    "mm_vision_select_layer": -2, "mm_vision_tower": "google/siglip-so400m-patch14-384",
+}  # fmt: skip
+
+
+def test_mineru_2_has_its_published_parameters_and_is_said_to_be_not_proven():
+    """0.9 billion: Qwen2-0.5B, 26 blocks of SigLIP and two layers between."""
+    reading, model = read(MINERU_2)
+    assert NOT_PROVEN in reading.notes
+    assert (model.parameter_count, model.vision_parameter_count) == (893_618_208, 399_585_440)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "tiles", "rows", "columns"),
+    [(300, 300, 1, 27, 27), (448, 448, 4, 54, 54), (1654, 2339, 12, 70, 93)],
+)
+def test_mineru_2_stretches_an_image_to_tiles_and_shrinks_their_features(
+    height, width, tiles, rows, columns
+):
+    """3 x 4 tiles are 81 x 108 features, which sqrt(81*108 / (9*27*27)) = 1.155 makes 70 x 93."""
+    image = image_of_size(read(MINERU_2)[1].architecture.towers, height, width)
+    assert image.views == View(1 + tiles, 27, 27)
+    assert image.features == 27 * 27 + rows * (columns + 1)
+
+
+def test_sizes_of_mineru_2_may_be_listed():
+    listed = [[384 * high, 384 * wide] for high in range(1, 5) for wide in range(1, 5)]
+    assert read({**MINERU_2, "image_grid_pinpoints": listed})[1].architecture == (
+        read(MINERU_2)[1].architecture
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_aspect_ratio", "anyres"),
+        ("image_grid_pinpoints", "(1x1),(4x4)"),
+        ("mm_hidden_size", 1024),
+        ("mm_patch_merge_type", "flat"),
+        ("mm_projector_type", "linear"),
+        ("mm_vision_select_layer", -3),
+        ("mm_vision_tower", "openai/clip-vit-large-patch14-336"),
+        ("mm_resampler_type", "perceiver"),
+    ],
+)
+def test_other_towers_of_mineru_are_refused_by_name(key, value):
+    with pytest.raises(InputError, match=key):
+        read({**MINERU_2, key: value})
