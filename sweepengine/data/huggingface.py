@@ -315,7 +315,7 @@ class _Reader(AttentionReader):
             key: values for key, values in tables["neutral"].items() if key not in family_keys
         }
         neutral |= self.family.get("neutral", {})
-        harmless = set(tables["harmless"]["keys"])
+        harmless, endings = set(tables["harmless"]["keys"]), tuple(tables["harmless"]["endings"])
         known = self.read | harmless | set(family_keys)
         for key, value in self.part.items():
             inner = key.split(".")[-1]  # of a table's key
@@ -325,7 +325,9 @@ class _Reader(AttentionReader):
                     allowed = " or ".join(map(json.dumps, neutral[name])) or "none"
                     raise self.fail(key, f"= {json.dumps(value)}: expected {allowed} or null")
             elif key not in known and key not in PARTS and value is not None:
-                if inner in harmless or (key in TOWERS and not self.nested):
+                if inner in harmless or inner.endswith(endings):
+                    continue
+                if key in TOWERS and not self.nested:
                     continue
                 raise self.fail(
                     key,
