@@ -1,5 +1,7 @@
 """Tokens of images that take experts of their own (ERNIE 4.5 VL): figures, sums and backends."""
 
+import copy
+
 import pytest
 
 import sweepengine as se
@@ -7,7 +9,7 @@ from sweepengine.costs.cost_lines import COUNTS
 from sweepengine.costs.explain import explain
 from sweepengine.costs.timeline import timeline
 from sweepengine.data.errors import InputError
-from sweepengine.data.models import load_model
+from sweepengine.data.models import build, load_model
 from sweepengine.data.speeds import timing_target
 from sweepengine.engine import tables
 from sweepengine.engine.compute import COMPILED, PLAIN, compute_arrays
@@ -168,3 +170,10 @@ def test_experts_have_two_widths(tmp_path, widths):
     text = {**TEXT, "moe_intermediate_size": widths}
     with pytest.raises(InputError, match=r"moe_intermediate_size: = .*: expected the widths for"):
         load_model(write(tmp_path, {**SMALL, "text_config": text}))
+
+
+def test_experts_for_images_stand_beside_experts_for_text(model):
+    decoder = copy.deepcopy(model.data["decoder"])
+    decoder["feed_forward"]["dense"]["image_width"] = 8
+    with pytest.raises(InputError, match=r"feed_forward\.dense\.image_width"):
+        build({**model.data, "decoder": decoder}, "model.toml")
