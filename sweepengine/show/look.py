@@ -1,6 +1,5 @@
 """The style of all charts: size, colours, titles."""
 
-from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any, NamedTuple
 
@@ -68,9 +67,9 @@ def styled(
     return styled_chart
 
 
-def title_of(specification: Mapping[str, Any]) -> str:
-    """Return the title of a chart's Vega-Lite specification, on one line."""
-    text = specification["title"]["text"]
+def title_of(chart: Any) -> str:
+    """Return the title of a styled chart, or of its Vega-Lite specification, on one line."""
+    text: str | list[str] = chart["title"]["text"]
     return text if isinstance(text, str) else " ".join(text)
 
 

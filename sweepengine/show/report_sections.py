@@ -95,7 +95,7 @@ def _device_charts(shown: Slice, devices: Sequence[Device], verdict: Verdict) ->
     charts: list[Chart | None] = []
     if any(answer.front.height for answer in verdict.answers):
         drawn = front_chart(verdict.answers, targets, source)
-        charts.append(Chart("fronts", title_of(drawn.to_dict()), drawn, "times"))
+        charts.append(Chart("fronts", title_of(drawn), drawn, "times"))
     first = ranked[:MOST_DEVICES]
     best = next((one.best for one in verdict.answers if one.device.name == first[0].name), None)
     laid = {name: best[name] for name in LAID} if best else {}
