@@ -125,7 +125,9 @@ def write_report(
             page = f"# {table.title}\n\n{_provenance(section.source)}\n\n"
             files[f"{table.name}.md"] = (page + markdown(table.columns, table.rows)).encode()
     for name, specification in specifications.items():
-        files |= {f"charts/{name}{kind}": file for kind, file in drawn(specification).items()}
+        files |= {
+            f"charts/{name}{kind}": file for kind, file in drawn(specification, KINDS).items()
+        }
     if compared:
         files["comparison.md"] = _comparison_page(compared).encode()
     if pair is not None:

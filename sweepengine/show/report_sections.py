@@ -70,11 +70,10 @@ def section_of(source: Source, against: Model | None, notes: Mapping[str, str]) 
                    roofline_chart(shown, [at], at)]  # fmt: skip
     else:
         charts += _device_charts(shown, devices, verdict)
-    tables: list[Table] = [
-        table
-        for device in devices[:MOST_DEVICES]
-        if (table := layout_table(source, device)) is not None
-    ]
+    tables: list[Table] = []
+    if shown.varies(*LAID):
+        keys = [name for name in LAID if name in source.inputs]
+        tables += [layout_table(source, device, keys) for device in devices[:MOST_DEVICES]]
     if source.point_count <= MOST_ROWS:
         points = source.points.pipe(source.collected)
         for stage in source.stages:

@@ -5,6 +5,8 @@ from functools import cache
 
 import polars as pl
 import pytest
+from altair.utils.schemapi import validate_jsonschema
+from altair.vegalite.v6.schema.core import load_schema
 
 import sweepengine as se
 from sweepengine import metrics
@@ -12,6 +14,7 @@ from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
 from sweepengine.query.sources import open_source
 from sweepengine.search.options import LatencyTargets
+from sweepengine.show import rendering
 from sweepengine.show.charts import weight_traffic_chart
 from sweepengine.show.curve_points import chart_frame
 from sweepengine.show.curves import LABEL_WIDTH, line_chart
@@ -299,3 +302,18 @@ def test_report_writes_every_chart_in_three_formats(grid_file, tmp_path, monkeyp
     for path in (tmp_path / "out" / "charts").glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 10_000
+    for path in (tmp_path / "out" / "charts").glob("*.html"):
+        shown = re.search(r"const CHARTS = (.*), views|const CHARTS = (.*);\n", path.read_text())
+        for _, specification in json.loads(next(filter(None, shown.groups()))):
+            validate_jsonschema(specification, load_schema())
+
+
+def test_script_of_pages_is_kept_between_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = rendering._scripts.__wrapped__()
+    (path,) = tmp_path.glob("sweepengine/vega-*.js")
+    monkeypatch.setattr(rendering.vl_convert, "javascript_bundle", None)
+    assert rendering._scripts.__wrapped__() == made
+    path.write_bytes(b"damaged")
+    with pytest.raises(TypeError, match="not callable"):
+        rendering._scripts.__wrapped__()
