@@ -1,9 +1,11 @@
 """Changes every constant in every formula, one at a time, and says which test notices first.
 
-    python -m tests.mutations [--out FILE]
+    python -m tests.mutations [--out FILE] [--part K/N]
 
 What torch measures does not depend on our formulas, so it is measured once and replayed to each
-mutant, which lives in a process forked from this one. Exits 1 when a mutant survives.
+mutant, which lives in a process forked from this one. There the tests run that call its formula,
+the quickest first; those that a fork alone makes fail are left out. A part takes every Nth mutant,
+from the Kth on. Exits 1 when a mutant survives.
 """
 
 import argparse
@@ -12,23 +14,28 @@ import inspect
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import _lru_cache_wrapper
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 
 from sweepengine.formulas.cost import FORMULAS
-from sweepengine.grid import plain
 from sweepengine.validation import activation_memory, end_to_end, per_layer
 from sweepengine.validation.references import DecoderReference, VisionReference
+from tests.parts import part
 
 FOLDER = Path(__file__).parent
 SUITES = ("data/test_huggingface.py", "formulas", "validation/test_per_layer.py",
           "validation/test_families.py", "validation/test_end_to_end.py",
           "validation/test_activation_memory.py")  # fmt: skip
+REPLAYING = ("tests/validation/test_per_layer.py", "tests/validation/test_end_to_end.py",
+             "tests/validation/test_activation_memory.py")  # fmt: skip
+"""Suites that take what torch measured, one after the other."""
 MEASURED: tuple[tuple[Any, str], ...] = (
     (per_layer, "counted_flops"),
     (per_layer, "outer_product_flops"),
@@ -75,51 +82,107 @@ def mutants() -> Iterator[Mutant]:
             yield Mutant(formula, first + line - 1, shown, made[formula.__name__])
 
 
-def record() -> dict[int, list[Any]]:
-    """Run the measurements once and keep what torch found, in order; all tests have to pass."""
-    found: dict[int, list[Any]] = {i: [] for i in range(len(MEASURED))}
+class Experiment:
+    """Runs all tests once, then each mutant against the tests that call its formula."""
 
-    def recorder(original: Callable[..., Any], kept: list[Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            kept.append(original(*arguments, **named))
-            return kept[-1]
-
-        return call
-
-    originals = [getattr(home, name) for home, name in MEASURED]
-    for i, (home, name) in enumerate(MEASURED):
-        setattr(home, name, recorder(originals[i], found[i]))
-    if failed := run():
-        sys.exit(f"{failed[0]} fails before any formula is changed")
-    for (home, name), original in zip(MEASURED, originals, strict=True):
-        setattr(home, name, original)
-    return found
-
-
-class Failures:
-    """Collects names of failed tests."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
+    def __init__(self, chosen: slice) -> None:
+        self.chosen = chosen
+        self.codes = {formula.__code__ for formula in FORMULAS}
+        self.calls: dict[str, set[CodeType]] = {}
+        """Test to the code of formulas that it and its fixtures call."""
+        self.seconds: dict[str, float] = {}
+        self.failed: list[str] = []
+        self.items: list[pytest.Item] = []
+        """Tests that run in a fork."""
+        self.measured: list[list[Any]] = [[] for _ in MEASURED]
+        """What torch found, by the function that measured it."""
+        self.lines = ["| formula | line | constant changed in | test that notices |",
+                      "|---|---:|---|---|"]  # fmt: skip
+        self.survivors = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the name of a test that failed."""
         if report.failed:
-            self.names.append(report.nodeid.removeprefix("tests/"))
+            self.failed.append(report.nodeid)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run tests and mutants in place of pytest."""
+        self._record(session)
+        unfit = self._unfit(session)
+        self.items = [item for item in session.items if item.nodeid not in unfit]
+        print(f"\n{len(self.items)} tests, {len(unfit)} left out that need threads", flush=True)
+        for mutant in [*mutants()][self.chosen]:
+            noticed = self._noticed(mutant)
+            self.survivors += not noticed
+            first = noticed.split("::")[-1] or "**none**"
+            module = mutant.formula.__module__.removeprefix("sweepengine.")
+            shown = mutant.text.replace("|", "\\|")
+            name = f"{module}.{mutant.formula.__name__}"
+            self.lines.append(f"| {name} | {mutant.line} | `{shown}` | {first} |")
+            print(self.lines[-1], flush=True)
+        return True
+
+    def _record(self, session: pytest.Session) -> None:
+        """Run all tests, which have to pass; keep what torch measures and what they call."""
+        originals = [getattr(home, name) for home, name in MEASURED]
+        for (home, name), original, kept in zip(MEASURED, originals, self.measured, strict=True):
+            setattr(home, name, _kept(original, kept))
+        for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+            seen, began = self.calls.setdefault(item.nodeid, set()), time.monotonic()
+
+            def watch(frame: FrameType, event: str, _: Any, seen: set[CodeType] = seen) -> None:
+                if event == "call" and frame.f_code in self.codes:
+                    seen.add(frame.f_code)
+
+            _forget()
+            sys.setprofile(watch)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            sys.setprofile(None)
+            self.seconds[item.nodeid] = time.monotonic() - began
+        if self.failed:
+            pytest.exit(f"{self.failed[0]} fails before any formula is changed", 2)
+
+    def _unfit(self, session: pytest.Session) -> set[str]:
+        """Tests that fail in a fork with no formula changed, as those do that need threads."""
+
+        def failing() -> str:
+            self._run(session.items, all_of_them=True)
+            return "\n".join(self.failed)
+
+        return set(_in_a_fork(failing).splitlines())
+
+    def _noticed(self, mutant: Mutant) -> str:
+        """Name of the first test that fails on a mutant, in a process of its own; or nothing."""
+        code = mutant.formula.__code__
+        calling = [item for item in self.items if code in self.calls[item.nodeid]]
+        alone = [item for item in calling if not item.nodeid.startswith(REPLAYING)]
+        alone.sort(key=lambda item: self.seconds[item.nodeid])
+        replaying = [item for item in self.items if item.nodeid.startswith(REPLAYING)]
+        chosen = alone if len(alone) == len(calling) else [*alone, *replaying]
+
+        def first_failure() -> str:
+            mutant.formula.__code__ = mutant.changed.__code__
+            mutant.formula.__defaults__ = mutant.changed.__defaults__
+            self._run(chosen)
+            return self.failed[0] if self.failed else ""
+
+        return _in_a_fork(first_failure)
+
+    def _run(self, items: Sequence[pytest.Item], all_of_them: bool = False) -> None:
+        """Run tests up to the first that fails, or all."""
+        for (home, name), kept in zip(MEASURED, self.measured, strict=True):
+            setattr(home, name, _replayed(kept))
+        for made in items[0].config._tmp_path_factory.getbasetemp().glob("*.done") if items else ():
+            made.unlink()  # of the formula as it is
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self.failed and not all_of_them:
+                return
 
 
-def run(*options: str) -> list[str]:
-    """Run the suites in this process; names of the tests that failed."""
-    failures = Failures()
-    suites = [str(FOLDER / suite) for suite in SUITES]
-    # Compiled formulas do not change with a mutant, so tests of the kernel say nothing of it.
-    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "not kernel", *options)
-    pytest.main([*suites, *options], plugins=[failures])
-    return failures.names
-
-
-def caught_by(mutant: Mutant, found: dict[int, list[Any]]) -> list[str]:
-    """Run the tests on a mutant in a process of its own."""
+def _in_a_fork(answer: Callable[[], str]) -> str:
+    """What a function returns, called in a process of its own without output."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -127,46 +190,58 @@ def caught_by(mutant: Mutant, found: dict[int, list[Any]]) -> list[str]:
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
-        for kept in (plain.vision_figures, plain.step_figures, plain.prefill_figures):
-            kept.cache_clear()
-        mutant.formula.__code__ = mutant.changed.__code__
-        mutant.formula.__defaults__ = mutant.changed.__defaults__
-        for i, (home, name) in enumerate(MEASURED):
-            replay = iter(found[i])
-            setattr(home, name, lambda *_, replay=replay, **__: next(replay))
-        os.write(writer, "\n".join(run("--tb=no", "-x", "--hypothesis-seed=0")).encode()[:60_000])
+        _forget()
+        os.write(writer, answer().encode()[:60_000])
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        names = pipe.read().split()
+        answered = pipe.read()
     os.waitpid(child, 0)
-    return names
+    return answered
+
+
+def _forget() -> None:
+    """Clear what is kept of formulas, so that a test calls them itself."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("sweepengine.formulas.", "sweepengine.grid.")):
+            for kept in list(vars(module).values()):
+                if isinstance(kept, _lru_cache_wrapper):
+                    kept.cache_clear()
+
+
+def _kept(measure: Callable[..., Any], kept: list[Any]) -> Callable[..., Any]:
+    """A measurement that keeps what it finds."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        kept.append(measure(*arguments, **named))
+        return kept[-1]
+
+    return call
+
+
+def _replayed(kept: list[Any]) -> Callable[..., Any]:
+    """A measurement that returns what was kept, from the first on."""
+    replay = iter(kept)
+    return lambda *_, **__: next(replay)
 
 
 def main() -> None:
     """Mutate, run, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
-    out = parser.parse_args().out
-    found = record()
-    lines = ["| formula | line | constant changed in | test that notices |",
-             "|---|---:|---|---|"]  # fmt: skip
-    survivors = 0
-    for mutant in mutants():
-        names = caught_by(mutant, found)
-        survivors += not names
-        shown = mutant.text.replace("|", "\\|")
-        first = names[0].split("::")[-1] if names else "**none**"
-        where = (
-            f"{mutant.formula.__module__.removeprefix('sweepengine.')}.{mutant.formula.__name__}"
-        )
-        lines.append(f"| {where} | {mutant.line} | `{shown}` | {first} |")
-        print(lines[-1], flush=True)
-    lines.append(f"\n{len(lines) - 2} mutants, {survivors} survive")
+    parser.add_argument("--part", type=part, default=slice(None))
+    options = parser.parse_args()
+    experiment = Experiment(options.part)
+    # Compiled formulas do not change with a mutant, so tests of the kernel say nothing of it.
+    words = ("-qs", "--tb=no", "--hypothesis-seed=0", "-p", "no:cacheprovider", "-p", "no:xdist",
+             "-k", "not kernel")  # fmt: skip
+    pytest.main([*(str(FOLDER / suite) for suite in SUITES), *words], plugins=[experiment])
+    lines = experiment.lines
+    lines.append(f"\n{len(lines) - 2} mutants, {experiment.survivors} survive")
     print(lines[-1])
-    if out:
-        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    sys.exit(1 if survivors else 0)
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sys.exit(bool(experiment.survivors or experiment.failed))
 
 
 if __name__ == "__main__":

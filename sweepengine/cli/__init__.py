@@ -74,6 +74,8 @@ class _Commands(click.Group):
             return super().make_context(*arguments, **options)
         except KeyboardInterrupt:
             raise StoppedError from None
+        except BrokenPipeError:
+            raise ReadEnoughError from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -118,9 +120,12 @@ def commands(ctx: click.Context) -> None:
 
 
 def _line(message: str, code: int) -> int:
-    """Print one line to stderr and return the exit status."""
+    """Print one line to stderr and return the exit status, which is all where stderr is full."""
     interrupts.restore_stderr()
-    say(f"sweepengine: {' '.join(message.split())}", error=True)
+    try:
+        say(f"sweepengine: {' '.join(message.split())}", error=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return code
 
 

@@ -221,13 +221,12 @@ def _lengths(command: str, model: "Model", given: dict[str, Any]) -> "Lengths":
     from sweepengine.grid.lengths import lengths_of
     from sweepengine.grid.points import has_axis
 
-    names = [field.keyword for field in declared(RequestOptions)]
-    table = {name: given[name] for name in names if given[name] is not None}
+    flags = {field.keyword: field.flag for field in declared(RequestOptions)}
+    table = {name: given[name] for name in flags if given[name] is not None}
     path = table.pop("lengths", None)
     if path is not None:
         if table:
-            option = f"--{next(iter(table)).replace('_', '-')}"
-            raise InputError(f"{command}: {option}: remove it, or --lengths")
+            raise InputError(f"{command}: {flags[next(iter(table))]}: remove it, or --lengths")
         from sweepengine.search.requests import read_lengths
 
         return read_lengths(path, model)

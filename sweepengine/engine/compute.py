@@ -1,5 +1,6 @@
 """Columns of points as arrays, with the plain or the compiled backend."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,11 +46,27 @@ _KINDS: dict[str, type[np.generic]] = {"Float64": np.float64, "Boolean": np.bool
 """Types of computed columns other than int64."""
 MAX_PLAIN_POINTS = 3_000
 """Up to this many points plain Python is faster than loading the compiler."""
+FEW_POINTS = 32
+"""Up to this many points plain Python is faster than compiled code that is loaded."""
 
 
 def backend_for(points: int) -> str:
     """The faster backend for a number of points: "plain" or "compiled"."""
     return PLAIN if points <= MAX_PLAIN_POINTS else COMPILED
+
+
+def backend_at_hand(points: int, timed: bool) -> str:
+    """As `backend_for`, of a process that may have loaded the compiled code already.
+
+    Parameters
+    ----------
+    points : int
+    timed : bool
+        Whether the points have times.
+    """
+    loaded = "sweepengine.engine.kernel_times" if timed else "sweepengine.engine.kernel"
+    few = points <= (FEW_POINTS if loaded in sys.modules else MAX_PLAIN_POINTS)
+    return PLAIN if few else COMPILED
 
 
 class Product(NamedTuple):

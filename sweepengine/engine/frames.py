@@ -1,6 +1,5 @@
 """Costs of a frame of points (`evaluate`), and of one point for simulators (`cost`)."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, choices_of, load_model
 from sweepengine.data.speeds import on_devices
 from sweepengine.engine.compute import (
-    MAX_PLAIN_POINTS,
+    PLAIN,
     Product,
+    backend_at_hand,
     counted_columns,
     of_reduction,
     plain_columns,
@@ -201,7 +201,7 @@ def _computed(
         Index of each point's workload.
     """
     arch, outputs = model.architecture, output_names(model)
-    if len(codes) <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel" not in sys.modules:
+    if backend_at_hand(len(codes), bool(model.devices)) == PLAIN:
         return plain_columns(model, dict(columns), outputs)
     made = (SECONDS, DEVICE_MEMORY, ERROR_CLASS, RATE)
     seconds, memory, errors, rates = (of_reduction(outputs, reduction) for reduction in made)
@@ -235,7 +235,7 @@ def seconds_of_columns(
         Columns to make.
     """
     count = len(columns["batch_size"])
-    if count <= MAX_PLAIN_POINTS and "sweepengine.engine.kernel_times" not in sys.modules:
+    if backend_at_hand(count, timed=True) == PLAIN:
         seconds = plain_columns(model, dict(columns), names)
     else:
         seconds = fill_times(model, timed_rows(dict(columns)), count, names, cores())

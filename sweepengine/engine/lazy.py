@@ -9,7 +9,7 @@ from polars.io.plugins import register_io_source
 
 from sweepengine.data.models import Model
 from sweepengine.engine import interrupts
-from sweepengine.engine.compute import backend_for
+from sweepengine.engine.compute import backend_at_hand
 from sweepengine.engine.threads import begin, cores, in_order
 from sweepengine.engine.typed import (
     TEXT_NAMES,
@@ -118,7 +118,8 @@ def grid_frames(
     rows = CHUNK_ROWS if n_rows is None else min(CHUNK_ROWS, n_rows)
     points = min(n_rows or grid.points, grid.points)
     chunks = first_chunks(grid, points, rows)
-    found = computed_frames(grid.model, chunks, columns, remaining, backend_for(points), wide)
+    backend = backend_at_hand(points, bool(grid.model.devices))
+    found = computed_frames(grid.model, chunks, columns, remaining, backend, wide)
     for frame in found:
         interrupts.check()  # a scan that Polars drives does not come back to the main thread
         yield frame

@@ -1,6 +1,6 @@
 """Plans of all candidates: one sweep for each device and serving engine, and its combinations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -11,6 +11,7 @@ from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.layout import devices as devices_of
+from sweepengine.grid.grid import Grid
 from sweepengine.grid.lengths import Lengths, quantile
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.search.disaggregated import Pairing, Workers, combined
@@ -33,7 +34,10 @@ from sweepengine.search.placements import (
 from sweepengine.search.plans import KeptPlans, aggregated
 from sweepengine.search.reasons import Tally
 from sweepengine.search.speculation import Speculation, drafting_columns, drafting_layouts
-from sweepengine.search.steady_state import FITS, served_frames
+from sweepengine.search.steady_state import FITS, LAYOUT_COLUMNS, served_frames
+
+ALIKE = 3
+"""Binary digits by which the largest batches of layouts that are swept together may differ."""
 
 
 class Space(NamedTuple):
@@ -153,6 +157,9 @@ def _swept(
 ) -> tuple[Found, Workers]:
     """Add the aggregated plans of one device and serving engine, and return its workers.
 
+    The memory of each layout and precision decides its largest batch; batches that fit with none
+    are counted, and not timed.
+
     Parameters
     ----------
     found : Found
@@ -171,27 +178,67 @@ def _swept(
     needs = tightened(options, margin_of(timing, AGGREGATED, options))
     if not options.has_load:
         needs = needs._replace(devices=space.limit)
-    layouts = [layout for layout in space.layouts if runs_layout(timing.framework, layout)]
-    axes = {**space.speculation.axes, "precision": list(space.precisions), "layout": layouts,
-            "batch_size": batches_of(options.most_batch, classes)}  # fmt: skip
-    plans, tally, workers = found.plans, found.tally, Workers()
-    candidates, points = found.candidates, found.points
+    layouts = [
+        layout
+        for layout in space.layouts
+        if runs_layout(timing.framework, layout) and devices_of(layout) <= space.limit
+    ]
+    if not layouts:
+        return found, Workers()
+    batches = batches_of(options.most_batch, classes)
+
+    def grid_of(some: Sequence[Layout], tried: Sequence[int]) -> Grid:
+        axes = {**space.speculation.axes, "precision": list(space.precisions), "layout": some,
+                "batch_size": tried}  # fmt: skip
+        return search_grid(model, timing, axes, classes, engine=options.engine)
+
+    def states(grid: Grid) -> Iterator[pl.DataFrame]:
+        return served_frames(grid, timing, options.serving, sized=True)
+
+    smallest = pl.concat(states(grid_of(layouts, batches[:1])))
+    candidates = smallest.height * len(batches)
+    tally, plans, workers = found.tally, found.plans, Workers()
+    if space.alone:
+        tally = tally.with_kinds(smallest, len(batches))
     named = {"device": timing.device.name, "framework": timing.framework}
-    if layouts:
-        grid = search_grid(model, timing, axes, classes, engine=options.engine)
-        points += grid.points
-        for frame in served_frames(grid, timing, options.serving, sized=True):
-            rows = frame.filter(pl.col("devices") <= space.limit).with_columns(
+    for some, tried in _fitting_batches(smallest, batches):
+        grid = grid_of(some, tried)
+        for frame in states(grid):
+            fitting = frame.filter(FITS).with_columns(
                 *(pl.lit(value).alias(name) for name, value in named.items()),
                 *drafting_columns(grid, frame.columns),
             )
-            candidates += rows.height
-            fitting = rows.filter(FITS)
             if space.alone:
-                tally = tally.with_candidates(rows, needs.targets, answer)
+                tally = tally.with_fitting(fitting, needs.targets, answer)
                 if AGGREGATED in options.modes:
                     own = aggregated(fitting, space.device, needs, answer)
                     plans = plans.with_plans(own, needs)
             if DISAGGREGATED in options.modes:
                 workers = workers.with_candidates(fitting, output, node)
-    return Found(plans, tally, points, candidates), workers
+    found = Found(plans, tally, found.points + candidates * classes.requests,
+                  found.candidates + candidates)  # fmt: skip
+    return found, workers
+
+
+def _fitting_batches(
+    smallest: pl.DataFrame, batches: Sequence[int]
+) -> Iterator[tuple[list[Layout], list[int]]]:
+    """Layouts whose largest batches are alike, and the batches that fit one of them.
+
+    Parameters
+    ----------
+    smallest : polars.DataFrame
+        Each layout and precision at its smallest batch, with `largest_batch`.
+    batches : sequence of int
+        Ascending.
+    """
+    of_layouts = smallest.group_by(LAYOUT_COLUMNS, maintain_order=True).agg(
+        pl.col("largest_batch").max()
+    )
+    groups: dict[int, list[tuple[Layout, int]]] = {}
+    for *sizes, largest in of_layouts.rows():
+        groups.setdefault(int(largest).bit_length() // ALIKE, []).append((Layout(*sizes), largest))
+    for group in groups.values():
+        most = max(largest for _, largest in group)
+        if most >= batches[0]:
+            yield [layout for layout, _ in group], [n for n in batches if n <= most]

@@ -54,7 +54,7 @@ class Deployment(NamedTuple):
     candidates: int
     """Candidates searched, combinations of prefill and decode workers included."""
     points: int
-    """Points of the sweep: each length of each candidate."""
+    """Points of these candidates: each length of each."""
     best: dict[str, Any] | None
     """A row of `plans`."""
     reason: Reason | None

@@ -10,7 +10,6 @@ from sweepengine.data.speeds import TimingTarget
 from sweepengine.search.margins import margin_of, tightened
 from sweepengine.search.options import AGGREGATED, DeployOptions, LatencyTargets
 from sweepengine.search.placements import Precision, devices_for_weights
-from sweepengine.search.steady_state import FITS
 from sweepengine.search.targets import meets_tpot, meets_ttft
 
 WEIGHTS, CACHE, TTFT, TPOT, BOTH, LATENCY, RATE, RATIO = (
@@ -38,8 +37,6 @@ class NothingServesError(ValueError):
 class Tally(NamedTuple):
     """Counts and least figures of the candidates so far."""
 
-    candidates: int = 0
-    points: int = 0
     weights_fit: int = 0
     """Candidates whose weights fit."""
     fitting: int = 0
@@ -54,21 +51,36 @@ class Tally(NamedTuple):
     meeting_tpot: int = 0
     meeting_both: int = 0
 
-    def with_candidates(
-        self, frame: pl.DataFrame, targets: LatencyTargets, answer: float
-    ) -> "Tally":
-        """Add candidates.
+    def with_kinds(self, kinds: pl.DataFrame, batches: int) -> "Tally":
+        """Add the memory of kinds of candidates that differ in more than their batch.
 
         Parameters
         ----------
-        frame : polars.DataFrame
+        kinds : polars.DataFrame
+            Each kind at its smallest batch, with the columns `steady_state.STEADY_STATE_COLUMNS`.
+        batches : int
+            Batch sizes of each kind.
+        """
+        loadable = kinds.filter(pl.col("weight_bytes") <= pl.col("room_bytes"))
+        need = (loadable["memory_bytes"] / loadable["room_bytes"]).min()
+        return self._replace(
+            weights_fit=self.weights_fit + loadable.height * batches,
+            least_memory=min(self.least_memory, float(need or "inf")),  # type: ignore[arg-type]
+        )
+
+    def with_fitting(
+        self, fitting: pl.DataFrame, targets: LatencyTargets, answer: float
+    ) -> "Tally":
+        """Add candidates that fit.
+
+        Parameters
+        ----------
+        fitting : polars.DataFrame
             With the columns `steady_state.STEADY_STATE_COLUMNS`.
         targets : LatencyTargets
         answer : float
             Decoded tokens of an answer.
         """
-        loadable = frame.filter(pl.col("weight_bytes") <= pl.col("room_bytes"))
-        fitting = loadable.filter(FITS)
         in_ttft, in_tpot = meets_ttft(targets), meets_tpot(targets)
         least = fitting.select(
             ttft=pl.col("ttft_s").min(),
@@ -80,12 +92,8 @@ class Tally(NamedTuple):
             meeting_tpot=in_tpot.sum(),
             meeting_both=(in_ttft & in_tpot).sum(),
         ).row(0, named=True)
-        need = (loadable["memory_bytes"] / loadable["room_bytes"]).min()
         return self._replace(
-            candidates=self.candidates + frame.height,
-            weights_fit=self.weights_fit + loadable.height,
             fitting=self.fitting + fitting.height,
-            least_memory=min(self.least_memory, float(need or "inf")),  # type: ignore[arg-type]
             ttft_s=min(self.ttft_s, least["ttft"] or float("inf")),
             tpot_s=min(self.tpot_s, least["tpot"] or float("inf")),
             latency_s=min(self.latency_s, least["latency"] or float("inf")),

@@ -2,14 +2,15 @@
 
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._decomp import get_decompositions
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 
 class Figure(NamedTuple):
@@ -31,9 +32,70 @@ class Figure(NamedTuple):
         return "different" if self.difference else "equal"
 
 
+class _Remembered(TorchDispatchMode):
+    """Asks torch once what an operation makes of tensors on the meta device.
+
+    There a result is its shape, strides and type, which follow from those of the arguments. torch
+    computes them in Python for most element-wise operations; the layers of a model are alike.
+    Results that are views of arguments, arguments that are changed, and what torch counts are left
+    to torch.
+    """
+
+    results: ClassVar[dict[Any, tuple[torch.Size, tuple[int, ...], torch.dtype]]] = {}
+    """Shape, strides and type by operation and arguments."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if not _makes_a_tensor_alone(func):
+            return func(*args, **named)
+        try:
+            key = (func, *map(_facts, args), *((name, _facts(named[name])) for name in named))
+            known = self.results.get(key)
+        except TypeError:  # of no meta tensors alone
+            return func(*args, **named)
+        if known is None:
+            made = func(*args, **named)
+            if made.is_meta:
+                self.results[key] = (made.shape, made.stride(), made.dtype)
+            return made
+        shape, strides, dtype = known
+        return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+
+
+@cache
+def _makes_a_tensor_alone(func: Any) -> bool:
+    """Whether an operation returns one new tensor, changes no argument and counts no FLOPs."""
+    schema = func._schema
+    returns = [(str(one.type), one.alias_info) for one in schema.returns]
+    composed = torch._C._dispatch_has_kernel_for_dispatch_key(
+        func.name(), "CompositeImplicitAutograd"
+    )
+    counted = composed or func.overloadpacket in flop_registry
+    return not counted and not schema.is_mutable and returns == [("Tensor", None)]
+
+
+def _facts(argument: Any) -> Any:
+    """What a result's shape, strides and type follow from.
+
+    Raises
+    ------
+    TypeError
+        For a tensor that is not on the meta device.
+    """
+    if isinstance(argument, Tensor):
+        if not argument.is_meta:
+            raise TypeError(argument.device)
+        return argument.shape, argument.stride(), argument.dtype
+    if isinstance(argument, list | tuple):
+        return tuple(map(_facts, argument))
+    return type(argument), argument
+
+
 def counted_flops(call: Callable[[], object]) -> int:
     """FLOPs of a call by torch's counter: GEMMs and convolutions."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Remembered():
         call()
     return int(counter.get_total_flops())
 

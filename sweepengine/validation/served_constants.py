@@ -101,10 +101,10 @@ def _design(
     nothing : ServingEngine
         With all of them 0.
     """
-    return np.array([
-        [of(row, nothing._replace(**{field: 1.0})) - of(row, nothing) for field in fields]
-        for row in rows
-    ])  # fmt: skip
+    engines = [nothing._replace(**{field: 1.0}) for field in fields]
+    base: Floats = np.array([[of(row, nothing)] for row in rows])
+    predicted: Floats = np.array([[of(row, engine) for engine in engines] for row in rows])
+    return predicted - base
 
 
 def _rounded(value: float) -> float:

@@ -193,6 +193,16 @@ def test_config_of_the_hub_cache_is_found_by_its_repository(command, tmp_path, m
     assert str(tmp_path) in command("models", "some/Other").stderr
 
 
+def test_file_of_lengths_and_a_single_length_contradict_by_the_name_of_the_option(
+    command, tmp_path
+):
+    (tmp_path / "l.csv").write_text("prompt,answer\n300,70\n")
+    words = ("fit", "llama-3.1-8b", "--device", "l4", "--lengths", tmp_path / "l.csv")
+    done = command(*words, "--shared-prefix", "64")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "sweepengine: fit: --shared-prefix: remove it, or --lengths\n"
+
+
 @pytest.mark.parametrize(
     ("written", "plain"),
     [

@@ -1,10 +1,12 @@
 """Configs for tests: figures of public ones that no package ships, and those that one does."""
 
 import json
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
-from sweepengine.data.configs import families, uncovered
+from sweepengine.data.configs import PARTS, families, uncovered
 
 TOWERS = ("vision_config", "audio_config")
 LLAMA_2 = {"model_type": "llama", "vocab_size": 32000, "hidden_act": "silu",
@@ -89,7 +91,7 @@ FIGURES = {
 }  # fmt: skip
 """Public figures, as their config.json states them."""
 FEW_LAYERS = 6
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "layers", "decoder_layers")
 """Keys that may hold the number of layers."""
 
 
@@ -104,22 +106,25 @@ def shipped():
     return found
 
 
+@cache
 def whole_configs():
-    """Every config by name, with its towers."""
-    return FIGURES | shipped()
+    """Every config by name, with its towers; a test that changes one changes a copy."""
+    return MappingProxyType(FIGURES | shipped())
 
 
+@cache
 def all_configs():
     """Every config by name, without its towers, which have tests of their own."""
-    return {
+    configs = {
         name: {key: value for key, value in config.items() if key not in TOWERS}
         for name, config in whole_configs().items()
     }
+    return MappingProxyType(configs)
 
 
 def part_of(config):
     """The part that describes the decoder."""
-    return config.get("text_config") or config.get("language_config") or config
+    return next((config[key] for key in PARTS if config.get(key)), config)
 
 
 def write(folder, config):
@@ -151,6 +156,7 @@ def shortened(config):
     return config
 
 
+@cache
 def covered():
     """One config of each family that is read, by the family."""
     tables = families()

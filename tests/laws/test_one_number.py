@@ -175,7 +175,9 @@ def test_explain_and_the_explorer_say_what_a_point_says(point, command, monkeypa
     found = exploration.explore(model, kind, chosen)
     seen = found.cost["ttft_seconds"], found.cost["tpot_seconds"], found.device_tokens_per_s
     assert seen == wanted
-    assert view_of(found)["memory"]["fits"] == cost["fits"]
+    assert found.cost["fits"] == cost["fits"]
+    if (kind.name, framework) == PLACES[0]:  # its charts take a second to draw
+        assert view_of(found)["memory"]["fits"] == cost["fits"]
 
 
 def test_deploy_map_and_design_say_what_a_point_says(point, grid):

@@ -17,9 +17,10 @@ from sweepengine.search.deploy import find_deployment
 from sweepengine.search.disaggregated import EXTRA_WORKERS, MAX_BUSY
 from sweepengine.search.known_errors import ERROR_SCHEMA
 from sweepengine.search.options import DeployOptions, LatencyTargets
+from sweepengine.search.placements import read_layouts, read_precisions, search_grid
 from sweepengine.search.plans import MONEY, PLAN, precision_of, served_plan
 from sweepengine.search.requests import latencies, percentiles
-from sweepengine.search.steady_state import ASSUMED
+from sweepengine.search.steady_state import ASSUMED, served_frames
 from tests.search.by_hand import formats_of, room_of, served
 from tests.search.test_steady_state import MIX, table_of
 
@@ -67,6 +68,29 @@ def test_aggregated_best_is_that_of_a_loop_over_costs(mix):
     for name in ("ttft_s", "tpot_s"):
         assert plan[name] == pytest.approx(best[name], rel=1e-9)
     assert found.points == len(LAYOUTS) * len(PRECISIONS) * BATCH * len(mix)
+
+
+def test_batches_that_do_not_fit_are_counted_and_every_other_is_tried():
+    model, most, targets = load_model(MODEL), 300, LatencyTargets(60.0, 10.0)
+    lengths = lengths_of("test", model, {"prompt": [2000], "answer": [500]})
+    options = DeployOptions(targets, devices=2, precisions=PRECISIONS, most_batch=most, margin=0.0,
+                            layouts=LAYOUTS, modes=("aggregated",))  # fmt: skip
+    found = find_deployment(MODEL, ["l4"], lengths, options)
+    assert found.candidates == len(PRECISIONS) * len(LAYOUTS) * most
+    timing = timing_target(load_device("l4"), "vllm", None)
+    axes = {"precision": list(read_precisions("test", model, PRECISIONS)),
+            "layout": read_layouts("test", model, LAYOUTS),
+            "batch_size": range(1, most + 1)}  # fmt: skip
+    grid = search_grid(model, timing, axes, lengths)
+    states = pl.concat(served_frames(grid, timing, sized=True))
+    fitting = states.filter("fits")
+    assert 0 < fitting.height < states.height
+    assert fitting.filter(batch_size=fitting["batch_size"].max()).height == 1
+    each = fitting["requests_per_s"] * (2 // fitting["devices"])
+    assert found.best["requests_per_s"] == pytest.approx(each.max(), rel=1e-9)
+    assert found.front["user_tokens_per_s"].max() == pytest.approx(
+        fitting["user_tokens_per_s"].max(), rel=1e-9
+    )
 
 
 def test_fewest_devices_for_a_rate_are_those_of_a_loop_over_costs():

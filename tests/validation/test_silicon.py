@@ -1,6 +1,7 @@
 """Times beside silicon: the errors that the issue of times asks for, on rows that no fit saw."""
 
 import json
+import pickle
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from sweepengine.validation import silicon as module
 from sweepengine.validation.calibration import as_toml, calibrate
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
 from sweepengine.validation.silicon import measure
+from tests.conftest import made_once
 
 ERROR_TABLE = module.ERROR_TABLE
 pytestmark = pytest.mark.slow
@@ -38,9 +40,14 @@ SKEWED = "a100-80gb"
 """Its mixtures were measured with tokens that favour experts alone."""
 
 
-@pytest.fixture(scope="module")
-def found():
-    return measure()
+@pytest.fixture(scope="session")
+def found(tmp_path_factory):
+    """All comparisons, made once for all workers."""
+    with made_once(tmp_path_factory, "silicon") as (folder, todo):
+        kept = folder / "silicon.pickle"
+        if todo:
+            kept.write_bytes(pickle.dumps(measure()))
+    return pickle.loads(kept.read_bytes())
 
 
 def test_nothing_is_worse_than_recorded(found):
@@ -168,11 +175,14 @@ def test_rules_give_the_kernel_of_every_row():
         for kind in (kind for kind in kinds if kind.name in fits):
             for label, measured in tables.read(kind, framework).items():
                 rows += len(measured.shapes)
-                keys = measured.shapes[:, list(kind.key)].astype(int).tolist()
+                keys = measured.shapes[:, list(kind.key)].astype(int)
                 spread = (measured.shapes[:, kind.split] > 1) & (kind.split >= 0)
-                cases = set(zip(map(tuple, keys), spread.tolist(), measured.kernels, strict=True))
-                for shape, parallel, kernel in cases:
-                    found = fits[kind.name][label].kernel_for(shape, parallel)
+                names = [f"key_{i}" for i in range(keys.shape[1])]
+                cases = pl.DataFrame(keys, schema=names).with_columns(
+                    spread=spread, kernel=pl.Series(measured.kernels)
+                )
+                for *shape, parallel, kernel in cases.unique().iter_rows():
+                    found = fits[kind.name][label].kernel_for(tuple(shape), parallel)
                     assert found.name == kernel, (name, framework, kind.name, label, shape)
     assert rows > 1_000_000
 
