@@ -10,7 +10,7 @@ import polars as pl
 
 from sweepengine.data.devices import GIGA, TERA
 from sweepengine.data.machine import TO_DRAW, require_addresses
-from sweepengine.data.outputs import OutputFolder
+from sweepengine.data.outputs import KINDS, OutputFolder
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.grid.shorthand import (
     MILLIMETRES_PER_INCH,
@@ -77,7 +77,7 @@ def write_model_comparison(
     chart = flops_chart(comparison)
     tables = [costs_table(comparison, workload) for workload in comparison.workloads]
     shown = specification_of(chart.drawn)
-    files = {f"charts/{chart.name}{kind}": file for kind, file in drawn(shown).items()}
+    files = {f"charts/{chart.name}{kind}": file for kind, file in drawn(shown, KINDS).items()}
     files["models.csv"] = csv_text(_all_rows(tables)).encode()
     files["README.md"] = _readme(comparison, chart, tables).encode()
     files["index.html"] = _page(comparison, chart, shown, tables).encode()
