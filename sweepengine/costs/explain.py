@@ -13,7 +13,7 @@ from sweepengine.costs.cost_lines import (
 )
 from sweepengine.costs.explain_vision import vision_lines
 from sweepengine.costs.titles import DRAFT, DRAFT_PREFILL, group_titles, operator_title
-from sweepengine.formulas import attention, layers, operators, recurrent
+from sweepengine.formulas import attention, experts, layers, operators, recurrent
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.cached import read_quarters
 from sweepengine.formulas.cost import NOTHING, Cost, counted, scaled
@@ -29,7 +29,7 @@ from sweepengine.formulas.layout import (
     share_of,
 )
 from sweepengine.formulas.passes import ENDS, Part, pass_of, steps_of
-from sweepengine.formulas.points import Point, Tokens, tokens_of
+from sweepengine.formulas.points import Point, Tokens, rows_of_images, tokens_of
 from sweepengine.formulas.reductions import activated_experts, read_once
 from sweepengine.formulas.speculation import steps_of_answer
 from sweepengine.formulas.tokens import ceil_div
@@ -46,8 +46,9 @@ STATED_BY: dict[type, Formulas] = {
         "indexer": attention.indexer,
         "recurrent": recurrent.recurrent_layer,
         "router": operators.router,
-        "routed": layers.routed_experts,
-        "shared_gate": layers.shared_gate,
+        "routed": experts.routed_experts,
+        "image_experts": experts.image_experts,
+        "shared_gate": experts.shared_gate,
         "mlp": operators.mlp,
         "residuals": operators.residual_add,
         "streams": layers.hyper_connection,
@@ -78,7 +79,7 @@ def explain(arch: Architecture, point: Point, share: Share | None = None) -> Cos
     phases = []
     if arch.towers is not None and point.images:
         phases.append(vision_lines(arch, image, point.attention, batch * point.images))
-    rows = arch.crossed_rows(tokens.features)
+    rows = rows_of_images(arch, tokens.image, tokens.features)
     filled = pass_of(share, tokens.prefill, tokens.cached, point.attention, 0, rows)
     prefill = _Walk(arch, point, share, "prefill", batch, 1, batch * tokens.prefill)
     how, step = (point.attention, point.latent, rows), step_of(point)

@@ -205,6 +205,7 @@ def _attention_text(attention: Attention) -> str:
 def _feed_forward_text(ffn: FeedForward) -> str:
     texts = (
         (ffn.experts, f"{ffn.experts_per_token} of {ffn.experts} experts, {ffn.expert_width} wide"),
+        (ffn.image_width, f"for images as many experts, {ffn.image_width} wide"),
         (ffn.width, f"{'shared' if ffn.experts else 'dense'} {ffn.width:,} wide"),
         (ffn.shared_gate, "gate of shared experts"),
         (ffn.bias, "bias"),

@@ -30,7 +30,7 @@ from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
-from sweepengine.formulas.points import INPUTS, Point, Tokens, tokens_of
+from sweepengine.formulas.points import INPUTS, Point, Tokens, rows_of_images, tokens_of
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.serving import A_SECOND, CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.speculation import A_TOKEN
@@ -47,7 +47,7 @@ COMPUTE, MEMORY, LINKS, FIXED = BOUNDS = ("compute", "memory", "links", "fixed c
 """What bounds an operator: a peak of the data sheet, or what kernels cost whatever they do."""
 FAR = 1 / 3
 """Share of the peak below which an operator is bound by the fixed costs of kernels."""
-QUANTISED = ("projections", "mlp", "routed")
+QUANTISED = ("projections", "mlp", "routed", "image_experts")
 """Operators whose GEMMs run in the activation format; the others stay in bf16."""
 
 
@@ -308,7 +308,7 @@ def _times(model: Model, shape: _Shape, speeds: Speeds) -> dict[OperatorId, floa
     times: dict[OperatorId, float] = {}
     if arch.towers is not None:
         times |= _vision_times(arch.towers, shape, speeds)
-    rows = arch.crossed_rows(shape.tokens.features)
+    rows = rows_of_images(arch, shape.tokens.image, shape.tokens.features)
     tokens = shape.tokens
     of_draft = shape.phases[1] == DRAFT
     step = drafting_of(point) if of_draft else step_of(point)

@@ -8,6 +8,7 @@ from sweepengine.formulas.towers import Towers
 TITLES = {
     "feature_keys": "keys of features",
     "routed": "routed experts",
+    "image_experts": "experts for images",
     "mlp": "MLP",
     "head": "LM head",
     "embedding": "token embedding",

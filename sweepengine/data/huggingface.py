@@ -21,7 +21,7 @@ from sweepengine.data.plain_layers import with_plain_layers
 from sweepengine.data.preprocessors import PREPROCESSOR, read_preprocessor
 from sweepengine.data.quantization import Quantized, read_quantization
 from sweepengine.data.quantized_groups import UnknownFormatError
-from sweepengine.data.sizes import block_norms, ends, idle_experts, mlp_width
+from sweepengine.data.sizes import block_norms, ends, expert_widths, idle_experts, mlp_width
 from sweepengine.data.tied import tied_head
 from sweepengine.data.towers import TowerReading, unread_towers, vision_section
 
@@ -266,7 +266,7 @@ class _Reader(AttentionReader):
 
     def _experts(self) -> Config:
         self.of("width")  # the width of dense layers, which this model may not have
-        width = self.size("expert_width")
+        width, for_images = expert_widths(self)
         latent = (
             self.value("moe_latent_size")
             if "moe_latent_size" in self.family.get("keys", ())
@@ -278,6 +278,7 @@ class _Reader(AttentionReader):
             "experts_per_token": self.size("experts_per_token"),
             "idle_experts": idle_experts(self),
             "expert_width": width,
+            "image_width": for_images,
             "router_flops": self.family.get("router_flops", 6),
             "shared_gate": self.switch("shared_gate"),
             "router_norm": self.switch("router_norm"),
@@ -314,7 +315,7 @@ class _Reader(AttentionReader):
             key: values for key, values in tables["neutral"].items() if key not in family_keys
         }
         neutral |= self.family.get("neutral", {})
-        harmless = set(tables["harmless"]["keys"])
+        harmless, endings = set(tables["harmless"]["keys"]), tuple(tables["harmless"]["endings"])
         known = self.read | harmless | set(family_keys)
         for key, value in self.part.items():
             inner = key.split(".")[-1]  # of a table's key
@@ -324,7 +325,9 @@ class _Reader(AttentionReader):
                     allowed = " or ".join(map(json.dumps, neutral[name])) or "none"
                     raise self.fail(key, f"= {json.dumps(value)}: expected {allowed} or null")
             elif key not in known and key not in PARTS and value is not None:
-                if inner in harmless or (key in TOWERS and not self.nested):
+                if inner in harmless or inner.endswith(endings):
+                    continue
+                if key in TOWERS and not self.nested:
                     continue
                 raise self.fail(
                     key,

@@ -13,10 +13,11 @@ from sweepengine.data.files import exists, find, known, parsed_toml, read_text
 from sweepengine.data.schema import SECTIONS, Mode, ModelFile, architecture_of
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.cached import growth_quarters
+from sweepengine.formulas.experts import image_experts, routed_experts
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, own_cache, saved_bytes
 from sweepengine.formulas.images import ONE_SIZE
-from sweepengine.formulas.layers import routed_experts, table_width
+from sweepengine.formulas.layers import table_width
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.speculation import DRAFTS
@@ -122,8 +123,8 @@ class Model(NamedTuple):
     def active_parameter_count(self) -> int:
         """Parameters used for one token.
 
-        Of routed experts only the activated ones count. The embedding table counts only if it is
-        tied to the LM head.
+        Of routed experts only those that a token of text activates count. The embedding table
+        counts only if it is tied to the LM head.
         """
         backbone, counts = self.architecture.backbone, self.architecture.counts
         table = (1 - backbone.tied) * backbone.vocabulary * table_width(backbone)
@@ -133,6 +134,7 @@ class Model(NamedTuple):
             ffn = group.feed_forward
             if ffn.experts:
                 expert = routed_experts(ffn, backbone.hidden, 1).expert_io
+                unused += group.layers * image_experts(ffn, backbone.hidden, 1).weights
                 idle = ffn.experts_held - min(ffn.experts_per_token, ffn.experts_held)
                 unused += group.layers * idle * expert
         return self.parameter_count - unused

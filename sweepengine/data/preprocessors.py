@@ -1,5 +1,6 @@
 """The image rule of a model: its family's row of `image_rules.toml`, filled from its files."""
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -62,11 +63,16 @@ def _extended(base: Table, table: Table) -> Table:
 
 
 def family_row(config: Table) -> Table | None:
-    """The row of a config.json: of its type and tower, its type and architecture, or its type."""
+    """The row of a config.json: of its type and tower, its type and architecture, or its type.
+
+    A tower is known by its type, or by its `model_name`.
+    """
     tower = config.get("vision_config")
     kind = config.get("model_type")
     architectures = config.get("architectures")
-    names = [tower.get("model_type")] if isinstance(tower, dict) else []
+    names = []
+    if isinstance(tower, dict):
+        names = [tower.get("model_type"), tower.get("model_name")]
     names += architectures if isinstance(architectures, list) else []
     rows = family_rows()
     tried = [*(f"{kind}/{name}" for name in names), str(kind)]
@@ -158,9 +164,9 @@ def _number(entry: Table, config: Table, preprocessor: Table, assumed: Table, fa
         if (value := _at(address, config, preprocessor)) is not None
     }
     if not values:
-        default = entry["default"]
-        assumed[_label(entry["keys"][0])] = default
-        return tuple(map(tuple, default)) if isinstance(default, list) else default
+        default, first = entry["default"], entry["keys"][0]
+        assumed[_label(first)] = default
+        return default if isinstance(default, int) else _sizes(first, default, entry, fail)
     first = next(iter(values))
     for address, value in values.items():
         if value != values[first]:
@@ -176,15 +182,23 @@ def _parsed(address: str, value: Any, entry: Table, fail: Fail) -> Any:
             expected = " or ".join(entry["choices"])
             raise fail(_label(address), f"= {shown(value)}: expected {expected}")
         return entry["choices"][str(value)]
-    if isinstance(entry["default"], list):
-        return _sizes(address, value, fail)
+    if not isinstance(entry["default"], int):
+        return _sizes(address, value, entry, fail)
     if isinstance(value, list) and value and value.count(value[0]) == len(value):
         value = value[0]  # the same number an edge
     return _whole(address, value, fail, entry.get("largest", LARGEST))
 
 
-def _sizes(address: str, value: Any, fail: Fail) -> tuple[tuple[int, int], ...]:
+TILES = re.compile(r"\((\d{1,2})x(\d{1,2})\),...,\((\d{1,2})x(\d{1,2})\)")
+"""A range of sizes in tiles, such as "(1x1),...,(4x4)"."""
+
+
+def _sizes(address: str, value: Any, entry: Table, fail: Fail) -> tuple[tuple[int, int], ...]:
     pairs = value if isinstance(value, list) else []
+    if "tile" in entry and isinstance(value, str) and (found := TILES.fullmatch(value)):
+        a, b, c, d = map(int, found.groups())
+        each = entry["tile"]
+        pairs = [[each * i, each * j] for i in range(a, c + 1) for j in range(b, d + 1)]
     if not pairs or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
         raise fail(_label(address), f"= {shown(value)}: expected a list of [height, width]")
     return tuple((_whole(address, a, fail), _whole(address, b, fail)) for a, b in pairs)

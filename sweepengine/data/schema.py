@@ -215,6 +215,8 @@ def _limits(file: Any, arch: Architecture) -> Iterable[tuple[str, int, str, int]
         experts = (f"{key}.experts", part.experts)
         yield f"{key}.experts_per_token", part.experts_per_token, *experts
         yield f"{key}.experts_held", part.experts_held or 0, *experts
+        if not part.experts:
+            yield f"{key}.image_width", part.image_width or 0, "its limit without experts", 0
         if part.experts:
             tokens = f"{key}.experts_per_token"
             yield f"least allowed {tokens}", 1, tokens, part.experts_per_token

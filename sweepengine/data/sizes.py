@@ -167,6 +167,16 @@ def layer_inputs(reader: ConfigValues) -> Config:
     }
 
 
+def expert_widths(reader: ConfigValues) -> tuple[int, int]:
+    """Widths of routed experts, and of those that tokens of images take; 0: they take the same."""
+    if not reader.family.get("image_experts"):
+        return reader.size("expert_width"), 0
+    key, widths = reader.of("expert_width")
+    if not isinstance(widths, list) or len(widths) != 2:
+        raise reader.fail(key, f"= {shown(widths)}: expected the widths for text and for images")
+    return reader.whole(key, widths[0]), reader.whole(key, widths[1])
+
+
 def idle_experts(reader: ConfigValues) -> int:
     """Experts that give back their input."""
     key = reader.family.get("idle_experts")

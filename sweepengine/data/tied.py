@@ -28,16 +28,22 @@ def tied_head(reader: ConfigValues) -> tuple[bool, tuple[str, ...]]:
     if stated or (any(default.values()) and not by_part):
         reader.read.add(KEY)
         tied = _checked(reader, reader.outer[KEY]) if stated else default[True]
-        inner = _checked(reader, reader.part[KEY]) if KEY in reader.part else None
+        own = reader.nested and KEY in reader.part
+        inner = _checked(reader, reader.part[KEY]) if own else None
         if kind in types["either"]:
             tied = tied or bool(inner)
         if not stated and inner is None:
             reader.assumed[KEY] = tied
         if not tied and kind in types["outer_rows"]:
             _check_rows(reader, types["outer_rows"][kind])
-        disagree = not stated and inner not in (None, tied)
         says = "tied" if tied else "not tied"
-        return tied, (f"{KEY}: {says} is the default of {kind}, which goes first",) * disagree
+        if not stated and inner not in (None, tied):
+            return tied, (f"{KEY}: {says} is the default of {kind}, which goes first",)
+        by_default = kind in types["either"] and inner is None and reader.defaults.get(KEY)
+        if not tied and by_default:
+            note = f"{KEY}: {says}, as stated; transformers ties it, as its text part's default is"
+            return tied, (note,)
+        return tied, ()
     return _checked(reader, reader.value(KEY)), ()
 
 

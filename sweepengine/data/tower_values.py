@@ -98,14 +98,27 @@ class TowerValues:
                     return FUNCTIONS[function](self, row.path(key))
                 return self.evaluate(definition)
             if name in row.table.get("keys", {}):
-                return self.whole(self._spelled(row, name))
+                return self._spelled_number(row, name)
         raise KeyError(name)
 
-    def _spelled(self, row: Row, name: str) -> str:
-        """Key that a row has for a number; of several the first one that the config has."""
+    def _paths(self, row: Row, name: str) -> list[str]:
+        """Keys that a row has for a number: the first one decides, and others."""
         keys = row.table["keys"][name]
-        paths = [row.path(key) for key in ([keys] if isinstance(keys, str) else keys)]
-        return next((path for path in paths if self._given(path) is not None), paths[0])
+        return [row.path(key) for key in ([keys] if isinstance(keys, str) else keys)]
+
+    def _spelled_number(self, row: Row, name: str) -> int:
+        """A number by its key; other keys for it must say the same."""
+        first, *others = self._paths(row, name)
+        stated = [path for path in others if self._given(path) is not None]
+        if stated and self._given(first) is None:
+            number = int(self.default(first))
+        else:
+            number = self.whole(first)
+        for path in stated:
+            if self.whole(path) != number:
+                expected = f"expected {number}, as of {first.rpartition('.')[2]}"
+                raise self.fail(path, f"= {self.whole(path)}: {expected}")
+        return number
 
     def _given(self, path: str) -> Any:
         part, _, key = path.rpartition(".")
@@ -147,7 +160,7 @@ class TowerValues:
         """Key that a number is read from; of other numbers their name, or their formula."""
         for row in self.rows:
             if name in row.table.get("keys", {}):
-                return self._spelled(row, name)
+                return self._paths(row, name)[0]
             definition = row.table.get("let", {}).get(name)
             if isinstance(definition, dict):
                 return row.path(next(iter(definition.values())))
@@ -219,6 +232,17 @@ def _inverse(values: TowerValues, path: str) -> int:
     return whole
 
 
+def _times_width(values: TowerValues, path: str) -> int:
+    """Width of the blocks times a ratio, rounded down."""
+    ratio = values.value(path)
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio < LARGEST:
+        raise values.wrong(path, "a number above 0, such as 4")
+    width = int(values.number("d") * ratio)
+    if not 1 <= width < LARGEST:
+        raise values.wrong(path, "a ratio that gives a width of at least 1")
+    return width
+
+
 def _root(values: TowerValues, path: str) -> int:
     """Edge of a square of so many rows."""
     value = values.whole(path)
@@ -271,6 +295,7 @@ FUNCTIONS: dict[str, Callable[[TowerValues, str], int]] = {
     "halvings": _halvings,
     "inverse": _inverse,
     "root": _root,
+    "times_width": _times_width,
     "taken": _taken,
     "class_rows": _class_rows,
     "gated": _chosen("gated"),

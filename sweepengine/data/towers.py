@@ -164,7 +164,8 @@ def _rows(config: Config, part: str) -> tuple[Row, ...]:
     model = tables["models"].get(str(config.get("model_type")))
     if model is None:
         return ()
-    kind = str(_part(config, part).get("model_type") or model["towers"][0])
+    default = "" if "named" in model else model["towers"][0]
+    kind = str(_part(config, part).get(model.get("named", "model_type")) or default)
     name = tables["other_names"].get(kind, kind)
     if name not in model["towers"]:
         return ()

@@ -13,7 +13,7 @@ from sweepengine.formulas.drafts import changed_inputs, draft_of
 from sweepengine.formulas.figures import Phase, device_counts, in_passes
 from sweepengine.formulas.formats import cache_bits
 from sweepengine.formulas.layout import Layout, Share, share_of
-from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, tokens_of
+from sweepengine.formulas.points import IMAGE_COLUMNS, Point, Tokens, rows_of_images, tokens_of
 from sweepengine.formulas.reductions import more_positions
 from sweepengine.formulas.speculation import A_TOKEN, DecodeStep, drafting, verification
 from sweepengine.formulas.vision import VisionPhase, of_images
@@ -182,7 +182,7 @@ def _tabulated(arch: Architecture, columns: Columns, tokens: Columns, step: Deco
         put("vision", Phase._fields, np.stack(of_each.counts), every)
         put("weights", ("vision_read_bytes", "held_bytes"), np.stack(of_each[1:]), every)
     put("prefill", Phase._fields, _prefill(arch, columns, tokens), every)
-    crossed = {"crossed": arch.crossed_rows(tokens["features"])}
+    crossed = {"crossed": rows_of_images(arch, tokens["image"], tokens["features"])}
     names = (*SHARE[:2], "attention", "latent", "weight_format", "cache_format", *LAYOUT_COLUMNS)
     of_step = {**columns, **crossed, **steps_by_row}
     chosen, codes = rows_by(of_step, (*names, "crossed", "tokens", "passes"))
@@ -239,7 +239,8 @@ def _prefill(arch: Architecture, columns: Columns, of_point: Columns) -> Integer
     InputError
         When a figure of one sequence overflows.
     """
-    tokens, features = of_point["prefill"], arch.crossed_rows(of_point["features"])
+    tokens = of_point["prefill"]
+    features = rows_of_images(arch, of_point["image"], of_point["features"])
     cached, flash = of_point["cached"], columns["attention"]
     caches = columns["cache_format"]
     count = len(flash)

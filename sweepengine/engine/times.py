@@ -24,7 +24,7 @@ from sweepengine.engine.threads import in_ranges
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import time_spans
 from sweepengine.formulas.layout import all_layers_of
-from sweepengine.formulas.points import IMAGE_COLUMNS, TIMED_COLUMNS, Point
+from sweepengine.formulas.points import IMAGE_COLUMNS, TIMED_COLUMNS, Point, rows_of_images
 from sweepengine.formulas.seconds import Line
 from sweepengine.formulas.serving import CONTINUOUS, Seconds, ServingEngine
 from sweepengine.formulas.speculation import accepted_tokens
@@ -178,7 +178,7 @@ def _of_passes(
         "context": tokens["context"],
         "batch": batch,
         "filled": np.where(serving == CONTINUOUS, 1, batch),
-        "features": arch.crossed_rows(tokens["features"]),
+        "features": rows_of_images(arch, tokens["image"], tokens["features"]),
         "serving": serving,
         "engine": engine,
         "verified": verified,

@@ -135,6 +135,8 @@ class FeedForward(NamedTuple):
     """Hidden values of the MLP are normed."""
     activation_weights: Annotated[int, Quantity("weights", 0, 0)]
     """Weights of the activation itself."""
+    image_width: NoChannels
+    """Of further experts, which tokens of images take: as many, with their own router; 0: none."""
     unquantised: No = 0
     """The MLP of these layers stays as it is, whatever the format of weights."""
     unquantised_experts: No = 0

@@ -15,6 +15,7 @@ from sweepengine.formulas.gemms import (
     MlpGemms,
     expert_gemms,
     feature_gemms,
+    image_expert_gemms,
     into_attention,
     latent_up,
     mlp_gemms,
@@ -142,6 +143,8 @@ class Savings(NamedTuple):
     feature_keys: int
     recurrent: int
     mlp: int
+    image_experts: int
+    """All that a device holds."""
     expert: int
     padding: int
     """What a serving engine pads one expert by where it holds it."""
@@ -174,6 +177,9 @@ def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Sav
         * saved(feature_gemms(attention, hidden), formats.attention, size),
         recurrent=saved(recurrent_gemms(group.recurrent, hidden), formats.attention, size),
         mlp=(1 - forward.unquantised) * saved(mlp, formats.mlp, size),
+        image_experts=experts
+        * forward.experts_held
+        * saved(image_expert_gemms(forward, hidden), formats.experts, size),
         expert=experts * saved(expert_gemms(forward, hidden), formats.experts, size),
         padding=experts * padding(forward, hidden, formats.experts),
     )
@@ -181,8 +187,8 @@ def layer_savings(group: Group, hidden: int, formats: Formats, size: int) -> Sav
 
 @formula
 def saved_in_layer(less: Savings) -> int:
-    """Of all matrices but experts."""
-    return less.projections + less.feature_keys + less.recurrent + less.mlp
+    """Of all matrices but the experts that a pass may activate or not."""
+    return less.projections + less.feature_keys + less.recurrent + less.mlp + less.image_experts
 
 
 def formats_of(arch: Architecture, weights: int) -> Formats:

@@ -193,6 +193,12 @@ def expert_gemms(forward: FeedForward, hidden: int) -> MlpGemms:
 
 
 @formula
+def image_expert_gemms(forward: FeedForward, hidden: int) -> MlpGemms:
+    """One routed expert of those that tokens of images take."""
+    return mlp_gemms(forward.image_width, hidden, forward.matrices)
+
+
+@formula
 def recurrent_gemms(recurrent: Recurrent, hidden: int) -> RecurrentGemms:
     """Into convolved channels, gates of I = Hv*dv channels and gates a head; gates; out.
 

@@ -18,6 +18,7 @@ from sweepengine.formulas.attention_times import (
     projection_us,
 )
 from sweepengine.formulas.cost import formula
+from sweepengine.formulas.expert_times import image_experts_us, routed_us
 from sweepengine.formulas.gemms import (
     compressor_gemm,
     convolved_width,
@@ -34,10 +35,9 @@ from sweepengine.formulas.gemms import (
 from sweepengine.formulas.layers import table_width
 from sweepengine.formulas.layout import EndsHeld, Layout, branches_of, expert_groups
 from sweepengine.formulas.recurrent import state_values
-from sweepengine.formulas.reductions import activated_experts
-from sweepengine.formulas.seconds import all_reduce, element_wise, gemm, moe
+from sweepengine.formulas.seconds import all_reduce, element_wise, gemm
 from sweepengine.formulas.speeds import VALUE, Speeds
-from sweepengine.formulas.tokens import Pass, ceil_div
+from sweepengine.formulas.tokens import Pass, ceil_div, image_tokens_run
 
 LARGE_MESSAGE = 8e6
 """Bytes from which on the better of the framework's all-reduce and NCCL's is taken."""
@@ -57,6 +57,7 @@ class LayerTimes(NamedTuple):
     recurrent: float
     router: float
     routed: float
+    image_experts: float
     shared_gate: float
     mlp: float
     residuals: float
@@ -80,43 +81,6 @@ def summed(times: tuple[float, ...]) -> float:
     found = 0.0
     for index in range(len(times)):
         found += times[index]
-    return found
-
-
-@formula
-def routed_us(
-    forward: FeedForward, hidden: int, rows: float, layout: Layout, speeds: Speeds
-) -> float:
-    """Routed experts of one device, which meet the tokens of all groups that share them; us.
-
-    Parameters
-    ----------
-    forward : FeedForward
-        A device's share.
-    hidden : int
-        h.
-    rows : float
-        Tokens of all sequences of one tensor group.
-    layout : Layout
-        How the model lies on devices.
-    speeds : Speeds
-        Rates of the device.
-    """
-    if forward.experts == 0:
-        return 0.0
-    tokens = rows * expert_groups(layout)
-    pairs = max(1.0, tokens * forward.experts_per_token / layout.expert)
-    activated = activated_experts(
-        forward.experts_held,
-        forward.experts,
-        forward.experts_per_token,
-        tokens * speeds.host.effective_experts,
-    )
-    outer = forward.expert_latent if forward.expert_latent > 0 else hidden
-    rates = speeds.experts if tokens <= forward.experts else speeds.experts_many
-    found = moe(tokens, outer, forward.expert_width, pairs, activated, forward.matrices, rates)
-    if forward.expert_latent > 0:
-        found += gemm(rows, outer, hidden, speeds.mlp) + gemm(rows, hidden, outer, speeds.mlp)
     return found
 
 
@@ -263,18 +227,20 @@ def layer_times(
         attended = attended_us(attention, sequences, tokens, cached, speeds)
         scored = index_scores(attention, sequences, tokens, cached, speeds)
     compressed = compressor_gemm(attention, attention.key_width, hidden)
-    made = (1 - one.decode) * sequences * one.features
+    made = (1 - one.decode) * one.features
+    of_images = sequences * image_tokens_run(forward, tokens, made)
     return LayerTimes(
         norms=norms,
         projections=projection_us(attention, hidden, rows, expanded, speeds),
         rotary=0.0,
         attention=attended,
-        feature_keys=gemms_us(feature_gemms(attention, hidden), made, speeds.attention),
+        feature_keys=gemms_us(feature_gemms(attention, hidden), sequences * made, speeds.attention),
         compressor=gemms_us((compressed,), rows, speeds.plain),
         indexer=indexer_us(attention, hidden, rows, speeds) + scored,
         recurrent=recurrent_us(group.recurrent, hidden, one, launch, speeds),
-        router=gemm(rows, forward.experts, hidden, speeds.plain),
-        routed=routed_us(forward, hidden, rows, layout, speeds),
+        router=gemm(rows - of_images, forward.experts, hidden, speeds.plain),
+        routed=routed_us(forward, forward.expert_width, hidden, rows - of_images, layout, speeds),
+        image_experts=image_experts_us(forward, hidden, of_images, layout, speeds),
         shared_gate=forward.shared_gate * gemm(rows, 1, hidden, speeds.plain),
         mlp=gemms_us(mlp_gemms(forward.width, hidden, forward.matrices), rows, speeds.mlp),
         residuals=0.0,

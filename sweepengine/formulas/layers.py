@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Backbone, FeedForward, Group
+from sweepengine.formulas.architecture import Backbone, Group
 from sweepengine.formulas.attention import (
     attention_core,
     compressor,
@@ -21,7 +21,11 @@ from sweepengine.formulas.cost import (
     scaled,
     with_weights,
 )
-from sweepengine.formulas.gemms import expert_gemms, mlp_gemms, stream_gemm
+from sweepengine.formulas.experts import image_experts, routed_experts, shared_gate
+from sweepengine.formulas.gemms import (
+    mlp_gemms,
+    stream_gemm,
+)
 from sweepengine.formulas.layout import EndsHeld, branches_of
 from sweepengine.formulas.operators import (
     branch_sums,
@@ -41,7 +45,7 @@ from sweepengine.formulas.residuals import (
     layer_inputs,
     streams_around,
 )
-from sweepengine.formulas.tokens import LayerPass, ceil_div
+from sweepengine.formulas.tokens import LayerPass, image_tokens_run
 
 
 class Layer(NamedTuple):
@@ -58,6 +62,8 @@ class Layer(NamedTuple):
     recurrent: Cost
     router: Cost
     routed: Cost
+    image_experts: Cost
+    """Router and routed experts that tokens of images take instead."""
     shared_gate: Cost
     mlp: Cost
     """The MLP that every token takes: dense, or the shared experts."""
@@ -75,64 +81,6 @@ class Ends(NamedTuple):
     """Of residual streams to one; AltUp's out of one, too."""
     final_norm: Cost
     head: Cost
-
-
-@formula
-def expert_share(experts: Cost, devices: int, held: int) -> Cost:
-    """A device's part of routed experts: its share of the work, and the experts that it holds.
-
-    Weights of an expert are read for each distinct one that a pass activates.
-
-    Parameters
-    ----------
-    experts : Cost
-        All token-expert pairs through the device's slice of one expert.
-    devices : int
-        That the pairs are spread over.
-    held : int
-        Experts in the device's memory.
-    """
-    return Cost(
-        tensor_flops=-(-experts.tensor_flops // devices),
-        cuda_flops=-(-experts.cuda_flops // devices),
-        activation_io=-(-experts.activation_io // devices),
-        weight_io=0,
-        expert_io=experts.weights,
-        kv_io=0,
-        activation_peak=-(-experts.activation_peak // devices),
-        activation_sum=-(-experts.activation_sum // devices),
-        weights=held * experts.weights,
-    )
-
-
-@formula
-def routed_experts(experts: FeedForward, hidden: int, tokens: int) -> Cost:
-    """Routed experts: each token goes through k of them, k times an MLP.
-
-    tensor `2*T*k*m*h*e`; in a latent of l instead of h, also `2*T*2*h*l` to go there and back.
-    Where experts are spread over devices one does its part, in expectation. Weights are read by
-    expert: `expert_io` for each distinct one that the pass activates. Z idle experts hold
-    `(m-1)*h*e` weights each, which nothing reads.
-    """
-    pairs = tokens * experts.experts_per_token
-    latent = experts.expert_latent
-    one = mlp(pairs, expert_gemms(experts, hidden), experts.activation_flops, experts.bias)
-    down = linear(tokens, hidden, latent, 0)
-    up = linear(tokens, latent, hidden, 0)
-    around = scaled(add(down, up), min(latent, 1), min(latent, 1))
-    share = expert_share(one, experts.expert_devices, experts.experts_held)
-    idle = ceil_div(experts.idle_experts * experts.experts_held, max(experts.experts, 1))
-    unread = idle * (experts.matrices - 1) * hidden * experts.expert_width
-    return add(with_weights(share, share.weight_io, share.weights + unread), around)
-
-
-@formula
-def shared_gate(experts: FeedForward, hidden: int, tokens: int) -> Cost:
-    """Gate of shared experts: tensor `2*T*h`; CUDA sigmoid and multiplication, `T*(h+3)`."""
-    present = experts.shared_gate
-    moved = present * tokens * (2 * hidden + 1)
-    weights = present * hidden
-    return gemm_cost(2 * tokens * weights, present * tokens * (hidden + 3), moved, 0, 0, weights)
 
 
 @formula
@@ -186,6 +134,7 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
     """
     attention, forward, hidden = group.attention, group.feed_forward, backbone.hidden
     tokens, absorbed = seen.tokens, seen.absorbed
+    of_images = image_tokens_run(forward, tokens, seen.made)
     branches = branches_of(group)
     added = branches * (1 - min(backbone.streams, 1))
     return Layer(
@@ -198,7 +147,7 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
         indexer=indexer(attention, hidden, tokens, seen.keys, seen.entries),
         recurrent=recurrent_layer(group.recurrent, hidden, tokens, seen.cached),
         router=router(
-            tokens,
+            tokens - of_images,
             hidden,
             forward.experts + forward.idle_experts,
             forward.experts_per_token,
@@ -207,7 +156,8 @@ def decoder_layer(group: Group, backbone: Backbone, seen: LayerPass) -> Layer:
             forward.router_norm,
             forward.correction,
         ),
-        routed=routed_experts(forward, hidden, tokens),
+        routed=routed_experts(forward, hidden, tokens - of_images),
+        image_experts=image_experts(forward, hidden, of_images),
         shared_gate=shared_gate(forward, hidden, tokens),
         mlp=add(
             mlp(

@@ -81,6 +81,7 @@ def share_forward(forward: FeedForward, layout: Layout) -> FeedForward:
     return forward._replace(
         width=ceil_div(forward.width, layout.tensor),
         expert_width=ceil_div(forward.expert_width, expert_slices(layout)),
+        image_width=ceil_div(forward.image_width, expert_slices(layout)),
         experts_held=ceil_div(forward.experts_held, layout.expert),
         expert_devices=min(layout.expert, layout.tensor),
     )

@@ -121,7 +121,7 @@ def layer_values(group: Group, hidden: int) -> int:
     ffn = group.feed_forward
     values: int = ffn.matrices * ffn.width
     if ffn.experts:
-        pair = ffn.matrices * ffn.expert_width + hidden
+        pair = ffn.matrices * max(ffn.expert_width, ffn.image_width) + hidden
         values += ffn.experts_per_token * pair // ffn.expert_devices
     return values
 

@@ -31,8 +31,8 @@ def feed_forward_peak(layer: Layer, stream: int, scores: int) -> int:
     ones, whose input stays alive for them. An eager attention module returns its probabilities
     (`scores` values) to the layer, which holds them until it ends.
     """
-    shared = layer.mlp.activation_peak + min(layer.routed.activation_peak, 1) * stream
-    widest = max(layer.routed.activation_peak, shared)
+    routed = max(layer.routed.activation_peak, layer.image_experts.activation_peak)
+    widest = max(routed, layer.mlp.activation_peak + min(routed, 1) * stream)
     return stream + scores + layer.router.activation_peak + widest
 
 
@@ -239,7 +239,7 @@ def group_step(
     size, layers = convention.dtype_bytes, layers_run(group, seen.features)
     part = layer_part(group, backbone, layout, seen)
     filling = part
-    if group.attention.crossed:
+    if group.attention.crossed or group.feed_forward.image_width:
         filling = layer_part(group, backbone, layout, seen._replace(made=seen.features))
     of_layer = total(part.operators, counts)
     cost = scaled(of_layer, layers, layers)
@@ -247,6 +247,7 @@ def group_step(
     phase = group_phase(convention, counts, group, backbone, part, cache)
     less = layer_savings(group, backbone.hidden, formats, size)
     layer = saved_in_layer(less)
+    unmet = less.image_experts * (1 - min(seen.features, 1))
     held = layer + (less.expert - less.padding) * group.feed_forward.experts_held
     every = group.layers * of_layer.weights
     features = feature_values(group.attention) * seen.features * cache // QUARTERS
@@ -258,8 +259,8 @@ def group_step(
         keys=key_growth(convention, counts, group, backbone, layout, seen, 0, cache),
         entries=key_growth(convention, counts, group, backbone, layout, seen, 1, cache),
         read_bytes=cost.weight_io * size
-        - layers * (layer - less.feature_keys) * min(cost.weight_io, 1),
-        prefill_read_bytes=first * size - layers * layer * min(first, 1),
+        - layers * (layer - less.feature_keys - less.image_experts) * min(cost.weight_io, 1),
+        prefill_read_bytes=first * size - layers * (layer - unmet) * min(first, 1),
         held_bytes=every * size - group.layers * held * min(every, 1),
         expert_bytes=cost.expert_io * size - layers * less.expert * min(cost.expert_io, 1),
     )

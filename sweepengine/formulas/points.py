@@ -1,8 +1,8 @@
 """The input columns: each declared once, in the annotation of its field of `Point`."""
 
-from typing import Annotated, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
-from sweepengine.formulas.architecture import ATTENTIONS, LATENT
+from sweepengine.formulas.architecture import ATTENTIONS, LATENT, Architecture
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, WEIGHT_FORMATS
 from sweepengine.formulas.serving import SERVING
@@ -305,6 +305,22 @@ def tokens_of(case: Point, image: int, features: int) -> Tokens:
         prefill=seen + text - case.shared_tokens,
         cached=case.cached_tokens + case.shared_tokens,
     )
+
+
+def rows_of_images(arch: Architecture, tokens: Any, features: Any) -> Any:
+    """Rows of images that layers tell from text, counts or columns of them; 0 where none does.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    tokens : int or array of int
+        Of images in the prompt, which experts of their own may take.
+    features : int or array of int
+        Of images, which cross attention may meet.
+    """
+    chosen = any(group.feed_forward.image_width for group in arch.groups)
+    return arch.crossed_rows(features) + tokens * chosen
 
 
 INPUTS = {

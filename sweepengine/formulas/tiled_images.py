@@ -137,13 +137,53 @@ def _anyres(rule: ImageRule, height: int, width: int) -> ImageViews:
         rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
     else:
         columns -= (columns - int(round(width * (rows / height), 7))) // 2 * 2
+    return _with_newlines(rule, down * across, rows, columns)
+
+
+def _with_newlines(rule: ImageRule, tiles: int, rows: int, columns: int) -> ImageViews:
+    """Features of the whole image, and of its tiles, shrunk and with a newline behind each row.
+
+    Parameters
+    ----------
+    rule : ImageRule
+        Of the model.
+    tiles : int
+        Beside the whole image.
+    rows, columns : int
+        Of features of all tiles together.
+    """
+    edge = rule.tile // rule.patch
     if rule.most:
         ratio = math.sqrt(rows * columns / (rule.most * edge**2))
         if ratio > OVERSIZE:
             rows, columns = int(rows // ratio), int(columns // ratio)
     features = edge**2 + rows * columns + rows
-    view = View(1 + down * across, edge, edge)
-    return ImageViews(view, NO_VIEWS, features, features + rule.ends)
+    return ImageViews(View(1 + tiles, edge, edge), NO_VIEWS, features, features + rule.ends)
+
+
+def _stretched_anyres(rule: ImageRule, height: int, width: int) -> ImageViews:
+    """As `anyres`, of an image that is stretched to the pinpoint, so that nothing is padding.
+
+    Source: MinerU 2, `vlm_sglang_model/image_processor.py` and `model.py`.
+    """
+    high, wide = _best_pinpoint(rule, height, width)
+    edge, down, across = rule.tile // rule.patch, high // rule.tile, wide // rule.tile
+    return _with_newlines(rule, down * across, edge * down, edge * across)
+
+
+def _candidate_tiles(rule: ImageRule, height: int, width: int) -> ImageViews:
+    """Tiles of the best of the allowed sizes, and the whole image; newlines end rows of features.
+
+    The grid of a view is padded to whole features. A separator stands between the whole image and
+    its tiles, whose rows run across all of them. Sizes are width and height. Source: DeepSeek-VL2,
+    `processing_deepseek_vl_v2.py` and `modeling_deepseek_vl_v2.py`.
+    """
+    sizes = tuple((high, wide) for wide, high in rule.pinpoints)
+    high, wide = _best_pinpoint(rule._replace(pinpoints=sizes), height, width)
+    edge = rule.tile // rule.patch
+    down, across, each = high // rule.tile, wide // rule.tile, ceil_div(edge, rule.merge)
+    features = each * (each + 1) + 1 + down * each * (across * each + 1)
+    return ImageViews(View(1 + down * across, edge, edge), NO_VIEWS, features, features)
 
 
 def _rescaled(height: int, width: int, longest: int) -> tuple[int, int]:
@@ -201,6 +241,8 @@ TILED_IMAGES = {
     "least_upscaling": _least_upscaling,
     "best_fit": _best_fit,
     "anyres": _anyres,
+    "stretched_anyres": _stretched_anyres,
+    "candidate_tiles": _candidate_tiles,
     "split_longest": _split_longest,
     "joint_tiles": _joint_tiles,
     "deepseek_ocr": _deepseek_ocr,

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sweepengine.formulas.architecture import Attention, Group, Span
+from sweepengine.formulas.architecture import Attention, FeedForward, Group, Span
 from sweepengine.formulas.cost import formula
 
 
@@ -21,7 +21,7 @@ class Pass(NamedTuple):
     decode: int
     """1: kernels of decode steps run, which absorb latents; 0: those of prefill."""
     features: int = 0
-    """S, rows of images that cross attention of each sequence meets."""
+    """S, rows of images that layers of each sequence meet (`points.rows_of_images`)."""
 
 
 class LayerPass(NamedTuple):
@@ -40,9 +40,9 @@ class LayerPass(NamedTuple):
     absorbed: int
     """1: latents are absorbed, as engines decode; 0: expanded."""
     features: int = 0
-    """S, rows of images that cross attention meets instead of keys."""
+    """S, rows of images: cross attention meets them instead of keys, or they take own experts."""
     made: int = 0
-    """Of them those that the pass makes keys and values of: all in a prefill, none in a step."""
+    """Of them those that run through the pass: all in a prefill, none in a step."""
 
 
 @formula
@@ -114,6 +114,12 @@ def layers_run(group: Group, features: int) -> int:
     if group.attention.crossed > 0 and features == 0:
         return 0
     return group.layers
+
+
+@formula
+def image_tokens_run(forward: FeedForward, tokens: int, made: int) -> int:
+    """Of T tokens of a pass with S of images, those that take the experts for images; else 0."""
+    return min(forward.image_width, 1) * min(tokens, made)
 
 
 @formula

@@ -29,7 +29,7 @@ from sweepengine.formulas.layers import row_values
 from sweepengine.formulas.layout import WHOLE, Layout, share_of
 from sweepengine.formulas.passes import ends_part, layer_part, step_of_none
 from sweepengine.formulas.phases import ends_phase, group_phase, group_step
-from sweepengine.formulas.points import IMAGE_COLUMNS, Point, tokens_of
+from sweepengine.formulas.points import IMAGE_COLUMNS, Point, rows_of_images, tokens_of
 from sweepengine.formulas.speculation import (
     keys_of_answer,
     most_keys_of_answer,
@@ -236,7 +236,7 @@ def workload_of(arch: Architecture, point: Point, image: ImageViews | None = Non
     image = image or image_of(arch, point)
     seen = of_images(vision_figures(arch, image, point.attention), point.images)
     tokens = tokens_of(point, image.tokens, image.features)
-    rows = arch.crossed_rows(tokens.features)
+    rows = rows_of_images(arch, tokens.image, tokens.features)
     step = step_of(point)
     steps = step_figures(
         arch, *heads, point.latent, point.weight_format, cache, layout, rows, step.tokens

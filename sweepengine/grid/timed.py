@@ -11,7 +11,7 @@ from sweepengine.formulas.drafts import step_of as step_at
 from sweepengine.formulas.layer_times import summed
 from sweepengine.formulas.layout import Layout, all_layers_of
 from sweepengine.formulas.passes import times_of
-from sweepengine.formulas.points import Point, tokens_of
+from sweepengine.formulas.points import Point, rows_of_images, tokens_of
 from sweepengine.formulas.reductions import cached_before
 from sweepengine.formulas.seconds import Line
 from sweepengine.formulas.serving import (
@@ -149,7 +149,7 @@ def timed(
     if arch.towers is not None:
         vision = vision_us(arch.towers, image, images, speeds)
     tokens = tokens_of(point, image.tokens, image.features)
-    rows = arch.crossed_rows(tokens.features)
+    rows = rows_of_images(arch, tokens.image, tokens.features)
 
     def prefill_of(sequences: float) -> float:
         new = Pass(sequences, tokens.prefill, tokens.cached, decode=0, features=rows)

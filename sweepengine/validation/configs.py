@@ -16,12 +16,8 @@ from transformers import (
     EncoderDecoderCache,
 )
 from transformers.integrations.moe import use_experts_implementation
-from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
-from transformers.models.granite4_vision.modeling_granite4_vision import Granite4VisionTextModel
-from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextForCausalLM
 from transformers.models.minimax.modeling_minimax import MiniMaxCache
-from transformers.models.mllama.modeling_mllama import MllamaForCausalLM
-from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts, Step3p7TextModel
+from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts
 
 from sweepengine.data.configs import PARTS, families
 from sweepengine.data.errors import InputError
@@ -37,19 +33,13 @@ from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import NO_IMAGE
 from sweepengine.grid.counted import point_columns
 from sweepengine.grid.plain import image_of_sizes
+from sweepengine.validation.cache_bytes import cache_bytes
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor
-from sweepengine.validation.towers import measure_tower
+from sweepengine.validation.towers import WithoutWeights, measure_tower
+from sweepengine.validation.unlisted import UNLISTED
 
-UNLISTED = {
-    OCR_TEXT: DeepseekOcr2TextModel,
-    "step3p5": Step3p7TextModel,
-    "mllama_text_model": MllamaForCausalLM,
-    "kosmos_2_text_model": Kosmos2TextForCausalLM,
-    "granite4_vision_text": Granite4VisionTextModel,
-}
-"""Decoders that AutoModel of transformers does not know."""
 use_experts_implementation(Step3p7Experts)  # on meta the activated experts are unknown
 PROMPTS = ((1, 128), (2, 1000))
 """Sequences, and tokens per sequence, of the prefills."""
@@ -57,12 +47,15 @@ CHUNK = 100
 PIXELS = (1024, 1024)
 STEPS = 3
 VALUE_BYTES = 2
+OF_IMAGES = "moe_mm_token_type_ids"
+"""Input that marks the tokens that take experts for images."""
 STATES = {
     "cross_attention_states": False,
     "encoder_hidden_states": True,
     "encoder_outputs": True,
+    OF_IMAGES: False,
 }
-"""Inputs for the features of images to whether steps take them too, where they are cached."""
+"""Inputs for what is of images to whether steps take them too, where they are cached."""
 
 
 class Comparison(NamedTuple):
@@ -101,7 +94,7 @@ class Built(NamedTuple):
 
     @property
     def states(self) -> str:
-        """Its input for features of images."""
+        """Its input for what is of images."""
         taken = signature(self.body.forward).parameters
         return next(name for name in STATES if name in taken)
 
@@ -125,7 +118,7 @@ class Built(NamedTuple):
         cache : DynamicCache
             KV cache, which grows by the new tokens.
         rows : int
-            Features of images of each sequence.
+            Features of images of each sequence, or tokens that take experts for images.
         """
 
         def run() -> None:
@@ -138,7 +131,10 @@ class Built(NamedTuple):
                 if "position_ids" in taken and self.head is not None:
                     start = cache.get_seq_length()
                     inputs["position_ids"] = torch.arange(start, start + tokens)[None]
-                if rows:
+                if rows and self.states == OF_IMAGES:
+                    marked = torch.arange(tokens, device="cpu") < rows
+                    inputs[OF_IMAGES] = marked.expand(batch, tokens)
+                elif rows:
                     hidden = self.config.hidden_size
                     inputs[self.states] = torch.zeros(batch, rows, hidden, dtype=self.body.dtype)
                 out = self.body(input_ids=ids, use_cache=True, **inputs)
@@ -265,7 +261,9 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
             seen = built.flops(batch, prompt, cache, seen_rows)
             figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
             size = _kept_by_torch(arch, filled["prefill_kv_cache_bytes"], batch * prompt)
-            figures.append(Figure(f"KV cache, {what}", "byte", _cache_bytes(built, cache), size))
+            figures.append(
+                Figure(f"KV cache, {what}", "byte", cache_bytes(built.body, cache), size)
+            )
         chunk = columns(batch, CHUNK, prompt, 0, rows)["prefill_tensor_flops"]
         seen = built.flops(batch, CHUNK, cache, rows)
         title = f"prefill, {batch} x {CHUNK} after {prompt:,} cached"
@@ -276,8 +274,22 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         figures.append(Figure(title, "FLOP", seen, stepped["decode_tensor_flops"]))
         tokens = batch * (prompt + CHUNK + STEPS)
         size = _kept_by_torch(arch, stepped["decode_kv_cache_bytes"], tokens)
-        figures.append(Figure("KV cache after these", "byte", _cache_bytes(built, cache), size))
-    return figures
+        figures.append(Figure("KV cache after these", "byte", cache_bytes(built.body, cache), size))
+    return figures + _with_images(built, arch)
+
+
+def _with_images(built: Built, arch: Architecture) -> list[Figure]:
+    """A prefill half of whose tokens take experts for images; empty where no layer has such."""
+    if not any(group.feed_forward.image_width for group in arch.groups):
+        return []
+    batch, prompt = PROMPTS[0]
+    seen = prompt // 2
+    point = Point(0, 0, 0, 0, 0, 0, batch, 0, 0, EAGER, prompt - seen, 0)
+    counted = point_columns(arch, point, NO_IMAGE._replace(tokens=seen))["prefill_tensor_flops"]
+    with WithoutWeights():
+        flops = built.flops(batch, prompt, built.cache(), seen)
+    title = f"prefill, {batch} x {prompt:,}, half of images"
+    return [Figure(title, "FLOP", flops, int(counted))]
 
 
 def features_of(model: Model) -> int:
@@ -322,29 +334,3 @@ def _kept_by_torch(arch: Architecture, kept: int, tokens: int) -> int:
         for group in arch.groups
     )  # fmt: skip
     return (kept + tokens * more // QUARTERS) * VALUE_BYTES // size
-
-
-def _cache_bytes(built: Built, cache: DynamicCache | EncoderDecoderCache) -> int:
-    """Bytes of all distinct tensors in a KV cache, at two bytes per value.
-
-    MiniMax keeps states beside the layers of its cache, RecurrentGemma in its modules.
-    """
-    modules = [
-        [vars(module).get(name) for name in ("conv1d_state", "recurrent_states")]
-        for module in built.body.modules()
-    ]
-    caches = [cache]
-    if isinstance(cache, EncoderDecoderCache):
-        caches = [cache.self_attention_cache, cache.cross_attention_cache]
-    layers = [list(vars(layer).values()) for each in caches for layer in each.layers]
-    values = 0
-    for held in [*layers, *modules, getattr(cache, "linear_cache", [])]:
-        tensors = {id(t): t for part in held for t in _tensors(part)}
-        values += sum(tensor.numel() for tensor in tensors.values())
-    return VALUE_BYTES * values
-
-
-def _tensors(part: Any) -> list[torch.Tensor]:
-    """The tensors of more than one dimension in an attribute: itself, or values of a dict."""
-    parts = part.values() if isinstance(part, dict) else [part]
-    return [value for value in parts if isinstance(value, torch.Tensor) and value.dim() > 1]

@@ -150,4 +150,7 @@ def inputs_of(shown: Shown, vision_config: Any) -> Inputs:
         frames = 2 * vision_config.max_source_positions
         return {"input_features": _ones(1, vision_config.num_mel_bins, frames)}
     frames = getattr(vision_config, "temporal_patch_size", None) or 1
-    return INPUTS[shown.rule.name](shown._replace(frames=frames))
+    found = INPUTS[shown.rule.name](shown._replace(frames=frames))
+    if vision_config.model_type == "video_llama_3_vision":
+        found["image_merge_sizes"] = torch.tensor([shown.rule.merge])
+    return found

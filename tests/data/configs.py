@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
-from sweepengine.data.configs import families, uncovered
+from sweepengine.data.configs import PARTS, families, uncovered
 
 TOWERS = ("vision_config", "audio_config")
 LLAMA_2 = {"model_type": "llama", "vocab_size": 32000, "hidden_act": "silu",
@@ -91,7 +91,7 @@ FIGURES = {
 }  # fmt: skip
 """Public figures, as their config.json states them."""
 FEW_LAYERS = 6
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "layers", "decoder_layers")
 """Keys that may hold the number of layers."""
 
 
@@ -124,7 +124,7 @@ def all_configs():
 
 def part_of(config):
     """The part that describes the decoder."""
-    return config.get("text_config") or config.get("language_config") or config
+    return next((config[key] for key in PARTS if config.get(key)), config)
 
 
 def write(folder, config):

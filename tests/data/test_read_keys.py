@@ -108,6 +108,18 @@ def test_head_is_tied_where_transformers_ties_it(kind, outer, inner, head, tmp_p
     assert ("tie_word_embeddings" in model.assumed) == (outer is inner is ...)
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_head_of_its_own_that_transformers_would_tie_is_said(flat, tmp_path):
+    """The release of PaddleOCR-VL states that it has one, and its text part's default is tied."""
+    config = saved("paddleocr_vl") | {"tie_word_embeddings": False}
+    del config["vision_config"], config["text_config"]["tie_word_embeddings"]
+    if flat:
+        config = {**config.pop("text_config"), **config}
+    model = tied(tmp_path, config)
+    assert not model.architecture.backbone.tied
+    assert any("transformers ties it" in note for note in model.notes)
+
+
 def test_head_of_its_own_with_other_rows_than_the_table_is_refused(tmp_path):
     config = saved("ovis2") | {"tie_word_embeddings": False, "vision_config": {}}
     with pytest.raises(InputError, match="vocab_size: = 151643: expected 151936, as of the text"):

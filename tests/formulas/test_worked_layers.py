@@ -26,13 +26,12 @@ from sweepengine.formulas.attention import (
 )
 from sweepengine.formulas.cached import growth_quarters
 from sweepengine.formulas.cost import Cost
+from sweepengine.formulas.experts import routed_experts, shared_gate
 from sweepengine.formulas.gemms import into_attention
 from sweepengine.formulas.layers import (
     decoder_ends,
     decoder_layer,
     hyper_connection,
-    routed_experts,
-    shared_gate,
 )
 from sweepengine.formulas.operators import router
 from sweepengine.formulas.recurrent import recurrent_layer, state_values

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 
+from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from sweepengine.data.configs import families
@@ -21,6 +22,13 @@ TOWERS = ("vision_config", "encoder", "perceiver_config", "qformer_config")
 PARTS = ("", "text_config", "language_config", "decoder", *TOWERS)
 DEPTHS = ("depth", "num_hidden_layers")
 FEW_BLOCKS = 4
+SECTIONED = {
+    **dict.fromkeys(("glm46v", "glm4v", "glm4v_moe", "glm_ocr", "paddleocr_vl", "qwen2_5_vl",
+                     "qwen2_vl"), 3),
+    "hunyuan_vl": 4,
+}  # fmt: skip
+"""Types whose rotary angles are in sections, and how many: the position, row, column, image."""
+ANGLES = {"rope_type": "default", "rope_theta": 1e4, "alpha": 1e3}
 WINDOW = 24
 """Tokens of a sliding window, fewer than a prompt has here."""
 COSMETIC = {*families()["harmless"]["keys"], *tower_tables()["harmless"]["keys"]}
@@ -30,10 +38,7 @@ SWAPPED = {"full_attention": "sliding_attention", "sliding_attention": "full_att
 
 def small(config):
     """The same config with few layers and blocks, and short windows."""
-    stated = set(part_of(config))
     config = shortened(config)
-    if "decoder_layers" in stated and "num_hidden_layers" not in stated:
-        part_of(config).pop("num_hidden_layers", None)  # of the encoder, to transformers
     for key in ("sliding_window", "sliding_window_size"):
         if type(part_of(config).get(key)) is int:
             part_of(config)[key] = min(part_of(config)[key], WINDOW)
@@ -47,6 +52,28 @@ def small(config):
             if taken := tower.get("intermediate_layers_indices"):
                 tower["vision_output_dim"] = tower["hidden_size"] * (1 + len(taken))
     return config
+
+
+def turned(config):
+    """The same config with sections of rotary angles that fit its heads, as transformers needs.
+
+    They change no cost; without them it cannot run a decoder whose heads have another width.
+    """
+    part = copy.deepcopy(part_of(config))
+    angles, heads = part.get("rope_parameters"), part.get("num_attention_heads")
+    kind = config["model_type"]
+    if kind not in SECTIONED or type(heads) is not int or heads < 1:
+        return config
+    default = getattr(CONFIG_MAPPING[part.get("model_type", kind)](), "head_dim", None)
+    width = part.get("head_dim", default) or part["hidden_size"] // heads
+    angles = angles if isinstance(angles, dict) else {}
+    half = -(-int(width * angles.get("partial_rotary_factor", 1)) // 2)
+    each, count = half // SECTIONED[kind], SECTIONED[kind]
+    sections = [half - (count - 1) * each, *[each] * (count - 1)]
+    part["rope_parameters"] = {**ANGLES, **angles, "mrope_section": sections}
+    if "head_dim" in part:  # of HunyuanOCR null follows from others, which its class does not say
+        part["head_dim"] = width
+    return {**config, "text_config": part} if "text_config" in config else part
 
 
 def others(value) -> Iterator:
@@ -124,15 +151,20 @@ def differences(config, model, folder, of_tower=False) -> list:
     Raises
     ------
     Exception
-        When transformers cannot build or run it.
+        When transformers cannot build it, or not run a decoder of which nothing else is known.
     """
-    found = []
+    found, config = [], turned(config)
     sees = "vision_config" in config or "encoder" in config
     if sees and config["model_type"] in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         whole = towers.build(json.loads(json.dumps(config)))
         total = sum(weight.numel() for weight in whole.parameters())
         found.append(("parameters of all", total, model.parameter_count))
     path = write(folder, config)
-    figures = measure_tower(path, model).figures if of_tower else measure_text(path, model)
+    try:
+        figures = measure_tower(path, model).figures if of_tower else measure_text(path, model)
+    except Exception:  # transformers may raise anything where it runs a model that it built
+        if not found:
+            raise
+        figures = []
     found += [(figure.what, figure.measured, figure.analytic) for figure in figures]
     return [figure for figure in found if figure[1] != figure[2]]
