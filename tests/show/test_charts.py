@@ -325,7 +325,6 @@ SIZES = "{start = 64, stop = 4096, step = 64}"
 @pytest.mark.parametrize(
     "axes",
     ["crops = {min = 1, max = 1000}",
-     'attention = ["eager", "flash"]\ncrops = {min = 1, max = 400}',
      f'view_size = {SIZES}\ntile_size = {SIZES}\ncrops = ["2x3", "3x3"]'],
 )  # fmt: skip
 def test_of_many_images_as_many_are_drawn_as_a_chart_takes(axes, grid_file):
@@ -335,5 +334,5 @@ def test_of_many_images_as_many_are_drawn_as_a_chart_takes(axes, grid_file):
     images = source.points.select("image_tokens").collect().to_series()
     assert frame.rows.height > 500
     assert (frame.rows["tokens"].min(), frame.rows["tokens"].max()) == (images.min(), images.max())
-    for plan in chosen:
-        assert len(data_of(line_chart(plan, frame, source))) <= 5_000  # Altair's limit
+    most = max(chosen, key=lambda plan: len(plan.curves))
+    assert len(data_of(line_chart(most, frame, source))) <= 5_000  # Altair's limit
