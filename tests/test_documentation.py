@@ -190,6 +190,9 @@ def test_site_builds_strictly_and_shows_every_formula_and_column(root, tmp_path)
         assert f'id="{formula.__module__}.{formula.__name__}"' in method, formula
     reference = (site / "reference" / "index.html").read_text(encoding="utf-8")
     assert all(column.name in reference for column in COLUMNS)
+    for name in re.findall(r"^ +\.(language-\w+)", (root / "docs/extra.css").read_text(), re.M):
+        pages_of_site = (page.read_text(encoding="utf-8") for page in site.rglob("*.html"))
+        assert any(f'class="{name} highlight"' in page for page in pages_of_site), name
     for page in site.rglob("*.html"):
         loaded = re.findall(r'(?:src|href)="(https?://[^"]+)"', page.read_text(encoding="utf-8"))
         fetched = [address for address in loaded if not address.startswith("https://squidfunk")]

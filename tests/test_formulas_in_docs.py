@@ -200,7 +200,7 @@ def test_formulas_of_blocks_are_what_is_counted():
     blocks = numbers_of(schema_of(Blocks)(**stated), Blocks)
     found = block(blocks, View(1, 9, 5), 1)
     letters = LETTERS | {"S": 45, "A": 2 * 49, "R": 2 * 49, "Q": 2 * 7**4}
-    text = text_of("vision").split("\n## Blocks\n")[1].split("The weights are")[0]
+    text = text_of("vision").split("\n## Blocks\n")[1].split("The weights include")[0]
     compared = 0
     for title, *cells in re.findall(r"^\| (.+?) \|(.*?)\|(.*?)\|$", text, re.M):
         name = title.split(",")[0].replace("MLP", "mlp").replace("relative ", "").split(" ")[-1]
@@ -261,7 +261,7 @@ RESIDUALS = [
     ("layer_inputs", "with a\ntable of `v*n*p` weights in addition:"),
     ("layer_input", "normed\nand added:"),
     ("altup", "its output corrects all:"),
-    ("streams_around", "Each of both is"),
+    ("streams_around", "Each of the two takes"),
     ("laurel", "parallel to attention, normed and added:"),
 ]
 """Functions of `formulas/residuals.py`, and the sentence before the formulas of each."""

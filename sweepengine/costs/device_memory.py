@@ -1,6 +1,7 @@
 """Memory of points under a serving engine on a device that the points themselves do not name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,11 +10,12 @@ from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.engine.memory import (
     MEMORY_INPUTS,
+    capacity_of_columns,
     columns_of_frame,
     figures_of_columns,
     memory_counts,
 )
-from sweepengine.formulas.memory import MemoryFigures
+from sweepengine.formulas.memory import Capacity, MemoryFigures
 from sweepengine.grid.points import default_values
 
 FIGURES = ("needed_bytes", "room_bytes", "fits", "largest_batch")
@@ -35,8 +37,9 @@ def memory_on(
     device: Device,
     columns: tuple[str, ...],
     settings: Mapping[str, int] = NO_SETTINGS,
+    names: Sequence[str] = FIGURES,
 ) -> pl.Expr:
-    """A structure of `FIGURES` of each point on a device, as columns of memory have them.
+    """A structure of figures of each point on a device, as columns of memory have them.
 
     Parameters
     ----------
@@ -46,6 +49,8 @@ def memory_on(
         Columns of the points; inputs that they lack have their defaults.
     settings : mapping of str to int
         Stored inputs of all points: the serving engine, its version and its settings.
+    names : sequence of str
+        Some of `FIGURES`.
     """
     timed = model._replace(devices=(device,))
     varied = [
@@ -60,20 +65,18 @@ def memory_on(
         frame = points.struct.unnest()
         rows = frame.height
         inputs, counts = columns_of_frame(timed, frame, fixed)
-        found = figures_of_columns(timed, inputs, counts)
-        data = inputs["data_parallel"]
-        values = {
-            "needed_bytes": needed_bytes(found, -(-inputs["batch_size"] // data)),  # type: ignore[arg-type]
-            "room_bytes": found.room_bytes,
-            "fits": found.fits,
-            "largest_batch": found.largest_batch,
-        }
+        if {*names} <= {*Capacity._fields}:
+            values: dict[str, Any] = capacity_of_columns(timed, inputs, counts)._asdict()
+        else:
+            found = figures_of_columns(timed, inputs, counts)
+            sequences: Any = -(-inputs["batch_size"] // inputs["data_parallel"])
+            values = found._asdict() | {"needed_bytes": needed_bytes(found, sequences)}
         return pl.DataFrame(
-            {name: np.broadcast_to(np.asarray(each), rows) for name, each in values.items()},
-            schema_overrides={"fits": pl.Boolean},
+            {name: np.broadcast_to(np.asarray(values[name]), rows) for name in names},
+            schema_overrides={"fits": pl.Boolean} if "fits" in names else None,
         ).to_struct(points.name)
 
-    kinds = pl.Struct({name: pl.Boolean if name == "fits" else pl.Int64 for name in FIGURES})
+    kinds = pl.Struct({name: pl.Boolean if name == "fits" else pl.Int64 for name in names})
     return pl.struct(*varied, *counted).map_batches(memory, return_dtype=kinds, is_elementwise=True)
 
 
@@ -85,4 +88,4 @@ def figure_on(model: Model, device: Device, columns: tuple[str, ...], name: str)
     model, device, columns : as `memory_on`
     name : str
     """
-    return memory_on(model, device, columns).struct.field(name)
+    return memory_on(model, device, columns, names=(name,)).struct.field(name)

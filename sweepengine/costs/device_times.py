@@ -12,7 +12,7 @@ from sweepengine.data.models import Model
 from sweepengine.data.speeds import TimingTarget
 from sweepengine.engine.frames import seconds_of_columns
 from sweepengine.engine.memory import stored
-from sweepengine.formulas.points import INPUTS, TIMED_COLUMNS
+from sweepengine.formulas.points import INPUTS
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.points import default_values
@@ -20,6 +20,8 @@ from sweepengine.grid.points import default_values
 MEASURES = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s")
 """Fields of `times_on`: seconds, and output tokens/s of one user and of one device. TPOT and what
 follows from it are null where nothing is decoded."""
+SECONDS = ("ttft_seconds", "tpot_seconds", "decode_seconds")
+"""Columns that `measures_of` takes, beside `devices`."""
 NO_SETTINGS: Mapping[str, int] = {}
 STEADY = SERVING[CONTINUOUS]
 
@@ -54,6 +56,36 @@ def slowed(device: Device, achievable: Achievable) -> Device:
     )
 
 
+def measures_of(batch: pl.Expr, steps: pl.Expr) -> list[pl.Expr]:
+    """`MEASURES` of points that have `SECONDS` and `devices`, from their batch and decode steps."""
+    tpot = pl.when(steps > 0).then("tpot_seconds")
+    whole = pl.col("ttft_seconds") + pl.col("decode_seconds")
+    measures = (pl.col("ttft_seconds"), tpot, 1.0 / tpot, batch * steps / pl.col("devices") / whole)
+    return [measure.alias(name) for name, measure in zip(MEASURES, measures, strict=True)]
+
+
+def stored_on(
+    timed: Model, timing: TimingTarget, settings: Mapping[str, int], serving: str
+) -> dict[str, int]:
+    """Stored inputs of points on a timing target, for those that the points do not state.
+
+    Parameters
+    ----------
+    timed : Model
+        With the device.
+    timing : TimingTarget
+    settings : mapping of str to int
+        Stored inputs: settings of the serving engine.
+    serving : str
+        One of `SERVING`.
+    """
+    return default_values(timed) | dict(settings) | {
+        "device": 0,
+        "framework": FRAMEWORKS.index(timing.framework),
+        "serving": SERVING.index(serving),
+    }  # fmt: skip
+
+
 def times_on(
     model: Model,
     timing: TimingTarget,
@@ -78,15 +110,7 @@ def times_on(
     """
     timed = model._replace(devices=(timing.device,), times=timing.times)
     given = [name for name in timed.inputs if name in columns and name != "device"]
-    fixed = default_values(timed) | {
-        name: value for name, value in settings.items() if value and name in TIMED_COLUMNS
-    }
-    fixed |= {
-        "device": 0,
-        "framework": FRAMEWORKS.index(timing.framework),
-        "serving": SERVING.index(serving),
-    }
-    steps = fixed["decode_steps"]
+    fixed = stored_on(timed, timing, settings, serving)
 
     def times(points: pl.Series) -> pl.Series:
         frame = points.struct.unnest()
@@ -96,21 +120,15 @@ def times_on(
             else np.broadcast_to(np.int64(fixed[name]), frame.height)
             for name in INPUTS
         }
-        seconds = seconds_of_columns(columns, timed)
-        count = pl.col("decode_steps") if "decode_steps" in columns else pl.lit(steps)
-        batch = pl.col("batch_size") if "batch_size" in columns else pl.lit(1)
-        tpot = pl.when(count > 0).then("tpot_seconds")
-        whole = pl.col("ttft_seconds") + pl.col("decode_seconds")
-        measures = (
-            pl.col("ttft_seconds"),
-            tpot,
-            1.0 / tpot,
-            batch * count / pl.col("devices") / whole,
-        )
+        seconds = seconds_of_columns(columns, timed, SECONDS)
+        shown = [
+            pl.col(name) if name in frame.columns else pl.lit(fixed[name])
+            for name in ("batch_size", "decode_steps")
+        ]
         return (
             frame.drop([name for name in seconds.columns if name in frame.columns])
             .hstack(seconds)
-            .select(measure.alias(name) for name, measure in zip(MEASURES, measures, strict=True))
+            .select(measures_of(*shown))
             .to_struct(points.name)
         )
 

@@ -10,6 +10,7 @@ from sweepengine.data.sizes import (
     borrowed_layers,
     check_window_heads,
     global_heads,
+    indexed_layers,
     kv_heads_of,
     output_gate,
 )
@@ -80,9 +81,7 @@ class AttentionReader(MixerReader):
         if kind == "block_sparse":
             sparse = self._sparse_layers(layers)
             return [Mixer(*fields) for fields in zip(windows, sparse, strict=True)]
-        indexed = [bool(self.family.get("indexer"))] * layers
-        if self.family.get("indexer") and (types := self.listed("indexer_types", layers)):
-            indexed = [entry == "full" for entry in types]
+        indexed = indexed_layers(self, layers) if self.family.get("indexer") else [False] * layers
         rotated = ROTATED[self.family.get("rotated", "all")](self, windows)
         listed = "num_attention_heads_per_layer"
         heads = self.listed(listed, layers) or [0] * layers

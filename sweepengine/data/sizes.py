@@ -194,6 +194,20 @@ def borrowed_layers(reader: ConfigValues, layers: int) -> list[bool]:
     return [layer >= layers - shared for layer in range(layers)]
 
 
+def indexed_layers(reader: ConfigValues, layers: int) -> list[bool]:
+    """Which layers choose keys by their indexer; the others take the choice of an earlier one.
+
+    Where no list says so, each `index_topk_freq`-th behind the first `index_skip_topk_offset`.
+    Source: transformers 5.23, configuration_glm_moe_dsa.py.
+    """
+    if types := reader.listed("indexer_types", layers):
+        return [entry == "full" for entry in types]
+    every, skipped = reader.value("index_topk_freq"), reader.value("index_skip_topk_offset")
+    every = 1 if every is None else reader.whole("index_topk_freq", every)
+    skipped = 2 if skipped is None else reader.whole("index_skip_topk_offset", skipped, 0)
+    return [max(layer - skipped + 1, 0) % every == 0 for layer in range(layers)]
+
+
 def global_heads(
     reader: ConfigValues, shared: bool, width: int, key_value_heads: int
 ) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from sweepengine.data.errors import shown
 from sweepengine.data.tower_tables import Config
 from sweepengine.data.tower_values import TowerValues
 
@@ -89,7 +90,28 @@ def swin(values: TowerValues) -> Parts:
                 {**coarser, "operator": "merger", "inputs": 4 * width, "outputs": 2 * width},
             ]
             width *= 2
+    _check_swin(values, width, patch << (len(depths) - 1))
     return blocks, joins
+
+
+def _check_swin(values: TowerValues, width: int, block: int) -> None:
+    """Refuse a width that another projection would follow, and edges without whole last rows.
+
+    Parameters
+    ----------
+    values : TowerValues
+        Of the config.
+    width, block : int
+        Of the last stage, and the edge of its rows, pixels.
+    """
+    path = _path(values, "hidden_size")
+    stated = values.value(path)
+    if stated is not None and values.whole(path) != width:
+        raise values.fail(path, f"= {shown(stated)}: expected {width}, of the last stage")
+    path = _path(values, "image_size")
+    sides = values.value(path)
+    if not isinstance(sides, list) or any(side % block for side in _sides(values)):
+        raise values.fail(path, f"= {shown(sides)}: expected two multiples of {block}")
 
 
 def _path(values: TowerValues, key: str) -> str:

@@ -5,10 +5,8 @@ a folder has a hash of all files that the part's code reaches, and older folders
 """
 
 import hashlib
-import os
 import pickle
 import shutil
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,15 +20,12 @@ from numba.core.caching import IndexDataCacheFile
 from numba.extending import register_jitable
 
 from sweepengine.data.errors import InputError
+from sweepengine.data.kept import kept_folder, read_kept, with_checksum
 from sweepengine.formulas.cost import FORMULAS
 
 PACKAGE = "sweepengine."
 FORMAT = b"SHA-256, pickle"
 """Format of cache files, which the name of the folder depends on."""
-DIGEST = 32
-"""Bytes of the SHA-256 at the start of a cache file."""
-LARGEST = 1 << 28
-"""Bytes of the largest cache file that is read."""
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 """Options of every part; no formula divides by 0."""
 
@@ -105,19 +100,11 @@ class _CheckedFiles(_Files):  # type: ignore[misc] # numba has no types
         self._save_data(self._index_name, (self._version, self._source_stamp, overloads))
 
     def _load_data(self, name: str) -> Any:
-        path = Path(self._data_path(name))
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
-            raise OSError(f"{name} is not a file of ours")
-        content = path.read_bytes()
-        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
-            raise OSError(f"{name} is damaged")
-        return pickle.loads(content[DIGEST:])
+        return pickle.loads(read_kept(Path(self._data_path(name))))
 
     def _save_data(self, name: str, data: Any) -> None:
-        content = self._dump(data)
         with self._open_for_write(self._data_path(name)) as file:
-            file.write(hashlib.sha256(content).digest() + content)
+            file.write(with_checksum(self._dump(data)))
 
 
 def sources(function: FunctionType) -> set[str]:
@@ -142,8 +129,7 @@ def sources(function: FunctionType) -> set[str]:
 
 
 def _cache_folder(part: str, function: FunctionType) -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "sweepengine"
+    folder = kept_folder()
     files = sorted(sources(function))
     digest = hashlib.sha256(FORMAT + b"".join(Path(path).read_bytes() for path in files))
     name = f"{part}-{function.__name__}-"

@@ -1,6 +1,6 @@
 """Costs of a frame of points (`evaluate`), and of one point for simulators (`cost`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from sweepengine.grid.checks import (
     checked_values,
     refused_input,
 )
-from sweepengine.grid.columns import DEVICE_MEMORY, ERROR_CLASS, RATE, SECONDS, TIMED
+from sweepengine.grid.columns import DEVICE_MEMORY, ERROR_CLASS, RATE, SECONDS
 from sweepengine.grid.counted import point_columns
 from sweepengine.grid.layout_checks import Problem
 from sweepengine.grid.limits import check_points, refuse_overflow
@@ -220,7 +220,9 @@ def _computed(
     return computed
 
 
-def seconds_of_columns(columns: Mapping[str, Integers], model: Model) -> pl.DataFrame:
+def seconds_of_columns(
+    columns: Mapping[str, Integers], model: Model, names: Sequence[str]
+) -> pl.DataFrame:
     """Columns of seconds of N points.
 
     Parameters
@@ -229,8 +231,9 @@ def seconds_of_columns(columns: Mapping[str, Integers], model: Model) -> pl.Data
         Every input, checked.
     model : Model
         With devices.
+    names : sequence of str
+        Columns to make.
     """
-    names = [column.name for column in TIMED if column.name in output_names(model)]
     count = len(columns["batch_size"])
     if backend_at_hand(count, timed=True) == PLAIN:
         seconds = plain_columns(model, dict(columns), names)

@@ -1,7 +1,7 @@
 """Columns of memory of points on devices: what does not depend on requests is made once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from sweepengine.data.models import Model
 from sweepengine.formulas.kv_pages import NO_PAGES, PageGroup, Pool
 from sweepengine.formulas.memory import (
+    Capacity,
     MemoryFigures,
     Request,
     Resident,
+    capacity,
     memory_figures,
     most_requests,
 )
@@ -50,7 +52,8 @@ def memory_columns(
     names : sequence of str
         Columns to make.
     """
-    memory, rows = figures_of_columns(model, inputs, counts), len(counts["weight_bytes"])
+    of_columns = capacity_of_columns if {*names} <= {*Capacity._fields} else figures_of_columns
+    memory, rows = of_columns(model, inputs, counts), len(counts["weight_bytes"])
     return {
         name: np.broadcast_to(np.asarray(getattr(memory, BY_NAME[name].figure)), rows)
         for name in names
@@ -91,6 +94,38 @@ def figures_of_columns(
     if not len(counts["weight_bytes"]):
         none: Any = np.zeros(0, np.int64)
         return MemoryFigures(*[none] * len(MemoryFigures._fields))
+    return memory_figures(*_held(model, inputs, counts))
+
+
+def capacity_of_columns(
+    model: Model, inputs: Mapping[str, Integers], counts: Mapping[str, Integers]
+) -> Capacity:
+    """What fits of N points, in a fraction of the time of all figures.
+
+    Parameters
+    ----------
+    model, inputs, counts : as `memory_columns`
+    """
+    if not len(counts["weight_bytes"]):
+        none: Any = np.zeros(0, np.int64)
+        return Capacity(none, none)
+    held = _held(model, inputs, counts)
+    return capacity(held.most, held.sequences, held.groups)
+
+
+class _Held(NamedTuple):
+    """Arguments of `memory_figures`."""
+
+    of: Resident
+    pool: Pool
+    request: Request
+    sequences: Any
+    groups: Any
+    most: Any
+
+
+def _held(model: Model, inputs: Mapping[str, Integers], counts: Mapping[str, Integers]) -> _Held:
+    """What decides the memory of N points, of which there is at least one."""
     resident, pool = residents(model, inputs, counts["weight_bytes"])
     of: dict[str, Any] = {
         name: np.asarray(values, np.int64) for name, values in {**inputs, **counts}.items()
@@ -105,7 +140,7 @@ def figures_of_columns(
         record_of_rows(resident, rows), pool_of_rows(pool, rows), record_of_rows(request, rows)
     )
     most: Any = of_rows(each, codes)
-    return memory_figures(resident, pool, request, sequences, data, most)
+    return _Held(resident, pool, request, sequences, data, most)
 
 
 def residents(

@@ -189,6 +189,29 @@ def divided(of: Resident, sequences: int) -> DeviceMemory:
     return DeviceMemory(room, activations, sampler, graphs, pool)
 
 
+class Capacity(NamedTuple):
+    """Whether a point fits, and how large a batch of its requests does."""
+
+    fits: bool
+    largest_batch: int
+    """Of all data-parallel groups."""
+
+
+def capacity(most: int, sequences: int, groups: int) -> Capacity:
+    """What fits of a point; numbers, or a column each.
+
+    Parameters
+    ----------
+    most : int
+        `most_requests` of its requests.
+    sequences : int
+        Of a data-parallel group.
+    groups : int
+        Data-parallel groups.
+    """
+    return Capacity(most >= sequences, most * groups)  # a pool below 0 holds none
+
+
 class MemoryFigures(NamedTuple):
     """What one device holds at a point: the figures of columns."""
 
@@ -320,6 +343,5 @@ def memory_figures(
         pool_tokens=logged(pool, memory.pool, tokens, of.chunk_tokens, of.logs_by_length),
         sequence_bytes=each,
         shared_bytes=common,
-        fits=most >= sequences,  # a pool below 0 holds none
-        largest_batch=most * groups,
+        **capacity(most, sequences, groups)._asdict(),
     )

@@ -1,13 +1,22 @@
 """Points that meet latency targets on each device, and their highest throughput."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from sweepengine.costs.device_memory import memory_on
-from sweepengine.costs.device_times import AT_PEAK, MEASURES, Achievable, slowed, times_on
+from sweepengine.costs.device_times import (
+    AT_PEAK,
+    MEASURES,
+    SECONDS,
+    Achievable,
+    measures_of,
+    slowed,
+    stored_on,
+    times_on,
+)
 from sweepengine.data.basis import basis
 from sweepengine.data.devices import Device, load_devices
 from sweepengine.data.error_classes import Case
@@ -16,7 +25,8 @@ from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.engine.memory import memory_counts
 from sweepengine.formulas.serving import CONTINUOUS, SERVING
 from sweepengine.formulas.speeds import FRAMEWORKS, ROOFLINE
-from sweepengine.query.sources import Source
+from sweepengine.query.folds import Fold, folded
+from sweepengine.query.sources import Source, timed_source
 from sweepengine.search.declarations import checked
 from sweepengine.search.engine_settings import engine_values
 from sweepengine.search.known_errors import error_values, with_errors
@@ -30,10 +40,11 @@ from sweepengine.search.targets import (
 
 FRONT_COLUMNS = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
             "largest_batch")  # fmt: skip
-MEMORY_STRUCT, TIMES_STRUCT = "memory", "times"
-"""Columns of what a device holds (`costs.device_memory.memory_on`), and of what requests see
-(`costs.device_times.times_on`)."""
+TIMES_STRUCT = "times"
+"""Column of what requests see (`costs.device_times.times_on`)."""
 RATE = "device_tokens_per_s"
+ROW, WITHIN = "row", "within"
+"""Columns of a piece of points: their positions, and whether they meet both targets."""
 _PREFER = [RATE, "user_tokens_per_s"]
 
 
@@ -127,18 +138,15 @@ def find_answers(
         )
         for timing in timings
     ]
-    inputs = source.inputs
-    counted = memory_counts(source.loaded)
     settings = {
         "framework": FRAMEWORKS.index(options.framework),
         **engine_values("slo", options.engine, options.framework),
     }
     timings = [timing._replace(device=slowed(timing.device, achievable)) for timing in timings]
-    outputs = sorted({"devices", *counted} - set(inputs))
-    for batch in source.frames([*inputs, *outputs]):
-        for i, timing in enumerate(timings):
-            points = _measured(source, batch, timing, options.serving, settings)
-            answers[i] = _add(answers[i], targets, points)
+    stated = {} if "device" in source.inputs else settings
+    memory = [_memory(source, timing, stated) for timing in timings]
+    for i, points in _pieces(source, timings, options.serving, stated):
+        answers[i] = _add(answers[i], _chosen(points, targets), [*source.inputs, *memory[i]])
     answers = [
         _with_errors(answer, source, timing, options.serving)
         for answer, timing in zip(answers, timings, strict=True)
@@ -157,57 +165,112 @@ def _with_errors(answer: Answer, source: Source, timing: TimingTarget, serving: 
     )
 
 
-def _memory_measures() -> list[pl.Expr]:
-    memory = pl.col(MEMORY_STRUCT).struct
-    return [
-        memory.field("needed_bytes").alias("memory_bytes"),
-        memory.field("largest_batch"),
-        memory.field("fits"),
+def _memory(source: Source, timing: TimingTarget, stated: Mapping[str, int]) -> list[pl.Expr]:
+    """Return `FRONT_COLUMNS` of points with `MEASURES` and `memory_counts`."""
+    memory = memory_on(source.loaded, timing.device, source.columns, stated).struct
+    needed = memory.field("needed_bytes").alias("memory_bytes")
+    return [*map(pl.col, MEASURES), needed, memory.field("largest_batch")]
+
+
+def _pieces(
+    source: Source, timings: Sequence[TimingTarget], serving: str, stated: Mapping[str, int]
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Yield points with inputs, `memory_counts`, `MEASURES` and `fits`, and whose they are.
+
+    A grid is timed on one device after the other, other sources are read once for all.
+    """
+    model = source.loaded
+    shown = [*source.inputs, *sorted({"devices", *memory_counts(model)} - set(source.inputs))]
+    timed = [model._replace(devices=(timing.device,), times=timing.times) for timing in timings]
+    stored = [stored_on(one, at, stated, serving) for one, at in zip(timed, timings, strict=True)]
+    by_axes = [
+        timed_source(source, one, {n: v for n, v in values.items() if n not in source.inputs})
+        for one, values in zip(timed, stored, strict=True)
     ]
+    measures = measures_of(pl.col("batch_size"), pl.col("decode_steps"))
+    for i, of_grid in enumerate(by_axes):
+        if of_grid is None:
+            continue
+        if (device := timings[i].device).links is None:
+            most = folded(source, [], [Fold("devices", pl.col("devices"), "max")])
+            _refuse_unjoined(device, most)
+        for points in of_grid.frames([*shown, *SECONDS, "fits"]):
+            yield i, points.select(*shown, *measures, "fits")
+    if None not in by_axes:
+        return
+    for batch in source.frames(shown):
+        for i, timing in enumerate(timings):
+            yield i, _timed(source, batch, timing, serving, stated)
 
 
-def _measured(
+def _timed(
     source: Source,
     batch: pl.DataFrame,
     timing: TimingTarget,
     serving: str,
-    settings: Mapping[str, int],
+    stated: Mapping[str, int],
 ) -> pl.DataFrame:
-    """Inputs, `FRONT_COLUMNS` and `fits` of points on a timing target."""
-    device = timing.device
-    names_device = "device" in source.inputs
-    if names_device:  # each device gets the points that name it
-        batch = batch.filter(pl.col("device").cast(pl.String) == device.name)
-    if device.links is None and batch["devices"].max() != 1:
+    """Return points that are on a timing target with `MEASURES` and `fits`."""
+    if "device" in source.inputs:  # each device gets the points that name it
+        batch = batch.filter(pl.col("device").cast(pl.String) == timing.device.name)
+    _refuse_unjoined(timing.device, batch)
+    memory = memory_on(source.loaded, timing.device, source.columns, stated, ("fits",))
+    times = times_on(source.loaded, timing, source.columns, stated, serving).alias(TIMES_STRUCT)
+    measured = batch.with_columns(memory.struct.field("fits"), times)
+    seen = [pl.col(TIMES_STRUCT).struct.field(name) for name in MEASURES]
+    return measured.select(*batch.columns, *seen, "fits")
+
+
+def _refuse_unjoined(device: Device, points: pl.DataFrame) -> None:
+    """Refuse points of several devices without links."""
+    if device.links is None and (points["devices"].max() or 1) != 1:
         raise InputError(
             f"slo: {device.name}: its file has no link: expected one, as points use several devices"
         )
-    stated = {} if names_device else settings
-    memory = memory_on(source.loaded, device, source.columns, stated).alias(MEMORY_STRUCT)
-    times = times_on(source.loaded, timing, source.columns, stated, serving).alias(TIMES_STRUCT)
-    seen = [pl.col(TIMES_STRUCT).struct.field(name) for name in MEASURES]
-    measured = batch.with_columns(memory, times)
-    return measured.select(*source.inputs, *seen, *_memory_measures())
 
 
-def _add(answer: Answer, targets: LatencyTargets, shown: pl.DataFrame) -> Answer:
-    """Add points, of which `shown` has inputs and measures."""
-    fitting = shown.filter("fits").drop("fits")
-    in_ttft = fitting.filter(meets_ttft(targets))
-    meeting = in_ttft.filter(meets_tpot(targets))
+class _Chosen(NamedTuple):
+    """Points of a piece that an answer may show, and how many there are."""
+
+    points: pl.DataFrame
+    """Pareto front of those that fit and meet the TTFT, and the best; whether within both targets
+    is the column `WITHIN`."""
+    height: int
+    fitting: int
+    meeting: int
+    largest_batch: int
+
+
+def _chosen(points: pl.DataFrame, targets: LatencyTargets) -> _Chosen:
+    """Return what an answer may show of points with `MEASURES` and `fits`."""
+    measures = points.select(*MEASURES, "batch_size", "fits").with_row_index(ROW)
+    fitting = measures.filter("fits")
+    in_ttft = fitting.filter(meets_ttft(targets)).with_columns(meets_tpot(targets).alias(WITHIN))
+    meeting = in_ttft.filter(WITHIN)
+    highest = meeting.filter(pl.col(RATE) == pl.col(RATE).max())
+    best = highest.sort(_PREFER, descending=True, maintain_order=True).head(1)
+    rows = pl.concat([pareto_front(in_ttft), best]).select(ROW, WITHIN).unique(maintain_order=True)
+    largest = meeting["batch_size"].max() or 0
+    shown = points[rows[ROW]].with_columns(rows[WITHIN])
+    return _Chosen(shown, points.height, fitting.height, meeting.height, int(largest))  # type: ignore[arg-type]
+
+
+def _add(answer: Answer, chosen: _Chosen, columns: Sequence[str | pl.Expr]) -> Answer:
+    """Add a piece; `columns` are inputs and `FRONT_COLUMNS` of its points."""
+    points = chosen.points.select(*columns, WITHIN)
+    meeting = points.filter(WITHIN).drop(WITHIN)
     candidates = [answer.best] if answer.best else []
-    if meeting.height:
-        highest = meeting.filter(pl.col(RATE) == pl.col(RATE).max())
-        candidates += highest.sort(_PREFER, descending=True, maintain_order=True).head(1).to_dicts()
+    highest = meeting.sort(_PREFER, descending=True, nulls_last=True, maintain_order=True)
+    candidates += highest.head(1).to_dicts()
     best = reduce(_better, candidates) if candidates else None
-    largest = max(answer.largest_batch, int(meeting["batch_size"].max() or 0))  # type: ignore[arg-type]
+    fronts = [front for front in (answer.front, points.drop(WITHIN)) if front.width]
     return answer._replace(
-        points=answer.points + shown.height,
-        fitting=answer.fitting + fitting.height,
-        meeting=answer.meeting + meeting.height,
-        largest_batch=largest,
+        points=answer.points + chosen.height,
+        fitting=answer.fitting + chosen.fitting,
+        meeting=answer.meeting + chosen.meeting,
+        largest_batch=max(answer.largest_batch, chosen.largest_batch),
         best=best,
-        front=pareto_front(pl.concat([f for f in (answer.front, in_ttft) if f.width])),
+        front=pareto_front(pl.concat(fronts)),
     )
 
 

@@ -32,15 +32,18 @@ def pareto_front(points: pl.DataFrame, each: Sequence[str] = ()) -> pl.DataFrame
         Columns of whose values each has a front of its own.
     """
     user, device = "user_tokens_per_s", "device_tokens_per_s"
-    ordered = (
-        points.select(user, device, *each)
-        .with_row_index(_ROW)
-        .filter(pl.col(user).is_not_null())
-        .sort([user, device], descending=True, maintain_order=True)
-    )
+    rows = points.select(user, device, *each).with_row_index(_ROW)
+    rows = rows.filter(pl.col(user).is_not_null())
     before = pl.col(device).cum_max().shift(1)
     before = before.over(*each) if each else before
-    return points[ordered.filter(before.is_null() | (pl.col(device) > before))[_ROW]]
+
+    def unbeaten(some: pl.DataFrame, *keys: str) -> pl.DataFrame:
+        ordered = some.sort(keys, descending=True, maintain_order=True)
+        return ordered.filter(before.is_null() | (pl.col(device) > before))
+
+    # One key sorts several times as fast, and leaves few rows to sort by both.
+    few = unbeaten(rows, user).sort(_ROW)
+    return points[unbeaten(few, user, device)[_ROW]]
 
 
 def targets_of(

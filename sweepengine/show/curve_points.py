@@ -13,12 +13,10 @@ from sweepengine.data.models import Model
 from sweepengine.engine.frames import evaluate
 from sweepengine.formulas.points import IMAGE_COLUMNS
 from sweepengine.query.sources import Source
-from sweepengine.show.look import evenly_spaced
+from sweepengine.show.look import drawn_values
 from sweepengine.show.plans import Plan
 from sweepengine.show.slices import Slice
 
-MOST_ROWS = 4_000
-"""Most images or prompts of all curves of a chart; of more, an even selection is drawn."""
 MEASURED_AT = {"text_tokens": 10, "decode_steps": 100, "batch_size": 1, "attention_heads": 10,
                "key_value_heads": 10}  # fmt: skip
 """Inputs of `validation.measured_stages`, in addition to the published images."""
@@ -84,11 +82,8 @@ def chart_frame(
     source, drawn = shown.source, {*axis.inputs, "attention"}
     points = shown.points(drawn)
     counted = points.select(axis.tokens).pipe(source.collected).to_series()
-    rows_drawn = len(counted) * max((len(plan.curves) + 1 for plan in chosen), default=1)
-    if rows_drawn > MOST_ROWS:
-        values = counted.unique().sort()
-        few = evenly_spaced(values, max(len(values) * MOST_ROWS // rows_drawn, 2))
-        points = points.filter(pl.col(axis.tokens).is_in(few))
+    curves_drawn = max((len(plan.curves) + 1 for plan in chosen), default=1)
+    points = points.filter(pl.col(axis.tokens).is_in(drawn_values(counted, curves_drawn)))
     curves = {f"{plan.name}:{i}": _stepping(curve.measure)
               for plan in chosen for i, curve in enumerate(plan.curves)}  # fmt: skip
     compared = [plan for plan in chosen if plan.measured]

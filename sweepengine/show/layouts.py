@@ -1,6 +1,6 @@
 """Layouts and formats compared on a device: memory, what fits, and rates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -19,13 +19,6 @@ LAYOUT_COLUMNS = AXES["layout"].columns
 PRECISION_COLUMNS = AXES["precision"].columns
 
 
-def varying_layouts(source: Source) -> pl.DataFrame:
-    """Return the distinct layouts and formats of a source; no columns if there is only one."""
-    keys = [name for name in (*LAYOUT_COLUMNS, *PRECISION_COLUMNS) if name in source.inputs]
-    rows = folded(source, keys, [])
-    return rows if rows.height > 1 else pl.DataFrame()
-
-
 def layout_name(row: dict[str, Any]) -> str:
     """Describe a layout with its formats."""
     formats = "weights {weight_format}, GEMMs {activation_format}, KV cache {cache_format}"
@@ -39,15 +32,19 @@ def layout_label(source: Source, row: Mapping[str, Any]) -> str:
     return f"{layout_text(row) or 'tp1'} {precision}"
 
 
-def layout_table(source: Source, device: Device) -> Table | None:
-    """Make a row for each layout and formats of a source; None if there is only one.
+def layout_table(source: Source, device: Device, keys: Sequence[str]) -> Table:
+    """Make a row for each layout and formats of a source.
 
     A point fits if the pool of the default serving engine holds its KV cache. Rates are those of
     the fastest point that fits, of requests in steady state.
+
+    Parameters
+    ----------
+    source : Source
+    device : Device
+    keys : sequence of str
+        Its inputs of layouts and formats.
     """
-    keys = varying_layouts(source).columns
-    if not keys:
-        return None
     memory = figure_on(source.loaded, device, source.columns, "needed_bytes")
     fits = figure_on(source.loaded, device, source.columns, "fits")
     times = times_on(source.loaded, timing_target(device), source.columns).struct

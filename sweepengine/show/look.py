@@ -1,6 +1,5 @@
 """The style of all charts: size, colours, titles."""
 
-from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any, NamedTuple
 
@@ -24,6 +23,8 @@ COLOURS = {
     "decode": VERMILION, "sum of both": GREEN,
 }  # fmt: skip
 """Colours of curves by title."""
+MOST_ROWS = 4_000
+"""Most rows of a chart; of more, an even selection of the values of its axis is drawn."""
 PHASE_TOOLTIP = alt.Tooltip("stage:N", title="phase")
 
 
@@ -68,9 +69,9 @@ def styled(
     return styled_chart
 
 
-def title_of(specification: Mapping[str, Any]) -> str:
-    """Return the title of a chart's Vega-Lite specification, on one line."""
-    text = specification["title"]["text"]
+def title_of(chart: Any) -> str:
+    """Return the title of a styled chart, or of its Vega-Lite specification, on one line."""
+    text: str | list[str] = chart["title"]["text"]
     return text if isinstance(text, str) else " ".join(text)
 
 
@@ -82,6 +83,20 @@ def note_of(source: Source) -> str:
 def evenly_spaced(values: pl.Series, most: int) -> pl.Series:
     """Return at most `most` values, evenly spaced, with the first and the last."""
     return values.gather(evenly(len(values), most))
+
+
+def drawn_values(values: pl.Series, each: int = 1) -> pl.Series:
+    """Return the distinct values of an axis that a chart draws: all, or of many an even selection.
+
+    Parameters
+    ----------
+    values : Series
+        Of every row that could be drawn.
+    each : int
+        Times that each of these rows is drawn.
+    """
+    distinct, rows = values.unique().sort(), len(values) * each
+    return evenly_spaced(distinct, max(len(distinct) * MOST_ROWS // max(rows, MOST_ROWS), 2))
 
 
 def figure(value: float) -> str:

@@ -209,4 +209,4 @@ def report_map(
     except InputError:
         return None
     drawn = maps_chart(maps)
-    return Chart("limits", title_of(drawn.to_dict()), drawn, "times")
+    return Chart("limits", title_of(drawn), drawn, "times")

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import polars as pl
@@ -26,7 +27,7 @@ from sweepengine.search.model_costs import (
 )
 from sweepengine.search.money import price_source
 from sweepengine.show.look import COLOURS, GREY, WIDTH, Chart, figure, styled
-from sweepengine.show.rendering import drawn, render
+from sweepengine.show.rendering import drawn, render, specification_of
 from sweepengine.show.report_cards import Card
 from sweepengine.show.tables import Table, csv_text, markdown, markdown_text
 
@@ -75,11 +76,11 @@ def write_model_comparison(
     comparison = compare_models(sources, prices, price_list)
     chart = flops_chart(comparison)
     tables = [costs_table(comparison, workload) for workload in comparison.workloads]
-    shown = chart.drawn.to_dict()
-    files = {f"charts/{chart.name}{kind}": drawn(shown, kind) for kind in KINDS}
+    shown = specification_of(chart.drawn)
+    files = {f"charts/{chart.name}{kind}": file for kind, file in drawn(shown, KINDS).items()}
     files["models.csv"] = csv_text(_all_rows(tables)).encode()
     files["README.md"] = _readme(comparison, chart, tables).encode()
-    files["index.html"] = _page(comparison, chart, tables).encode()
+    files["index.html"] = _page(comparison, chart, shown, tables).encode()
     folder.write(files)
 
 
@@ -296,14 +297,19 @@ def _readme(comparison: ModelComparison, chart: Chart, tables: Sequence[Table]) 
     return text + "\nAll rows: [models.csv](models.csv).\n"
 
 
-def _page(comparison: ModelComparison, chart: Chart, tables: Sequence[Table]) -> str:
+def _page(
+    comparison: ModelComparison,
+    chart: Chart,
+    specification: dict[str, Any],
+    tables: Sequence[Table],
+) -> str:
     cards = [
         Card(workload_text(workload), [("", line) for line in findings(comparison, workload)])
         for workload in comparison.workloads
     ]
     return render(
         "report.html",
-        charts=[(chart.name, chart.drawn.to_dict())],
+        charts=[(chart.name, specification)],
         cards=cards,
         stages=[("model", f"FLOPs of a {unit_of(comparison)}", [chart], [])],
         title=_title(comparison),

@@ -1,7 +1,9 @@
 """Write charts as SVG, PNG and offline HTML, and whole pages; nothing uses a network."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from sweepengine.data.errors import InputError
+from sweepengine.data.kept import keep, kept_folder, read_kept
 from sweepengine.data.outputs import KINDS, written
 from sweepengine.engine import progress
 from sweepengine.show.look import title_of
 
+SVG, PNG, HTML = KINDS
 PNG_SCALE = 1.5
 
 
@@ -28,28 +32,38 @@ def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
     """
     if path.suffix not in KINDS:
         raise InputError(f"{path}: expected a file name that ends in {', '.join(KINDS)}")
+    content = drawn(specification_of(chart), (path.suffix,))[path.suffix]
     with written(path) as file:
-        file.write(drawn(chart.to_dict(), path.suffix))
+        file.write(content)
 
 
-def drawn(specification: dict[str, Any], kind: str) -> bytes:
-    """Return a chart as the bytes of a file.
+def specification_of(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """Return the Vega-Lite of a chart; tests check it against the schema, which takes as long."""
+    return chart.to_dict(validate=False)
+
+
+def drawn(specification: dict[str, Any], kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
+    """Return the bytes of the files of a chart, by their endings; it is drawn once for all.
 
     Parameters
     ----------
     specification : dict
-        Vega-Lite, as `to_dict` of a chart returns it, which takes as long as drawing it.
-    kind : str
-        One of `KINDS`.
+        As `specification_of` returns it.
+    kinds : sequence of str
+        Some of `KINDS`.
     """
-    progress.advance()
-    if kind == ".png":
-        return vl_convert.vegalite_to_png(specification, scale=PNG_SCALE)
-    if kind == ".svg":
-        return vl_convert.vegalite_to_svg(specification).encode()
-    return render(
-        "chart.html", title=title_of(specification), charts=[("chart", specification)]
-    ).encode()
+    files: dict[str, bytes] = {}
+    if SVG in kinds or PNG in kinds:
+        picture = vl_convert.vegalite_to_svg(specification)
+        files[SVG] = picture.encode()
+        if PNG in kinds:
+            files[PNG] = vl_convert.svg_to_png(picture, scale=PNG_SCALE)
+    if HTML in kinds:
+        charts = [("chart", specification)]
+        page = render("chart.html", title=title_of(specification), charts=charts)
+        files[HTML] = page.encode()
+    progress.advance(len(kinds))
+    return {kind: files[kind] for kind in kinds}
 
 
 def render(template: str, charts: list[tuple[str, dict[str, Any]]], **values: Any) -> str:
@@ -71,5 +85,11 @@ def _templates() -> Environment:
 
 @cache
 def _scripts() -> Markup:
-    """Return Vega, Vega-Lite and Vega-Embed, which vl-convert contains."""
-    return Markup(vl_convert.javascript_bundle())  # type: ignore[call-arg] # its stub is wrong
+    """Return Vega, Vega-Lite and Vega-Embed, which vl-convert takes seconds to join: kept."""
+    path = kept_folder() / f"vega-{version('vl-convert-python')}.js"
+    try:
+        return Markup(read_kept(path).decode())
+    except OSError:
+        joined = vl_convert.javascript_bundle()  # type: ignore[call-arg] # its stub is wrong
+    keep(path, joined.encode())
+    return Markup(joined)

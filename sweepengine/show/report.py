@@ -18,7 +18,7 @@ from sweepengine.engine import progress
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.query.sources import Source, open_source
 from sweepengine.show.look import Chart
-from sweepengine.show.rendering import drawn, render
+from sweepengine.show.rendering import drawn, render, specification_of
 from sweepengine.show.report_cards import Card
 from sweepengine.show.report_sections import Section, section_of
 from sweepengine.show.side_by_side import (
@@ -116,17 +116,18 @@ def write_report(
     compared = [compare(table, reference) for table in tables] if reference else []
     pair = None if other is None else compare_accountings(sections[0].source, other)
     files: dict[str, bytes] = {}
-    count = sum(len(section.charts) for section in sections)
-    progress.begin("files of charts", count * len(KINDS))
-    specifications = {c.name: c.drawn.to_dict() for section in sections for c in section.charts}
+    charts = [chart for section in sections for chart in section.charts]
+    progress.begin("files of charts", len(charts) * len(KINDS))
+    specifications = {chart.name: specification_of(chart.drawn) for chart in charts}
     for section in sections:
         for table in section.tables:
             files[f"{table.name}.csv"] = csv_text(table).encode()
             page = f"# {table.title}\n\n{_provenance(section.source)}\n\n"
             files[f"{table.name}.md"] = (page + markdown(table.columns, table.rows)).encode()
     for name, specification in specifications.items():
-        for kind in KINDS:
-            files[f"charts/{name}{kind}"] = drawn(specification, kind)
+        files |= {
+            f"charts/{name}{kind}": file for kind, file in drawn(specification, KINDS).items()
+        }
     if compared:
         files["comparison.md"] = _comparison_page(compared).encode()
     if pair is not None:

@@ -70,11 +70,10 @@ def section_of(source: Source, against: Model | None, notes: Mapping[str, str]) 
                    roofline_chart(shown, [at], at)]  # fmt: skip
     else:
         charts += _device_charts(shown, devices, verdict)
-    tables: list[Table] = [
-        table
-        for device in devices[:MOST_DEVICES]
-        if (table := layout_table(source, device)) is not None
-    ]
+    tables: list[Table] = []
+    if shown.varies(*LAID):
+        keys = [name for name in LAID if name in source.inputs]
+        tables += [layout_table(source, device, keys) for device in devices[:MOST_DEVICES]]
     if source.point_count <= MOST_ROWS:
         points = source.points.pipe(source.collected)
         for stage in source.stages:
@@ -95,7 +94,7 @@ def _device_charts(shown: Slice, devices: Sequence[Device], verdict: Verdict) ->
     charts: list[Chart | None] = []
     if any(answer.front.height for answer in verdict.answers):
         drawn = front_chart(verdict.answers, targets, source)
-        charts.append(Chart("fronts", title_of(drawn.to_dict()), drawn, "times"))
+        charts.append(Chart("fronts", title_of(drawn), drawn, "times"))
     first = ranked[:MOST_DEVICES]
     best = next((one.best for one in verdict.answers if one.device.name == first[0].name), None)
     laid = {name: best[name] for name in LAID} if best else {}

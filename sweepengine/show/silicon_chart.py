@@ -152,4 +152,4 @@ def _panel(
 
 def titles(drawn: dict[str, alt.TopLevelMixin]) -> dict[str, str]:
     """Return the title of each chart, by name."""
-    return {name: title_of(chart.to_dict()) for name, chart in drawn.items()}
+    return {name: title_of(chart) for name, chart in drawn.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from sweepengine.query.folds import Fold, folded
@@ -79,12 +80,16 @@ def _typical(name: str, values: list[Any]) -> Any:
 
 def _varying(source: Source) -> tuple[str, ...]:
     names = source.inputs
-    ends = [Fold(f"{name}:{how}", pl.col(name).to_physical(), how)
+    if source.grid is not None:
+        ends = {name: np.ptp(axis.values[:, i])
+                for axis in source.grid.axes for i, name in enumerate(axis.columns)}  # fmt: skip
+        return tuple(name for name in names if ends[name])
+    folds = [Fold(f"{name}:{how}", pl.col(name).to_physical(), how)
             for name in names for how in ("min", "max")]  # fmt: skip
-    ends += [Fold(f"{name}:{which}", of, "any") for name in names
+    folds += [Fold(f"{name}:{which}", of, "any") for name in names
              for which, of in (("null", pl.col(name).is_null()),
                                ("known", pl.col(name).is_not_null()))]  # fmt: skip
-    row = folded(source, [], ends).row(0, named=True)
+    row = folded(source, [], folds).row(0, named=True)
     return tuple(
         name
         for name in names

@@ -12,7 +12,16 @@ from sweepengine.grid.points import checked_point
 from sweepengine.search.options import LatencyTargets
 from sweepengine.show.curve_points import Axis, axis_of, label_of
 from sweepengine.show.device_rows import LAID, RATE, OnDevice, points_of, rows_on
-from sweepengine.show.look import GREY, HEIGHT, SERIES, WIDTH, Chart, figure, styled
+from sweepengine.show.look import (
+    GREY,
+    HEIGHT,
+    SERIES,
+    WIDTH,
+    Chart,
+    drawn_values,
+    figure,
+    styled,
+)
 from sweepengine.show.slices import Slice
 from sweepengine.show.terminal import evenly
 
@@ -126,6 +135,7 @@ def _over(rows: pl.DataFrame, time: str, axis: Axis, target: float) -> Any:
         *(pl.col(f"{time}_{end}_seconds").alias(end) * MILLI for end in ("low", "high")),
         RATE,
     ).sort("line", over)  # fmt: skip
+    data = data.filter(pl.col(over).is_in(drawn_values(data[over])))
     names = data["line"].unique(maintain_order=True).to_list()
     values = data[over].unique().sort()
     ticks = values.gather(evenly(len(values), MOST_TICKS)).to_list()

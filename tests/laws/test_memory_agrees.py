@@ -177,6 +177,10 @@ def test_columns_have_what_points_have(name):
     counted = ("weight_bytes", "context_tokens", "image_features")
     counts = {column: np.array([int(cost.get(column, 0)) for cost in costs]) for column in counted}
     found = memory_columns(model, inputs, counts, [column.name for column in MEMORY])
+    few = memory_columns(model, inputs, counts, ["fits", "largest_batch"])
+    assert {column: values.tolist() for column, values in few.items()} == {
+        column: found[column].tolist() for column in few
+    }
     for i, point in enumerate(points):
         alone = point_memory(model, point, *(int(counts[column][i]) for column in counted))
         assert {column: values[i] for column, values in found.items()} == alone

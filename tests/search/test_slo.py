@@ -3,6 +3,8 @@ import math
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sweepengine as se
 from sweepengine.costs.device_times import Achievable, slowed
@@ -10,7 +12,7 @@ from sweepengine.formulas.points import INPUTS, Point
 from sweepengine.grid.files import load_grid
 from sweepengine.grid.products import expand
 from sweepengine.query.sources import open_source
-from sweepengine.search.options import GridTargets, LatencyTargets, SloOptions
+from sweepengine.search.options import EngineOptions, GridTargets, LatencyTargets, SloOptions
 from sweepengine.search.slo import find_answers
 from sweepengine.search.targets import pareto_front, targets_of
 from tests.manifests import facts_of, write_facts
@@ -29,6 +31,7 @@ tpot_s = 0.003
 """
 TARGETS = LatencyTargets(0.1, 0.003)
 ROOF = SloOptions(times="roofline")
+SHARED = SloOptions(framework="sglang", serving="static", engine=EngineOptions(memory_share=0.5))
 
 
 def shown(model, point):
@@ -97,12 +100,18 @@ def test_answers_are_those_of_a_brute_force_scan(grid_file, name, achievable):
         assert one == pytest.approx(other, rel=1e-12)
 
 
-def test_dataset_gives_the_answers_of_its_grid(grid_file, tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [ROOF, SloOptions(), SHARED],
+)
+def test_dataset_gives_the_answers_of_its_grid(grid_file, tmp_path, options):
+    """A grid is timed by the product of its axes, a dataset point by point."""
     path = grid_file(GRID)
     se.run(path, tmp_path / "d")
     devices = [se.load_device("h100-sxm"), se.load_device("l40s")]
-    of_grid = find_answers(open_source(path), devices, TARGETS, options=ROOF)
-    of_dataset = find_answers(open_source(tmp_path / "d"), devices, TARGETS, options=ROOF)
+    of_grid = find_answers(open_source(path), devices, TARGETS, options)
+    of_dataset = find_answers(open_source(tmp_path / "d"), devices, TARGETS, options)
+    assert of_grid[0].meeting
     for one, other in zip(of_grid, of_dataset, strict=True):
         assert one.front.equals(other.front)
         assert one[:6] == other[:6]
@@ -116,6 +125,32 @@ def test_front_leaves_out_what_another_point_beats():
         }
     )
     assert pareto_front(points).rows() == [(3.0, 7.0), (1.0, 9.0)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4) | st.none(), st.integers(0, 4)), max_size=12))
+def test_front_is_that_of_the_definition(drawn):
+    """Of points equal in both the first stays."""
+    points = pl.DataFrame(
+        {
+            "row": range(len(drawn)),
+            "user_tokens_per_s": [user for user, _ in drawn],
+            "device_tokens_per_s": [device for _, device in drawn],
+        },
+        schema_overrides={"user_tokens_per_s": pl.Float64, "device_tokens_per_s": pl.Float64},
+    )
+    expected = [
+        row
+        for row, (user, device) in enumerate(drawn)
+        if user is not None
+        and not any(
+            other is not None and other >= user and rate >= device
+            and ((other, rate) != (user, device) or before < row)
+            for before, (other, rate) in enumerate(drawn)
+        )
+    ]  # fmt: skip
+    found = pareto_front(points)
+    assert sorted(found["row"]) == expected
+    assert found["user_tokens_per_s"].is_sorted(descending=True)
 
 
 def test_price_of_a_million_tokens(grid_file):

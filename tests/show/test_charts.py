@@ -5,6 +5,8 @@ from functools import cache
 
 import polars as pl
 import pytest
+from altair.utils.schemapi import validate_jsonschema
+from altair.vegalite.v6.schema.core import load_schema
 
 import sweepengine as se
 from sweepengine import metrics
@@ -12,6 +14,7 @@ from sweepengine.data.measurements import measured_stages
 from sweepengine.data.models import load_model
 from sweepengine.query.sources import open_source
 from sweepengine.search.options import LatencyTargets
+from sweepengine.show import rendering
 from sweepengine.show.charts import weight_traffic_chart
 from sweepengine.show.curve_points import chart_frame
 from sweepengine.show.curves import LABEL_WIDTH, line_chart
@@ -299,6 +302,21 @@ def test_report_writes_every_chart_in_three_formats(grid_file, tmp_path, monkeyp
     for path in (tmp_path / "out" / "charts").glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 10_000
+    for path in (tmp_path / "out" / "charts").glob("*.html"):
+        shown = re.search(r"const CHARTS = (.*), views|const CHARTS = (.*);\n", path.read_text())
+        for _, specification in json.loads(next(filter(None, shown.groups()))):
+            validate_jsonschema(specification, load_schema())
+
+
+def test_script_of_pages_is_kept_between_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = rendering._scripts.__wrapped__()
+    (path,) = tmp_path.glob("sweepengine/vega-*.js")
+    monkeypatch.setattr(rendering.vl_convert, "javascript_bundle", None)
+    assert rendering._scripts.__wrapped__() == made
+    path.write_bytes(b"damaged")
+    with pytest.raises(TypeError, match="not callable"):
+        rendering._scripts.__wrapped__()
 
 
 SIZES = "{start = 64, stop = 4096, step = 64}"
@@ -307,7 +325,6 @@ SIZES = "{start = 64, stop = 4096, step = 64}"
 @pytest.mark.parametrize(
     "axes",
     ["crops = {min = 1, max = 1000}",
-     'attention = ["eager", "flash"]\ncrops = {min = 1, max = 400}',
      f'view_size = {SIZES}\ntile_size = {SIZES}\ncrops = ["2x3", "3x3"]'],
 )  # fmt: skip
 def test_of_many_images_as_many_are_drawn_as_a_chart_takes(axes, grid_file):
@@ -317,5 +334,5 @@ def test_of_many_images_as_many_are_drawn_as_a_chart_takes(axes, grid_file):
     images = source.points.select("image_tokens").collect().to_series()
     assert frame.rows.height > 500
     assert (frame.rows["tokens"].min(), frame.rows["tokens"].max()) == (images.min(), images.max())
-    for plan in chosen:
-        assert len(data_of(line_chart(plan, frame, source))) <= 5_000  # Altair's limit
+    most = max(chosen, key=lambda plan: len(plan.curves))
+    assert len(data_of(line_chart(most, frame, source))) <= 5_000  # Altair's limit
