@@ -46,8 +46,6 @@ _KINDS: dict[str, type[np.generic]] = {"Float64": np.float64, "Boolean": np.bool
 """Types of computed columns other than int64."""
 MAX_PLAIN_POINTS = 3_000
 """Up to this many points plain Python is faster than loading the compiler."""
-FEW_POINTS = 32
-"""Up to this many points plain Python is faster than compiled code that is loaded."""
 
 
 def backend_for(points: int) -> str:
@@ -65,8 +63,7 @@ def backend_at_hand(points: int, timed: bool) -> str:
         Whether the points have times.
     """
     loaded = "sweepengine.engine.kernel_times" if timed else "sweepengine.engine.kernel"
-    few = points <= (FEW_POINTS if loaded in sys.modules else MAX_PLAIN_POINTS)
-    return PLAIN if few else COMPILED
+    return COMPILED if loaded in sys.modules else backend_for(points)
 
 
 class Product(NamedTuple):

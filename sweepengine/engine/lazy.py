@@ -9,7 +9,7 @@ from polars.io.plugins import register_io_source
 
 from sweepengine.data.models import Model
 from sweepengine.engine import interrupts
-from sweepengine.engine.compute import backend_at_hand
+from sweepengine.engine.compute import backend_for
 from sweepengine.engine.threads import begin, cores, in_order
 from sweepengine.engine.typed import (
     TEXT_NAMES,
@@ -92,6 +92,7 @@ def grid_frames(
     predicate: pl.Expr | None = None,
     n_rows: int | None = None,
     wide: bool = False,
+    backend: str | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Compute columns of a grid, frame by frame, in order.
 
@@ -106,6 +107,9 @@ def grid_frames(
         Only the first points, counted before the filter.
     wide : bool
         Integers of 128 bits.
+    backend : str, optional
+        "plain" or "compiled"; without it the faster one for a process that has computed nothing
+        yet, so that the values do not depend on what ran before.
     """
     conjuncts = [] if predicate is None else list(_conjuncts(predicate))
     remaining = conjuncts
@@ -118,7 +122,7 @@ def grid_frames(
     rows = CHUNK_ROWS if n_rows is None else min(CHUNK_ROWS, n_rows)
     points = min(n_rows or grid.points, grid.points)
     chunks = first_chunks(grid, points, rows)
-    backend = backend_at_hand(points, bool(grid.model.devices))
+    backend = backend or backend_for(points)
     found = computed_frames(grid.model, chunks, columns, remaining, backend, wide)
     for frame in found:
         interrupts.check()  # a scan that Polars drives does not come back to the main thread

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sweepengine.data.family_factors import engine_of_point
 from sweepengine.data.speeds import TimingTarget
 from sweepengine.engine import progress
+from sweepengine.engine.compute import PLAIN, backend_at_hand
 from sweepengine.engine.lazy import CHUNK_ROWS, grid_frames
 from sweepengine.engine.memory import MEMORY_INPUTS
 from sweepengine.formulas.formats import WEIGHT_FORMATS
@@ -60,6 +61,8 @@ STEADY_STATE_COLUMNS = {
     "largest_batch": "largest batch size of a replica that fits",
 }
 """Columns of a steady state, which has inputs, `weight_bytes` and `devices` too."""
+FEW_POINTS = 32
+"""Up to this many points plain Python is faster than compiled code that is loaded."""
 ASSUMED = ServingAssumptions()
 FITS = pl.col("fits")
 """Whether a candidate fits in memory."""
@@ -118,7 +121,11 @@ def swept_frames(grid: Grid, more: tuple[str, ...] = ()) -> Iterator[pl.DataFram
     grid.check(outputs)
     held = (name for name in MEMORY_INPUTS if name in grid.model.inputs)
     inputs = (*_varied(grid), *LENGTH_COLUMNS, *_OF_STEPS, *held)
-    frames = grid_frames(grid, (*dict.fromkeys(inputs), *outputs))
+    columns = (*dict.fromkeys(inputs), *outputs)
+    few = grid.points <= FEW_POINTS
+    frames = grid_frames(
+        grid, columns, backend=PLAIN if few else backend_at_hand(grid.points, True)
+    )
     count = grid.lengths.requests
     return _whole(frames, count) if count > CHUNK_ROWS else frames
 

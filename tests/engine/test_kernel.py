@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepengine.data.models import build, load_model
-from sweepengine.engine import frames, tables
+from sweepengine.engine import compute, tables
 from sweepengine.engine.compute import COMPILED, PLAIN
 from sweepengine.engine.frames import evaluate
 from sweepengine.engine.typed import compute_chunk
@@ -24,7 +24,7 @@ def every_formula_compiled():
     """Small numbers of points and of workloads are compiled here too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "FEW", 0)
-        patch.setattr(frames, "MAX_PLAIN_POINTS", 0)
+        patch.setattr(compute, "MAX_PLAIN_POINTS", 0)
         yield
 
 
