@@ -83,7 +83,7 @@ def chart_frame(
     points = shown.points(drawn)
     counted = points.select(axis.tokens).pipe(source.collected).to_series()
     curves_drawn = max((len(plan.curves) + 1 for plan in chosen), default=1)
-    points = points.filter(pl.col(axis.tokens).is_in(drawn_values(counted, curves_drawn)))
+    points = points.filter(pl.col(axis.tokens).is_in(drawn_values(counted, curves_drawn).implode()))
     curves = {f"{plan.name}:{i}": _stepping(curve.measure)
               for plan in chosen for i, curve in enumerate(plan.curves)}  # fmt: skip
     compared = [plan for plan in chosen if plan.measured]

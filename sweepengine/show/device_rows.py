@@ -76,7 +76,9 @@ def _evaluated(shown: Slice, drawn: Collection[str], device: Device) -> pl.DataF
         if name in drawn and name not in (*LAID, "device"):
             values = points.select(pl.col(name).unique().sort()).pipe(source.collected).to_series()
             if len(values) > MOST_VALUES:
-                points = points.filter(pl.col(name).is_in(evenly_spaced(values, MOST_VALUES)))
+                points = points.filter(
+                    pl.col(name).is_in(evenly_spaced(values, MOST_VALUES).implode())
+                )
     figures = (*TIMES, "fits", "devices")
     seen = [name for name in ("image_tokens",) if name in source.columns]
     if "device" in source.inputs:

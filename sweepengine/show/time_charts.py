@@ -135,7 +135,7 @@ def _over(rows: pl.DataFrame, time: str, axis: Axis, target: float) -> Any:
         *(pl.col(f"{time}_{end}_seconds").alias(end) * MILLI for end in ("low", "high")),
         RATE,
     ).sort("line", over)  # fmt: skip
-    data = data.filter(pl.col(over).is_in(drawn_values(data[over])))
+    data = data.filter(pl.col(over).is_in(drawn_values(data[over]).implode()))
     names = data["line"].unique(maintain_order=True).to_list()
     values = data[over].unique().sort()
     ticks = values.gather(evenly(len(values), MOST_TICKS)).to_list()
