@@ -43,7 +43,7 @@ class Chart(NamedTuple):
 def styled(
     drawn: alt.TopLevelMixin, title: str, subtitle: str, width: int = 0
 ) -> alt.TopLevelMixin:
-    """Apply the style of all charts.
+    """Give a chart the style of all charts, and return it.
 
     Parameters
     ----------
@@ -65,8 +65,10 @@ def styled(
         legend=alt.LegendConfig(labelFontSize=11, symbolStrokeWidth=2, symbolOpacity=1),
         header=alt.HeaderConfig(labelFontSize=11, titleFontSize=12),
     )
-    styled_chart: alt.TopLevelMixin = drawn.properties(title=shown, padding=12, config=look)
-    return styled_chart
+    # `properties` copies a chart of layers several times over, with each of its layers.
+    styled_chart: Any = drawn
+    styled_chart.title, styled_chart.padding, styled_chart.config = shown, 12, look
+    return drawn
 
 
 def title_of(chart: Any) -> str:

@@ -25,7 +25,7 @@ RARE = {
     "max_sequences": (8, 300),
     "chunk_tokens": (512, 4096),
     "memory_share": (0.5, 0.85),
-    "framework_version": ("0.12", "0.17"),
+    "framework_version": ("0.8", "0.17"),  # listed ones: a point alone takes any, such as 0.12
     "device_tensor_tflops": (100.0, 1234.5),
     "device_bandwidth_gbs": (500.0, 9000.0),
     "device_memory_gb": (24.0, 300.0),
