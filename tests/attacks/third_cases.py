@@ -154,7 +154,7 @@ def limits() -> Iterator[Attack]:
 
 
 CHANGED = {
-    "grid rewritten while it is read": "(for i in $(seq 300); do cp g.toml h.toml; cp h.toml x.toml; done) & while kill -0 $! 2>&-; do "
+    "grid rewritten while it is read": "(for i in $(seq 300); do cp g.toml h.toml; mv h.toml x.toml; done) & while kill -0 $! 2>&-; do "
                                        "$SE plan x.toml > out || exit 1; done",
     "points gone while they are read": "$SE run x.toml --out new > out && ($SE query new --select 'sum(decode_tensor_flops) AS s' > out & "
                                        "rm new/points-*; wait $!; test $? -le 2)",

@@ -49,7 +49,8 @@ def test_law_roofline_is_never_above_measured_kernels(drawn):
     and for tables whose kernels are faster than the data sheet.
 
     Factors of families, which `times = "model"` leaves out, shorten times likewise. Under load TTFT
-    has a wait, too: for a whole step at the roofline, for 0.56 of one under SGLang.
+    has a wait, too: for a whole step at the roofline, for 0.56 of one under SGLang. Tables have few
+    prefills of one token on a long cache, and their rates for what is read reach beyond the peak.
     """
     name, point = drawn
     fitted = answer(se.cost, name, times="model", **point)
@@ -60,7 +61,10 @@ def test_law_roofline_is_never_above_measured_kernels(drawn):
     routed = bool(se.load_model(name).architecture.routings)
     shortened = min(engine["overlap"], 1) * (engine["effective_experts"] if routed else 1)
     most = ROUNDED * fastest_reads(point) / shortened
-    compared = [one for one in SECONDS if one != "ttft_seconds" or point["serving"] == "static"]
+    left_out = {"ttft_seconds"} if point["serving"] == "continuous" else set()
+    if point.get("cached_tokens") or point.get("shared_tokens"):
+        left_out |= {"ttft_seconds", "prefill_seconds"}
+    compared = [column for column in SECONDS if column not in left_out]
     above = {column: (least[column], fitted[column]) for column in compared
              if column in fitted and least[column] > fitted[column] * most}  # fmt: skip
     assert above == {}
@@ -88,9 +92,12 @@ def test_law_more_work_costs_no_less(drawn, grown, more):
 @given(points(), st.sampled_from(["batch_size", "prompt_tokens", "text_tokens", "decode_steps"]),
        st.sampled_from([1, 2, 16, 333]))  # fmt: skip
 def test_law_more_work_takes_no_less_time(drawn, grown, more):
-    """Longer answers come with fewer prefills of other requests a token, which shortens a TPOT."""
+    """Longer answers come with fewer prefills of other requests a token, which shortens a TPOT.
+
+    Engines switch the kernel of routed experts at a number of tokens, where a time may fall.
+    """
     name, point = drawn
-    assume(grown in point)
+    assume(grown in point and not se.load_model(name).architecture.routings)
     one, other = both(name, point, {grown: point[grown] + more})
     timed = ALONE if grown == "decode_steps" else SECONDS
     less = {column: (one[column], other[column]) for column in timed
@@ -101,6 +108,7 @@ def test_law_more_work_takes_no_less_time(drawn, grown, more):
 @examples(6)
 @given(points(rare={}), st.sampled_from(["tensor_tflops", "bandwidth_gbs", "memory_gb"]))
 def test_law_better_device_is_no_slower(drawn, figure):
+    """More memory holds no less; engines choose other chunks for it, which decide times too."""
     name, point = drawn
     kind = se.load_device(point["device"])
     peaks = {"tensor_tflops": kind.tensor_flops_per_s / 1e12,
@@ -108,7 +116,8 @@ def test_law_better_device_is_no_slower(drawn, figure):
              "memory_gb": kind.memory_bytes / 1e9}  # fmt: skip
     values = [{f"device_{figure}": round(peaks[figure] * times, 3)} for times in (1, 1.5)]
     one, other = both(name, point | values[0], values[1])
-    slower = {column: (one[column], other[column]) for column in SECONDS
+    timed = () if figure == "memory_gb" else SECONDS
+    slower = {column: (one[column], other[column]) for column in timed
               if column in one and one[column] * ROUNDED < other[column]}  # fmt: skip
     assert slower == {}
     assert one["largest_batch"] <= other["largest_batch"]
