@@ -10,12 +10,11 @@ from sweepengine.data.devices import Device
 from sweepengine.data.models import Model
 from sweepengine.engine.memory import (
     MEMORY_INPUTS,
-    capacity_of_columns,
     columns_of_frame,
-    figures_of_columns,
+    figures_for,
     memory_counts,
 )
-from sweepengine.formulas.memory import Capacity, MemoryFigures
+from sweepengine.formulas.memory import MemoryFigures
 from sweepengine.grid.points import default_values
 
 FIGURES = ("needed_bytes", "room_bytes", "fits", "largest_batch")
@@ -65,12 +64,11 @@ def memory_on(
         frame = points.struct.unnest()
         rows = frame.height
         inputs, counts = columns_of_frame(timed, frame, fixed)
-        if {*names} <= {*Capacity._fields}:
-            values: dict[str, Any] = capacity_of_columns(timed, inputs, counts)._asdict()
-        else:
-            found = figures_of_columns(timed, inputs, counts)
+        found = figures_for(names, timed, inputs, counts)
+        values: dict[str, Any] = found._asdict()
+        if isinstance(found, MemoryFigures):
             sequences: Any = -(-inputs["batch_size"] // inputs["data_parallel"])
-            values = found._asdict() | {"needed_bytes": needed_bytes(found, sequences)}
+            values["needed_bytes"] = needed_bytes(found, sequences)
         return pl.DataFrame(
             {name: np.broadcast_to(np.asarray(values[name]), rows) for name in names},
             schema_overrides={"fits": pl.Boolean} if "fits" in names else None,

@@ -52,8 +52,7 @@ def memory_columns(
     names : sequence of str
         Columns to make.
     """
-    of_columns = capacity_of_columns if {*names} <= {*Capacity._fields} else figures_of_columns
-    memory, rows = of_columns(model, inputs, counts), len(counts["weight_bytes"])
+    memory, rows = figures_for(names, model, inputs, counts), len(counts["weight_bytes"])
     return {
         name: np.broadcast_to(np.asarray(getattr(memory, BY_NAME[name].figure)), rows)
         for name in names
@@ -111,6 +110,24 @@ def capacity_of_columns(
         return Capacity(none, none)
     held = _held(model, inputs, counts)
     return capacity(held.most, held.sequences, held.groups)
+
+
+def figures_for(
+    names: Sequence[str],
+    model: Model,
+    inputs: Mapping[str, Integers],
+    counts: Mapping[str, Integers],
+) -> Capacity | MemoryFigures:
+    """What fits alone, where `names` are of no other figures; else all figures.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Figures that are needed.
+    model, inputs, counts : as `memory_columns`
+    """
+    of_columns = capacity_of_columns if {*names} <= {*Capacity._fields} else figures_of_columns
+    return of_columns(model, inputs, counts)
 
 
 class _Held(NamedTuple):

@@ -33,7 +33,7 @@ from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import NO_IMAGE
 from sweepengine.grid.counted import point_columns
 from sweepengine.grid.plain import image_of_sizes
-from sweepengine.validation.cache_bytes import cache_bytes
+from sweepengine.validation.cache_bytes import VALUE_BYTES, cache_bytes
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor
@@ -46,7 +46,6 @@ PROMPTS = ((1, 128), (2, 1000))
 CHUNK = 100
 PIXELS = (1024, 1024)
 STEPS = 3
-VALUE_BYTES = 2
 OF_IMAGES = "moe_mm_token_type_ids"
 """Input that marks the tokens that take experts for images."""
 STATES = {

@@ -11,15 +11,13 @@ from sweepengine.costs.timeline import timeline
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import build, load_model
 from sweepengine.data.speeds import timing_target
-from sweepengine.engine import tables
-from sweepengine.engine.compute import COMPILED, PLAIN, compute_arrays
 from sweepengine.formulas.cost import NOTHING
 from sweepengine.formulas.experts import image_experts
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.passes import pass_of
-from sweepengine.grid.files import parse_grid
 from sweepengine.grid.plain import workload_of
 from sweepengine.grid.points import checked_point
+from tests.data.backends import check_figures, check_seconds
 from tests.data.configs import write
 
 TEXT = {"model_type": "ernie4_5_vl_moe_text", "hidden_size": 64, "intermediate_size": 96,
@@ -116,26 +114,12 @@ AXES = {
 }
 
 
-def chunk_of(model, **more):
-    path = model.sources["decoder"].split(",")[0]
-    grid = parse_grid({"name": "g", "model": path, "axes": {**AXES, **more}}, "g")
-    (chunk,) = grid.chunks(grid.points)
-    return grid.model, chunk
-
-
 def test_compiled_figures_are_those_of_plain_python(model, monkeypatch):
-    monkeypatch.setattr(tables, "FEW", 0)
-    compiled, plain = (compute_arrays(*chunk_of(model), backend=b) for b in (COMPILED, PLAIN))
-    for name in plain:
-        assert compiled[name].tolist() == plain[name].tolist(), name
+    check_figures(model, AXES, monkeypatch)
 
 
 def test_compiled_seconds_are_those_of_plain_python(model):
-    names = ("vision_seconds", "prefill_seconds", "decode_seconds", "tpot_seconds")
-    asked = chunk_of(model, device=["h100-sxm"])
-    compiled, plain = (compute_arrays(*asked, names, backend) for backend in (COMPILED, PLAIN))
-    for name in names:
-        assert compiled[name] == pytest.approx(plain[name], rel=1e-12), name
+    check_seconds(model, AXES)
 
 
 POINT = {"text_tokens": 5, "decode_steps": 3, "batch_size": 2, "weight_format": "int8", **AN_IMAGE}
