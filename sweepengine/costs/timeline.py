@@ -46,7 +46,8 @@ from sweepengine.grid.timed import timed
 COMPUTE, MEMORY, LINKS, FIXED = BOUNDS = ("compute", "memory", "links", "fixed costs")
 """What bounds an operator: a peak of the data sheet, or what kernels cost whatever they do."""
 FAR = 1 / 3
-"""Share of the peak below which an operator is bound by the fixed costs of kernels."""
+"""Share of the peak below which an operator is bound by the fixed costs of kernels; where a device
+takes another's rates by a factor, the share that it would have there."""
 QUANTISED = ("projections", "mlp", "routed", "image_experts")
 """Operators whose GEMMs run in the activation format; the others stay in bf16."""
 
@@ -199,7 +200,7 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         titles, decode = group_titles(shape.share.groups), known.phase in shapes
         line = (lines if decode else filled).get(known)
         share = ideal[known] / us
-        near = place.times == ROOFLINE or share >= FAR
+        near = place.times == ROOFLINE or share * place.slower >= FAR
         operators.append(
             OperatorTime(
                 id=known,

@@ -60,6 +60,11 @@ class TimingTarget(NamedTuple):
         named = (self.device.name, measured_devices().get(self.device.measured or ""))
         return "" if source in named else source
 
+    @property
+    def slower(self) -> float:
+        """How many times as long its kernels take as the rates that it borrows; 1: as long."""
+        return self.device.slower_under(self.framework) if self.borrowed else 1.0
+
 
 def timing_target(
     device: Device, framework: str = "vllm", times: str | None = None
