@@ -75,15 +75,17 @@ def from_validation(
         Name of the file.
     error : ValidationError
     keys : iterable of str
-        Known keys.
+        Known keys of the file; those of its tables are not among them.
     inside : tuple of str
         Keys of the table that was validated.
     """
     problem = error.errors(include_url=False)[0]
-    where = location((*inside, *problem["loc"]))
+    where, known = location((*inside, *problem["loc"])), tuple(keys)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        message = "unknown key" + nearest(str(problem["loc"][-1]), keys)
+        message = "unknown key" + nearest(str(problem["loc"][-1]), known)
+        if known and len(problem["loc"]) == 1:
+            message += f": expected one of {', '.join(known)}"
     elif problem["type"] == "missing":
         message = "required key is missing"
     elif problem["type"] != "value_error" or not where:
