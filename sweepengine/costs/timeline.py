@@ -26,7 +26,7 @@ from sweepengine.data.speeds import (
 )
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import attended_share, steps_us
-from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step_of
+from sweepengine.formulas.drafts import drafted, drafting_of, step_of
 from sweepengine.formulas.formats import FORMAT_NAMES, row_of
 from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
@@ -127,8 +127,7 @@ class _Shape(NamedTuple):
 
 def _draft_of(model: Model, shape: _Shape) -> tuple[Model, _Shape]:
     """The draft of a point as a model, and the point as it runs there."""
-    arch, point = model.architecture, draft_point(model.architecture, shape.point)
-    own = draft_of(arch, point.draft)
+    own, point = drafted(model.architecture, shape.point)
     share = all_layers_of(own, point.attention_heads, point.key_value_heads, layout_of(point))
     shape = shape._replace(point=point, share=share, phases=(DRAFT_PREFILL, DRAFT))
     return model._replace(architecture=own), shape
