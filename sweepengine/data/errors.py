@@ -39,6 +39,19 @@ def location(path: tuple[int | str, ...]) -> str:
     return text
 
 
+def of_key(source: str | Path, key: str, problem: str) -> InputError:
+    """The error of a key of a file; a problem that begins with "= " names its value.
+
+    Parameters
+    ----------
+    source : str or Path
+        Name of the file.
+    key : str
+    problem : str
+    """
+    return InputError(f"{source}: {key}{' ' if problem.startswith('= ') else ': '}{problem}")
+
+
 def shown(value: object, most: int = 80) -> str:
     """A value for an error message, cut to `most` characters."""
     try:
