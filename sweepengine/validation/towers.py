@@ -220,7 +220,7 @@ def measure_tower(path: Path, model: Model) -> TowerProof:
         return TowerProof(figures, (f"the tower is compared by its parameters alone: {why}",))
     for height, width in IMAGES[: 1 if towers.rule.name in ONE_SIZE else None]:
         image = image_of_size(towers, height, width)
-        shown = Shown(towers.rule, View(*image.views), height, width)
+        shown = Shown(towers.rule, View(*image.views), height, width, tiles=View(*image.tiles))
         try:
             flops, rows = encode(built, inputs_of(shown, _tower_config(built.config)))
         except Exception as error:  # transformers may raise anything

@@ -27,8 +27,9 @@ REMOVED = object()
 TOWERS = ("vision_config", "encoder", "perceiver_config", "qformer_config")
 """Parts of a config whose keys a tower reads."""
 PARTS = ("", "text_config", "language_config", "decoder", *TOWERS)
-DEPTHS = ("depth", "num_hidden_layers")
-FEW_BLOCKS = 4
+DEPTHS = ("depth", "num_hidden_layers", "num_global_layers")
+FEW = 2
+"""Blocks of a tower, and layers of a decoder whose layers are alike."""
 SECTIONED = {
     **dict.fromkeys(("glm46v", "glm4v", "glm4v_moe", "glm_ocr", "paddleocr_vl", "qwen2_5_vl",
                      "qwen2_vl"), 3),
@@ -45,17 +46,19 @@ SWAPPED = {"full_attention": "sliding_attention", "sliding_attention": "full_att
 
 def small(config):
     """The same config with few layers and blocks, and short windows."""
-    config = shortened(config)
+    whole, config = config, shortened(config)
+    if len(read(config).architecture.groups) == 1:
+        config = shortened(whole, FEW)
     for key in ("sliding_window", "sliding_window_size"):
         if type(part_of(config).get(key)) is int:
             part_of(config)[key] = min(part_of(config)[key], WINDOW)
     tower = config.get("vision_config")
     for key in DEPTHS if isinstance(tower, dict) else ():
-        if type(tower.get(key)) is int and tower[key] > FEW_BLOCKS:
-            tower[key] = FEW_BLOCKS
+        if type(tower.get(key)) is int and tower[key] > FEW:
+            tower[key] = FEW
             for name, listed in tower.items():
                 if isinstance(listed, list) and name.endswith(("indexes", "indices")):
-                    tower[name] = [block for block in listed if block < FEW_BLOCKS] or [1]
+                    tower[name] = [block for block in listed if block < FEW] or [1]
             if taken := tower.get("intermediate_layers_indices"):
                 tower["vision_output_dim"] = tower["hidden_size"] * (1 + len(taken))
     return config
