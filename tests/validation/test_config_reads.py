@@ -6,7 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlavaConfig
 
+from sweepengine.data.models import load_model
 from tests.validation.config_reads import Seen, attributes_of, attributes_read, changed_attributes
+from tests.validation.key_changes import Compared
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "vocab_size": 20,
          "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
@@ -54,3 +56,31 @@ def test_attributes_of_parts_are_compared():
     second.text_config.vocab_size = 30
     changed = changed_attributes(attributes_of(first), attributes_of(second))
     assert changed == {Seen("LlamaConfig", "vocab_size")}
+
+
+WIDTH, UNREAD = Seen("LlamaConfig", "hidden_size"), Seen("LlamaConfig", "use_cache")
+
+
+@pytest.fixture
+def measured():
+    """A config that was measured, of which a width was read."""
+    arch = load_model("llama-3.1-8b").architecture
+    return Compared(False, arch, {WIDTH: ["32"], UNREAD: ["True"]}, {WIDTH}, [])
+
+
+def test_a_measured_config_stands_for_one_of_which_neither_side_reads_the_change(measured):
+    assert measured.stands_for(measured._replace(attributes={WIDTH: ["32"], UNREAD: ["0"]}))
+    assert measured.stands_for(measured._replace(attributes={WIDTH: ["32"]}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attributes": {WIDTH: ["64"], UNREAD: ["True"]}},
+        {"attributes": {UNREAD: ["True"]}},
+        {"of_tower": True},
+        {"architecture": load_model("qwen3-8b").architecture},
+    ],
+)
+def test_it_stands_for_none_that_either_side_may_count_otherwise(measured, change):
+    assert not measured.stands_for(measured._replace(**change))
