@@ -118,7 +118,7 @@ def weight_traffic_chart(shown: Slice) -> Chart | None:
             format=",d", values=_some(rows, MOST_TICKS)["batch_size"].to_list(), grid=False),
             scale=alt.Scale(type="log", base=2)),
         y=alt.Y("bytes:Q", title="GB/step"),
-        tooltip=["batch_size", alt.Tooltip("bytes:Q", format=".4~g"),
+        tooltip=[alt.Tooltip("batch_size"), alt.Tooltip("bytes:Q", format=".4~g"),
                  alt.Tooltip("experts:Q", format=".4~g", title="activated experts per layer")],
     )  # fmt: skip
     labelled = base.properties(data=_some(rows, MOST_TICKS))
@@ -228,7 +228,7 @@ def fronts_drawn(
                         scale=scale),
     )  # fmt: skip
     points = base.mark_point(filled=True, size=50).encode(
-        tooltip=["device", "laid", "batch_size",
+        tooltip=[alt.Tooltip("device"), alt.Tooltip("laid"), alt.Tooltip("batch_size"),
                  alt.Tooltip("user_tokens_per_s:Q", format=",.3~r"),
                  alt.Tooltip("device_tokens_per_s:Q", format=",.3~r")]
     )  # fmt: skip
@@ -241,16 +241,16 @@ def fronts_drawn(
     layers: list[alt.Chart] = []
     if not names or rows["low"].null_count() < rows.height:
         band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.12)
-        layers.append(band.encode(y=alt.Y("low:Q", title="tokens/s/device"), y2="high:Q"))
+        layers.append(band.encode(y=alt.Y("low:Q", title="tokens/s/device"), y2=alt.Y2("high:Q")))
     layers += [base.mark_line(strokeWidth=1.5), points, labels]
     if chosen.height:
         layers.append(base.mark_point(size=260, strokeWidth=2.5).properties(data=chosen))
     if tpot_s is not None and rows.height:
         target = pl.DataFrame({"user_tokens_per_s": [1 / tpot_s],
                                "label": [f"TPOT {tpot_s * 1000:g} ms"]})  # fmt: skip
-        at = alt.Chart(target).encode(x="user_tokens_per_s:Q")
+        at = alt.Chart(target).encode(x=alt.X("user_tokens_per_s:Q"))
         layers.append(at.mark_rule(color=GREY, strokeDash=[4, 4]))
         layers.append(at.mark_text(align="left", dx=4, color=GREY, fontSize=11).encode(
-            y=alt.value(12), text="label:N"))  # fmt: skip
+            y=alt.value(12), text=alt.Text("label:N")))  # fmt: skip
     drawn = alt.layer(*layers).properties(width=WIDTH - 60, height=400)
     return styled(drawn, title, note)
