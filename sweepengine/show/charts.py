@@ -41,6 +41,10 @@ MOST_FRONT = 2_000
 """Most points of all fronts of a chart."""
 
 
+FREE_RIGHT = "(datum.above && scale('x', datum.user_tokens_per_s) < width / 2)"
+"""Whether a label has room to the right of its point: in the left half, above all other fronts."""
+
+
 def parameters_chart(source: Source, model: Model) -> Chart:
     """Draw the parameters of each part of a model."""
     parts = parameter_parts(model.architecture)
@@ -234,9 +238,9 @@ def fronts_drawn(
     )  # fmt: skip
     labels = base.mark_text(
         fontSize=11,
-        align=alt.ExprRef("datum.above ? 'left' : 'right'"),
-        dx=alt.ExprRef("datum.above ? 9 : -9"),
-        dy=alt.ExprRef("datum.above ? -7 : 9"),
+        align=alt.ExprRef(f"{FREE_RIGHT} ? 'left' : 'right'"),
+        dx=alt.ExprRef(f"{FREE_RIGHT} ? 9 : -9"),
+        dy=alt.ExprRef(f"{FREE_RIGHT} ? -7 : 9"),
     ).encode(text=alt.Text("label:N"))
     layers: list[alt.Chart] = []
     if not names or rows["low"].null_count() < rows.height:
