@@ -41,8 +41,11 @@ MOST_FRONT = 2_000
 """Most points of all fronts of a chart."""
 
 
-FREE_RIGHT = "(datum.above && scale('x', datum.user_tokens_per_s) < width / 2)"
-"""Whether a label has room to the right of its point: in the left half, above all other fronts."""
+LEFT_HALF = "(scale('x', datum.user_tokens_per_s) < width / 2)"
+"""Whether a point is in the left half of a chart of fronts. As fronts fall to the right, a label
+there stands right of its point and above the front, others left of it and below."""
+SHORT_LABEL = "width < 450 ? split(datum.label, ',')[0] : datum.label"
+"""Label of a point; without its batch where the chart is as narrow as on a phone."""
 
 
 def parameters_chart(source: Source, model: Model) -> Chart:
@@ -218,8 +221,6 @@ def fronts_drawn(
     if rows.height > MOST_FRONT:
         each = max(MOST_FRONT // max(len(names), 1), 2)
         rows = pl.concat([_some(rows.filter(pl.col("device") == n), each) for n in names])
-    highest = rows.sort("device_tokens_per_s")["device"].last() if rows.height else ""
-    rows = rows.with_columns(above=pl.col("device") == highest)
     scale = alt.Scale(range=[*SERIES, YELLOW])
     if names:
         scale = alt.Scale(domain=list(names), range=[*SERIES, YELLOW][: len(names)])
@@ -237,11 +238,12 @@ def fronts_drawn(
                  alt.Tooltip("device_tokens_per_s:Q", format=",.3~r")]
     )  # fmt: skip
     labels = base.mark_text(
+        text=alt.ExprRef(SHORT_LABEL),
         fontSize=11,
-        align=alt.ExprRef(f"{FREE_RIGHT} ? 'left' : 'right'"),
-        dx=alt.ExprRef(f"{FREE_RIGHT} ? 9 : -9"),
-        dy=alt.ExprRef(f"{FREE_RIGHT} ? -7 : 9"),
-    ).encode(text=alt.Text("label:N"))
+        align=alt.ExprRef(f"{LEFT_HALF} ? 'left' : 'right'"),
+        dx=alt.ExprRef(f"{LEFT_HALF} ? 9 : -9"),
+        dy=alt.ExprRef(f"{LEFT_HALF} ? -7 : 9"),
+    )
     layers: list[alt.Chart] = []
     if not names or rows["low"].null_count() < rows.height:
         band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.12)
