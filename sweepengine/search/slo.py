@@ -261,7 +261,7 @@ def _chosen(points: pl.DataFrame, targets: LatencyTargets, front: pl.DataFrame) 
         largest=pl.col("batch_size").filter(within).max(),
         rate=pl.col(RATE).filter(within).max(),
     ).row(0, named=True)
-    highest = within & (pl.col(RATE) == counts["rate"])
+    highest = within & (pl.col(RATE) == pl.lit(counts["rate"], pl.Float64))
     shown = in_ttft & unbeaten_by(front, points)
     kept = points.filter(shown | highest).with_row_index(ROW)
     kept = kept.with_columns(within.alias(WITHIN))
