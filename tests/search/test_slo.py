@@ -15,7 +15,7 @@ from sweepengine.grid.products import expand
 from sweepengine.query.sources import open_source
 from sweepengine.search.options import EngineOptions, GridTargets, LatencyTargets, SloOptions
 from sweepengine.search.slo import find_answers
-from sweepengine.search.targets import pareto_front, targets_of
+from sweepengine.search.targets import pareto_front, targets_of, unbeaten_by
 from tests.manifests import facts_of, write_facts
 
 GRID = """
@@ -154,6 +154,25 @@ def test_front_is_that_of_the_definition(drawn):
     found = pareto_front(points)
     assert sorted(found["row"]) == expected
     assert found["user_tokens_per_s"].is_sorted(descending=True)
+
+
+RATES = st.lists(st.tuples(st.integers(0, 4) | st.none(), st.integers(0, 4)), max_size=12)
+
+
+@given(RATES, RATES)
+def test_what_a_front_beats_is_in_no_front_of_both(first, second):
+    def rates(drawn):
+        return pl.DataFrame(
+            drawn,
+            {"user_tokens_per_s": pl.Float64, "device_tokens_per_s": pl.Float64},
+            orient="row",
+        )
+
+    front, more = pareto_front(rates(first)), rates(second)
+    kept = more.filter(unbeaten_by(front, more))
+    assert_frame_equal(
+        pareto_front(pl.concat([front, kept])), pareto_front(rates([*first, *second]))
+    )
 
 
 def test_price_of_a_million_tokens(grid_file):
