@@ -48,6 +48,7 @@ PIXELS = (1024, 1024)
 STEPS = 3
 OF_IMAGES = "moe_mm_token_type_ids"
 """Input that marks the tokens that take experts for images."""
+OTHER_INPUTS = "embed_tokens_extend"  # of images and audio
 STATES = {
     "cross_attention_states": False,
     "encoder_hidden_states": True,
@@ -87,9 +88,16 @@ class Built(NamedTuple):
     def parameters(self) -> int:
         """Number of parameters; a tied head is not counted twice."""
         if self.head is None:
-            return parameters(self.body)
+            others = (m for name, m in self.body.named_modules() if name.endswith(OTHER_INPUTS))
+            return parameters(self.body) - sum(map(parameters, others))
         tied = getattr(self.config, "tie_word_embeddings", False)
         return parameters(self.body) + (0 if tied else parameters(self.head))
+
+    @property
+    def keeps_cache(self) -> bool:
+        """Whether its steps meet keys and values of earlier ones; those of GPT-1 do not."""
+        taken = {*signature(self.body.forward).parameters}
+        return bool(taken & {"past_key_values", "cache_params"})
 
     @property
     def states(self) -> str:
@@ -252,7 +260,7 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         return point_columns(arch, point, NO_IMAGE._replace(features=rows))
 
     progress.begin("figures counted by torch")
-    for batch, prompt in PROMPTS:
+    for batch, prompt in _prompts(arch):
         for seen_rows in dict.fromkeys((rows, 0)):  # the second one's cache goes on
             cache = built.cache()
             what = f"{batch} x {prompt:,}" + (f" with {seen_rows:,} features" if seen_rows else "")
@@ -260,9 +268,10 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
             seen = built.flops(batch, prompt, cache, seen_rows)
             figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
             size = _kept_by_torch(arch, filled["prefill_kv_cache_bytes"], batch * prompt)
-            figures.append(
-                Figure(f"KV cache, {what}", "byte", cache_bytes(built.body, cache), size)
-            )
+            kept = Figure(f"KV cache, {what}", "byte", cache_bytes(built.body, cache), size)
+            figures += [kept] * built.keeps_cache
+        if not built.keeps_cache:
+            continue
         chunk = columns(batch, CHUNK, prompt, 0, rows)["prefill_tensor_flops"]
         seen = built.flops(batch, CHUNK, cache, rows)
         title = f"prefill, {batch} x {CHUNK} after {prompt:,} cached"
@@ -275,6 +284,12 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         size = _kept_by_torch(arch, stepped["decode_kv_cache_bytes"], tokens)
         figures.append(Figure("KV cache after these", "byte", cache_bytes(built.body, cache), size))
     return figures + _with_images(built, arch)
+
+
+def _prompts(arch: Architecture) -> tuple[tuple[int, int], ...]:
+    """Sequences and tokens of the prefills: no more than the table of positions allows."""
+    most = arch.backbone.positions - CHUNK - STEPS
+    return tuple((batch, min(prompt, most) if most > 0 else prompt) for batch, prompt in PROMPTS)
 
 
 def _with_images(built: Built, arch: Architecture) -> list[Figure]:
