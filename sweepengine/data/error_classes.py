@@ -69,6 +69,7 @@ COLLECTIONS: Final = {
     "real": "Runs that public pages report",
 }
 """Collections of measured runs."""
+IMAGE_WORK = "; CPU work on images is not in these times: 12 to 180 ms a megapixel in public runs"
 TIMES = ("tpot", "ttft")
 NOT_MEASURED = "no measured run like this"
 
@@ -215,6 +216,13 @@ def error_class(arch: Architecture, target: TimingTarget, case: Case) -> ErrorCl
     target : TimingTarget
     case : Case
     """
+    kind = model_kind(arch, case.images)
+    known = _class_of(arch, target, case, kind)
+    return known._replace(text=known.text + IMAGE_WORK) if kind == "vision" else known
+
+
+def _class_of(arch: Architecture, target: TimingTarget, case: Case, kind: str) -> ErrorClass:
+    """The class of a point of a kind of model, one of `KINDS`."""
     if not case.continuous:
         return _unlike("none of a static batch")
     roofline = target.times == ROOFLINE
@@ -222,7 +230,7 @@ def error_class(arch: Architecture, target: TimingTarget, case: Case) -> ErrorCl
     key = ClassKey(
         DATA_SHEET if roofline else FACTORS if known else FAMILY,
         mode_of(case.disaggregated, case.speculative),
-        model_kind(arch, case.images),
+        kind,
         target.framework,
         generation_of(target),
         "one" if case.single else "steady",
