@@ -17,7 +17,7 @@ from sweepengine.formulas import attention, experts, layers, operators, recurren
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.cached import read_quarters
 from sweepengine.formulas.cost import NOTHING, Cost, counted, scaled
-from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step_of
+from sweepengine.formulas.drafts import drafted, drafting_of, step_of
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import cache_bits, formats_of, layer_savings
 from sweepengine.formulas.layers import Ends, Layer
@@ -112,7 +112,7 @@ def _draft_lines(
     batch : int
         Sequences of a data-parallel group.
     """
-    own, seen, step = draft_of(arch, point.draft), draft_point(arch, point), drafting_of(point)
+    (own, seen), step = drafted(arch, point), drafting_of(point)
     share = share_of(own, seen.attention_heads, seen.key_value_heads, layout_of(seen))
     filled = pass_of(share, tokens.prefill, tokens.cached, seen.attention, 0)
     prefill = _Walk(own, seen, share, DRAFT_PREFILL, batch, 1, batch * tokens.prefill)

@@ -26,7 +26,7 @@ from sweepengine.data.speeds import (
 )
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import attended_share, steps_us
-from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of, step_of
+from sweepengine.formulas.drafts import drafted, drafting_of, step_of
 from sweepengine.formulas.formats import FORMAT_NAMES
 from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
@@ -46,7 +46,8 @@ from sweepengine.grid.timed import timed
 COMPUTE, MEMORY, LINKS, FIXED = BOUNDS = ("compute", "memory", "links", "fixed costs")
 """What bounds an operator: a peak of the data sheet, or what kernels cost whatever they do."""
 FAR = 1 / 3
-"""Share of the peak below which an operator is bound by the fixed costs of kernels."""
+"""Share of the peak below which an operator is bound by the fixed costs of kernels; where a device
+takes another's rates by a factor, the share that it would have there."""
 QUANTISED = ("projections", "mlp", "routed", "image_experts")
 """Operators whose GEMMs run in the activation format; the others stay in bf16."""
 
@@ -126,8 +127,7 @@ class _Shape(NamedTuple):
 
 def _draft_of(model: Model, shape: _Shape) -> tuple[Model, _Shape]:
     """The draft of a point as a model, and the point as it runs there."""
-    arch, point = model.architecture, draft_point(model.architecture, shape.point)
-    own = draft_of(arch, point.draft)
+    own, point = drafted(model.architecture, shape.point)
     share = all_layers_of(own, point.attention_heads, point.key_value_heads, layout_of(point))
     shape = shape._replace(point=point, share=share, phases=(DRAFT_PREFILL, DRAFT))
     return model._replace(architecture=own), shape
@@ -199,7 +199,7 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         titles, decode = group_titles(shape.share.groups), known.phase in shapes
         line = (lines if decode else filled).get(known)
         share = ideal[known] / us
-        near = place.times == ROOFLINE or share >= FAR
+        near = place.times == ROOFLINE or share * place.slower >= FAR
         operators.append(
             OperatorTime(
                 id=known,

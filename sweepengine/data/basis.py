@@ -75,8 +75,7 @@ def basis(
     if target.times == ROOFLINE:
         return f"{device}, data sheet: {assumed}"
     version = next(iter(target.rates[0].fits["gemm"].values())).version
-    text = f"{device}, {framework} {version}: operators +-{operator_error(arch, target):.0f} %; "
-    text += assumed
+    text = f"{device}, {framework} {version}: {_operators(arch, target)}; {assumed}"
     if target.borrowed:
         text += f"; {_borrowed(target)}"
     if target.rates[0].framework != framework:
@@ -93,12 +92,18 @@ def _multiplied_text(arch: Architecture, target: TimingTarget, weights: int) -> 
     )
 
 
+def _operators(arch: Architecture, target: TimingTarget) -> str:
+    """How far times of operators were off, where they were timed on the device or its sibling."""
+    if target.slower != 1.0:
+        return "no kernel of it was measured"
+    return f"operators +-{operator_error(arch, target):.0f} %"
+
+
 def _borrowed(target: TimingTarget) -> str:
     """Whose rates a device takes, and what was measured of it itself."""
-    slower = target.device.slower_under(target.framework)
-    if slower == 1.0:
+    if target.slower == 1.0:
         return f"rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"
     return (
-        f"rates borrowed from {target.borrowed} as shares of the data sheet, kernels {slower:.2g} "
-        "times as long, as its public runs under SGLang say"
+        f"rates borrowed from {target.borrowed} as shares of the data sheet, kernels "
+        f"{target.slower:.2g} times as long, as its public runs under SGLang say"
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sweepengine.data.errors import InputError, nearest, shown
+from sweepengine.data.errors import InputError, nearest, of_key, shown
 from sweepengine.data.files import shipped_table
 
 PARTS = ("text_config", "language_config", "decoder")
@@ -62,7 +62,7 @@ class ConfigValues:
 
     def fail(self, key: str, problem: str) -> InputError:
         """The error to raise for a key."""
-        return InputError(f"{self.source}: {key}: {problem}")
+        return of_key(self.source, key, problem)
 
     def _model_type(self) -> str:
         tables = families()

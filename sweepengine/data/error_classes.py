@@ -236,22 +236,29 @@ def _class_of(arch: Architecture, target: TimingTarget, case: Case, kind: str) -
         "one" if case.single else "steady",
         "" if case.layout is None else layout_kind(case.layout),
     )
-    return closest(key)
+    return closest(key, target.slower != 1.0)
 
 
 @lru_cache(1 << 12)
-def closest(key: ClassKey) -> ErrorClass:
+def closest(key: ClassKey, unlike: bool = False) -> ErrorClass:
     """The closest class that holds enough runs.
 
     Never one of another kind of model. Of a generation without runs of the kind, times are not
     taken to be as good as those of others: the text says how far times of generations were off that
     were left out of the fit.
+
+    Parameters
+    ----------
+    key : ClassKey
+    unlike : bool
+        Whether kernels of the device are unlike those whose rates it takes, so that runs of other
+        generations say nothing of it; those of other kinds of models on its own are named instead.
     """
     known = bool(key.generation) and (key.kind, key.generation) in _measured(key.mode)
     if key.basis == DATA_SHEET:
         return _of_data_sheet(key, known)
     if not known:
-        return _of_unmeasured(key)
+        return _of_unmeasured(key, unlike)
     found = _first(key)
     if found is None:
         return _unlike(f"none of {_described(key._replace(load='', layout='', generation=''))}")
@@ -278,16 +285,25 @@ def ranges(known: ErrorClass, ttft: float, tpot: float | None) -> dict[str, Any]
     return found | {"error_class": known.text, "error_runs": known.runs}
 
 
-def _of_unmeasured(key: ClassKey) -> ErrorClass:
+def _of_unmeasured(key: ClassKey, unlike: bool) -> ErrorClass:
     """Of a device with rates, on whose generation no serving run of the kind was measured."""
-    where = GENERATION_TITLES.get(key.generation, "this device")
-    unlike = f"none of {KINDS[key.kind]} on {where}"
-    found = _first(key._replace(basis=GENERATION, generation="", load="", layout=""))
+    none = f"none of {KINDS[key.kind]} on {GENERATION_TITLES.get(key.generation, 'this device')}"
+    anywhere = key._replace(basis=GENERATION, generation="", load="", layout="")
+    found = _of_generation(key) if unlike else _first(anywhere)
     if found is None:
-        return _unlike(unlike)
+        return _unlike(none)
     near, recorded = found
-    runs = f"{recorded.runs:,} runs of {_described(near)}{BASES[GENERATION]}"
-    return _unlike(f"{unlike}; other devices: {_errors(recorded)}: {runs}")
+    runs = f"{recorded.runs:,} runs of {_described(near)}{BASES[near.basis]}"
+    return _unlike(
+        f"{none}; other {'models' if unlike else 'devices'}: {_errors(recorded)}: {runs}"
+    )
+
+
+def _of_generation(key: ClassKey) -> tuple[ClassKey, Recorded] | None:
+    """The largest class of any kind of model on the generation, of the same mode if it can be."""
+    alike = {"basis": FAMILY, "generation": key.generation, "load": ""}.items()
+    same = [row for row in _classes().items() if alike <= row[0]._asdict().items()]
+    return max(same, key=lambda row: (row[0].mode == key.mode, row[1].runs), default=None)
 
 
 def _of_data_sheet(key: ClassKey, known: bool) -> ErrorClass:

@@ -39,6 +39,19 @@ def location(path: tuple[int | str, ...]) -> str:
     return text
 
 
+def of_key(source: str | Path, key: str, problem: str) -> InputError:
+    """The error of a key of a file; a problem that begins with "= " names its value.
+
+    Parameters
+    ----------
+    source : str or Path
+        Name of the file.
+    key : str
+    problem : str
+    """
+    return InputError(f"{source}: {key}{' ' if problem.startswith('= ') else ': '}{problem}")
+
+
 def shown(value: object, most: int = 80) -> str:
     """A value for an error message, cut to `most` characters."""
     try:
@@ -75,15 +88,17 @@ def from_validation(
         Name of the file.
     error : ValidationError
     keys : iterable of str
-        Known keys.
+        Known keys of the file; those of its tables are not among them.
     inside : tuple of str
         Keys of the table that was validated.
     """
     problem = error.errors(include_url=False)[0]
-    where = location((*inside, *problem["loc"]))
+    where, known = location((*inside, *problem["loc"])), tuple(keys)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        message = "unknown key" + nearest(str(problem["loc"][-1]), keys)
+        message = "unknown key" + nearest(str(problem["loc"][-1]), known)
+        if known and len(problem["loc"]) == 1:
+            message += f": expected one of {', '.join(known)}"
     elif problem["type"] == "missing":
         message = "required key is missing"
     elif problem["type"] != "value_error" or not where:

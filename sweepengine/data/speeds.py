@@ -12,7 +12,7 @@ from sweepengine.data.models import Model
 from sweepengine.data.rates import RatesFile, measured_devices, rates_of, shipped_rates
 from sweepengine.data.serving_engines.memory import stated_memory
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.drafts import draft_of, draft_point
+from sweepengine.formulas.drafts import drafted
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, role_names, row_of
 from sweepengine.formulas.operator_rates import ExchangeRates
@@ -61,6 +61,11 @@ class TimingTarget(NamedTuple):
         source = self.rates[0].device if self.rates else ""
         named = (self.device.name, measured_devices().get(self.device.measured or ""))
         return "" if source in named else source
+
+    @property
+    def slower(self) -> float:
+        """How many times as long its kernels take as the rates that it borrows; 1: as long."""
+        return self.device.slower_under(self.framework) if self.borrowed else 1.0
 
 
 def timing_target(
@@ -200,7 +205,7 @@ def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
         Its formats and device figures count.
     target : TimingTarget
     """
-    return _speeds(
+    asked = _Asked(
         arch,
         point.weight_format,
         point.activation_format,
@@ -209,13 +214,20 @@ def speeds_of(arch: Architecture, point: Point, target: TimingTarget) -> Speeds:
         target._replace(device=with_figures(target.device, point)),
         shapes_of(arch, point.expert_parallel > 1),
     )
+    key = asked.key()
+    if (speeds := _SPEEDS.get(key)) is None:
+        if len(_SPEEDS) >= _MAX_SPEEDS:
+            _SPEEDS.clear()
+        speeds = _SPEEDS[key] = _resolved(asked)
+    return speeds
 
 
 def drafting_speeds(arch: Architecture, point: Point, target: TimingTarget) -> Speeds | None:
     """Speeds of the draft of a point; None where it drafts nothing. Parameters as `speeds_of`."""
     if not point.draft_tokens:
         return None
-    return speeds_of(draft_of(arch, point.draft), draft_point(arch, point), target)
+    own, seen = drafted(arch, point)
+    return speeds_of(own, seen, target)
 
 
 def stated_device(device: Device) -> list[Any]:
@@ -231,38 +243,30 @@ _SPEEDS: dict[tuple[Any, ...], Speeds] = {}
 _MAX_SPEEDS = 1 << 12
 
 
-def _speeds(
-    arch: Architecture,
-    weights: int,
-    operand: int,
-    cache: int,
-    serving: int,
-    target: TimingTarget,
-    shapes: Shapes,
-) -> Speeds:
-    device = target.device
-    key = (arch.checkpoint, arch.convention.dtype_bytes, weights, operand, cache, serving,
-           device.name, device.tensor_flops_per_s, tuple(device.peaks.items()), device.bytes_per_s,
-           device.multiprocessors, device.links, device.slower_under(target.framework),
-           target.framework, target.times, tuple(file.digest for file in target.rates),
-           shapes)  # fmt: skip
-    if (speeds := _SPEEDS.get(key)) is None:
-        if len(_SPEEDS) >= _MAX_SPEEDS:
-            _SPEEDS.clear()
-        resolved = _resolved(arch, weights, operand, cache, serving, target, shapes)
-        speeds = _SPEEDS[key] = resolved
-    return speeds
+class _Asked(NamedTuple):
+    """What the speeds of a point follow from."""
+
+    arch: Architecture
+    weights: int
+    operand: int
+    cache: int
+    serving: int
+    target: TimingTarget
+    shapes: Shapes
+
+    def key(self) -> tuple[Any, ...]:
+        """All of it that changes a speed."""
+        arch, device, target = self.arch, self.target.device, self.target
+        return (arch.checkpoint, arch.convention.dtype_bytes, self.weights, self.operand,
+                self.cache, self.serving, device.name, device.tensor_flops_per_s,
+                tuple(device.peaks.items()), device.bytes_per_s, device.multiprocessors,
+                device.links, device.slower_under(target.framework), target.framework,
+                target.times, tuple(file.digest for file in target.rates),
+                self.shapes)  # fmt: skip
 
 
-def _resolved(
-    arch: Architecture,
-    weights: int,
-    operand: int,
-    cache: int,
-    serving: int,
-    target: TimingTarget,
-    shapes: Shapes,
-) -> Speeds:
+def _resolved(asked: _Asked) -> Speeds:
+    arch, weights, operand, cache, serving, target, shapes = asked
     device = target.device
     attention, mlp, experts = role_names(arch, weights)
     activations = FORMAT_NAMES[operand]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from math import isqrt, prod
 from typing import Any
 
-from sweepengine.data.errors import InputError, shown
+from sweepengine.data.errors import InputError, of_key, shown
 from sweepengine.data.tower_tables import Config, Row, tower_tables
 
 LARGEST = 2**31
@@ -49,7 +49,7 @@ class TowerValues:
 
     def fail(self, path: str, problem: str) -> InputError:
         """The error to raise for a key, such as "vision_config.depth"."""
-        return InputError(f"{self.source}: {path}: {problem}")
+        return of_key(self.source, path, problem)
 
     def value(self, path: str) -> Any:
         """Value of a key, or the default of transformers, or None."""

@@ -142,22 +142,6 @@ def with_weights(cost: Cost, read: int, held: int) -> Cost:
 
 
 @formula
-def with_peak(cost: Cost, alive: int) -> Cost:
-    """The same work holding `alive` activation values at once."""
-    return Cost(
-        tensor_flops=cost.tensor_flops,
-        cuda_flops=cost.cuda_flops,
-        activation_io=cost.activation_io,
-        weight_io=cost.weight_io,
-        expert_io=cost.expert_io,
-        kv_io=cost.kv_io,
-        activation_peak=alive,
-        activation_sum=cost.activation_sum,
-        weights=cost.weights,
-    )
-
-
-@formula
 def add(first: Cost, second: Cost) -> Cost:
     """Cost of two operators one after the other: counts add, the larger peak remains."""
     return Cost(

@@ -137,9 +137,9 @@ def changed_inputs(arch: Architecture, draft: int) -> dict[str, int]:
     return changed if own.routings else changed | {"expert_parallel": 1}
 
 
-def draft_point(arch: Architecture, point: Point) -> Point:
-    """A point as its draft sees it."""
-    return point._replace(**changed_inputs(arch, point.draft))
+def drafted(arch: Architecture, point: Point) -> tuple[Architecture, Point]:
+    """The draft of a point as a model, and the point as that sees it."""
+    return draft_of(arch, point.draft), point._replace(**changed_inputs(arch, point.draft))
 
 
 def step_of(point: Point) -> DecodeStep:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sweepengine.formulas.architecture import Architecture
-from sweepengine.formulas.drafts import draft_of, draft_point, drafting_of
+from sweepengine.formulas.drafts import draft_of, drafted, drafting_of
 from sweepengine.formulas.figures import NO_PHASE, Figures, device_counts, in_passes
 from sweepengine.formulas.points import Point, Tokens
 from sweepengine.formulas.reductions import more_positions
@@ -31,7 +31,7 @@ def draft_workload(arch: Architecture, point: Point, tokens: Tokens) -> Workload
     tokens : Tokens
         Of the point.
     """
-    own, seen = draft_of(arch, point.draft), draft_point(arch, point)
+    own, seen = drafted(arch, point)
     heads = (seen.attention_heads, seen.key_value_heads, seen.attention)
     layout, cache, step = layout_of(seen), seen.cache_format, drafting_of(point)
     steps = step_figures(own, *heads, seen.latent, seen.weight_format, cache, layout)
@@ -67,9 +67,9 @@ def point_columns(
     found = {column.name: column_value(column, arch, workload, *many) for column in outputs}
     if point.draft_tokens:
         own = draft_of(arch, point.draft)
-        drafted = draft_workload(arch, point, workload.figures.tokens)
+        ahead = draft_workload(arch, point, workload.figures.tokens)
         for column in outputs:
             if column.drafted:
-                of_draft = column_value(column, own, drafted, *many)
+                of_draft = column_value(column, own, ahead, *many)
                 found[column.name] = column.together(found[column.name], of_draft)
     return found

@@ -102,6 +102,8 @@ def parse_grids(data: dict[str, Any], source: str, folder: Path | None = None) -
     InputError
         When it is not valid.
     """
+    if misplaced := next((key for key in data if key in AXES), ""):
+        raise InputError(f"{source}: {misplaced}: an axis: expected it in the table [axes]")
     try:
         file = GridFile.model_validate(data)
     except ValidationError as error:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sweepengine.data.errors import InputError
 from sweepengine.formulas.architecture import Architecture, Span
 from sweepengine.formulas.attention_times import steps_us
-from sweepengine.formulas.drafts import draft_of, draft_point
+from sweepengine.formulas.drafts import drafted
 from sweepengine.formulas.drafts import step_of as step_at
 from sweepengine.formulas.layer_times import summed
 from sweepengine.formulas.layout import Layout, all_layers_of
@@ -161,11 +161,11 @@ def timed(
     refill = batch / prefilled * vision + batch / together * prefill_of(together)
     steps = point.decode_steps
     before = cached_before(arch.convention, tokens.context)
-    drafted, accepted = point.draft_tokens, step_at(point).accepted / A_TOKEN
-    step = step_of(arch, heads, layout, batch, speeds, rows, 1 + drafted)
-    decode = step.total(before + drafted, steps)
+    tokens_ahead, accepted = point.draft_tokens, step_at(point).accepted / A_TOKEN
+    step = step_of(arch, heads, layout, batch, speeds, rows, 1 + tokens_ahead)
+    decode = step.total(before + tokens_ahead, steps)
     if drafting is not None:
-        own, seen = draft_of(arch, point.draft), draft_point(arch, point)
+        own, seen = drafted(arch, point)
         own_heads, on = (seen.attention_heads, seen.key_value_heads), layout_of(seen)
 
         def draft_prefill(sequences: float) -> float:
@@ -175,7 +175,7 @@ def timed(
         prefill += draft_prefill(prefilled)
         refill += batch / together * draft_prefill(together)
         one = step_of(own, own_heads, on, batch, drafting)
-        decode += drafted * one.total(before + drafted, steps)
+        decode += tokens_ahead * one.total(before + tokens_ahead, steps)
     passes = Passes(vision, prefill, refill, decode / accepted)
     running = Batch(batch, tokens.prefill, steps, accepted)
     return seconds_of(passes, running, point.serving, engine)

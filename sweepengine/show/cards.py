@@ -112,10 +112,10 @@ def _rows(fitted: Fit, cards: Sequence[Card]) -> list[tuple[str, ...]]:
     rows += [("a: activations, graphs", *map(_activations, cards))]
     rows += [("a: runtime", *(_gb(_row(card)["runtime_bytes"]) for card in cards))]
     rows += [("KV cache size, tokens", *map(_pool, cards))]
-    rows += [(f"at once, of {longest:,}", *map(_at_once, cards))]
+    rows += [(f"requests of {longest:,} tokens", *map(_at_once, cards))]
     for tokens in cards[0].largest:
         most = (f"{card.largest[tokens]:,}" for card in cards)
-        rows.append((f"at most, of {tokens:,} tokens", *most))
+        rows.append((f"requests of {tokens:,} tokens", *most))
     if fitted.lengths.requests > 1:
         rows += [(title, *(_percentiles(card, name, unit) for card in cards))
                  for title, name, unit in PERCENTILES]  # fmt: skip

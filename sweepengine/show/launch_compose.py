@@ -30,12 +30,6 @@ def _with_draft(text: str, launch: Launch) -> str:
 def launch_compose(deployment: Deployment, launches: Sequence[Launch]) -> str:
     """Text of a Compose file for the servers of one plan, a service each, and one of the router.
 
-    Parameters
-    ----------
-    deployment : Deployment
-    launches : sequence of Launch
-        Of one plan.
-
     Raises
     ------
     InputError

@@ -27,12 +27,6 @@ GPU = "nvidia.com/gpu"
 def launch_manifest(deployment: Deployment, launches: Sequence[Launch]) -> str:
     """Text of a manifest for the servers of one plan.
 
-    Parameters
-    ----------
-    deployment : Deployment
-    launches : sequence of Launch
-        Of one plan.
-
     Raises
     ------
     InputError

@@ -54,12 +54,6 @@ def launch_script(deployment: Deployment, launches: Sequence[Launch]) -> str:
 
     Every node runs it with its number; `HOSTS` names the nodes.
 
-    Parameters
-    ----------
-    deployment : Deployment
-    launches : sequence of Launch
-        Of one plan.
-
     Raises
     ------
     InputError

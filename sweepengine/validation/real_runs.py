@@ -4,8 +4,6 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-import polars as pl
-
 from sweepengine.data.devices import load_device
 from sweepengine.data.error_classes import FACTORS, FAMILY, model_kind
 from sweepengine.data.errors import InputError
@@ -202,14 +200,3 @@ def real_rows() -> tuple[JudgedRun, ...]:
     public = read_public()
     rows = [_judged(run, served) for run, served in public.runs]
     return (*rows, *(_judged(run, None) for run in public.speculative))
-
-
-def errors_by_class(*names: str) -> list[dict[str, Any]]:
-    """Number of judging rows, and median and 90th percentile of errors, %, by fields `names`."""
-    frame = pl.DataFrame(real_rows(), infer_schema_length=None).filter("judging")
-    measures = []
-    for what in ("tpot", "ttft"):
-        error = 100 * (pl.col(f"{what}_predicted") / pl.col(f"{what}_measured") - 1).abs()
-        measures += [error.count().alias(f"{what}_rows"), error.median().alias(f"{what}_median"),
-                     error.quantile(0.9).alias(f"{what}_p90")]  # fmt: skip
-    return frame.group_by(*names).agg(measures).sort(*names).to_dicts()

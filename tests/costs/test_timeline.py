@@ -74,6 +74,15 @@ def test_bounds_are_those_that_engineers_know():
     assert "links" in {operator.bound for operator in links}
 
 
+def test_kernels_of_a_device_with_a_factor_are_bound_as_where_they_were_measured():
+    point = {"batch_size": 59, "prompt_tokens": 4000, "decode_steps": 500}
+    operators = found("llama-3.1-8b", point, "mi300x").operators
+    bounds = {(o.stage, o.operator): o.bound for o in operators if o.group.startswith("layers")}
+    assert bounds["prefill", "MLP"] == bounds["prefill", "attention"] == "compute"
+    assert bounds["decode", "MLP"] == bounds["decode", "attention"] == "memory"
+    assert bounds["decode", "norms"] == "fixed costs"
+
+
 @pytest.mark.parametrize(("model", "point"), CASES)
 def test_no_operator_is_far_above_the_peak(model, point):
     for operator in found(model, point).operators:

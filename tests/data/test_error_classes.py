@@ -146,6 +146,18 @@ def test_thirty_points_take_class_count_and_figures_of_the_table(point):
             assert (title in stated) == (row.get(name) == value)
 
 
+@pytest.mark.parametrize(("device", "generation"), [("mi300x", "cdna3"), ("mi350x", "cdna4")])
+def test_a_device_whose_kernels_nobody_timed_names_runs_of_its_own_generation(device, generation):
+    cost = se.cost("qwen3-8b", device=device, serving="continuous", batch_size=8)
+    row = recorded(basis=FAMILY, kind="latent", engine="sglang", generation=generation)
+    errors = f"other models: TPOT +-{row['tpot'][0]:.0f} % (90 % within {row['tpot'][1]:.0f} %)"
+    assert errors in cost["error_class"]
+    runs = f"{row['runs']} runs of {KINDS['latent']} on SGLang, {GENERATION_TITLES[generation]}"
+    assert runs in cost["error_class"]
+    assert cost["error_runs"] == 0
+    assert cost["tpot_low_seconds"] is None
+
+
 def test_a_frame_a_grid_and_a_dataset_say_what_a_point_says(grid_file, tmp_path):
     text = """
 name = "errors"

@@ -152,7 +152,7 @@ def test_times_of_operators_add_up_to_the_phases(model):
 @pytest.mark.parametrize("widths", [48, [48], [48, 32, 16]])
 def test_experts_have_two_widths(tmp_path, widths):
     text = {**TEXT, "moe_intermediate_size": widths}
-    with pytest.raises(InputError, match=r"moe_intermediate_size: = .*: expected the widths for"):
+    with pytest.raises(InputError, match=r"moe_intermediate_size = .*: expected the widths for"):
         load_model(write(tmp_path, {**SMALL, "text_config": text}))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweepengine.data.errors import InputError
+from sweepengine.data.errors import InputError, of_key
 from sweepengine.data.preprocessors import (
     PREFIX,
     family_row,
@@ -25,7 +25,7 @@ DEEPSEEK = {"model_type": "deepseek_vl_v2", "architectures": ["DeepseekOCRForCau
 
 
 def fail(key, problem):
-    return InputError(f"config.json: {key}: {problem}")
+    return of_key("config.json", key, problem)
 
 
 def read(config, preprocessor=None):
@@ -124,15 +124,15 @@ def test_tiles_of_the_releases_of_deepseek_ocr(architecture, tile, most, queries
 @pytest.mark.parametrize(
     ("config", "preprocessor", "message"),
     [
-        (QWEN, {"min_pixels": 0}, "min_pixels: = 0: expected an integer of 1 to 2,147,483,647"),
-        (QWEN, {"min_pixels": True}, "min_pixels: = True: expected an integer"),
-        (QWEN, {"max_pixels": "1e6"}, "max_pixels: = '1e6': expected an integer"),
-        (QWEN, {"min_pixels": 5, "max_pixels": 4}, "min_pixels: = 5: expected at most 4"),
-        (QWEN, {"patch_size": 16}, "patch_size: = 16 contradicts vision_config.patch_size = 14"),
+        (QWEN, {"min_pixels": 0}, "min_pixels = 0: expected an integer of 1 to 2,147,483,647"),
+        (QWEN, {"min_pixels": True}, "min_pixels = True: expected an integer"),
+        (QWEN, {"max_pixels": "1e6"}, "max_pixels = '1e6': expected an integer"),
+        (QWEN, {"min_pixels": 5, "max_pixels": 4}, "min_pixels = 5: expected at most 4"),
+        (QWEN, {"patch_size": 16}, "patch_size = 16 contradicts vision_config.patch_size = 14"),
         (QWEN, {"size": 448}, "size: is not supported"),
         (QWEN, {"size": {"height": 448}}, "size.height: is not supported"),
         (QWEN, {"crop": True}, "preprocessor_config.json crop: is not supported"),
-        (QWEN, {"do_resize": False}, "do_resize: = False: expected True"),
+        (QWEN, {"do_resize": False}, "do_resize = False: expected True"),
         (LLAVA, {"image_grid_pinpoints": [[336]]}, "= [[336]]: expected a list of [height"),
         (LLAVA, {"image_grid_pinpoints": [[336, "x"]]}, "= 'x': expected an integer"),
         ({**LLAVA, "image_grid_pinpoints": [[9, 336]]}, None, "[9, 336]: expected edges of at"),
@@ -142,7 +142,7 @@ def test_tiles_of_the_releases_of_deepseek_ocr(architecture, tile, most, queries
         ({**LLAVA, "vision_feature_select_strategy": "full"}, None, "expected 'default'"),
         ({**INTERNVL, "downsample_ratio": 0.3}, None, "= 0.3: expected 1.0 or 0.5 or 0.25"),
         (INTERNVL, {"max_patches": 10**6}, "expected an integer of 1 to 1,024"),
-        (INTERNVL, {"min_patches": 20}, "min_patches: = 20: expected at most 12"),
+        (INTERNVL, {"min_patches": 20}, "min_patches = 20: expected at most 12"),
         ({**QWEN, "vision_config": {"patch_size": [14, 16]}}, None, "= [14, 16]: expected"),
         ({"model_type": "gemma3", "vision_config": {"image_size": 7}}, None, "= 7: expected at"),
         ({"model_type": "gemma3"}, {"do_pan_and_scan": True}, "= True: expected False"),

@@ -312,3 +312,5 @@ def test_the_basis_says_how_much_slower_a_device_was_measured():
     slower = se.load_device("mi300x").slower["sglang"]
     assert f"kernels {slower:.2g} times as long, as its public runs under SGLang say" in text
     assert "points of error" not in text
+    assert "no kernel of it was measured" in text
+    assert "operators" not in text

@@ -111,7 +111,7 @@ def test_bad_value_is_one_line_with_its_key(kind, changed, key, tmp_path):
     path = write(tmp_path, saved(kind) | changed)
     with pytest.raises(InputError) as error:
         load_model(path)
-    assert str(error.value).startswith(f"{path}: {key}: ")
+    assert str(error.value).startswith((f"{path}: {key}: ", f"{path}: {key} = "))
     assert "\n" not in str(error.value)
 
 

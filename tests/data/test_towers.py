@@ -165,26 +165,26 @@ def test_unknown_keys_are_refused_by_name():
         ("Qwen2.5-VL-7B", "vision_config", "hidden_size", None,
          "vision_config.hidden_size: required key is missing: expected an integer of at least 1"),
         ("Qwen2.5-VL-7B", "vision_config", "fullatt_block_indexes", [7, 7],
-         "vision_config.fullatt_block_indexes: = [7, 7]: expected different numbers of blocks"),
+         "vision_config.fullatt_block_indexes = [7, 7]: expected different numbers of blocks"),
         ("Gemma-3-4B", "", "mm_tokens_per_image", 255,
-         "mm_tokens_per_image: = 255: expected a square number"),
+         "mm_tokens_per_image = 255: expected a square number"),
         ("Gemma-3-4B", "vision_config", "num_attention_heads", 7,
-         "vision_config.hidden_size: = 1152: expected a multiple of "
+         "vision_config.hidden_size = 1152: expected a multiple of "
          "vision_config.num_attention_heads = 7"),
         ("InternVL3-8B", "", "downsample_ratio", 0.4,
-         "downsample_ratio: = 0.4: expected 1.0 or 0.5 or 0.25"),
+         "downsample_ratio = 0.4: expected 1.0 or 0.5 or 0.25"),
         ("LLaVA-1.5-7B", "", "vision_feature_select_strategy", "best",
-         "vision_feature_select_strategy: = 'best': expected default or full"),
+         "vision_feature_select_strategy = 'best': expected default or full"),
         ("Llama-4-Scout", "vision_config", "intermediate_size", 5000,
-         "vision_config.intermediate_size: = 5000: expected merge*merge*d = 5632"),
+         "vision_config.intermediate_size = 5000: expected merge*merge*d = 5632"),
         ("Donut-base", "encoder", "hidden_size", 512,
-         "encoder.hidden_size: = 512: expected 1024, of the last stage"),
+         "encoder.hidden_size = 512: expected 1024, of the last stage"),
         ("Donut-base", "encoder", "image_size", 2560,
-         "encoder.image_size: = 2560: expected two multiples of 32"),
+         "encoder.image_size = 2560: expected two multiples of 32"),
         ("Donut-base", "encoder", "image_size", [2560, 1936],
-         "encoder.image_size: = [2560, 1936]: expected two multiples of 32"),
+         "encoder.image_size = [2560, 1936]: expected two multiples of 32"),
         ("Donut-base", "encoder", "depths", [2, 2],
-         "encoder.num_heads: = [4, 8, 16, 32]: expected a list of one entry a stage"),
+         "encoder.num_heads = [4, 8, 16, 32]: expected a list of one entry a stage"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused_with_file_and_key(name, part, key, value, message):
@@ -250,7 +250,7 @@ def test_other_spellings_of_a_number_are_the_same_number():
     assert "vision_config.num_hidden_layers" in set(read_kimi().assumed) - set(older.assumed)
     both = read_kimi(num_hidden_layers=5, vt_num_hidden_layers=5)
     assert both.section == read_kimi(num_hidden_layers=5).section
-    expected = r"vision_config\.vt_num_hidden_layers: = 5: expected 27, as of num_hidden_layers"
+    expected = r"vision_config\.vt_num_hidden_layers = 5: expected 27, as of num_hidden_layers"
     with pytest.raises(InputError, match=expected):
         read_kimi(vt_num_hidden_layers=5)
 

@@ -63,13 +63,13 @@ def test_deepseek_vl2_sees_the_whole_image_and_the_tiles_of_the_best_size(
 @pytest.mark.parametrize(
     ("part", "key", "value", "message"),
     [
-        ("projector_config", "projector_type", "linear", "projector_config.projector_type: = "),
-        ("projector_config", "n_embed", 2048, "n_embed: = 2048: expected the width of the decoder"),
-        ("projector_config", "input_dim", 1024, "input_dim: = 1024: expected d = 1152"),
-        ("vision_config", "global_pool", "token", "vision_config.global_pool: = "),
-        ("vision_config", "mlp_ratio", True, "vision_config.mlp_ratio: = True: expected a number"),
+        ("projector_config", "projector_type", "linear", "projector_config.projector_type = "),
+        ("projector_config", "n_embed", 2048, "n_embed = 2048: expected the width of the decoder"),
+        ("projector_config", "input_dim", 1024, "input_dim = 1024: expected d = 1152"),
+        ("vision_config", "global_pool", "token", "vision_config.global_pool = "),
+        ("vision_config", "mlp_ratio", True, "vision_config.mlp_ratio = True: expected a number"),
         ("vision_config", "mlp_ratio", 1e-9, "expected a ratio that gives a width of at least 1"),
-        ("", "tile_tag", "1D", "tile_tag: = '1D': expected '2D'"),
+        ("", "tile_tag", "1D", "tile_tag = '1D': expected '2D'"),
     ],
 )
 def test_other_towers_and_projectors_of_its_code_are_refused_by_name(part, key, value, message):

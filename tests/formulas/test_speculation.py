@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import sweepengine as se
 from sweepengine.formulas.architecture import FLASH, Span
 from sweepengine.formulas.cost import Cost, add, scaled
-from sweepengine.formulas.drafts import draft_of, draft_point
+from sweepengine.formulas.drafts import draft_of, drafted
 from sweepengine.formulas.layout import share_of
 from sweepengine.formulas.parameters import parameter_parts
 from sweepengine.formulas.passes import pass_of, steps_of
@@ -141,7 +141,7 @@ def test_columns_hold_model_and_draft(name, draft):
     both = se.cost(name, draft=draft, draft_tokens=2, accepted_tokens=1, **inputs)
     arch = se.load_model(name).architecture
     point = checked_point(se.load_model(name), inputs | {"draft": draft, "draft_tokens": 2})
-    own, seen = draft_of(arch, point.draft), draft_point(arch, point)
+    own, seen = drafted(arch, point)
     parts = pass_of(share_of(own, 0, 0), 90, 0, seen.attention, 0)
     filled = sum(part.layers * sum(c.tensor_flops for c in part.operators) for part in parts)
     assert both["prefill_tensor_flops"] == alone["prefill_tensor_flops"] + 3 * filled

@@ -88,7 +88,11 @@ BAD = {
         {"axes": {"crop": ["1x2"]}},
         "axes.crop: unknown key (did you mean crops?): expected some of mode",
     ),
-    "unknown key": ({"axes": {}, "axis": 1}, "axis: unknown key"),
+    "unknown key": (
+        {"axes": {}, "axis": 1},
+        "axis: unknown key (did you mean axes?): expected one of name, ",
+    ),
+    "axis outside": ({"axes": {}, "device": ["l4"]}, "device: an axis: expected it in the table"),
     "empty axis": ({"axes": {"crops": []}}, "axes.crops = []: expected at least one value"),
     "zero": ({"axes": {"batch_size": [0]}}, "axes.batch_size[0] = 0: expected an integer, 1..65"),
     "negative": ({"axes": {"text_tokens": [5, -1]}}, "axes.text_tokens[1] = -1: expected"),
