@@ -12,6 +12,7 @@ from sweepengine.data.sizes import (
     global_heads,
     indexed_layers,
     kv_heads_of,
+    latent_value_width,
     output_gate,
 )
 
@@ -332,7 +333,7 @@ class AttentionReader(MixerReader):
             "heads": heads,
             "key_value_heads": heads,
             "key_width": self.number("qk_nope_head_dim", 0) + rotary,
-            "value_width": self.number("v_head_dim"),
+            "value_width": latent_value_width(self),
             "rotary_width": rotary,
             "query_rank": 0 if rank is None else self.whole("q_lora_rank", rank),
             "latent": self.number("kv_lora_rank"),

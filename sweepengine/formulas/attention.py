@@ -92,7 +92,8 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
     `P = h*q + q*Nh*dk + h*(c+r) + U + O`, without a rank `h*Nh*dk` for the first two.
     Expanded, every earlier latent expands again: `2*(L-T)*U` more; absorbed, `U` is applied to
     queries and mixed latents, which costs what expanding T tokens costs. An output gate of
-    g values a head has `h*Nh*g` more, CUDA `T*Nh*(3g + dv)`. Moves `T*2h`.
+    g values a head has `h*Nh*g` more, CUDA `T*Nh*(3g + dv)`. Moves `T*2h`. Biases are of what the
+    hidden state is projected to, but not of queries beside a latent without a rank.
 
     Parameters
     ----------
@@ -112,6 +113,8 @@ def projections(attention: Attention, hidden: int, tokens: int, keys: int, absor
     again = (1 - absorbed) * (keys - tokens) * expanded
     projected = into.query.rows + into.key.rows + into.value.rows + into.latent.rows
     projected -= attention.unbiased_keys * into.key.rows
+    unranked = min(attention.latent, 1) * (1 - min(attention.query_rank, 1))
+    projected -= unranked * into.query.rows
     biases = attention.input_bias * projected + attention.output_bias * hidden
     biases += attention.gate_bias * gates + attention.gate_head_bias * attention.heads
     moved = 2 * tokens * hidden * min(attention.heads, 1)

@@ -25,15 +25,12 @@ from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
 from sweepengine.engine import progress
 from sweepengine.formulas.architecture import EAGER, Architecture
-from sweepengine.formulas.attention import cached_values
-from sweepengine.formulas.cached import token_quarters
 from sweepengine.formulas.checkpoint import Checkpoint
-from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import NO_IMAGE
 from sweepengine.grid.counted import point_columns
 from sweepengine.grid.plain import image_of_sizes
-from sweepengine.validation.cache_bytes import VALUE_BYTES, cache_bytes
+from sweepengine.validation.cache_bytes import cache_bytes, kept_by_torch
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor
@@ -48,6 +45,7 @@ PIXELS = (1024, 1024)
 STEPS = 3
 OF_IMAGES = "moe_mm_token_type_ids"
 """Input that marks the tokens that take experts for images."""
+OTHER_INPUTS = "embed_tokens_extend"  # of images and audio
 STATES = {
     "cross_attention_states": False,
     "encoder_hidden_states": True,
@@ -87,9 +85,16 @@ class Built(NamedTuple):
     def parameters(self) -> int:
         """Number of parameters; a tied head is not counted twice."""
         if self.head is None:
-            return parameters(self.body)
+            others = (m for name, m in self.body.named_modules() if name.endswith(OTHER_INPUTS))
+            return parameters(self.body) - sum(map(parameters, others))
         tied = getattr(self.config, "tie_word_embeddings", False)
         return parameters(self.body) + (0 if tied else parameters(self.head))
+
+    @property
+    def keeps_cache(self) -> bool:
+        """Whether its steps meet keys and values of earlier ones; those of GPT-1 do not."""
+        taken = {*signature(self.body.forward).parameters}
+        return bool(taken & {"past_key_values", "cache_params"})
 
     @property
     def states(self) -> str:
@@ -168,13 +173,13 @@ def text_part(path: Path) -> dict[str, Any]:
     return part
 
 
-def build(path: Path, model: Model) -> Built:
-    """Build decoder and head of a config.json with transformers.
+def decoder_config(path: Path) -> Any:
+    """The config of a decoder, as transformers reads it.
 
     Raises
     ------
-    InputError
-        When transformers cannot build or run the model; the message has the reason.
+    Exception
+        Whatever transformers raises where it cannot read it.
     """
     part = dict(text_part(path))
     kind = str(part.pop("model_type", ""))
@@ -187,13 +192,25 @@ def build(path: Path, model: Model) -> Built:
         part = {key: value for key, value in part.items() if value not in (0, None)}
     kind = STAND_INS.get(kind, kind)
     kind = kind if kind in CONFIG_MAPPING else f"{kind}_text"
+    config = CONFIG_MAPPING[kind](**part)
+    config._attn_implementation = "eager"
+    config._experts_implementation = "batched_mm"
+    return config
+
+
+def build(path: Path, model: Model) -> Built:
+    """Build decoder and head of a config.json with transformers.
+
+    Raises
+    ------
+    InputError
+        When transformers cannot build or run the model; the message has the reason.
+    """
     try:
-        config = CONFIG_MAPPING[kind](**part)
-        config._attn_implementation = "eager"
-        config._experts_implementation = "batched_mm"
+        config = decoder_config(path)
         with torch.device("meta"):
-            if kind in UNLISTED:
-                body = UNLISTED[kind](config).eval()
+            if config.model_type in UNLISTED:
+                body = UNLISTED[config.model_type](config).eval()
             elif type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
                 body = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
             else:
@@ -252,17 +269,19 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         return point_columns(arch, point, NO_IMAGE._replace(features=rows))
 
     progress.begin("figures counted by torch")
-    for batch, prompt in PROMPTS:
+    for batch, prompt in _prompts(arch):
         for seen_rows in dict.fromkeys((rows, 0)):  # the second one's cache goes on
             cache = built.cache()
             what = f"{batch} x {prompt:,}" + (f" with {seen_rows:,} features" if seen_rows else "")
             filled = columns(batch, prompt, 0, 0, seen_rows)
             seen = built.flops(batch, prompt, cache, seen_rows)
             figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
-            size = _kept_by_torch(arch, filled["prefill_kv_cache_bytes"], batch * prompt)
-            figures.append(
-                Figure(f"KV cache, {what}", "byte", cache_bytes(built.body, cache), size)
-            )
+            size = filled["prefill_kv_cache_bytes"]
+            size = kept_by_torch(arch, size, batch * prompt, built.config)
+            kept = Figure(f"KV cache, {what}", "byte", cache_bytes(built.body, cache), size)
+            figures += [kept] * built.keeps_cache
+        if not built.keeps_cache:
+            continue
         chunk = columns(batch, CHUNK, prompt, 0, rows)["prefill_tensor_flops"]
         seen = built.flops(batch, CHUNK, cache, rows)
         title = f"prefill, {batch} x {CHUNK} after {prompt:,} cached"
@@ -272,9 +291,15 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         title = f"{STEPS} decode steps after these"
         figures.append(Figure(title, "FLOP", seen, stepped["decode_tensor_flops"]))
         tokens = batch * (prompt + CHUNK + STEPS)
-        size = _kept_by_torch(arch, stepped["decode_kv_cache_bytes"], tokens)
+        size = kept_by_torch(arch, stepped["decode_kv_cache_bytes"], tokens, built.config)
         figures.append(Figure("KV cache after these", "byte", cache_bytes(built.body, cache), size))
     return figures + _with_images(built, arch)
+
+
+def _prompts(arch: Architecture) -> tuple[tuple[int, int], ...]:
+    """Sequences and tokens of the prefills: no more than the table of positions allows."""
+    most = arch.backbone.positions - CHUNK - STEPS
+    return tuple((batch, min(prompt, most) if most > 0 else prompt) for batch, prompt in PROMPTS)
 
 
 def _with_images(built: Built, arch: Architecture) -> list[Figure]:
@@ -318,18 +343,3 @@ def _as_run(arch: Architecture, kind: str) -> Architecture:
         groups.append(group._replace(feed_forward=ffn, attention=attention))
     arch = arch._replace(groups=tuple(groups), towers=None)
     return arch._replace(backbone=arch.backbone._replace(angle_products=0), checkpoint=Checkpoint())
-
-
-def _kept_by_torch(arch: Architecture, kept: int, tokens: int) -> int:
-    """Bytes of a KV cache at two bytes a value, an indexer's keys among them.
-
-    Serving engines keep those in fp8, which torch does not.
-    """
-    size = arch.convention.dtype_bytes
-    more = sum(
-        group.layers
-        * (cached_values(group.attention) * size * QUARTERS
-           - token_quarters(group.attention, size * QUARTERS))
-        for group in arch.groups
-    )  # fmt: skip
-    return (kept + tokens * more // QUARTERS) * VALUE_BYTES // size

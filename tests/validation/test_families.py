@@ -56,3 +56,20 @@ def test_every_recurrent_family_equals_torch_in_every_figure(kind, tmp_path, mon
     monkeypatch.setattr(module, "STEPS", 2)
     config = CONFIG_MAPPING[kind](**RECURRENT[kind]).to_dict()
     assert differences(write(tmp_path, json.loads(json.dumps(config, default=str)))) == []
+
+
+VARIANTS = {
+    "deepseek_v3": {"num_hidden_layers": 4, "q_lora_rank": None, "attention_bias": True},
+    "glm4_moe_lite": {"num_hidden_layers": 2, "q_lora_rank": None, "attention_bias": True},
+    "bailing_hybrid": {"num_hidden_layers": 3, "layer_group_size": 2, "attention_bias": True},
+    "openai-gpt": {"n_layer": 2},
+    "phi4_multimodal": {"num_hidden_layers": 2},
+}
+"""Types whose configs say what no public one does, or whose modules are unlike those of others."""
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_further_choices_of_a_family_equal_torch_in_every_figure(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STEPS", 2)
+    config = CONFIG_MAPPING[kind](**VARIANTS[kind]).to_dict()
+    assert differences(write(tmp_path, json.loads(json.dumps(config, default=str)))) == []
