@@ -96,6 +96,15 @@ def test_no_kernel_works_or_reads_faster_than_the_data_sheet():
                     assert above == {}, (path.stem, kind, kernel.name)
 
 
+def test_a_rate_that_no_row_depends_on_keeps_its_start():
+    """Tables of GB300 have all-reduces of up to four devices."""
+    declared = fields_of(FORMS["nccl"])["more"]
+    for framework in FRAMEWORKS:
+        (kernel,) = load_rates(shipped_rates()["gb300", framework]).fits["nccl"]["bf16"].kernels
+        assert kernel.rates["more"] == declared.start
+        assert kernel.rates["four"] != declared.start
+
+
 def test_rates_above_what_they_can_be_are_refused(tmp_path):
     text = shipped_rates()["h100-sxm", "vllm"].read_text()
     share = re.search(r"\bflops = ([0-9.]+)", text)
