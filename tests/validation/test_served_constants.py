@@ -51,7 +51,7 @@ def test_shipped_constants_and_factors_are_what_the_command_makes(silicon):
         fitted = fit_engine(rows, training)
         for name, value in fitted.constants.items():
             assert ENGINES[framework][name] == pytest.approx(value, rel=0.02), name
-        fitted = with_means(rows, fitted, FAMILY_FACTORS["mean_over_median"])
+        fitted = with_means(rows, fitted, FAMILY_FACTORS["means"])
         measured = {what: np.array([getattr(row, f"measured_{what}") for row in rows])
                     for what in ("tpot", "ttft")}  # fmt: skip
         ratios = {what: measured[what] / getattr(fitted, what) for what in measured}
