@@ -31,8 +31,8 @@ DEPTHS = ("depth", "num_hidden_layers", "num_global_layers")
 FEW = 2
 """Blocks of a tower, and layers of a decoder whose layers are alike."""
 SECTIONED = {
-    **dict.fromkeys(("glm46v", "glm4v", "glm4v_moe", "glm_ocr", "paddleocr_vl", "qwen2_5_vl",
-                     "qwen2_vl"), 3),
+    **dict.fromkeys(("glm46v", "glm4v", "glm4v_moe", "glm_ocr", "glmga", "paddleocr_vl",
+                     "qwen2_5_vl", "qwen2_vl"), 3),
     "hunyuan_vl": 4,
 }  # fmt: skip
 """Types whose rotary angles are in sections, and how many: the position, row, column, image."""
