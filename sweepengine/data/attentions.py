@@ -342,5 +342,5 @@ class AttentionReader(MixerReader):
             "output_gate": int(self.family.get("output_gate") == "head"),
             "index_heads": self.number("index_n_heads") if indexed else 0,
             "index_width": self.number("index_head_dim") if indexed else 0,
-            "index_keys": self.number("index_topk") if indexed else 0,
+            "index_keys": self.number("index_topk") if self.family.get("indexer") else 0,
         }
