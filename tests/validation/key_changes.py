@@ -52,6 +52,9 @@ def small(config):
     for key in ("sliding_window", "sliding_window_size"):
         if type(part_of(config).get(key)) is int:
             part_of(config)[key] = min(part_of(config)[key], WINDOW)
+    for stages in (config.get("vision_config"), config.get("encoder")):
+        if isinstance(stages, dict) and isinstance(stages.get("depths"), list):
+            stages["depths"] = [min(depth, FEW) for depth in stages["depths"]]
     tower = config.get("vision_config")
     for key in DEPTHS if isinstance(tower, dict) else ():
         if type(tower.get(key)) is int and tower[key] > FEW:
