@@ -4,8 +4,9 @@
 
 What torch measures does not depend on our formulas, so it is measured once and replayed to each
 mutant, which lives in a process forked from this one. There the tests run that call its formula,
-the quickest first; those that a fork alone makes fail are left out. A part takes every Nth mutant,
-from the Kth on. Exits 1 when a mutant survives.
+first those that noticed others of the same formula, then the quickest; those that a fork alone
+makes fail are left out. A part takes every Nth mutant, from the Kth on. Exits 1 when a mutant
+survives that `equal_mutants.toml` does not name.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import os
 import sys
 import textwrap
 import time
+import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import _lru_cache_wrapper
 from pathlib import Path
@@ -50,12 +53,17 @@ MEASURED: tuple[tuple[Any, str], ...] = (
 )
 
 
+EQUAL = tomllib.loads((FOLDER / "equal_mutants.toml").read_text(encoding="utf-8"))
+"""By formula: lines as changed that change no number, and why; they are not run."""
+
+
 class Mutant(NamedTuple):
     """One constant of one formula, changed."""
 
     formula: FunctionType
     line: int
     text: str
+    """The line as changed."""
     changed: FunctionType
 
 
@@ -65,11 +73,11 @@ def mutants() -> Iterator[Mutant]:
         source, first = inspect.getsourcelines(formula)
         text = textwrap.dedent("".join(source))
         places = [
-            (node.lineno, node.col_offset)
+            (node.lineno, node.col_offset, node.end_col_offset)
             for node in ast.walk(ast.parse(text))
             if isinstance(node, ast.Constant) and type(node.value) is int
         ]
-        for line, column in places:
+        for line, column, end in places:
             tree = ast.parse(text)
             for node in ast.walk(tree):
                 at = (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
@@ -78,8 +86,9 @@ def mutants() -> Iterator[Mutant]:
             tree.body[0].decorator_list = []
             made: dict[str, Any] = {}
             exec(compile(tree, "mutant", "exec"), formula.__globals__, made)
-            shown = text.splitlines()[line - 1].strip()
-            yield Mutant(formula, first + line - 1, shown, made[formula.__name__])
+            old = text.splitlines()[line - 1]
+            new = f"{old[:column]}{int(old[column:end]) + 1}{old[end:]}".strip()
+            yield Mutant(formula, first + line - 1, new, made[formula.__name__])
 
 
 class Experiment:
@@ -96,9 +105,11 @@ class Experiment:
         """Tests that run in a fork."""
         self.measured: list[list[Any]] = [[] for _ in MEASURED]
         """What torch found, by the function that measured it."""
-        self.lines = ["| formula | line | constant changed in | test that notices |",
+        self.lines = ["| formula | line | as changed | test that notices |",
                       "|---|---:|---|---|"]  # fmt: skip
         self.survivors = 0
+        self.noticing: dict[FunctionType, Counter[str]] = {}
+        """Formula to the tests that noticed its mutants, and how many each."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the name of a test that failed."""
@@ -113,12 +124,15 @@ class Experiment:
         self.items = [item for item in session.items if item.nodeid not in unfit]
         print(f"\n{len(self.items)} tests, {len(unfit)} left out that need threads", flush=True)
         for mutant in [*mutants()][self.chosen]:
-            noticed = self._noticed(mutant)
-            self.survivors += not noticed
-            first = noticed.split("::")[-1] or "**none**"
             module = mutant.formula.__module__.removeprefix("sweepengine.")
             shown = mutant.text.replace("|", "\\|")
             name = f"{module}.{mutant.formula.__name__}"
+            if (reason := EQUAL.get(name, {}).get(mutant.text)) is not None:
+                first = f"none: {reason}"
+            else:
+                noticed = self._noticed(mutant)
+                self.survivors += not noticed
+                first = noticed.split("::")[-1] or "**none**"
             self.lines.append(f"| {name} | {mutant.line} | `{shown}` | {first} |")
             print(self.lines[-1], flush=True)
         return True
@@ -157,7 +171,8 @@ class Experiment:
         code = mutant.formula.__code__
         calling = [item for item in self.items if code in self.calls[item.nodeid]]
         alone = [item for item in calling if not item.nodeid.startswith(REPLAYING)]
-        alone.sort(key=lambda item: self.seconds[item.nodeid])
+        noticing = self.noticing.setdefault(mutant.formula, Counter())
+        alone.sort(key=lambda item: (-noticing[item.nodeid], self.seconds[item.nodeid]))
         replaying = [item for item in self.items if item.nodeid.startswith(REPLAYING)]
         chosen = alone if len(alone) == len(calling) else [*alone, *replaying]
 
@@ -167,7 +182,9 @@ class Experiment:
             self._run(chosen)
             return self.failed[0] if self.failed else ""
 
-        return _in_a_fork(first_failure)
+        if first := _in_a_fork(first_failure):
+            noticing[first] += 1
+        return first
 
     def _run(self, items: Sequence[pytest.Item], all_of_them: bool = False) -> None:
         """Run tests up to the first that fails, or all."""

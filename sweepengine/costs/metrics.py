@@ -13,7 +13,7 @@ import polars as pl
 from sweepengine.data.devices import GIGA, TERA, Device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model
-from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits, row_of
+from sweepengine.formulas.formats import CACHE_FORMATS, FORMAT_NAMES, cache_bits
 from sweepengine.formulas.kv_pages import pages_of, sequence_bytes
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.grid.axes import AXES
@@ -103,10 +103,7 @@ def tensor_peak(device: Device, stage: str) -> pl.Expr:
     stated = _stated_or("device_tensor_tflops", TERA, bf16)
     if stage == "vision":
         return stated
-    ratios = {
-        name: device.peaks.get(row_of(name).get("peak", "bf16"), bf16) / bf16
-        for name in FORMAT_NAMES
-    }
+    ratios = {name: device.peak_of(name) / bf16 for name in FORMAT_NAMES}
     formats = pl.col("activation_format").cast(pl.String)
     return stated * formats.replace_strict(ratios, return_dtype=pl.Float64)
 

@@ -190,6 +190,10 @@ def _attention_text(attention: Attention) -> str:
             f"indexer of {attention.index_heads} heads, "
             f"{attention.index_width} wide, picks {attention.index_keys:,}",
         ),
+        (
+            attention.index_keys and not attention.index_heads,
+            f"{attention.index_keys:,} keys that an earlier layer picks",
+        ),
         (attention.crossed, "keys of features of images"),
         (attention.gates, f"{attention.gates} gates"),
         (attention.input_bias, "input bias"),

@@ -27,7 +27,7 @@ from sweepengine.data.speeds import (
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.attention_times import attended_share, steps_us
 from sweepengine.formulas.drafts import drafted, drafting_of, step_of
-from sweepengine.formulas.formats import FORMAT_NAMES, row_of
+from sweepengine.formulas.formats import FORMAT_NAMES
 from sweepengine.formulas.layout import Share, all_layers_of, devices
 from sweepengine.formulas.passes import ENDS, times_of
 from sweepengine.formulas.points import INPUTS, Point, Tokens, rows_of_images, tokens_of
@@ -291,8 +291,7 @@ def _bound(known: OperatorId, line: CostLine | None, device: Device, point: Poin
         return LINKS if known.operator == "collectives" else MEMORY
     peak = device.tensor_flops_per_s
     if known.operator in QUANTISED and known.phase != "vision":
-        taken = row_of(FORMAT_NAMES[point.activation_format]).get("peak", "bf16")
-        peak = device.peaks.get(taken, peak)
+        peak = device.peak_of(FORMAT_NAMES[point.activation_format])
     link = device.links.bytes_per_s if device.links else float("inf")
     bounds = {
         COMPUTE: line.tensor_flops / peak + line.cuda_flops / device.cuda_flops_per_s,

@@ -12,6 +12,7 @@ from sweepengine.data.sizes import (
     global_heads,
     indexed_layers,
     kv_heads_of,
+    latent_value_width,
     output_gate,
 )
 
@@ -332,7 +333,7 @@ class AttentionReader(MixerReader):
             "heads": heads,
             "key_value_heads": heads,
             "key_width": self.number("qk_nope_head_dim", 0) + rotary,
-            "value_width": self.number("v_head_dim"),
+            "value_width": latent_value_width(self),
             "rotary_width": rotary,
             "query_rank": 0 if rank is None else self.whole("q_lora_rank", rank),
             "latent": self.number("kv_lora_rank"),
@@ -341,5 +342,5 @@ class AttentionReader(MixerReader):
             "output_gate": int(self.family.get("output_gate") == "head"),
             "index_heads": self.number("index_n_heads") if indexed else 0,
             "index_width": self.number("index_head_dim") if indexed else 0,
-            "index_keys": self.number("index_topk") if indexed else 0,
+            "index_keys": self.number("index_topk") if self.family.get("indexer") else 0,
         }

@@ -8,6 +8,7 @@ from sweepengine.formulas.architecture import (
     MAMBA_2,
     Architecture,
 )
+from sweepengine.formulas.formats import role_names, row_of
 from sweepengine.formulas.sparse_times import chooses
 from sweepengine.formulas.speeds import ROOFLINE
 
@@ -70,15 +71,25 @@ def basis(
     """
     device, framework = target.device.name, target.framework
     known = error_class(arch, target, case._replace(continuous=served))
+    assumed = known.text + _multiplied_text(arch, target, case.weights)
     if target.times == ROOFLINE:
-        return f"{device}, data sheet: {known.text}"
+        return f"{device}, data sheet: {assumed}"
     version = next(iter(target.rates[0].fits["gemm"].values())).version
-    text = f"{device}, {framework} {version}: {_operators(arch, target)}; {known.text}"
+    text = f"{device}, {framework} {version}: {_operators(arch, target)}; {assumed}"
     if target.borrowed:
         text += f"; {_borrowed(target)}"
     if target.rates[0].framework != framework:
         text += f"; measured under {target.rates[0].framework}"
     return text
+
+
+def _multiplied_text(arch: Architecture, target: TimingTarget, weights: int) -> str:
+    """Formats whose GEMMs run in another one on a device; empty where there are none."""
+    taken = {row_of(name).get("activations", name) for name in role_names(arch, weights)}
+    slow = sorted(name for name in taken if target.device.multiplies_in(name) != name)
+    return "".join(
+        f"; GEMMs of {name} weights in bf16, as no peak for {name} is faster" for name in slow
+    )
 
 
 def _operators(arch: Architecture, target: TimingTarget) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from sweepengine.data.errors import InputError, nearest, of_key, shown
 from sweepengine.data.files import shipped_table
 
-PARTS = ("text_config", "language_config", "decoder")
+PARTS = ("text_config", "language_config", "llm_config", "decoder")
 """Keys of the text part in a config of several parts."""
 Config = dict[str, Any]
 

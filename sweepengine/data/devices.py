@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sweepengine.data.errors import InputError, from_validation
 from sweepengine.data.files import DEVICE_SCHEMA_VERSION, find, known, read_toml
 from sweepengine.data.texts import Name, Source, Text
+from sweepengine.formulas.formats import row_of
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 _Positive = Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False, strict=True)]
@@ -143,6 +144,22 @@ class Device(NamedTuple):
     """Key of data/measured/generations.toml; empty: that of the device whose rates it takes."""
     data: dict[str, Any] = {}
     """Content of its file, with whole paths of rates files; a dataset keeps it."""
+
+    def multiplies_in(self, operand: str) -> str:
+        """Format that GEMMs with activations in `operand` run in.
+
+        bf16 where the device has no peak of `operand`, or one below bf16's, as INT8's is on
+        Blackwell Ultra: serving engines turn the weights of such a GEMM into bf16 (weight-only
+        kernels).
+        """
+        kind = row_of(operand).get("peak", "bf16")
+        usual = kind == "bf16" or self.peaks.get(kind, 0.0) >= self.tensor_flops_per_s
+        return operand if usual else "bf16"
+
+    def peak_of(self, operand: str) -> float:
+        """FLOP/s of GEMMs with activations in format `operand`; bf16's without a peak of it."""
+        kind = row_of(self.multiplies_in(operand)).get("peak", "bf16")
+        return self.peaks.get(kind, self.tensor_flops_per_s)
 
     def slower_under(self, framework: str) -> float:
         """How many times as long kernels take as borrowed rates say.

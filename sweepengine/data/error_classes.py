@@ -61,14 +61,14 @@ BASES: Final = {
     DATA_SHEET: "",
 }
 """What predictions of a class knew of its runs: constants of the serving engine with factors of
-families; those with the family of each run, or with all runs of its generation, left out of the
-fit; or the data sheet alone."""
+families; those with the family or the generation of each left out of the fit; the data sheet."""
 COLLECTIONS: Final = {
     "wheel": "Serving rows of the extra silicon",
     "inferencex": "InferenceX, DeepSeek-R1",
     "real": "Runs that public pages report",
 }
 """Collections of measured runs."""
+IMAGE_WORK = "; CPU work on images is not in these times: 12 to 180 ms a megapixel in public runs"
 TIMES = ("tpot", "ttft")
 NOT_MEASURED = "no measured run like this"
 
@@ -215,20 +215,23 @@ def error_class(arch: Architecture, target: TimingTarget, case: Case) -> ErrorCl
     target : TimingTarget
     case : Case
     """
+    kind = model_kind(arch, case.images)
+    images = IMAGE_WORK if kind == "vision" else ""
     if not case.continuous:
-        return _unlike("none of a static batch")
+        return _unlike(f"none of a static batch{images}")
     roofline = target.times == ROOFLINE
     known = not case.disaggregated and was_measured(arch, case.weights, target)
     key = ClassKey(
         DATA_SHEET if roofline else FACTORS if known else FAMILY,
         mode_of(case.disaggregated, case.speculative),
-        model_kind(arch, case.images),
+        kind,
         target.framework,
         generation_of(target),
         "one" if case.single else "steady",
         "" if case.layout is None else layout_kind(case.layout),
     )
-    return closest(key, target.slower != 1.0)
+    found = closest(key, target.slower != 1.0)
+    return found._replace(text=found.text + images)
 
 
 @lru_cache(1 << 12)
@@ -286,9 +289,8 @@ def _of_unmeasured(key: ClassKey, unlike: bool) -> ErrorClass:
         return _unlike(none)
     near, recorded = found
     runs = f"{recorded.runs:,} runs of {_described(near)}{BASES[near.basis]}"
-    return _unlike(
-        f"{none}; other {'models' if unlike else 'devices'}: {_errors(recorded)}: {runs}"
-    )
+    others = "models" if unlike else "devices"
+    return _unlike(f"{none}; other {others}: {_errors(recorded)}: {runs}")
 
 
 def _of_generation(key: ClassKey) -> tuple[ClassKey, Recorded] | None:

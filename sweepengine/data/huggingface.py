@@ -321,9 +321,10 @@ class _Reader(AttentionReader):
             inner = key.split(".")[-1]  # of a table's key
             name = key if key in neutral else inner
             if name in neutral:
-                if value is not None and value not in neutral[name]:
-                    allowed = " or ".join(map(json.dumps, neutral[name])) or "none"
-                    raise self.fail(key, f"= {json.dumps(value)}: expected {allowed} or null")
+                allowed = [*neutral[name], *[None] * (neutral[name] != [True])]  # null is false
+                if value not in allowed:
+                    expected = " or ".join(map(json.dumps, allowed))
+                    raise self.fail(key, f"= {json.dumps(value)}: expected {expected}")
             elif key not in known and key not in PARTS and value is not None:
                 if inner in harmless or inner.endswith(endings):
                     continue

@@ -20,7 +20,7 @@ from sweepengine.formulas.formats import BY_NAME, row_of
 from sweepengine.formulas.operator_rates import A_BYTE, A_PROCESSOR, BANDWIDTH, LINK, PEAK, Rate
 from sweepengine.formulas.speeds import FRAMEWORKS
 
-RATES_SCHEMA_VERSION = 2
+RATES_SCHEMA_VERSION = 3
 FORMS: dict[str, type] = {
     "gemm": operator_rates.GemmRates,
     "decode": operator_rates.DecodeRates,
@@ -76,13 +76,19 @@ class RatesFile(BaseModel):
         for kind, by_format in fits.items():
             if kind not in FORMS:
                 raise ValueError(f"{kind}: expected one of {', '.join(FORMS)}")
+            fields = fields_of(FORMS[kind])
             for name, fit in by_format.items():
-                expected = {*fields_of(FORMS[kind])} - {"weight_bytes"}
+                expected = {*fields} - {"weight_bytes"}
                 for rates in (rates for kernel in fit.kernels for rates in kernel.all_rates):
                     wrong = sorted(expected ^ set(rates))
                     if wrong:
                         named = f"{kind}.{name}.rates.{wrong[0]}"
                         raise ValueError(f"{named}: expected {sorted(expected)}")
+                    for rate in (rate for rate in rates if rates[rate] > fields[rate].most):
+                        raise ValueError(
+                            f"{kind}.{name}.rates.{rate}: {rates[rate]:g}: "
+                            f"expected at most {fields[rate].most:g}"
+                        )
         return fits
 
 
@@ -205,10 +211,9 @@ def scales_of(device: Device, operand: str) -> Scales:
 
     A device without a number of multiprocessors has no rates; its number is taken as 1.
     """
-    peak = device.peaks.get(row_of(operand).get("peak", "bf16"), device.tensor_flops_per_s)
     link = NO_LINKS if device.links is None else device.links.bytes_per_s * A_MICROSECOND
     return Scales(
-        peak * A_MICROSECOND,
+        device.peak_of(operand) * A_MICROSECOND,
         device.bytes_per_s * A_MICROSECOND,
         link,
         float(device.multiprocessors or 1),

@@ -219,6 +219,16 @@ def indexed_layers(reader: ConfigValues, layers: int) -> list[bool]:
     return [max(layer - skipped + 1, 0) % every == 0 for layer in range(layers)]
 
 
+def latent_value_width(reader: ConfigValues) -> int:
+    """Width of a head's values where keys and values have a latent."""
+    key = "v_head_dim"
+    if reader.value(key) is None and reader.family.get("values_of_hidden"):
+        width = reader.size("hidden") // reader.size("heads")
+        reader.assumed[key] = width
+        return reader.whole(key, width)
+    return reader.number(key)
+
+
 def global_heads(
     reader: ConfigValues, shared: bool, width: int, key_value_heads: int
 ) -> tuple[int, int]:

@@ -32,6 +32,8 @@ STEADY, BURSTS = "steady", "bursts"
 """Kinds of load: far more requests than run at once, or few, which arrive in waves."""
 BF16 = FORMAT_NAMES[0]
 FP8 = "fp8"
+EXPERTS = "mixture"
+"""Kind of operator in rates files: routed experts."""
 EXCHANGED = 0.7
 """Share of the links that an exchange reaches in steps, and on devices without measured ones."""
 _ATTENTION_KINDS = ("decode", "decode_wide", "decode_window", "prefill", "prefill_wide",
@@ -183,11 +185,13 @@ def with_figures(device: Device, point: Point) -> Device:
     )
 
 
-def _candidates(weights: str, operand: str) -> tuple[str, ...]:
-    """Format names of rates for GEMMs of these weights and activations, best first."""
-    usual = row_of(weights).get("activations", weights)
-    if operand == usual:
-        return tuple(row_of(weights)["rates"])
+def _candidates(kind: str, weights: str, operand: str) -> tuple[str, ...]:
+    """Format names of rates for a kind of GEMMs of these weights and activations, best first."""
+    row = row_of(weights)
+    if operand == row.get("activations", weights):
+        return tuple(row.get("expert_rates", row["rates"]) if kind == EXPERTS else row["rates"])
+    if operand == BF16 and "weight_only_rates" in row:
+        return tuple(row["weight_only_rates"])
     return (f"{weights}-{operand}", *row_of(operand)["rates"])
 
 
@@ -269,8 +273,8 @@ def _resolved(asked: _Asked) -> Speeds:
     kernels = ModelKernels(target.rates, target.framework, target.device, shapes)
 
     def quantised(kind: str, name: str) -> tuple[Any, Any]:
-        taken = activations if name != BF16 else BF16
-        return kernels.speeds(kind, _candidates(name, taken), taken, name)
+        taken = device.multiplies_in(activations) if name != BF16 else BF16
+        return kernels.speeds(kind, _candidates(kind, name, taken), taken, name)
 
     def unquantised(kind: str, names: tuple[str, ...] = (BF16,)) -> Any:
         return kernels.speeds(kind, names, BF16, BF16)[0]
@@ -284,7 +288,7 @@ def _resolved(asked: _Asked) -> Speeds:
         exchange = assumed
     cache_names = ("bf16",) if CACHE_FORMATS[cache] in ("bf16", "fp16") else ("fp8", "bf16")
     chosen = kernels.taken("sparse-prefill", cache_names)[0] or BF16
-    few, many = quantised("mixture", experts)
+    few, many = quantised(EXPERTS, experts)
     return Speeds(
         attention=quantised("gemm", attention)[0],
         mlp=quantised("gemm", mlp)[0],

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sweepengine.data.configs import ConfigValues, families
+from sweepengine.data.configs import Config, ConfigValues, families
 
 KEY = "tie_word_embeddings"
 
@@ -19,17 +19,19 @@ def tied_head(reader: ConfigValues) -> tuple[bool, tuple[str, ...]]:
         When a value is neither true, false nor null, or the head has other rows than the table.
     """
     types = families()["outer_tied"]
+    names = reader.family.get("tied", [KEY])
+    outer, inner_key = (_stated(part, names) for part in (reader.outer, reader.part))
     kind = reader.outer.get("model_type")
     default = {True: kind in types["tied"], False: kind in types["untied"]}
     by_part = (
         reader.family.get("tied_by_part") or kind in types["by_part"] or "decoder" in reader.outer
     )
-    stated = KEY in reader.outer and not by_part
+    stated = outer in reader.outer and not by_part
     if stated or (any(default.values()) and not by_part):
-        reader.read.add(KEY)
-        tied = _checked(reader, reader.outer[KEY]) if stated else default[True]
-        own = reader.nested and KEY in reader.part
-        inner = _checked(reader, reader.part[KEY]) if own else None
+        reader.read.update(names)
+        tied = _checked(reader, outer, reader.outer[outer]) if stated else default[True]
+        own = reader.nested and inner_key in reader.part
+        inner = _checked(reader, inner_key, reader.part[inner_key]) if own else None
         if kind in types["either"]:
             tied = tied or bool(inner)
         if not stated and inner is None:
@@ -44,7 +46,13 @@ def tied_head(reader: ConfigValues) -> tuple[bool, tuple[str, ...]]:
             note = f"{KEY}: {says}, as stated; transformers ties it, as its text part's default is"
             return tied, (note,)
         return tied, ()
-    return _checked(reader, reader.value(KEY)), ()
+    reader.read.update(names)
+    return _checked(reader, inner_key, reader.value(inner_key)), ()
+
+
+def _stated(part: Config, names: list[str]) -> str:
+    """The first of the names that a part has; the usual one where it has none."""
+    return next((name for name in names if name in part), KEY)
 
 
 def _check_rows(reader: ConfigValues, default: int) -> None:
@@ -55,7 +63,7 @@ def _check_rows(reader: ConfigValues, default: int) -> None:
         raise reader.fail("vocab_size", problem)
 
 
-def _checked(reader: ConfigValues, value: Any) -> bool:
+def _checked(reader: ConfigValues, key: str, value: Any) -> bool:
     if value is not None and not isinstance(value, bool):
-        raise reader.fail(KEY, f"= {value!r}: expected true or false")
+        raise reader.fail(key, f"= {value!r}: expected true or false")
     return bool(value)

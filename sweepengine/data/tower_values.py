@@ -243,6 +243,14 @@ def _times_width(values: TowerValues, path: str) -> int:
     return width
 
 
+def _or_decoder_width(values: TowerValues, path: str) -> int:
+    """Value of a key; the width of the decoder where the config lacks it."""
+    if values.value(path) is None:
+        values.assumed[path] = values.number("h")
+        return values.number("h")
+    return values.whole(path)
+
+
 def _root(values: TowerValues, path: str) -> int:
     """Edge of a square of so many rows."""
     value = values.whole(path)
@@ -294,6 +302,7 @@ FUNCTIONS: dict[str, Callable[[TowerValues, str], int]] = {
     "last": _product_of(slice(-1, None)),
     "halvings": _halvings,
     "inverse": _inverse,
+    "or_decoder_width": _or_decoder_width,
     "root": _root,
     "times_width": _times_width,
     "taken": _taken,

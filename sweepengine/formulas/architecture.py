@@ -48,7 +48,8 @@ class Attention(NamedTuple):
     """Of the indexer that chooses which keys are attended to; 0: none."""
     index_width: NoChannels
     index_keys: Annotated[int, Quantity("keys", 0, 0)]
-    """Keys it chooses. Counts meet all keys all the same, as transformers masks the others."""
+    """Keys it chooses, or without one those that an earlier layer chose. Counts meet all keys all
+    the same, as transformers masks the others."""
     keys_as_values: No
     """Values are what keys are projected to: they have no projection of their own."""
     value_norm: No

@@ -17,12 +17,13 @@ from sweepengine.formulas.gemms import (
     latent_up,
     out_of_attention,
 )
+from sweepengine.formulas.operator_rates import PrefillRates
 from sweepengine.formulas.seconds import (
     NO_LINE,
     Line,
     at_keys,
-    cross_attention,
     decode_line,
+    filled_width,
     gemm,
     latent_decode_line,
     latent_prefill,
@@ -90,8 +91,9 @@ def time_window(attention: Attention) -> int:
     """Keys that kernels attend to at most: of a window, or those that an indexer chose; 0: all.
 
     Counts meet all keys of a sparse attention, as transformers masks the others; kernels do not.
+    A layer without an indexer takes the choice of an earlier one.
     """
-    if attention.index_heads > 0 and attention.stride == 0:
+    if attention.index_keys > 0 and attention.stride == 0:
         return attention.index_keys
     return attention.window
 
@@ -261,6 +263,32 @@ def grouped_line(attention: Attention, sequences: float, speeds: Speeds, tokens:
         rates,
         tokens,
     )
+
+
+@formula
+def cross_attention(
+    sequences: float,
+    heads: float,
+    key_heads: float,
+    width: float,
+    tokens: float,
+    features: float,
+    value_bytes: float,
+    rates: PrefillRates,
+) -> float:
+    """Attention of s new tokens to S features of images, us.
+
+    That of a prefill whose keys are cached, `prefill_attention` without its causal part:
+    `t0 + cs*S + ct*b*n*h/128 + max(C, M) + o*min(C, M)`, `C = 4*b*n*s*S*h'/flops` and
+    `M = b*h*(4*n*s + 2*kb*g*S)/bytes`. An extension of ours: no table has measured it.
+    """
+    channels = filled_width(width, rates)
+    work = 4.0 * sequences * heads * tokens * features * channels / rates.flops
+    values = 4.0 * heads * tokens + 2.0 * value_bytes * key_heads * features
+    moved = sequences * width * values / rates.bytes
+    before = rates.launch + rates.latency * features
+    before += rates.block * sequences * heads * width / 128.0
+    return before + max(work, moved) + rates.overlap * min(work, moved)
 
 
 @formula

@@ -24,13 +24,15 @@ class Rate(NamedTuple):
 
 
 _Launch = Annotated[float, Rate("us", 5.0, least=0.2, most=500)]
-_Flops = Annotated[float, Rate("FLOP/us", 0.7, PEAK, 0.01, 1.3)]
-_Bytes = Annotated[float, Rate("byte/us", 0.85, BANDWIDTH, 0.05, 1.3)]
+_Flops = Annotated[float, Rate("FLOP/us", 0.7, PEAK, 0.01, 1)]
+_Bytes = Annotated[float, Rate("byte/us", 0.85, BANDWIDTH, 0.05, 1)]
 _Share = Annotated[float, Rate("", 0.3, most=1)]
 _WarmShare = Annotated[float, Rate("", 0.3, most=0.99)]
 _WarmBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1e9)]
 _Resident = Annotated[float, Rate("", 0.5, most=0.99)]
-_ResidentBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1e9)]
+_ResidentBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1.3e8)]
+_HandedBytes = Annotated[float, Rate("byte", 5e7, least=1e6, most=1e9)]
+"""Of all kernels of an operator together, each of which may fill the cache."""
 _Moves = Annotated[float, Rate("us a byte", 0.3, A_BYTE, most=20)]
 _WeightBytes = Annotated[float, Rate("byte a weight", 0)]
 
@@ -71,7 +73,7 @@ class DecodeRates(NamedTuple):
     """The same where each head has keys of its own."""
     block: Annotated[float, Rate("us a head of keys", 1.5, A_PROCESSOR, most=20)]
     query: Annotated[float, Rate("us a query head", 0.05, A_PROCESSOR, most=5)]
-    flops: Annotated[float, Rate("FLOP/us", 0.3, PEAK, 0.005, 1.3)]
+    flops: Annotated[float, Rate("FLOP/us", 0.3, PEAK, 0.005, 1)]
     bytes: _Bytes
     warm: _WarmShare
     warm_bytes: _WarmBytes
@@ -86,7 +88,10 @@ class PrefillRates(NamedTuple):
     pad: Annotated[float, Rate("tokens", 200.0, most=5e3)]
     width_pad: Annotated[float, Rate("channels", 60.0, most=3e3)]
     flops: _Flops
-    bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.05, 20)]
+    bytes: _Bytes
+    overlap: _Share
+    resident: _Resident
+    resident_bytes: _ResidentBytes
 
 
 class EncoderRates(NamedTuple):
@@ -97,10 +102,13 @@ class EncoderRates(NamedTuple):
     block: Annotated[float, Rate("us a head", 1.0, A_PROCESSOR, most=30)]
     pad: Annotated[float, Rate("tokens", 100.0, most=5e3)]
     flops: _Flops
-    bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.05, 20)]
-    wide: Annotated[float, Rate("", 1.3, least=0.3, most=20)]
+    bytes: _Bytes
+    overlap: _Share
+    resident: _Resident
+    resident_bytes: _ResidentBytes
+    wide: Annotated[float, Rate("", 1.3, least=1.125, most=20)]
     """Work of heads of 72 channels, those of 64 being 1."""
-    wider: Annotated[float, Rate("", 1.4, least=0.3, most=20)]
+    wider: Annotated[float, Rate("", 1.4, least=1.25, most=20)]
     """Of 80."""
 
 
@@ -146,7 +154,8 @@ class LatentPrefillRates(NamedTuple):
     latency: Annotated[float, Rate("us a token", 0.005, most=0.2)]
     pad: Annotated[float, Rate("tokens", 200.0, most=5e3)]
     flops: _Flops
-    bytes: Annotated[float, Rate("byte/us", 0.7, BANDWIDTH, 0.02, 20)]
+    bytes: _Bytes
+    overlap: _Share
 
 
 class ConvolutionRates(NamedTuple):
@@ -160,7 +169,7 @@ class ConvolutionRates(NamedTuple):
     bytes: _Bytes
     resident: _Resident
     """Share of the traffic that the L2 cache holds of what the kernel before wrote."""
-    resident_bytes: _ResidentBytes
+    resident_bytes: _HandedBytes
 
 
 class ChunkRates(NamedTuple):
@@ -169,13 +178,13 @@ class ChunkRates(NamedTuple):
     launch: _Launch
     """Of all its kernels."""
     latency: Annotated[float, Rate("us a token", 0.03, most=5)]
-    flops: Annotated[float, Rate("FLOP/us", 0.1, PEAK, 0.001, 20)]
+    flops: Annotated[float, Rate("FLOP/us", 0.1, PEAK, 0.001, 1)]
     activations: Annotated[float, Rate("", 4.0, most=50)]
     """Times that keys, queries, values and outputs are moved, between kernels too."""
     bytes: _Bytes
     overlap: _Share
     resident: _Resident
-    resident_bytes: _ResidentBytes
+    resident_bytes: _HandedBytes
 
 
 class StateRates(NamedTuple):
@@ -212,7 +221,7 @@ class TopKRates(NamedTuple):
     launch: _Launch
     latency: Annotated[float, Rate("us a key", 0.0003, most=0.02)]
     row: Annotated[float, Rate("us a token", 3.0, A_PROCESSOR, most=50)]
-    bytes: Annotated[float, Rate("byte/us", 0.3, BANDWIDTH, 0.01, 1.3)]
+    bytes: Annotated[float, Rate("byte/us", 0.3, BANDWIDTH, 0.01, 1)]
     overlap: _Share
 
 
@@ -232,10 +241,10 @@ class AllReduceRates(NamedTuple):
 
     launch: Annotated[float, Rate("us", 5.0, least=0.2, most=500)]
     device: Annotated[float, Rate("us a device", 0.5, most=50)]
-    two: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 3)]
+    two: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 2)]
     """Reached by 2 devices."""
-    four: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 3)]
-    more: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 3)]
+    four: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 2)]
+    more: Annotated[float, Rate("byte/us", 0.6, LINK, 0.01, 2)]
     ramp: Annotated[float, Rate("us a byte", 1.0, "1/link", most=100)]
     ramp_bytes: Annotated[float, Rate("byte", 1e6, least=1e3, most=1e9)]
 
@@ -245,4 +254,4 @@ class ExchangeRates(NamedTuple):
 
     launch: Annotated[float, Rate("us", 50.0, least=0.2, most=2000)]
     """Of dispatch and combine together."""
-    link: Annotated[float, Rate("byte/us", 0.5, LINK, 0.01, 3)]
+    link: Annotated[float, Rate("byte/us", 0.5, LINK, 0.01, 1)]

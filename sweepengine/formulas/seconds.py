@@ -169,6 +169,12 @@ def up_to(line: Line, keys: int) -> float:
 
 
 @formula
+def filled_width(width: float, rates: PrefillRates) -> float:
+    """Channels that a head of h channels costs, `max(h, 128*(h+hx)/(128+hx))`."""
+    return max(width, 128.0 * (width + rates.width_pad) / (128.0 + rates.width_pad))
+
+
+@formula
 def prefill_attention(
     sequences: float,
     heads: float,
@@ -182,10 +188,10 @@ def prefill_attention(
 ) -> float:
     """Causal attention of s new tokens behind c cached ones, us.
 
-    `t0 + cs*s + ct*b*n*h/128 + 4*b*n*pairs*128*(h+hx)/(128+hx)/flops + M/bytes`: pairs
-    `s*c + s*(s+pad)/2`, within a window W its band; traffic
-    `M = b*h*(4*n*s + (8+2*kb)*g*s + 2*kb*g*c)`, within a window min(c, W) for c. Cached tokens are
-    our extension of the form.
+    `t0 + cs*s + ct*b*n*h/128 + max(C, M) + o*min(C, M)`: work `C = 4*b*n*pairs*h'/flops`, channels
+    `h' = max(h, 128*(h+hx)/(128+hx))`, pairs `s*c + s*(s+pad)/2`, within a window W its band;
+    traffic `M = b*h*(4*n*s + (8+2*kb)*g*s + 2*kb*g*c)/bytes`, within a window min(c, W) for c.
+    Cached tokens are our extension of the form.
     """
     if heads <= 0.0 or tokens <= 0.0:
         return 0.0
@@ -195,38 +201,14 @@ def prefill_attention(
     pairs = uncut * cached + uncut * (uncut + rates.pad) / 2.0
     pairs += (tokens - uncut) * (window + rates.pad / 2.0)
     seen = cached if window <= 0.0 else min(cached, window)
-    channels = 128.0 * (width + rates.width_pad) / (128.0 + rates.width_pad)
-    work = 4.0 * sequences * heads * pairs * channels / rates.flops
+    work = 4.0 * sequences * heads * pairs * filled_width(width, rates) / rates.flops
     values = (4.0 * heads + (8.0 + 2.0 * value_bytes) * key_heads) * tokens
     values += 2.0 * value_bytes * key_heads * seen
-    moved = sequences * width * values / rates.bytes
-    blocks = rates.block * sequences * heads * width / 128.0
-    return rates.launch + rates.latency * tokens + blocks + work + moved
-
-
-@formula
-def cross_attention(
-    sequences: float,
-    heads: float,
-    key_heads: float,
-    width: float,
-    tokens: float,
-    features: float,
-    value_bytes: float,
-    rates: PrefillRates,
-) -> float:
-    """Attention of s new tokens to S features of images, us.
-
-    That of a prefill whose keys are cached, `prefill_attention` without its causal part:
-    `t0 + cs*S + ct*b*n*h/128 + 4*b*n*s*S*128*(h+hx)/(128+hx)/flops + b*h*(4*n*s + 2*kb*g*S)/bytes`.
-    An extension of ours: no table has measured it.
-    """
-    channels = 128.0 * (width + rates.width_pad) / (128.0 + rates.width_pad)
-    work = 4.0 * sequences * heads * tokens * features * channels / rates.flops
-    values = 4.0 * heads * tokens + 2.0 * value_bytes * key_heads * features
-    moved = sequences * width * values / rates.bytes
-    blocks = rates.block * sequences * heads * width / 128.0
-    return rates.launch + rates.latency * features + blocks + work + moved
+    moved = sequences * width * values
+    moved *= warmth(rates.resident, rates.resident_bytes, moved) / rates.bytes
+    before = rates.launch + rates.latency * tokens
+    before += rates.block * sequences * heads * width / 128.0
+    return before + max(work, moved) + rates.overlap * min(work, moved)
 
 
 @formula
@@ -241,13 +223,15 @@ def latent_prefill(
 ) -> float:
     """Causal attention of expanded latents, us.
 
-    `t0 + cs*s + 2*b*n*(dk+dv)*pairs/flops + 4*b*n*s*(dk+dv)/bytes`, pairs `s*c + s*(s+pad)/2`.
+    `t0 + cs*s + max(C, M) + o*min(C, M)`: work `C = 2*b*n*(dk+dv)*pairs/flops`, pairs
+    `s*c + s*(s+pad)/2`; traffic `M = 4*b*n*s*(dk+dv)/bytes`.
     """
     both = key_width + value_width
     pairs = tokens * cached + tokens * (tokens + rates.pad) / 2.0
     work = 2.0 * sequences * heads * both * pairs / rates.flops
     moved = 4.0 * sequences * heads * both * tokens / rates.bytes
-    return rates.launch + rates.latency * tokens + work + moved
+    before = rates.launch + rates.latency * tokens
+    return before + max(work, moved) + rates.overlap * min(work, moved)
 
 
 @formula
@@ -256,8 +240,9 @@ def encoder_attention(
 ) -> float:
     """Attention that is not causal, us.
 
-    `t0 + cs*s + ct*b*n*h/128 + r(h)*256*b*n*s*(s+pad)/flops + 8*b*n*s*h/bytes`; r is 1 up to 64
-    channels, fitted at 72 and 80, and grows with the width beyond.
+    `t0 + cs*s + ct*b*n*h/128 + max(C, M) + o*min(C, M)`: work `C = r(h)*256*b*n*s*(s+pad)/flops`,
+    traffic `M = 8*b*n*s*h/bytes`; r is 1 up to 64 channels, fitted at 72 and 80, and grows with
+    the width beyond.
     """
     if sequences * heads * tokens <= 0.0:
         return 0.0
@@ -267,9 +252,11 @@ def encoder_attention(
     elif width > 64.0:
         wide = rates.wide
     work = 256.0 * wide * sequences * heads * tokens * (tokens + rates.pad) / rates.flops
-    moved = 8.0 * sequences * heads * tokens * width / rates.bytes
-    blocks = rates.block * sequences * heads * width / 128.0
-    return rates.launch + rates.latency * tokens + blocks + work + moved
+    moved = 8.0 * sequences * heads * tokens * width
+    moved *= warmth(rates.resident, rates.resident_bytes, moved) / rates.bytes
+    before = rates.launch + rates.latency * tokens
+    before += rates.block * sequences * heads * width / 128.0
+    return before + max(work, moved) + rates.overlap * min(work, moved)
 
 
 @formula

@@ -27,7 +27,7 @@ def chooses(attention: Attention) -> int:
 
 @formula
 def is_sparse(attention: Attention, tokens: int, cached: int, dense: int) -> int:
-    """1 where a prefill attends to chosen keys alone.
+    """1 where a prefill attends to chosen keys alone, its own indexer's or an earlier layer's.
 
     Parameters
     ----------
@@ -38,8 +38,9 @@ def is_sparse(attention: Attention, tokens: int, cached: int, dense: int) -> int
     dense : int
         1: a serving engine chooses none where a prefill meets no more keys than are chosen.
     """
-    chosen = attention.index_keys * dense
-    return chooses(attention) if cached + tokens > chosen else 0
+    if attention.latent == 0 or attention.index_keys == 0 or attention.stride > 0:
+        return 0
+    return 1 if cached + tokens > attention.index_keys * dense else 0
 
 
 @formula

@@ -11,9 +11,12 @@ from sweepengine.formulas.crops import CropRule, crop_views, crops_of_image
 from sweepengine.formulas.tile_grids import Grid, nearest_grid, tile_grids
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.formulas.views import NO_VIEWS, ImageRule, ImageViews, View
+from sweepengine.formulas.whole_images import bounded_view
 
 LARGEST_EDGE = 4096
 """Pixels, `MAX_IMAGE_SIZE` of `image_processing_idefics3.py`."""
+LARGE = 2
+"""Pixels over the most of one view, `max_pixels_tolerance`, above which LFM2-VL cuts tiles."""
 OVERSIZE = 1.1
 """Edge over the allowed one, above which LLaVA-OneVision shrinks its features."""
 
@@ -212,6 +215,24 @@ def _split_longest(rule: ImageRule, height: int, width: int) -> ImageViews:
     return _with_tags(rule, _longest_grid(rule, height, width))
 
 
+def _tiles_of_large(rule: ImageRule, height: int, width: int) -> ImageViews:
+    """The whole image; one of more than twice `most` features becomes tiles too (LFM2-VL).
+
+    `longest`: most tiles. A token stands before each tile and before the whole image behind them.
+    Sources: `image_processing_lfm2_vl.py`, `processing_lfm2_vl.py`.
+    """
+    whole, block = bounded_view(rule, height, width), rule.patch * rule.merge
+    high, wide = (max(rule.patch, round(edge / block) * block) for edge in (height, width))
+    if high * wide <= LARGE * rule.most * block**2:
+        return whole
+    columns, rows = nearest_grid(tile_grids(2, rule.longest), rule.tile, height, width)
+    edge = rule.tile // rule.patch
+    tiles = View(columns * rows, edge, edge)
+    features = whole.features + tiles.count * ceil_div(edge, rule.merge) ** 2
+    tokens = features + tiles.count + 1 + rule.ends
+    return ImageViews(whole.views, tiles, features, tokens)
+
+
 def _joint_tiles(rule: ImageRule, height: int, width: int) -> ImageViews:
     """`most` tiles in one view, as they attend to each other (Llama 3.2 Vision).
 
@@ -244,6 +265,7 @@ TILED_IMAGES = {
     "stretched_anyres": _stretched_anyres,
     "candidate_tiles": _candidate_tiles,
     "split_longest": _split_longest,
+    "tiles_of_large": _tiles_of_large,
     "joint_tiles": _joint_tiles,
     "deepseek_ocr": _deepseek_ocr,
 }

@@ -20,8 +20,16 @@ def _smart_resize(rule: ImageRule, height: int, width: int) -> tuple[int, int]:
     """
     if max(height, width) / min(height, width) > LARGEST_ASPECT:
         raise refused(height, width, f"expected an aspect ratio of at most {LARGEST_ASPECT}")
+    block = rule.patch * rule.merge
+    rounded = round(height / block) * block, round(width / block) * block
+    return _within_pixels(rule, height, width, *rounded)
+
+
+def _within_pixels(
+    rule: ImageRule, height: int, width: int, high: int, wide: int
+) -> tuple[int, int]:
+    """Edges `high` and `wide`, or those in whole blocks that keep the limits of pixels."""
     block, frames = rule.patch * rule.merge, rule.frames
-    high, wide = round(height / block) * block, round(width / block) * block
     if frames * high * wide > rule.most:
         shrink = math.sqrt(frames * height * width / rule.most)
         high = max(block, math.floor(height / shrink / block) * block)
@@ -43,6 +51,17 @@ def _whole_view(rule: ImageRule, height: int, width: int) -> ImageViews:
 def _native(rule: ImageRule, height: int, width: int) -> ImageViews:
     """The image's own size in whole blocks, between `least` and `most` pixels (Qwen)."""
     return _whole_view(rule, *_smart_resize(rule, height, width))
+
+
+def bounded_view(rule: ImageRule, height: int, width: int) -> ImageViews:
+    """As `native`; an edge is at least a block, and `least` and `most` count features (LFM2-VL).
+
+    Source: `smart_resize` of `image_processing_lfm2_vl.py`.
+    """
+    block = rule.patch * rule.merge
+    pixels = rule._replace(least=rule.least * block**2, most=rule.most * block**2)
+    rounded = (max(block, round(edge / block) * block) for edge in (height, width))
+    return _whole_view(rule, *_within_pixels(pixels, height, width, *rounded))
 
 
 def _native_scaled(rule: ImageRule, height: int, width: int) -> ImageViews:

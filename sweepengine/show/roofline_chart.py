@@ -65,7 +65,7 @@ def roofline_chart(shown: Slice, devices: Sequence[Device], at: Device) -> Chart
     high = max(3000.0, float(dots["intensity"].max()) * 2)  # type: ignore[arg-type]
     peaks = {device.name: (device, device.tensor_flops_per_s) for device in devices}
     for name in dots["format"].unique().sort():
-        if (peak := at.peaks.get(name, at.tensor_flops_per_s)) != at.tensor_flops_per_s:
+        if (peak := at.peak_of(name)) != at.tensor_flops_per_s:
             peaks[f"{at.name} {name}"] = (at, peak)
     roofs = pl.DataFrame(
         [

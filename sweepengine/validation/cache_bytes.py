@@ -5,6 +5,11 @@ from typing import Any
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.attention import attended_values, cached_values
+from sweepengine.formulas.cached import token_quarters
+from sweepengine.formulas.figures import QUARTERS
+
 VALUE_BYTES = 2
 
 
@@ -32,3 +37,33 @@ def _tensors(part: Any) -> list[torch.Tensor]:
     """The tensors of more than one dimension in an attribute: itself, or values of a dict."""
     parts = part.values() if isinstance(part, dict) else [part]
     return [value for value in parts if isinstance(value, torch.Tensor) and value.dim() > 1]
+
+
+def kept_by_torch(arch: Architecture, kept: int, tokens: int, config: Any) -> int:
+    """Bytes of a KV cache at two bytes a value, as transformers keeps it.
+
+    It keeps keys of indexers in two bytes too, where serving engines take fp8, and keys and values
+    of the newer Falcons once for each query head.
+
+    Parameters
+    ----------
+    arch : Architecture
+    kept : int
+        Bytes that serving engines keep.
+    tokens : int
+        Tokens of all sequences.
+    config : PreTrainedConfig
+        Of the decoder.
+    """
+    size = arch.convention.dtype_bytes
+    repeats = config.model_type == "falcon" and config.new_decoder_architecture
+    more = 0
+    for group in arch.groups:
+        attention = group.attention
+        values = cached_values(attention)
+        if repeats:
+            of_a_head = attended_values(attention) // attention.key_value_heads
+            values += (attention.heads - attention.key_value_heads) * of_a_head
+        quarters = token_quarters(attention, size * QUARTERS)
+        more += group.layers * (values * size * QUARTERS - quarters)
+    return (kept + tokens * more // QUARTERS) * VALUE_BYTES // size

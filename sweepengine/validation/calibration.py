@@ -1,5 +1,6 @@
 """Fits rates of operators to measured tables; errors are measured on held-out rows."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,8 @@ STARTS: tuple[dict[str, float], ...] = (
      "expert": 0.5, "warm_bytes": 3e7, "activations": 0.1},
 )  # fmt: skip
 """Starting points of a fit, as changes to the declared start."""
+SAME = 1e-9
+"""Relative difference of times that no rate causes."""
 DIGITS = 6
 """Significant digits of a rate in a file."""
 
@@ -233,7 +236,11 @@ def _dispatch(
 
 
 def _searched(units: Units, name: str, shapes: Floats, times: Floats) -> Rates:
-    """The best rates of one kernel, of all starting points."""
+    """The best rates of one kernel, of all starting points.
+
+    A rate that no row depends on keeps its start: no row with more than four devices says how
+    fast eight are.
+    """
     free = {n: r for n, r in fields_of(units.form).items() if n != "weight_bytes"}
     fixed = {n: r.start for n, r in free.items() if r.least == r.most}
     if units.form.__name__ == "GemmRates" and name == "bf16":
@@ -258,7 +265,13 @@ def _searched(units: Units, name: str, shapes: Floats, times: Floats) -> Rates:
         if best is None or solution.cost < best[0] * (1 - 1e-9):
             best = solution.cost, rates(solution.x)
     assert best is not None, "STARTS is not empty"
-    return {n: float(f"{best[1][n]:.{DIGITS}g}") for n in free}
+    settled = best[1]
+    times_at = partial(units.times, shapes)
+    for rate in names:
+        at_start = settled | {rate: free[rate].start}
+        if np.allclose(times_at(at_start), times_at(settled), rtol=SAME, atol=0):
+            settled = at_start
+    return {n: float(f"{settled[n]:.{DIGITS}g}") for n in free}
 
 
 def as_toml(file: RatesFile) -> str:

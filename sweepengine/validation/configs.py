@@ -25,15 +25,12 @@ from sweepengine.data.files import find
 from sweepengine.data.models import Model, load_model
 from sweepengine.engine import progress
 from sweepengine.formulas.architecture import EAGER, Architecture
-from sweepengine.formulas.attention import cached_values
-from sweepengine.formulas.cached import token_quarters
 from sweepengine.formulas.checkpoint import Checkpoint
-from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.points import Point
 from sweepengine.formulas.views import NO_IMAGE
 from sweepengine.grid.counted import point_columns
 from sweepengine.grid.plain import image_of_sizes
-from sweepengine.validation.cache_bytes import VALUE_BYTES, cache_bytes
+from sweepengine.validation.cache_bytes import cache_bytes, kept_by_torch
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor
@@ -176,13 +173,13 @@ def text_part(path: Path) -> dict[str, Any]:
     return part
 
 
-def build(path: Path, model: Model) -> Built:
-    """Build decoder and head of a config.json with transformers.
+def decoder_config(path: Path) -> Any:
+    """The config of a decoder, as transformers reads it.
 
     Raises
     ------
-    InputError
-        When transformers cannot build or run the model; the message has the reason.
+    Exception
+        Whatever transformers raises where it cannot read it.
     """
     part = dict(text_part(path))
     kind = str(part.pop("model_type", ""))
@@ -195,13 +192,25 @@ def build(path: Path, model: Model) -> Built:
         part = {key: value for key, value in part.items() if value not in (0, None)}
     kind = STAND_INS.get(kind, kind)
     kind = kind if kind in CONFIG_MAPPING else f"{kind}_text"
+    config = CONFIG_MAPPING[kind](**part)
+    config._attn_implementation = "eager"
+    config._experts_implementation = "batched_mm"
+    return config
+
+
+def build(path: Path, model: Model) -> Built:
+    """Build decoder and head of a config.json with transformers.
+
+    Raises
+    ------
+    InputError
+        When transformers cannot build or run the model; the message has the reason.
+    """
     try:
-        config = CONFIG_MAPPING[kind](**part)
-        config._attn_implementation = "eager"
-        config._experts_implementation = "batched_mm"
+        config = decoder_config(path)
         with torch.device("meta"):
-            if kind in UNLISTED:
-                body = UNLISTED[kind](config).eval()
+            if config.model_type in UNLISTED:
+                body = UNLISTED[config.model_type](config).eval()
             elif type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
                 body = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
             else:
@@ -267,7 +276,8 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
             filled = columns(batch, prompt, 0, 0, seen_rows)
             seen = built.flops(batch, prompt, cache, seen_rows)
             figures.append(Figure(f"prefill, {what}", "FLOP", seen, filled["prefill_tensor_flops"]))
-            size = _kept_by_torch(arch, filled["prefill_kv_cache_bytes"], batch * prompt)
+            size = filled["prefill_kv_cache_bytes"]
+            size = kept_by_torch(arch, size, batch * prompt, built.config)
             kept = Figure(f"KV cache, {what}", "byte", cache_bytes(built.body, cache), size)
             figures += [kept] * built.keeps_cache
         if not built.keeps_cache:
@@ -281,7 +291,7 @@ def measure_text(path: Path, model: Model) -> list[Figure]:
         title = f"{STEPS} decode steps after these"
         figures.append(Figure(title, "FLOP", seen, stepped["decode_tensor_flops"]))
         tokens = batch * (prompt + CHUNK + STEPS)
-        size = _kept_by_torch(arch, stepped["decode_kv_cache_bytes"], tokens)
+        size = kept_by_torch(arch, stepped["decode_kv_cache_bytes"], tokens, built.config)
         figures.append(Figure("KV cache after these", "byte", cache_bytes(built.body, cache), size))
     return figures + _with_images(built, arch)
 
@@ -333,18 +343,3 @@ def _as_run(arch: Architecture, kind: str) -> Architecture:
         groups.append(group._replace(feed_forward=ffn, attention=attention))
     arch = arch._replace(groups=tuple(groups), towers=None)
     return arch._replace(backbone=arch.backbone._replace(angle_products=0), checkpoint=Checkpoint())
-
-
-def _kept_by_torch(arch: Architecture, kept: int, tokens: int) -> int:
-    """Bytes of a KV cache at two bytes a value, an indexer's keys among them.
-
-    Serving engines keep those in fp8, which torch does not.
-    """
-    size = arch.convention.dtype_bytes
-    more = sum(
-        group.layers
-        * (cached_values(group.attention) * size * QUARTERS
-           - token_quarters(group.attention, size * QUARTERS))
-        for group in arch.groups
-    )  # fmt: skip
-    return (kept + tokens * more // QUARTERS) * VALUE_BYTES // size

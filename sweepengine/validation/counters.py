@@ -36,19 +36,27 @@ class _Remembered(TorchDispatchMode):
     """Asks torch once what an operation makes of tensors on the meta device.
 
     There a result is its shape, strides and type, which follow from those of the arguments. torch
-    computes them in Python for most element-wise operations; the layers of a model are alike.
-    Results that are views of arguments, arguments that are changed, and what torch counts are left
-    to torch.
+    computes them in Python for many operations; the layers of a model are alike. Results that are
+    views of arguments, and arguments that are changed, are left to torch.
+
+    Parameters
+    ----------
+    counted : bool
+        What torch counts is remembered too, which its counter must have seen before.
     """
 
-    results: ClassVar[dict[Any, tuple[torch.Size, tuple[int, ...], torch.dtype]]] = {}
-    """Shape, strides and type by operation and arguments."""
+    results: ClassVar[dict[Any, list[tuple[torch.Size, tuple[int, ...], torch.dtype]]]] = {}
+    """Shape, strides and type of each result, by operation and arguments."""
+
+    def __init__(self, counted: bool) -> None:
+        super().__init__()
+        self.counted = counted
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        if not _makes_a_tensor_alone(func):
+        if not _makes_tensors_alone(func) or (_is_counted(func) and not self.counted):
             return func(*args, **named)
         try:
             key = (func, *map(_facts, args), *((name, _facts(named[name])) for name in named))
@@ -57,23 +65,32 @@ class _Remembered(TorchDispatchMode):
             return func(*args, **named)
         if known is None:
             made = func(*args, **named)
-            if made.is_meta:
-                self.results[key] = (made.shape, made.stride(), made.dtype)
+            parts = [made] if isinstance(made, Tensor) else made
+            if all(part.is_meta for part in parts):
+                self.results[key] = [(part.shape, part.stride(), part.dtype) for part in parts]
             return made
-        shape, strides, dtype = known
-        return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+        with torch._C._DisableTorchDispatch():
+            again = [
+                torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+                for shape, strides, dtype in known
+            ]
+        return again[0] if len(again) == 1 else tuple(again)
 
 
 @cache
-def _makes_a_tensor_alone(func: Any) -> bool:
-    """Whether an operation returns one new tensor, changes no argument and counts no FLOPs."""
-    schema = func._schema
-    returns = [(str(one.type), one.alias_info) for one in schema.returns]
-    composed = torch._C._dispatch_has_kernel_for_dispatch_key(
+def _makes_tensors_alone(func: Any) -> bool:
+    """Whether an operation returns new tensors and nothing else, and changes no argument."""
+    returns = {(str(one.type), one.alias_info) for one in func._schema.returns}
+    return not func._schema.is_mutable and returns == {("Tensor", None)}
+
+
+@cache
+def _is_counted(func: Any) -> bool:
+    """Whether torch counts FLOPs of an operation, or of those that it is composed of."""
+    composed: bool = torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), "CompositeImplicitAutograd"
     )
-    counted = composed or func.overloadpacket in flop_registry
-    return not counted and not schema.is_mutable and returns == [("Tensor", None)]
+    return composed or func.overloadpacket in flop_registry
 
 
 def _facts(argument: Any) -> Any:
@@ -95,7 +112,8 @@ def _facts(argument: Any) -> Any:
 
 def counted_flops(call: Callable[[], object]) -> int:
     """FLOPs of a call by torch's counter: GEMMs and convolutions."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Remembered():
+    seen, unseen = _Remembered(counted=True), _Remembered(counted=False)
+    with torch.no_grad(), seen, FlopCounterMode(display=False) as counter, unseen:
         call()
     return int(counter.get_total_flops())
 

@@ -166,11 +166,10 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, at_once: float
     """
     target = target_of(row.system, row.engine)
     engine = serving_engine(row.engine, row.load, row.settings)
-    engine = engine._replace(chunk=chunk or engine.chunk)
+    engine = of_means(engine._replace(chunk=chunk or engine.chunk), row)
     if at_once:
         engine = engine._replace(burst=at_once / 2 / row.batch)
     constants, tokens, output = ENGINES[row.engine], row.prompt, row.output
-    mean = mean_over_median(row)
     first, then = (group_of(server, target, workers) for workers in (row.prefill, row.decode))
     arch = then.model.architecture
     launch = constants["launch_us"] / constants["overlap"]
@@ -215,8 +214,7 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, at_once: float
         batch=Batch(batch, tokens, output),
     )
     if row.aggregated:
-        engine = engine._replace(ttft_factor=mean)
-        in_serving = engine._replace(tpot_factor=factors.tpot, ttft_factor=mean * factors.ttft)
+        in_serving = engine._replace(tpot_factor=factors.tpot, ttft_factor=factors.ttft)
         times = (work.seconds(launch, in_serving), work.seconds(launch, engine),
                  work.seconds(constants["step_launch_us"], IDEAL_SERVING_ENGINE),
                  sheet.seconds(0.0, IDEAL_SERVING_ENGINE))  # fmt: skip
@@ -252,14 +250,18 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, at_once: float
     )
 
 
-def mean_over_median(row: ServedRow) -> float:
-    """Mean over median TTFT of rows of a serving engine whose constants are of medians.
+def of_means(engine: ServingEngine, row: ServedRow) -> ServingEngine:
+    """What a serving engine adds to the mean TTFT of a row, where its constants are of medians.
 
-    The extra's rows are means, which hold the first requests of a server that has just started.
+    The extra's rows are means, which hold the first requests of a server: all of them arrive at
+    once.
     """
-    if row.collection != WHEEL or row.load != STEADY:
-        return 1.0
-    return float(FAMILY_FACTORS["mean_over_median"].get(row.engine, 1.0))
+    added = FAMILY_FACTORS["means"].get(row.engine)
+    if added is None or row.collection != WHEEL or row.load != STEADY:
+        return engine
+    return engine._replace(
+        burst=engine.burst + added["burst"], queue=engine.queue + added["sequence_ms"] * A_SECOND
+    )
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:

@@ -39,6 +39,8 @@ OF_STEPS = {"overlap": "overlap", "sequence_us": "sequence"}
 OF_LOADS = {"first_ms": "first", "burst": "burst", "steps": "steps", "prompt_ms": "prompt",
             "sequence_ms": "queue"}  # fmt: skip
 """Constant of a load likewise."""
+OF_MEANS = ("burst", "sequence_ms")
+"""Constants of a load that the mean TTFT of rows has more of than the median."""
 IN_MS = ("first_ms", "sequence_ms")
 STARTS = (0.3, 0.05)
 SHRINK = {"tpot": (2, 3), "ttft": (3, 3)}
@@ -105,6 +107,11 @@ def _design(
     base: Floats = np.array([[of(row, nothing)] for row in rows])
     predicted: Floats = np.array([[of(row, engine) for engine in engines] for row in rows])
     return predicted - base
+
+
+def _units(names: Sequence[str]) -> Floats:
+    """Units of constants of a load in those of `ServingEngine`."""
+    return np.array([MILLI if name in IN_MS else 1.0 for name in names])
 
 
 def _rounded(value: float) -> float:
@@ -185,7 +192,7 @@ def _fit_load(
     base = np.array([ttft(row, nothing) for row in rows])
     measured = np.array([row.measured_ttft for row in rows])
     fitted = fitted_to(columns[training], base[training], measured[training])
-    units = np.array([MILLI if name in IN_MS else 1.0 for name in names])
+    units = _units(names)
     found = {name: _rounded(v) for name, v in zip(names, fitted / units, strict=True)}
     return found, base + columns @ (np.array(list(found.values())) * units)
 
@@ -236,21 +243,35 @@ def _factor(log: float) -> float:
     return round(float(np.exp(log)), 3)
 
 
-def with_means(rows: Sequence[Served], fitted: Fitted, means: dict[str, float]) -> Fitted:
+def _means_design(rows: Sequence[Served]) -> Floats:
+    """What 1 of each of `OF_MEANS` adds to TTFT, ms, shape (N, 2); 0 for rows of medians."""
+    nothing = NOTHING._replace(least=ENGINES[rows[0].engine]["pass_layer_us"])
+    fields = [OF_LOADS[name] for name in OF_MEANS]
+    columns = _design(rows, lambda row, engine: row.work.seconds(0.0, engine)[1], fields, nothing)
+    are_means = np.array([row.collection == WHEEL and row.load == STEADY for row in rows])
+    design: Floats = columns * _units(OF_MEANS) * are_means[:, None]
+    return design
+
+
+def with_means(
+    rows: Sequence[Served], fitted: Fitted, means: dict[str, dict[str, float]]
+) -> Fitted:
     """TTFT of the extra's rows as means, where constants are of medians.
 
     Parameters
     ----------
     rows : sequence of Served
+        Of one serving engine.
     fitted : Fitted
-    means : dict of str to float
-        Mean over median TTFT, by serving engine.
+    means : dict
+        What means have beyond medians, by serving engine.
     """
-    factors = [
-        means.get(row.engine, 1.0) if row.collection == WHEEL and row.load == STEADY else 1.0
-        for row in rows
-    ]
-    return fitted._replace(ttft=fitted.ttft * np.array(factors))
+    added = means.get(rows[0].engine)
+    if added is None:
+        return fitted
+    return fitted._replace(
+        ttft=fitted.ttft + _means_design(rows) @ np.array([added[name] for name in OF_MEANS])
+    )
 
 
 def predicted_left_out(
@@ -269,7 +290,7 @@ def predicted_left_out(
     for group in sorted(set(groups)):
         inside = np.array([other == group for other in groups])
         fitted = fit_engine(rows, training & ~inside)
-        fitted = with_means(rows, fitted, FAMILY_FACTORS["mean_over_median"])
+        fitted = with_means(rows, fitted, FAMILY_FACTORS["means"])
         tpot[inside], ttft[inside] = fitted.tpot[inside], fitted.ttft[inside]
     return tpot, ttft
 
@@ -287,14 +308,13 @@ def medians_of(framework: str) -> list[Served]:
     ]
 
 
-def _mean_over_median(rows: Sequence[Served], fitted: Fitted) -> float:
-    """Measured over predicted TTFT of training rows of the extra under a steady load."""
-    ratios = [
-        row.measured_ttft / predicted
-        for row, predicted in zip(rows, fitted.ttft, strict=True)
-        if row.collection == WHEEL and row.load == STEADY and not row.judged
-    ]
-    return round(float(median(ratios)), 2)
+def means_of(rows: Sequence[Served], fitted: Fitted) -> dict[str, float]:
+    """What the mean TTFT of one serving engine's training rows has beyond the median."""
+    design = _means_design(rows)
+    chosen = np.array([not row.judged for row in rows]) & design.any(axis=1)
+    measured = np.array([row.measured_ttft for row in rows])
+    values = fitted_to(design[chosen], fitted.ttft[chosen], measured[chosen])
+    return {name: _rounded(value) for name, value in zip(OF_MEANS, values, strict=True)}
 
 
 def main() -> None:
@@ -302,7 +322,7 @@ def main() -> None:
     data = Path(str(resources.files("sweepengine.data")))
     served = [row for row in read_rows().served if row.aggregated and not row.full]
     families: dict[Family, dict[str, Any]] = {}
-    means: dict[str, float] = {}
+    means: dict[str, dict[str, float]] = {}
     for framework in FRAMEWORKS:
         rows = [row for row in served if row.engine == framework] + medians_of(framework)
         training = np.array([not row.judged for row in rows])
@@ -310,7 +330,7 @@ def main() -> None:
         path = data / "serving_engines" / f"{framework}.toml"
         path.write_text(with_constants(path.read_text("utf-8"), fitted.constants), "utf-8")
         if framework in MEDIANS:
-            means[framework] = _mean_over_median(rows, fitted)
+            means[framework] = means_of(rows, fitted)
         fitted = with_means(rows, fitted, means)
         ratios = {
             "tpot": np.array([row.measured_tpot for row in rows]) / fitted.tpot,

@@ -22,14 +22,24 @@ def with_constants(text: str, constants: dict[str, Any]) -> str:
     return head + mark + version
 
 
-def factors_text(families: dict[Family, dict[str, Any]], means: dict[str, float]) -> Iterator[str]:
-    """Lines of data/measured/family_factors.toml: `means` are mean over median TTFT by engine."""
+def factors_text(
+    families: dict[Family, dict[str, Any]], means: dict[str, dict[str, float]]
+) -> Iterator[str]:
+    """Lines of data/measured/family_factors.toml.
+
+    Parameters
+    ----------
+    families : dict
+        Factors of each family.
+    means : dict
+        What the mean TTFT of rows has beyond the median, by serving engine.
+    """
     yield "# Measured over predicted serving times, of families and of their layouts (tensor,"
-    yield "# expert, data parallel; TPOT, TTFT), and mean over median TTFT of the extra's rows of a"
-    yield "# serving engine."
+    yield "# expert, data parallel; TPOT, TTFT), and what the mean TTFT of the extra's rows has"
+    yield "# more than the median, as constants of a load."
     yield '# Made by `make serving` (docs/times.md, "Factors of families").'
-    yield "\n[mean_over_median]"
-    yield from (f"{engine} = {mean}" for engine, mean in means.items())
+    yield "\n[means]"
+    yield from (f"{engine} = {written(added)}" for engine, added in means.items())
     for family, row in families.items():
         yield "\n[[families]]"
         for name, value in (family._asdict() | row).items():

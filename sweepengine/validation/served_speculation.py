@@ -32,7 +32,7 @@ from sweepengine.formulas.serving import (
 )
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.validation.judged import JudgedRun
-from sweepengine.validation.served import mean_over_median
+from sweepengine.validation.served import of_means
 from sweepengine.validation.served_files import written as as_toml
 from sweepengine.validation.served_groups import group_of, server_of, target_of
 from sweepengine.validation.served_rows import (
@@ -135,9 +135,9 @@ def predicted(row: SpeculativeRow) -> Predicted:
     target = target_of(served.system, served.engine)
     group = group_of(server_of(served), target, served.decode)
     arch, constants = group.model.architecture, ENGINES[served.engine]
-    engine = serving_engine(served.engine, served.load, served.settings)
-    mean, weights = mean_over_median(served), group.point.weight_format
-    engine = engine._replace(least=engine.least * layers_of(arch), ttft_factor=mean)
+    engine = of_means(serving_engine(served.engine, served.load, served.settings), served)
+    engine = engine._replace(least=engine.least * layers_of(arch))
+    weights = group.point.weight_format
     factors = factors_of(arch, weights, group.layout, target)
     launch = constants["launch_us"] / constants["overlap"]
     batch, tokens, output = served.batch, served.prompt, served.output
@@ -152,7 +152,7 @@ def predicted(row: SpeculativeRow) -> Predicted:
         passes=Passes(0.0, group.drafted_prefill(tokens), refill, step * output),
         batch=Batch(batch, tokens, output),
         adds={
-            FACTORS: engine._replace(tpot_factor=factors.tpot, ttft_factor=mean * factors.ttft),
+            FACTORS: engine._replace(tpot_factor=factors.tpot, ttft_factor=factors.ttft),
             FAMILY: engine,
         },
     )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sweepengine.formulas.views import ImageRule, View
+from sweepengine.formulas.views import NO_VIEWS, ImageRule, View
 
 CHANNELS = 3
 
@@ -22,6 +22,8 @@ class Shown(NamedTuple):
     width: int
     frames: int = 1
     """Frames that one patch joins."""
+    tiles: View = NO_VIEWS
+    """Its views of another size."""
 
 
 Inputs = dict[str, Tensor]
@@ -100,6 +102,19 @@ def padded_patches(shown: Shown) -> Inputs:
     }
 
 
+def padded_views(shown: Shown) -> Inputs:
+    """Patches of all tiles and of the whole image, padded to the most that the rule allows."""
+    rule = shown.rule
+    sizes = [(view.rows, view.columns) for view in (shown.tiles, shown.view)
+             for _ in range(view.count)]  # fmt: skip
+    most, patches = rule.most * rule.merge**2, torch.tensor(sizes).prod(dim=1)
+    return {
+        "pixel_values": _ones(len(sizes), most, CHANNELS * rule.patch**2),
+        "spatial_shapes": torch.tensor(sizes),
+        "pixel_attention_mask": (torch.arange(most) < patches[:, None]).long(),
+    }
+
+
 def joined_tiles(shown: Shown) -> Inputs:
     """All tiles of one image, none of which is padding; its aspect ratio is the first one."""
     rule = shown.rule
@@ -126,6 +141,7 @@ INPUTS: dict[str, Callable[[Shown], Inputs]] = {
     "bounded_edges": stacked_pixels,
     "tagged_tiles": stacked_with_mask,
     "budget": padded_patches,
+    "tiles_of_large": padded_views,
     "joint_tiles": joined_tiles,
 }
 """Image rule to the inputs of `get_image_features` of the models that have it."""

@@ -19,6 +19,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2Model
 from transformers.models.mllama import modeling_mllama as mllama
 
 from sweepengine.data.errors import InputError
@@ -75,13 +76,13 @@ def _as_meta(leaf: Any) -> Any:
     return leaf.to("meta") if isinstance(leaf, Tensor) else leaf
 
 
-def build(config: dict[str, Any]) -> Any:
-    """The whole model of a config on the meta device.
+def config_of(config: dict[str, Any]) -> Any:
+    """The config of a whole model as transformers reads it.
 
     Raises
     ------
     Exception
-        Whatever transformers raises where it cannot build the model.
+        Whatever transformers raises where it cannot read it.
     """
     config = dict(config)
     config.pop("quantization_config", None)
@@ -90,13 +91,23 @@ def build(config: dict[str, Any]) -> Any:
         kind = text.get("model_type")
         text = {key: value for key, value in text.items() if key != "quantization_config"}
         config["text_config"] = text | ({"model_type": STAND_INS.get(kind, kind)} if kind else {})
-    made = CONFIG_MAPPING[config["model_type"]].from_dict(config)
+    return CONFIG_MAPPING[config["model_type"]].from_dict(config)
+
+
+def build(config: Any) -> Any:
+    """The whole model on the meta device, of a config as transformers reads it.
+
+    Raises
+    ------
+    Exception
+        Whatever transformers raises where it cannot build the model.
+    """
     with torch.device("meta"):
-        if made.model_type == "whisper":
-            made._attn_implementation = "eager"
-            model = WhisperForConditionalGeneration(made)
+        if config.model_type == "whisper":
+            config._attn_implementation = "eager"
+            model = WhisperForConditionalGeneration(config)
         else:
-            model = AutoModelForImageTextToText.from_config(made, attn_implementation="eager")
+            model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager")
     return model.eval().requires_grad_(False)
 
 
@@ -125,6 +136,10 @@ def _projected_tiles(model: Any, inputs: Inputs) -> Any:
     return model.model.multi_modal_projector(seen)
 
 
+def _kosmos_features(model: Any, inputs: Inputs) -> Any:
+    return Kosmos2Model.get_image_features(model, **inputs).pooler_output
+
+
 def _mask_flops(model: Any, inputs: Inputs) -> int:
     """FLOPs of the mask between the tiles of Llama 3.2 Vision, which is made by a product."""
     patches = model.model.vision_model.num_patches
@@ -145,6 +160,9 @@ def _encoded_with_text(model: Any, inputs: Inputs) -> Any:
 
 FEATURES: dict[str, Callable[[Any, Inputs], Any]] = {
     "florence2": _encoded_with_text,
+    "kosmos-2": lambda model, inputs: (
+        Kosmos2Model.get_image_features(model, **inputs).pooler_output
+    ),
     "mllama": _projected_tiles,
     "vision-encoder-decoder": lambda model, inputs: model.encoder(**inputs).last_hidden_state,
     "whisper": lambda model, inputs: model.model.encoder(**inputs).last_hidden_state,
@@ -192,7 +210,7 @@ def measure_tower(path: Path, model: Model) -> TowerProof:
     if towers is None:
         return TowerProof([])
     try:
-        built = build(json.loads(path.read_text(encoding="utf-8")))
+        built = build(config_of(json.loads(path.read_text(encoding="utf-8"))))
     except Exception as error:  # transformers may raise anything
         return TowerProof([], (f"the tower is not compared: {_reason('build', error)}",))
     held = model.vision_parameter_count
@@ -202,7 +220,7 @@ def measure_tower(path: Path, model: Model) -> TowerProof:
         return TowerProof(figures, (f"the tower is compared by its parameters alone: {why}",))
     for height, width in IMAGES[: 1 if towers.rule.name in ONE_SIZE else None]:
         image = image_of_size(towers, height, width)
-        shown = Shown(towers.rule, View(*image.views), height, width)
+        shown = Shown(towers.rule, View(*image.views), height, width, tiles=View(*image.tiles))
         try:
             flops, rows = encode(built, inputs_of(shown, _tower_config(built.config)))
         except Exception as error:  # transformers may raise anything

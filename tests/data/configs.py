@@ -134,25 +134,25 @@ def write(folder, config):
     return path
 
 
-def shortened(config):
+def shortened(config, few=FEW_LAYERS):
     """The same config with few layers; costs are linear in the layers of each kind."""
     config = json.loads(json.dumps(config))
     part = part_of(config)
     counted = next((key for key in LAYERS if part.get(key)), LAYERS[0])
     count = part.get(counted) or len(part.get("layers_block_type", []))
-    part[counted] = min(FEW_LAYERS, count)
+    part[counted] = min(few, count)
     if part.get("num_kv_shared_layers"):
         part["num_kv_shared_layers"] = 1
     if layers := part.get("per_layer_config"):
-        part["per_layer_config"] = {k: v for k, v in layers.items() if int(k) < FEW_LAYERS}
+        part["per_layer_config"] = {k: v for k, v in layers.items() if int(k) < few}
     for key, value in part.items():
         named = isinstance(value, str) and "act" in key  # of an activation, no pattern
-        if isinstance(value, list | str) and not named and len(value) >= count > FEW_LAYERS:
-            part[key] = value[:FEW_LAYERS]
+        if isinstance(value, list | str) and not named and len(value) >= count > few:
+            part[key] = value[:few]
         elif isinstance(value, dict):
             for inner, listed in value.items():
-                if isinstance(listed, list) and len(listed) == count > FEW_LAYERS:
-                    value[inner] = listed[:FEW_LAYERS]
+                if isinstance(listed, list) and len(listed) == count > few:
+                    value[inner] = listed[:few]
     return config
 
 

@@ -11,6 +11,7 @@ from sweepengine.data.error_classes import (
     BASES,
     FACTORS,
     FAMILY,
+    IMAGE_WORK,
     KINDS,
     LAYOUT_KINDS,
     LEAST_RUNS,
@@ -253,3 +254,11 @@ def test_requests_without_images_take_the_class_of_the_decoder():
     arch = se.load_model("deepseek-ocr-3b").architecture
     assert model_kind(arch) == "vision"
     assert model_kind(arch, images=False) == "moe"
+
+
+def test_answers_about_images_say_that_work_of_the_host_is_missing():
+    for model, inputs in (("deepseek-ocr-3b", {}), ("qwen3-vl-8b", {"serving": "static"})):
+        for device in ("a100-40gb", "gaudi-3"):
+            seen = se.cost(model, device=device, **inputs)
+            assert seen["error_class"].endswith(IMAGE_WORK), (model, device)
+    assert IMAGE_WORK not in se.cost("llama-3.1-8b", device="a100-40gb")["error_class"]

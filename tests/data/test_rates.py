@@ -1,3 +1,5 @@
+import itertools
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -5,18 +7,22 @@ import pytest
 
 import sweepengine as se
 from sweepengine.data.basis import basis, kinds_of
+from sweepengine.data.error_classes import Case
 from sweepengine.data.rates import (
     FORMS,
     fields_of,
     ideal,
     load_rates,
     operands,
+    read_rates,
     resolved,
     scales_of,
     shipped_rates,
     weight_bytes,
 )
 from sweepengine.data.speeds import speeds_of, timing_target
+from sweepengine.formulas.formats import WEIGHT_FORMATS
+from sweepengine.formulas.operator_rates import BANDWIDTH, LINK, PEAK
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.points import checked_point
 
@@ -74,6 +80,79 @@ def test_roofline_reaches_every_peak_and_launches_nothing():
     assert found.decode.bytes == pytest.approx(3.35e6)
     assert (found.attention.launch, found.host.step_launch, found.host.head) == (0, 0, 0)
     assert set(ideal(FORMS["encoder"])) == set(fields_of(FORMS["encoder"]))
+
+
+def test_no_kernel_works_or_reads_faster_than_the_data_sheet():
+    """A ring's all-reduce may: a switch that adds up halves what it sends."""
+    limits = {PEAK: 1, BANDWIDTH: 1, LINK: 2}
+    for path in shipped_rates().values():
+        for kind, fits in load_rates(path).fits.items():
+            shares = {name: limits[rate.of] for name, rate in fields_of(FORMS[kind]).items()
+                      if rate.of in limits}  # fmt: skip
+            for kernel in (kernel for fit in fits.values() for kernel in fit.kernels):
+                for rates in kernel.all_rates:
+                    above = {name: rates[name] for name, most in shares.items()
+                             if rates[name] > most}  # fmt: skip
+                    assert above == {}, (path.stem, kind, kernel.name)
+
+
+def test_a_rate_that_no_row_depends_on_keeps_its_start():
+    """Tables of GB300 have all-reduces of up to four devices."""
+    declared = fields_of(FORMS["nccl"])["more"]
+    for framework in FRAMEWORKS:
+        (kernel,) = load_rates(shipped_rates()["gb300", framework]).fits["nccl"]["bf16"].kernels
+        assert kernel.rates["more"] == declared.start
+        assert kernel.rates["four"] != declared.start
+
+
+def test_rates_above_what_they_can_be_are_refused(tmp_path):
+    text = shipped_rates()["h100-sxm", "vllm"].read_text()
+    share = re.search(r"\bflops = ([0-9.]+)", text)
+    (tmp_path / "own.toml").write_text(text.replace(share[0], "flops = 1.5", 1))
+    named = re.escape("own.toml: fits: gemm.bf16.rates.flops: 1.5: expected at most 1")
+    with pytest.raises(se.InputError, match=named):
+        read_rates(tmp_path / "own.toml")
+
+
+def test_int8_runs_in_bf16_where_its_peak_is_lower():
+    """Blackwell Ultra multiplies INT8 at a fifteenth of bf16's rate."""
+    arch = se.load_model("deepseek-v3").architecture
+    for framework in ("vllm", "trtllm", "sglang"):
+        int8 = {"weight_format": "int8", "activation_format": "int8"}
+        quantised = speeds("gb300", framework, model="deepseek-v3", **int8)
+        plain = speeds("gb300", framework, model="deepseek-v3", weight_format="bf16",
+                       activation_format="bf16")  # fmt: skip
+        for name in ("attention", "mlp", "experts", "experts_many"):
+            taken, same = getattr(quantised, name), getattr(plain, name)
+            assert taken.weight_bytes < same.weight_bytes, name
+            assert taken._replace(weight_bytes=2) == same, name
+    target, case = timing_target(se.load_device("gb300")), Case(WEIGHT_FORMATS.index("int8"))
+    assert "GEMMs of int8 weights in bf16, as no peak for int8 is faster" in basis(
+        arch, target, True, case
+    )
+    assert "weights in bf16, as" not in basis(arch, timing_target(H100), True, case)
+
+
+def test_formats_without_a_peak_run_in_bf16_at_rates_of_weight_only_kernels():
+    """vLLM runs nvfp4 weights on Hopper as it does int4's, not as fp8."""
+    nvfp4 = {"weight_format": "nvfp4", "activation_format": "nvfp4"}
+    found = speeds(model="qwen3-30b-a3b", **nvfp4)
+    int4 = speeds(model="qwen3-30b-a3b", weight_format="int4", activation_format="bf16")
+    assert found.experts._replace(weight_bytes=0) == int4.experts._replace(weight_bytes=0)
+    assert found.attention.quantise == 0
+    assert found.attention.flops == speeds().attention.flops
+
+
+@pytest.mark.parametrize("device", MEASURED)
+def test_no_format_decodes_far_slower_than_bf16(device):
+    """Fewer bytes of weights, and at worst a kernel that was measured to be slower."""
+    for framework, batch in itertools.product(FRAMEWORKS, (1, 32, 512)):
+        point = {"device": device, "framework": framework, "serving": "static",
+                 "layout": "tp2", "batch_size": batch, "decode_steps": 2}  # fmt: skip
+        plain = se.cost("qwen3-30b-a3b", precision="bf16", **point)["tpot_seconds"]
+        for name in ("int8", "fp8-row", "nvfp4", "w4a16"):
+            step = se.cost("qwen3-30b-a3b", precision=name, **point)["tpot_seconds"]
+            assert step < 1.35 * plain, (framework, batch, name)
 
 
 def test_serving_finds_caches_cold():

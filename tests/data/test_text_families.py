@@ -85,6 +85,16 @@ def test_outer_config_decides_whether_the_head_is_tied(outer, inner, tied, tmp_p
     assert load_model(write(tmp_path, config)).architecture.backbone.tied == tied
 
 
+@pytest.mark.parametrize("older", [True, False])
+@pytest.mark.parametrize("newer", [True, False])
+@pytest.mark.parametrize("kind", ["lfm2", "lfm2_vl"])
+def test_the_older_key_of_lfm2_decides_whether_its_head_is_tied(kind, older, newer, tmp_path):
+    config = saved(kind) | {"tie_embedding": older, "tie_word_embeddings": newer}
+    made = CONFIG_MAPPING[kind].from_dict(json.loads(json.dumps(config)))
+    tied = load_model(write(tmp_path, config)).architecture.backbone.tied
+    assert tied == made.tie_word_embeddings == older
+
+
 @pytest.mark.parametrize("kind", ["glm4_moe", "glm4v_moe_text"])
 def test_head_width_of_glm_is_rounded_down_and_reported(kind, tmp_path):
     config = saved(kind)
@@ -104,6 +114,7 @@ WRONG = [
     ("moshi", {"ffn_dim": 22527}, "ffn_dim"),
     ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config.qk_ln"),
     ("mpt", {"expansion_ratio": 5}, "expansion_ratio"),
+    ("falcon_h1", {"mamba_conv_bias": None}, "mamba_conv_bias"),
     ("phimoe", {"num_experts_per_tok": 4}, "num_experts_per_tok"),
     ("deepseek_v4", {"num_key_value_heads": 2}, "num_key_value_heads"),
     ("step3p5", {"num_experts": 144}, "num_experts"),

@@ -140,3 +140,97 @@ def test_sizes_of_mineru_2_may_be_listed():
 def test_other_towers_of_mineru_are_refused_by_name(key, value):
     with pytest.raises(InputError, match=key):
         read({**MINERU_2, key: value})
+
+
+INTERNVL3 = {
+    "model_type": "internvl_chat", "architectures": ["InternVLChatModel"], "auto_map": {},
+    "downsample_ratio": 0.5, "dynamic_image_size": True, "force_image_size": 448,
+    "hidden_size": 3584, "image_fold": None, "max_dynamic_patch": 12, "min_dynamic_patch": 1,
+    "output_attentions": False, "pad2square": False, "ps_version": "v2", "select_layer": -1,
+    "template": "internvl2_5", "use_backbone_lora": 0, "use_llm_lora": 0, "use_thumbnail": True,
+    "llm_config": {"model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944,
+                   "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+                   "vocab_size": 151674, "tie_word_embeddings": False},
+    "vision_config": {"model_type": "intern_vit_6b", "hidden_size": 1024, "image_size": 448,
+                      "intermediate_size": 4096, "num_attention_heads": 16, "qkv_bias": True,
+                      "num_hidden_layers": 24, "norm_type": "layer_norm", "patch_size": 14,
+                      "qk_normalization": False, "use_flash_attn": True},
+}  # fmt: skip
+"""InternVL3-8B as its authors release it."""
+SIXTH = {"model_type": "intern_vit_6b", "image_size": 448, "num_hidden_layers": 45}
+"""InternViT-6B-448px-V1-5."""
+
+
+def test_internvl_of_its_authors_is_that_of_transformers():
+    """7.94 billion parameters published."""
+    tower = {key: INTERNVL3["vision_config"][key]
+             for key in ("hidden_size", "intermediate_size", "num_attention_heads",
+                         "num_hidden_layers", "norm_type")}  # fmt: skip
+    tower |= {"model_type": "internvl_vision", "attention_bias": True, "use_qk_norm": False}
+    other = {"model_type": "internvl", "text_config": INTERNVL3["llm_config"],
+             "vision_config": tower, "tie_word_embeddings": False}  # fmt: skip
+    reading, model = read(INTERNVL3)
+    assert any(note.startswith("not proven: its code is no part") for note in reading.notes)
+    assert model.parameter_count == 7_944_373_760
+    same = read(other)[1].architecture
+    assert model.architecture.groups == same.groups
+    assert model.architecture.towers == same.towers
+
+
+def test_internvl_with_the_large_tower_has_its_published_parameters():
+    """5.54 billion in the tower; the projector is 3,200*4 wide."""
+    model = read({**INTERNVL3, "vision_config": SIXTH})[1]
+    wide, hidden = 4 * 3200, 3584
+    projector = 2 * wide + wide * hidden + hidden + hidden * hidden + hidden
+    assert model.vision_parameter_count - projector == 5_536_496_000
+
+
+@pytest.mark.parametrize("key", ["max_dynamic_patch", "min_dynamic_patch"])
+def test_limits_of_tiles_stand_in_the_config_of_internvl(key):
+    rule = read({**INTERNVL3, key: 6})[1].architecture.towers.rule
+    assert (rule.least, rule.most) == ((1, 6) if key.startswith("max") else (6, 12))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("force_image_size", 336, "contradicts force_image_size = 336"),
+        ("select_layer", -4, "select_layer = -4: expected -1"),
+        ("use_thumbnail", False, "use_thumbnail = False: expected true"),
+        ("downsample_ratio", 0.3, "downsample_ratio = 0.3: expected"),
+        ("moe_layers", 3, "moe_layers: unknown key for the vision tower of internvl_chat"),
+    ],
+)
+def test_what_the_row_of_internvl_does_not_know_is_refused_by_name(key, value, message):
+    with pytest.raises(InputError) as error:
+        read({**INTERNVL3, key: value})
+    assert message in str(error.value)
+
+
+KIMI_VL = {
+    "model_type": "kimi_vl", "ignore_index": -100, "media_placeholder_token_id": 163605,
+    "use_cache": True, "vocab_size": 163840, "tie_word_embeddings": False,
+    "vision_config": {"model_type": "moonvit", "patch_size": 14, "num_attention_heads": 16,
+                      "num_hidden_layers": 27, "hidden_size": 1152, "intermediate_size": 4304,
+                      "merge_kernel_size": [2, 2], "init_pos_emb_height": 64,
+                      "init_pos_emb_width": 64, "torch_dtype": "bfloat16"},
+    "text_config": {"model_type": "deepseek_v3", "vocab_size": 163840, "hidden_size": 2048,
+                    "intermediate_size": 11264, "moe_intermediate_size": 1408,
+                    "num_hidden_layers": 27, "num_attention_heads": 16, "n_shared_experts": 2,
+                    "n_routed_experts": 64, "num_experts_per_tok": 6, "kv_lora_rank": 512,
+                    "q_lora_rank": None, "qk_rope_head_dim": 64, "v_head_dim": 128,
+                    "qk_nope_head_dim": 128, "topk_method": "noaux_tc", "moe_layer_freq": 1,
+                    "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
+                    "num_key_value_heads": 16, "scoring_func": "sigmoid"},
+}  # fmt: skip
+"""Kimi-VL-A3B-Instruct."""
+
+
+def test_kimi_vl_has_its_published_parameters_and_pads_what_it_shrinks():
+    """16.4 billion, 2.8 of them activated, and a tower of 0.4."""
+    reading, model = read(KIMI_VL)
+    assert NOT_PROVEN in reading.notes
+    assert (model.parameter_count, model.vision_parameter_count) == (16_407_654_384, 447_545_840)
+    image = image_of_size(model.architecture.towers, 3000, 2000)
+    assert (image.views, image.features) == (View(1, 80, 54), 40 * 27)
+    assert image_of_size(model.architecture.towers, 280, 140).features == 10 * 5

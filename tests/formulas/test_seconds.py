@@ -24,6 +24,7 @@ from sweepengine.formulas.seconds import (
     element_wise,
     encoder_attention,
     expected_experts,
+    filled_width,
     gemm,
     latent_decode_line,
     moe,
@@ -92,32 +93,42 @@ def test_latent_decode_takes_the_longer_of_work_and_traffic():
 
 
 def test_prefill_by_hand():
-    rates = PrefillRates(
-        launch=4, latency=0.01, block=0.5, pad=0, width_pad=0, flops=1e6, bytes=1e4
-    )
+    rates = PrefillRates(launch=4, latency=0.01, block=0.5, pad=0, width_pad=0, flops=1e6,
+                         bytes=1e4, overlap=0.5, resident=0, resident_bytes=1e6)  # fmt: skip
     # pairs 100*100/2; work 4*2*8*5000*128/1e6 = 40.96; traffic 2*128*(4*8 + 12*4)*100/1e4 = 204.8
     assert prefill_attention(2, 8, 4, 128, 100, 0, 0, 2, rates) == pytest.approx(
-        4 + 1 + 8 + 40.96 + 204.8
+        4 + 1 + 8 + 204.8 + 0.5 * 40.96
     )
     # behind 50 cached ones each token meets 50 more, whose keys and values are read
     more = prefill_attention(2, 8, 4, 128, 100, 50, 0, 2, rates)
     assert more - prefill_attention(2, 8, 4, 128, 100, 0, 0, 2, rates) == pytest.approx(
-        4 * 2 * 8 * 5000 * 128 / 1e6 + 2 * 128 * 2 * 2 * 4 * 50 / 1e4
+        0.5 * 4 * 2 * 8 * 5000 * 128 / 1e6 + 2 * 128 * 2 * 2 * 4 * 50 / 1e4
     )
     # a window of 20: 20*20/2 pairs, then 80 tokens of 20
     banded = prefill_attention(2, 8, 4, 128, 100, 0, 20, 2, rates)
-    assert banded == pytest.approx(4 + 1 + 8 + 4 * 2 * 8 * 1800 * 128 / 1e6 + 204.8)
+    assert banded == pytest.approx(4 + 1 + 8 + 0.5 * 4 * 2 * 8 * 1800 * 128 / 1e6 + 204.8)
+    # the traffic is half of what the cache holds, which keeps 0.8*(1 - 1/16) of it
+    cached = rates._replace(resident=0.8, resident_bytes=2 * 2.048e6)
+    saved = banded - prefill_attention(2, 8, 4, 128, 100, 0, 20, 2, cached)
+    assert saved == pytest.approx(204.8 * 0.8 * (1 - 1 / 16))
+
+
+def test_no_head_costs_less_than_its_channels():
+    rates = PrefillRates(launch=0, latency=0, block=0, pad=0, width_pad=3000, flops=1e6,
+                         bytes=1e4, overlap=0, resident=0, resident_bytes=1e6)  # fmt: skip
+    # padded to the tiles of 128 channels below, and never below the channels of a wide head
+    assert filled_width(64, rates) == pytest.approx(128 * 3064 / 3128)
+    assert filled_width(512, rates) == 512
 
 
 def test_encoder_by_hand():
-    rates = EncoderRates(
-        launch=4, latency=0, block=0, pad=0, flops=1e6, bytes=1e5, wide=1.5, wider=2
-    )
+    rates = EncoderRates(launch=4, latency=0, block=0, pad=0, flops=1e6, bytes=1e5, overlap=0.5,
+                         resident=0, resident_bytes=1e6, wide=1.5, wider=2)  # fmt: skip
     narrow = 256 * 2 * 8 * 100 * 100 / 1e6
     moved = 8 * 2 * 8 * 100 / 1e5
     for width, times in ((64, 1), (72, 1.5), (80, 2), (160, 4)):
         found = encoder_attention(2, 8, width, 100, rates)
-        assert found == pytest.approx(4 + times * narrow + moved * width)
+        assert found == pytest.approx(4 + times * narrow + 0.5 * moved * width)
 
 
 def test_mixture_by_hand():

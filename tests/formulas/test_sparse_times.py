@@ -5,14 +5,14 @@ import pytest
 from sweepengine.data.devices import load_device
 from sweepengine.data.models import load_model
 from sweepengine.data.speeds import speeds_of, timing_target
-from sweepengine.formulas.attention_times import attended_us, index_scores, step_lines
+from sweepengine.formulas.attention_times import attended_us, index_scores, step_lines, time_spans
 from sweepengine.formulas.operator_rates import (
     IndexRates,
     IndexStepRates,
     SparseRates,
     TopKRates,
 )
-from sweepengine.formulas.seconds import at_keys, latent_prefill
+from sweepengine.formulas.seconds import NO_LINE, at_keys, latent_prefill
 from sweepengine.formulas.sparse_times import (
     chooses,
     index_logits,
@@ -33,6 +33,19 @@ CHOOSING = DENSE._replace(index_heads=64, index_width=128, index_keys=2048)
 def speeds(framework):
     place = timing_target(load_device("h200"), framework)
     return speeds_of(MODEL.architecture, checked_point(MODEL, {}), place)
+
+
+def test_layers_without_an_indexer_attend_to_the_keys_that_an_earlier_layer_chose():
+    """Three of four layers of GLM-5.2 have no indexer."""
+    shared, found = CHOOSING._replace(index_heads=0, index_width=0), speeds("sglang")
+    for tokens in (1000, 8000):
+        own = attended_us(CHOOSING, 2, tokens, 0, found)
+        assert attended_us(shared, 2, tokens, 0, found) == own
+    assert attended_us(shared, 2, 8000, 0, found) < attended_us(DENSE, 2, 8000, 0, found)
+    assert index_scores(shared, 2, 8000, 0, found) == 0
+    step = step_lines(shared, 4, found)
+    assert step == (step_lines(CHOOSING, 4, found).attended, NO_LINE)
+    assert time_spans(shared).attended.window == 2048
 
 
 def test_scores_walk_keys_or_score_all_pairs():

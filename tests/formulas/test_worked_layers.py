@@ -27,7 +27,7 @@ from sweepengine.formulas.attention import (
 from sweepengine.formulas.cached import growth_quarters
 from sweepengine.formulas.cost import Cost
 from sweepengine.formulas.experts import routed_experts, shared_gate
-from sweepengine.formulas.gemms import into_attention
+from sweepengine.formulas.gemms import into_attention, out_of_attention
 from sweepengine.formulas.layers import (
     decoder_ends,
     decoder_layer,
@@ -253,6 +253,8 @@ def test_queries_of_a_rank_and_outputs_of_groups_are_projected_twice(entries):
     found = projections(entries, HIDDEN, 4, 8, 0)
     assert found.weights == 50 + 84 + 24 + 20
     assert found.tensor_flops == 2 * 4 * found.weights
+    # one group of rank 2 takes all 12 mixed values
+    assert out_of_attention(entries._replace(output_groups=1), HIDDEN).grouped == (2, 12, 0)
 
 
 def test_keys_that_are_values_are_rotated_back(entries):

@@ -2,7 +2,10 @@
 
 import copy
 import json
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import NamedTuple
+from unittest.mock import patch
 
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -11,17 +14,22 @@ from sweepengine.data.configs import families
 from sweepengine.data.huggingface import reading_of
 from sweepengine.data.models import build
 from sweepengine.data.tower_tables import tower_tables
+from sweepengine.formulas.architecture import Architecture
+from sweepengine.validation import configs as decoders
 from sweepengine.validation import towers
 from sweepengine.validation.configs import measure_text
+from sweepengine.validation.counters import Figure, parameters
 from sweepengine.validation.towers import measure_tower
 from tests.data.configs import part_of, shortened, write
+from tests.validation.config_reads import Seen, attributes_of, attributes_read, changed_attributes
 
 REMOVED = object()
 TOWERS = ("vision_config", "encoder", "perceiver_config", "qformer_config")
 """Parts of a config whose keys a tower reads."""
 PARTS = ("", "text_config", "language_config", "decoder", *TOWERS)
-DEPTHS = ("depth", "num_hidden_layers")
-FEW_BLOCKS = 4
+DEPTHS = ("depth", "num_hidden_layers", "num_global_layers")
+FEW = 2
+"""Blocks of a tower, and layers of a decoder whose layers are alike."""
 SECTIONED = {
     **dict.fromkeys(("glm46v", "glm4v", "glm4v_moe", "glm_ocr", "paddleocr_vl", "qwen2_5_vl",
                      "qwen2_vl"), 3),
@@ -38,17 +46,19 @@ SWAPPED = {"full_attention": "sliding_attention", "sliding_attention": "full_att
 
 def small(config):
     """The same config with few layers and blocks, and short windows."""
-    config = shortened(config)
+    whole, config = config, shortened(config)
+    if len(read(config).architecture.groups) == 1:
+        config = shortened(whole, FEW)
     for key in ("sliding_window", "sliding_window_size"):
         if type(part_of(config).get(key)) is int:
             part_of(config)[key] = min(part_of(config)[key], WINDOW)
     tower = config.get("vision_config")
     for key in DEPTHS if isinstance(tower, dict) else ():
-        if type(tower.get(key)) is int and tower[key] > FEW_BLOCKS:
-            tower[key] = FEW_BLOCKS
+        if type(tower.get(key)) is int and tower[key] > FEW:
+            tower[key] = FEW
             for name, listed in tower.items():
                 if isinstance(listed, list) and name.endswith(("indexes", "indices")):
-                    tower[name] = [block for block in listed if block < FEW_BLOCKS] or [1]
+                    tower[name] = [block for block in listed if block < FEW] or [1]
             if taken := tower.get("intermediate_layers_indices"):
                 tower["vision_output_dim"] = tower["hidden_size"] * (1 + len(taken))
     return config
@@ -64,8 +74,9 @@ def turned(config):
     kind = config["model_type"]
     if kind not in SECTIONED or type(heads) is not int or heads < 1:
         return config
-    default = getattr(CONFIG_MAPPING[part.get("model_type", kind)](), "head_dim", None)
-    width = part.get("head_dim", default) or part["hidden_size"] // heads
+    made = CONFIG_MAPPING[part.get("model_type", kind)]()
+    hidden = part.get("hidden_size", getattr(made, "hidden_size", 0))
+    width = part.get("head_dim", getattr(made, "head_dim", None)) or hidden // heads
     angles = angles if isinstance(angles, dict) else {}
     half = -(-int(width * angles.get("partial_rotary_factor", 1)) // 2)
     each, count = half // SECTIONED[kind], SECTIONED[kind]
@@ -135,8 +146,33 @@ def read(config):
     return build(reading.data, "config.json")
 
 
-def differences(config, model, folder, of_tower=False) -> list:
-    """Figures of which transformers makes others: parameters of all, and those of a part.
+class Compared(NamedTuple):
+    """A config that was compared with transformers."""
+
+    of_tower: bool
+    """Whether the tower was run instead of the decoder."""
+    architecture: Architecture
+    attributes: dict[Seen, list[str]]
+    """Of its configs as transformers reads them."""
+    read: set[Seen]
+    """Attributes that transformers read to build and run it."""
+    figures: list[Figure]
+    """None where transformers refuses the config."""
+
+    @property
+    def differences(self) -> list[Figure]:
+        """Figures of which transformers makes others."""
+        return [figure for figure in self.figures if figure.difference]
+
+    def stands_for(self, other) -> bool:
+        """Whether ours and that of transformers are the same for another config."""
+        changed = changed_attributes(self.attributes, other.attributes)
+        alike = self.of_tower == other.of_tower and self.architecture == other.architecture
+        return alike and not changed & self.read
+
+
+def compared(config, model, folder, earlier: list[Compared], of_tower=False) -> Compared:
+    """Figures of transformers and ours: parameters of all, and those of a part.
 
     Parameters
     ----------
@@ -145,26 +181,49 @@ def differences(config, model, folder, of_tower=False) -> list:
         Read from it.
     folder : Path
         Where the config is written.
+    earlier : list of Compared
+        Of these one is returned where no number can be another. It grows by what is measured.
     of_tower : bool
         The tower is run instead of the decoder.
-
-    Raises
-    ------
-    Exception
-        When transformers cannot build it, or not run a decoder of which nothing else is known.
     """
-    found, config = [], turned(config)
-    sees = "vision_config" in config or "encoder" in config
-    if sees and config["model_type"] in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        whole = towers.build(json.loads(json.dumps(config)))
-        total = sum(weight.numel() for weight in whole.parameters())
-        found.append(("parameters of all", total, model.parameter_count))
+    config = turned(config)
     path = write(folder, config)
+    sees = "vision_config" in config or "encoder" in config
+    sees = sees and config["model_type"] in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     try:
-        figures = measure_tower(path, model).figures if of_tower else measure_text(path, model)
-    except Exception:  # transformers may raise anything where it runs a model that it built
-        if not found:
-            raise
-        figures = []
-    found += [(figure.what, figure.measured, figure.analytic) for figure in figures]
-    return [figure for figure in found if figure[1] != figure[2]]
+        whole = towers.config_of(json.loads(json.dumps(config))) if sees else None
+        part = None if of_tower else decoders.decoder_config(path)
+    except Exception:  # transformers may raise anything at a value that it refuses
+        return Compared(of_tower, model.architecture, {}, set(), [])
+    assert whole is not None or not of_tower
+    known = defaultdict(list)
+    for made in (whole, part):
+        for name, values in attributes_of(made).items() if made is not None else ():
+            known[name] += values
+    new = Compared(of_tower, model.architecture, known, set(), [])
+    if found := next((one for one in earlier if one.stands_for(new)), None):
+        return found
+    with (
+        patch.object(towers, "config_of", lambda config: whole),
+        patch.object(decoders, "decoder_config", lambda path: part),
+        attributes_read() as read,
+    ):
+        figures = _figures(path, model, whole, of_tower)
+    earlier.append(new._replace(read=read, figures=figures))
+    return earlier[-1]
+
+
+def _figures(path, model, whole, of_tower) -> list[Figure]:
+    """Figures of all, and of decoder or tower; empty where transformers refuses the config."""
+    figures = []
+    try:
+        if whole is not None:
+            built = towers.build(whole)
+            total, count = parameters(built), model.parameter_count
+            figures.append(Figure("parameters of all", "values", total, count))
+        if not of_tower:
+            return figures + measure_text(path, model)
+        with patch.object(towers, "build", lambda config: built):
+            return figures + measure_tower(path, model).figures
+    except Exception:  # transformers may raise anything at a value that it refuses
+        return figures

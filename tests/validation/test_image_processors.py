@@ -172,6 +172,17 @@ def anyres(code, rule, height, width):
     return code._get_number_of_features(processor, height, width, rule.tile, rule.tile)
 
 
+def tiles_of_large(code, rule, height, width):
+    numbers = rule.merge, rule.least, rule.most, rule.patch
+    wide, high = code.smart_resize(None, height, width, *numbers)
+    found = [high // rule.patch, wide // rule.patch, 0]
+    if code._is_image_too_large(None, height, width, rule.most, rule.patch, rule.merge, 2.0):
+        processor = SimpleNamespace(_target_ratios=partial(code._target_ratios, None))
+        numbers = height, width, 2, rule.longest, rule.tile
+        found[2] = code._get_grid_layout(processor, *numbers)[-1]
+    return found
+
+
 COMPARED = [
     # family, module's family, its function of a size, what of our result it gives
     ("qwen2_vl", "qwen2_vl", smart, "grid"),
@@ -197,6 +208,7 @@ COMPARED = [
     ("deepseek_ocr2", "deepseek_ocr2", cut, "tiles"),
     ("deepseek_vl_v2/DeepseekOCRForCausalLM", "unlimited_ocr", cut, "tiles"),
     ("unlimited_ocr", "unlimited_ocr", cut, "tiles"),
+    ("lfm2_vl", "lfm2_vl", tiles_of_large, "both"),
     ("llava_next", "llava_next", anyres, "features"),
     ("llava_onevision", "llava_onevision", anyres, "features"),
 ]
@@ -204,6 +216,7 @@ GIVEN = {
     "grid": lambda result: [result.views.rows, result.views.columns],
     "views": lambda result: result.views.count,
     "tiles": lambda result: result.tiles.count,
+    "both": lambda result: [*result.views[1:3], result.tiles.count],
     "features": lambda result: result.features,
 }
 

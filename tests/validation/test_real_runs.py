@@ -20,6 +20,13 @@ def test_every_row_is_predicted_or_has_a_reason():
     assert len(real_rows()) == len(public.runs) + len(public.speculative)
 
 
+def test_layers_of_glm_without_an_indexer_attend_to_chosen_keys_too():
+    groups = model_of("zai-org--GLM-5.2-FP8").architecture.groups
+    assert {group.attention.index_keys for group in groups} == {2048}
+    indexed = sum(group.layers for group in groups if group.attention.index_heads)
+    assert (indexed, sum(group.layers for group in groups)) == (21, 78)
+
+
 def test_rows_of_the_extra_are_left_to_it():
     again = [row for row in INFERENCEX if row["in_extra"] and not row["draft_tokens"]]
     assert read_public().reasons[module.AGAIN] == len(again) > 0
