@@ -28,6 +28,9 @@ report: .venv/installed
 		--reference tests/data/reference --against deepseek-ocr-3b
 	$(BIN)/sweepengine report ocr-models --out results/ocr-models $(PRICES)
 
+# Threads of two workers on as many cores would wait for each other.
+test fuzz quick coverage: export OMP_NUM_THREADS := 1
+
 test: .venv/everything
 	$(BIN)/pytest $(PARALLEL)
 
@@ -71,7 +74,7 @@ silicon: .venv/everything
 memory: .venv/everything
 	$(BIN)/sweepengine validate --memory --page results/memory/README.md
 
-rates: export OPENBLAS_NUM_THREADS := 1
+rates silicon serving: export OPENBLAS_NUM_THREADS := 1
 rates: .venv/everything
 	for device in $(MEASURED); do for framework in vllm trtllm sglang; do \
 		$(BIN)/sweepengine calibrate $$device --framework $$framework \

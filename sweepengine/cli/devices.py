@@ -10,7 +10,10 @@ from sweepengine.show.terminal import print_table, say, say_json
 @click.option("--prices", is_flag=True, help="List the shipped prices of public clouds instead.")
 @as_json_option
 def devices(prices: bool, as_json: bool) -> None:
-    """List the shipped devices with their peaks; --json adds the source of each figure."""
+    """List the shipped devices with their peaks; --json adds the source of each figure.
+
+    GB10 and Ascend are not shipped, as no public table has rates of their kernels.
+    """
     if prices:
         _show_prices(as_json)
         return

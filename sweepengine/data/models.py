@@ -241,6 +241,7 @@ def build(data: dict[str, Any], source: str | Path) -> Model:
 
 MAX_EXTENDED = 16
 """Longest chain of files of which each extends the next."""
+GGUF = ".gguf"
 _SHIPPED: dict[Path, Model] = {}
 _READ: dict[tuple[Path, tuple[str, ...]], Model] = {}
 _MAX_MODELS = 64
@@ -265,6 +266,11 @@ def load_model(name: "Model | str | Path" = "deepseek-ocr-3b") -> Model:
     """
     if isinstance(name, Model):
         return name
+    if Path(name).suffix.lower() == GGUF:
+        raise InputError(
+            f"{name}: is a GGUF file, which is not read: expected the config.json of the model it "
+            "was made from; --precision states the formats"
+        )
     path = find("models", name)
     if (shipped := _SHIPPED.get(path)) is not None:
         return shipped

@@ -49,11 +49,12 @@ class ModuleList(NamedTuple):
 
     def has(self, name: str) -> bool:
         """Whether the list names a module or a parent of it."""
-        steps = name.split(".")
-        if not self.names.isdisjoint(steps):
-            return True
-        if not self.names.isdisjoint(accumulate(steps, "{}.{}".format)):
-            return True
+        if self.names:
+            steps = name.split(".")
+            if not self.names.isdisjoint(steps):
+                return True
+            if not self.names.isdisjoint(accumulate(steps, "{}.{}".format)):
+                return True
         return self.patterns is not None and _matches(self.patterns, name)
 
 

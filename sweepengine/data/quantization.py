@@ -180,6 +180,11 @@ class _Table(NamedTuple):
         return cls(base, groups, ignored, named)
 
     @property
+    def names_modules(self) -> bool:
+        """Whether it says anything of single modules."""
+        return bool(self.groups or self.named or any(self.ignored))
+
+    @property
     def by_target(self) -> bool:
         """Whether groups say which modules are quantised."""
         return not self.base
@@ -215,6 +220,8 @@ class _Table(NamedTuple):
 
     def mixed(self, role: str, of_layers: Mapping[int, str]) -> list[str]:
         """Notes on matrices of a role that have another format than their layer is modelled in."""
+        if not self.names_modules:
+            return []
         differing: Counter[tuple[str, str, str]] = Counter()
         for layer, modelled in of_layers.items():
             together = families()["checkpoints"]["together"][role]
@@ -231,6 +238,8 @@ class _Table(NamedTuple):
         ]
 
     def _named(self, path: str) -> str | None:
+        if not self.named:
+            return None
         algorithms: dict[str, str] = families()["checkpoints"]["algorithms"]
         for key in (path, path.rsplit(".", 1)[0], path.rsplit(".", 2)[0]):
             if key in self.named and not key.endswith("."):

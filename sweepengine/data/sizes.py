@@ -27,8 +27,19 @@ def _falcon(reader: ConfigValues, heads: int) -> int:
     return _heads_if_missing(reader, heads) if value is None else reader.whole(key, value)
 
 
+def _of_class_if_missing(reader: ConfigValues, heads: int) -> int:
+    key, value = reader.of("key_value_heads")
+    of_class = families()["class_key_value_heads"].get(reader.type)
+    if value is None and of_class == 0:
+        return _heads_if_missing(reader, heads)
+    if value is None and of_class and key not in reader.part:
+        reader.assumed[key] = of_class
+        return int(of_class)
+    return reader.size("key_value_heads")
+
+
 KEY_VALUE_HEADS: dict[str, Callable[[ConfigValues, int], int]] = {
-    "given": lambda reader, _: reader.size("key_value_heads"),
+    "given": _of_class_if_missing,
     "heads_if_missing": _heads_if_missing,
     "one_if_multi_query": _one_if_multi_query,
     "falcon": _falcon,

@@ -44,7 +44,7 @@ def _numbers(part: Any) -> Any:
 
 def _defaults(part: Any) -> dict[str, Any]:
     """Defaults of the numbers that a file may leave out, by name."""
-    values = {name: quantity.default for name, quantity in quantities(type(part)).items()}
+    values = {name: quantity.default for name, quantity in quantities(part.__class__).items()}
     return {
         name: getattr(part, default) if isinstance(default, str) else default
         for name, default in values.items()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +13,19 @@ from sweepengine.engine.error_columns import (
     errors_of_axes,
     needed_seconds,
 )
-from sweepengine.engine.memory import MEMORY_INPUTS, memory_columns, memory_counts
+from sweepengine.engine.memory import (
+    MEMORY_INPUTS,
+    capacity_by_batch,
+    memory_columns,
+    memory_counts,
+)
 from sweepengine.engine.one_point import RATE_SECONDS, point_values
 from sweepengine.engine.records import FIGURES, GROWTH
 from sweepengine.engine.tables import Figured, drafts_in, tabulate, tabulate_draft
 from sweepengine.engine.threads import in_ranges
 from sweepengine.engine.times import fill_times, timed_product
 from sweepengine.formulas.architecture import Architecture
+from sweepengine.formulas.memory import Capacity
 from sweepengine.formulas.points import INPUTS, WORKLOAD_COLUMNS, Point
 from sweepengine.formulas.serving import output_rate
 from sweepengine.formulas.speculation import ONE_TOKEN
@@ -167,12 +174,18 @@ def computed_columns(
     counts = [name for name in columns if name not in (*seconds, *memory, *errors, *rates)]
     rated = RATE_SECONDS if rates else ()
     timed_names = list(dict.fromkeys((*seconds, *needed_seconds(errors), *rated)))
-    counted = [*dict.fromkeys((*counts, *(memory_counts(model) if memory else ())))]
+    batches = _batch_axis(axes) if {*memory} <= {*Capacity._fields} else None
+    if memory and batches is None:
+        counted = [*dict.fromkeys((*counts, *memory_counts(model)))]
+    else:
+        counted = counts
     computed: dict[str, NDArray[Any]] = {}
     if counted:
         product = product_of(axes)
         computed = counted_columns(model.architecture, product, rows, counted, workers)
-    if memory:
+    if memory and batches is not None:
+        computed |= _capacity_columns(model, axes, rows, memory, batches)
+    elif memory:
         parts = [part_of(axis, MEMORY_INPUTS) for axis in axes]
         inputs = {name: values[:rows] for name, values in expand(parts).items()}
         computed |= memory_columns(model, inputs, computed, memory)
@@ -185,6 +198,33 @@ def computed_columns(
     if errors:
         computed |= errors_of_axes(model, axes, computed, errors, rows)
     return {name: computed[name] for name in columns}
+
+
+def _batch_axis(axes: Sequence[Axis]) -> int | None:
+    """Position of the axis of batch sizes; None where they have no axis of their own."""
+    return next((i for i, axis in enumerate(axes) if axis.columns == ("batch_size",)), None)
+
+
+def _capacity_columns(
+    model: Model, axes: Sequence[Axis], rows: int, columns: Sequence[str], batches: int
+) -> dict[str, NDArray[Any]]:
+    """Columns of what fits of a product, worked out at one batch size for all of them.
+
+    Parameters
+    ----------
+    model, axes, rows, columns : as `fill_columns`
+    batches : int
+        Position of the axis of batch sizes.
+    """
+    fewer = [*axes]
+    fewer[batches] = axes[batches]._replace(values=axes[batches].values[:1])
+    points = prod(len(axis.values) for axis in fewer)
+    counts = counted_columns(model.architecture, product_of(fewer), points, memory_counts(model))
+    inputs = expand([part_of(axis, MEMORY_INPUTS) for axis in fewer])
+    inner = prod(len(axis.values) for axis in axes[batches + 1 :])
+    sizes = axes[batches].values[:, 0]
+    found = capacity_by_batch(model, inputs, counts, sizes, inner)
+    return {name: getattr(found, BY_NAME[name].figure)[:rows] for name in columns}
 
 
 def rate_columns(

@@ -112,6 +112,37 @@ def capacity_of_columns(
     return capacity(held.most, held.sequences, held.groups)
 
 
+def capacity_by_batch(
+    model: Model,
+    inputs: Mapping[str, Integers],
+    counts: Mapping[str, Integers],
+    batches: Integers,
+    inner: int,
+) -> Capacity:
+    """What fits of N points at each of B batch sizes, in columns of N*B points.
+
+    What does not depend on the batch size is worked out once for all of them.
+
+    Parameters
+    ----------
+    model, inputs, counts : as `memory_columns`
+    batches : integer array, shape (B,)
+        Batch sizes; that of `inputs` does not matter.
+    inner : int
+        Points that follow each other at one batch size.
+    """
+    held = _held(model, inputs, counts)
+    rows = len(counts["weight_bytes"])
+    most, data = (
+        np.broadcast_to(np.asarray(values), rows).reshape(-1, 1, inner)
+        for values in (held.most, held.groups)
+    )
+    found = capacity(most, ceil_div(batches[:, None], data), data)  # type: ignore[arg-type]
+    shape = (rows // inner, len(batches), inner)
+    each: Any = [np.broadcast_to(values, shape).reshape(-1) for values in found]
+    return Capacity(*each)
+
+
 def figures_for(
     names: Sequence[str],
     model: Model,

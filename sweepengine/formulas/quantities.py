@@ -1,5 +1,8 @@
 """What a number of a model file is: its unit, bounds and default, stated in its annotation."""
 
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, NamedTuple, get_type_hints
 
 
@@ -30,9 +33,9 @@ Yes = Annotated[int, Quantity("", 0, 1, switch=True)]
 No = Annotated[int, Quantity("", 0, 0, switch=True)]
 
 
-def quantities(numbers: type[NamedTuple]) -> dict[str, Quantity]:
+@cache
+def quantities(numbers: type[NamedTuple]) -> Mapping[str, Quantity]:
     """Annotation of each number of a record, by name."""
     hints = get_type_hints(numbers, include_extras=True)
-    return {
-        name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
-    }
+    stated = {name: hint for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+    return MappingProxyType({name: hint.__metadata__[0] for name, hint in stated.items()})

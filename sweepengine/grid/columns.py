@@ -24,6 +24,8 @@ all steps; of the last step, which is the largest; the KV cache after decoding; 
 weights read by a phase, by prefill, by all steps; seconds, which sum operator times; what a
 device holds under a serving engine; how far times were off on measured runs like the point; and
 output tokens by seconds."""
+WITHOUT_STEPS: Final = (AS_IS, PER_SEQUENCE, READ_ONCE, PREFILL_READS)
+"""Reductions of columns that are the same for any number of decode steps."""
 
 
 class DataType(NamedTuple):
@@ -259,3 +261,10 @@ OUTPUT_NAMES: Final = tuple(column.name for column in OUTPUTS)
 COLUMNS: Final = (*INPUTS.values(), *AXIS_TEXTS, *OUTPUTS, *DEVICE_OUTPUTS)
 """Inputs, texts of joint axes, then outputs."""
 TYPES: Final = {column.name: column.dtype for column in COLUMNS}
+
+
+def same_at_any_step(name: str) -> bool:
+    """Tell whether a column is the same for any number of decode steps."""
+    if name in BY_NAME:
+        return BY_NAME[name].reduction in WITHOUT_STEPS
+    return name != "decode_steps"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from sweepengine.grid.columns import same_at_any_step
 from sweepengine.query.sources import Source
 
 MERGED_ROWS = 1 << 18
@@ -20,7 +21,7 @@ class Fold(NamedTuple):
     of: pl.Expr
     """Measure of a point; nulls are left out."""
     how: str = "mean"
-    """"min", "max", "sum", "mean", "any" or "first"."""
+    """"min", "max", "sum" of whole numbers, "mean", "any" or "first"."""
 
 
 def spread(name: str, of: pl.Expr) -> list[Fold]:
@@ -54,23 +55,46 @@ def folded(
     """
     named = [pl.col(key) if isinstance(key, str) else key for key in keys]
     names = [key.meta.output_name() for key in named]
-    read = [*named, *(fold.of for fold in folds), *([] if where is None else [where])]
+    at_one, steps = source.at_one_step()
+    conditions = [] if where is None else [where]
+    alike = {
+        fold.name for fold in folds if not named and steps > 1 and _without_steps(fold, conditions)
+    }
+    read = [(source, [fold for fold in folds if fold.name not in alike])]
+    if alike:
+        read.append((at_one, [fold for fold in folds if fold.name in alike]))
+    merged = [_read(one, named, some, where) for one, some in read if some or named]
+    shown = [
+        (pl.col(fold.name) / pl.col(fold.name + COUNT)).alias(fold.name)
+        if fold.how == "mean"
+        else pl.col(fold.name) * (steps if fold.how == "sum" and fold.name in alike else 1)
+        for fold in folds
+    ]
+    return pl.concat(merged, how="horizontal").select(*names, *shown)
+
+
+def _without_steps(fold: Fold, conditions: Sequence[pl.Expr]) -> bool:
+    """Tell whether a fold is known from points at one number of decode steps."""
+    names = {name for of in (fold.of, *conditions) for name in of.meta.root_names()}
+    return fold.how != "mean" and all(same_at_any_step(name) for name in names)
+
+
+def _read(
+    source: Source, keys: Sequence[pl.Expr], folds: Sequence[Fold], where: pl.Expr | None
+) -> pl.DataFrame:
+    """Return the folds of a source; a mean is a sum and a count."""
+    names = [key.meta.output_name() for key in keys]
+    read = [*keys, *(fold.of for fold in folds)]
     columns = list(
         dict.fromkeys(name for expression in read for name in expression.meta.root_names())
     )
+    figures = [part for fold in folds for part in _partial(fold)]
     parts: list[pl.DataFrame] = []
-    for frame in source.frames(columns or source.inputs[:1]):
-        kept = frame if where is None else frame.filter(where)
-        parts.append(_grouped(kept, named, [part for fold in folds for part in _partial(fold)]))
+    for frame in source.frames(columns or source.inputs[:1], where):
+        parts.append(_grouped(frame, keys, figures))
         if sum(part.height for part in parts) > MERGED_ROWS:
             parts = [_merged(parts, names, folds)]
-    results = [
-        (pl.col(fold.name) / pl.col(fold.name + COUNT)).alias(fold.name)
-        if fold.how == "mean"
-        else pl.col(fold.name)
-        for fold in folds
-    ]
-    return _merged(parts, names, folds).select(*names, *results)
+    return _merged(parts, names, folds)
 
 
 def _grouped(frame: pl.DataFrame, keys: Sequence[pl.Expr], figures: list[pl.Expr]) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.models import Model, build
 from sweepengine.data.speeds import on_devices
 from sweepengine.engine import interrupts
+from sweepengine.engine.compute import backend_for
 from sweepengine.engine.error_columns import range_columns
 from sweepengine.engine.lazy import grid_frames, scan
 from sweepengine.engine.threads import cores, in_order
@@ -66,10 +67,18 @@ class Source(NamedTuple):
         """Collect a frame of its points that fits in memory; errors name the source."""
         return collected(frame, self.place)
 
-    def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def frames(
+        self, columns: Sequence[str], where: pl.Expr | None = None
+    ) -> Iterator[pl.DataFrame]:
         """Yield columns of its points piece by piece, a few pieces ahead of the reader.
 
         Batches of Polars would take ten times the memory.
+
+        Parameters
+        ----------
+        columns : sequence of str
+        where : polars.Expr, optional
+            Condition on the points, in addition to its own.
 
         Raises
         ------
@@ -77,6 +86,8 @@ class Source(NamedTuple):
             Naming the source.
         """
         condition, wide = self.chosen
+        if where is not None:
+            condition = where if condition is None else condition & where
         known = [name for name in columns if name in self.columns and name != MODEL_AXIS]
         kinds = {name: type_of(name, self.loaded) for name in known} if wide else {}
         with told(self.place):
@@ -84,6 +95,23 @@ class Source(NamedTuple):
                 interrupts.check()
                 yield frame.cast(pl.Schema(kinds)) if wide else frame
         interrupts.check()
+
+    def at_one_step(self) -> tuple["Source", int]:
+        """Return its points at one number of decode steps, and how many such numbers there are.
+
+        The points are its own, and the number 1, unless it is a grid with an axis of decode steps.
+        """
+        if self.grid is None or self.chosen[0] is not None:
+            return self, 1
+        axes = list(self.grid.axes)
+        place = next((i for i, a in enumerate(axes) if a.columns == ("decode_steps",)), None)
+        if place is None:
+            return self, 1
+        count = len(axes[place].values)
+        axes[place] = axes[place]._replace(values=axes[place].values[:1])
+        one = self.grid._replace(axes=tuple(axes))
+        pieces = partial(grid_frames, one, backend=backend_for(self.grid.points))
+        return self._replace(pieces=pieces, grid=one), count
 
     def device(self, name: str | Path) -> Device:
         """The device of its points that has this name, else the one of a file or a shipped one.

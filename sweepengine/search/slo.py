@@ -36,6 +36,7 @@ from sweepengine.search.targets import (
     meets_tpot,
     meets_ttft,
     pareto_front,
+    unbeaten_by,
 )
 
 FRONT_COLUMNS = ("ttft_s", "tpot_s", "user_tokens_per_s", "device_tokens_per_s", "memory_bytes",
@@ -146,7 +147,8 @@ def find_answers(
     stated = {} if "device" in source.inputs else settings
     memory = [_memory(source, timing, stated) for timing in timings]
     for i, points in _pieces(source, timings, options.serving, stated):
-        answers[i] = _add(answers[i], _chosen(points, targets), [*source.inputs, *memory[i]])
+        chosen = _chosen(points, targets, answers[i].front)
+        answers[i] = _add(answers[i], chosen, [*source.inputs, *memory[i]])
     answers = [
         _with_errors(answer, source, timing, options.serving)
         for answer, timing in zip(answers, timings, strict=True)
@@ -241,18 +243,37 @@ class _Chosen(NamedTuple):
     largest_batch: int
 
 
-def _chosen(points: pl.DataFrame, targets: LatencyTargets) -> _Chosen:
-    """Return what an answer may show of points with `MEASURES` and `fits`."""
-    measures = points.select(*MEASURES, "batch_size", "fits").with_row_index(ROW)
-    fitting = measures.filter("fits")
-    in_ttft = fitting.filter(meets_ttft(targets)).with_columns(meets_tpot(targets).alias(WITHIN))
-    meeting = in_ttft.filter(WITHIN)
-    highest = meeting.filter(pl.col(RATE) == pl.col(RATE).max())
-    best = highest.sort(_PREFER, descending=True, maintain_order=True).head(1)
-    rows = pl.concat([pareto_front(in_ttft), best]).select(ROW, WITHIN).unique(maintain_order=True)
-    largest = meeting["batch_size"].max() or 0
-    shown = points[rows[ROW]].with_columns(rows[WITHIN])
-    return _Chosen(shown, points.height, fitting.height, meeting.height, int(largest))  # type: ignore[arg-type]
+def _chosen(points: pl.DataFrame, targets: LatencyTargets, front: pl.DataFrame) -> _Chosen:
+    """Return what an answer may show of points with `MEASURES` and `fits`.
+
+    Parameters
+    ----------
+    points : polars.DataFrame
+    targets : LatencyTargets
+    front : polars.DataFrame
+        The answer's front so far; points that do not beat it are not shown.
+    """
+    in_ttft = pl.col("fits") & meets_ttft(targets)
+    within = in_ttft & meets_tpot(targets)
+    counts = points.select(
+        fitting=pl.col("fits").sum(),
+        meeting=within.sum(),
+        largest=pl.col("batch_size").filter(within).max(),
+        rate=pl.col(RATE).filter(within).max(),
+    ).row(0, named=True)
+    highest = within & (pl.col(RATE) == pl.lit(counts["rate"], pl.Float64))
+    shown = in_ttft & unbeaten_by(front, points)
+    kept = points.filter(shown | highest).with_row_index(ROW)
+    kept = kept.with_columns(within.alias(WITHIN))
+    best = kept.filter(highest).sort(_PREFER, descending=True, maintain_order=True).head(1)
+    rows = pl.concat([pareto_front(kept), best]).unique(ROW, maintain_order=True)
+    return _Chosen(
+        points=rows.drop(ROW),
+        height=points.height,
+        fitting=counts["fitting"],
+        meeting=counts["meeting"],
+        largest_batch=int(counts["largest"] or 0),
+    )
 
 
 def _add(answer: Answer, chosen: _Chosen, columns: Sequence[str | pl.Expr]) -> Answer:

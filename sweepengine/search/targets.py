@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from sweepengine.data.errors import InputError
@@ -44,6 +45,20 @@ def pareto_front(points: pl.DataFrame, each: Sequence[str] = ()) -> pl.DataFrame
     # One key sorts several times as fast, and leaves few rows to sort by both.
     few = unbeaten(rows, user).sort(_ROW)
     return points[unbeaten(few, user, device)[_ROW]]
+
+
+def unbeaten_by(front: pl.DataFrame, points: pl.DataFrame) -> pl.Series:
+    """Tell which points with decode steps a front, as `pareto_front` returns it, does not beat.
+
+    It beats what is equal to one of its points, too.
+    """
+    user, device = "user_tokens_per_s", "device_tokens_per_s"
+    if not front.height:
+        return pl.repeat(True, points.height, eager=True)
+    # Of the points of the front with no fewer tokens/s/user, the last has the highest rate.
+    rates = np.append(front[device].reverse().to_numpy(), -np.inf)
+    place = np.searchsorted(front[user].reverse().to_numpy(), points[user].to_numpy())
+    return pl.Series(points[device].to_numpy() > rates[place]) & points[user].is_not_null()
 
 
 def targets_of(

@@ -41,6 +41,13 @@ MOST_FRONT = 2_000
 """Most points of all fronts of a chart."""
 
 
+LEFT_HALF = "(scale('x', datum.user_tokens_per_s) < width / 2)"
+"""Whether a point is in the left half of a chart of fronts. As fronts fall to the right, a label
+there stands right of its point and above the front, others left of it and below."""
+SHORT_LABEL = "width < 450 ? split(datum.label, ',')[0] : datum.label"
+"""Label of a point; without its batch where the chart is as narrow as on a phone."""
+
+
 def parameters_chart(source: Source, model: Model) -> Chart:
     """Draw the parameters of each part of a model."""
     parts = parameter_parts(model.architecture)
@@ -118,7 +125,7 @@ def weight_traffic_chart(shown: Slice) -> Chart | None:
             format=",d", values=_some(rows, MOST_TICKS)["batch_size"].to_list(), grid=False),
             scale=alt.Scale(type="log", base=2)),
         y=alt.Y("bytes:Q", title="GB/step"),
-        tooltip=["batch_size", alt.Tooltip("bytes:Q", format=".4~g"),
+        tooltip=[alt.Tooltip("batch_size"), alt.Tooltip("bytes:Q", format=".4~g"),
                  alt.Tooltip("experts:Q", format=".4~g", title="activated experts per layer")],
     )  # fmt: skip
     labelled = base.properties(data=_some(rows, MOST_TICKS))
@@ -214,8 +221,6 @@ def fronts_drawn(
     if rows.height > MOST_FRONT:
         each = max(MOST_FRONT // max(len(names), 1), 2)
         rows = pl.concat([_some(rows.filter(pl.col("device") == n), each) for n in names])
-    highest = rows.sort("device_tokens_per_s")["device"].last() if rows.height else ""
-    rows = rows.with_columns(above=pl.col("device") == highest)
     scale = alt.Scale(range=[*SERIES, YELLOW])
     if names:
         scale = alt.Scale(domain=list(names), range=[*SERIES, YELLOW][: len(names)])
@@ -228,29 +233,30 @@ def fronts_drawn(
                         scale=scale),
     )  # fmt: skip
     points = base.mark_point(filled=True, size=50).encode(
-        tooltip=["device", "laid", "batch_size",
+        tooltip=[alt.Tooltip("device"), alt.Tooltip("laid"), alt.Tooltip("batch_size"),
                  alt.Tooltip("user_tokens_per_s:Q", format=",.3~r"),
                  alt.Tooltip("device_tokens_per_s:Q", format=",.3~r")]
     )  # fmt: skip
     labels = base.mark_text(
+        text=alt.ExprRef(SHORT_LABEL),
         fontSize=11,
-        align=alt.ExprRef("datum.above ? 'left' : 'right'"),
-        dx=alt.ExprRef("datum.above ? 9 : -9"),
-        dy=alt.ExprRef("datum.above ? -7 : 9"),
-    ).encode(text=alt.Text("label:N"))
+        align=alt.ExprRef(f"{LEFT_HALF} ? 'left' : 'right'"),
+        dx=alt.ExprRef(f"{LEFT_HALF} ? 9 : -9"),
+        dy=alt.ExprRef(f"{LEFT_HALF} ? -7 : 9"),
+    )
     layers: list[alt.Chart] = []
     if not names or rows["low"].null_count() < rows.height:
         band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.12)
-        layers.append(band.encode(y=alt.Y("low:Q", title="tokens/s/device"), y2="high:Q"))
+        layers.append(band.encode(y=alt.Y("low:Q", title="tokens/s/device"), y2=alt.Y2("high:Q")))
     layers += [base.mark_line(strokeWidth=1.5), points, labels]
     if chosen.height:
         layers.append(base.mark_point(size=260, strokeWidth=2.5).properties(data=chosen))
     if tpot_s is not None and rows.height:
         target = pl.DataFrame({"user_tokens_per_s": [1 / tpot_s],
                                "label": [f"TPOT {tpot_s * 1000:g} ms"]})  # fmt: skip
-        at = alt.Chart(target).encode(x="user_tokens_per_s:Q")
+        at = alt.Chart(target).encode(x=alt.X("user_tokens_per_s:Q"))
         layers.append(at.mark_rule(color=GREY, strokeDash=[4, 4]))
         layers.append(at.mark_text(align="left", dx=4, color=GREY, fontSize=11).encode(
-            y=alt.value(12), text="label:N"))  # fmt: skip
+            y=alt.value(12), text=alt.Text("label:N")))  # fmt: skip
     drawn = alt.layer(*layers).properties(width=WIDTH - 60, height=400)
     return styled(drawn, title, note)

@@ -95,10 +95,12 @@ def line_chart(plan: Plan, frame: Frame, source: Source, note: str = "") -> Char
         params.append(ATTENTION)
     counted = base.transform_filter(f"datum.curve != {json.dumps(frame.other)}")
     joined = base if frame.other != TORCH else counted
-    size = alt.condition(near, alt.value(90), alt.value(22))
-    value = alt.condition(near, alt.Text("value:Q", format=",.4~g"), alt.value(""))
+    # Altair takes its time to guess the channel of a text or a condition that is not in one.
+    size = alt.SizeValue(22, condition={"test": near, "value": 90})
+    shown: Any = alt.Text("value:Q", format=",.4~g").to_dict()
+    value = alt.TextValue("", condition={"test": near, **shown})
     layers: list[Any] = [
-        joined.mark_line(strokeWidth=1.5).encode(detail="family:N", strokeDash=dash),
+        joined.mark_line(strokeWidth=1.5).encode(detail=alt.Detail("family:N"), strokeDash=dash),
         counted.mark_circle(opacity=1).encode(tooltip=tooltip, size=size),
         counted.mark_text(align="left", dx=7, dy=-7, fontSize=11).encode(text=value),
     ]
@@ -109,7 +111,7 @@ def line_chart(plan: Plan, frame: Frame, source: Source, note: str = "") -> Char
     if curves["family"].n_unique() > 1:
         last = curves.sort("tokens").group_by("family", maintain_order=True).last()
         ends_of = alt.Chart(last).mark_text(align="right", dy=-10, fontSize=11, color=GREY)
-        layers.append(ends_of.encode(x=x, y=y, text="family:N"))
+        layers.append(ends_of.encode(x=x, y=y, text=alt.Text("family:N")))
     finding = _finding(plan, curves, off, frame.other)
     texts = (
         note_of(source),

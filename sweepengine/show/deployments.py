@@ -148,7 +148,7 @@ def _show_launch(launch: Launch) -> None:
     nodes = -(-launch.devices // launch.node)
     spans = f", each on {nodes} nodes" if nodes > 1 else ""
     say_text(
-        f"{launch.engine} {launch.version}, {counted(launch.copies, role)} of "
+        f"arguments of {launch.engine} {launch.version}, {counted(launch.copies, role)} of "
         f"{launch.devices} {launch.device.name}{spans}; --script FILE starts all",
         "# ",
     )

@@ -44,7 +44,8 @@ def heat_maps(shown: Slice, devices: Sequence[Device], targets: LatencyTargets) 
             x=x, y=y,
             color=alt.Color("tpot_ms:Q", title="TPOT, ms", scale=colours,
                             legend=alt.Legend(orient="top", format=",.3~g")),
-            tooltip=[over, "batch_size", alt.Tooltip("tpot_ms:Q", format=",.3~g")],
+            tooltip=[alt.Tooltip(over), alt.Tooltip("batch_size"),
+                     alt.Tooltip("tpot_ms:Q", format=",.3~g")],
         ).properties(width=WIDTH, height=min(30 * cells["batch_size"].n_unique(), 480))  # fmt: skip
         name = f"tpot_heat_map-{one.device.name}"
         charts.append(Chart(name, title, styled(drawn, title, note), "times"))

@@ -80,11 +80,11 @@ def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
     top = pl.min_horizontal(pl.col("high") * OVERLAP, pl.lit(float(batches[-1])))
     drawn = pl.DataFrame(rectangles(panel)).with_columns(top.alias("top"))
     areas = alt.Chart(drawn).mark_rect().encode(
-        x=x, x2="to:Q", y=y, y2="top:Q",
+        x=x, x2=alt.X2("to:Q"), y=y, y2=alt.Y2("top:Q"),
         color=alt.Color("limit:N", title="limiting factor", sort=list(LIMIT_TITLES),
                         scale=alt.Scale(domain=list(LIMIT_TITLES), range=list(LIMIT_COLOURS)),
                         legend=alt.Legend(orient="top")),
-        tooltip=["limit", alt.Tooltip("low:Q", title="batch", format=",.0f"),
+        tooltip=[alt.Tooltip("limit"), alt.Tooltip("low:Q", title="batch", format=",.0f"),
                  alt.Tooltip("from:Q", format=",.0f"), alt.Tooltip("to:Q", format=",.0f")],
     )  # fmt: skip
     layers: list[Any] = [areas]
@@ -92,7 +92,10 @@ def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
                                                   "batch": pl.Float64})  # fmt: skip
     if lines.height:
         base = alt.Chart(lines).encode(
-            x=alt.X("length:Q"), y=alt.Y("batch:Q"), detail="level:N", order="batch:Q"
+            x=alt.X("length:Q"),
+            y=alt.Y("batch:Q"),
+            detail=alt.Detail("level:N"),
+            order=alt.Order("batch:Q"),
         )
         layers.append(base.mark_line(color=BLUE, strokeWidth=1, opacity=0.8))
         by_level = lines.group_by("level", maintain_order=True)
@@ -102,13 +105,13 @@ def _panel(maps: Maps, panel: LimitsMap, width: int) -> alt.TopLevelMixin:
         )
         layers.append(
             alt.Chart(text).mark_text(color=BLUE, fontSize=11, align="right", dx=-3, dy=9).encode(
-                x="length:Q", y="batch:Q", text="text:N"
+                x=alt.X("length:Q"), y=alt.Y("batch:Q"), text=alt.Text("text:N")
             )
         )  # fmt: skip
     if panel.best:
         mark = pl.DataFrame({"x": [panel.best["length"]], "y": [panel.best["batch_size"]]})
         point = alt.Chart(mark).mark_point(size=110, strokeWidth=2.5, color="black", filled=False)
-        layers.append(point.encode(x="x:Q", y="y:Q"))
+        layers.append(point.encode(x=alt.X("x:Q"), y=alt.Y("y:Q")))
     title = alt.TitleParams(panel.device.name, fontSize=12, anchor="middle")
     return alt.layer(*layers).properties(width=width, height=width * 0.8, title=title)
 

@@ -40,6 +40,8 @@ METHOD = (
     ("A day", "Requests of one device in steady state: batch / (mean TTFT + time of all decode "
      "steps), at the batch size of the grid that fits in memory and serves most."),
 )  # fmt: skip
+LABEL_WIDTH = 155
+"""Pixels that the label of the longest bar needs."""
 WHOLE_PAGE = (
     "Each model sees a whole page in one pass: pipelines that cut it into parts first are not "
     "modelled."
@@ -207,10 +209,11 @@ def flops_chart(comparison: ModelComparison) -> Chart:
         f"{last.total_flops / first.total_flops:.0f} times as many"
     )
     y = alt.Y("model:N", sort=names, title=None)
+    room = f"{last.total_flops / TERA} / max(1 - {LABEL_WIDTH} / width, 0.3)"
     bars = alt.Chart(rows).mark_bar().encode(
         x=alt.X("TFLOP:Q", title=f"TFLOP/{unit}, tensor cores",
-                scale=alt.Scale(domainMax=last.total_flops / TERA * 1.25),
-                axis=alt.Axis(format=",~f", gridOpacity=0.4)),
+                scale=alt.Scale(domainMax=alt.ExprRef(room)),
+                axis=alt.Axis(format=",~f", gridOpacity=0.4, tickCount=8)),
         y=y,
         color=alt.Color("phase:N", title=None, sort=phases, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=phases, range=[COLOURS[p] for p in phases])),

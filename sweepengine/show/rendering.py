@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
-import vl_convert
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.kept import keep, kept_folder, read_kept
 from sweepengine.data.outputs import KINDS, written
-from sweepengine.engine import progress
 from sweepengine.show.look import title_of
 
 SVG, PNG, HTML = KINDS
-PNG_SCALE = 1.5
 
 
 def save_chart(chart: alt.TopLevelMixin, path: Path) -> None:
@@ -52,18 +49,22 @@ def drawn(specification: dict[str, Any], kinds: Sequence[str] = KINDS) -> dict[s
     kinds : sequence of str
         Some of `KINDS`.
     """
+    from sweepengine.show.painter import png_of, svg_of  # loads what a report's page does without
+
     files: dict[str, bytes] = {}
     if SVG in kinds or PNG in kinds:
-        picture = vl_convert.vegalite_to_svg(specification)
-        files[SVG] = picture.encode()
+        files[SVG] = svg_of(specification)
         if PNG in kinds:
-            files[PNG] = vl_convert.svg_to_png(picture, scale=PNG_SCALE)
+            files[PNG] = png_of(files[SVG])
     if HTML in kinds:
-        charts = [("chart", specification)]
-        page = render("chart.html", title=title_of(specification), charts=charts)
-        files[HTML] = page.encode()
-    progress.advance(len(kinds))
+        files[HTML] = page_of(specification)
     return {kind: files[kind] for kind in kinds}
+
+
+def page_of(specification: dict[str, Any]) -> bytes:
+    """Return the offline page of one chart."""
+    charts = [("chart", specification)]
+    return render("chart.html", title=title_of(specification), charts=charts).encode()
 
 
 def render(template: str, charts: list[tuple[str, dict[str, Any]]], **values: Any) -> str:
@@ -90,6 +91,8 @@ def _scripts() -> Markup:
     try:
         return Markup(read_kept(path).decode())
     except OSError:
+        import vl_convert
+
         joined = vl_convert.javascript_bundle()  # type: ignore[call-arg] # its stub is wrong
     keep(path, joined.encode())
     return Markup(joined)

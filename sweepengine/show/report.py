@@ -1,27 +1,25 @@
 """Reports: a page of charts and tables, each of which is also a file, and comparisons."""
 
 import platform
-from collections.abc import Mapping, Sequence
-from itertools import chain, count
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import altair as alt
 import polars as pl
-from altair.utils.schemapi import debug_mode
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import read_toml
 from sweepengine.data.machine import TO_DRAW, require_addresses
 from sweepengine.data.models import load_model
-from sweepengine.data.outputs import KINDS, OutputFolder, file_stem
+from sweepengine.data.outputs import KINDS, OutputFolder
 from sweepengine.engine import progress
 from sweepengine.grid.columns import SCHEMA_VERSION
 from sweepengine.query.sources import Source, open_source
-from sweepengine.show.look import Chart
-from sweepengine.show.rendering import drawn, render, specification_of
+from sweepengine.show.drawing import Drawing, painting
+from sweepengine.show.rendering import render
 from sweepengine.show.report_cards import Card
-from sweepengine.show.report_sections import Section, section_of
+from sweepengine.show.report_sections import Gallery, Names, Section, section_of
 from sweepengine.show.side_by_side import (
     Accountings,
     accountings_page,
@@ -112,35 +110,40 @@ def write_report(
         )
     other = None if against is None else load_model(against)
     notes = {} if reference is None else _notes(reference / NOTES)
-    with debug_mode(False):  # Altair would check each part of a chart; tests check whole charts
-        sections = _named([section_of(source, other, notes) for source in sources])
-    tables = [table for section in sections for table in section.tables]
-    compared = [compare(table, reference) for table in tables] if reference else []
-    pair = None if other is None else compare_accountings(sections[0].source, other)
-    files: dict[str, bytes] = {}
-    charts = [chart for section in sections for chart in section.charts]
-    progress.begin("files of charts", len(charts) * len(KINDS))
-    specifications = {chart.name: specification_of(chart.drawn) for chart in charts}
-    for section in sections:
-        for table in section.tables:
-            files[f"{table.name}.csv"] = csv_text(table).encode()
-            page = f"# {table.title}\n\n{_provenance(section.source)}\n\n"
-            files[f"{table.name}.md"] = (page + markdown(table.columns, table.rows)).encode()
-    for name, specification in specifications.items():
-        files |= {
-            f"charts/{name}{kind}": file for kind, file in drawn(specification, KINDS).items()
-        }
+    with painting(KINDS) as painter:
+        gallery = Gallery(painter)
+        sections = _named([section_of(source, other, notes, gallery) for source in sources])
+        tables = [table for section in sections for table in section.tables]
+        compared = [compare(table, reference) for table in tables] if reference else []
+        pair = None if other is None else compare_accountings(sections[0].source, other)
+        files = {name: file for one in sections for name, file in _table_files(one).items()}
+        charts = [chart for section in sections for chart in section.charts]
+        progress.begin("files of charts", len(charts) * len(KINDS))
+        for chart in charts:
+            files |= {
+                f"charts/{chart.name}{kind}": file for kind, file in chart.files(KINDS).items()
+            }
     if compared:
         files["comparison.md"] = _comparison_page(compared).encode()
     if pair is not None:
         files["accountings.md"] = accountings_page(pair).encode()
     files["README.md"] = _index(sections, compared, pair).encode()
-    files["index.html"] = _page(sections, specifications, compared, pair).encode()
+    files["index.html"] = _page(sections, compared, pair).encode()
     folder.write(files)
     return compared
 
 
-def _arranged(sections: list[Section]) -> list[Chart]:
+def _table_files(section: Section) -> dict[str, bytes]:
+    """Return the CSV and Markdown files of the tables of a section, by name."""
+    files = {}
+    for table in section.tables:
+        page = f"# {table.title}\n\n{_provenance(section.source)}\n\n"
+        files[f"{table.name}.csv"] = csv_text(table).encode()
+        files[f"{table.name}.md"] = (page + markdown(table.columns, table.rows)).encode()
+    return files
+
+
+def _arranged(sections: list[Section]) -> list[Drawing]:
     """Return all charts in the order of a page; those beyond `MOST_OPEN` are folded."""
     charts = [chart for section in sections for chart in section.charts]
     charts.sort(key=lambda chart: (list(STAGES).index(chart.stage), chart.folded))
@@ -149,39 +152,20 @@ def _arranged(sections: list[Section]) -> list[Chart]:
 
 
 def _named(sections: list[Section]) -> list[Section]:
-    """Give all charts and tables distinct names, with the grid as a prefix where needed.
+    """Give all tables distinct names, and cards the grid where there are several.
 
-    Only the first of equal charts and cards stays: parameters and map of one model, roofline and
-    cards of one grid.
+    Only the first of equal cards stays.
     """
-    names: set[str] = set()
-    shown: set[tuple[str, str]] = set()
-
-    def distinct(kind: str, name: str, source: Source) -> str:
-        longer = f"{file_stem(source.name)}-{name}"
-        choices = chain([name, longer], (f"{longer}-{i}" for i in count(2)))
-        chosen = next(choice for choice in choices if (kind + choice).casefold() not in names)
-        names.add((kind + chosen).casefold())
-        return chosen
-
+    names, shown = Names(), set()
     renamed = []
     several = len({source.grid_hash for source, *_ in sections}) > 1
     for source, charts, tables, cards in sections:
         if several:
             cards = [card._replace(title=f"{source.name}: {card.title}") for card in cards]
-        kept = []
-        again = ("cards", source.grid_hash) in shown
-        shown.add(("cards", source.grid_hash))
-        for chart in charts:
-            of = {"parameters": source.model, "weights_by_phase": source.model,
-                  "roofline": source.grid_hash, "limits": source.model}.get(chart.name)  # fmt: skip
-            if of is None or (chart.name, of) not in shown:
-                shown.add((chart.name, of or ""))
-                kept.append(chart._replace(name=distinct("chart ", chart.name, source)))
-        own_tables = [
-            table._replace(name=distinct("table ", table.name, source)) for table in tables
-        ]
-        renamed.append(Section(source, kept, own_tables, [] if again else cards))
+        kept = [] if source.grid_hash in shown else cards
+        shown.add(source.grid_hash)
+        own = [table._replace(name=names.distinct(table.name, source)) for table in tables]
+        renamed.append(Section(source, charts, own, kept))
     return renamed
 
 
@@ -245,11 +229,10 @@ def _index(sections: list[Section], compared: list[Comparison], pair: Accounting
 
 def _page(
     sections: list[Section],
-    specifications: Mapping[str, dict[str, Any]],
     compared: list[Comparison],
     pair: Accountings | None,
 ) -> str:
-    """Return the page; specifications are those of the charts, by name."""
+    """Return the page."""
     tables = [table for section in sections for table in section.tables]
     notes = [
         f"{section.source.name}: {section.source.point_count:,} points, shown in charts only; "
@@ -272,7 +255,7 @@ def _page(
     ]  # fmt: skip
     return render(
         "report.html",
-        charts=list(specifications.items()),
+        charts=[(c.name, c.specification) for section in sections for c in section.charts],
         cards=[*_equal_cells(compared), *(card for section in sections for card in section.cards)],
         stages=[
             (stage or "model", heading, [c for c in of_stage if not c.folded],

@@ -81,13 +81,13 @@ def roofline_chart(shown: Slice, devices: Sequence[Device], at: Device) -> Chart
               scale=alt.Scale(type="log", domain=[low, high], nice=False))  # fmt: skip
     y = alt.Y("rate:Q", title="TFLOP/s", scale=alt.Scale(type="log"),
               axis=alt.Axis(format=",~g", gridOpacity=0.4))  # fmt: skip
-    chosen = alt.condition(alt.datum.at, alt.value(2.5), alt.value(0.8))
+    chosen = alt.StrokeWidthValue(0.8, condition={"test": "datum.at", "value": 2.5})
     lines = alt.Chart(roofs).mark_line(color=GREY).encode(
-        x=x, y=y, detail="device:N", strokeWidth=chosen
+        x=x, y=y, detail=alt.Detail("device:N"), strokeWidth=chosen
     )  # fmt: skip
     roof_labels = _roof_labels({name: peak for name, (_, peak) in peaks.items()}, high)
     labels = alt.Chart(roof_labels).mark_text(align="left", dx=5, fontSize=11, color=GREY).encode(
-        x=alt.X("intensity:Q"), y=alt.Y("rate:Q"), text="device:N"
+        x=alt.X("intensity:Q"), y=alt.Y("rate:Q"), text=alt.Text("device:N")
     )  # fmt: skip
     marks = alt.Chart(dots).mark_point(filled=True, size=45, opacity=0.75).encode(
         x=x, y=y,
@@ -95,7 +95,8 @@ def roofline_chart(shown: Slice, devices: Sequence[Device], at: Device) -> Chart
                         scale=alt.Scale(domain=stages, range=[COLOURS[s] for s in stages])),
         shape=alt.Shape("stage:N", sort=stages, title=None, legend=alt.Legend(orient="top"),
                         scale=alt.Scale(domain=stages)),
-        tooltip=[PHASE_TOOLTIP, "batch_size", "format", alt.Tooltip("intensity:Q", format=".4~g"),
+        tooltip=[PHASE_TOOLTIP, alt.Tooltip("batch_size"), alt.Tooltip("format"),
+                 alt.Tooltip("intensity:Q", format=".4~g"),
                  alt.Tooltip("rate:Q", format=".4~g", title="TFLOP/s")],
     )  # fmt: skip
     decode = dots.filter(pl.col("stage") == "decode")["intensity"]

@@ -156,18 +156,21 @@ def _over(rows: pl.DataFrame, time: str, axis: Axis, target: float) -> Any:
     layers: list[Any] = []
     if len(names) <= 3 and data["low"].null_count() < data.height:
         band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.15)
-        layers.append(band.encode(y=alt.Y("low:Q", title=f"{NAMES[time]}, ms"), y2="high:Q"))
+        layers.append(
+            band.encode(y=alt.Y("low:Q", title=f"{NAMES[time]}, ms"), y2=alt.Y2("high:Q"))
+        )
     layers.append(base.mark_line(strokeWidth=1.8))
     layers.append(base.mark_circle(size=40, opacity=1).encode(tooltip=[
-        "line", over, alt.Tooltip("seconds:Q", format=",.3~g", title=f"{NAMES[time]}, ms"),
+        alt.Tooltip("line"), alt.Tooltip(over),
+        alt.Tooltip("seconds:Q", format=",.3~g", title=f"{NAMES[time]}, ms"),
         alt.Tooltip("low:Q", format=",.3~g"), alt.Tooltip("high:Q", format=",.3~g"),
         alt.Tooltip(f"{RATE}:Q", format=",.3~r", title="tokens/s/device")]))  # fmt: skip
     rule = alt.Chart(
         pl.DataFrame({"at": [target * MILLI], "text": [f"target {target * MILLI:,g} ms"]})
     )
-    layers.append(rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(y="at:Q"))
+    layers.append(rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(y=alt.Y("at:Q")))
     layers.append(rule.mark_text(align="left", dx=4, dy=-6, fontSize=11, color=GREY).encode(
-        x=alt.value(0), y="at:Q", text="text:N"))  # fmt: skip
+        x=alt.value(0), y=alt.Y("at:Q"), text=alt.Text("text:N")))  # fmt: skip
     return alt.layer(*layers, width=WIDTH, height=HEIGHT)
 
 
@@ -211,8 +214,8 @@ def _stack(
         color=alt.Color("part:N", title=None, sort=names,
                         legend=alt.Legend(orient="top", columns=2, labelLimit=300),
                         scale=alt.Scale(domain=names, range=colours)),
-        order="order:Q",
-        tooltip=["at", "part", alt.Tooltip("ms:Q", format=",.3~g")],
+        order=alt.Order("order:Q"),
+        tooltip=[alt.Tooltip("at"), alt.Tooltip("part"), alt.Tooltip("ms:Q", format=",.3~g")],
     ).properties(width=WIDTH, height=HEIGHT)  # fmt: skip
     name = f"{time}_parts-{one.device.name}"
     return Chart(name, title, styled(drawn, title, _note(shown, axis.inputs)), "times")

@@ -88,16 +88,21 @@ def mode_checks(model: Model) -> list[Figure]:
 def decoder_checks(model: Model) -> list[Figure]:
     """Prefill and decode FLOPs and the KV cache: the published 1x2, grouped heads, a batch.
 
-    The batch runs on values, with eager experts; the others on the meta device.
+    The batch runs on values, with eager experts, through one layer of each kind; the others run on
+    the meta device through all layers.
     """
-    arch = model.architecture
-    default = own_heads(arch)
+    whole = model.architecture
+    short = whole._replace(groups=tuple(group._replace(layers=1) for group in whole.groups))
+    default = own_heads(whole)
     small = (64, 64, 0, 0, 60)
-    cases = [("1x2", (1024, 640, 1, 2, 10), default, 1), ("batch 2", small, default, 2)]
+    cases = [
+        ("1x2", whole, (1024, 640, 1, 2, 10), default, 1),
+        ("batch 2, a layer of each kind", short, small, default, 2),
+    ]
     grouped = [(default[0], count, default[2]) for count in (5, 2, 1)]
-    cases += [(f"{heads[1]} KV heads", small, heads, 1) for heads in grouped]
+    cases += [(f"{heads[1]} KV heads", whole, small, heads, 1) for heads in grouped]
     checks = []
-    for name, sizes, heads, batch in cases:
+    for name, arch, sizes, heads, batch in cases:
         reference = DecoderReference(arch, heads, values=batch > 1)
         point = Point(*sizes, DECODE_STEPS, batch, *heads)
         columns = point_columns(arch, point)

@@ -17,8 +17,6 @@ from pathlib import Path
 
 from tests.attacks.attack import Attack, cheapest, fresh, in_own_process, outcome, prepare
 from tests.attacks.cases import attacks
-from tests.attacks.second_cases import second_attacks
-from tests.attacks.third_cases import third_attacks
 from tests.parts import part
 
 
@@ -30,10 +28,9 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=os.cpu_count())
     parser.add_argument("--within", action="store_true")
     options = parser.parse_args()
-    every = [*attacks(), *second_attacks(), *third_attacks()]
     chosen = [
         attack
-        for attack in every
+        for attack in attacks()
         if not options.words
         or any(word in f"{attack.group} {attack.name}" for word in options.words)
     ][options.part]

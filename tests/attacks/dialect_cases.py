@@ -1,10 +1,10 @@
-"""Attacks of the third list: dialects of TOML, JSON, CSV and Parquet."""
+"""Attacks by dialects of TOML, JSON, CSV and Parquet."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.attacks.attack import CONFIG, Attack
-from tests.attacks.cases import SMALL
+from tests.attacks.contents import SMALL
 
 COUNT = ["--select", "count(*) AS n", "--format", "json"]
 FIT = ["fit", "llama-3.1-8b", "--device", "h100-sxm"]

@@ -7,11 +7,9 @@ import pytest
 
 from tests.attacks.attack import cheapest, fresh, outcome, prepare
 from tests.attacks.cases import attacks
-from tests.attacks.second_cases import second_attacks
-from tests.attacks.third_cases import third_attacks
 
 pytestmark = pytest.mark.slow
-ALL = [*attacks(), *second_attacks(), *third_attacks()]
+ALL = attacks()
 LONG = ("counting 5e9 points", "cache by several")
 """Take half a minute each; `make attack` runs them with the rest."""
 PART = [attack for attack in ALL[::27] if attack.name not in LONG]

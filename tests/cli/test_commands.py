@@ -35,7 +35,7 @@ def test_plan_counts_and_computes_nothing(command):
     assert "10,108,800" in command("plan", "grids/capacity.toml").stdout
 
 
-def test_run_ends_with_points_seconds_and_rate(process, grid_file, tmp_path):
+def test_run_ends_with_points_seconds_and_rate(process, command, grid_file, tmp_path):
     done = process("run", grid_file(TINY), "--out", tmp_path / "d")
     assert done.returncode == 0
     assert done.stderr == ""
@@ -43,7 +43,7 @@ def test_run_ends_with_points_seconds_and_rate(process, grid_file, tmp_path):
     assert points == "2 points"
     assert seconds.endswith(" seconds")
     assert rate.endswith(" points/s")
-    again = process("run", grid_file(TINY), "--out", tmp_path / "d")
+    again = command("run", grid_file(TINY), "--out", tmp_path / "d")
     assert "2 of them from before" in again.stdout
 
 

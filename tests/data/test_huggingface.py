@@ -251,6 +251,7 @@ def test_bad_config_is_one_line(case, tmp_path):
 WRONG = {
     "hidden_size": "4096",
     "num_hidden_layers": 0,
+    "intermediate_size": 11008.0,  # transformers takes no float either
     "num_attention_heads": True,
     "vocab_size": 2**63,
     "hidden_act": "tanh",
@@ -264,6 +265,16 @@ WRONG = {
 def test_value_that_is_wrong_is_named(key, config_file):
     with pytest.raises(se.InputError, match=f"config.json: {key}[: ]"):
         load_model(config_file(FIGURES["Llama-2-7b-hf"] | {key: WRONG[key]}))
+
+
+def test_missing_key_value_heads_are_those_of_the_class(config_file):
+    config = dict(CONFIGS["Qwen1.5-MoE-A2.7B"])
+    del config["num_key_value_heads"]
+    loaded = load_model(config_file(config))
+    assert [group.attention.key_value_heads for group in loaded.architecture.groups] == [16]
+    assert loaded.assumed["num_key_value_heads"] == 16
+    with pytest.raises(se.InputError, match="num_key_value_heads: required key is missing"):
+        load_model(config_file(config | {"num_key_value_heads": None}))
 
 
 def test_folder_of_a_config_names_the_model(config_file):

@@ -90,6 +90,11 @@ def test_unknown_model_names_the_known_ones():
         load_model("nope")
 
 
+def test_gguf_file_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(InputError, match=r"Q4\.GGUF: is a GGUF file.*expected the config\.json"):
+        load_model(tmp_path / "llama-Q4.GGUF")
+
+
 def test_file_that_extends_what_is_not_there_is_named(tmp_path):
     path = model_file(tmp_path, 'extends = "nope"\n')
     with pytest.raises(InputError, match=r"own\.toml: extends: model \"nope\" does not exist"):

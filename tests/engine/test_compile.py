@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
 from sweepengine.data.models import load_model
 from sweepengine.engine import tables
@@ -29,19 +28,20 @@ def test_models_of_different_numbers_of_groups_share_what_is_compiled(monkeypatc
     assert len(kernel.fill.signatures) == 1
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import sweepengine as se, polars as pl; se.evaluate(pl.DataFrame({'batch_size': [1, 2]}))",
-        "import sweepengine as se; se.cost('qwen3-32b', prompt_tokens=4000)",
-        "import sweepengine as se; se.run('modes', out='out')",
-        "import sweepengine as se; se.scan('serving').collect()",
-    ],
+SMALL_QUESTIONS = (
+    "se.evaluate(pl.DataFrame({'batch_size': [1, 2]}))",
+    "se.cost('qwen3-32b', prompt_tokens=4000)",
+    "se.run('modes', out='out')",
+    "se.scan('serving').collect()",
 )
-def test_small_questions_load_no_compiler(code, tmp_path):
-    check = "; import sys; assert 'numba' not in sys.modules"
+
+
+def test_small_questions_load_no_compiler(tmp_path):
+    lines = ["import sys", "import polars as pl", "import sweepengine as se"]
+    for question in SMALL_QUESTIONS:
+        lines += [question, f"assert 'numba' not in sys.modules, {question!r}"]
     done = subprocess.run(
-        [sys.executable, "-c", code + check], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 

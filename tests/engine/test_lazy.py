@@ -2,12 +2,15 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 import sweepengine as se
 from sweepengine.data.models import load_model
 from sweepengine.engine import lazy
+from sweepengine.engine.compute import COMPILED, PLAIN
+from sweepengine.engine.lazy import grid_frames
 from sweepengine.engine.typed import schema_of
-from sweepengine.grid.files import parse_grid
+from sweepengine.grid.files import load_grids, parse_grid
 from sweepengine.query.query import query
 from sweepengine.query.sources import open_source
 
@@ -198,3 +201,20 @@ def test_sums_of_inputs_are_exact():
                        "step": 1}, "batch_size": [1, 2, 4, 8]}}, "g")  # fmt: skip
     whole = se.scan(grid).select(pl.col("decode_steps").cast(pl.Int64).sum()).collect().item()
     assert whole == 4 * 1_000_000 * 1_000_001 // 2
+
+
+def test_what_fits_is_known_at_all_batch_sizes_from_one(grid_file):
+    """The plain backend works out each point by itself."""
+    text = 'name = "g"\nmodel = "llama-3.1-8b"\n[axes]\ndevice = ["h100-sxm", "l4"]\n'
+    text += 'layout = ["tp1", "tp2-dp2"]\nbatch_size = [1, 7, 64, 900]\n'
+    path = grid_file(text + "decode_steps = { start = 1, stop = 40_000, step = 200 }\n")
+    names = ["fits", "largest_batch"]
+    (grid,) = load_grids(path)
+    of_axes, of_points = (
+        pl.concat(grid_frames(grid, (*names, "decode_steps"), backend=backend))
+        for backend in (COMPILED, PLAIN)
+    )
+    assert_frame_equal(of_axes, of_points)
+    assert of_axes["fits"].n_unique() == 2
+    first = next(grid_frames(grid, tuple(names), n_rows=77, backend=COMPILED))
+    assert_frame_equal(first, of_points.select(names).head(77))

@@ -312,7 +312,7 @@ def test_script_of_pages_is_kept_between_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = rendering._scripts.__wrapped__()
     (path,) = tmp_path.glob("sweepengine/vega-*.js")
-    monkeypatch.setattr(rendering.vl_convert, "javascript_bundle", None)
+    monkeypatch.setattr("vl_convert.javascript_bundle", None)
     assert rendering._scripts.__wrapped__() == made
     path.write_bytes(b"damaged")
     with pytest.raises(TypeError, match="not callable"):

@@ -1,15 +1,11 @@
-import os
 import pickle
 
 import pytest
-import torch
 
 from sweepengine.data.models import load_model
 from sweepengine.validation import summary
+from sweepengine.validation.silicon import measure
 from tests.conftest import made_once
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # threads of two workers on as many cores would wait for each other
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +15,14 @@ def validation(tmp_path_factory):
         kept = folder / "validation.pickle"
         if todo:
             kept.write_bytes(pickle.dumps(summary.measure(load_model())))
+    return pickle.loads(kept.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def silicon(tmp_path_factory):
+    """Everything that `sweepengine validate --silicon` compares, made once for all workers."""
+    with made_once(tmp_path_factory, "silicon") as (folder, todo):
+        kept = folder / "silicon.pickle"
+        if todo:
+            kept.write_bytes(pickle.dumps(measure()))
     return pickle.loads(kept.read_bytes())

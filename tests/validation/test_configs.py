@@ -216,6 +216,17 @@ def test_key_that_is_gone_is_an_error_or_the_default_of_transformers(kind, tmp_p
             assert getattr(theirs, key, model.assumed[key]) == model.assumed[key], key
 
 
+def test_key_value_heads_of_a_class_are_those_of_transformers():
+    wrong = {}
+    for kind, count in families()["class_key_value_heads"].items():
+        of_class = CONFIG_MAPPING[kind]
+        heads = 2 * of_class().num_attention_heads
+        found = of_class(num_attention_heads=heads).num_key_value_heads
+        if found != (count or heads):
+            wrong[kind] = found
+    assert not wrong
+
+
 def test_census_tells_what_is_equal_from_what_is_not_compared(tmp_path):
     first = tmp_path / "a--small_config.json"
     small = FIGURES["Llama-2-7b-hf"] | {"num_hidden_layers": 1}

@@ -6,7 +6,6 @@ import pytest
 from sweepengine.data.family_factors import FAMILY_FACTORS
 from sweepengine.data.serving_engines import ENGINES
 from sweepengine.formulas.speeds import FRAMEWORKS
-from sweepengine.validation.served import read_rows
 from sweepengine.validation.served_constants import (
     family_factors,
     fit_engine,
@@ -43,8 +42,8 @@ def test_constants_are_written_over_those_of_the_last_version():
 
 
 @pytest.mark.slow
-def test_shipped_constants_and_factors_are_what_the_command_makes():
-    served = [row for row in read_rows().served if row.aggregated and not row.full]
+def test_shipped_constants_and_factors_are_what_the_command_makes(silicon):
+    served = [row for row in silicon.served.served if row.aggregated and not row.full]
     factors = {}
     for framework in FRAMEWORKS:
         rows = [row for row in served if row.engine == framework] + medians_of(framework)

@@ -1,7 +1,6 @@
 """Times beside silicon: the errors that the issue of times asks for, on rows that no fit saw."""
 
 import json
-import pickle
 
 import polars as pl
 import pytest
@@ -11,8 +10,6 @@ from sweepengine.data.rates import load_rates, shipped_rates
 from sweepengine.validation import silicon as module
 from sweepengine.validation.calibration import as_toml, calibrate
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
-from sweepengine.validation.silicon import measure
-from tests.conftest import made_once
 
 ERROR_TABLE = module.ERROR_TABLE
 pytestmark = pytest.mark.slow
@@ -46,25 +43,15 @@ SKEWED = "a100-80gb"
 """Its mixtures were measured with tokens that favour experts alone."""
 
 
-@pytest.fixture(scope="session")
-def found(tmp_path_factory):
-    """All comparisons, made once for all workers."""
-    with made_once(tmp_path_factory, "silicon") as (folder, todo):
-        kept = folder / "silicon.pickle"
-        if todo:
-            kept.write_bytes(pickle.dumps(measure()))
-    return pickle.loads(kept.read_bytes())
-
-
-def test_nothing_is_worse_than_recorded(found):
-    assert found.problems == []
+def test_nothing_is_worse_than_recorded(silicon):
+    assert silicon.problems == []
 
 
 @pytest.mark.parametrize("operator", BARS, ids="-".join)
-def test_operators_foretell_shapes_that_no_fit_saw(found, operator):
+def test_operators_foretell_shapes_that_no_fit_saw(silicon, operator):
     medians = [
         e.median
-        for e in found.operators
+        for e in silicon.operators
         if (e.kind, e.format, e.framework) == operator
         and not (e.kind == "mixture" and e.device == SKEWED)
     ]
@@ -72,21 +59,21 @@ def test_operators_foretell_shapes_that_no_fit_saw(found, operator):
     assert sum(medians) / len(medians) <= BARS[operator] + 1
 
 
-def test_every_fit_beats_the_data_sheet(found):
-    assert all(e.median < e.roofline_median for e in found.operators)
-    assert all(e.median == pytest.approx(e.recorded_median, abs=0.05) for e in found.operators)
+def test_every_fit_beats_the_data_sheet(silicon):
+    assert all(e.median < e.roofline_median for e in silicon.operators)
+    assert all(e.median == pytest.approx(e.recorded_median, abs=0.05) for e in silicon.operators)
 
 
-def test_steps_are_the_sum_of_measured_operators(found):
-    cases = pl.DataFrame([(c.model, c.phase, c.error) for c in found.steps],
+def test_steps_are_the_sum_of_measured_operators(silicon):
+    cases = pl.DataFrame([(c.model, c.phase, c.error) for c in silicon.steps],
                          schema=["model", "phase", "error"], orient="row")  # fmt: skip
     assert len(cases) > 400
     medians = cases.group_by("model", "phase").agg(pl.median("error"))
     assert medians["error"].max() < 4
 
 
-def test_served_rows_of_the_half_that_judges(found):
-    (errors,) = found.served_errors()
+def test_served_rows_of_the_half_that_judges(silicon):
+    (errors,) = silicon.served_errors()
     assert errors["rows"] > 1200
     assert errors["tpot_median"] <= 6.5
     assert errors["tpot_mean"] <= 9.5
@@ -94,33 +81,33 @@ def test_served_rows_of_the_half_that_judges(found):
     assert errors["ttft_mean"] <= 22.5
     assert errors["model_tpot_median"] <= 9
     assert errors["model_ttft_median"] <= 20
-    halves = {row.judged for row in found.served.served}
+    halves = {row.judged for row in silicon.served.served}
     assert halves == {True, False}
 
 
-def test_families_left_out_of_the_fit(found):
-    errors = found.left_out
+def test_families_left_out_of_the_fit(silicon):
+    errors = silicon.left_out
     assert errors.runs > 1200
     assert errors.tpot.median <= 9
     assert errors.ttft.median <= 24
 
 
-def test_runs_of_each_collection_are_judged_apart(found):
-    judged = {key[0]: 0 for key in found.collections}
-    for (collection, *_), errors in found.collections.items():
+def test_runs_of_each_collection_are_judged_apart(silicon):
+    judged = {key[0]: 0 for key in silicon.collections}
+    for (collection, *_), errors in silicon.collections.items():
         judged[collection] += errors.runs
     for collection, runs in judged.items():
         held_out = [
             run
-            for run in found.runs
+            for run in silicon.runs
             if run.collection == collection and run.judging and run.tpot_predicted is not None
         ]
         assert len(held_out) == runs
     assert judged["wheel"] > 1400
 
 
-def test_rows_that_cannot_be_predicted_are_counted_with_the_reason(found):
-    served = found.served
+def test_rows_that_cannot_be_predicted_are_counted_with_the_reason(silicon):
+    served = silicon.served
     assert sum(served.reasons.values()) - served.reasons[
         _full(served)
     ] == 5221 - served.doubles - len(served.served)
@@ -134,8 +121,8 @@ def _full(served):
     return ABOVE_LIMIT
 
 
-def test_published_throughputs_stand_beside_ours(found):
-    by_name = {one.what: one for one in found.published}
+def test_published_throughputs_stand_beside_ours(silicon):
+    by_name = {one.what: one for one in silicon.published}
     pages = next(one for name, one in by_name.items() if "tokens" in name)
     assert pages.published == 2500
     cost = se.cost(crop_rows=2, crop_cols=3, decode_steps=1080, batch_size=100,
@@ -146,18 +133,18 @@ def test_published_throughputs_stand_beside_ours(found):
     assert len(by_name) == 7
 
 
-def test_an_error_that_grew_fails(found, monkeypatch):
+def test_an_error_that_grew_fails(silicon, monkeypatch):
     worse = {of: [row | {what: [row[what][0] - 2, *row[what][1:]] for what in ("tpot", "ttft")
                          if what in row} for row in ERROR_TABLE[of]]
              for of in ("classes", "collections")}  # fmt: skip
     monkeypatch.setattr(module, "ERROR_TABLE", {"steps": {"median": 0.0}} | worse)
-    assert len(found.problems) > len(worse["classes"]) + len(worse["collections"])
+    assert len(silicon.problems) > len(worse["classes"]) + len(worse["collections"])
     fewer = {of: [row | {"runs": row["runs"] - 1} for row in rows] for of, rows in worse.items()}
     monkeypatch.setattr(module, "ERROR_TABLE", ERROR_TABLE | {"classes": fewer["classes"]})
-    assert any("runs, recorded" in problem for problem in found.problems)
+    assert any("runs, recorded" in problem for problem in silicon.problems)
     monkeypatch.setattr(module, "ERROR_TABLE", ERROR_TABLE)
-    grown = found._replace(
-        operators=[found.operators[0]._replace(recorded_median=found.operators[0].median - 1.1)]
+    grown = silicon._replace(
+        operators=[silicon.operators[0]._replace(recorded_median=silicon.operators[0].median - 1.1)]
     )
     assert any("gemm" in problem for problem in grown.problems)
 
@@ -237,8 +224,8 @@ def test_bad_measurements_are_one_line(command, tmp_path):
         assert expected in done.stderr
 
 
-def test_command_prints_tables_and_writes_facts(command, found, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "measure", lambda: found)  # once is enough
+def test_command_prints_tables_and_writes_facts(command, silicon, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "measure", lambda: silicon)  # once is enough
     done = command("validate", "--silicon", "--json", tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
     for said in ("Operators: errors on held-out rows", "Serving, held-out rows", "DeepSeek-OCR",

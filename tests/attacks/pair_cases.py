@@ -1,13 +1,11 @@
-"""Attacks of the third list: options that are valid alone, streams, variables, names, limits."""
+"""Attacks by pairs of options, streams, variables, names, limits, and files in two roles."""
 
 from collections.abc import Iterator
 from itertools import combinations
 
 from tests.attacks.attack import CONFIG, Attack
-from tests.attacks.cases import DEVICE, SMALL, copy_of_data, link_to
-from tests.attacks.dialect_cases import COUNT, FIT, LENGTHS, jsons, tables, toml
-
-MANY = SMALL + "crops = {min = 2, max = 29}\ndecode_steps = {start = 1, stop = 4000, step = 1}\n"
+from tests.attacks.contents import DEVICE, MANY, SMALL, copy_of_data, link_to
+from tests.attacks.dialect_cases import COUNT, FIT, LENGTHS
 
 PAIRS = {
     "fit": (FIT, {"--lengths": "l.csv", "--prompt": "2k", "--cached-tokens": "100", "--shared-prefix": "64",
@@ -216,9 +214,3 @@ def selves() -> Iterator[Attack]:
     )
     yield Attack("selves", "answer into its dataset", ["query", "data", "--format", "csv", "--out", "data/points.csv"], {}, (0, 2),
                  leaves=["data/points.csv"])  # fmt: skip
-
-
-def third_attacks() -> list[Attack]:
-    """All of them."""
-    groups = (pairs, streams, variables, toml, jsons, tables, scripts, limits, changed, selves)
-    return [attack for group in groups for attack in group()]

@@ -1,18 +1,25 @@
-"""Attacks that came of asking one question in two ways, and of files and signals around a run."""
+"""Attacks around a run: layouts, locks, devices and names of others, versions, signals."""
 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.attacks.attack import GRID, Attack
-from tests.attacks.cases import DEVICE, SMALL, copy_of_data, fifo, link_to, manifest_with
+from tests.attacks.contents import (
+    DEVICE,
+    MANY,
+    SMALL,
+    copy_of_data,
+    fifo,
+    link_to,
+    manifest_with,
+)
 
 HUGE = (SMALL.replace("[axes]", 'model = "llama-3.1-8b"\n[axes]')
         + "prompt_tokens = {start = 1, stop = 1000000, step = 1}\n"
         + "decode_steps = {start = 1, stop = 1000000, step = 1}\n")  # fmt: skip
 """1e12 points."""
 TIMED = SMALL.replace("[axes]", 'model = "llama-3.1-8b"\n[axes]') + "batch_size = [1, 4]\n"
-MANY = SMALL + "crops = {min = 2, max = 29}\ndecode_steps = {start = 1, stop = 4000, step = 1}\n"
 MODELS = ("llama-3.1-8b", "gemma-3-27b", "deepseek-v3", "gpt-oss-20b", "deepseek-ocr-3b",
           "deepseek-ocr-3b-modelmeter", "nougat-base", "qwen3-vl-8b", "qwen3.5-9b")  # fmt: skip
 LAYOUTS = ("tp1", "pp2", "pp3", "tp2", "tp2-pp2", "dp2", "ep8", "tp8-ep8")
@@ -180,9 +187,3 @@ def machines() -> Iterator[Attack]:
             yield Attack("machines", f"{name} interrupted after {seconds} s", [], {"x.toml": GRID}, (0, 143),
                          leaves=["x."], shell=f"$SE {line} > out & sleep {seconds}; kill -TERM $!; wait $!; "
                          f"s=$?; rm out; {whole} && exit $s")  # fmt: skip
-
-
-def second_attacks() -> list[Attack]:
-    """All of them."""
-    groups = (layouts, locks, devices, names, tables, versions, machines)
-    return [attack for group in groups for attack in group()]
