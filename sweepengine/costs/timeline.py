@@ -48,6 +48,8 @@ COMPUTE, MEMORY, LINKS, FIXED = BOUNDS = ("compute", "memory", "links", "fixed c
 FAR = 1 / 3
 """Share of the peak below which an operator is bound by the fixed costs of kernels; where a device
 takes another's rates by a factor, the share that it would have there."""
+UNSLOWED = ("norms", "final_norm", "embedding")
+"""Element-wise operators, which no factor of a device slows."""
 QUANTISED = ("projections", "mlp", "routed", "image_experts")
 """Operators whose GEMMs run in the activation format; the others stay in bf16."""
 
@@ -199,7 +201,8 @@ def timeline(model: Model, point: Point, place: TimingTarget) -> Timeline:
         titles, decode = group_titles(shape.share.groups), known.phase in shapes
         line = (lines if decode else filled).get(known)
         share = ideal[known] / us
-        near = place.times == ROOFLINE or share * place.slower >= FAR
+        slower = 1.0 if known.operator in UNSLOWED else place.slower
+        near = place.times == ROOFLINE or share * slower >= FAR
         operators.append(
             OperatorTime(
                 id=known,

@@ -31,8 +31,8 @@ DEPTHS = ("depth", "num_hidden_layers", "num_global_layers")
 FEW = 2
 """Blocks of a tower, and layers of a decoder whose layers are alike."""
 SECTIONED = {
-    **dict.fromkeys(("glm46v", "glm4v", "glm4v_moe", "glm_ocr", "paddleocr_vl", "qwen2_5_vl",
-                     "qwen2_vl"), 3),
+    **dict.fromkeys(("glm46v", "glm4v", "glm4v_moe", "glm_ocr", "glmga", "paddleocr_vl",
+                     "qwen2_5_vl", "qwen2_vl"), 3),
     "hunyuan_vl": 4,
 }  # fmt: skip
 """Types whose rotary angles are in sections, and how many: the position, row, column, image."""
@@ -52,6 +52,9 @@ def small(config):
     for key in ("sliding_window", "sliding_window_size"):
         if type(part_of(config).get(key)) is int:
             part_of(config)[key] = min(part_of(config)[key], WINDOW)
+    for stages in (config.get("vision_config"), config.get("encoder")):
+        if isinstance(stages, dict) and isinstance(stages.get("depths"), list):
+            stages["depths"] = [min(depth, FEW) for depth in stages["depths"]]
     tower = config.get("vision_config")
     for key in DEPTHS if isinstance(tower, dict) else ():
         if type(tower.get(key)) is int and tower[key] > FEW:
