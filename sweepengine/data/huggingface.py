@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sweepengine.data import sizes
 from sweepengine.data.attentions import AttentionReader, Mixer
 from sweepengine.data.block_configs import blocks_of
 from sweepengine.data.configs import PARTS, Config, families
@@ -21,7 +22,6 @@ from sweepengine.data.plain_layers import with_plain_layers
 from sweepengine.data.preprocessors import PREPROCESSOR, read_preprocessor
 from sweepengine.data.quantization import Quantized, read_quantization
 from sweepengine.data.quantized_groups import UnknownFormatError
-from sweepengine.data.sizes import block_norms, ends, expert_widths, idle_experts, mlp_width
 from sweepengine.data.tied import tied_head
 from sweepengine.data.towers import TowerReading, unread_towers, vision_section
 
@@ -100,15 +100,15 @@ class _Reader(AttentionReader):
             ]
             ffn_of = {"moe": "experts", "mlp": "dense"}
             ffns = [ffn_of.get(block, "none") for block in blocks]
-        sizes = blocks_of(self, layers)
-        if sizes is not None:  # layers with sizes of their own
+        widths = blocks_of(self, layers)
+        if widths is not None:  # layers with sizes of their own
             mixers = [
                 mixer._replace(key_value_heads=size.key_value_heads)
                 if size.key_value_heads
                 else Mixer(attends=False)
-                for mixer, size in zip(mixers, sizes, strict=True)
+                for mixer, size in zip(mixers, widths, strict=True)
             ]
-            ffns = [f"dense-{size.width}" if size.width else "none" for size in sizes]
+            ffns = [f"dense-{size.width}" if size.width else "none" for size in widths]
         attention = {
             mixer.name: self.attention(mixer) for mixer in dict.fromkeys(mixers) if mixer.attends
         }
@@ -118,8 +118,8 @@ class _Reader(AttentionReader):
         if "dense" in ffns:
             feed_forward["dense"] = self._dense()
         if "dense-wide" in ffns:
-            feed_forward["dense-wide"] = self._dense(2 * mlp_width(self))
-        for size in sizes or ():
+            feed_forward["dense-wide"] = self._dense(2 * sizes.mlp_width(self))
+        for size in widths or ():
             if size.width:
                 feed_forward[f"dense-{size.width}"] = self._dense(size.width)
         if "experts" in ffns:
@@ -157,10 +157,10 @@ class _Reader(AttentionReader):
                 "source": source,
                 "hidden": self.size("hidden"),
                 "vocabulary": self.size("vocabulary"),
-                "norms": block_norms(self)
+                "norms": sizes.block_norms(self)
                 + self.family.get("moe_norms", 0) * ("experts" in feed_forward),
                 "tied": tied and not self.family.get("always_untied", False),
-                **ends(self),
+                **sizes.ends(self),
                 "scaled_embedding": self.switch("scaled_embedding"),
                 "logit_softcap": self.switch("logit_softcap"),
                 "streams": self.number(self.family["streams"]) if "streams" in self.family else 0,
@@ -256,7 +256,7 @@ class _Reader(AttentionReader):
         """A dense MLP, of the width that the config has unless one is given."""
         self.read.update(self.spelled("width"))
         return {
-            "width": width or WIDTHS.get(self.family.get("dense_width", ""), mlp_width)(self),
+            "width": width or WIDTHS.get(self.family.get("dense_width", ""), sizes.mlp_width)(self),
             "bias": self.switch("mlp_bias"),
             "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),
@@ -266,17 +266,14 @@ class _Reader(AttentionReader):
 
     def _experts(self) -> Config:
         self.of("width")  # the width of dense layers, which this model may not have
-        width, for_images = expert_widths(self)
-        latent = (
-            self.value("moe_latent_size")
-            if "moe_latent_size" in self.family.get("keys", ())
-            else None
-        )
+        width, for_images = sizes.expert_widths(self)
+        has_latent = "moe_latent_size" in self.family.get("keys", ())
+        latent = self.value("moe_latent_size") if has_latent else None
         return {
             "width": self._shared_width(width),
             "experts": self.size("experts"),
             "experts_per_token": self.size("experts_per_token"),
-            "idle_experts": idle_experts(self),
+            "idle_experts": sizes.idle_experts(self),
             "expert_width": width,
             "image_width": for_images,
             "router_flops": self.family.get("router_flops", 6),
@@ -285,7 +282,7 @@ class _Reader(AttentionReader):
             "correction": self.switch("correction"),
             "norms": self.family.get("norms_behind_experts", 0),
             "expert_latent": 0 if latent is None else self.whole("moe_latent_size", latent),
-            "bias": self.switch("mlp_bias"),
+            "bias": sizes.expert_bias(self),
             "matrices": self.family.get("matrices", 3),
             "activation_flops": self._activation(),
         }
@@ -345,6 +342,6 @@ class _Reader(AttentionReader):
             notes.append("multi-token prediction (MTP) layers count where draft_tokens is above 0")
         if self.of("dtype")[1] == "float32":
             notes.append("stored in float32, and modelled in two bytes a value as engines run it")
-        if idle_experts(self):
+        if sizes.idle_experts(self):
             notes.append("no chosen expert is idle: the most that tokens can cost")
         return (*notes, *self.tied_notes, *self.formats.notes)

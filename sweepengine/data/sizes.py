@@ -72,6 +72,14 @@ def check_window_heads(reader: ConfigValues) -> None:
             raise reader.fail(key, f"= {shown(given)}: expected {expected}, {factor}{decides}")
 
 
+def expert_bias(reader: ConfigValues) -> bool:
+    """Whether experts have biases. Refused where shared experts alone would have them."""
+    bias = reader.switch("mlp_bias")
+    if bias and reader.family.get("unbiased_experts"):
+        raise reader.fail("mlp_bias", "= true: expected false beside routed experts")
+    return bias
+
+
 def _two_unless_parallel(reader: ConfigValues) -> int:
     return 1 if reader.flag("use_parallel_residual") else 2
 
@@ -85,7 +93,9 @@ def _falcon_norms(reader: ConfigValues) -> int:
     if given is None:
         given = 2 if reader.flag("new_decoder_architecture") else 1
     norms = reader.whole("num_ln_in_parallel_attn", given)
-    return min(norms, 2) if reader.flag("parallel_attn") else 2
+    if norms > 2:
+        raise reader.fail("num_ln_in_parallel_attn", f"= {norms}: expected 1 or 2")
+    return norms if reader.flag("parallel_attn") else 2
 
 
 BLOCK_NORMS: dict[str, Callable[[ConfigValues], int]] = {

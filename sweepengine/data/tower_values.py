@@ -15,6 +15,12 @@ from sweepengine.data.errors import InputError, of_key, shown
 from sweepengine.data.tower_tables import Config, Row, tower_tables
 
 LARGEST = 2**31
+MEANINGS = {
+    "h": "the width of the decoder",
+    "rule_merge": "the patches an edge of a feature",
+    "rule_patch": "the patch of the image rule",
+}
+"""What numbers of formulas are called in errors."""
 
 
 OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
@@ -153,7 +159,7 @@ class TowerValues:
         """Refuse a number that the code of the model would not accept."""
         number, expected = self.number(name), self.evaluate(formula)
         if number != expected:
-            meaning = "the width of the decoder" if formula == "h" else formula
+            meaning = MEANINGS.get(formula, formula)
             raise self.fail(self.path_of(name), f"= {number}: expected {meaning} = {expected}")
 
     def path_of(self, name: str) -> str:

@@ -114,6 +114,8 @@ WRONG = [
     ("moshi", {"ffn_dim": 22527}, "ffn_dim"),
     ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config.qk_ln"),
     ("mpt", {"expansion_ratio": 5}, "expansion_ratio"),
+    ("falcon", {"num_ln_in_parallel_attn": 3}, "num_ln_in_parallel_attn"),
+    ("nemotron_h", {"mlp_bias": True}, "mlp_bias"),
     ("falcon_h1", {"mamba_conv_bias": None}, "mamba_conv_bias"),
     ("phimoe", {"num_experts_per_tok": 4}, "num_experts_per_tok"),
     ("deepseek_v4", {"num_key_value_heads": 2}, "num_key_value_heads"),

@@ -316,3 +316,17 @@ def test_dots_ocr_has_the_published_parameters_and_is_said_to_be_not_proven(tmp_
     assert reading.notes == ("not proven: its tower's code is no part of transformers",)
     model = build(reading.data, path)
     assert (model.parameter_count, model.vision_parameter_count) == (3_039_179_264, 1_262_091_264)
+
+
+@pytest.mark.parametrize(
+    ("strides", "message"),
+    [
+        ([5, 2, 2, 2], "patch_stride = 5: expected the patch of the image rule = 4"),
+        ([4, 2, 2, 3], "patch_stride = 12: expected the patches an edge of a feature = 8"),
+    ],
+)
+def test_strides_of_davit_that_the_image_rule_does_not_have_are_refused(strides, message):
+    config = changed(config_of("Florence-2-base"), "vision_config", "patch_stride", strides)
+    with pytest.raises(InputError) as error:
+        read("Florence-2-base", config)
+    assert message in str(error.value)

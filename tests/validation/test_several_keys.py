@@ -23,6 +23,12 @@ KINDS = [
     if kind not in uncovered() and (kind in covered() or kind in CONFIG_MAPPING)
 ]
 """Types of decoders that a public config or the class of transformers describes."""
+STATED = {
+    "qwen3_omni_moe_text": {"head_dim": 128},
+    "dots1": {"n_routed_experts": 128, "num_experts_per_tok": 6},
+    "deepseek_ocr2_text": {"first_k_dense_replace": 1, "num_experts_per_tok": 6},
+}
+"""Keys that have no default, or none that a public config would have."""
 
 
 def numbers(part):
@@ -52,7 +58,7 @@ def described(kind):
     """A config of a type: a public one, or that of the class with choices that it needs."""
     if kind in covered():
         return all_configs()[covered()[kind]]
-    return CONFIG_MAPPING[kind](**RECURRENT.get(kind, {})).to_dict()
+    return CONFIG_MAPPING[kind](**RECURRENT.get(kind, {})).to_dict() | STATED.get(kind, {})
 
 
 def wrong(kind, folder):

@@ -75,7 +75,7 @@ CASES = {
                   {"hidden_size": HIDDEN}),
     "florence2": Case(
         {"embed_dim": [16, 32], "depths": [1, 2], "num_heads": [2, 4], "num_groups": [2, 4],
-         "patch_size": [7, 3], "patch_stride": [4, 2], "patch_padding": [3, 1],
+         "patch_size": [7, 3], "patch_stride": [4, 8], "patch_padding": [3, 1],
          "patch_prenorm": [False, True], "window_size": 5, "projection_dim": HIDDEN},
         {"model_type": "bart", "d_model": HIDDEN, "vocab_size": 320, "encoder_layers": 1,
          "decoder_layers": 1, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
