@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from sweepengine.data.errors import InputError
@@ -46,9 +45,6 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
         ) from None
     if address is not None:
         _require_listener(address)
-    first = next(chunks, None)
-    if first is None:
-        return  # no cluster for nothing
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         quiet |= {"num_cpus": shards.workers, "include_dashboard": False,
@@ -62,7 +58,7 @@ def write_on_ray(shards: Shards, chunks: Iterator[Chunk], address: str | None) -
         where = option if address else "--engine ray: Ray did not start"
         raise InputError(f"{where}: {reason}") from None
     try:
-        yield from _settled(ray, shards, chain([first], chunks))
+        yield from _settled(ray, shards, chunks)
     finally:
         ray.shutdown()
 

@@ -36,8 +36,9 @@ class _Remembered(TorchDispatchMode):
     """Asks torch once what an operation makes of tensors on the meta device.
 
     There a result is its shape, strides and type, which follow from those of the arguments. torch
-    computes them in Python for many operations; the layers of a model are alike. Results that are
-    views of arguments, and arguments that are changed, are left to torch.
+    computes them in Python for many operations; the layers of a model are alike. A view, which has
+    no values either, is a tensor like others. Changes in place are left to torch, as are strides
+    over a storage, which a remembered view does not share.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class _Remembered(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        if not _makes_tensors_alone(func) or (_is_counted(func) and not self.counted):
+        if not _returns_tensors(func) or (_is_counted(func) and not self.counted):
             return func(*args, **named)
         try:
             key = (func, *map(_facts, args), *((name, _facts(named[name])) for name in named))
@@ -78,10 +79,11 @@ class _Remembered(TorchDispatchMode):
 
 
 @cache
-def _makes_tensors_alone(func: Any) -> bool:
-    """Whether an operation returns new tensors and nothing else, and changes no argument."""
-    returns = {(str(one.type), one.alias_info) for one in func._schema.returns}
-    return not func._schema.is_mutable and returns == {("Tensor", None)}
+def _returns_tensors(func: Any) -> bool:
+    """Whether an operation returns tensors and nothing else, and changes no argument."""
+    returns = {str(one.type) for one in func._schema.returns}
+    strided = func.overloadpacket is torch.ops.aten.as_strided
+    return returns == {"Tensor"} and not func._schema.is_mutable and not strided
 
 
 @cache

@@ -62,12 +62,6 @@ def test_ray_writes_the_bytes_of_a_local_run_even_when_workers_are_killed(grid, 
     assert again.written == 0
 
 
-def test_complete_dataset_needs_no_cluster(grid, tmp_path, monkeypatch):
-    se.run(grid, tmp_path / "d")
-    monkeypatch.setattr("ray.init", None)
-    assert se.run(grid, tmp_path / "d", engine="ray").written == 0
-
-
 def test_shard_that_raises_reports_its_points_and_the_cause(grid, tmp_path):
     (tmp_path / "d").mkdir()
     broken = "points-000000000001000-000000000001500.parquet.unfinished"

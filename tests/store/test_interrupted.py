@@ -148,22 +148,20 @@ def test_too_large_a_file_is_one_message(root, tmp_path):
     assert list((tmp_path / "d").glob("points-*.parquet")) == []
 
 
-def test_first_starts_at_once_compile_safely(root, tmp_path):
+TEXT = """name = "text"
+model = "llama-3.1-8b"
+[axes]
+decode_steps = {start = 1, stop = 6000, step = 1}
+"""
+"""So many points that they are compiled, with one prompt, so that nothing else is."""
+
+
+def test_first_starts_at_once_compile_safely(tmp_path, grid_file):
+    command = [sys.executable, "-m", "sweepengine", "run", str(grid_file(TEXT)), "--out"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     runs = [
         subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "sweepengine",
-                "run",
-                "capacity",
-                "--limit",
-                "6000",
-                "--out",
-                str(tmp_path / str(i)),
-            ],
-            cwd=root,
+            [*command, str(tmp_path / str(i))],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -41,7 +41,9 @@ def layer(rows, width, dtype=torch.float32):
             scaled = values * torch.rsqrt(values.float().pow(2).mean(-1, keepdim=True) + 1e-6)
             joined = torch.cat([scaled.to(dtype), values], -1).view(2, rows, 2, width)
             chosen = joined.transpose(1, 2)[:, 0].add_(1)
-            return nn.functional.linear(chosen, weights).softmax(-1).transpose(0, 1) * 2
+            wide = chosen.unsqueeze(1).expand(-1, 3, -1, -1)[:, 1:, ..., ::2].flatten(0, 1)
+            mixed = nn.functional.linear(wide, weights[:, ::2]).softmax(-1).transpose(0, 1) * 2
+            return mixed.unflatten(-1, (3, -1)).narrow(2, 1, 2).movedim(0, 1)
 
     return run
 
@@ -65,7 +67,7 @@ def test_torch_is_asked_once_for_each_shape():
     assert len(counters._Remembered.results) > len(asked)
 
 
-def test_values_views_and_changes_in_place_are_left_to_torch():
+def test_values_and_changes_in_place_are_left_to_torch():
     ones = torch.ones(3, 3)
     counted_flops(lambda: (ones + 1).add_(ones).view(9))
     assert counters._Remembered.results == {}
