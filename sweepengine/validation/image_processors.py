@@ -54,6 +54,11 @@ def by_positions(output: Output, rule: ImageRule) -> View:
     return View(1, rows, columns)
 
 
+def by_last_shape(output: Output, rule: ImageRule) -> View:
+    """The view of the whole image, where the processor returns the shapes of tiles before it."""
+    return View(1, *output["spatial_shapes"][-1].tolist())
+
+
 READERS: dict[str, Callable[[Output, ImageRule], View]] = {
     "native": by_grid,
     "native_scaled": by_grid,
@@ -71,6 +76,7 @@ READERS: dict[str, Callable[[Output, ImageRule], View]] = {
     "bounded_edges": by_pixels,
     "tagged_tiles": by_pixels,
     "joint_tiles": by_joined_tiles,
+    "tiles_of_large": by_last_shape,
 }
 """Image rule to the views that a processor's output holds."""
 

@@ -29,6 +29,7 @@ from sweepengine.formulas.tile_grids import nearest_grid, tile_grids
 from sweepengine.validation.image_processors import (
     READERS,
     by_grid,
+    by_last_shape,
     by_pixels,
     by_positions,
     measure_processor,
@@ -408,6 +409,7 @@ PROCESSORS = [
     ("smolvlm", "smolvlm.SmolVLM", splits, by_pixels, {"patch": 14, "tile": 112, "longest": 300}),
     ("llava_next", "llava_next.LlavaNext", pinpoints, by_pixels, {}),
     ("llava_onevision", "llava_onevision.LlavaOnevision", pinpoints, by_pixels, {}),
+    ("lfm2_vl", "lfm2_vl.Lfm2Vl", nothing, by_last_shape, {}),
     ("deepseek_ocr2", "deepseek_ocr2.DeepseekOcr2", nothing, by_tiles, {}),
     ("unlimited_ocr", "unlimited_ocr.UnlimitedOcr", nothing, by_tiles, {}),
 ]
