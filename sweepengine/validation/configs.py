@@ -165,6 +165,8 @@ def text_part(path: Path) -> dict[str, Any]:
                 reason = " ".join(str(error).split())[:200]
                 raise InputError(f"{path}: transformers cannot read it: {reason}") from None
             tied = getattr(made, "tie_word_embeddings", tied)
+        if outer in families()["outer_tied"]["either"]:
+            tied = tied or part.get("tie_word_embeddings")
         if tied is not None:
             part = {**part, "tie_word_embeddings": tied}
     if (kind is None or part is whole) and (named := families()["parts"].get(outer)):
