@@ -317,7 +317,7 @@ def test_decoder_of_another_type_is_refused_by_its_name(tmp_path):
 
 def test_stages_that_the_image_rule_does_not_expect_are_refused(tmp_path):
     encoder = {**ENCODED["encoder"], "depths": [1, 1], "num_heads": [2, 2], "embed_dim": 16}
-    with pytest.raises(InputError, match=r"expected rule_merge = 8"):
+    with pytest.raises(InputError, match="expected the patches an edge of a feature = 8"):
         load_model(write(tmp_path, {**ENCODED, "encoder": encoder}))
 
 
