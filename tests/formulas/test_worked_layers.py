@@ -27,7 +27,12 @@ from sweepengine.formulas.attention import (
 from sweepengine.formulas.cached import growth_quarters
 from sweepengine.formulas.cost import Cost
 from sweepengine.formulas.experts import routed_experts, shared_gate
-from sweepengine.formulas.gemms import into_attention, out_of_attention
+from sweepengine.formulas.gemms import (
+    indexer_query,
+    into_attention,
+    out_of_attention,
+    recurrent_gemms,
+)
 from sweepengine.formulas.layers import (
     decoder_ends,
     decoder_layer,
@@ -193,6 +198,16 @@ def test_gate_of_shared_experts_costs_what_was_worked_by_hand():
 
 
 NONE = Cost(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("mixer", [DELTA, MAMBA, SELECTIVE, CONVOLUTION, KIMI, LIGHTNING, UNIT])
+def test_matrices_of_a_recurrent_layer_run_one_after_the_other(mixer):
+    assert not any(gemm.fused for gemm in recurrent_gemms(mixer, HIDDEN))
+
+
+def test_queries_of_an_indexer_come_from_a_rank_of_one_too(entries):
+    assert indexer_query(entries._replace(query_rank=1), HIDDEN) == (12, 1, 0)
+    assert indexer_query(entries._replace(query_rank=0), HIDDEN) == (12, HIDDEN, 0)
 
 
 @pytest.fixture
