@@ -318,7 +318,8 @@ class _Reader(AttentionReader):
             inner = key.split(".")[-1]  # of a table's key
             name = key if key in neutral else inner
             if name in neutral:
-                allowed = [*neutral[name], *[None] * (neutral[name] != [True])]  # null is false
+                understood = neutral[name]  # null is false
+                allowed = understood if understood == [True] else [*understood, None]
                 if value not in allowed:
                     expected = " or ".join(map(json.dumps, allowed))
                     raise self.fail(key, f"= {json.dumps(value)}: expected {expected}")

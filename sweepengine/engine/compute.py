@@ -45,7 +45,7 @@ from sweepengine.grid.columns import (
 )
 from sweepengine.grid.grid import Chunk
 from sweepengine.grid.points import output_names
-from sweepengine.grid.products import expand, indexed, part_of
+from sweepengine.grid.products import at_first, axis_of, expand, indexed, part_of
 
 Integers = NDArray[np.int64]
 PLAIN, COMPILED = "plain", "compiled"
@@ -174,7 +174,7 @@ def computed_columns(
     counts = [name for name in columns if name not in (*seconds, *memory, *errors, *rates)]
     rated = RATE_SECONDS if rates else ()
     timed_names = list(dict.fromkeys((*seconds, *needed_seconds(errors), *rated)))
-    batches = _batch_axis(axes) if {*memory} <= {*Capacity._fields} else None
+    batches = axis_of(axes, "batch_size") if {*memory} <= {*Capacity._fields} else None
     if memory and batches is None:
         counted = [*dict.fromkeys((*counts, *memory_counts(model)))]
     else:
@@ -200,11 +200,6 @@ def computed_columns(
     return {name: computed[name] for name in columns}
 
 
-def _batch_axis(axes: Sequence[Axis]) -> int | None:
-    """Position of the axis of batch sizes; None where they have no axis of their own."""
-    return next((i for i, axis in enumerate(axes) if axis.columns == ("batch_size",)), None)
-
-
 def _capacity_columns(
     model: Model, axes: Sequence[Axis], rows: int, columns: Sequence[str], batches: int
 ) -> dict[str, NDArray[Any]]:
@@ -216,8 +211,7 @@ def _capacity_columns(
     batches : int
         Position of the axis of batch sizes.
     """
-    fewer = [*axes]
-    fewer[batches] = axes[batches]._replace(values=axes[batches].values[:1])
+    fewer = at_first(axes, batches)
     points = prod(len(axis.values) for axis in fewer)
     counts = counted_columns(model.architecture, product_of(fewer), points, memory_counts(model))
     inputs = expand([part_of(axis, MEMORY_INPUTS) for axis in fewer])

@@ -45,6 +45,18 @@ def part_of(axis: Axis, names: Sequence[str]) -> Axis:
     return Axis(axis.name, tuple(axis.columns[i] for i in kept), axis.values[:, kept])
 
 
+def axis_of(axes: Sequence[Axis], column: str) -> int | None:
+    """Position of the axis that has one column alone; None where none has."""
+    return next((i for i, axis in enumerate(axes) if axis.columns == (column,)), None)
+
+
+def at_first(axes: Sequence[Axis], place: int) -> list[Axis]:
+    """The axes with the first value alone of the one at a position."""
+    fewer = [*axes]
+    fewer[place] = axes[place]._replace(values=axes[place].values[:1])
+    return fewer
+
+
 def indexed(
     axes: Sequence[Axis], keys: Sequence[str], summed: Sequence[str]
 ) -> tuple[dict[str, Integers], Integers, Integers]:

@@ -24,6 +24,7 @@ from sweepengine.grid.columns import PHASES, RANGES, SCHEMA_VERSION
 from sweepengine.grid.files import load_grids, shipped_grids
 from sweepengine.grid.grid import Grid, Targets
 from sweepengine.grid.points import column_names, stored_names
+from sweepengine.grid.products import at_first, axis_of
 from sweepengine.query.reading import collected, told
 from sweepengine.version import __version__
 
@@ -103,13 +104,11 @@ class Source(NamedTuple):
         """
         if self.grid is None or self.chosen[0] is not None:
             return self, 1
-        axes = list(self.grid.axes)
-        place = next((i for i, a in enumerate(axes) if a.columns == ("decode_steps",)), None)
-        if place is None:
+        axes = self.grid.axes
+        if (place := axis_of(axes, "decode_steps")) is None:
             return self, 1
         count = len(axes[place].values)
-        axes[place] = axes[place]._replace(values=axes[place].values[:1])
-        one = self.grid._replace(axes=tuple(axes))
+        one = self.grid._replace(axes=tuple(at_first(axes, place)))
         pieces = partial(grid_frames, one, backend=backend_for(self.grid.points))
         return self._replace(pieces=pieces, grid=one), count
 

@@ -250,6 +250,11 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, at_once: float
     )
 
 
+def states_mean(row: ServedRow | Served) -> bool:
+    """Whether the TTFT of a row is a mean; that of others is a median."""
+    return row.collection == WHEEL and row.load == STEADY
+
+
 def of_means(engine: ServingEngine, row: ServedRow) -> ServingEngine:
     """What a serving engine adds to the mean TTFT of a row, where its constants are of medians.
 
@@ -257,7 +262,7 @@ def of_means(engine: ServingEngine, row: ServedRow) -> ServingEngine:
     once.
     """
     added = FAMILY_FACTORS["means"].get(row.engine)
-    if added is None or row.collection != WHEEL or row.load != STEADY:
+    if added is None or not states_mean(row):
         return engine
     return engine._replace(
         burst=engine.burst + added["burst"], queue=engine.queue + added["sequence_ms"] * A_SECOND

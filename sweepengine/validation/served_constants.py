@@ -26,7 +26,7 @@ from sweepengine.formulas.serving import IDEAL_SERVING_ENGINE
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.validation.calibration import HUBER
 from sweepengine.validation.real_runs import INFERENCEX, read_public
-from sweepengine.validation.served import Served, read_rows
+from sweepengine.validation.served import Served, read_rows, states_mean
 from sweepengine.validation.served_files import factors_text, with_constants
 from sweepengine.validation.served_rows import WHEEL
 
@@ -248,7 +248,7 @@ def _means_design(rows: Sequence[Served]) -> Floats:
     nothing = NOTHING._replace(least=ENGINES[rows[0].engine]["pass_layer_us"])
     fields = [OF_LOADS[name] for name in OF_MEANS]
     columns = _design(rows, lambda row, engine: row.work.seconds(0.0, engine)[1], fields, nothing)
-    are_means = np.array([row.collection == WHEEL and row.load == STEADY for row in rows])
+    are_means = np.array([states_mean(row) for row in rows])
     design: Floats = columns * _units(OF_MEANS) * are_means[:, None]
     return design
 

@@ -160,9 +160,7 @@ def _encoded_with_text(model: Any, inputs: Inputs) -> Any:
 
 FEATURES: dict[str, Callable[[Any, Inputs], Any]] = {
     "florence2": _encoded_with_text,
-    "kosmos-2": lambda model, inputs: (
-        Kosmos2Model.get_image_features(model, **inputs).pooler_output
-    ),
+    "kosmos-2": _kosmos_features,
     "mllama": _projected_tiles,
     "vision-encoder-decoder": lambda model, inputs: model.encoder(**inputs).last_hidden_state,
     "whisper": lambda model, inputs: model.model.encoder(**inputs).last_hidden_state,
