@@ -11,11 +11,25 @@ from sweepengine.formulas.architecture import (
 )
 from sweepengine.formulas.attention import attention_core, projections, rotary
 from sweepengine.formulas.cost import NOTHING, Cost
-from sweepengine.formulas.gemms import laurel_gemms, layer_input_gemms
+from sweepengine.formulas.formats import Format, matrix_bytes, padded_expert, padding, saved
+from sweepengine.formulas.gemms import Gemm, laurel_gemms, layer_input_gemms, mlp_gemms
 from sweepengine.formulas.layers import decoder_ends, head_layer, table_width
 from sweepengine.formulas.layout import context_traffic
 from sweepengine.formulas.operators import branch_sums, table
 from sweepengine.formulas.recurrent import recurrent_layer
+from sweepengine.formulas.serving import (
+    CONTINUOUS,
+    IDEAL_SERVING_ENGINE,
+    Batch,
+    Passes,
+    seconds_of,
+)
+from sweepengine.formulas.speculation import (
+    DecodeStep,
+    keys_of_answer,
+    keys_of_pass_in_steps,
+    most_keys_of_answer,
+)
 from sweepengine.formulas.tokens import Span, keys_of_last_step, keys_of_steps
 from tests.points import layer_pass
 
@@ -137,3 +151,42 @@ def test_learned_positions_and_a_softcap_cost_what_was_worked_by_hand(backbone):
     assert placed == Cost(0, 45, 2 * 45, 35, 0, 0, 0, 0, 11 * 5 + 7 * 5)
     head, capped = (decoder_ends(small._replace(logit_softcap=n), 9).head for n in (0, 1))
     assert capped == head._replace(cuda_flops=3 * 9 * 11)
+
+
+def test_scales_that_share_with_no_other_have_one_each():
+    blocks = Format(4, 1, 16, 8, 0, shared_scales=1)
+    assert matrix_bytes(blocks, 2, 32) == 32 + 4 + 4 * 4
+    assert matrix_bytes(blocks._replace(shared_scales=0), 2, 32) == 32 + 4
+
+
+def test_one_bit_is_a_format():
+    bit = Format(1, 0, 0, 0, 0, width_multiple=8)
+    assert saved((Gemm(2, 8, 0),), bit, 2) == 2 * 16 - 2
+    experts = load_model("qwen3-30b-a3b").architecture.groups[0].feed_forward
+    narrow = experts._replace(expert_width=4, matrices=3)
+    assert padding(narrow, 16, bit) == 3 * (16 - 8)
+
+
+def test_experts_in_a_latent_of_one_channel_are_as_wide():
+    experts = load_model("qwen3-30b-a3b").architecture.groups[0].feed_forward
+    latent = experts._replace(expert_latent=1, expert_width=3, matrices=3)
+    assert padded_expert(latent, HIDDEN, Format(4, 0, 0, 0, 0)) == mlp_gemms(3, 1, 3)
+
+
+def test_an_answer_of_one_token_takes_a_step_of_the_serving_engine():
+    engine = IDEAL_SERVING_ENGINE._replace(overlap=0.5, sequence=10.0)
+    one = seconds_of(Passes(0.0, 0.0, 0.0, 100.0), Batch(4, 8, 1), CONTINUOUS, engine)
+    assert one.tpot == pytest.approx((0.5 * 100 + 10 * 4) / 1e6)
+
+
+def test_a_step_that_verifies_a_second_token_meets_its_keys_too():
+    step = DecodeStep(tokens=2, passes=1, accepted=1000)
+    assert keys_of_answer(10, 4, Span(0, 0, 0), step) == 12 + 13 + 14 + 15
+    assert most_keys_of_answer(10, 4, Span(0, 0, 0), step) == 15
+    assert keys_of_pass_in_steps(10, 4, Span(4, 1, 1), step) == 12 + 13 + 14 + 15
+
+
+def test_a_second_pass_of_a_step_finds_a_token_more():
+    step = DecodeStep(tokens=1, passes=2, accepted=1000)
+    assert keys_of_answer(10, 4, Span(0, 0, 0), step) == 11 + 12 + 13 + 14 + 12 + 13 + 14 + 15
+    assert most_keys_of_answer(10, 4, Span(0, 0, 0), step) == 15
