@@ -36,7 +36,8 @@ from tests.parts import part
 FOLDER = Path(__file__).parent
 SUITES = ("test_formulas_in_docs.py", "test_check_values.py", "data/test_huggingface.py",
           "data/test_text_families.py", "data/test_mixers.py", "data/test_cross_attention.py",
-          "data/test_image_experts.py", "formulas", "validation/test_cross_attention.py",
+          "data/test_image_experts.py", "data/test_towers.py", "formulas",
+          "validation/test_cross_attention.py", "validation/test_towers.py",
           "validation/test_per_layer.py", "validation/test_families.py",
           "validation/test_end_to_end.py", "validation/test_activation_memory.py")  # fmt: skip
 UNFIT = ("kernel", "compiled", "commands", "engines_reserve", "computes[memory]")

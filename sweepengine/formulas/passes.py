@@ -131,7 +131,7 @@ def at_keys_and_entries(seen: LayerPass, keys: int, entries: int) -> LayerPass:
 
 
 @formula
-def step_of_none(flash: int, absorbed: int, features: int, tokens: int = 1) -> LayerPass:
+def step_of_none(flash: int, absorbed: int, features: int, tokens: int) -> LayerPass:
     """A decode step of T new tokens that meets no key but S features: each key and entry adds.
 
     Parameters

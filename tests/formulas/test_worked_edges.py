@@ -11,11 +11,14 @@ from sweepengine.formulas.architecture import (
 )
 from sweepengine.formulas.attention import attention_core, projections, rotary
 from sweepengine.formulas.cost import NOTHING, Cost
+from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.formats import Format, matrix_bytes, padded_expert, padding, saved
 from sweepengine.formulas.gemms import Gemm, laurel_gemms, layer_input_gemms, mlp_gemms
-from sweepengine.formulas.layers import decoder_ends, head_layer, table_width
-from sweepengine.formulas.layout import context_traffic
+from sweepengine.formulas.layers import Layer, decoder_ends, head_layer, table_width
+from sweepengine.formulas.layout import WHOLE, context_traffic
 from sweepengine.formulas.operators import branch_sums, table
+from sweepengine.formulas.passes import layer_part
+from sweepengine.formulas.phases import cached_bytes, feed_forward_peak, group_phase
 from sweepengine.formulas.recurrent import recurrent_layer
 from sweepengine.formulas.serving import (
     CONTINUOUS,
@@ -190,3 +193,30 @@ def test_a_second_pass_of_a_step_finds_a_token_more():
     step = DecodeStep(tokens=1, passes=2, accepted=1000)
     assert keys_of_answer(10, 4, Span(0, 0, 0), step) == 11 + 12 + 13 + 14 + 12 + 13 + 14 + 15
     assert most_keys_of_answer(10, 4, Span(0, 0, 0), step) == 15
+
+
+def test_shared_experts_keep_their_input_alive_beside_routed_ones():
+    peaks = {"mlp": 5, "routed": 2, "router": 1}
+    layer = Layer(**{name: NOTHING._replace(activation_peak=peaks.get(name, 0))
+                     for name in Layer._fields})  # fmt: skip
+    assert feed_forward_peak(layer, 3, 4) == 3 + 4 + 1 + (5 + 3)
+    dense = layer._replace(routed=NOTHING)
+    assert feed_forward_peak(dense, 3, 4) == 3 + 4 + 1 + 5
+
+
+def test_recurrent_states_keep_their_width_in_a_cache_of_eight_bits():
+    group = load_model("qwen3-8b").architecture.groups[0]
+    mixed = group._replace(layers=2, recurrent=MAMBA)
+    states = 2 * 2 * (2 * 3 * 4 + 14 * 4)  # of 2 layers, read and written
+    assert cached_bytes(1_000, mixed, 2, QUARTERS) == (1_000 - states) + 2 * states
+    assert cached_bytes(100, mixed, 2, QUARTERS) == 2 * 100
+
+
+def test_an_entry_each_token_is_held_beside_the_window(attention):
+    arch = load_model("qwen3-8b").architecture
+    entries = attention._replace(key_value_heads=1, shared_cache=1, window=3, stride=1, series=1)
+    group = arch.groups[0]._replace(layers=2, attention=entries)
+    part = layer_part(group, arch.backbone, WHOLE, layer_pass(4, 3, entries=4))
+    phase = group_phase(arch.convention, arch.counts.layer, group, arch.backbone, part, QUARTERS)
+    # a window keeps 2 tokens of 3 values, and there are 4 entries of 3 values, a byte each
+    assert phase.cache_bytes == 2 * (2 * 3 + 4 * 3)
