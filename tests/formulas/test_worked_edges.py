@@ -119,6 +119,7 @@ def test_differential_attention_subtracts_and_norms_what_is_mixed(attention):
 
 def test_a_gate_scales_each_value_that_a_branch_adds():
     assert branch_sums(10, 2, 3) == Cost(0, 2 * 10 + 3 * 10, 60, 3, 0, 0, 20, 0, 3)
+    assert branch_sums(0, 2, 3).activation_peak == 0
     assert table(7) == Cost(0, 0, 0, 7, 0, 0, 0, 0, 7)
 
 
@@ -154,6 +155,7 @@ def test_learned_positions_and_a_softcap_cost_what_was_worked_by_hand(backbone):
     assert placed == Cost(0, 45, 2 * 45, 35, 0, 0, 0, 0, 11 * 5 + 7 * 5)
     head, capped = (decoder_ends(small._replace(logit_softcap=n), 9).head for n in (0, 1))
     assert capped == head._replace(cuda_flops=3 * 9 * 11)
+    assert decoder_ends(small, 0).head.activation_peak == 0
 
 
 def test_scales_that_share_with_no_other_have_one_each():
