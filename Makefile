@@ -83,6 +83,7 @@ rates: .venv/everything
 
 serving: .venv/everything
 	$(BIN)/python -m sweepengine.validation.served_constants
+	$(BIN)/python -m sweepengine.validation.served_speculation
 	$(BIN)/python -m sweepengine.validation.other_constants
 	$(BIN)/python -m sweepengine.validation.silicon
 

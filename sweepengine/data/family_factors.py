@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from sweepengine.data.files import shipped_table
 from sweepengine.data.generations import generation_of
-from sweepengine.data.serving_engines import serving_engine
+from sweepengine.data.serving_engines import STEADY, serving_engine
 from sweepengine.data.serving_engines.memory import chunk_of
-from sweepengine.data.speeds import STEADY, TimingTarget
+from sweepengine.data.speeds import TimingTarget
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.formats import role_names
 from sweepengine.formulas.layout import Layout

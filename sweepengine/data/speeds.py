@@ -28,8 +28,6 @@ from sweepengine.formulas.speeds import (
 
 MILLI = 1000.0
 """Points hold device figures in thousandths; also microseconds per millisecond."""
-STEADY, BURSTS = "steady", "bursts"
-"""Kinds of load: far more requests than run at once, or few, which arrive in waves."""
 BF16 = FORMAT_NAMES[0]
 FP8 = "fp8"
 EXPERTS = "mixture"

@@ -9,7 +9,7 @@ from sweepengine.data.error_classes import FACTORS, FAMILY, model_kind
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import known, shipped_table
 from sweepengine.data.models import Model, build, load_model, merged
-from sweepengine.data.speeds import BURSTS, STEADY
+from sweepengine.data.serving_engines import BURSTS, STEADY
 from sweepengine.formulas.architecture import Architecture
 from sweepengine.grid.shorthand import layout_name, read_layout
 from sweepengine.validation.judged import JudgedRun
@@ -36,8 +36,8 @@ class PublicRun(NamedTuple):
     speculative: bool
     again: bool
     """Whether the row is one of the extra `silicon` too."""
-    at_once: float = 0.0
-    """Requests of a rank that arrive together; 0: the client limits them."""
+    ahead: float = 0.0
+    """Requests of a rank that come before the median one as all arrive together; 0: in waves."""
 
     @property
     def architecture(self) -> Architecture:
@@ -108,9 +108,10 @@ def _of_page(cells: dict[str, Any]) -> PublicRun:
         measured_ttft=cells["ttft_median_ms"] or cells["ttft_mean_ms"],
     )
     server = Server(model, inputs)
-    at_once = cells["requests"] / workers.layout.data if bursts else 0.0
+    at_once = cells["limit"] or cells["requests"]
+    ahead = max(0.0, at_once - cells["requests"] / 2) / workers.layout.data
     return PublicRun(
-        row, server, cells["chunk_tokens"] or 0, cells["draft_tokens"] > 0, False, at_once
+        row, server, cells["chunk_tokens"] or 0, cells["draft_tokens"] > 0, False, ahead
     )
 
 
@@ -157,7 +158,7 @@ def read_public() -> PublicRuns:
         try:
             if run.again:
                 raise InputError(AGAIN)
-            served = predicted_row(run.row, run.server, run.chunk, run.at_once)
+            served = predicted_row(run.row, run.server, run.chunk, run.ahead)
             if served.full and served.load == STEADY:
                 raise InputError(ABOVE_LIMIT)
             found.runs.append((run, served))

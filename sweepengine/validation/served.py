@@ -18,8 +18,7 @@ from sweepengine.data.family_factors import (
     layers_of,
     was_measured,
 )
-from sweepengine.data.serving_engines import ENGINES, disaggregated_engine, serving_engine
-from sweepengine.data.speeds import STEADY
+from sweepengine.data.serving_engines import ENGINES, STEADY, disaggregated_engine, serving_engine
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import (
     CONTINUOUS,
@@ -145,7 +144,7 @@ def read_rows(path: Path | None = None) -> Rows:
     return Rows(predicted, reasons, read.doubles)
 
 
-def predicted_row(row: ServedRow, server: Server, chunk: int = 0, at_once: float = 0.0) -> Served:
+def predicted_row(row: ServedRow, server: Server, chunk: int = 0, ahead: float = 0.0) -> Served:
     """A row with its predicted times.
 
     Parameters
@@ -155,9 +154,9 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, at_once: float
         What it serves.
     chunk : int
         Tokens of a pass of prefills; 0: the serving engine's.
-    at_once : float
-        Requests of a rank that arrive together, of which the median one waits for the prefills of
-        half; 0: requests arrive in waves.
+    ahead : float
+        Requests of a rank whose prefills the median one waits for, as all arrive together; 0: they
+        arrive in waves.
 
     Raises
     ------
@@ -167,8 +166,8 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, at_once: float
     target = target_of(row.system, row.engine)
     engine = serving_engine(row.engine, row.load, row.settings)
     engine = of_means(engine._replace(chunk=chunk or engine.chunk), row)
-    if at_once:
-        engine = engine._replace(burst=at_once / 2 / row.batch)
+    if ahead:
+        engine = engine._replace(burst=ahead / row.batch)
     constants, tokens, output = ENGINES[row.engine], row.prompt, row.output
     first, then = (group_of(server, target, workers) for workers in (row.prefill, row.decode))
     arch = then.model.architecture
@@ -264,9 +263,7 @@ def of_means(engine: ServingEngine, row: ServedRow) -> ServingEngine:
     added = FAMILY_FACTORS["means"].get(row.engine)
     if added is None or not states_mean(row):
         return engine
-    return engine._replace(
-        burst=engine.burst + added["burst"], queue=engine.queue + added["sequence_ms"] * A_SECOND
-    )
+    return engine._replace(burst=engine.burst + added["burst"], steps=engine.steps + added["steps"])
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:

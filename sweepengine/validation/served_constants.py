@@ -10,7 +10,7 @@ a column of the design is what the formula says where one constant is 1 and the 
 
 from collections.abc import Callable, Sequence
 from importlib import resources
-from itertools import groupby
+from itertools import compress, groupby
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from sweepengine.data.family_factors import FAMILY_FACTORS, Family
-from sweepengine.data.serving_engines import ENGINES, MILLI, SETTINGS
-from sweepengine.data.speeds import BURSTS, STEADY
+from sweepengine.data.family_factors import Family
+from sweepengine.data.serving_engines import BURSTS, ENGINES, MILLI, SETTINGS, STEADY
 from sweepengine.formulas.serving import IDEAL_SERVING_ENGINE
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.validation.calibration import HUBER
@@ -32,16 +31,18 @@ from sweepengine.validation.served_rows import WHEEL
 
 Floats = NDArray[np.float64]
 NOTHING = IDEAL_SERVING_ENGINE._replace(overlap=0.0, steps=0.0)
-MEDIANS = ("sglang",)
-"""Serving engines whose TTFT is fitted to medians: the start of a server triples their means."""
 OF_STEPS = {"overlap": "overlap", "sequence_us": "sequence"}
 """Constant of every load to its field of `ServingEngine`."""
 OF_LOADS = {"first_ms": "first", "burst": "burst", "steps": "steps", "prompt_ms": "prompt",
             "sequence_ms": "queue"}  # fmt: skip
 """Constant of a load likewise."""
-OF_MEANS = ("burst", "sequence_ms")
+OF_BURSTS = ("first_ms", "burst")
+"""Constants of a load that bursts have of their own; the others are those of a steady load."""
+OF_MEANS = ("burst", "steps")
 """Constants of a load that the mean TTFT of rows has more of than the median."""
 IN_MS = ("first_ms", "sequence_ms")
+MEAN = "mean "
+"""Before the name of a constant: what means have more of it."""
 STARTS = (0.3, 0.05)
 SHRINK = {"tpot": (2, 3), "ttft": (3, 3)}
 """Rows at which a factor of a family, and of its layout, is half of what they say."""
@@ -55,6 +56,8 @@ class Fitted(NamedTuple):
     """
 
     constants: dict[str, Any]
+    means: dict[str, float]
+    """What mean TTFT has beyond the median; empty where no row states a median."""
     tpot: Floats
     ttft: Floats
 
@@ -111,7 +114,7 @@ def _design(
 
 def _units(names: Sequence[str]) -> Floats:
     """Units of constants of a load in those of `ServingEngine`."""
-    return np.array([MILLI if name in IN_MS else 1.0 for name in names])
+    return np.array([MILLI if name.removeprefix(MEAN) in IN_MS else 1.0 for name in names])
 
 
 def _rounded(value: float) -> float:
@@ -121,8 +124,8 @@ def _rounded(value: float) -> float:
 def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
     """Constants of the serving engine of some rows.
 
-    TPOT is fitted to the extra's rows; TTFT under a steady load to medians, where rows of
-    InferenceX state them for the serving engine, else to the extra's means.
+    TPOT is fitted to the extra's rows, TTFT to all: under a steady load the extra's rows state
+    means and InferenceX's medians, and what means have beyond is fitted with the rest.
 
     Parameters
     ----------
@@ -149,21 +152,21 @@ def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
         name: _rounded(value) for name, value in zip(names, values, strict=True)
     }
     step = design @ np.array([constants[name] for name in names])
-    predicted = np.empty(len(rows))
+    predicted, means = np.full(len(rows), np.nan), dict[str, float]()
     for load in (STEADY, BURSTS):
         chosen = np.array([row.load == load for row in rows])
-        medians = training & chosen & ~extra
-        fitted = medians if medians.any() else training
-        if not (fitted & chosen).any():
-            predicted[chosen] = np.nan
+        if not (training & chosen).any():
             continue
         of_load = [row for row, taken in zip(rows, chosen, strict=True) if taken]
-        constants[load], predicted[chosen] = _fit_load(of_load, step[chosen], fitted[chosen])
-    return Fitted(constants, base + step, predicted)
+        known = constants.get(STEADY, {})
+        found, predicted[chosen] = _fit_load(of_load, step[chosen], training[chosen], known)
+        constants[load] = {name: found[name] for name in found if not name.startswith(MEAN)}
+        means |= {name.removeprefix(MEAN): found[name] for name in found if name.startswith(MEAN)}
+    return Fitted(constants, means, base + step, predicted)
 
 
 def _fit_load(
-    rows: list[Served], step: Floats, training: NDArray[np.bool_]
+    rows: list[Served], step: Floats, training: NDArray[np.bool_], known: dict[str, float]
 ) -> tuple[dict[str, float], Floats]:
     """Constants of one load, and TTFT that they predict, ms.
 
@@ -173,6 +176,8 @@ def _fit_load(
     step : float64 array, shape (N,)
         A step of the serving engine, ms.
     training : bool array, shape (N,)
+    known : dict of str to float
+        Constants of the load before, which stand but for `OF_BURSTS`.
     """
     steps = {id(row): value * MILLI for row, value in zip(rows, step, strict=True)}
 
@@ -185,16 +190,25 @@ def _fit_load(
     names, columns = list(OF_LOADS), _design(rows, ttft, list(OF_LOADS.values()), nothing)
     for setting, constant in SETTINGS.items():
         values = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
-        if len(set(values[training])) > 1:
+        if constant in known or len(set(values[training])) > 1:
             names.append(constant)
             waits = columns[:, list(OF_LOADS).index("steps")] * values
             columns = np.hstack([columns, waits[:, None]])
-    base = np.array([ttft(row, nothing) for row in rows])
+    are_means = np.array([states_mean(row) for row in rows])
+    if len(set(are_means[training])) > 1:
+        of_means = [columns[:, list(OF_LOADS).index(name)] * are_means for name in OF_MEANS]
+        names += [MEAN + name for name in OF_MEANS]
+        columns = np.column_stack([columns, *of_means])
+    columns *= _units(names)
     measured = np.array([row.measured_ttft for row in rows])
-    fitted = fitted_to(columns[training], base[training], measured[training])
-    units = _units(names)
-    found = {name: _rounded(v) for name, v in zip(names, fitted / units, strict=True)}
-    return found, base + columns @ (np.array(list(found.values())) * units)
+    stands = {name: value for name, value in known.items() if name not in OF_BURSTS}
+    base = np.array([ttft(row, nothing) for row in rows])
+    base += columns @ np.array([stands.get(name, 0.0) for name in names])
+    free = np.array([name not in stands for name in names])
+    columns = columns[:, free]
+    fitted = map(_rounded, fitted_to(columns[training], base[training], measured[training]))
+    found = dict(zip(compress(names, free), fitted, strict=True))
+    return found, base + columns @ np.array(list(found.values()))
 
 
 def family_factors(
@@ -243,37 +257,6 @@ def _factor(log: float) -> float:
     return round(float(np.exp(log)), 3)
 
 
-def _means_design(rows: Sequence[Served]) -> Floats:
-    """What 1 of each of `OF_MEANS` adds to TTFT, ms, shape (N, 2); 0 for rows of medians."""
-    nothing = NOTHING._replace(least=ENGINES[rows[0].engine]["pass_layer_us"])
-    fields = [OF_LOADS[name] for name in OF_MEANS]
-    columns = _design(rows, lambda row, engine: row.work.seconds(0.0, engine)[1], fields, nothing)
-    are_means = np.array([states_mean(row) for row in rows])
-    design: Floats = columns * _units(OF_MEANS) * are_means[:, None]
-    return design
-
-
-def with_means(
-    rows: Sequence[Served], fitted: Fitted, means: dict[str, dict[str, float]]
-) -> Fitted:
-    """TTFT of the extra's rows as means, where constants are of medians.
-
-    Parameters
-    ----------
-    rows : sequence of Served
-        Of one serving engine.
-    fitted : Fitted
-    means : dict
-        What means have beyond medians, by serving engine.
-    """
-    added = means.get(rows[0].engine)
-    if added is None:
-        return fitted
-    return fitted._replace(
-        ttft=fitted.ttft + _means_design(rows) @ np.array([added[name] for name in OF_MEANS])
-    )
-
-
 def predicted_left_out(
     rows: Sequence[Served], training: NDArray[np.bool_], groups: Sequence[Any]
 ) -> tuple[Floats, Floats]:
@@ -290,15 +273,12 @@ def predicted_left_out(
     for group in sorted(set(groups)):
         inside = np.array([other == group for other in groups])
         fitted = fit_engine(rows, training & ~inside)
-        fitted = with_means(rows, fitted, FAMILY_FACTORS["means"])
         tpot[inside], ttft[inside] = fitted.tpot[inside], fitted.ttft[inside]
     return tpot, ttft
 
 
 def medians_of(framework: str) -> list[Served]:
-    """Rows of InferenceX on measured devices whose median TTFT constants are fitted to."""
-    if framework not in MEDIANS:
-        return []
+    """Rows of InferenceX on measured devices, which state the median TTFT."""
     return [
         row
         for run, row in read_public().runs
@@ -306,15 +286,6 @@ def medians_of(framework: str) -> list[Served]:
         and (row.engine, row.aggregated, row.full) == (framework, True, False)
         and not run.borrowed
     ]
-
-
-def means_of(rows: Sequence[Served], fitted: Fitted) -> dict[str, float]:
-    """What the mean TTFT of one serving engine's training rows has beyond the median."""
-    design = _means_design(rows)
-    chosen = np.array([not row.judged for row in rows]) & design.any(axis=1)
-    measured = np.array([row.measured_ttft for row in rows])
-    values = fitted_to(design[chosen], fitted.ttft[chosen], measured[chosen])
-    return {name: _rounded(value) for name, value in zip(OF_MEANS, values, strict=True)}
 
 
 def main() -> None:
@@ -329,15 +300,13 @@ def main() -> None:
         fitted = fit_engine(rows, training)
         path = data / "serving_engines" / f"{framework}.toml"
         path.write_text(with_constants(path.read_text("utf-8"), fitted.constants), "utf-8")
-        if framework in MEDIANS:
-            means[framework] = means_of(rows, fitted)
-        fitted = with_means(rows, fitted, means)
+        if fitted.means:
+            means[framework] = fitted.means
         ratios = {
             "tpot": np.array([row.measured_tpot for row in rows]) / fitted.tpot,
             "ttft": np.array([row.measured_ttft for row in rows]) / fitted.ttft,
         }
-        extra = np.array([row.collection == WHEEL for row in rows])
-        families |= family_factors(rows, ratios, training & extra)
+        families |= family_factors(rows, ratios, training)
     lines = "\n".join(factors_text(families, means)) + "\n"
     (data / "measured" / "family_factors.toml").write_text(lines, "utf-8")
 

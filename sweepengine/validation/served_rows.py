@@ -20,7 +20,7 @@ import polars as pl
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.files import shipped_table
-from sweepengine.data.speeds import BURSTS, STEADY
+from sweepengine.data.serving_engines import BURSTS, STEADY
 from sweepengine.formulas.layout import Layout
 from sweepengine.grid.shorthand import read_layout
 from sweepengine.validation.measured_operators import shipped_tables

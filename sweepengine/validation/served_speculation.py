@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from sweepengine.data.error_classes import FACTORS, FAMILY, model_kind
 from sweepengine.data.family_factors import factors_of, layers_of, was_measured
 from sweepengine.data.files import shipped_table
-from sweepengine.data.serving_engines import ENGINES, serving_engine
-from sweepengine.data.speeds import BURSTS
+from sweepengine.data.serving_engines import BURSTS, ENGINES, serving_engine
 from sweepengine.formulas.serving import (
     CONTINUOUS,
     Batch,

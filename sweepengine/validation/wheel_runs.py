@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sweepengine.data.error_classes import DATA_SHEET, FACTORS, FAMILY, GENERATION
-from sweepengine.data.speeds import BURSTS
+from sweepengine.data.serving_engines import BURSTS
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.validation.judged import JudgedRun

@@ -68,6 +68,15 @@ def test_a_burst_is_a_run_without_a_limit():
     assert loads["steady"] is not None
 
 
+def test_the_median_request_waits_for_half_of_a_burst():
+    """Of 100 requests of which 77 are sent at once, the median one waits for 27 of them."""
+    ahead = {(cells["requests"], cells["limit"], cells["layout"]): module._of_page(cells).ahead
+             for cells in PAGES}  # fmt: skip
+    assert ahead[1000, None, "tp1"] == 500
+    assert ahead[100, 77, "dp8-ep8"] == 27 / 8
+    assert ahead[100, 4, "tp1"] == 0
+
+
 def test_a_model_stated_by_its_differences():
     """Qwen3-14B has 14.8 billion parameters, 13.2 without embeddings, its page says."""
     assert parameters_of(model_of("qwen3-14b").architecture) == 14_768_307_200

@@ -2,13 +2,21 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
+from scipy.special import huber
 
 import sweepengine as se
 from sweepengine.data.rates import load_rates, shipped_rates
 from sweepengine.validation import silicon as module
-from sweepengine.validation.calibration import as_toml, calibrate
+from sweepengine.validation.calibration import (
+    HUBER,
+    as_toml,
+    calibrate,
+    predicted_us,
+    units_of,
+)
 from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
 
 ERROR_TABLE = module.ERROR_TABLE
@@ -89,7 +97,7 @@ def test_families_left_out_of_the_fit(silicon):
     errors = silicon.left_out
     assert errors.runs > 1200
     assert errors.tpot.median <= 9
-    assert errors.ttft.median <= 24
+    assert errors.ttft.median <= 21
 
 
 def test_runs_of_each_collection_are_judged_apart(silicon):
@@ -150,14 +158,28 @@ def test_an_error_that_grew_fails(silicon, monkeypatch):
 
 
 def test_shipped_rates_are_what_the_command_makes():
-    again = calibrate(se.load_device("a100-80gb"), "trtllm")
-    shipped = load_rates(shipped_rates()["a100-80gb", "trtllm"])
-    assert set(again.fits) == set(shipped.fits)
-    for kind, fits in again.fits.items():
-        for name, fit in fits.items():
-            other = shipped.fits[kind][name]
-            assert (fit.rows, fit.judged, fit.version) == (other.rows, other.judged, other.version)
-            assert fit.median == pytest.approx(other.median, abs=0.3)
+    """Or as good: where two valleys are as deep, the last bit of a processor decides."""
+    device = se.load_device("a100-80gb")
+    again, shipped = calibrate(device, "trtllm"), load_rates(shipped_rates()[device.name, "trtllm"])
+    tables = Tables(shipped_tables(), device.measured)
+    compared = 0
+    for kind in KINDS:
+        for name, measured in tables.read(kind, "trtllm").items():
+            fits = [file.fits[kind.name][name] for file in (again, shipped)]
+            rows, judged, versions = ({getattr(fit, of) for fit in fits}
+                                      for of in ("rows", "judged", "version"))  # fmt: skip
+            assert (len(rows), len(judged), len(versions)) == (1, 1, 1)
+            ours, theirs = (_loss(kind, name, fit, measured, device) for fit in fits)
+            assert ours == pytest.approx(theirs, rel=0.02), (kind.name, name)
+            compared += 1
+    assert compared == sum(map(len, shipped.fits.values())) == sum(map(len, again.fits.values()))
+
+
+def _loss(kind, name, fit, measured, device):
+    """What the fit of a kernel minimises, on the half that it is fitted to."""
+    shapes, times = (of[measured.training] for of in (measured.shapes, measured.microseconds))
+    predicted = predicted_us(kind, fit, shapes, units_of(kind, name, device))
+    return huber(HUBER, np.log(predicted / times)).mean()
 
 
 def test_rules_give_the_kernel_of_every_row():

@@ -16,6 +16,8 @@ EXCHANGE_US = 20.0
 
 MILLI = 1000.0
 """Microseconds per millisecond."""
+STEADY, BURSTS = "steady", "bursts"
+"""Kinds of load: far more requests than run at once, or few, which arrive in waves."""
 SETTINGS = {"look_interval": "look", "batch_wait": "wait"}
 """Settings in steps, and the constant of a load that says which part of them a request waits:
 steps between two looks for new requests, and steps that an engine waits to fill a batch."""
@@ -56,12 +58,12 @@ def serving_engine(
     framework : str
         A serving engine, one of `FRAMEWORKS`.
     load : str
-        "steady" or "bursts".
+        STEADY or BURSTS; what bursts do not state is as under a steady load.
     settings : mapping of str to float, optional
         Settings that differ from the defaults of its file.
     """
     constants = ENGINES[framework]
-    of = constants[load]
+    of = constants[STEADY] | constants[load]
     steps = of["steps"]
     for setting, constant in SETTINGS.items():
         if setting in constants:
