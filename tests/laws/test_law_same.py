@@ -16,6 +16,7 @@ from sweepengine.data.stated import stated
 from sweepengine.engine import kernel as _kernel  # noqa: F401 # frames are compiled once it is there
 from sweepengine.engine import kernel_times as _kernel_times  # noqa: F401
 from sweepengine.formulas.points import INPUTS
+from sweepengine.grid.points import default_values
 from tests.data.configs import whole_configs, write
 from tests.fuzz import examples
 from tests.laws.drawn import DEVICES, MODELS, alike, answer, points
@@ -77,15 +78,16 @@ def test_law_model_renamed_and_split_into_groups_is_the_model(drawn, data):
 @given(points(), st.data())
 def test_law_what_is_named_explicitly_is_the_default(drawn, data):
     name, point = drawn
-    one = answer(se.cost, name, **point)
+    one, model = answer(se.cost, name, **point), se.load_model(name)
     free = [
         column
-        for column in se.load_model(name).inputs
+        for column in model.inputs
         if column not in point and "parallel" not in column and "format" not in column
         and not column.endswith(("_rows", "_cols", "heads")) and "image_" not in column
     ]  # fmt: skip
+    defaults = default_values(model)
     stated_too = {
-        column: INPUTS[column].shown(INPUTS[column].default)
+        column: INPUTS[column].shown(defaults[column])
         for column in data.draw(st.lists(st.sampled_from(free), unique=True))
     }
     other = answer(se.cost, name, **point | stated_too)
