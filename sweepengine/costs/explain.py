@@ -101,16 +101,8 @@ def _draft_lines(
 ) -> tuple[CostLine, CostLine]:
     """Lines of a draft: its prefill, and its passes of all steps.
 
-    Parameters
-    ----------
-    arch : Architecture
-        Of the model.
-    point : Point
-        That drafts tokens.
-    tokens : Tokens
-        Of the point.
-    batch : int
-        Sequences of a data-parallel group.
+    Parameters are those of `grid.counted.draft_workload`; `batch` is the sequences of a
+    data-parallel group.
     """
     (own, seen), step = drafted(arch, point), drafting_of(point)
     share = share_of(own, seen.attention_heads, seen.key_value_heads, layout_of(seen))

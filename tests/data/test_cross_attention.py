@@ -6,15 +6,11 @@ import polars as pl
 import pytest
 
 import sweepengine as se
-from sweepengine.costs.cost_lines import COUNTS
-from sweepengine.costs.explain import explain
 from sweepengine.costs.metrics import reserved_kv_cache_bytes
 from sweepengine.costs.spec_sheet import spec_sheet
-from sweepengine.costs.timeline import timeline
 from sweepengine.data.configs import PARTS
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
-from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.architecture import FLASH
 from sweepengine.formulas.attention import attention_core, feature_keys, feature_values, projections
 from sweepengine.formulas.attention_times import cross_attention
@@ -25,7 +21,7 @@ from sweepengine.formulas.passes import pass_of, steps_of
 from sweepengine.formulas.tokens import layers_run
 from sweepengine.grid.plain import workload_of
 from sweepengine.grid.points import checked_point
-from tests.data.backends import check_figures, check_seconds
+from tests.data.backends import check_figures, check_seconds, check_timeline, check_tree
 from tests.data.configs import write
 
 TEXT = {"model_type": "mllama_text_model", "hidden_size": 64, "intermediate_size": 96,
@@ -214,25 +210,12 @@ POINT = {"text_tokens": 1, "decode_steps": 3, "batch_size": 2, "weight_format": 
 
 
 def test_lines_of_the_tree_add_up_to_the_columns(model):
-    tree = explain(model.architecture, checked_point(model, POINT))
-    columns = se.cost(model, **POINT)
-    for phase in tree.parts:
-        for name in COUNTS:
-            found = getattr(phase, name)
-            assert found == pytest.approx(columns[f"{phase.name}_{name}"], rel=1e-12), name
-    first, later = (line for _, line in tree.walk() if line.name == "keys of features")
+    first, later = check_tree(model, POINT, "keys of features")
     assert first.tensor_flops > later.tensor_flops == 0
 
 
 def test_times_of_operators_add_up_to_the_phases(model):
-    place = timing_target(se.load_device("h100-sxm"), "vllm")
-    timed = model._replace(devices=(place.device,), times=place.times)
-    point = checked_point(timed, POINT | {"serving": "static", "device": place.device.name})
-    line = timeline(model, point, place)
-    costs = se.cost(model, **POINT, device="h100-sxm", serving="static")
-    for phase in ("vision", "prefill", "decode"):
-        spent = sum(one.seconds for one in line.operators if one.stage == phase)
-        assert spent == pytest.approx(costs[f"{phase}_seconds"], rel=1e-9)
+    check_timeline(model, POINT)
 
 
 def test_engines_reserve_whole_pages_of_features(model):

@@ -4,20 +4,15 @@ import copy
 
 import pytest
 
-import sweepengine as se
-from sweepengine.costs.cost_lines import COUNTS
-from sweepengine.costs.explain import explain
-from sweepengine.costs.timeline import timeline
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import build, load_model
-from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.cost import NOTHING
 from sweepengine.formulas.experts import image_experts
 from sweepengine.formulas.layout import Layout, share_of
 from sweepengine.formulas.passes import pass_of
 from sweepengine.grid.plain import workload_of
 from sweepengine.grid.points import checked_point
-from tests.data.backends import check_figures, check_seconds
+from tests.data.backends import check_figures, check_seconds, check_timeline, check_tree
 from tests.data.configs import write
 
 TEXT = {"model_type": "ernie4_5_vl_moe_text", "hidden_size": 64, "intermediate_size": 96,
@@ -126,26 +121,13 @@ POINT = {"text_tokens": 5, "decode_steps": 3, "batch_size": 2, "weight_format": 
 
 
 def test_lines_of_the_tree_add_up_to_the_columns(model):
-    tree = explain(model.architecture, checked_point(model, POINT))
-    columns = se.cost(model, **POINT)
-    for phase in tree.parts:
-        for name in COUNTS:
-            found = getattr(phase, name)
-            assert found == pytest.approx(columns[f"{phase.name}_{name}"], rel=1e-12), name
-    first, later = (line for _, line in tree.walk() if line.name == "experts for images")
+    first, later = check_tree(model, POINT, "experts for images")
     assert first.tensor_flops > later.tensor_flops == 0
 
 
 def test_times_of_operators_add_up_to_the_phases(model):
-    place = timing_target(se.load_device("h100-sxm"), "vllm")
-    timed = model._replace(devices=(place.device,), times=place.times)
-    point = checked_point(timed, POINT | {"serving": "static", "device": place.device.name})
-    line = timeline(model, point, place)
-    costs = se.cost(model, **POINT, device="h100-sxm", serving="static")
-    for phase in ("vision", "prefill", "decode"):
-        spent = sum(one.seconds for one in line.operators if one.stage == phase)
-        assert spent == pytest.approx(costs[f"{phase}_seconds"], rel=1e-9)
-    spent = {one.id.operator: one.seconds for one in line.operators if one.stage == "prefill"}
+    operators = check_timeline(model, POINT)
+    spent = {one.id.operator: one.seconds for one in operators if one.stage == "prefill"}
     assert spent["image_experts"] > 0
 
 
