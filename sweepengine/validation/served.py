@@ -19,6 +19,8 @@ from sweepengine.data.family_factors import (
     was_measured,
 )
 from sweepengine.data.serving_engines import ENGINES, STEADY, disaggregated_engine, serving_engine
+from sweepengine.data.serving_engines.memory import chunk_of
+from sweepengine.data.speeds import TimingTarget
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.serving import (
     CONTINUOUS,
@@ -153,7 +155,7 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, ahead: float =
     server : Server
         What it serves.
     chunk : int
-        Tokens of a pass of prefills; 0: the serving engine's.
+        Tokens of a pass of prefills; 0: the serving engine's default for the device.
     ahead : float
         Requests of a rank whose prefills the median one waits for, as all arrive together; 0: they
         arrive in waves.
@@ -164,8 +166,7 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, ahead: float =
         When the row cannot be laid out as it says, or was measured faster than can be.
     """
     target = target_of(row.system, row.engine)
-    engine = serving_engine(row.engine, row.load, row.settings)
-    engine = of_means(engine._replace(chunk=chunk or engine.chunk), row)
+    engine = engine_of_row(row, target, chunk)
     if ahead:
         engine = engine._replace(burst=ahead / row.batch)
     constants, tokens, output = ENGINES[row.engine], row.prompt, row.output
@@ -254,12 +255,23 @@ def states_mean(row: ServedRow | Served) -> bool:
     return row.collection == WHEEL and row.load == STEADY
 
 
-def of_means(engine: ServingEngine, row: ServedRow) -> ServingEngine:
-    """What a serving engine adds to the mean TTFT of a row, where its constants are of medians.
+def engine_of_row(row: ServedRow, target: TimingTarget, chunk: int = 0) -> ServingEngine:
+    """What the serving engine of a row adds, before factors of families; `least` is of one layer.
 
     The extra's rows are means, which hold the first requests of a server: all of them arrive at
-    once.
+    once. Where its constants are of medians, they have more of two.
+
+    Parameters
+    ----------
+    row : ServedRow
+    target : TimingTarget
+        Its device and serving engine.
+    chunk : int
+        Tokens of a pass of prefills; 0: the serving engine's default for the device.
     """
+    device = target.device
+    chunk = chunk_of(row.engine, device.product, device.usable_bytes, chunk)
+    engine = serving_engine(row.engine, row.load, row.settings)._replace(chunk=float(chunk))
     added = FAMILY_FACTORS["means"].get(row.engine)
     if added is None or not states_mean(row):
         return engine

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sweepengine.data.error_classes import FACTORS, FAMILY, model_kind
 from sweepengine.data.family_factors import factors_of, layers_of, was_measured
 from sweepengine.data.files import shipped_table
-from sweepengine.data.serving_engines import BURSTS, ENGINES, serving_engine
+from sweepengine.data.serving_engines import BURSTS, ENGINES
 from sweepengine.formulas.serving import (
     CONTINUOUS,
     Batch,
@@ -31,7 +31,7 @@ from sweepengine.formulas.serving import (
 )
 from sweepengine.grid.shorthand import layout_name
 from sweepengine.validation.judged import JudgedRun
-from sweepengine.validation.served import of_means
+from sweepengine.validation.served import engine_of_row
 from sweepengine.validation.served_files import written as as_toml
 from sweepengine.validation.served_groups import group_of, server_of, target_of
 from sweepengine.validation.served_rows import (
@@ -134,7 +134,7 @@ def predicted(row: SpeculativeRow) -> Predicted:
     target = target_of(served.system, served.engine)
     group = group_of(server_of(served), target, served.decode)
     arch, constants = group.model.architecture, ENGINES[served.engine]
-    engine = of_means(serving_engine(served.engine, served.load, served.settings), served)
+    engine = engine_of_row(served, target)
     engine = engine._replace(least=engine.least * layers_of(arch))
     weights = group.point.weight_format
     factors = factors_of(arch, weights, group.layout, target)

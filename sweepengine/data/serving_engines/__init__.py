@@ -53,6 +53,8 @@ def serving_engine(
 ) -> ServingEngine:
     """What a serving engine adds, before factors of families; `least` is of one layer.
 
+    Its chunk is that of a device (`memory.chunk_of`), and 0 here.
+
     Parameters
     ----------
     framework : str
@@ -71,7 +73,7 @@ def serving_engine(
     return ServingEngine(
         overlap=constants["overlap"],
         sequence=constants["sequence_us"],
-        chunk=constants["chunk_tokens"],
+        chunk=0.0,
         first=of["first_ms"] * MILLI,
         burst=of["burst"],
         steps=steps,
