@@ -1,12 +1,13 @@
 """Changes every constant in every formula, one at a time, and says which test notices first.
 
-    python -m tests.mutations [--out FILE] [--part K/N]
+    python -m tests.mutations [--out FILE] [--part K/N] [WORD...]
 
 What torch measures does not depend on our formulas, so it is measured once and replayed to each
 mutant, which lives in a process forked from this one. There the tests run that call its formula,
 first those that noticed others of the same formula, then the quickest; those that a fork alone
-makes fail are left out. A part takes every Nth mutant, from the Kth on. Exits 1 when a mutant
-survives that `equal_mutants.toml` does not name.
+makes fail are left out. A part takes every Nth mutant, from the Kth on; with words, only formulas
+whose name holds one are changed. Exits 1 when a mutant survives that `equal_mutants.toml` does not
+name.
 """
 
 import argparse
@@ -33,9 +34,14 @@ from sweepengine.validation.references import DecoderReference, VisionReference
 from tests.parts import part
 
 FOLDER = Path(__file__).parent
-SUITES = ("data/test_huggingface.py", "formulas", "validation/test_per_layer.py",
-          "validation/test_families.py", "validation/test_end_to_end.py",
-          "validation/test_activation_memory.py")  # fmt: skip
+SUITES = ("test_formulas_in_docs.py", "test_check_values.py", "data/test_huggingface.py",
+          "data/test_text_families.py", "data/test_mixers.py", "data/test_cross_attention.py",
+          "data/test_image_experts.py", "formulas", "validation/test_cross_attention.py",
+          "validation/test_per_layer.py", "validation/test_families.py",
+          "validation/test_end_to_end.py", "validation/test_activation_memory.py")  # fmt: skip
+UNFIT = ("kernel", "compiled", "commands", "engines_reserve", "computes[memory]")
+"""Words of tests that do not run: compiled formulas do not change with a mutant, and the threads of
+Polars, which commands and frames ask, do not survive a fork."""
 REPLAYING = ("tests/validation/test_per_layer.py", "tests/validation/test_end_to_end.py",
              "tests/validation/test_activation_memory.py")  # fmt: skip
 """Suites that take what torch measured, one after the other."""
@@ -66,6 +72,12 @@ class Mutant(NamedTuple):
     """The line as changed."""
     changed: FunctionType
 
+    @property
+    def name(self) -> str:
+        """Of its formula, with its module."""
+        module = self.formula.__module__.removeprefix("sweepengine.")
+        return f"{module}.{self.formula.__name__}"
+
 
 def mutants() -> Iterator[Mutant]:
     """Every integer constant of every formula, one more than it is."""
@@ -94,7 +106,7 @@ def mutants() -> Iterator[Mutant]:
 class Experiment:
     """Runs all tests once, then each mutant against the tests that call its formula."""
 
-    def __init__(self, chosen: slice) -> None:
+    def __init__(self, chosen: Sequence[Mutant]) -> None:
         self.chosen = chosen
         self.codes = {formula.__code__ for formula in FORMULAS}
         self.calls: dict[str, set[CodeType]] = {}
@@ -123,10 +135,8 @@ class Experiment:
         unfit = self._unfit(session)
         self.items = [item for item in session.items if item.nodeid not in unfit]
         print(f"\n{len(self.items)} tests, {len(unfit)} left out that need threads", flush=True)
-        for mutant in [*mutants()][self.chosen]:
-            module = mutant.formula.__module__.removeprefix("sweepengine.")
-            shown = mutant.text.replace("|", "\\|")
-            name = f"{module}.{mutant.formula.__name__}"
+        for mutant in self.chosen:
+            name, shown = mutant.name, mutant.text.replace("|", "\\|")
             if (reason := EQUAL.get(name, {}).get(mutant.text)) is not None:
                 first = f"none: {reason}"
             else:
@@ -247,11 +257,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", type=part, default=slice(None))
+    parser.add_argument("words", nargs="*")
     options = parser.parse_args()
-    experiment = Experiment(options.part)
-    # Compiled formulas do not change with a mutant, so tests of the kernel say nothing of it.
+    chosen = [
+        mutant
+        for mutant in mutants()
+        if not options.words or any(word in mutant.name for word in options.words)
+    ]
+    experiment = Experiment(chosen[options.part])
     words = ("-qs", "--tb=no", "--hypothesis-seed=0", "-p", "no:cacheprovider", "-p", "no:xdist",
-             "-k", "not kernel")  # fmt: skip
+             "-k", f"not ({' or '.join(UNFIT)})")  # fmt: skip
     pytest.main([*(str(FOLDER / suite) for suite in SUITES), *words], plugins=[experiment])
     lines = experiment.lines
     lines.append(f"\n{len(lines) - 2} mutants, {experiment.survivors} survive")

@@ -121,15 +121,13 @@ class Share(NamedTuple):
 
 @formula
 def ends_held(groups: tuple[Group, ...], layout: Layout) -> EndsHeld:
-    """What the busiest device of a pipeline has of the ends.
+    """What the busiest device of a pipeline of two or more stages has of the ends.
 
     Where pipeline stages have as many layers each it is one of the last stage, which has the
     head. Else the first stage has most layers and the table, the last fewer and the head; as the
     head is as large as the table, most layers and the head bound both, of which no figure is
     beyond a layer.
     """
-    if layout.pipeline == 1:
-        return EndsHeld(1, 1, 1)
     return EndsHeld(0, 1, int(sum([group.layers for group in groups]) % layout.pipeline == 0))
 
 
