@@ -9,78 +9,15 @@ from sweepengine.formulas.gemms import convolved_width
 from sweepengine.formulas.layer_times import end_times, layer_times
 from sweepengine.formulas.layers import decoder_ends, decoder_layer, ends_on_device
 from sweepengine.formulas.layout import WHOLE, EndsHeld, Layout, share_of
-from sweepengine.formulas.operator_rates import (
-    AllReduceRates,
-    ChunkRates,
-    ConvolutionRates,
-    DecodeRates,
-    EncoderRates,
-    ExchangeRates,
-    GemmRates,
-    IndexRates,
-    IndexStepRates,
-    LatentDecodeRates,
-    LatentPrefillRates,
-    MoeRates,
-    PrefillRates,
-    SparseRates,
-    StateRates,
-    TopKRates,
-)
+from sweepengine.formulas.operator_rates import PrefillRates
 from sweepengine.formulas.recurrent import convolved_columns
 from sweepengine.formulas.seconds import at_keys
-from sweepengine.formulas.speeds import Host, Speeds, Wires
 from sweepengine.formulas.tokens import Pass
 from sweepengine.formulas.views import View
 from sweepengine.formulas.vision_times import blocks_us, join_us
 from tests.points import layer_pass
+from tests.speeds import COUNTING, rates
 
-FREE = 1e300
-"""Byte/us of what is to cost nothing."""
-
-ONES = ("warm_bytes", "resident_bytes", "wide", "wider")
-
-
-def rates(form, **figures):
-    """Rates that count FLOPs alone."""
-    plain = dict.fromkeys(form._fields, 0.0)
-    plain |= {name: FREE for name in ("bytes", "two", "four", "more", "link") if name in plain}
-    plain |= {"flops": 1.0} if "flops" in plain else {}
-    plain |= {name: 1.0 for name in ONES if name in plain}
-    return form(**(plain | figures))
-
-
-COUNTING = Speeds(
-    **{name: rates(GemmRates) for name in ("attention", "mlp", "plain")},
-    **{name: rates(DecodeRates) for name in ("decode", "decode_wide", "decode_window")},
-    **{name: rates(PrefillRates) for name in ("prefill", "prefill_wide", "prefill_window")},
-    encoder=rates(EncoderRates),
-    experts=rates(MoeRates),
-    experts_many=rates(MoeRates),
-    latent_decode=rates(LatentDecodeRates),
-    latent_prefill=rates(LatentPrefillRates),
-    **{name: rates(ConvolutionRates) for name in ("convolution", "convolution_step")},
-    **{name: rates(ChunkRates) for name in ("delta_chunks", "kimi_chunks")},
-    state_step=rates(StateRates),
-    index_logits=rates(IndexRates),
-    index_step=rates(IndexStepRates),
-    top_k=rates(TopKRates),
-    sparse_prefill=rates(SparseRates),
-    exchange=rates(ExchangeRates),
-    exchange_step=rates(ExchangeRates),
-    reduce=rates(AllReduceRates),
-    nccl=rates(AllReduceRates),
-    host=Host(
-        step_launch=0.0,
-        pass_launch=0.0,
-        head=0.0,
-        moved=FREE,
-        effective_experts=1.0,
-        dense_prefills=0,
-    ),
-    wires=Wires(node=8, link=FREE, network=FREE, latency=0.0, network_latency=0.0),
-    cached=2.0,
-)
 MODELS = ("deepseek-ocr-3b", "qwen3-8b", "qwen3-30b-a3b", "gpt-oss-20b", "deepseek-v3",
           "gemma-3-27b", "glm-4.5-air", "kimi-k2", "deepseek-v4-flash", "minimax-m3")  # fmt: skip
 GEMMS = ("projections", "mlp", "router", "routed", "shared_gate", "compressor", "indexer")
