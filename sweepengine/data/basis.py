@@ -8,8 +8,8 @@ from sweepengine.formulas.architecture import (
     MAMBA_2,
     Architecture,
 )
+from sweepengine.formulas.attention import chooses
 from sweepengine.formulas.formats import role_names, row_of
-from sweepengine.formulas.sparse_times import chooses
 from sweepengine.formulas.speeds import ROOFLINE
 
 MEASURED_MIXERS = {

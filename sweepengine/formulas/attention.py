@@ -257,6 +257,12 @@ def rotary(attention: Attention, tokens: int, angle_products: int) -> Cost:
 
 
 @formula
+def chooses(attention: Attention) -> int:
+    """1 where an indexer chooses keys of a latent attention one by one (DeepSeek-V3.2), else 0."""
+    return min(attention.latent, 1) * min(attention.index_heads, 1) * (1 - min(attention.stride, 1))
+
+
+@formula
 def own_heads(attention: Attention) -> int:
     """Key-value heads that a layer makes of tokens, not of features nor in an earlier layer."""
     return (1 - max(attention.borrowed_cache, attention.crossed)) * attention.key_value_heads

@@ -6,7 +6,7 @@ Times are in microseconds, of one device's share.
 from typing import NamedTuple
 
 from sweepengine.formulas.architecture import Attention, Span
-from sweepengine.formulas.attention import entry_values
+from sweepengine.formulas.attention import chooses, entry_values
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.gemms import (
     compressor_gemm,
@@ -31,7 +31,6 @@ from sweepengine.formulas.seconds import (
     up_to,
 )
 from sweepengine.formulas.sparse_times import (
-    chooses,
     choosing_line,
     choosing_us,
     chosen_us,
@@ -99,10 +98,20 @@ def time_window(attention: Attention) -> int:
 
 
 @formula
+def attended_entries(attention: Attention, tokens: int, cached: int) -> int:
+    """Compressed entries that a token of a pass attends to in the mean.
+
+    Half of all at its end, of which an indexer chooses at most `index_keys`.
+    """
+    met = entries_of_pass(tokens, cached, attention.stride) // 2
+    return min(met, attention.index_keys) if attention.index_keys > 0 else met
+
+
+@formula
 def attended_us(
     attention: Attention, sequences: float, tokens: int, cached: int, speeds: Speeds
 ) -> float:
-    """Attention of a prefill."""
+    """Attention of a prefill; entries beside a window widen it."""
     if attention.heads == 0:
         return 0.0
     if is_sparse(attention, tokens, cached, speeds.host.dense_prefills) > 0:
@@ -121,6 +130,7 @@ def attended_us(
     rates = speeds.prefill
     if window > 0:
         rates = speeds.prefill_window
+        window += attended_entries(attention, tokens, cached)
     elif attention.key_width > WIDE:
         rates = speeds.prefill_wide
     times = 1 + attention.difference
@@ -149,7 +159,7 @@ def attended_share(attention: Attention, tokens: int, cached: int) -> float:
     pairs = uncut * cached + uncut * (uncut + 1) / 2 + (tokens - uncut) * window
     keys = keys_of_pass(tokens, cached, attention.window)
     entries = entries_of_pass(tokens, cached, attention.stride)
-    chosen = min(entries / 2, attention.index_keys or entries)
+    chosen = attended_entries(attention, tokens, cached)
     return (pairs + tokens * chosen) / (tokens * (keys + entries))
 
 
@@ -160,7 +170,7 @@ def index_scores(
     """Scores of an indexer in a prefill, and its choice; us.
 
     Of compressed entries or blocks of keys, whose choice no table measured, the scores alone, at
-    the rate of the indexer's GEMMs.
+    the rate of the GEMMs of attention.
     """
     if chooses(attention) > 0:
         return choosing_us(attention, sequences, tokens, cached, speeds)
@@ -187,9 +197,14 @@ class TimeSpans(NamedTuple):
 
 @formula
 def time_spans(attention: Attention) -> TimeSpans:
-    """Keys within `time_window`, and all keys or entries that an indexer scores."""
+    """Keys within `time_window`, and all keys or entries that an indexer scores.
+
+    Entries that it chooses widen the window by as many; before there are so many, by tokens
+    instead.
+    """
     stride = attention.stride
-    return TimeSpans(Span(time_window(attention), 0, 1), Span(0, stride, attention.series))
+    window = time_window(attention) + min(stride, 1) * attention.index_keys
+    return TimeSpans(Span(window, 0, 1), Span(0, stride, attention.series))
 
 
 @formula
@@ -198,6 +213,7 @@ def step_lines(
 ) -> StepLines:
     """Attention of a step of b sequences, as lines in the keys that it meets; us.
 
+    Beside keys it attends to all compressed entries, or scores them where an indexer chooses.
     None of cross attention, whose keys are as many in all steps (`crossed_us`).
 
     Parameters
@@ -218,15 +234,17 @@ def step_lines(
         beside = choosing_line(attention, sequences, tokens, speeds)
     indexed = attention.index_heads * attention.index_width
     if chooses(attention) == 0 and (indexed > 0 or attention.stride > 0):
-        entry = entry_values(attention) if attention.stride > 0 else attention.index_width
-        heads = attention.heads * attention.key_width * min(attention.stride, 1)
+        entry, channels = attention.index_width, indexed
+        if indexed == 0:
+            entry = entry_values(attention)
+            channels = 2 * attention.heads * attention.key_width
         beside = Line(
             launch=0.0,
             latency=0.0,
             latency_keys=0.0,
             base=0.0,
             growth=sequences * entry * speeds.cached / speeds.decode.bytes,
-            work=2.0 * sequences * tokens * (indexed + 2.0 * heads) / speeds.attention.flops,
+            work=2.0 * sequences * tokens * channels / speeds.attention.flops,
         )
     if attention.latent > 0:
         line = latent_decode_line(

@@ -7,7 +7,7 @@ the indexer's own keys are in fp8 whatever the format (vLLM: `fp8_ds_mla`, 656 b
 """
 
 from sweepengine.formulas.architecture import Attention
-from sweepengine.formulas.attention import attended_values, cached_values, entry_values
+from sweepengine.formulas.attention import attended_values, cached_values, chooses, entry_values
 from sweepengine.formulas.cost import formula
 from sweepengine.formulas.figures import QUARTERS
 from sweepengine.formulas.tokens import ceil_div
@@ -17,13 +17,6 @@ SCALED_VALUES = 128
 SCALE_BYTES = 4
 ROTATED_BYTES = 2
 """Of a rotated value of such a latent, bf16 in an 8-bit KV cache too."""
-
-
-@formula
-def chosen_latent(attention: Attention) -> int:
-    """1 for latent attention to keys that an indexer chooses; 0 for any other."""
-    single = min(attention.index_heads, 1) * (1 - min(attention.stride, 1))
-    return min(attention.latent, 1) * single
 
 
 @formula
@@ -38,7 +31,7 @@ def attended_quarters(attention: Attention, cache: int) -> int:
 
     A latent that an indexer chooses from in 8 bits: `c + 4*ceil(c/128) + 2*r` bytes.
     """
-    if chosen_latent(attention) > 0 and cache == QUARTERS:
+    if chooses(attention) > 0 and cache == QUARTERS:
         scales = SCALE_BYTES * ceil_div(attention.latent, SCALED_VALUES)
         return QUARTERS * (attention.latent + scales + ROTATED_BYTES * attention.rotary_width)
     return attended_values(attention) * cache
@@ -47,7 +40,7 @@ def attended_quarters(attention: Attention, cache: int) -> int:
 @formula
 def token_quarters(attention: Attention, cache: int) -> int:
     """Quarter bits that the KV cache of one layer holds of a token, an indexer's key among them."""
-    if chosen_latent(attention) > 0:
+    if chooses(attention) > 0:
         latent = (1 - attention.borrowed_cache) * attended_quarters(attention, cache)
         return latent + QUARTERS * index_bytes(attention.index_width)
     return cached_values(attention) * cache
@@ -72,7 +65,7 @@ def read_quarters(attention: Attention, values: int, cache: int) -> int:
     cache : int
         Quarter bits of a cached value.
     """
-    if chosen_latent(attention) > 0:
+    if chooses(attention) > 0:
         index = QUARTERS * index_bytes(attention.index_width)
         tokens = values // (attended_values(attention) + attention.index_width)
         return tokens * (attended_quarters(attention, cache) + index)

@@ -101,11 +101,11 @@ def reduce_us(sent: float, devices: int, speeds: Speeds) -> float:
 def exchange_us(
     forward: FeedForward, hidden: int, rows: float, layout: Layout, decode: int, speeds: Speeds
 ) -> float:
-    """To experts of other tensor groups and back, us: the faster of two exchanges.
+    """To experts of other tensor groups and back, us: within a node the faster of two exchanges.
 
     An all-reduce of all groups' tokens, or `seconds.exchange` of a device's part of its group's
-    tokens. Over N nodes a token crosses the network once for each other node that has one of its
-    experts, `(N-1)*(1 - (1-1/N)^k)` at random, at 0.7 of the network's rate.
+    tokens. Over N nodes, after both starts, a token crosses the network once for each other node
+    that has one of its experts, `(N-1)*(1 - (1-1/N)^k)` at random, at 0.7 of the network's rate.
     Source: docs/times.md, "Exchange with experts elsewhere"; the crossing of nodes is ours.
 
     Parameters

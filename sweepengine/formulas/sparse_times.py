@@ -20,12 +20,6 @@ SCORE = 4.0
 
 
 @formula
-def chooses(attention: Attention) -> int:
-    """1 where an indexer chooses keys of a latent attention one by one (DeepSeek-V3.2), else 0."""
-    return min(attention.latent, 1) * min(attention.index_heads, 1) * (1 - min(attention.stride, 1))
-
-
-@formula
 def is_sparse(attention: Attention, tokens: int, cached: int, dense: int) -> int:
     """1 where a prefill attends to chosen keys alone, its own indexer's or an earlier layer's.
 

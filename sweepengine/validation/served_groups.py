@@ -8,11 +8,11 @@ from sweepengine.data.errors import InputError
 from sweepengine.data.files import known
 from sweepengine.data.models import Model, load_model
 from sweepengine.data.speeds import TimingTarget, speeds_of, timing_target
+from sweepengine.formulas.attention import chooses
 from sweepengine.formulas.drafts import draft_layout, draft_of
 from sweepengine.formulas.formats import FORMAT_NAMES
 from sweepengine.formulas.layout import Layout
 from sweepengine.formulas.points import Point
-from sweepengine.formulas.sparse_times import chooses
 from sweepengine.formulas.speculation import DRAFTS, MTP
 from sweepengine.formulas.speeds import ROOFLINE, Speeds
 from sweepengine.formulas.tokens import Pass

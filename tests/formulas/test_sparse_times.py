@@ -5,6 +5,7 @@ import pytest
 from sweepengine.data.devices import load_device
 from sweepengine.data.models import load_model
 from sweepengine.data.speeds import speeds_of, timing_target
+from sweepengine.formulas.attention import chooses
 from sweepengine.formulas.attention_times import attended_us, index_scores, step_lines, time_spans
 from sweepengine.formulas.operator_rates import (
     IndexRates,
@@ -14,7 +15,6 @@ from sweepengine.formulas.operator_rates import (
 )
 from sweepengine.formulas.seconds import NO_LINE, at_keys, latent_prefill
 from sweepengine.formulas.sparse_times import (
-    chooses,
     index_logits,
     index_step_line,
     sparse_prefill,

@@ -6,8 +6,11 @@ Work takes 1 us a FLOP, or traffic 1 us a byte; all else is free but for launche
 import pytest
 
 from sweepengine.formulas.architecture import Span
+from sweepengine.formulas.attention import chooses
 from sweepengine.formulas.attention_times import (
     TimeSpans,
+    attended_entries,
+    attended_share,
     attended_us,
     crossed_us,
     grouped_line,
@@ -18,10 +21,10 @@ from sweepengine.formulas.attention_times import (
     time_spans,
     time_window,
 )
-from sweepengine.formulas.cached import chosen_latent, growth_quarters
+from sweepengine.formulas.cached import growth_quarters
 from sweepengine.formulas.operator_rates import DecodeRates, PrefillRates
 from sweepengine.formulas.seconds import NO_LINE, Line
-from sweepengine.formulas.sparse_times import chooses, is_sparse
+from sweepengine.formulas.sparse_times import is_sparse
 from sweepengine.formulas.tokens import Pass
 from tests.speeds import COUNTING, ONE_HEAD, rates
 
@@ -35,12 +38,11 @@ SEVEN = COUNTING._replace(
 """Kernels of windows start in 7 us."""
 
 
-@pytest.mark.parametrize("chosen", [chosen_latent, chooses])
-def test_a_latent_that_an_indexer_chooses_from_is_told_by_1(chosen):
-    assert chosen(CHOOSING) == 1
-    assert chosen(CHOOSING._replace(latent=512, index_heads=64)) == 1
+def test_a_latent_that_an_indexer_chooses_from_is_told_by_1():
+    assert chooses(CHOOSING) == 1
+    assert chooses(CHOOSING._replace(latent=512, index_heads=64)) == 1
     for other in ({"latent": 0}, {"index_heads": 0}, {"stride": 1}, {"stride": 4}):
-        assert chosen(CHOOSING._replace(**other)) == 0
+        assert chooses(CHOOSING._replace(**other)) == 0
 
 
 def test_an_entry_of_one_token_grows_the_cache_by_all_of_its_values():
@@ -80,7 +82,21 @@ def test_a_prefill_of_one_head():
     assert attended_us(CHOOSING, 1.0, 3, 1, SEVEN) == 2 * 3 * 1 * (2 * 1 + 1)  # a key each
     assert attended_us(ONE_HEAD._replace(heads=0), 1.0, 3, 1, SEVEN) == 0
     # within a window of one, each token meets itself
-    assert attended_us(ONE_HEAD._replace(window=1), 1.0, 3, 1, SEVEN) == 7 + 4 * 3 * 3
+    windowed = ONE_HEAD._replace(window=1)
+    assert attended_us(windowed, 1.0, 3, 1, SEVEN) == 7 + 4 * 3 * 3
+
+
+def test_entries_of_a_prefill_widen_its_window():
+    """4 tokens behind 4: of 4 entries each token meets 2 in the mean, or one that was chosen."""
+    entries = ONE_HEAD._replace(window=1, stride=2)
+    assert attended_entries(entries, 4, 4) == 2
+    assert attended_entries(entries._replace(index_keys=1), 4, 4) == 1
+    assert attended_entries(entries._replace(index_keys=3), 4, 4) == 2
+    assert attended_entries(ONE_HEAD._replace(index_keys=3), 4, 4) == 0
+    assert attended_us(entries, 1.0, 4, 4, SEVEN) == 7 + 4 * (4 * 3) * 3
+    assert attended_us(entries._replace(index_keys=1), 1.0, 4, 4, SEVEN) == 7 + 4 * (4 * 2) * 3
+    # of the 4 keys and 4 entries that counts hold
+    assert attended_share(entries, 4, 4) == (4 * 1 + 4 * 2) / (4 * (4 + 4))
 
 
 def test_entries_of_one_token_are_scored_each():
@@ -92,6 +108,7 @@ def test_entries_of_one_token_are_scored_each():
 def test_lines_are_over_keys_of_a_window_and_over_all_that_are_scored():
     entries = ONE_HEAD._replace(window=9, stride=4, series=2)
     assert time_spans(entries) == TimeSpans(Span(9, 0, 1), Span(0, 4, 2))
+    assert time_spans(entries._replace(index_keys=5)) == TimeSpans(Span(14, 0, 1), Span(0, 4, 2))
     assert time_spans(CHOOSING) == TimeSpans(Span(1, 0, 1), Span(0, 0, 1))
 
 
@@ -113,7 +130,7 @@ def test_a_step_of_one_head():
         ({"index_heads": 1, "index_width": 1, "index_keys": 1}, 1, 1),  # an indexer's keys
         ({"stride": 1}, 3, 2 * 3),  # entries, scored and mixed
         ({"stride": 2}, 3, 2 * 3),
-        ({"stride": 2, "index_heads": 1, "index_width": 1}, 3 + 1, 1 + 2 * 3),
+        ({"stride": 2, "index_heads": 1, "index_width": 1}, 1, 1),  # entries that it scores
     ],
 )
 def test_a_step_beside_its_keys(parts, values, channels):
