@@ -16,7 +16,12 @@ from sweepengine.formulas.blocks import (
 )
 from sweepengine.formulas.cost import Cost
 from sweepengine.formulas.views import ImageViews, View
-from sweepengine.formulas.vision import encoded_by_blocks, encoded_by_join, features_of_view
+from sweepengine.formulas.vision import (
+    encoded_by_blocks,
+    encoded_by_join,
+    features_of_view,
+    vision_phase,
+)
 
 VISION = load_model("deepseek-ocr-3b").architecture
 VIEW = View(count=1, rows=3, columns=2)
@@ -137,6 +142,7 @@ def test_only_what_joins_features_is_alive_beside_all_of_them(blocks, join):
     assert encoded_by_join(join, counts.joins[0], image).joined_peak == 0
     whole = encoded_by_join(join._replace(whole=1), counts.joins[0], image)
     assert (whole.view_peak, whole.tile_peak, whole.joined_peak) == (0, 0, 9 * (6 + 4))
+    assert vision_phase(VISION.convention, 1, 6, image, whole).counts.cache_bytes == 0
 
 
 def test_a_view_becomes_its_queries_or_its_patches():
