@@ -265,6 +265,8 @@ def main() -> None:
         for mutant in mutants()
         if not options.words or any(word in mutant.name for word in options.words)
     ]
+    if not chosen:
+        parser.error(f"no formula has one of {', '.join(options.words)} in its name")
     experiment = Experiment(chosen[options.part])
     words = ("-qs", "--tb=no", "--hypothesis-seed=0", "-p", "no:cacheprovider", "-p", "no:xdist",
              "-k", f"not ({' or '.join(UNFIT)})")  # fmt: skip

@@ -101,9 +101,9 @@ def time_window(attention: Attention) -> int:
 def attended_entries(attention: Attention, tokens: int, cached: int) -> int:
     """Compressed entries that a token of a pass attends to in the mean.
 
-    Half of all at its end, of which an indexer chooses at most `index_keys`.
+    Those of cached tokens and half of the pass's own; an indexer chooses at most `index_keys`.
     """
-    met = entries_of_pass(tokens, cached, attention.stride) // 2
+    met = entries_of_pass(tokens - tokens // 2, cached, attention.stride)
     return min(met, attention.index_keys) if attention.index_keys > 0 else met
 
 
@@ -181,7 +181,7 @@ def index_scores(
 
 
 class StepLines(NamedTuple):
-    """A step's attention in one layer: over keys within `time_window`, and over what is beside."""
+    """A step's attention in one layer: over the keys of `time_spans`, and over what is beside."""
 
     attended: Line
     beside: Line
@@ -199,11 +199,11 @@ class TimeSpans(NamedTuple):
 def time_spans(attention: Attention) -> TimeSpans:
     """Keys within `time_window`, and all keys or entries that an indexer scores.
 
-    Entries that it chooses widen the window by as many; before there are so many, by tokens
-    instead.
+    Entries that it chooses widen a window by as many; tokens stand for those that are missing.
     """
-    stride = attention.stride
-    window = time_window(attention) + min(stride, 1) * attention.index_keys
+    stride, window = attention.stride, time_window(attention)
+    if window > 0:
+        window += min(stride, 1) * attention.index_keys
     return TimeSpans(Span(window, 0, 1), Span(0, stride, attention.series))
 
 

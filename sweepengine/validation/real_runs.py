@@ -32,7 +32,7 @@ class PublicRun(NamedTuple):
     row: ServedRow
     server: Server
     chunk: int
-    """Tokens of a pass of prefills; 0: the serving engine's."""
+    """Tokens of a pass of prefills; 0: the default for the device."""
     speculative: bool
     again: bool
     """Whether the row is one of the extra `silicon` too."""
@@ -108,8 +108,9 @@ def _of_page(cells: dict[str, Any]) -> PublicRun:
         measured_ttft=cells["ttft_median_ms"] or cells["ttft_mean_ms"],
     )
     server = Server(model, inputs)
-    at_once = cells["limit"] or cells["requests"]
-    ahead = max(0.0, at_once - cells["requests"] / 2) / workers.layout.data
+    requests = cells["requests"]
+    at_once = min(cells["limit"] or requests, requests)
+    ahead = max(0.0, at_once - requests / 2) / workers.layout.data
     return PublicRun(
         row, server, cells["chunk_tokens"] or 0, cells["draft_tokens"] > 0, False, ahead
     )

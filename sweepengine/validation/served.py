@@ -168,7 +168,7 @@ def predicted_row(row: ServedRow, server: Server, chunk: int = 0, ahead: float =
     target = target_of(row.system, row.engine)
     engine = engine_of_row(row, target, chunk)
     if ahead:
-        engine = engine._replace(burst=ahead / row.batch)
+        engine = engine._replace(burst=max(engine.burst, ahead / row.batch))
     constants, tokens, output = ENGINES[row.engine], row.prompt, row.output
     first, then = (group_of(server, target, workers) for workers in (row.prefill, row.decode))
     arch = then.model.architecture
@@ -259,7 +259,8 @@ def engine_of_row(row: ServedRow, target: TimingTarget, chunk: int = 0) -> Servi
     """What the serving engine of a row adds, before factors of families; `least` is of one layer.
 
     The extra's rows are means, which hold the first requests of a server: all of them arrive at
-    once. Where its constants are of medians, they have more of two.
+    once. Where constants are of medians, such a row has more of some (`means` of
+    `family_factors.toml`).
 
     Parameters
     ----------

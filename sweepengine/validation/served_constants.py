@@ -4,8 +4,9 @@
 
 rewrites data/serving_engines/*.toml and data/measured/family_factors.toml from the training half of
 the rows. The loss is Huber's on log ratios. TPOT determines `overlap`, `launch_us` and
-`sequence_us`; TTFT determines the others, for each load. Constants enter the formulas linearly, so
-a column of the design is what the formula says where one constant is 1 and the others are 0.
+`sequence_us`; TTFT determines the others under a steady load, and `OF_BURSTS` again in bursts.
+Constants enter the formulas linearly, so a column of the design is what the formula says where one
+constant is 1 and the others are 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ class Fitted(NamedTuple):
 
     constants: dict[str, Any]
     means: dict[str, float]
-    """What mean TTFT has beyond the median; empty where no row states a median."""
+    """What mean TTFT has beyond the median; empty unless fitted rows state both."""
     tpot: Floats
     ttft: Floats
 
@@ -177,7 +178,7 @@ def _fit_load(
         A step of the serving engine, ms.
     training : bool array, shape (N,)
     known : dict of str to float
-        Constants of the load before, which stand but for `OF_BURSTS`.
+        Constants of the steady load, which stand but for `OF_BURSTS`; empty while these are fitted.
     """
     steps = {id(row): value * MILLI for row, value in zip(rows, step, strict=True)}
 
@@ -190,7 +191,7 @@ def _fit_load(
     names, columns = list(OF_LOADS), _design(rows, ttft, list(OF_LOADS.values()), nothing)
     for setting, constant in SETTINGS.items():
         values = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
-        if constant in known or len(set(values[training])) > 1:
+        if constant in known or (not known and len(set(values[training])) > 1):
             names.append(constant)
             waits = columns[:, list(OF_LOADS).index("steps")] * values
             columns = np.hstack([columns, waits[:, None]])
@@ -216,6 +217,9 @@ def family_factors(
 ) -> dict[Family, dict[str, Any]]:
     """Factors of each family and of its layouts, shrunk by the number of rows.
 
+    TTFT counts rows of means and of medians; TPOT the extra's alone, so that it is judged on
+    InferenceX's as runs that nobody fitted.
+
     Parameters
     ----------
     rows : sequence of Served
@@ -232,14 +236,14 @@ def family_factors(
         row: dict[str, Any] = {"model": rows[members[0]].model, "rows": len(members)}
         logs = {}
         for what, (half, _) in SHRINK.items():
-            logs[what] = shrunk([float(np.log(ratios[what][i])) for i in members], half)
+            logs[what] = shrunk(_logs(rows, ratios, what, members), half)
             row[what] = _factor(logs[what])
         row["layouts"] = []
         for layout, of_layout in groupby(members, key=lambda i: rows[i].layout):
             same = list(of_layout)
             both = [
                 _factor(logs[what] + shrunk(
-                    [float(np.log(ratios[what][i])) - logs[what] for i in same], half
+                    [log - logs[what] for log in _logs(rows, ratios, what, same)], half
                 ))
                 for what, (_, half) in SHRINK.items()
             ]  # fmt: skip
@@ -248,9 +252,17 @@ def family_factors(
     return found
 
 
+def _logs(
+    rows: Sequence[Served], ratios: dict[str, Floats], what: str, chosen: Sequence[int]
+) -> list[float]:
+    """Logarithms of the ratios of chosen rows that a factor of "tpot" or "ttft" counts."""
+    counted = [i for i in chosen if what == "ttft" or rows[i].collection == WHEEL]
+    return [float(np.log(ratios[what][i])) for i in counted]
+
+
 def shrunk(logs: list[float], half: int) -> float:
-    """The median, shrunk towards 0: half of it where there are `half` values."""
-    return len(logs) / (len(logs) + half) * median(logs)
+    """The median, shrunk towards 0: half of it where there are `half` values; 0 of none."""
+    return len(logs) / (len(logs) + half) * median(logs) if logs else 0.0
 
 
 def _factor(log: float) -> float:

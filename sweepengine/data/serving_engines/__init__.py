@@ -53,7 +53,7 @@ def serving_engine(
 ) -> ServingEngine:
     """What a serving engine adds, before factors of families; `least` is of one layer.
 
-    Its chunk is that of a device (`memory.chunk_of`), and 0 here.
+    `chunk` is 0 here: it depends on the device (`memory.chunk_of`).
 
     Parameters
     ----------
