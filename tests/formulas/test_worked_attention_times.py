@@ -90,6 +90,7 @@ def test_entries_of_a_prefill_widen_its_window():
     """4 tokens behind 4 meet 2, 3, 3 and 4 entries of two tokens, or one that was chosen."""
     entries = ONE_HEAD._replace(window=1, stride=2)
     assert attended_entries(entries, 4, 4) == 3
+    assert attended_entries(entries, 12, 0) == 3  # 12 tokens meet 0 to 6
     assert attended_entries(entries._replace(index_keys=1), 4, 4) == 1
     assert attended_entries(entries._replace(index_keys=4), 4, 4) == 3
     assert attended_entries(ONE_HEAD._replace(index_keys=4), 4, 4) == 0
@@ -109,6 +110,8 @@ def test_lines_are_over_keys_of_a_window_and_over_all_that_are_scored():
     entries = ONE_HEAD._replace(window=9, stride=4, series=2)
     assert time_spans(entries) == TimeSpans(Span(9, 0, 1), Span(0, 4, 2))
     assert time_spans(entries._replace(index_keys=5)) == TimeSpans(Span(14, 0, 1), Span(0, 4, 2))
+    narrow = entries._replace(window=1, index_keys=5)
+    assert time_spans(narrow) == TimeSpans(Span(6, 0, 1), Span(0, 4, 2))
     whole = entries._replace(window=0, index_keys=5)
     assert time_spans(whole) == TimeSpans(Span(0, 0, 1), Span(0, 4, 2))
     assert time_spans(CHOOSING) == TimeSpans(Span(1, 0, 1), Span(0, 0, 1))
