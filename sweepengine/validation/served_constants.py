@@ -11,7 +11,7 @@ constant is 1 and the others are 0.
 
 from collections.abc import Callable, Sequence
 from importlib import resources
-from itertools import compress, groupby
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -42,8 +42,6 @@ OF_BURSTS = ("first_ms", "burst")
 OF_MEANS = ("burst", "steps")
 """Constants of a load that the mean TTFT of rows has more of than the median."""
 IN_MS = ("first_ms", "sequence_ms")
-MEAN = "mean "
-"""Before the name of a constant: what means have more of it."""
 STARTS = (0.3, 0.05)
 SHRINK = {"tpot": (2, 3), "ttft": (3, 3)}
 """Rows at which a factor of a family, and of its layout, is half of what they say."""
@@ -115,7 +113,7 @@ def _design(
 
 def _units(names: Sequence[str]) -> Floats:
     """Units of constants of a load in those of `ServingEngine`."""
-    return np.array([MILLI if name.removeprefix(MEAN) in IN_MS else 1.0 for name in names])
+    return np.array([MILLI if name in IN_MS else 1.0 for name in names])
 
 
 def _rounded(value: float) -> float:
@@ -160,16 +158,17 @@ def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
             continue
         of_load = [row for row, taken in zip(rows, chosen, strict=True) if taken]
         known = constants.get(STEADY, {})
-        found, predicted[chosen] = _fit_load(of_load, step[chosen], training[chosen], known)
-        constants[load] = {name: found[name] for name in found if not name.startswith(MEAN)}
-        means |= {name.removeprefix(MEAN): found[name] for name in found if name.startswith(MEAN)}
+        constants[load], added, predicted[chosen] = _fit_load(
+            of_load, step[chosen], training[chosen], known
+        )
+        means |= added
     return Fitted(constants, means, base + step, predicted)
 
 
 def _fit_load(
     rows: list[Served], step: Floats, training: NDArray[np.bool_], known: dict[str, float]
-) -> tuple[dict[str, float], Floats]:
-    """Constants of one load, and TTFT that they predict, ms.
+) -> tuple[dict[str, float], dict[str, float], Floats]:
+    """Constants of one load, what means have beyond them, and TTFT that both predict, ms.
 
     Parameters
     ----------
@@ -190,26 +189,28 @@ def _fit_load(
     nothing = NOTHING._replace(least=engine["pass_layer_us"])
     names, columns = list(OF_LOADS), _design(rows, ttft, list(OF_LOADS.values()), nothing)
     for setting, constant in SETTINGS.items():
-        values = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
-        if constant in known or (not known and len(set(values[training])) > 1):
+        steps_set = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
+        if constant in known or (not known and len(set(steps_set[training])) > 1):
+            waits = columns[:, names.index("steps")] * steps_set
             names.append(constant)
-            waits = columns[:, list(OF_LOADS).index("steps")] * values
             columns = np.hstack([columns, waits[:, None]])
-    are_means = np.array([states_mean(row) for row in rows])
-    if len(set(are_means[training])) > 1:
-        of_means = [columns[:, list(OF_LOADS).index(name)] * are_means for name in OF_MEANS]
-        names += [MEAN + name for name in OF_MEANS]
-        columns = np.column_stack([columns, *of_means])
     columns *= _units(names)
-    measured = np.array([row.measured_ttft for row in rows])
     stands = {name: value for name, value in known.items() if name not in OF_BURSTS}
     base = np.array([ttft(row, nothing) for row in rows])
     base += columns @ np.array([stands.get(name, 0.0) for name in names])
-    free = np.array([name not in stands for name in names])
-    columns = columns[:, free]
-    fitted = map(_rounded, fitted_to(columns[training], base[training], measured[training]))
-    found = dict(zip(compress(names, free), fitted, strict=True))
-    return found, base + columns @ np.array(list(found.values()))
+    free = [name for name in names if name not in stands]
+    are_means = np.array([states_mean(row) for row in rows])
+    added = OF_MEANS if len(set(are_means[training])) > 1 else ()
+    columns = np.column_stack(
+        [*(columns[:, names.index(name)] for name in free),
+         *(columns[:, names.index(name)] * are_means for name in added)]
+    )  # fmt: skip
+    measured = np.array([row.measured_ttft for row in rows])
+    fitted = fitted_to(columns[training], base[training], measured[training])
+    values = [_rounded(value) for value in fitted]
+    found = dict(zip(free, values[: len(free)], strict=True))
+    means = dict(zip(added, values[len(free) :], strict=True))
+    return found, means, base + columns @ np.array(values)
 
 
 def family_factors(
