@@ -140,6 +140,6 @@ def engine_of_point(arch: Architecture, point: Point, target: TimingTarget) -> S
         point.tensor_parallel, point.expert_parallel, point.pipeline_parallel, point.data_parallel
     )
     tpot, ttft = factors_of(arch, point.weight_format, layout, target)
-    engine = serving_engine(target.framework, STEADY)
+    engine = serving_engine(target.framework, STEADY, layout.data)
     least = engine.least * layers_of(arch)
     return engine._replace(chunk=chunk, least=least, tpot_factor=tpot, ttft_factor=ttft)

@@ -199,7 +199,7 @@ def taken_in(of: Mapping[str, NDArray[Any]], engine: ServingEngine) -> Floats:
 def engine_of_candidates(
     grid: Grid, candidates: pl.DataFrame, timing: TimingTarget
 ) -> ServingEngine:
-    """What the serving engine adds; its factors are arrays of shape (N,), one of each candidate.
+    """What the serving engine adds; `steps` and factors are of shape (N,), one of each candidate.
 
     Parameters
     ----------
@@ -219,13 +219,13 @@ def engine_of_candidates(
         )
         for row in several.iter_rows(named=True)
     ]
-    factors = several.with_columns(
-        tpot=pl.Series([engine.tpot_factor for engine in engines]),
-        ttft=pl.Series([engine.ttft_factor for engine in engines]),
+    fields = ("steps", "tpot_factor", "ttft_factor")
+    by_layout = several.with_columns(
+        **{field: pl.Series([getattr(engine, field) for engine in engines]) for field in fields}
     )
-    of_each = candidates.select(names).join(factors, on=names, how="left", maintain_order="left")
-    tpot, ttft = of_each["tpot"].to_numpy(), of_each["ttft"].to_numpy()
-    return engines[0]._replace(tpot_factor=tpot, ttft_factor=ttft)  # type: ignore[arg-type]
+    of_each = candidates.select(names).join(by_layout, on=names, how="left", maintain_order="left")
+    arrays: dict[str, Any] = {field: of_each[field].to_numpy() for field in fields}
+    return engines[0]._replace(**arrays)
 
 
 def _whole(frames: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:

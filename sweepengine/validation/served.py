@@ -272,11 +272,13 @@ def engine_of_row(row: ServedRow, target: TimingTarget, chunk: int = 0) -> Servi
     """
     device = target.device
     chunk = chunk_of(row.engine, device.product, device.usable_bytes, chunk)
-    engine = serving_engine(row.engine, row.load, row.settings)._replace(chunk=float(chunk))
+    engine = serving_engine(row.engine, row.load, row.decode.layout.data, row.settings)
+    engine = engine._replace(chunk=float(chunk))
     added = FAMILY_FACTORS["means"].get(row.engine)
     if added is None or not states_mean(row):
         return engine
-    return engine._replace(burst=engine.burst + added["burst"], steps=engine.steps + added["steps"])
+    burst, steps = (added.get(name, 0.0) for name in ("burst", "steps"))
+    return engine._replace(burst=engine.burst + burst, steps=engine.steps + steps)
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:

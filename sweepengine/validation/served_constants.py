@@ -4,7 +4,7 @@
 
 rewrites data/serving_engines/*.toml and data/measured/family_factors.toml from the training half of
 the rows. The loss is Huber's on log ratios. TPOT determines `overlap`, `launch_us` and
-`sequence_us`; TTFT determines the others under a steady load, and `OF_BURSTS` again in bursts.
+`sequence_us`; TTFT determines the constants that `FITTED` names.
 Constants enter the formulas linearly, so a column of the design is what the formula says where one
 constant is 1 and the others are 0.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from sweepengine.data.family_factors import Family
-from sweepengine.data.serving_engines import BURSTS, ENGINES, MILLI, SETTINGS, STEADY
+from sweepengine.data.serving_engines import BURSTS, ENGINES, MILLI, RANKS, SETTINGS, STEADY
 from sweepengine.formulas.serving import IDEAL_SERVING_ENGINE
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.validation.calibration import HUBER
@@ -37,10 +37,25 @@ OF_STEPS = {"overlap": "overlap", "sequence_us": "sequence"}
 OF_LOADS = {"first_ms": "first", "burst": "burst", "steps": "steps", "prompt_ms": "prompt",
             "sequence_ms": "queue"}  # fmt: skip
 """Constant of a load likewise."""
-OF_BURSTS = ("first_ms", "burst")
-"""Constants of a load that bursts have of their own; the others are those of a steady load."""
-OF_MEANS = ("burst", "steps")
-"""Constants of a load that the mean TTFT of rows has more of than the median."""
+
+
+class Loads(NamedTuple):
+    """Constants of TTFT that a serving engine has; all others are 0."""
+
+    steady: tuple[str, ...]
+    """Under a steady load."""
+    bursts: tuple[str, ...]
+    """That bursts have of their own; the others are those of a steady load."""
+    means: tuple[str, ...] = ()
+    """That the mean TTFT of rows has more of than the median."""
+
+
+FITTED = {
+    "vllm": Loads(("burst", "steps", "prompt_ms", "sequence_ms"), ("first_ms",)),
+    "trtllm": Loads(("steps", RANKS, "wait", "prompt_ms"), ("first_ms", "burst"), ("burst",)),
+    "sglang": Loads(("first_ms", "look", "prompt_ms"), ("steps",), ("burst", "steps")),
+}
+"""By serving engine: the sets that predict families that were left out best (docs/times.md)."""
 IN_MS = ("first_ms", "sequence_ms")
 STARTS = (0.3, 0.05)
 SHRINK = {"tpot": (2, 3), "ttft": (3, 3)}
@@ -64,12 +79,15 @@ class Fitted(NamedTuple):
 def fitted_to(design: Floats, base: Floats, measured: Floats) -> Floats:
     """Constants, none below 0, at which `base + design @ constants` is closest to `measured`.
 
+    One that no row depends on is 0.
+
     Parameters
     ----------
     design : float64 array, shape (N, constants)
     base, measured : float64 array, shape (N,)
     """
-    scale = np.median(measured) / np.maximum(design.mean(axis=0), 1e-12)
+    sizes = design.mean(axis=0)
+    scale = np.divide(np.median(measured), sizes, out=np.zeros(len(sizes)), where=sizes > 0)
     columns, fixed = design * scale / measured[:, None], base / measured
 
     def loss(values: Floats) -> tuple[float, Floats]:
@@ -157,27 +175,36 @@ def fit_engine(rows: Sequence[Served], training: NDArray[np.bool_]) -> Fitted:
         if not (training & chosen).any():
             continue
         of_load = [row for row, taken in zip(rows, chosen, strict=True) if taken]
-        known = constants.get(STEADY, {})
+        own = getattr(FITTED[rows[0].engine], load)
+        steady = constants.get(STEADY, {})
+        known = {name: steady[name] for name in steady if name not in own}
         constants[load], added, predicted[chosen] = _fit_load(
-            of_load, step[chosen], training[chosen], known
+            of_load, step[chosen], training[chosen], own, known
         )
         means |= added
     return Fitted(constants, means, base + step, predicted)
 
 
 def _fit_load(
-    rows: list[Served], step: Floats, training: NDArray[np.bool_], known: dict[str, float]
+    rows: list[Served],
+    step: Floats,
+    training: NDArray[np.bool_],
+    own: Sequence[str],
+    known: dict[str, float],
 ) -> tuple[dict[str, float], dict[str, float], Floats]:
     """Constants of one load, what means have beyond them, and TTFT that both predict, ms.
 
     Parameters
     ----------
     rows : list of Served
+        Of one serving engine.
     step : float64 array, shape (N,)
         A step of the serving engine, ms.
     training : bool array, shape (N,)
+    own : sequence of str
+        Constants that are fitted.
     known : dict of str to float
-        Constants of the steady load, which stand but for `OF_BURSTS`; empty while these are fitted.
+        Constants that stand.
     """
     steps = {id(row): value * MILLI for row, value in zip(rows, step, strict=True)}
 
@@ -187,30 +214,25 @@ def _fit_load(
 
     engine = ENGINES[rows[0].engine]
     nothing = NOTHING._replace(least=engine["pass_layer_us"])
-    names, columns = list(OF_LOADS), _design(rows, ttft, list(OF_LOADS.values()), nothing)
+    columns = _design(rows, ttft, list(OF_LOADS.values()), nothing) * _units(list(OF_LOADS))
+    column = dict(zip(OF_LOADS, columns.T, strict=True))
     for setting, constant in SETTINGS.items():
-        steps_set = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
-        if constant in known or (not known and len(set(steps_set[training])) > 1):
-            waits = columns[:, names.index("steps")] * steps_set
-            names.append(constant)
-            columns = np.hstack([columns, waits[:, None]])
-    columns *= _units(names)
-    stands = {name: value for name, value in known.items() if name not in OF_BURSTS}
+        taken = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
+        column[constant] = column["steps"] * taken
+    column[RANKS] = column["steps"] * np.array([row.layout.data > 1 for row in rows])
     base = np.array([ttft(row, nothing) for row in rows])
-    base += columns @ np.array([stands.get(name, 0.0) for name in names])
-    free = [name for name in names if name not in stands]
+    base += sum((value * column[name] for name, value in known.items()), np.zeros(len(rows)))
     are_means = np.array([states_mean(row) for row in rows])
-    added = OF_MEANS if len(set(are_means[training])) > 1 else ()
-    columns = np.column_stack(
-        [*(columns[:, names.index(name)] for name in free),
-         *(columns[:, names.index(name)] * are_means for name in added)]
-    )  # fmt: skip
+    added = FITTED[rows[0].engine].means if len(set(are_means[training])) > 1 else ()
+    design = np.column_stack(
+        [*(column[name] for name in own), *(column[name] * are_means for name in added)]
+    )
     measured = np.array([row.measured_ttft for row in rows])
-    fitted = fitted_to(columns[training], base[training], measured[training])
+    fitted = fitted_to(design[training], base[training], measured[training])
     values = [_rounded(value) for value in fitted]
-    found = dict(zip(free, values[: len(free)], strict=True))
-    means = dict(zip(added, values[len(free) :], strict=True))
-    return found, means, base + columns @ np.array(values)
+    found = dict(zip(own, values[: len(own)], strict=True))
+    means = dict(zip(added, values[len(own) :], strict=True))
+    return found, means, base + design @ np.array(values)
 
 
 def family_factors(

@@ -12,6 +12,7 @@ from sweepengine.data.family_factors import (
     factors_of,
     was_measured,
 )
+from sweepengine.data.serving_engines import ENGINES
 from sweepengine.data.speeds import timing_target
 from sweepengine.formulas.formats import WEIGHT_FORMATS
 from sweepengine.formulas.layout import Layout
@@ -74,6 +75,15 @@ def test_times_of_the_model_leave_factors_out(family):
     static = [se.cost(MODEL, **point | {"serving": "static"}, times=times)["tpot_seconds"]
               for times in ("silicon", "model")]  # fmt: skip
     assert static[0] == static[1]
+
+
+@pytest.mark.parametrize("layout", [{"data_parallel": 2}, {"tensor_parallel": 2}])
+def test_ranks_of_data_parallel_attention_wait_for_one_another(layout):
+    point = POINT | {"framework": "trtllm", "times": "model", "prompt_tokens": 1000}
+    cost, steady = se.cost(MODEL, **point | layout), ENGINES["trtllm"]["steady"]
+    steps = steady["steps"] + (steady["ranks"] if "data_parallel" in layout else 0)
+    waited = steps * cost["step_seconds"] + steady["prompt_ms"] * 1000 * 1e-6
+    assert cost["ttft_seconds"] == pytest.approx(cost["prefill_seconds"] + waited)
 
 
 def test_the_roofline_adds_nothing():

@@ -1,6 +1,7 @@
 """What a running engine makes of requests, asked of `se.cost` one length at a time."""
 
 import math
+from collections import defaultdict
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED)
         for one in mix
     ]  # fmt: skip
     engine, data = ENGINES[framework], inputs["data_parallel"]
-    load = engine["steady"]
+    load = defaultdict(float, engine["steady"])
     sequences = -(-batch // data)
     alone = [cost["prefill_seconds"] for cost in costs]
     prefill = sum(w * p for w, p in zip(weights, alone, strict=True))
@@ -72,7 +73,8 @@ def served(model, device, mix, batch, inputs, framework="vllm", setting=ASSUMED)
         w * one.answer * c["step_seconds"] for w, one, c in zip(weights, mix, costs, strict=True)
     ) / output  # fmt: skip
     tpot = step + refill / output
-    steps = load["steps"] + load.get("look", 0) * engine.get("look_interval", 0)
+    steps = load["steps"] + load["look"] * engine.get("look_interval", 0)
+    steps += load["ranks"] if data > 1 else 0
     base = load["first_ms"] / 1000 + steps * step + load["burst"] * refill
     base += load["sequence_ms"] / 1000 * sequences
     own = [p + load["prompt_ms"] * one.prompt * US for p, one in zip(alone, mix, strict=True)]

@@ -98,8 +98,8 @@ def test_answer_is_the_largest_batch_within_the_targets():
         ({"rate": 2.0}, (True, 11, "")),
         ({"rate": 2.0, "users": 20}, (True, 20, "")),
         ({"rate": 200.0}, (False, 99, "at most 4.7 requests/s")),
-        ({"users": 64, "targets": LatencyTargets(0.5, 1.0)}, (False, 64, "TTFT 535.5 ms at 64")),
-        ({"targets": LatencyTargets(0.1, 1.0)}, (False, 1, "TTFT 138.6 ms at 1")),
+        ({"users": 64, "targets": LatencyTargets(0.5, 1.0)}, (False, 64, "TTFT 533.3 ms at 64")),
+        ({"targets": LatencyTargets(0.1, 1.0)}, (False, 1, "TTFT 139.1 ms at 1")),
         ({"targets": LatencyTargets(9.0, 0.005)}, (False, 1, "TPOT 6.5 ms at 1")),
     ],
 )

@@ -23,6 +23,11 @@ def test_constants_of_exact_rows_are_found():
     assert fitted_to(design, base, measured) == pytest.approx([2.0, 0.5, 0.0], abs=1e-3)
 
 
+def test_a_constant_that_no_row_depends_on_is_none():
+    design = np.column_stack([np.ones(20), np.zeros(20)])
+    assert fitted_to(design, np.ones(20), np.full(20, 4.0)) == pytest.approx([3.0, 0.0], rel=1e-3)
+
+
 def test_rows_that_are_far_off_do_not_pull():
     design = np.ones((100, 1))
     measured = np.where(np.arange(100) < 90, 3.0, 300.0)

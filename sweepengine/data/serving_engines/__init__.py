@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ STEADY, BURSTS = "steady", "bursts"
 SETTINGS = {"look_interval": "look", "batch_wait": "wait"}
 """Settings in steps, and the constant of a load that says which part of them a request waits:
 steps between two looks for new requests, and steps that an engine waits to fill a batch."""
+RANKS = "ranks"
+"""Constant of a load: steps that a request waits for other ranks of attention data parallelism."""
 _UNTIMED = ("source",)
 """Keys that change no time."""
 
@@ -49,7 +52,7 @@ def stated() -> dict[str, dict[str, Any]]:
 
 
 def serving_engine(
-    framework: str, load: str, settings: Mapping[str, float] | None = None
+    framework: str, load: str, data: int = 1, settings: Mapping[str, float] | None = None
 ) -> ServingEngine:
     """What a serving engine adds, before factors of families; `least` is of one layer.
 
@@ -61,15 +64,17 @@ def serving_engine(
         A serving engine, one of `FRAMEWORKS`.
     load : str
         STEADY or BURSTS; what bursts do not state is as under a steady load.
+    data : int
+        Ranks of attention data parallelism, which wait for one another where it exceeds 1.
     settings : mapping of str to float, optional
         Settings that differ from the defaults of its file.
     """
     constants = ENGINES[framework]
-    of = constants[STEADY] | constants[load]
-    steps = of["steps"]
+    of = defaultdict(float, constants[STEADY] | constants[load])
+    steps = of["steps"] + of[RANKS] * (data > 1)
     for setting, constant in SETTINGS.items():
         if setting in constants:
-            steps += of.get(constant, 0.0) * (settings or {}).get(setting, constants[setting])
+            steps += of[constant] * (settings or {}).get(setting, constants[setting])
     return ServingEngine(
         overlap=constants["overlap"],
         sequence=constants["sequence_us"],
