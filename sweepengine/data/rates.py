@@ -20,7 +20,7 @@ from sweepengine.formulas.formats import BY_NAME, row_of
 from sweepengine.formulas.operator_rates import A_BYTE, A_PROCESSOR, BANDWIDTH, LINK, PEAK, Rate
 from sweepengine.formulas.speeds import FRAMEWORKS
 
-RATES_SCHEMA_VERSION = 3
+RATES_SCHEMA_VERSION = 4
 FORMS: dict[str, type] = {
     "gemm": operator_rates.GemmRates,
     "decode": operator_rates.DecodeRates,

@@ -87,6 +87,8 @@ class PrefillRates(NamedTuple):
     block: Annotated[float, Rate("us a head", 1.0, A_PROCESSOR, most=30)]
     pad: Annotated[float, Rate("tokens", 200.0, most=5e3)]
     width_pad: Annotated[float, Rate("channels", 60.0, most=3e3)]
+    outside: Annotated[float, Rate("", 0.05, most=1)]
+    """Part of the work that a kernel does for keys before a window, which it masks."""
     flops: _Flops
     bytes: _Bytes
     overlap: _Share

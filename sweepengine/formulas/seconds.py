@@ -189,9 +189,9 @@ def prefill_attention(
     """Causal attention of s new tokens behind c cached ones, us.
 
     `t0 + cs*s + ct*b*n*h/128 + max(C, M) + o*min(C, M)`: work `C = 4*b*n*pairs*h'/flops`, channels
-    `h' = max(h, 128*(h+hx)/(128+hx))`, pairs `s*c + s*(s+pad)/2`, within a window W its band;
-    traffic `M = b*h*(4*n*s + (8+2*kb)*g*s + 2*kb*g*c)/bytes`, within a window min(c, W) for c.
-    Cached tokens are our extension of the form.
+    `h' = max(h, 128*(h+hx)/(128+hx))`, pairs `s*c + s*(s+pad)/2`, within a window W its band and
+    the part `x` of the pairs before it; traffic `M = b*h*(4*n*s + (8+2*kb)*g*s + 2*kb*g*c)/bytes`,
+    within a window min(c, W) for c. Cached tokens are our extension of the form.
     """
     if heads <= 0.0 or tokens <= 0.0:
         return 0.0
@@ -199,7 +199,9 @@ def prefill_attention(
     if window > 0.0:
         uncut = min(tokens, max(0.0, window - cached))
     pairs = uncut * cached + uncut * (uncut + rates.pad) / 2.0
-    pairs += (tokens - uncut) * (window + rates.pad / 2.0)
+    cut = tokens - uncut
+    pairs += cut * (window + rates.pad / 2.0)
+    pairs += rates.outside * cut * (cached + (tokens + uncut) / 2.0 - window)
     seen = cached if window <= 0.0 else min(cached, window)
     work = 4.0 * sequences * heads * pairs * filled_width(width, rates) / rates.flops
     values = (4.0 * heads + (8.0 + 2.0 * value_bytes) * key_heads) * tokens

@@ -305,8 +305,9 @@ def test_stages_that_the_image_rule_does_not_expect_are_refused(tmp_path):
 
 
 def test_seconds_of_attention_to_features_are_those_worked_by_hand():
-    rates = PrefillRates(launch=3.0, latency=0.5, block=2.0, pad=7.0, width_pad=0.0, flops=64.0,
-                         bytes=32.0, overlap=0.25, resident=0.5, resident_bytes=1e3)  # fmt: skip
+    rates = PrefillRates(launch=3.0, latency=0.5, block=2.0, pad=7.0, width_pad=0.0, outside=0.5,
+                         flops=64.0, bytes=32.0, overlap=0.25, resident=0.5,
+                         resident_bytes=1e3)  # fmt: skip
     # 2 sequences, 4 heads of 16 channels and 2 of keys, 3 tokens, 20 features, a byte a value.
     found = cross_attention(2.0, 4.0, 2.0, 16.0, 3.0, 20.0, 1.0, rates)
     work, moved = 4 * 2 * 4 * 3 * 20 * 16, 2 * 16 * (4 * 4 * 3 + 2 * 2 * 20)

@@ -93,8 +93,9 @@ def test_latent_decode_takes_the_longer_of_work_and_traffic():
 
 
 def test_prefill_by_hand():
-    rates = PrefillRates(launch=4, latency=0.01, block=0.5, pad=0, width_pad=0, flops=1e6,
-                         bytes=1e4, overlap=0.5, resident=0, resident_bytes=1e6)  # fmt: skip
+    rates = PrefillRates(launch=4, latency=0.01, block=0.5, pad=0, width_pad=0, outside=0,
+                         flops=1e6, bytes=1e4, overlap=0.5, resident=0,
+                         resident_bytes=1e6)  # fmt: skip
     # pairs 100*100/2; work 4*2*8*5000*128/1e6 = 40.96; traffic 2*128*(4*8 + 12*4)*100/1e4 = 204.8
     assert prefill_attention(2, 8, 4, 128, 100, 0, 0, 2, rates) == pytest.approx(
         4 + 1 + 8 + 204.8 + 0.5 * 40.96
@@ -107,6 +108,17 @@ def test_prefill_by_hand():
     # a window of 20: 20*20/2 pairs, then 80 tokens of 20
     banded = prefill_attention(2, 8, 4, 128, 100, 0, 20, 2, rates)
     assert banded == pytest.approx(4 + 1 + 8 + 0.5 * 4 * 2 * 8 * 1800 * 128 / 1e6 + 204.8)
+    # a quarter of the work on pairs before the window: 80 tokens, (100 + 20)/2 - 20 of them each
+    masked = prefill_attention(2, 8, 4, 128, 100, 0, 20, 2, rates._replace(outside=0.25))
+    assert masked - banded == pytest.approx(0.5 * 4 * 2 * 8 * 0.25 * 80 * 40 * 128 / 1e6)
+    # 30 cached tokens fill the window, so every token has pairs before it: 30 + 100/2 - 20
+    behind = [prefill_attention(2, 8, 4, 128, 100, 30, 20, 2, rates._replace(outside=x))
+              for x in (0, 0.25)]  # fmt: skip
+    assert behind[1] - behind[0] == pytest.approx(0.5 * 4 * 2 * 8 * 0.25 * 100 * 60 * 128 / 1e6)
+    # 10 cached ones leave 10 tokens that the window does not cut: (100 + 10)/2 + 10 - 20 of 90
+    behind = [prefill_attention(2, 8, 4, 128, 100, 10, 20, 2, rates._replace(outside=x))
+              for x in (0, 0.25)]  # fmt: skip
+    assert behind[1] - behind[0] == pytest.approx(0.5 * 4 * 2 * 8 * 0.25 * 90 * 45 * 128 / 1e6)
     # the traffic is half of what the cache holds, which keeps 0.8*(1 - 1/16) of it
     cached = rates._replace(resident=0.8, resident_bytes=2 * 2.048e6)
     saved = banded - prefill_attention(2, 8, 4, 128, 100, 0, 20, 2, cached)
@@ -114,8 +126,9 @@ def test_prefill_by_hand():
 
 
 def test_no_head_costs_less_than_its_channels():
-    rates = PrefillRates(launch=0, latency=0, block=0, pad=0, width_pad=3000, flops=1e6,
-                         bytes=1e4, overlap=0, resident=0, resident_bytes=1e6)  # fmt: skip
+    rates = PrefillRates(launch=0, latency=0, block=0, pad=0, width_pad=3000, outside=0,
+                         flops=1e6, bytes=1e4, overlap=0, resident=0,
+                         resident_bytes=1e6)  # fmt: skip
     # padded to the tiles of 128 channels below, and never below the channels of a wide head
     assert filled_width(64, rates) == pytest.approx(128 * 3064 / 3128)
     assert filled_width(512, rates) == 512
