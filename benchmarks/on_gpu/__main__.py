@@ -109,7 +109,8 @@ def measured(
     if OF_MODULES in parts:
         entries = passes.entries_of(sizes, home)
     if OPERATORS in parts:
-        for table, row in operators.measure(sizes, clock, budget):
+        share = operators.SHARE if OF_MODULES in parts else 1.0
+        for table, row in operators.measure(sizes, clock, budget, share):
             yield f"{table}_perf.csv", operators.COLUMNS[table], row
     if OF_MODULES in parts:
         for row in passes.measure(entries, out, clock, budget):

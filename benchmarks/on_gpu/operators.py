@@ -30,7 +30,7 @@ NAME = "bfloat16"
 MOST_CALLS = 64
 """Calls on operands of their own in one measurement."""
 SHARE = 0.35
-"""Part of the budget that operators may take."""
+"""Part of the budget that operators may take where passes are measured too."""
 BALANCED = "balanced"
 SDPA = "torch_sdpa"
 GROUPED, LOOPED = "torch_grouped_mm", "torch_mm_of_each_expert"
@@ -82,7 +82,9 @@ class Case(NamedTuple):
         return f"{self.table} {' x '.join(values)}"
 
 
-def measure(sizes: Sizes, clock: Clock, budget: Budget) -> Iterator[tuple[str, dict[str, Any]]]:
+def measure(
+    sizes: Sizes, clock: Clock, budget: Budget, share: float
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of all tables, in turn, as far as the budget reaches.
 
     Parameters
@@ -90,6 +92,8 @@ def measure(sizes: Sizes, clock: Clock, budget: Budget) -> Iterator[tuple[str, d
     sizes : Sizes
     clock : Clock
     budget : Budget
+    share : float
+        Part of it that operators may take.
 
     Yields
     ------
@@ -103,7 +107,7 @@ def measure(sizes: Sizes, clock: Clock, budget: Budget) -> Iterator[tuple[str, d
             budget.left_out.append((case.title, f"operands of more than {sizes.most_gb:g} GB"))
             continue
         milliseconds = None
-        with budget.measured(case.table, case.title, SHARE) as fits:
+        with budget.measured(case.table, case.title, share) as fits:
             if fits:
                 milliseconds = latency(case, clock)
         if milliseconds is not None:
