@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from sweepengine.cli.options import OutputFile, needs_extra
+from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.show.terminal import print_table, say
 from sweepengine.show.validation_tables import show_validation
 
@@ -20,6 +21,18 @@ from sweepengine.show.validation_tables import show_validation
     "--config", help="A Hugging Face config.json, or its folder, instead of the default model."
 )
 @click.option("--silicon", is_flag=True, help="Compare times with measured operators and serving.")
+@click.option(
+    "--measured",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="With --silicon: compare a folder of your own measurements, as benchmarks/on_gpu makes "
+    "them.",
+)
+@click.option("--device", help="With --measured: the device, by name or file.")
+@click.option(
+    "--framework",
+    type=click.Choice(FRAMEWORKS),
+    help=f"With --measured: the serving engine whose rates are taken [default: {FRAMEWORKS[0]}].",
+)
 @click.option("--memory", is_flag=True, help="Compare memory with logged starts of engines.")
 @click.option(
     "--page",
@@ -31,6 +44,9 @@ def validate(
     json_file: Path | None,
     config: str | None,
     silicon: bool,
+    measured: Path | None,
+    device: str | None,
+    framework: str | None,
     memory: bool,
     page: Path | None,
     model: str | None,
@@ -39,14 +55,23 @@ def validate(
     from sweepengine.data.errors import InputError
     from sweepengine.data.models import load_model
 
+    facts: Any
     if json_file is not None and not os.access(json_file.parent, os.W_OK | os.X_OK):
         raise InputError(f"{json_file}: cannot be written: expected a file in a writable directory")
+    if measured is not None and not silicon:
+        raise InputError("--measured: expected --silicon")
+    if measured is None and (device or framework):
+        raise InputError(f"{'--device' if device else '--framework'}: expected --measured")
     if silicon or memory:
         flag = "--silicon" if silicon else "--memory"
         if config is not None or model is not None:
             raise InputError(f"{flag}: remove it, or --config and --model")
         if silicon and memory:
             raise InputError("--memory: remove it, or --silicon")
+        if measured is not None and silicon:
+            facts = _measured(measured, device, framework or FRAMEWORKS[0], page)
+            _write(json_file, facts, passed=True)
+            return
         _write(json_file, *(_silicon(page) if silicon else _memory(page)))
         return
     if page is not None:
@@ -57,7 +82,6 @@ def validate(
         from sweepengine.validation.summary import measure
     if config is not None and model is not None:
         raise InputError("--config: remove it, or --model")
-    facts: Any
     if config is not None:
         compared = measure_config(config)
         facts, passed = _shown(load_model(config).name, compared.figures)
@@ -103,6 +127,24 @@ def _silicon(page: Path | None) -> tuple[dict[str, Any], bool]:
         for name, chart in drawn.items():
             save_chart(chart, page.with_name(f"{name}.svg"))
     return errors.as_dict(), not errors.problems
+
+
+def _measured(
+    folder: Path, device: str | None, framework: str, page: Path | None
+) -> dict[str, Any]:
+    """Print measurements of a user with predictions; return their facts."""
+    from sweepengine.data.errors import InputError
+
+    if device is None:
+        raise InputError("--measured: expected --device: a name that `sweepengine devices` lists")
+    with needs_extra("validate", "silicon"):
+        from sweepengine.validation.measured_folder import compare_folder
+    from sweepengine.show.measured_folder import as_markdown, show_measured_folder
+
+    found = compare_folder(folder, device, framework)
+    show_measured_folder(found)
+    _write_page(page, as_markdown(found))
+    return found.as_dict()
 
 
 def _memory(page: Path | None) -> tuple[dict[str, Any], bool]:

@@ -18,15 +18,14 @@ from sweepengine.formulas.reductions import step_bytes
 from sweepengine.formulas.views import View
 from sweepengine.grid.plain import prefill_figures, step_figures
 from sweepengine.validation.counters import live_peak
-from sweepengine.validation.references import (
-    DecoderReference,
+from sweepengine.validation.reference_configs import (
     clip_config,
     dense_and_moe,
-    random_weights,
     sam_config,
     text_config,
     vision_config,
 )
+from sweepengine.validation.references import DecoderReference, random_weights
 
 VALUE_BYTES = 4
 """The modules run in float32 on the CPU."""

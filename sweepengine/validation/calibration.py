@@ -28,6 +28,7 @@ from sweepengine.engine.operator_times import operator_times
 from sweepengine.validation.measured_operators import (
     KINDS,
     MIN_ROWS,
+    MIN_SHAPES,
     Kind,
     Measured,
     Tables,
@@ -100,7 +101,8 @@ def calibrate(device: Device, framework: str, folder: Path | None = None) -> Rat
     if not fits:
         raise InputError(
             f"{tables.folder}: no measurements of {device.name} with {framework}: expected "
-            f"{', '.join(dict.fromkeys(kind.table for kind in KINDS))} as NAME_perf.parquet or .csv"
+            f"{', '.join(dict.fromkeys(kind.table for kind in KINDS))} as NAME_perf.parquet or "
+            f".csv, of at least {MIN_ROWS} rows of {MIN_SHAPES} shapes"
         )
     source = "aiconfigurator-core 0.12.0, measured tables" if folder is None else "own measurements"
     return RatesFile(
@@ -118,10 +120,13 @@ class Units(NamedTuple):
     form: type
     scales: Scales
     weight_bytes: float
+    slower: float = 1.0
+    """How many times as long everything takes where rates are borrowed."""
 
     def times(self, shapes: Floats, rates: Rates) -> Floats:
         """Microseconds of shapes by rates as a file holds them."""
-        return operator_times(shapes, resolved(self.form, rates, self.scales, self.weight_bytes))
+        absolute = resolved(self.form, rates, self.scales, self.weight_bytes, self.slower)
+        return operator_times(shapes, absolute)
 
 
 def units_of(kind: Kind, name: str, device: Device) -> Units:

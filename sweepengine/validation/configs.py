@@ -7,14 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import (
-    CONFIG_MAPPING,
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoModel,
-    AutoModelForCausalLM,
-    DynamicCache,
-    EncoderDecoderCache,
-)
+from transformers import CONFIG_MAPPING, DynamicCache, EncoderDecoderCache
 from transformers.integrations.moe import use_experts_implementation
 from transformers.models.minimax.modeling_minimax import MiniMaxCache
 from transformers.models.step3p7.modeling_step3p7 import Step3p7Experts
@@ -34,8 +27,8 @@ from sweepengine.validation.cache_bytes import cache_bytes, kept_by_torch
 from sweepengine.validation.counters import Figure, counted_flops, parameters
 from sweepengine.validation.decoders import OCR_TEXT, STAND_INS
 from sweepengine.validation.image_processors import measure_processor
+from sweepengine.validation.modules import decoder_of
 from sweepengine.validation.towers import WithoutWeights, measure_tower
-from sweepengine.validation.unlisted import UNLISTED
 
 use_experts_implementation(Step3p7Experts)  # on meta the activated experts are unknown
 PROMPTS = ((1, 128), (2, 1000))
@@ -211,14 +204,7 @@ def build(path: Path, model: Model) -> Built:
     try:
         config = decoder_config(path)
         with torch.device("meta"):
-            if config.model_type in UNLISTED:
-                body = UNLISTED[config.model_type](config).eval()
-            elif type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
-                body = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-            else:
-                body = AutoModel.from_config(config, attn_implementation="eager").eval()
-            whole = body.get_output_embeddings() is not None
-            head = None if whole else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            body, head = decoder_of(config)
         crossed = model.architecture.crossed_rows(1) > 0
         built = Built(body, head, config, crossed)
         built.flops(1, 1, built.cache())

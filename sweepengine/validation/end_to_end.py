@@ -12,12 +12,8 @@ from sweepengine.formulas.published import own_heads
 from sweepengine.grid.counted import point_columns
 from sweepengine.grid.plain import step_figures
 from sweepengine.validation.counters import Figure, counted_flops, parameters
-from sweepengine.validation.references import (
-    DecoderReference,
-    cache_bytes,
-    text_config,
-    vision_reference,
-)
+from sweepengine.validation.reference_configs import text_config
+from sweepengine.validation.references import DecoderReference, cache_bytes, vision_reference
 
 CROPS = ((0, 0), (1, 2), (1, 3), (2, 3), (3, 3))
 """Tiles of the mode with tiles, rows and columns."""

@@ -209,8 +209,18 @@ class Tables(NamedTuple):
         complete = [path for path in tables if 2 * sizes[path] >= max(sizes.values())]
         return complete[-1], complete[-1].parent.name
 
-    def read(self, kind: Kind, framework: str) -> dict[str, Measured]:
-        """Measurements of a kind by format.
+    def read(
+        self, kind: Kind, framework: str, rows: int = MIN_ROWS, shapes: int = MIN_SHAPES
+    ) -> dict[str, Measured]:
+        """Measurements of a kind by format; formats with fewer rows or shapes are left out.
+
+        Parameters
+        ----------
+        kind : Kind
+        framework : str
+            The serving engine.
+        rows, shapes : int
+            Least number of rows and of distinct shapes; by default those of a fit.
 
         Raises
         ------
@@ -234,12 +244,12 @@ class Tables(NamedTuple):
             table = table.filter(pl.col("distribution") == "balanced")
         try:
             named = table.with_columns(kind.of_format.alias("rates_format"))
-            rows = named.filter(
+            kept = named.filter(
                 kind.rows & (pl.col("rates_format") != "") & (pl.col("latency") > 0)
             )
-            numbers = [n.cast(pl.Float64) for n in kind.shaped(rows)]
+            numbers = [n.cast(pl.Float64) for n in kind.shaped(kept)]
             names = [f"number_{i}" for i in range(len(numbers))]
-            shaped = rows.select(
+            shaped = kept.select(
                 "rates_format",
                 "kernel_source",
                 "latency",
@@ -255,9 +265,9 @@ class Tables(NamedTuple):
             for (name,), part in shaped.sort("rates_format", *names).partition_by(
                 "rates_format", as_dict=True
             ).items()
-            if part.height >= MIN_ROWS
+            if part.height >= rows
         }  # fmt: skip
-        return {name: one for name, one in found.items() if len(one.shapes) >= MIN_SHAPES}
+        return {name: one for name, one in found.items() if len(one.shapes) >= shapes}
 
 
 def _measured(kind: Kind, rows: pl.DataFrame, names: list[str], version: str) -> Measured:

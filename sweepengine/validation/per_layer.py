@@ -14,13 +14,13 @@ from sweepengine.formulas.architecture import FLASH, Architecture
 from sweepengine.formulas.deepseek_ocr import ocr_towers
 from sweepengine.formulas.published import PUBLISHED_LAYERS, Heads, own_heads
 from sweepengine.validation.counters import counted_flops, element_wise_flops, outer_product_flops
-from sweepengine.validation.references import (
+from sweepengine.validation.reference_configs import (
     clip_config,
     dense_and_moe,
-    random_weights,
     sam_config,
     text_config,
 )
+from sweepengine.validation.references import random_weights
 
 TOKENS = 512
 CLIP_TOKENS = 257

@@ -8,97 +8,19 @@ attention and grouped GEMMs.
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, DynamicCache
+from transformers import DynamicCache
 from transformers.models.clip import modeling_clip as clip
-from transformers.models.deepseek_ocr2 import configuration_deepseek_ocr2 as configuration
 from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
-from sweepengine.formulas.architecture import Architecture, FeedForward
-from sweepengine.formulas.ocr_parts import Encoder
+from sweepengine.formulas.architecture import Architecture
 from sweepengine.formulas.published import Heads
 from sweepengine.validation.counters import counted_flops, outer_product_flops, parameters
-
-
-def sam_config(arch: Architecture) -> configuration.DeepseekOcr2SamVisionConfig:
-    """Configuration of the SAM encoder."""
-    sam = arch.ocr.sam
-    return configuration.DeepseekOcr2SamVisionConfig(
-        hidden_size=sam.width,
-        output_channels=sam.neck_width,
-        num_hidden_layers=sam.blocks,
-        num_attention_heads=sam.heads,
-        num_channels=arch.ocr.image.channels,
-        image_size=sam.position_edge * arch.ocr.image.patch_size,
-        patch_size=arch.ocr.image.patch_size,
-        window_size=sam.window,
-        global_attn_indexes=list(range(sam.global_blocks)),
-        mlp_dim=sam.mlp_width,
-        downsample_channels=[sam.downsample_width, sam.output_width],
-        attn_implementation="eager",
-    )
-
-
-def clip_config(arch: Architecture, attention: str = "eager") -> CLIPVisionConfig:
-    """Configuration of the CLIP transformer."""
-    return CLIPVisionConfig(
-        hidden_size=arch.ocr.clip.width,
-        intermediate_size=arch.ocr.clip.mlp_width,
-        num_hidden_layers=arch.ocr.clip.blocks,
-        num_attention_heads=arch.ocr.clip.heads,
-        num_channels=arch.ocr.image.channels,
-        image_size=arch.ocr.clip.image_size,
-        patch_size=arch.ocr.clip.patch_size,
-        hidden_act="quick_gelu",
-        attn_implementation=attention,
-    )
-
-
-def text_config(
-    arch: Architecture,
-    heads: Heads,
-    attention: str = "eager",
-    experts: str = "eager",
-) -> configuration.DeepseekOcr2TextConfig:
-    """Configuration of the decoder.
-
-    Parameters
-    ----------
-    arch : Architecture
-    heads : tuple of int
-        Attention heads, key-value heads, attention implementation.
-    attention, experts : str
-        Implementations of transformers.
-    """
-    kinds = [
-        "sparse" if group.feed_forward.experts else "dense"
-        for group in arch.groups
-        for _ in range(group.layers)
-    ]
-    dense, moe = dense_and_moe(arch)
-    return configuration.DeepseekOcr2TextConfig(
-        vocab_size=arch.backbone.vocabulary,
-        hidden_size=arch.backbone.hidden,
-        intermediate_size=dense.width,
-        num_hidden_layers=len(kinds),
-        num_attention_heads=heads[0],
-        num_key_value_heads=heads[1],
-        n_routed_experts=moe.experts,
-        num_experts_per_tok=moe.experts_per_token,
-        moe_intermediate_size=moe.expert_width,
-        n_shared_experts=moe.width // moe.expert_width,
-        mlp_layer_types=kinds,
-        max_position_embeddings=8192,
-        attn_implementation=attention,
-        experts_implementation=experts,
-    )
-
-
-def dense_and_moe(arch: Architecture) -> tuple[FeedForward, FeedForward]:
-    """FFN of dense layers and of MoE layers; a stand-in for a kind that the model lacks."""
-    ffns = [group.feed_forward for group in arch.groups]
-    dense = next((ffn for ffn in ffns if not ffn.experts), ffns[0])
-    moe = next((ffn for ffn in ffns if ffn.experts), None)
-    return dense, moe or dense._replace(experts=2, experts_per_token=1, expert_width=dense.width)
+from sweepengine.validation.reference_configs import (
+    clip_config,
+    sam_config,
+    text_config,
+    vision_config,
+)
 
 
 def random_weights(module: nn.Module) -> nn.Module:
@@ -107,21 +29,6 @@ def random_weights(module: nn.Module) -> nn.Module:
         for parameter in module.parameters():
             parameter.uniform_(-0.02, 0.02)
     return module.eval()
-
-
-def vision_config(arch: Architecture, encoder: Encoder) -> configuration.DeepseekOcr2VisionConfig:
-    """Configuration of a model's SAM and of an encoder of queries."""
-    return configuration.DeepseekOcr2VisionConfig(
-        sam_config=sam_config(arch),
-        encoder_config=configuration.DeepseekOcr2VisionEncoderConfig(
-            hidden_size=encoder.width,
-            intermediate_size=encoder.mlp_width,
-            num_hidden_layers=encoder.layers,
-            num_attention_heads=encoder.heads,
-            num_key_value_heads=encoder.key_value_heads,
-        ),
-        attn_implementation="eager",
-    )
 
 
 class _ImageReference:
@@ -188,15 +95,25 @@ def vision_reference(arch: Architecture) -> "VisionReference | QueriedReference"
 
 
 class VisionReference(_ImageReference):
-    """SAM, CLIP, projector and the two separators of DeepSeek-OCR, on the meta device."""
+    """SAM, CLIP, projector and the two separators of DeepSeek-OCR.
 
-    def __init__(self, arch: Architecture) -> None:
+    Parameters
+    ----------
+    arch : Architecture
+        Of the model.
+    attention : str
+        Implementation of transformers that CLIP runs; SAM has one.
+    device : str
+        By default the meta device, where nothing is computed.
+    """
+
+    def __init__(self, arch: Architecture, attention: str = "eager", device: str = "meta") -> None:
         self.arch = arch
-        with torch.device("meta"):
+        with torch.device(device):
             self.sam = modeling.DeepseekOcr2SamVisionEncoder(sam_config(arch)).eval()
-            self.embeddings = clip.CLIPVisionEmbeddings(clip_config(arch))
+            self.embeddings = clip.CLIPVisionEmbeddings(clip_config(arch, attention))
             self.norm = nn.LayerNorm(arch.ocr.clip.width)
-            self.clip = clip.CLIPEncoder(clip_config(arch)).eval()
+            self.clip = clip.CLIPEncoder(clip_config(arch, attention)).eval()
             self.projector = nn.Linear(
                 arch.ocr.projector.input_width, arch.ocr.projector.output_width
             )
@@ -221,11 +138,25 @@ class VisionReference(_ImageReference):
             pixels = torch.empty(images, self.arch.ocr.image.channels, side, side)
             encoded = self.sam(pixels).last_hidden_state
             features = encoded.flatten(2).transpose(1, 2)
-            class_token = torch.empty(images, 1, self.arch.ocr.clip.width)
-            tokens = torch.cat([class_token, features], dim=1)
-            seen = self.clip(inputs_embeds=self.norm(tokens)).last_hidden_state
+            seen = self.seen(features)
             projected: Tensor = self.projector(torch.cat([seen[:, 1:], features], dim=-1))
         return projected.reshape(images, *encoded.shape[2:], projected.shape[-1])
+
+    def seen(self, features: Tensor) -> Tensor:
+        """What CLIP makes of a class token and SAM's features.
+
+        Parameters
+        ----------
+        features : Tensor, shape (images, features of a view, width)
+
+        Returns
+        -------
+        Tensor, shape (images, 1 + features of a view, width)
+        """
+        class_token = self.embeddings.class_embedding.expand(len(features), 1, -1)
+        tokens = torch.cat([class_token, features], dim=1)
+        seen: Tensor = self.clip(inputs_embeds=self.norm(tokens)).last_hidden_state
+        return seen
 
     def image_embeddings(self, view: int, tile: int, rows: int, cols: int) -> Tensor:
         """Embeddings of one image in the context, composed as in the release.

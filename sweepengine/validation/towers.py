@@ -27,6 +27,7 @@ from sweepengine.data.huggingface import reading_of
 from sweepengine.data.models import Model
 from sweepengine.data.preprocessors import family_rows
 from sweepengine.formulas.images import ONE_SIZE, image_of_size
+from sweepengine.formulas.towers import Towers
 from sweepengine.formulas.views import View
 from sweepengine.grid.plain import vision_figures
 from sweepengine.validation.counters import Figure, counted_flops
@@ -94,20 +95,28 @@ def config_of(config: dict[str, Any]) -> Any:
     return CONFIG_MAPPING[config["model_type"]].from_dict(config)
 
 
-def build(config: Any) -> Any:
-    """The whole model on the meta device, of a config as transformers reads it.
+def build(config: Any, attention: str = "eager", device: str = "meta") -> Any:
+    """The whole model, by default on the meta device.
+
+    Parameters
+    ----------
+    config : PreTrainedConfig
+        As transformers reads it.
+    attention : str
+        Implementation of transformers.
+    device : str
 
     Raises
     ------
     Exception
         Whatever transformers raises where it cannot build the model.
     """
-    with torch.device("meta"):
+    with torch.device(device):
         if config.model_type == "whisper":
-            config._attn_implementation = "eager"
+            config._attn_implementation = attention
             model = WhisperForConditionalGeneration(config)
         else:
-            model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager")
+            model = AutoModelForImageTextToText.from_config(config, attn_implementation=attention)
     return model.eval().requires_grad_(False)
 
 
@@ -168,6 +177,34 @@ FEATURES: dict[str, Callable[[Any, Inputs], Any]] = {
 """Model type to its features, where `get_image_features` does not make them."""
 
 
+def features_of(model: Any, inputs: Inputs) -> Any:
+    """Features of images: a tensor, or one for each image; parameters as those of `encode`."""
+    return FEATURES.get(model.config.model_type, _image_features)(model, inputs)
+
+
+def inputs_of_image(towers: Towers, config: Any, height: int, width: int) -> Inputs:
+    """What `features_of` takes of one image, all values of pixels 1.
+
+    Parameters
+    ----------
+    towers : Towers
+        Of the model; they have a rule.
+    config : PreTrainedConfig
+        Of the whole model.
+    height, width : int
+        Pixels.
+
+    Raises
+    ------
+    ImageSizeError
+        When the processor of the model refuses an image of this size.
+    """
+    assert towers.rule is not None, "towers of a config have a rule"
+    image = image_of_size(towers, height, width)
+    shown = Shown(towers.rule, View(*image.views), height, width, tiles=View(*image.tiles))
+    return inputs_of(shown, _tower_config(config))
+
+
 def encode(model: Any, inputs: Inputs) -> tuple[int, int]:
     """FLOPs of tower and projector without masks, and rows that enter the decoder.
 
@@ -186,7 +223,7 @@ def encode(model: Any, inputs: Inputs) -> tuple[int, int]:
 
     def run() -> None:
         with WithoutWeights():
-            features = FEATURES.get(model.config.model_type, _image_features)(model, typed)
+            features = features_of(model, typed)
             parts = features if isinstance(features, list | tuple) else [features]
             rows[0] = sum(part.numel() // part.shape[-1] for part in parts)
 
@@ -218,9 +255,8 @@ def measure_tower(path: Path, model: Model) -> TowerProof:
         return TowerProof(figures, (f"the tower is compared by its parameters alone: {why}",))
     for height, width in IMAGES[: 1 if towers.rule.name in ONE_SIZE else None]:
         image = image_of_size(towers, height, width)
-        shown = Shown(towers.rule, View(*image.views), height, width, tiles=View(*image.tiles))
         try:
-            flops, rows = encode(built, inputs_of(shown, _tower_config(built.config)))
+            flops, rows = encode(built, inputs_of_image(towers, built.config, height, width))
         except Exception as error:  # transformers may raise anything
             why = _reason("run", error)
             note = f"the tower is compared by its parameters alone: {why}"
