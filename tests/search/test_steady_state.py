@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+import sweepengine as se
 from sweepengine.data.devices import load_device
 from sweepengine.data.errors import InputError
 from sweepengine.data.models import load_model
@@ -37,10 +40,13 @@ def table_of(mix):
     }
 
 
-def swept(model, device, mix, precisions, layouts, batches, setting=ASSUMED, times=None, **more):
+def swept(
+    model, device, mix, precisions, layouts, batches, setting=ASSUMED, times=None,
+    framework="vllm", **more
+):  # fmt: skip
     loaded = load_model(model)
     lengths = lengths_of("test", loaded, table_of(mix))
-    place = timing_target(load_device(device), "vllm", times)
+    place = timing_target(load_device(device), framework, times)
     axes = {
         "precision": list(read_precisions("test", loaded, precisions)),
         "layout": read_layouts("test", loaded, layouts),
@@ -70,6 +76,18 @@ def test_candidates_are_what_single_costs_say(model, layouts, mix):
                     assert row[name] == pytest.approx(wanted[name], rel=1e-9), name
                 assert row["memory_bytes"] == pytest.approx(wanted["memory_bytes"], rel=1e-9)
                 assert row["batch_size"] == batch
+
+
+def test_layouts_of_one_search_wait_for_ranks_only_where_there_are_several():
+    layouts, batches, one = ["tp8-ep8", "dp8-ep8"], [8, 64], Requests(2000, 300, 1.0)
+    found = swept("deepseek-v3", "h200", [one], ["checkpoint"], layouts, batches,
+                  framework="trtllm")  # fmt: skip
+    for row, (layout, batch) in zip(found.to_dicts(), product(layouts, batches), strict=True):
+        cost = se.cost("deepseek-v3", device="h200", framework="trtllm", layout=layout,
+                       batch_size=batch, prompt_tokens=2000, decode_steps=300)  # fmt: skip
+        assert row["ttft_s"] == pytest.approx(cost["ttft_seconds"], rel=1e-9)
+    waits = dict(zip(product(layouts, batches), found["ttft_s"], strict=True))
+    assert waits["dp8-ep8", 64] > 2 * waits["tp8-ep8", 64]
 
 
 def test_largest_batch_fits_and_one_more_does_not():
