@@ -96,18 +96,10 @@ def new_folder(path: Path) -> Path:
 
 
 def measured(
-    parts: tuple[str, ...], sizes: Sizes, home: Path, out: Path, clock: Clock,
+    parts: tuple[str, ...], sizes: Sizes, entries: list[passes.Entry], out: Path, clock: Clock,
     budget: Budget,
 ) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:  # fmt: skip
-    """Rows as they are measured: file, columns, values.
-
-    Raises
-    ------
-    InputError
-        When a model of the sizes does not exist or has no such part.
-    """
-    if OF_MODULES in parts:
-        entries = passes.entries_of(sizes, home)
+    """Rows as they are measured: file, columns, values."""
     if OPERATORS in parts:
         share = operators.SHARE if OF_MODULES in parts else 1.0
         for table, row in operators.measure(sizes, clock, budget, share):
@@ -142,13 +134,15 @@ def run(
     Raises
     ------
     InputError
-        When the sizes are not valid, there is no GPU, or the folder is not new.
+        When the sizes are not valid, a model of them does not exist or has no such part, there is
+        no GPU, or the folder is not new.
     """
-    asked, on = read_sizes(sizes), device_of(device)
+    wanted, on = read_sizes(sizes), device_of(device)
+    entries = passes.entries_of(wanted, sizes.parent) if OF_MODULES in parts else []
     tables, clock, budget = Tables(new_folder(out)), Clock(on), Budget(60 * minutes)
     torch.manual_seed(0)
     try:
-        for file, columns, row in measured(parts, asked, sizes.parent, out, clock, budget):
+        for file, columns, row in measured(parts, wanted, entries, out, clock, budget):
             tables.write(file, columns, row)
     finally:
         tables.close()

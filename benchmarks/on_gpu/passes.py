@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
@@ -34,6 +35,7 @@ from sweepengine.validation.measured_passes import (
     PREFILL,
     SAM,
     TOWER,
+    MeasuredPass,
 )
 from sweepengine.validation.modules import decoder_of, made_on
 from sweepengine.validation.reference_configs import text_config
@@ -112,6 +114,13 @@ def _check(entry: Entry) -> None:
             f"sizes: {entry.name}: {what}: expected DeepSeek-OCR with CLIP for {SAM} and {CLIP}, a "
             f"config.json that sees images for {TOWER}, either of both for {PREFILL} and {DECODE}"
         )
+    for number, case in enumerate(entry.cases):
+        row = _row(entry, EAGER, case, torch.device("cpu")) | {"microseconds": 1.0, "repeats": 1}
+        try:
+            MeasuredPass.model_validate(row)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InputError(f"sizes: {entry.name}: {what}: cases[{number}]: {reason}") from None
 
 
 def measure(

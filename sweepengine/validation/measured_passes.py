@@ -28,7 +28,7 @@ from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import prefill_us, step_of
 
 PASSES = "passes.csv"
-SAM, CLIP, TOWER, PREFILL, DECODE = WHATS = ("SAM", "CLIP", "tower", "prefill", "decode")
+SAM, CLIP, TOWER, PREFILL, DECODE = ("SAM", "CLIP", "tower", "prefill", "decode")
 EAGER, COMPILED = "eager", "compiled"
 EDGE = 64
 """Pixels of which the edge of a view of DeepSeek-OCR is a multiple."""
@@ -145,7 +145,13 @@ def compared_passes(path: Path, target: TimingTarget) -> Iterator[PassCase]:
         When the table or a model is not valid, or a model has no such part.
     """
     for row in read_passes(path):
-        model = load_model(row.model if row.model in known("models") else path.parent / row.model)
+        own = path.parent / row.model
+        if row.model not in known("models") and not own.is_file():
+            raise InputError(
+                f'{path}: model = "{row.model}": expected a file of this folder, or a name that '
+                "`sweepengine models` lists"
+            )
+        model = load_model(row.model if row.model in known("models") else own)
         try:
             yield PassCase(row, predicted_us(row, model, target))
         except ImageSizeError as error:

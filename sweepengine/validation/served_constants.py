@@ -45,9 +45,9 @@ class Loads(NamedTuple):
     steady: tuple[str, ...]
     """Under a steady load."""
     bursts: tuple[str, ...]
-    """That bursts have of their own; the others are those of a steady load."""
+    """That bursts do not share with a steady load."""
     means: tuple[str, ...] = ()
-    """That the mean TTFT of rows has more of than the median."""
+    """That are larger for rows of the mean TTFT than for those of the median."""
 
 
 FITTED = {

@@ -245,7 +245,7 @@ def refusal(arguments, capsys):
 
 
 def test_bad_input_is_one_line(tiny, tmp_path, capsys, monkeypatch):
-    sizes = tmp_path / "sizes.toml"
+    sizes, ocr = tmp_path / "sizes.toml", Path(__file__).parents[1] / "data/on_gpu/tiny-ocr.toml"
     given = ("--device", "cpu", "--sizes", sizes)
     cases = {
         "most_gb = 1\nspeed = 1\n": "speed: unknown key",
@@ -256,10 +256,15 @@ def test_bad_input_is_one_line(tiny, tmp_path, capsys, monkeypatch):
         "compiled = 0\n": "qwen3-8b: SAM: expected DeepSeek-OCR",
         "most_gb = 1\n[[passes]]\nmodel = 'qwen3-8b'\nwhat = 'speed'\ncases = [[1, 64, 64]]\n"
         "compiled = 0\n": "passes[0].what",
+        f"most_gb = 1\n[[passes]]\nmodel = '{ocr}'\nwhat = 'SAM'\n"
+        "cases = [[1, 128, 128], [1, 100, 64]]\ncompiled = 0\n": "cases[1]: image_height = 100",
+        f"most_gb = 1\n[[passes]]\nmodel = '{ocr}'\nwhat = 'decode'\n"
+        "cases = [[1, 4, 0]]\ncompiled = 0\n": "cases[0]: tokens = 4: expected 1 of a decode",
     }
-    for number, (text, expected) in enumerate(cases.items()):
+    for text, expected in cases.items():
         sizes.write_text(text)
-        assert expected in refusal([tmp_path / f"out{number}", *given], capsys)
+        assert expected in refusal([tmp_path / "out", *given], capsys)
+        assert not (tmp_path / "out").exists()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "--device cuda: torch finds no GPU" in refusal([tmp_path / "out"], capsys)
     (tmp_path / "full").mkdir()

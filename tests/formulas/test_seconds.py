@@ -119,6 +119,11 @@ def test_prefill_by_hand():
     behind = [prefill_attention(2, 8, 4, 128, 100, 10, 20, 2, rates._replace(outside=x))
               for x in (0, 0.25)]  # fmt: skip
     assert behind[1] - behind[0] == pytest.approx(0.5 * 4 * 2 * 8 * 0.25 * 90 * 45 * 128 / 1e6)
+    # a kernel that does all of them works as hard as without a window
+    all_of_them = rates._replace(outside=1)
+    assert prefill_attention(2, 8, 4, 128, 100, 10, 20, 2, all_of_them) == pytest.approx(
+        prefill_attention(2, 8, 4, 128, 100, 10, 0, 2, all_of_them)
+    )
     # the traffic is half of what the cache holds, which keeps 0.8*(1 - 1/16) of it
     cached = rates._replace(resident=0.8, resident_bytes=2 * 2.048e6)
     saved = banded - prefill_attention(2, 8, 4, 128, 100, 0, 20, 2, cached)

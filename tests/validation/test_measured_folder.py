@@ -180,6 +180,7 @@ def test_bad_tables_are_one_line(command, folder):
         f"{head}\n{row('deepseek-ocr-3b', 'SAM', 7)}\n": "expected pixels of an image",
         f"{head}\n{row('qwen3-vl-8b', 'tower', 7, height=1, width=999)}\n": "image of 1 x 999",
         f"{head}\n{row('none.json', 'decode', 7, 4, 1, 9)}\n": "none.json",
+        f"{head}\n{row('llama-3.1-8', 'decode', 7, 4, 1, 9)}\n": 'model = "llama-3.1-8"',
     }
     for text, expected in cases.items():
         (folder / "passes.csv").write_text(text)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from sweepengine.data.family_factors import FAMILY_FACTORS
-from sweepengine.data.serving_engines import ENGINES
+from sweepengine.data.serving_engines import BURSTS, ENGINES, RANKS, SETTINGS, STEADY
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.validation.served_constants import (
+    FITTED,
+    OF_LOADS,
     family_factors,
     fit_engine,
     fitted_to,
@@ -21,6 +23,13 @@ def test_constants_of_exact_rows_are_found():
     design, base = drawn.uniform(0.1, 1, (200, 3)), drawn.uniform(0, 1, 200)
     measured = base + design @ np.array([2.0, 0.5, 0.0])
     assert fitted_to(design, base, measured) == pytest.approx([2.0, 0.5, 0.0], abs=1e-3)
+
+
+def test_loads_have_no_constant_of_an_unknown_name():
+    known = {*OF_LOADS, *SETTINGS.values(), RANKS}
+    for engine in FRAMEWORKS:
+        for load in (STEADY, BURSTS):
+            assert {*ENGINES[engine][load]} == {*getattr(FITTED[engine], load)} <= known
 
 
 def test_a_constant_that_no_row_depends_on_is_none():
