@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweepengine.data.errors import from_validation
 from sweepengine.data.files import read_toml
+from sweepengine.validation.measured_passes import What
 
 Count = Annotated[int, Field(ge=1, le=1 << 24, strict=True)]
 Some = Annotated[int, Field(ge=0, le=1 << 24, strict=True)]
@@ -65,7 +66,7 @@ class Passes(_Table):
     """Passes of one module."""
 
     model: Annotated[str, Field(min_length=1)]
-    what: Literal["SAM", "CLIP", "tower", "prefill", "decode"]
+    what: What
     cases: Annotated[tuple[tuple[Count, Count, Some], ...], Field(min_length=1)]
     """Images, height and width; or sequences, new tokens and cached ones."""
     compiled: Some

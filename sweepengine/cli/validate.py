@@ -68,7 +68,7 @@ def validate(
             raise InputError(f"{flag}: remove it, or --config and --model")
         if silicon and memory:
             raise InputError("--memory: remove it, or --silicon")
-        if measured is not None and silicon:
+        if measured is not None:
             facts = _measured(measured, device, framework or FRAMEWORKS[0], page)
             _write(json_file, facts, passed=True)
             return

@@ -6,7 +6,7 @@ A prediction is that of a static batch (`--serving static`): the sum of the oper
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,7 +28,8 @@ from sweepengine.grid.points import checked_point
 from sweepengine.grid.timed import prefill_us, step_of
 
 PASSES = "passes.csv"
-SAM, CLIP, TOWER, PREFILL, DECODE = ("SAM", "CLIP", "tower", "prefill", "decode")
+What = Literal["SAM", "CLIP", "tower", "prefill", "decode"]
+SAM, CLIP, TOWER, PREFILL, DECODE = get_args(What)
 EAGER, COMPILED = "eager", "compiled"
 EDGE = 64
 """Pixels of which the edge of a view of DeepSeek-OCR is a multiple."""
@@ -49,7 +50,7 @@ class MeasuredPass(BaseModel):
     """Version."""
     model: str
     """A shipped name, or a file in the folder of the table."""
-    what: Literal["SAM", "CLIP", "tower", "prefill", "decode"]
+    what: What
     mode: Literal["eager", "compiled"]
     batch: Count
     """Images, or sequences."""
@@ -145,13 +146,13 @@ def compared_passes(path: Path, target: TimingTarget) -> Iterator[PassCase]:
         When the table or a model is not valid, or a model has no such part.
     """
     for row in read_passes(path):
-        own = path.parent / row.model
-        if row.model not in known("models") and not own.is_file():
+        model_file = None if row.model in known("models") else path.parent / row.model
+        if model_file is not None and not model_file.is_file():
             raise InputError(
                 f'{path}: model = "{row.model}": expected a file of this folder, or a name that '
                 "`sweepengine models` lists"
             )
-        model = load_model(row.model if row.model in known("models") else own)
+        model = load_model(model_file or row.model)
         try:
             yield PassCase(row, predicted_us(row, model, target))
         except ImageSizeError as error:

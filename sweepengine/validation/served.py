@@ -274,11 +274,8 @@ def engine_of_row(row: ServedRow, target: TimingTarget, chunk: int = 0) -> Servi
     chunk = chunk_of(row.engine, device.product, device.usable_bytes, chunk)
     engine = serving_engine(row.engine, row.load, row.decode.layout.data, row.settings)
     engine = engine._replace(chunk=float(chunk))
-    added = FAMILY_FACTORS["means"].get(row.engine)
-    if added is None or not states_mean(row):
-        return engine
-    burst, steps = (added.get(name, 0.0) for name in ("burst", "steps"))
-    return engine._replace(burst=engine.burst + burst, steps=engine.steps + steps)
+    added = FAMILY_FACTORS["means"].get(row.engine, {}) if states_mean(row) else {}
+    return engine._replace(**{name: getattr(engine, name) + added[name] for name in added})
 
 
 def as_frame(rows: Rows) -> pl.DataFrame:

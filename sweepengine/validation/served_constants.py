@@ -129,11 +129,6 @@ def _design(
     return predicted - base
 
 
-def _units(names: Sequence[str]) -> Floats:
-    """Units of constants of a load in those of `ServingEngine`."""
-    return np.array([MILLI if name in IN_MS else 1.0 for name in names])
-
-
 def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}") if value > 1e-6 else 0.0
 
@@ -214,7 +209,8 @@ def _fit_load(
 
     engine = ENGINES[rows[0].engine]
     nothing = NOTHING._replace(least=engine["pass_layer_us"])
-    columns = _design(rows, ttft, list(OF_LOADS.values()), nothing) * _units(list(OF_LOADS))
+    units = np.array([MILLI if name in IN_MS else 1.0 for name in OF_LOADS])
+    columns = _design(rows, ttft, list(OF_LOADS.values()), nothing) * units
     column = dict(zip(OF_LOADS, columns.T, strict=True))
     for setting, constant in SETTINGS.items():
         taken = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
