@@ -1,12 +1,11 @@
 """Speculative decoding in grids, datasets and answers: one number everywhere, and refusals."""
 
 import json
-import os
 import shlex
-import subprocess
 
 import polars as pl
 import pytest
+import yaml
 
 import sweepengine as se
 from sweepengine.costs.explain import explain
@@ -18,6 +17,7 @@ from sweepengine.data.speeds import timing_target
 from sweepengine.grid.points import checked_point
 from sweepengine.query.sources import open_source
 from sweepengine.search.plans import PLAN
+from tests.search.started_programs import run_script
 
 POINT = {"prompt_tokens": 2000, "decode_steps": 300, "batch_size": 16, "draft_tokens": 3}
 COUNTS = ("tensor_flops", "cuda_flops", "kv_io_bytes", "weight_io_bytes", "link_bytes",
@@ -132,35 +132,25 @@ def test_commands_of_a_plan_have_its_draft(draft, command):
     assert "speculative" not in drafting(command, "", *frameworks)
 
 
-def started(script, environment, tmp_path):
-    """Command lines that a script runs with stand-ins for its programs."""
-    for program in ("vllm", "trtllm-serve"):
-        stand_in = tmp_path / program
-        stand_in.write_text(
-            '#!/bin/bash\nprintf "%s\\n" "$@" >> "$SEEN"\nprevious=\n'
-            'for word in "$@"; do [ "$previous" = --config ] && cat "$word" >> "$SEEN"; '
-            "previous=$word; done\nexit 0\n"
-        )
-        stand_in.chmod(0o755)
-    seen = tmp_path / "seen"
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SEEN": str(seen)}
-    done = subprocess.run(["bash", script], env=path | environment, capture_output=True, text=True,
-                          timeout=20, check=False)  # fmt: skip
-    return done, seen.read_text() if seen.exists() else ""
-
-
 @pytest.mark.parametrize("framework", ["vllm", "trtllm"])
 def test_script_takes_the_place_of_a_head_from_the_environment(framework, command, tmp_path):
     script = tmp_path / "start.sh"
     drafting(command, "eagle", "--framework", framework, "--script", str(script))
-    refused, seen = started(script, {}, tmp_path)
+    refused, started = run_script(script, tmp_path)
     assert refused.returncode != 0
     assert "DRAFT_MODEL: expected the folder or Hub id of an EAGLE head" in refused.stderr
-    assert not seen
-    _, seen = started(script, {"DRAFT_MODEL": "/heads/my head"}, tmp_path)
-    assert {"vllm": '"model":"/heads/my head"', "trtllm": "speculative_model: /heads/my head"}[
-        framework
-    ] in seen
+    assert not started
+    done, started = run_script(script, tmp_path, DRAFT_MODEL="/heads/my head")
+    assert done.returncode == 0, done.stderr
+    servers = [each for each in started if each.devices]
+    assert len(servers) == 2
+    for server in servers:
+        if framework == "vllm":
+            config = server.words[server.words.index("--speculative-config") + 1]
+            assert json.loads(config)["model"] == "/heads/my head"
+        else:
+            config = yaml.safe_load(server.config)["speculative_config"]
+            assert config["speculative_model"] == "/heads/my head"
 
 
 def test_compose_file_takes_it_so_too_and_a_manifest_needs_it(command, tmp_path):

@@ -1,7 +1,5 @@
 import json
-import os
 import shutil
-import subprocess
 
 import pytest
 import yaml
@@ -15,6 +13,7 @@ from sweepengine.show.launch_manifest import DYNAMO, launch_manifest, worker_arg
 from sweepengine.show.launch_script import launch_script
 from sweepengine.show.yaml_text import yaml_text
 from tests.search.launched_plans import PLANS, Asked, answered
+from tests.search.started_programs import run_script
 from tests.search.test_servers import ACCEPTED, refused
 
 ONE_NODE = [plan for plan in PLANS if plan.devices <= 8]
@@ -28,23 +27,10 @@ def script_of(asked):
 
 @pytest.fixture
 def programs(tmp_path):
-    """Stand-ins of the engines, which write how they were started and run for a second."""
-    folder, log = tmp_path / "bin", tmp_path / "log"
-    folder.mkdir()
-    for name in ("vllm", "vllm-router", "trtllm-serve", "python3"):
-        program = folder / name
-        program.write_text(
-            f'#!/bin/sh\necho "$NODE|{name}|$CUDA_VISIBLE_DEVICES|$*" >> {log}\nsleep 1\n'
-        )
-        program.chmod(0o755)
-
     def run(script, **variables):
         path = tmp_path / "start.sh"
         path.write_text(script, encoding="utf-8")
-        environment = {"PATH": f"{folder}:{os.environ['PATH']}"} | variables
-        done = subprocess.run(["bash", path], env=environment, capture_output=True, text=True)
-        lines = log.read_text("utf-8").splitlines() if log.exists() else []
-        return done, [line.split("|") for line in lines]
+        return run_script(path, tmp_path, **variables)
 
     return run
 
@@ -57,23 +43,23 @@ def test_script_starts_every_server_and_its_router(programs, asked):
     assert done.returncode == 0, done.stderr
     servers = placed(deployment.launches)
     assert len(started) == len(servers) + 1
-    devices = [line[2] for line in started if line[2]]
-    assert sorted(",".join(devices).split(",")) == sorted(map(str, range(len(devices) * 2)))
-    ports = [line[3].partition("--port ")[2].split()[0] for line in started if line[2]]
-    assert len(set(ports)) == len(servers)
-    assert all(deployment.launches[0].checkpoint.path in line[3] for line in started if line[2])
+    engines = [each for each in started if each.devices]
+    devices = ",".join(each.devices for each in engines).split(",")
+    assert sorted(devices) == sorted(map(str, range(len(engines) * 2)))
+    ports = {each.words[each.words.index("--port") + 1] for each in engines}
+    assert len(ports) == len(servers)
+    assert all(deployment.launches[0].checkpoint.path in each.words for each in engines)
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs Bash")
 def test_script_of_two_nodes_starts_what_is_of_each(programs):
     script = script_of(PLANS[8])
     for node in ("0", "1"):
-        done, started = programs(script, HOSTS="alpha beta", NODE=node)
+        done, (started,) = programs(script, HOSTS="alpha beta", NODE=node)
         assert done.returncode == 0, done.stderr
-    assert [line[0] for line in started] == ["0", "1"]
-    assert all("--master-addr alpha" in line[3] for line in started)
-    assert "--headless" in started[1][3]
-    assert started[0][2] == "0,1,2,3,4,5,6,7"
+        assert (started.node, started.devices) == (node, "0,1,2,3,4,5,6,7")
+        assert started.words[started.words.index("--master-addr") + 1] == "alpha"
+        assert ("--headless" in started.words) == (node == "1")
     done, _ = programs(script, HOSTS="alpha")
     assert (done.returncode, done.stderr) == (2, "expected HOSTS of 2 nodes\n")
 
@@ -91,8 +77,8 @@ def test_script_of_a_checkpoint_that_is_not_known_asks_for_it(programs):
     assert done.returncode == 1
     assert "MODEL: expected the folder of 'x y'" in done.stderr
     assert started == []
-    done, started = programs(script, MODEL="/a b/c")
-    assert (done.returncode, "serve /a b/c --tensor" in started[0][3]) == (0, True)
+    done, (started,) = programs(script, MODEL="/a b/c")
+    assert (done.returncode, started.words[:2]) == (0, ["serve", "/a b/c"])
 
 
 @pytest.mark.parametrize("asked", ONE_NODE, **IDS)
