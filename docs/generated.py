@@ -20,6 +20,9 @@ from sweepengine.grid.columns import AXIS_TEXTS, DEVICE_OUTPUTS, OUTPUTS
 from sweepengine.search.declarations import declared
 from sweepengine.search.options import CompareOptions, DeployOptions, FitOptions
 from sweepengine.show.tables import markdown
+from sweepengine.validation.operator_kinds import FORMAT_OF_TABLE, KINDS
+from sweepengine.validation.sparse_tables import MODULES
+from sweepengine.validation.table_columns import COLUMNS, OPTIONAL
 
 CONFIGS = Path(__file__).parent.parent / "results" / "configs" / "README.md"
 """Written by `make configs`."""
@@ -151,6 +154,31 @@ def default(column: Input) -> str:
     return f"{column.default:,}" if column.minimum <= column.default else "the model's"
 
 
+def operator_tables() -> str:
+    """Columns of the tables that `calibrate --data` and `validate --measured` read."""
+    sizes = " and ".join(f"`{name}`" for name in OPTIONAL.sizes)
+    text = (
+        "A table NAME is a file NAME_perf.csv or NAME_perf.parquet. It needs all of its columns;\n"
+    )
+    text += (
+        "`latency` is in ms, of one call. Rows with a latency of 0 or in formats without rates\n"
+    )
+    text += f"are left out. Other columns are not read, except {sizes} (0 where they are missing)\n"
+    text += f"and `{OPTIONAL.words[0]}` (one kernel where it is missing).\n\n"
+    kinds = {
+        name: [kind.name for kind in KINDS if name in (kind.table, *dict(kind.instead).values())]
+        for name in COLUMNS
+    }
+    kinds[MODULES] = ["sparse-prefill with a KV cache in fp8, beside glm5_dsa_attn_module"]
+    rows = [
+        (name, ", ".join(kinds[name]), ", ".join(f"`{column}`" for column in columns.names()))
+        for name, columns in COLUMNS.items()
+    ]
+    text += markdown(("table", "rates of", "columns"), rows, "---")
+    names = ", ".join(f"`{name}`" for name in FORMAT_OF_TABLE)
+    return f"{text}\nFormats with rates: {names}.\n"
+
+
 def reference() -> str:
     """Page of columns, commands, Python functions, devices and models."""
     text = "# Reference\n\n## Columns\n\n"
@@ -163,6 +191,7 @@ def reference() -> str:
     text += markdown(("column", "type", "meaning"), texts, "---")
     text += "\n### Outputs\n\n"
     text += markdown(("column", "type", "unit", "meaning"), outputs, "---")
+    text += "\n## Tables of operators\n\n" + operator_tables()
     text += "\n## Commands\n"
     for name, command in commands.commands.items():
         context = click.Context(command, info_name=f"sweepengine {name}")

@@ -185,7 +185,9 @@ def main(arguments: list[str] | None = None) -> int:
     for (kind, why), count in reasons.items():
         print(f"left out: {count:,} of {kind}: {why}")
     print(f"{budget.used:.0f} s; {given.out / FACTS} lists what was left out")
-    return 0
+    if not rows:
+        print(f"{given.out}: nothing was measured", file=sys.stderr)
+    return 0 if rows else 1
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ def measure(
     tuple
         Name of a table, and a row of `COLUMNS` of it.
     """
-    asked = {name: getattr(sizes, name) for name in COLUMNS}
-    tables = [_shuffled(name, MAKERS[name](part)) for name, part in asked.items() if part]
+    parts = {name: getattr(sizes, name) for name in COLUMNS}
+    tables = [_shuffled(name, MAKERS[name](part)) for name, part in parts.items() if part]
     for case in (case for turn in zip_longest(*tables) for case in turn if case is not None):
         if case.size > sizes.most_gb * 1e9:
             budget.left_out.append((case.title, f"operands of more than {sizes.most_gb:g} GB"))
@@ -199,10 +199,10 @@ def _attention(
 
     def make(device: torch.device) -> Callable[[int], Call]:
         def call_of(number: int) -> Call:
-            asked = _random(device, sequences, heads[0], queries, width)
-            held, values = (_random(device, sequences, heads[1], keys, width) for _ in range(2))
+            query = _random(device, sequences, heads[0], queries, width)
+            key, value = (_random(device, sequences, heads[1], keys, width) for _ in range(2))
             return lambda: functional.scaled_dot_product_attention(
-                asked, held, values, is_causal=causal, enable_gqa=shared
+                query, key, value, is_causal=causal, enable_gqa=shared
             )
 
         return call_of

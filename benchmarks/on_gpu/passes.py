@@ -255,13 +255,13 @@ def _of_images(values: Tensor, images: int, device: torch.device) -> Tensor:
     return torch.cat([typed] * images).contiguous().to(device)
 
 
-class HeldLayer(CacheLayerMixin):
-    """KV cache of a layer that holds its tokens; each pass writes its new ones behind them anew.
+class FilledLayer(CacheLayerMixin):
+    """KV cache of a layer, filled; each pass writes its new tokens behind the cached ones anew.
 
     Parameters
     ----------
     cached : int
-        Tokens of each sequence that are held.
+        Tokens of each sequence.
     keys, values : Tensor, shape (sequences, heads, cached and new tokens, width)
     """
 
@@ -272,8 +272,8 @@ class HeldLayer(CacheLayerMixin):
         super().__init__()
         self.cached, self.keys, self.values = cached, keys, values
         self.is_initialized = True
-        for held in (keys, values):
-            torch._dynamo.mark_static_address(held)
+        for tensor in (keys, values):
+            torch._dynamo.mark_static_address(tensor)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Do nothing: keys and values are there from the start."""
@@ -317,7 +317,7 @@ def _decoder(entry: Entry, device: torch.device) -> Runner:
         sequences, tokens, cached = case
         shape = (sequences, config.num_key_value_heads, cached + tokens, width)
         layers = [
-            HeldLayer(cached, *(torch.randn(shape, dtype=DTYPE, device=device) for _ in range(2)))
+            FilledLayer(cached, *(torch.randn(shape, dtype=DTYPE, device=device) for _ in range(2)))
             for _ in range(config.num_hidden_layers)
         ]
         inputs = {

@@ -77,7 +77,7 @@ def basis(
     version = next(iter(target.rates[0].fits["gemm"].values())).version
     text = f"{device}, {framework} {version}: {_operators(arch, target)}; {assumed}"
     if target.borrowed:
-        text += f"; {_borrowed(target)}"
+        text += f"; {borrowed_text(target)}"
     if target.rates[0].framework != framework:
         text += f"; measured under {target.rates[0].framework}"
     return text
@@ -99,7 +99,7 @@ def _operators(arch: Architecture, target: TimingTarget) -> str:
     return f"operators +-{operator_error(arch, target):.0f} %"
 
 
-def _borrowed(target: TimingTarget) -> str:
+def borrowed_text(target: TimingTarget) -> str:
     """Whose rates a device takes, and what was measured of it itself."""
     if target.slower == 1.0:
         return f"rates borrowed from {target.borrowed}, which adds 2 to 7 points of error"

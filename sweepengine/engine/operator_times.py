@@ -164,7 +164,7 @@ _LOOPS = {
     operator_rates.ExchangeRates: _exchange,
     operator_rates.AllReduceRates: _reduce,
 }
-"""Loop over shapes by kind of rates; `validation.measured_operators` declares their columns."""
+"""Loop over shapes by kind of rates; `validation.operator_kinds` declares their columns."""
 
 
 def operator_times(shapes: Floats, rates: NamedTuple) -> Floats:

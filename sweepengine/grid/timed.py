@@ -30,6 +30,8 @@ from sweepengine.formulas.vision_times import vision_us
 from sweepengine.grid.plain import image_of, layout_of
 
 MAX_CACHED_PASSES = 1 << 12
+OWN_HEADS = (0, 0)
+"""Attention heads and key-value heads of the model itself."""
 UNTIMED = "expected 1 with a device: times of such layouts are not predicted"
 """Why devices that share the tokens of a KV cache have no times."""
 
@@ -60,7 +62,7 @@ def prefill_us(
     ----------
     arch : Architecture
     heads : tuple of int
-        Attention heads and key-value heads; 0 for those of the model.
+        Attention heads and key-value heads; 0 for those of the model (`OWN_HEADS`).
     layout : Layout
     tokens : Pass
         Sequences of a data-parallel group, their new and their cached tokens.

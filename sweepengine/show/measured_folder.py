@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sweepengine.data.basis import borrowed_text
 from sweepengine.show.silicon import Table, page_of
 from sweepengine.show.terminal import print_table, say
 
@@ -62,6 +63,8 @@ def heading(found: "MeasuredFolder") -> str:
     measured = dict.fromkeys(case.measured.device for case in found.passes)
     on = f", measured on {', '.join(measured)}" if measured else ""
     by = f"rates of {target.framework}" if target.rates else "the data sheet"
+    if target.borrowed:
+        by += f"; {borrowed_text(target)}"
     return f"{found.folder}{on}; predicted for {target.device.name} with {by}"
 
 

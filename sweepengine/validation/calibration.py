@@ -26,14 +26,13 @@ from sweepengine.data.rates import (
 from sweepengine.engine import progress
 from sweepengine.engine.operator_times import operator_times
 from sweepengine.validation.measured_operators import (
-    KINDS,
     MIN_ROWS,
     MIN_SHAPES,
-    Kind,
     Measured,
     Tables,
     shipped_tables,
 )
+from sweepengine.validation.operator_kinds import KINDS, Kind, table_names
 
 Floats = NDArray[np.float64]
 HUBER = 0.1
@@ -101,8 +100,8 @@ def calibrate(device: Device, framework: str, folder: Path | None = None) -> Rat
     if not fits:
         raise InputError(
             f"{tables.folder}: no measurements of {device.name} with {framework}: expected "
-            f"{', '.join(dict.fromkeys(kind.table for kind in KINDS))} as NAME_perf.parquet or "
-            f".csv, of at least {MIN_ROWS} rows of {MIN_SHAPES} shapes"
+            f"{', '.join(table_names(framework))} as NAME_perf.csv or .parquet, of at least "
+            f"{MIN_ROWS} rows of {MIN_SHAPES} shapes"
         )
     source = "aiconfigurator-core 0.12.0, measured tables" if folder is None else "own measurements"
     return RatesFile(

@@ -17,8 +17,9 @@ from sweepengine.data.kernels import ModelKernels, Shapes
 from sweepengine.data.rates import ideal
 from sweepengine.data.speeds import TimingTarget, timing_target
 from sweepengine.validation.calibration import errors, predicted_us, units_of
-from sweepengine.validation.measured_operators import KINDS, Kind, Measured, Tables
+from sweepengine.validation.measured_operators import Measured, Tables
 from sweepengine.validation.measured_passes import PASSES, PassCase, compared_passes
+from sweepengine.validation.operator_kinds import KINDS, Kind, table_names
 
 NO_RATES = "data sheet"
 """Source of a prediction where a device has no rates of a kind of operator."""
@@ -99,8 +100,10 @@ def compare_folder(folder: Path, device: str, framework: str) -> MeasuredFolder:
     passes = list(compared_passes(path, target)) if path.exists() else []
     operators = list(_operators(Tables(folder, ""), target))
     if not passes and not operators:
-        tables = dict.fromkeys(f"{kind.table}_perf.csv" for kind in KINDS)
-        raise InputError(f"{folder}: nothing measured: expected {', '.join((PASSES, *tables))}")
+        tables = (f"{name}_perf.csv" for name in table_names(framework))
+        raise InputError(
+            f"{folder}: nothing measured: expected rows of {', '.join((PASSES, *tables))}"
+        )
     return MeasuredFolder(folder, target, operators, passes)
 
 

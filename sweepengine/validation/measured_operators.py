@@ -1,15 +1,13 @@
 """Measured operators from the tables of the extra `silicon`, or from a folder of the user.
 
-`KINDS` states for each kind of operator its table, its rows, the shape that its formula takes
-from a row, and the format. Latencies in the tables are in ms.
+Latencies in the tables are in ms.
 """
 
 import hashlib
-from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,24 +15,12 @@ from numpy.typing import NDArray
 
 from sweepengine.data.errors import InputError
 from sweepengine.data.serving_engines import order_of
-from sweepengine.validation import exchange_tables, recurrent_tables, sparse_tables
+from sweepengine.validation.operator_kinds import FORMAT_OF_TABLE, Kind
+from sweepengine.validation.table_columns import SUFFIXES, read_table
 
 Floats = NDArray[np.float64]
 MICROSECONDS = 1e3
 """Microseconds per millisecond."""
-FORMAT_OF_TABLE = {
-    "bfloat16": "bf16",
-    "half": "bf16",
-    "fp8": "fp8-tensor",
-    "fp8_block": "fp8",
-    "nvfp4": "nvfp4",
-    "int4_wo": "int4",
-    "w4a16_mxfp4": "mxfp4",
-    "w4a8_mxfp4_mxfp8": "mxfp4-fp8",
-}
-"""Name of a format in the tables to its name in rates files."""
-MAX_QUERIES_PER_KEY = 16
-"""Largest number of query heads per key head in any model; more use other kernels."""
 MIN_ROWS = 60
 """Least number of rows of a fit."""
 MIN_SHAPES = 30
@@ -43,127 +29,6 @@ LOW_LATENCY = "min_latency"
 """Part of the names of kernels that a serving engine runs wherever they are faster."""
 ALL_KERNELS = "all"
 """Name of the kernel where those of a table are not told apart."""
-
-
-class Kind(NamedTuple):
-    """One kind of operator in the tables."""
-
-    name: str
-    """Section of a rates file."""
-    operator: str
-    """Folder of its table."""
-    table: str
-    shaped: Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]
-    """Numbers that the formula takes, from rows; the median is taken over rows of one shape."""
-    of_format: pl.Expr
-    rows: pl.Expr
-    """Filter for the rows of this kind."""
-    borrowed: str = ""
-    """Serving engine whose table is used for engines without one."""
-    instead: tuple[tuple[str, str], ...] = ()
-    """Serving engines with another table, and its name."""
-    prepared: Callable[[pl.DataFrame, Path], pl.DataFrame] | None = None
-    """Makes rows of shapes and latencies of a table, in a folder, that is laid out otherwise."""
-    key: tuple[int, ...] = ()
-    """Positions in a shape of what decides the kernel; empty: kernels are not told apart."""
-    split: int = -1
-    """Position of the number of devices that experts are spread over; negative: none."""
-    many: tuple[int, int] | None = None
-    """Positions of the tokens and the experts of a MoE kernel."""
-
-    def table_of(self, framework: str) -> str:
-        """Name of the table of a serving engine."""
-        return dict(self.instead).get(framework, self.table)
-
-
-def _plain(*names: str) -> Callable[[pl.DataFrame], list[pl.Series | pl.Expr]]:
-    return lambda _: [pl.col(name) for name in names]
-
-
-def _named(column: str) -> pl.Expr:
-    return pl.col(column).replace_strict(FORMAT_OF_TABLE, default="")
-
-
-_CACHE_FORMAT = _named("kv_cache_dtype").replace("fp8-tensor", "fp8")
-_HEADS = pl.col("num_heads")
-_KEY_HEADS = (
-    pl.when(pl.col("num_key_value_heads") > 0).then("num_key_value_heads").otherwise(_HEADS)
-)
-_SIZE = pl.when(pl.col("kv_cache_dtype") == "fp8").then(1.0).otherwise(2.0)
-_NARROW = (pl.col("window_size") == 0) & (pl.col("head_dim") <= 128)
-_WIDE = (pl.col("window_size") == 0) & (pl.col("head_dim") > 128)
-_WINDOW = pl.col("window_size") > 0
-_REAL = (_HEADS <= MAX_QUERIES_PER_KEY * _KEY_HEADS) & (pl.col("attn_dtype") == "bfloat16")
-
-
-def _attention(phase: str, name: str, keys: pl.Expr, rows: pl.Expr) -> Kind:
-    numbers = [pl.col("batch_size"), _HEADS, _KEY_HEADS, pl.col("head_dim"), keys,
-               pl.col("window_size"), _SIZE]  # fmt: skip
-    return Kind(name, "attention", f"{phase}_attention", lambda _: [*numbers], _CACHE_FORMAT,
-                rows & _REAL, key=(3,))  # fmt: skip
-
-
-_CONVOLVED = pl.col("kernel_source").str.contains("conv1d")
-
-
-_DECODE_KEYS, _PREFILL_KEYS = pl.col("isl") + pl.col("step"), pl.col("isl")
-_PLAIN_EXPERTS = (pl.col("topk") == 22) | (pl.col("hidden_size") == 2688)
-"""Rows of Nemotron, whose experts have no gate."""
-_MATRICES = pl.when(_PLAIN_EXPERTS).then(2.0).otherwise(3.0)
-_MOE = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size",
-        "moe_ep_size")  # fmt: skip
-KINDS = (
-    Kind("gemm", "gemm", "gemm", _plain("m", "n", "k"),
-         _named("gemm_dtype"), pl.lit(True)),
-    _attention("generation", "decode", _DECODE_KEYS, _NARROW),
-    _attention("generation", "decode-wide", _DECODE_KEYS, _WIDE),
-    _attention("generation", "decode-window", _DECODE_KEYS, _WINDOW),
-    _attention("context", "prefill", _PREFILL_KEYS, _NARROW),
-    _attention("context", "prefill-wide", _PREFILL_KEYS, _WIDE),
-    _attention("context", "prefill-window", _PREFILL_KEYS, _WINDOW),
-    Kind("encoder", "encoder_attention", "encoder_attention",
-         _plain("batch_size", "num_heads", "head_dim", "isl"), _named("attn_dtype"),
-         pl.lit(True)),
-    Kind("mixture", "moe", "moe",
-         lambda rows: [*map(pl.col, _MOE), _MATRICES,
-                       (pl.col("distribution") == "balanced").cast(pl.Float64)],
-         _named("moe_dtype"), pl.lit(True), key=(1, 2, 3, 4), split=6, many=(0, 4)),
-    Kind("latent-decode", "mla", "generation_mla",
-         lambda _: [pl.col("batch_size"), _HEADS, _DECODE_KEYS, _SIZE],
-         _CACHE_FORMAT, pl.lit(True), "trtllm"),
-    Kind("latent-prefill", "mla", "context_mla",
-         lambda _: [pl.col("batch_size"), _HEADS, pl.col("isl")],
-         _CACHE_FORMAT, pl.lit(True), "trtllm"),
-    Kind("index-logits", "sparse_attention", "glm5_mqa_logits_module", sparse_tables.scored,
-         pl.lit("fp8"), pl.lit(True)),
-    Kind("index-step", "sparse_attention", "dsv4_paged_mqa_logits_module",
-         sparse_tables.scored_step, pl.lit("fp8"), sparse_tables.STEP),
-    Kind("top-k", "sparse_attention", "glm5_topk_module", sparse_tables.chosen, pl.lit("bf16"),
-         sparse_tables.CHOOSING),
-    Kind("sparse-prefill", "sparse_attention", "glm5_dsa_attn_module", sparse_tables.attended,
-         _CACHE_FORMAT, pl.lit(True),
-         prepared=sparse_tables.with_fp8_cache),
-    Kind("convolution", "linear_attention", "gdn", recurrent_tables.convolved, pl.lit("bf16"),
-         _CONVOLVED & (pl.col("phase") == "context"), instead=(("trtllm", "mamba2"),)),
-    Kind("convolution-step", "linear_attention", "gdn", recurrent_tables.convolved, pl.lit("bf16"),
-         _CONVOLVED & (pl.col("phase") == "generation"), instead=(("trtllm", "mamba2"),)),
-    Kind("delta-chunks", "linear_attention", "gdn", recurrent_tables.delta_chunks, pl.lit("bf16"),
-         ~_CONVOLVED & (pl.col("phase") == "context")),
-    Kind("kimi-chunks", "kda", "kda", recurrent_tables.kimi_chunks, pl.lit("bf16"),
-         ~_CONVOLVED & (pl.col("phase") == "context")),
-    Kind("state-step", "linear_attention", "gdn", recurrent_tables.stepped, pl.lit("bf16"),
-         ~_CONVOLVED & (pl.col("phase") == "generation")),
-    Kind("exchange", "comm", "wideep_deepep_normal",
-         _plain("num_tokens", "hidden_size", "topk", "ep_size"), pl.lit("bf16"), pl.lit(True),
-         instead=(("vllm", "moe_a2a"), ("trtllm", "moe_a2a")),
-         prepared=exchange_tables.exchanged),
-    Kind("all-reduce", "comm", "custom_allreduce",
-         lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")],
-         _named("allreduce_dtype"), ~pl.col("kernel_source").str.contains("eager")),
-    Kind("nccl", "comm", "nccl",
-         lambda _: [2.0 * pl.col("message_size"), pl.col("num_gpus")], _named("nccl_dtype"),
-         pl.col("op_name") == "all_reduce"),
-)  # fmt: skip
 
 
 class Measured(NamedTuple):
@@ -191,9 +56,17 @@ class Tables(NamedTuple):
         """The newest complete table of a kind, and its version; None where there is none.
 
         A version with fewer than half the rows of the largest one is skipped as incomplete.
+
+        Raises
+        ------
+        InputError
+            When a folder of the user has several tables of a name.
         """
         if not self.system:
-            paths = sorted(self.folder.rglob(f"{kind.table_of(framework)}_perf.*"))
+            name = f"{kind.table_of(framework)}_perf"
+            paths = sorted(path for end in SUFFIXES for path in self.folder.rglob(name + end))
+            if len(paths) > 1:
+                raise InputError(f"{paths[0]}, {paths[1]}: expected one table {name}")
             return (paths[0], "own") if paths else None
         of_nccl = "nccl" if kind.name == "nccl" else framework
         home = self.folder / "data" / self.system / kind.operator / of_nccl
@@ -225,16 +98,13 @@ class Tables(NamedTuple):
         Raises
         ------
         InputError
-            When a table cannot be read, lacks a column, or has text in place of a number.
+            When a table cannot be read, lacks a column, or has a value that it may not have. When
+            a folder of the user has several tables of a name, or one without a known format.
         """
         if (table_file := self.find(kind, framework)) is None:
             return {}
         path, version = table_file
-        reader: Any = pl.read_csv if path.suffix == ".csv" else pl.read_parquet
-        try:
-            table = reader(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        table = read_table(path, kind.table_of(framework))
         if kind.prepared is not None:
             table = kind.prepared(table, path.parent)
         for name, value in (("window_size", 0), ("step", 0), ("kernel_source", ALL_KERNELS)):
@@ -242,24 +112,22 @@ class Tables(NamedTuple):
                 table = table.with_columns(pl.lit(value).alias(name))
         if "distribution" in table.columns and (table["distribution"] == "balanced").any():
             table = table.filter(pl.col("distribution") == "balanced")
-        try:
-            named = table.with_columns(kind.of_format.alias("rates_format"))
-            kept = named.filter(
-                kind.rows & (pl.col("rates_format") != "") & (pl.col("latency") > 0)
+        named = table.with_columns(kind.of_format.alias("rates_format"))
+        formats = kind.of_format.meta.root_names()
+        if not self.system and table.height and (named["rates_format"] == "").all():
+            others = ", ".join(table[formats[0]].unique().sort())
+            raise InputError(
+                f"{path}: {formats[0]} = {others}: expected {', '.join(FORMAT_OF_TABLE)}"
             )
-            numbers = [n.cast(pl.Float64) for n in kind.shaped(kept)]
-            names = [f"number_{i}" for i in range(len(numbers))]
-            shaped = kept.select(
-                "rates_format",
-                "kernel_source",
-                "latency",
-                *(number.alias(name) for number, name in zip(numbers, names, strict=True)),
-            )
-        except pl.exceptions.ColumnNotFoundError as error:
-            missing = str(error).splitlines()[0]
-            raise InputError(f"{path}: column {missing}: required for {kind.name}") from None
-        except pl.exceptions.PolarsError as error:
-            raise InputError(f"{path}: {' '.join(str(error).split())}") from None
+        kept = named.filter(kind.rows & (pl.col("rates_format") != "") & (pl.col("latency") > 0))
+        numbers = [n.cast(pl.Float64) for n in kind.shaped(kept)]
+        names = [f"number_{i}" for i in range(len(numbers))]
+        shaped = kept.select(
+            "rates_format",
+            "kernel_source",
+            "latency",
+            *(number.alias(name) for number, name in zip(numbers, names, strict=True)),
+        )
         found = {
             str(name): _measured(kind, part, names, version)
             for (name,), part in shaped.sort("rates_format", *names).partition_by(

@@ -25,7 +25,7 @@ from sweepengine.formulas.towers import Towers
 from sweepengine.formulas.views import ImageSizeError
 from sweepengine.formulas.vision_times import blocks_us, join_us, vision_us
 from sweepengine.grid.points import checked_point
-from sweepengine.grid.timed import prefill_us, step_of
+from sweepengine.grid.timed import OWN_HEADS, prefill_us, step_of
 
 PASSES = "passes.csv"
 What = Literal["SAM", "CLIP", "tower", "prefill", "decode"]
@@ -33,8 +33,6 @@ SAM, CLIP, TOWER, PREFILL, DECODE = get_args(What)
 EAGER, COMPILED = "eager", "compiled"
 EDGE = 64
 """Pixels of which the edge of a view of DeepSeek-OCR is a multiple."""
-OWN_HEADS = (0, 0)
-"""Attention heads and key-value heads of the model."""
 
 Count = Annotated[int, Field(ge=1, le=1 << 24)]
 Some = Annotated[int, Field(ge=0, le=1 << 24)]

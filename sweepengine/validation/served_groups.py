@@ -20,7 +20,7 @@ from sweepengine.formulas.vision_times import vision_us
 from sweepengine.grid.layout_checks import layout_problem
 from sweepengine.grid.plain import image_of, step_figures
 from sweepengine.grid.points import checked_point
-from sweepengine.grid.timed import prefill_us, step_of
+from sweepengine.grid.timed import OWN_HEADS, prefill_us, step_of
 from sweepengine.validation.measured_operators import silicon_folder
 from sweepengine.validation.served_rows import ServedRow, Workers
 
@@ -130,7 +130,7 @@ class ServedGroup(NamedTuple):
         """
         arch, speeds = self.model.architecture, self.ideal if ideal else self.speeds
         prefill = Pass(requests, tokens, 0, decode=0)
-        found = prefill_us(arch, (0, 0), self.layout, prefill, speeds)
+        found = prefill_us(arch, OWN_HEADS, self.layout, prefill, speeds)
         if arch.towers is not None:
             image = image_of(arch, self.point)
             found += vision_us(arch.towers, image, requests * self.point.images, speeds)
@@ -154,14 +154,14 @@ class ServedGroup(NamedTuple):
         """
         arch, speeds = self.model.architecture, self.ideal if ideal else self.speeds
         speeds = speeds._replace(host=speeds.host._replace(step_launch=launch))
-        step = step_of(arch, (0, 0), self.layout, max(batch, 1.0), speeds)
+        step = step_of(arch, OWN_HEADS, self.layout, max(batch, 1.0), speeds)
         return step.total(tokens, output) / output
 
     def drafted_prefill(self, tokens: int, requests: float = 1.0) -> float:
         """As `prefill`, with the prefills of the model's MTP layer."""
         arch, speeds = self.model.architecture, self.speeds
         own, on = draft_of(arch, MTP_LAYER), draft_layout(arch, MTP_LAYER, self.layout)
-        passed = prefill_us(own, (0, 0), on, Pass(requests, tokens, 0, decode=0), speeds)
+        passed = prefill_us(own, OWN_HEADS, on, Pass(requests, tokens, 0, decode=0), speeds)
         return self.prefill(tokens, requests) + passed
 
     def speculative_step(
@@ -178,8 +178,8 @@ class ServedGroup(NamedTuple):
         arch = self.model.architecture
         speeds = self.speeds._replace(host=self.speeds.host._replace(step_launch=launch))
         own, on = draft_of(arch, MTP_LAYER), draft_layout(arch, MTP_LAYER, self.layout)
-        verified = step_of(arch, (0, 0), self.layout, batch, speeds, tokens=1 + drafted)
-        passed = step_of(own, (0, 0), on, batch, speeds)
+        verified = step_of(arch, OWN_HEADS, self.layout, batch, speeds, tokens=1 + drafted)
+        passed = step_of(own, OWN_HEADS, on, batch, speeds)
         spent = verified.total(tokens + drafted, output)
         return (spent + drafted * passed.total(tokens + drafted, output)) / output
 

@@ -31,8 +31,9 @@ from sweepengine.validation.error_table import (
     written,
 )
 from sweepengine.validation.judged import JudgedRun
-from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
+from sweepengine.validation.measured_operators import Tables, shipped_tables
 from sweepengine.validation.measured_steps import STEPS_TABLE, StepCase, measured_steps
+from sweepengine.validation.operator_kinds import KINDS
 from sweepengine.validation.published_throughputs import Throughput, throughputs
 from sweepengine.validation.real_runs import real_rows
 from sweepengine.validation.served import Rows, as_frame, errors_by, read_rows

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
+from sweepengine.validation.table_columns import SUFFIXES, read_table
+
 GLM_5 = {
     "attention_heads": 64,
     "heads": 32,
@@ -51,13 +53,14 @@ def with_fp8_cache(table: pl.DataFrame, folder: Path) -> pl.DataFrame:
         Of the table.
     """
     plain = table.with_columns(pl.lit("bfloat16").alias("kv_cache_dtype"))
-    file = folder / f"{MODULES}_perf.parquet"
-    if not file.exists():
+    files = [folder / f"{MODULES}_perf{suffix}" for suffix in SUFFIXES]
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
         return plain
     of_module = (pl.col("num_heads") == GLM_5["attention_heads"]) & (
         pl.col("gemm_type") == "bfloat16"
     )
-    modules = pl.read_parquet(file).filter(of_module)
+    modules = read_table(file, MODULES).filter(of_module)
     both = plain
     for kernel, name in ((BF16_KERNEL, "of_bf16"), (FP8_KERNEL, "of_fp8")):
         rows = modules.filter(pl.col("kernel_source") == kernel)

@@ -15,14 +15,15 @@ import sweepengine as se
 from benchmarks.on_gpu import operators
 from benchmarks.on_gpu.__main__ import FACTS, SIZES, main
 from benchmarks.on_gpu.clock import Budget, Clock
-from benchmarks.on_gpu.passes import HeldLayer
+from benchmarks.on_gpu.passes import FilledLayer
 from benchmarks.on_gpu.sizes import read_sizes
 from sweepengine.data.rates import load_rates, shipped_rates
 from sweepengine.validation.calibration import calibrate, units_of
 from sweepengine.validation.configs import decoder_config
-from sweepengine.validation.measured_operators import KINDS, Tables
+from sweepengine.validation.measured_operators import Tables
 from sweepengine.validation.measured_passes import COLUMNS, PASSES, read_passes
 from sweepengine.validation.modules import decoder_of, made_on
+from sweepengine.validation.operator_kinds import KINDS
 
 CPU = torch.device("cpu")
 KIND_OF_TABLE = {"gemm": "gemm", "generation_attention": "decode", "context_attention": "prefill",
@@ -139,9 +140,11 @@ def test_budget_starts_nothing_that_would_not_fit():
 def test_script_keeps_its_budget_and_says_what_is_left_out(tiny, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--device", "cpu", "--sizes", str(tiny / "sizes.toml")]
-    assert main([str(out), *arguments, "--minutes", "1e-9", "--only", "operators"]) == 0
+    assert main([str(out), *arguments, "--minutes", "1e-9", "--only", "operators"]) == 1
     assert [path.name for path in out.iterdir()] == [FACTS]
-    assert "left out: 2 of moe: the budget was used up" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "left out: 2 of moe: the budget was used up" in printed.out
+    assert printed.err == f"{out}: nothing was measured\n"
     facts = json.loads((out / FACTS).read_text())
     assert facts["rows"] == {}
     assert len(facts["left_out"]) == 14
@@ -170,7 +173,7 @@ def test_step_behind_held_tokens_is_that_of_transformers(tiny):
         grown = DynamicCache(config=config)
         body(ids[:, :cached], past_key_values=grown, use_cache=True)
         layers = [
-            HeldLayer(cached, *(torch.cat([of, torch.zeros_like(of[:, :, :1])], dim=2)
+            FilledLayer(cached, *(torch.cat([of, torch.zeros_like(of[:, :, :1])], dim=2)
                                 for of in (layer.keys, layer.values)))
             for layer in grown.layers
         ]  # fmt: skip

@@ -144,6 +144,16 @@ def test_device_without_rates_has_the_times_of_its_data_sheet(folder):
     assert [one.rates for one in found.operators] == [NO_RATES]
 
 
+def test_heading_says_whose_rates_are_borrowed(command, folder):
+    (folder / "gemm_perf.csv").write_text(GEMMS)
+    for device, said in (("mi300x", "borrowed from h200 as shares of the data sheet, kernels"),
+                         ("h100-pcie", "borrowed from h100-sxm, which adds")):  # fmt: skip
+        done = command("validate", "--silicon", "--measured", folder, "--device", device)
+        assert said in " ".join(done.stdout.split()), done.stdout
+    done = command("validate", "--silicon", "--measured", folder, "--device", "h100-sxm")
+    assert "borrowed" not in done.stdout
+
+
 @pytest.mark.parametrize("device", ["mi300x", "h100-sxm"])
 def test_operators_have_the_times_that_points_take(folder, device):
     """Cold caches, and where rates are borrowed the factor of the device that borrows."""

@@ -17,7 +17,8 @@ from sweepengine.validation.calibration import (
     predicted_us,
     units_of,
 )
-from sweepengine.validation.measured_operators import KINDS, Tables, shipped_tables
+from sweepengine.validation.measured_operators import Tables, shipped_tables
+from sweepengine.validation.operator_kinds import KINDS
 
 ERROR_TABLE = module.ERROR_TABLE
 pytestmark = pytest.mark.slow
