@@ -161,7 +161,7 @@ def operator_tables() -> str:
         "A table NAME is a file NAME_perf.csv or NAME_perf.parquet. It needs all of its columns;\n"
     )
     text += (
-        "`latency` is in ms, of one call. Rows with a latency of 0 or in formats without rates\n"
+        "`latency` is of one call, in ms (moe_a2a: in us). Rows of 0 or in formats without rates\n"
     )
     text += f"are left out. Other columns are not read, except {sizes} (0 where they are missing)\n"
     text += f"and `{OPTIONAL.words[0]}` (one kernel where it is missing).\n\n"

@@ -64,7 +64,9 @@ class Tables(NamedTuple):
         """
         if not self.system:
             name = f"{kind.table_of(framework)}_perf"
-            paths = sorted(path for end in SUFFIXES for path in self.folder.rglob(name + end))
+            paths = sorted(
+                path for end in SUFFIXES for path in self.folder.rglob(name + end) if path.is_file()
+            )
             if len(paths) > 1:
                 raise InputError(f"{paths[0]}, {paths[1]}: expected one table {name}")
             return (paths[0], "own") if paths else None

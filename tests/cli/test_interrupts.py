@@ -45,14 +45,20 @@ def started(folder, name):
     )  # fmt: skip
 
 
-def until_it_holds_back(process, number):
-    """Wait until a command holds a signal back, which it does before it loads its modules."""
+def until_it(process, field, number):
+    """Wait until a field of a process names a signal: SigBlk, held back; SigIgn, ignored."""
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
-        held = next(line for line in status.read_text().splitlines() if line.startswith("SigBlk:"))
-        if int(held.split()[1], 16) >> number - 1 & 1:
+        lines = status.read_text().splitlines()
+        mask = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
+        if int(mask, 16) >> number - 1 & 1:
             return
         time.sleep(0.001)
+
+
+def until_it_holds_back(process, number):
+    """Wait until a command holds a signal back, which it does before it loads its modules."""
+    until_it(process, "SigBlk", number)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +171,8 @@ def test_signals_that_a_shell_ignores_are_ignored(folder):
     """As under nohup, or in the background of a script."""
     line = f"trap '' INT HUP; exec {sys.executable} -m sweepengine devices"
     process = subprocess.Popen(["bash", "-c", line], stdout=subprocess.PIPE, text=True)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        until_it(process, "SigIgn", number)
     for _ in range(10):
         time.sleep(0.03)
         process.send_signal(signal.SIGINT)
