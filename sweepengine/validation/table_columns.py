@@ -32,7 +32,7 @@ class Columns(NamedTuple):
 
 OPTIONAL = Columns(("kernel_source",), ("step", "window_size"), ())
 """Columns that a table may leave out where it does not need them: their values have a default."""
-MAY_BE_ZERO = frozenset({"step", "window_size", "num_key_value_heads", "sms"})
+MAY_BE_ZERO = frozenset({"step", "window_size", "num_key_value_heads"})
 """Sizes of 0: nothing cached, no window, as many key-value heads as query heads."""
 SUFFIXES = (".csv", ".parquet")
 MOST = 2**53
