@@ -52,7 +52,7 @@ def published():
     return load_model("deepseek-ocr-3b-modelmeter").architecture
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root():
     return Path(__file__).parent.parent
 

@@ -1,9 +1,11 @@
 """The wheel in a fresh environment, away from the checkout."""
 
+import shutil
 import subprocess
 import sys
 import venv
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -11,14 +13,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed(tmp_path_factory, root):
     """A virtual environment with the wheel, and the libraries of this one."""
-    from pathlib import Path
-
-    root = Path(__file__).parent.parent
     folder = tmp_path_factory.mktemp("package")
+    source = folder / "source"  # a wheel is built within it: processes of tests share none
+    for name in ("sweepengine", "grids"):
+        shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, source)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q",
-             "-w", str(folder), str(root)]  # fmt: skip
+             "-w", str(folder), str(source)]  # fmt: skip
     subprocess.run(build, check=True, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     home = folder / "venv"

@@ -137,6 +137,7 @@ def test_files_that_are_no_table_are_one_line(command, tmp_path):
     head = ",".join(GEMM)
     for text, expected in (
         ("", "cannot be read: empty CSV"),
+        ("\x00\x01", "column gemm_dtype is missing"),
         (f"{head}\n1,2,3,4,5,6\n", "cannot be read: found more fields"),
         (f"{head}\nbf17,1,1,1,1\n", f"gemm_dtype = bf17: expected {', '.join(FORMAT_OF_TABLE)}"),
         (f"{head}\n", "nothing measured: expected rows of passes.csv, gemm_perf.csv"),
