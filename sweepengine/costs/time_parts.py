@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sweepengine.costs.timeline import BOUNDS, Timeline
 from sweepengine.costs.titles import DRAFT_PREFILL, PHASES_OF_STEPS
 from sweepengine.formulas.points import tokens_of
-from sweepengine.formulas.serving import A_SECOND
+from sweepengine.formulas.serving import A_SECOND, scheduled_steps
 from sweepengine.formulas.tokens import ceil_div
 from sweepengine.grid.plain import image_of
 
@@ -71,7 +71,9 @@ def time_parts(times: Timeline) -> TimeParts:
     ttft = {VISION: vision} | prefill
     ttft[OTHERS] = engine.burst * seconds.refill
     step_seconds = seconds.step / engine.tpot_factor
-    ttft[SCHEDULING] = engine.steps * step_seconds + engine.queue * batch / A_SECOND
+    ttft[SCHEDULING] = (
+        scheduled_steps(batch, engine) * step_seconds + engine.queue * batch / A_SECOND
+    )
     ttft[SCHEDULING] += max(0.0, engine.least / A_SECOND - vision - seconds.prefill)
     ttft[FIRST] = (engine.first + engine.prompt * prompt) / A_SECOND
     tpot = {}

@@ -49,6 +49,8 @@ class ServingEngine(NamedTuple):
     """b, part of all prefills of a batch that a request waits for."""
     steps: float
     """Steps that pass until a request's prefill starts and its first token is out."""
+    ranks: float
+    """r, steps that ranks of attention data parallelism wait for one another; 0 of one rank."""
     prompt: float
     """k, of a token of the prompt, us."""
     queue: float
@@ -62,8 +64,8 @@ class ServingEngine(NamedTuple):
 
 
 IDEAL_SERVING_ENGINE = ServingEngine(
-    overlap=1.0, sequence=0.0, chunk=0.0, first=0.0, burst=0.0, steps=1.0, prompt=0.0, queue=0.0,
-    least=0.0, tpot_factor=1.0, ttft_factor=1.0,
+    overlap=1.0, sequence=0.0, chunk=0.0, first=0.0, burst=0.0, steps=1.0, ranks=0.0, prompt=0.0,
+    queue=0.0, least=0.0, tpot_factor=1.0, ttft_factor=1.0,
 )  # fmt: skip
 """One that adds nothing; requests wait for a step and for the prefills of others."""
 
@@ -148,8 +150,26 @@ def continuous_tpot(step: float, refill: float, steps: float, engine: ServingEng
 
 
 @formula
+def scheduled_steps(sequences: float, engine: ServingEngine) -> float:
+    """Steps that a new request waits, `s + r*min(max(B - 1, 0), 1)`.
+
+    Ranks wait for requests of the others only while each has a sequence to decode: not where a rank
+    runs one alone, which the new request follows. Between one and two, some ranks do.
+
+    Parameters
+    ----------
+    sequences : float
+        B, of a data-parallel group.
+    engine : ServingEngine
+        What the serving engine adds.
+    """
+    others = at_least(sequences - 1.0, 0.0)
+    return engine.steps + engine.ranks * (others + 1.0 - at_least(others, 1.0))
+
+
+@formula
 def waiting(step: float, refill: float, sequences: float, engine: ServingEngine) -> float:
-    """Time that every new request waits, `f + b*B*p + s*td + q*B`; us.
+    """Time that every new request waits, `f + b*B*p + s*td + q*B`, s by `scheduled_steps`; us.
 
     Parameters
     ----------
@@ -162,7 +182,7 @@ def waiting(step: float, refill: float, sequences: float, engine: ServingEngine)
     engine : ServingEngine
         What the serving engine adds.
     """
-    waited = engine.first + engine.burst * refill + engine.steps * step
+    waited = engine.first + engine.burst * refill + scheduled_steps(sequences, engine) * step
     return engine.ttft_factor * (waited + engine.queue * sequences)
 
 

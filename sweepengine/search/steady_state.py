@@ -199,7 +199,7 @@ def taken_in(of: Mapping[str, NDArray[Any]], engine: ServingEngine) -> Floats:
 def engine_of_candidates(
     grid: Grid, candidates: pl.DataFrame, timing: TimingTarget
 ) -> ServingEngine:
-    """What the serving engine adds; `steps` and factors are of shape (N,), one of each candidate.
+    """What the serving engine adds; `ranks` and factors are of shape (N,), one of each candidate.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def engine_of_candidates(
         )
         for row in several.iter_rows(named=True)
     ]
-    fields = ("steps", "tpot_factor", "ttft_factor")
+    fields = ("ranks", "tpot_factor", "ttft_factor")
     by_layout = several.with_columns(
         **{field: pl.Series([getattr(engine, field) for engine in engines]) for field in fields}
     )

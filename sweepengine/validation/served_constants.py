@@ -34,8 +34,8 @@ Floats = NDArray[np.float64]
 NOTHING = IDEAL_SERVING_ENGINE._replace(overlap=0.0, steps=0.0)
 OF_STEPS = {"overlap": "overlap", "sequence_us": "sequence"}
 """Constant of every load to its field of `ServingEngine`."""
-OF_LOADS = {"first_ms": "first", "burst": "burst", "steps": "steps", "prompt_ms": "prompt",
-            "sequence_ms": "queue"}  # fmt: skip
+OF_LOADS = {"first_ms": "first", "burst": "burst", "steps": "steps", RANKS: "ranks",
+            "prompt_ms": "prompt", "sequence_ms": "queue"}  # fmt: skip
 """Constant of a load likewise."""
 
 
@@ -215,7 +215,7 @@ def _fit_load(
     for setting, constant in SETTINGS.items():
         taken = np.array([row.settings.get(setting, engine.get(setting, 0)) for row in rows])
         column[constant] = column["steps"] * taken
-    column[RANKS] = column["steps"] * np.array([row.layout.data > 1 for row in rows])
+    column[RANKS] *= [row.layout.data > 1 for row in rows]
     base = np.array([ttft(row, nothing) for row in rows])
     base += sum((value * column[name] for name, value in known.items()), np.zeros(len(rows)))
     are_means = np.array([states_mean(row) for row in rows])

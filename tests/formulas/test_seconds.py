@@ -42,6 +42,7 @@ from sweepengine.formulas.serving import (
     disaggregated,
     disaggregated_ttft,
     queued,
+    scheduled_steps,
     seconds_of,
 )
 
@@ -220,7 +221,8 @@ def test_queue_by_hand():
 
 
 ENGINE = ServingEngine(overlap=0.9, sequence=10, chunk=8192, first=1000, burst=0.1, steps=3,
-                       prompt=5, queue=400, least=0, tpot_factor=1.1, ttft_factor=0.8)  # fmt: skip
+                       ranks=0, prompt=5, queue=400, least=0, tpot_factor=1.1,
+                       ttft_factor=0.8)  # fmt: skip
 PASSES = Passes(vision=2000, prefill=20_000, refill=120_000, decode=200 * 5000)
 
 
@@ -232,6 +234,17 @@ def test_serving_by_hand():
     assert found.decode == pytest.approx(200 * found.tpot)
     waited = 1000 + 0.1 * 120_000 + 3 * step + 400 * 8
     assert found.ttft == pytest.approx(0.8 * (waited + 22_000 + 5 * 1000) / 1e6)
+
+
+@pytest.mark.parametrize(("sequences", "steps"), [(0.5, 3), (1, 3), (1.25, 8), (2, 23), (64, 23)])
+def test_ranks_wait_while_each_has_a_sequence_to_decode(sequences, steps):
+    """A rank that runs one request has none when the next one arrives, so nobody waits."""
+    engine = ENGINE._replace(ranks=20)
+    assert scheduled_steps(sequences, engine) == steps
+    found = seconds_of(PASSES, Batch(sequences, 1000, 200), CONTINUOUS, engine)
+    alone = seconds_of(PASSES, Batch(sequences, 1000, 200), CONTINUOUS, ENGINE)
+    step = found.step / 1.1
+    assert found.ttft - alone.ttft == pytest.approx(0.8 * (steps - 3) * step, abs=1e-12)
 
 
 def test_serving_that_decodes_nothing_waits_for_no_step():

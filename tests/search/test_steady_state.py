@@ -79,7 +79,7 @@ def test_candidates_are_what_single_costs_say(model, layouts, mix):
 
 
 def test_layouts_of_one_search_wait_for_ranks_only_where_there_are_several():
-    layouts, batches, one = ["tp8-ep8", "dp8-ep8"], [8, 64], Requests(2000, 300, 1.0)
+    layouts, batches, one = ["tp8-ep8", "dp8-ep8"], [8, 16, 64], Requests(2000, 300, 1.0)
     found = swept("deepseek-v3", "h200", [one], ["checkpoint"], layouts, batches,
                   framework="trtllm")  # fmt: skip
     for row, (layout, batch) in zip(found.to_dicts(), product(layouts, batches), strict=True):
@@ -88,6 +88,7 @@ def test_layouts_of_one_search_wait_for_ranks_only_where_there_are_several():
         assert row["ttft_s"] == pytest.approx(cost["ttft_seconds"], rel=1e-9)
     waits = dict(zip(product(layouts, batches), found["ttft_s"], strict=True))
     assert waits["dp8-ep8", 64] > 2 * waits["tp8-ep8", 64]
+    assert waits["dp8-ep8", 16] > 2 * waits["dp8-ep8", 8]  # of one request a rank, none waits
 
 
 def test_largest_batch_fits_and_one_more_does_not():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sweepengine.data.family_factors import FAMILY_FACTORS
-from sweepengine.data.serving_engines import BURSTS, ENGINES, RANKS, SETTINGS, STEADY
+from sweepengine.data.serving_engines import BURSTS, ENGINES, SETTINGS, STEADY
 from sweepengine.formulas.speeds import FRAMEWORKS
 from sweepengine.validation.served_constants import (
     FITTED,
@@ -26,7 +26,7 @@ def test_constants_of_exact_rows_are_found():
 
 
 def test_loads_have_no_constant_of_an_unknown_name():
-    known = {*OF_LOADS, *SETTINGS.values(), RANKS}
+    known = {*OF_LOADS, *SETTINGS.values()}
     for engine in FRAMEWORKS:
         for load in (STEADY, BURSTS):
             assert {*ENGINES[engine][load]} == {*getattr(FITTED[engine], load)} <= known

@@ -65,13 +65,13 @@ def serving_engine(
     load : str
         STEADY or BURSTS; what bursts do not state is as under a steady load.
     data : int
-        Ranks of attention data parallelism, which wait for one another where it exceeds 1.
+        Ranks of attention data parallelism, which wait for one another.
     settings : mapping of str to float, optional
         Settings that differ from the defaults of its file.
     """
     constants = ENGINES[framework]
     of = defaultdict(float, constants[STEADY] | constants[load])
-    steps = of["steps"] + of[RANKS] * (data > 1)
+    steps = of["steps"]
     for setting, constant in SETTINGS.items():
         if setting in constants:
             steps += of[constant] * (settings or {}).get(setting, constants[setting])
@@ -82,6 +82,7 @@ def serving_engine(
         first=of["first_ms"] * MILLI,
         burst=of["burst"],
         steps=steps,
+        ranks=of[RANKS] if data > 1 else 0.0,
         prompt=of["prompt_ms"],
         queue=of["sequence_ms"] * MILLI,
         least=constants["pass_layer_us"],
