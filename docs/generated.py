@@ -22,7 +22,7 @@ from sweepengine.search.options import CompareOptions, DeployOptions, FitOptions
 from sweepengine.show.tables import markdown
 from sweepengine.validation.operator_kinds import FORMAT_OF_TABLE, KINDS
 from sweepengine.validation.sparse_tables import MODULES
-from sweepengine.validation.table_columns import COLUMNS, OPTIONAL
+from sweepengine.validation.table_columns import COLUMNS, OPTIONAL_SIZES, OPTIONAL_WORDS
 
 CONFIGS = Path(__file__).parent.parent / "results" / "configs" / "README.md"
 """Written by `make configs`."""
@@ -156,7 +156,7 @@ def default(column: Input) -> str:
 
 def operator_tables() -> str:
     """Columns of the tables that `calibrate --data` and `validate --measured` read."""
-    sizes = " and ".join(f"`{name}`" for name in OPTIONAL.sizes)
+    sizes = " and ".join(f"`{name}`" for name in OPTIONAL_SIZES)
     text = (
         "A table NAME is a file NAME_perf.csv or NAME_perf.parquet. It needs all of its columns;\n"
     )
@@ -164,7 +164,7 @@ def operator_tables() -> str:
         "`latency` is of one call, in ms (moe_a2a: in us). Rows of 0 or in formats without rates\n"
     )
     text += f"are left out. Other columns are not read, except {sizes} (0 where they are missing)\n"
-    text += f"and `{OPTIONAL.words[0]}` (one kernel where it is missing).\n\n"
+    text += f"and `{', '.join(OPTIONAL_WORDS)}` (one kernel where it is missing).\n\n"
     kinds = {
         name: [kind.name for kind in KINDS if name in (kind.table, *dict(kind.instead).values())]
         for name in COLUMNS

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sweepengine.data.errors import InputError
 from sweepengine.data.serving_engines import order_of
 from sweepengine.validation.operator_kinds import FORMAT_OF_TABLE, Kind
-from sweepengine.validation.table_columns import SUFFIXES, read_table
+from sweepengine.validation.table_columns import ALL_KERNELS, SUFFIXES, read_table
 
 Floats = NDArray[np.float64]
 MICROSECONDS = 1e3
@@ -27,8 +27,6 @@ MIN_SHAPES = 30
 """Least number of distinct shapes of a fit."""
 LOW_LATENCY = "min_latency"
 """Part of the names of kernels that a serving engine runs wherever they are faster."""
-ALL_KERNELS = "all"
-"""Name of the kernel where those of a table are not told apart."""
 
 
 class Measured(NamedTuple):
@@ -109,9 +107,6 @@ class Tables(NamedTuple):
         table = read_table(path, kind.table_of(framework))
         if kind.prepared is not None:
             table = kind.prepared(table, path.parent)
-        for name, value in (("window_size", 0), ("step", 0), ("kernel_source", ALL_KERNELS)):
-            if name not in table.columns:
-                table = table.with_columns(pl.lit(value).alias(name))
         if "distribution" in table.columns and (table["distribution"] == "balanced").any():
             table = table.filter(pl.col("distribution") == "balanced")
         named = table.with_columns(kind.of_format.alias("rates_format"))
@@ -122,6 +117,8 @@ class Tables(NamedTuple):
                 f"{path}: {formats[0]} = {others}: expected {', '.join(FORMAT_OF_TABLE)}"
             )
         kept = named.filter(kind.rows & (pl.col("rates_format") != "") & (pl.col("latency") > 0))
+        if not kind.key:
+            kept = kept.with_columns(pl.lit(ALL_KERNELS).alias("kernel_source"))
         numbers = [n.cast(pl.Float64) for n in kind.shaped(kept)]
         names = [f"number_{i}" for i in range(len(numbers))]
         shaped = kept.select(
@@ -141,8 +138,6 @@ class Tables(NamedTuple):
 
 
 def _measured(kind: Kind, rows: pl.DataFrame, names: list[str], version: str) -> Measured:
-    if not kind.key:
-        rows = rows.with_columns(pl.lit(ALL_KERNELS).alias("kernel_source"))
     single = rows.group_by(*names, "kernel_source", maintain_order=True).agg(pl.median("latency"))
     single = _of_run_kernels(kind, _fastest(single, names), names)
     keys = single.select(pl.concat_str(names, separator=" ")).to_series().to_list()

@@ -1,6 +1,5 @@
 """Columns of measured tables of operators, and tables read with every value of them checked."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from sweepengine.data.errors import InputError
 
 
 class Columns(NamedTuple):
-    """Columns that a table needs; others are not read, or are in `OPTIONAL`."""
+    """Columns that a table needs; others are not read, or are optional."""
 
     words: tuple[str, ...]
     sizes: tuple[str, ...]
@@ -21,17 +20,12 @@ class Columns(NamedTuple):
         """All of them."""
         return self.words + self.sizes + self.times
 
-    def with_optional(self, present: Collection[str]) -> "Columns":
-        """These, and those of `OPTIONAL` that are present."""
-        more = [
-            tuple(name for name in optional if name in present and name not in own)
-            for own, optional in zip(self, OPTIONAL, strict=True)
-        ]
-        return Columns(*(own + added for own, added in zip(self, more, strict=True)))
 
-
-OPTIONAL = Columns(("kernel_source",), ("step", "window_size"), ())
-"""Columns that a table may leave out where it does not need them: their values have a default."""
+ALL_KERNELS = "all"
+"""Name of the kernel where those of a table are not told apart."""
+OPTIONAL_WORDS = {"kernel_source": ALL_KERNELS}
+OPTIONAL_SIZES = {"step": 0, "window_size": 0}
+"""Columns that a table may leave out where it does not need them, and their value there."""
 MAY_BE_ZERO = frozenset({"step", "window_size", "num_key_value_heads"})
 """Sizes of 0: nothing cached, no window, as many key-value heads as query heads."""
 SUFFIXES = (".csv", ".parquet")
@@ -83,7 +77,7 @@ COLUMNS = {
 
 
 def read_table(path: Path, name: str) -> pl.DataFrame:
-    """Read a measured table: words as text, sizes as Int64, times as Float64.
+    """Read a measured table: words as text, sizes as Int64, times as Float64, optional ones too.
 
     Parameters
     ----------
@@ -110,11 +104,17 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
         raise InputError(
             f"{path}: column {lacking[0]} is missing: expected {', '.join(needed.names())}"
         )
-    have = needed.with_optional(table.columns)
-    words = [_words(path, table[column]) for column in have.words]
-    sizes = [_sizes(path, table[column]) for column in have.sizes]
-    times = [_times(path, table[column]) for column in have.times]
-    return table.with_columns(*words, *sizes, *times)
+    optional: dict[str, str | int] = OPTIONAL_WORDS | OPTIONAL_SIZES
+    table = table.with_columns(
+        pl.lit(value).alias(name) for name, value in optional.items() if name not in table.columns
+    )
+    words = dict.fromkeys((*needed.words, *OPTIONAL_WORDS))
+    sizes = dict.fromkeys((*needed.sizes, *OPTIONAL_SIZES))
+    return table.with_columns(
+        *(_words(path, table[column]) for column in words),
+        *(_sizes(path, table[column]) for column in sizes),
+        *(_times(path, table[column]) for column in needed.times),
+    )
 
 
 def _words(path: Path, values: pl.Series) -> pl.Series:
